@@ -1,0 +1,11 @@
+//! The pure core of the Farhaul transfer protocol.
+//!
+//! It does not open sockets or files, read clocks, spawn threads or draw randomness: time is an
+//! argument, randomness a passed generator, everything slow an effect. It never touches payload:
+//! tickets (`block`, `buffer`, `length`) go through it, bytes go past it.
+#![forbid(unsafe_code)]
+
+pub mod congestion;
+pub mod ids;
+pub mod limits;
+pub mod units;
