@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod congestion;
+pub mod content;
+pub mod fec;
 pub mod ids;
 pub mod limits;
 pub mod units;
