@@ -9,3 +9,4 @@ pub mod congestion;
 pub mod ids;
 pub mod limits;
 pub mod units;
+pub mod wire;
