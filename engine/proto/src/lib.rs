@@ -8,5 +8,6 @@
 pub mod congestion;
 pub mod ids;
 pub mod limits;
+pub mod path;
 pub mod units;
 pub mod wire;
