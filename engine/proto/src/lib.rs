@@ -10,4 +10,6 @@ pub mod content;
 pub mod fec;
 pub mod ids;
 pub mod limits;
+pub mod path;
 pub mod units;
+pub mod wire;

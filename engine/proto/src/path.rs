@@ -1,0 +1,5 @@
+//! One lane of one path as its two ends see it.
+//!
+//! No I/O and no keys: packets are numbers here, already or not yet authenticated.
+
+pub mod replay;
