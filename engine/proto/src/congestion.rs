@@ -3,6 +3,9 @@
 //! A controller knows packets, times and losses. It knows nothing of blocks, files or FEC: a
 //! repaired loss is still a loss here.
 
+pub mod fixed;
+pub mod pacer;
+
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
 use core::fmt;
@@ -142,4 +145,15 @@ pub trait Controller: fmt::Debug + Send {
 
     /// What the controller believes now.
     fn view(&self) -> View;
+}
+
+/// The controller for `policy`.
+pub fn controller(
+    _policy: Policy,
+    cap: Option<BitRate>,
+    hint: Option<BitRate>,
+    initial_rtt: Duration,
+    _now: Timestamp,
+) -> Box<dyn Controller> {
+    Box::new(fixed::FixedRate::new(cap.or(hint), initial_rtt))
 }

@@ -1,0 +1,303 @@
+//! What is out there: one record per packet sent, until its fate is known.
+//!
+//! Loss is declared by time, never by packet count (RACK, RFC 8985): reorder depths of 28 to 110
+//! packets at 500 Mbit/s turn any count into false loss. The ledger decides nothing about rates
+//! or repairs; it turns feedback into outcomes.
+
+use crate::congestion::{Outcome, RttSample};
+use crate::ids::{BlockIndex, PacketNumber, RateEpoch, SymbolId};
+use crate::path::rtt::RttEstimator;
+use crate::units::{Bytes, Timestamp};
+use crate::wire::feedback::Feedback;
+use core::time::Duration;
+use std::collections::VecDeque;
+
+/// What a packet carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// One symbol of a block.
+    Symbol {
+        /// The block.
+        block: BlockIndex,
+        /// The symbol.
+        symbol: SymbolId,
+    },
+    /// Nothing of use.
+    Padding,
+    /// Feedback: never repaired, never counted as loss or as load.
+    Report,
+    /// Nothing at all: the number was skipped on purpose, and nobody can have seen it.
+    Skipped,
+}
+
+impl Carried {
+    /// True for packets whose loss means something.
+    pub const fn is_watched(self) -> bool {
+        matches!(self, Self::Symbol { .. } | Self::Padding)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Flying,
+    Acked,
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    sent_at: Timestamp,
+    bytes: u16,
+    epoch: RateEpoch,
+    fate: Fate,
+    carried: Carried,
+}
+
+/// Feedback that no honest receiver can send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// The peer acknowledged a packet that was never sent.
+    #[error("peer acknowledged packet {0}, which was never sent")]
+    NeverSent(PacketNumber),
+    /// The peer acknowledged a number that was skipped to catch liars.
+    #[error("peer acknowledged packet {0}, which was skipped on purpose")]
+    Skipped(PacketNumber),
+}
+
+/// What one feedback packet settled. Reused from call to call: cleared, not reallocated.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Newly acknowledged, in send order within each range.
+    pub acked: Vec<Outcome>,
+    /// What the acknowledged packets carried, in step with `acked`.
+    pub acked_carried: Vec<Carried>,
+    /// Newly declared lost, in send order.
+    pub lost: Vec<Outcome>,
+    /// What the lost packets carried, in step with `lost`.
+    pub lost_carried: Vec<Carried>,
+    /// Declared lost earlier, arrived after all.
+    pub spurious: Vec<Outcome>,
+    /// What those carried, in step with `spurious`.
+    pub spurious_carried: Vec<Carried>,
+    /// Delay measurements.
+    pub rtts: Vec<RttSample>,
+}
+
+impl Settled {
+    fn clear(&mut self) {
+        self.acked.clear();
+        self.acked_carried.clear();
+        self.lost.clear();
+        self.lost_carried.clear();
+        self.spurious.clear();
+        self.spurious_carried.clear();
+        self.rtts.clear();
+    }
+}
+
+/// Records of one lane, by packet number.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Number of the first record.
+    base: u64,
+    records: VecDeque<Record>,
+    /// Everything below is settled: acknowledged or declared lost.
+    settled_below: u64,
+    in_flight: Bytes,
+    newest_acked_sent: Option<Timestamp>,
+    largest_acked: Option<PacketNumber>,
+}
+
+impl Ledger {
+    /// An empty ledger whose first packet is number 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes sent and neither acknowledged nor declared lost.
+    pub const fn in_flight(&self) -> Bytes {
+        self.in_flight
+    }
+
+    /// The number that the next packet gets.
+    pub fn next_number(&self) -> PacketNumber {
+        PacketNumber::new(self.base + self.records.len() as u64)
+    }
+
+    /// The largest number ever acknowledged.
+    pub const fn largest_acked(&self) -> Option<PacketNumber> {
+        self.largest_acked
+    }
+
+    /// Records held, for bounds checks.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// True when no packet is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// When packet `number` left, while it is remembered.
+    pub fn sent_at(&self, number: PacketNumber) -> Option<Timestamp> {
+        self.index_of(number.get()).map(|index| self.records[index].sent_at)
+    }
+
+    /// When the oldest packet of unknown fate left.
+    pub fn oldest_flying(&self) -> Option<Timestamp> {
+        let skip = usize::try_from(self.settled_below - self.base).unwrap_or(usize::MAX);
+        self.records
+            .iter()
+            .skip(skip)
+            .find(|record| record.fate == Fate::Flying && record.carried.is_watched())
+            .map(|record| record.sent_at)
+    }
+
+    /// Writes down a packet that leaves now; it must carry [`Ledger::next_number`].
+    pub fn on_sent(&mut self, bytes: Bytes, epoch: RateEpoch, carried: Carried, now: Timestamp) {
+        let watched = carried.is_watched();
+        if watched {
+            self.in_flight += bytes;
+        }
+        let bytes = if watched { u16::try_from(bytes.get()).unwrap_or(u16::MAX) } else { 0 };
+        let record = Record { sent_at: now, bytes, epoch, fate: Fate::Flying, carried };
+        self.records.push_back(record);
+    }
+
+    /// Applies one feedback packet: fills `settled` with what is newly known.
+    pub fn on_feedback(
+        &mut self,
+        feedback: &Feedback,
+        rtt: &mut RttEstimator,
+        now: Timestamp,
+        settled: &mut Settled,
+    ) -> Result<(), LedgerError> {
+        settled.clear();
+        if feedback.largest >= self.next_number() {
+            return Err(LedgerError::NeverSent(feedback.largest));
+        }
+        for range in feedback.ranges.iter().rev() {
+            self.acknowledge(range.first.get(), range.last.get(), settled)?;
+        }
+        self.largest_acked = self.largest_acked.max(Some(feedback.largest));
+        self.sample_delays(feedback, rtt, now, settled);
+        if !settled.spurious.is_empty() {
+            rtt.on_spurious(now);
+        }
+        rtt.decay_reorder(now);
+        self.declare_lost(rtt, now, settled);
+        self.forget(rtt, now);
+        Ok(())
+    }
+
+    fn index_of(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.base)?).ok().filter(|&i| i < self.records.len())
+    }
+
+    fn acknowledge(
+        &mut self,
+        first: u64,
+        last: u64,
+        settled: &mut Settled,
+    ) -> Result<(), LedgerError> {
+        for number in first.max(self.base)..=last {
+            let Some(index) = self.index_of(number) else { break };
+            let record = &mut self.records[index];
+            let number = PacketNumber::new(number);
+            if record.carried == Carried::Skipped {
+                return Err(LedgerError::Skipped(number));
+            }
+            if record.fate == Fate::Acked {
+                continue;
+            }
+            let outcome = outcome(number, record);
+            if !record.carried.is_watched() {
+                // A report arrived: it proves the path, and that is all.
+            } else if record.fate == Fate::Lost {
+                settled.spurious.push(outcome);
+                settled.spurious_carried.push(record.carried);
+            } else {
+                self.in_flight -= outcome.bytes;
+                settled.acked.push(outcome);
+                settled.acked_carried.push(record.carried);
+            }
+            record.fate = Fate::Acked;
+            self.newest_acked_sent = self.newest_acked_sent.max(Some(record.sent_at));
+        }
+        Ok(())
+    }
+
+    fn sample_delays(
+        &self,
+        feedback: &Feedback,
+        rtt: &mut RttEstimator,
+        now: Timestamp,
+        settled: &mut Settled,
+    ) {
+        let newest = core::iter::once((feedback.largest, feedback.largest_age));
+        let marks = feedback.delays.iter().map(|mark| (mark.number, mark.age));
+        for (number, age) in marks.chain(newest) {
+            let Some(index) = self.index_of(number.get()) else { continue };
+            let record = &self.records[index];
+            let elapsed = now.since(record.sent_at);
+            let age = Duration::from(age);
+            // A receiver that claims to have held a packet longer than it was gone is wrong.
+            if record.fate == Fate::Acked && age <= elapsed {
+                settled.rtts.push(RttSample { sent_at: record.sent_at, rtt: elapsed - age });
+            }
+        }
+        settled.rtts.sort_unstable_by_key(|sample| sample.sent_at);
+        settled.rtts.dedup_by_key(|sample| sample.sent_at);
+        for sample in &settled.rtts {
+            rtt.on_sample(sample.rtt);
+        }
+    }
+
+    /// Declares lost what left too long before something that arrived (reordering allowed for),
+    /// and what must have been seen by this feedback had it arrived at all.
+    fn declare_lost(&mut self, rtt: &RttEstimator, now: Timestamp, settled: &mut Settled) {
+        let window = rtt.reorder_window();
+        let by_order = self.newest_acked_sent.map_or(Timestamp::ZERO, |sent| sent - window);
+        let by_age = now - (rtt.pessimistic() + window);
+        let deadline = by_order.max(by_age);
+        let mut number = self.settled_below.max(self.base);
+        while let Some(index) = self.index_of(number) {
+            let record = &mut self.records[index];
+            if record.fate == Fate::Flying {
+                if record.sent_at >= deadline {
+                    break;
+                }
+                record.fate = Fate::Lost;
+                if record.carried.is_watched() {
+                    let outcome = outcome(PacketNumber::new(number), record);
+                    self.in_flight -= outcome.bytes;
+                    settled.lost.push(outcome);
+                    settled.lost_carried.push(record.carried);
+                }
+            }
+            number += 1;
+        }
+        self.settled_below = number;
+    }
+
+    /// Drops settled records once a late arrival can no longer be told apart from a new round.
+    fn forget(&mut self, rtt: &RttEstimator, now: Timestamp) {
+        let horizon = now - (rtt.pessimistic() * 2 + rtt.reorder_window());
+        while self.base < self.settled_below
+            && self.records.front().is_some_and(|record| record.sent_at < horizon)
+        {
+            self.records.pop_front();
+            self.base += 1;
+        }
+    }
+}
+
+fn outcome(number: PacketNumber, record: &Record) -> Outcome {
+    Outcome {
+        number,
+        sent_at: record.sent_at,
+        bytes: Bytes::new(u64::from(record.bytes)),
+        epoch: record.epoch,
+    }
+}

@@ -1,0 +1,101 @@
+//! Which symbol size a path carries: asked once, before the first block, by the padding trains
+//! that look for the rate anyway.
+//!
+//! Only the two sizes of `limits` are known here; padding probes beyond them (jumbo frames) and
+//! the black-hole test belong to path discovery.
+
+use crate::congestion::Outcome;
+use crate::limits::{DATA_HEADER_LEN, SYMBOL_SIZE, SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
+use crate::units::{Bytes, Timestamp};
+use core::time::Duration;
+
+/// Small probes sent beside the first train.
+pub const SMALL_PROBES: u32 = 2;
+/// Time without any answer after which the small size is used.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Size at IP level of a data packet that carries `symbol_size` bytes.
+pub const fn packet_bytes(symbol_size: u16) -> Bytes {
+    Bytes::new(DATA_HEADER_LEN as u64 + symbol_size as u64 + TAG_LEN as u64 + UDP_IP_OVERHEAD)
+}
+
+/// What is known about the packet sizes of a path.
+#[derive(Clone, Debug, Default)]
+pub struct PathMtu {
+    full_arrived: bool,
+    small_arrived_at: Option<Timestamp>,
+    first_probe_at: Option<Timestamp>,
+}
+
+impl PathMtu {
+    /// Nothing known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A probe left.
+    pub fn on_probe(&mut self, now: Timestamp) {
+        self.first_probe_at.get_or_insert(now);
+    }
+
+    /// A packet arrived at the peer.
+    pub fn on_acked(&mut self, outcome: &Outcome, now: Timestamp) {
+        if outcome.bytes >= packet_bytes(SYMBOL_SIZE) {
+            self.full_arrived = true;
+        } else if outcome.bytes >= packet_bytes(SYMBOL_SIZE_SMALL) {
+            self.small_arrived_at.get_or_insert(now);
+        }
+    }
+
+    /// The symbol size to use, once that is known; `reorder` is how much later than the small
+    /// probes the full-size train may arrive.
+    pub fn symbol_size(&self, reorder: Duration, now: Timestamp) -> Option<u16> {
+        if self.full_arrived {
+            return Some(SYMBOL_SIZE);
+        }
+        let small_only = self.small_arrived_at.is_some_and(|at| now.since(at) > reorder * 2);
+        let silent = self.first_probe_at.is_some_and(|at| now.since(at) > PATIENCE);
+        (small_only || silent).then_some(SYMBOL_SIZE_SMALL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{PacketNumber, RateEpoch};
+
+    fn arrived(symbol_size: u16) -> Outcome {
+        Outcome {
+            number: PacketNumber::new(0),
+            sent_at: Timestamp::ZERO,
+            bytes: packet_bytes(symbol_size),
+            epoch: RateEpoch::new(0),
+        }
+    }
+
+    const REORDER: Duration = Duration::from_millis(25);
+
+    #[test]
+    fn full_size_is_used_as_soon_as_one_full_packet_arrived() {
+        let mut mtu = PathMtu::new();
+        mtu.on_acked(&arrived(SYMBOL_SIZE_SMALL), Timestamp::ZERO);
+        assert_eq!(mtu.symbol_size(REORDER, Timestamp::ZERO), None);
+        mtu.on_acked(&arrived(SYMBOL_SIZE), Timestamp::ZERO);
+        assert_eq!(mtu.symbol_size(REORDER, Timestamp::ZERO), Some(SYMBOL_SIZE));
+    }
+
+    #[test]
+    fn small_size_is_used_when_only_small_packets_arrive() {
+        let mut mtu = PathMtu::new();
+        mtu.on_probe(Timestamp::ZERO);
+        mtu.on_acked(&arrived(SYMBOL_SIZE_SMALL), Timestamp::from_millis(200));
+        assert_eq!(mtu.symbol_size(REORDER, Timestamp::from_millis(260)), Some(SYMBOL_SIZE_SMALL));
+    }
+
+    #[test]
+    fn a_silent_path_gets_the_small_size() {
+        let mut mtu = PathMtu::new();
+        mtu.on_probe(Timestamp::ZERO);
+        assert_eq!(mtu.symbol_size(REORDER, Timestamp::from_millis(4000)), Some(SYMBOL_SIZE_SMALL));
+    }
+}

@@ -1,0 +1,120 @@
+//! A set of numbers kept as disjoint inclusive ranges: received packets, completed blocks.
+//!
+//! Cheap when members arrive nearly in order. It does not bound itself: owners call
+//! [`RangeSet::keep_newest`] or fill a bounded universe.
+
+use std::collections::VecDeque;
+
+/// Ascending, disjoint, non-adjacent inclusive ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeSet {
+    ranges: VecDeque<(u64, u64)>,
+}
+
+impl RangeSet {
+    /// An empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// True when there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// How many ranges there are.
+    pub fn range_count(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// The ranges, ascending.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> + '_ {
+        self.ranges.iter().copied()
+    }
+
+    /// Whether `n` is a member.
+    pub fn contains(&self, n: u64) -> bool {
+        let after = self.ranges.partition_point(|&(first, _)| first <= n);
+        after > 0 && self.ranges[after - 1].1 >= n
+    }
+
+    /// The smallest number that is not a member.
+    pub fn first_absent(&self) -> u64 {
+        match self.ranges.front() {
+            Some(&(0, last)) => last.saturating_add(1),
+            _ => 0,
+        }
+    }
+
+    /// The largest member.
+    pub fn max(&self) -> Option<u64> {
+        self.ranges.back().map(|&(_, last)| last)
+    }
+
+    /// Adds `n`; true when it was new.
+    pub fn insert(&mut self, n: u64) -> bool {
+        let after = self.ranges.partition_point(|&(first, _)| first <= n);
+        if after > 0 && self.ranges[after - 1].1 >= n {
+            return false;
+        }
+        let joins_left = after > 0 && self.ranges[after - 1].1.checked_add(1) == Some(n);
+        let joins_right =
+            after < self.ranges.len() && n.checked_add(1) == Some(self.ranges[after].0);
+        match (joins_left, joins_right) {
+            (true, true) => {
+                self.ranges[after - 1].1 = self.ranges[after].1;
+                self.ranges.remove(after);
+            }
+            (true, false) => self.ranges[after - 1].1 = n,
+            (false, true) => self.ranges[after].0 = n,
+            (false, false) => self.ranges.insert(after, (n, n)),
+        }
+        true
+    }
+
+    /// Forgets the lowest ranges until at most `count` are left; returns the lowest number that
+    /// the set still speaks about, if anything was forgotten.
+    pub fn keep_newest(&mut self, count: usize) -> Option<u64> {
+        let mut forgotten = None;
+        while self.ranges.len() > count {
+            forgotten = self.ranges.pop_front();
+        }
+        forgotten.map(|(_, last)| last.saturating_add(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn forgetting_names_the_lowest_number_still_spoken_about() {
+        let mut set = RangeSet::new();
+        for n in [1, 3, 5, 6] {
+            set.insert(n);
+        }
+        assert_eq!(set.keep_newest(2), Some(2));
+        assert_eq!(set.iter().collect::<Vec<_>>(), [(3, 3), (5, 6)]);
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_set(numbers in prop::collection::vec(0u64..120, 0..200)) {
+            let mut set = RangeSet::new();
+            let mut model = BTreeSet::new();
+            for n in numbers {
+                prop_assert_eq!(set.insert(n), model.insert(n));
+            }
+            for n in 0..125 {
+                prop_assert_eq!(set.contains(n), model.contains(&n));
+            }
+            let spread: Vec<u64> = set.iter().flat_map(|(a, b)| a..=b).collect();
+            prop_assert_eq!(spread, model.iter().copied().collect::<Vec<_>>());
+            let ranges: Vec<_> = set.iter().collect();
+            prop_assert!(ranges.windows(2).all(|w| w[0].1 + 1 < w[1].0));
+            prop_assert_eq!(set.first_absent(), (0..).find(|n| !model.contains(n)).unwrap());
+        }
+    }
+}

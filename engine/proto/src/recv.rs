@@ -1,0 +1,404 @@
+//! The receiving side: where a symbol goes, when a block is whole, what has been made durable.
+//!
+//! It bounds everything a peer can make it hold: open blocks, repair symbols, objects. It does
+//! not open packets, touch payload or write files; it says where and when.
+
+pub mod acks;
+pub mod block;
+
+use crate::fec::BlockShape;
+use crate::ids::{BlockIndex, ObjectId, SymbolId};
+use crate::limits::{SESSION_REPAIR_MAX, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
+use crate::objects::{ObjectError, ObjectTable, Placed};
+use crate::ranges::RangeSet;
+use crate::units::Bytes;
+use crate::wire::feedback::{BlockDeficit, BlockRange, Feedback};
+use block::{RecvBlock, Stage, Take};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Times a block may fail its digest before its object is given up: then the peer's source or
+/// memory is broken, and another round would not mend it.
+const DIGEST_FAILURES_MAX: u32 = 3;
+/// Ranges of complete blocks in one report.
+const COMPLETE_RANGES_MAX: usize = 128;
+/// Deficits in one report.
+const DEFICITS_MAX: usize = 64;
+
+/// Where the payload of a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Into the buffer of `block`, at `offset`.
+    Source {
+        /// The block.
+        block: BlockIndex,
+        /// Byte offset within the block's buffer.
+        offset: u32,
+        /// True for the first symbol of a block: a buffer has to be leased.
+        first: bool,
+    },
+    /// Kept beside the block as a repair symbol.
+    Repair {
+        /// The block.
+        block: BlockIndex,
+        /// The symbol.
+        symbol: SymbolId,
+        /// True for the first symbol of a block: a buffer has to be leased.
+        first: bool,
+    },
+    /// Not needed; counts as received.
+    Redundant,
+    /// Cannot be taken; counts as not received.
+    Refused(Refusal),
+}
+
+/// Why a symbol was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its block is not declared (yet).
+    Undeclared,
+    /// Its size or id does not fit its block.
+    Malformed,
+    /// The peer holds more blocks open than it was granted.
+    OverCredit,
+    /// No room for more repair symbols.
+    RepairFull,
+}
+
+/// What the body should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecvEffect {
+    /// Decode (if not whole) and check the digest.
+    Verify {
+        /// The block.
+        block: BlockIndex,
+        /// Where it lies in its object.
+        placed: Placed,
+        /// Its symbols.
+        shape: BlockShape,
+        /// False: symbols are missing and have to be solved for.
+        whole: bool,
+    },
+    /// Write the verified data.
+    Write {
+        /// The block.
+        block: BlockIndex,
+        /// Where it belongs.
+        placed: Placed,
+    },
+    /// The block's buffer and repair symbols are not needed any more.
+    Release {
+        /// The block.
+        block: BlockIndex,
+    },
+    /// Drop all symbols held for the block, keep its buffer.
+    Clear {
+        /// The block.
+        block: BlockIndex,
+    },
+    /// Ask the peer to send the block again from the start.
+    AskAgain {
+        /// The block.
+        block: BlockIndex,
+    },
+}
+
+/// What the user of the session should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecvEvent {
+    /// Every placed block of the object is verified and written.
+    ObjectComplete(ObjectId),
+    /// The object cannot be completed: its blocks fail their digests again and again.
+    ObjectCorrupt(ObjectId),
+}
+
+/// How a worker's attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verified {
+    /// The digest is right.
+    Good,
+    /// The symbols do not determine the block yet.
+    NotYet,
+    /// The digest is wrong.
+    Bad,
+}
+
+/// Counters of the receiving side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecvCounters {
+    /// Symbols that were not needed.
+    pub redundant: u64,
+    /// Symbols refused.
+    pub refused: u64,
+    /// Blocks solved by the decoder.
+    pub decoded: u64,
+    /// Blocks whose digest was wrong.
+    pub corrupt: u64,
+    /// Data bytes written.
+    pub written: Bytes,
+}
+
+/// The receiving side of a session.
+#[derive(Debug)]
+pub struct Receiver {
+    blocks_max: u32,
+    table: ObjectTable,
+    remaining: BTreeMap<ObjectId, u32>,
+    open: BTreeMap<BlockIndex, RecvBlock>,
+    done: RangeSet,
+    repair_held: u32,
+    writing: Bytes,
+    counters: RecvCounters,
+    effects: VecDeque<RecvEffect>,
+    events: VecDeque<RecvEvent>,
+}
+
+impl Receiver {
+    /// A receiver that holds at most `blocks_max` blocks open.
+    pub fn new(blocks_max: u32) -> Self {
+        Self {
+            blocks_max,
+            table: ObjectTable::new(),
+            remaining: BTreeMap::new(),
+            open: BTreeMap::new(),
+            done: RangeSet::new(),
+            repair_held: 0,
+            writing: Bytes::ZERO,
+            counters: RecvCounters::default(),
+            effects: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Declares an object of `len` bytes, of which `held` blocks are already here.
+    pub fn declare(&mut self, len: Bytes, held: &[(u32, u32)]) -> Result<ObjectId, ObjectError> {
+        let (object, remaining) = self.table.declare(len, held)?;
+        if remaining == 0 {
+            self.events.push_back(RecvEvent::ObjectComplete(object));
+        } else {
+            self.remaining.insert(object, remaining);
+        }
+        Ok(object)
+    }
+
+    /// The peer found that we do not hold these blocks after all.
+    pub fn reopen(
+        &mut self,
+        object: ObjectId,
+        position: u32,
+        count: u32,
+    ) -> Result<BlockIndex, ObjectError> {
+        let first = self.table.reopen(object, position, count)?;
+        *self.remaining.entry(object).or_default() += count;
+        Ok(first)
+    }
+
+    /// Gives an object up: its blocks count as done.
+    pub fn abandon(&mut self, object: ObjectId) {
+        self.remaining.remove(&object);
+        let runs: Vec<_> = self.table.runs_of(object).collect();
+        for (first, count) in runs {
+            for index in first.get()..first.get().saturating_add(count) {
+                self.close(BlockIndex::new(index));
+            }
+        }
+    }
+
+    /// True when every declared object is complete.
+    pub fn is_idle(&self) -> bool {
+        self.remaining.is_empty()
+    }
+
+    /// Counters so far.
+    pub const fn counters(&self) -> RecvCounters {
+        self.counters
+    }
+
+    /// Blocks in memory.
+    pub fn blocks_open(&self) -> u32 {
+        u32::try_from(self.open.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Data bytes verified and waiting for the disk.
+    pub const fn backlog(&self) -> Bytes {
+        self.writing
+    }
+
+    /// Decides where a symbol goes. spec: W-043
+    pub fn on_symbol(&mut self, block: BlockIndex, symbol: SymbolId, len: u16) -> Placement {
+        if self.done.contains(u64::from(block.get())) {
+            self.counters.redundant += 1;
+            return Placement::Redundant;
+        }
+        let first = !self.open.contains_key(&block);
+        if first && let Err(refusal) = self.open_block(block, len) {
+            return self.refuse(refusal);
+        }
+        let room = self.repair_held < SESSION_REPAIR_MAX;
+        let Some(state) = self.open.get_mut(&block) else {
+            return self.refuse(Refusal::Undeclared);
+        };
+        if state.shape.symbol_size() != len {
+            return self.refuse(Refusal::Malformed);
+        }
+        let take = state.take(symbol, room);
+        let ready = matches!(take, Take::Source | Take::Repair) && state.missing() == 0;
+        match take {
+            Take::Source => {
+                let offset = symbol.get() * u32::from(len);
+                if ready {
+                    self.verify(block);
+                }
+                Placement::Source { block, offset, first }
+            }
+            Take::Repair => {
+                self.repair_held += 1;
+                if ready {
+                    self.verify(block);
+                }
+                Placement::Repair { block, symbol, first }
+            }
+            Take::Redundant => {
+                self.counters.redundant += 1;
+                Placement::Redundant
+            }
+            Take::Full => self.refuse(Refusal::RepairFull),
+        }
+    }
+
+    fn open_block(&mut self, block: BlockIndex, len: u16) -> Result<(), Refusal> {
+        let placed = self.table.find(block).ok_or(Refusal::Undeclared)?;
+        if len != SYMBOL_SIZE && len != SYMBOL_SIZE_SMALL {
+            return Err(Refusal::Malformed);
+        }
+        if self.blocks_open() >= self.blocks_max {
+            return Err(Refusal::OverCredit);
+        }
+        let shape = BlockShape::new(placed.len, len).map_err(|_| Refusal::Malformed)?;
+        self.open.insert(block, RecvBlock::new(placed, shape));
+        Ok(())
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Placement {
+        self.counters.refused += 1;
+        Placement::Refused(refusal)
+    }
+
+    fn verify(&mut self, block: BlockIndex) {
+        if let Some(state) = self.open.get_mut(&block) {
+            state.stage = Stage::Verifying;
+            self.effects.push_back(RecvEffect::Verify {
+                block,
+                placed: state.placed,
+                shape: state.shape,
+                whole: state.is_whole(),
+            });
+        }
+    }
+
+    /// A worker finished with a block.
+    pub fn on_verified(&mut self, block: BlockIndex, verified: Verified) {
+        let Some(state) = self.open.get_mut(&block) else { return };
+        if state.stage != Stage::Verifying {
+            return;
+        }
+        match verified {
+            Verified::Good => {
+                self.counters.decoded += u64::from(!state.is_whole());
+                state.stage = Stage::Writing;
+                self.writing += state.placed.len;
+                self.effects.push_back(RecvEffect::Write { block, placed: state.placed });
+            }
+            Verified::NotYet => state.on_not_yet(),
+            Verified::Bad => self.restart(block),
+        }
+    }
+
+    fn restart(&mut self, block: BlockIndex) {
+        let Some(state) = self.open.get_mut(&block) else { return };
+        self.counters.corrupt += 1;
+        self.repair_held -= state.restart();
+        let object = state.placed.object;
+        if state.failures >= DIGEST_FAILURES_MAX {
+            self.events.push_back(RecvEvent::ObjectCorrupt(object));
+            self.abandon(object);
+        } else {
+            self.effects.push_back(RecvEffect::Clear { block });
+            self.effects.push_back(RecvEffect::AskAgain { block });
+        }
+    }
+
+    /// The disk took a block.
+    pub fn on_written(&mut self, block: BlockIndex) {
+        let Some(state) = self.open.get(&block) else { return };
+        if state.stage != Stage::Writing {
+            return;
+        }
+        let placed = state.placed;
+        self.counters.written += placed.len;
+        self.close(block);
+        if let Some(remaining) = self.remaining.get_mut(&placed.object) {
+            *remaining = remaining.saturating_sub(1);
+            if *remaining == 0 {
+                self.remaining.remove(&placed.object);
+                self.events.push_back(RecvEvent::ObjectComplete(placed.object));
+            }
+        }
+    }
+
+    fn close(&mut self, block: BlockIndex) {
+        if !self.done.insert(u64::from(block.get())) {
+            return;
+        }
+        if let Some(state) = self.open.remove(&block) {
+            self.repair_held -= state.repair_count();
+            if state.stage == Stage::Writing {
+                self.writing -= state.placed.len;
+            }
+            self.effects.push_back(RecvEffect::Release { block });
+        }
+    }
+
+    /// Fills the block part of a report.
+    pub fn report(&self, feedback: &mut Feedback) {
+        let below = u32::try_from(self.done.first_absent()).unwrap_or(u32::MAX);
+        feedback.complete_below = BlockIndex::new(below);
+        let above = self.done.iter().filter(|&(first, _)| first > u64::from(below));
+        feedback.complete = above
+            .take(COMPLETE_RANGES_MAX)
+            .map(|(first, last)| BlockRange { first: block_index(first), last: block_index(last) })
+            .collect();
+        feedback.deficits = self
+            .open
+            .iter()
+            .filter(|(_, state)| state.stage == Stage::Open)
+            .take(DEFICITS_MAX)
+            .map(|(&block, state)| BlockDeficit { block, missing: state.missing() })
+            .collect();
+        feedback.open_blocks_limit = self.blocks_max;
+        feedback.backlog = self.writing;
+    }
+
+    /// The object that a block belongs to.
+    pub fn object_of(&self, block: BlockIndex) -> Option<ObjectId> {
+        self.table.find(block).map(|placed| placed.object)
+    }
+
+    /// Source symbols present in an open block, for the decoder.
+    pub fn present(&self, block: BlockIndex) -> Option<&crate::fec::SymbolSet> {
+        self.open.get(&block).map(RecvBlock::source)
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_effect(&mut self) -> Option<RecvEffect> {
+        self.effects.pop_front()
+    }
+
+    /// The next thing to tell, until there is none.
+    pub fn poll_event(&mut self) -> Option<RecvEvent> {
+        self.events.pop_front()
+    }
+}
+
+fn block_index(n: u64) -> BlockIndex {
+    BlockIndex::new(u32::try_from(n).unwrap_or(u32::MAX))
+}

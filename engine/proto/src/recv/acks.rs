@@ -1,0 +1,201 @@
+//! What arrived, packet by packet: the raw material of feedback.
+//!
+//! It knows numbers and times, not blocks. A packet whose content could not be taken is not
+//! recorded: to the sender it never arrived.
+
+use crate::ids::PacketNumber;
+use crate::limits::TRAIN_PACKETS_MAX;
+use crate::ranges::RangeSet;
+use crate::units::{Bytes, Micros, Timestamp};
+use crate::wire::feedback::{DelayMark, Feedback, PacketRange, TrainReport};
+use core::time::Duration;
+use std::collections::VecDeque;
+
+/// Ranges remembered; about a second of 20 % loss at 100 Mbit/s, or 2 s of 2 % at 500 Mbit/s.
+const RANGES_MAX: usize = 2048;
+/// Delay marks in one report.
+const MARKS_MAX: usize = 15;
+/// Trains in one report.
+const TRAINS_MAX: usize = 8;
+/// Reports that repeat a train.
+const TRAIN_REPEATS: u32 = 3;
+/// A train whose next packet is this late has ended.
+const TRAIN_END: Duration = Duration::from_millis(10);
+
+#[derive(Clone, Copy, Debug)]
+struct Train {
+    first: PacketNumber,
+    last: PacketNumber,
+    last_at: Timestamp,
+    gap_sum: Duration,
+    gaps: u32,
+    reported: u32,
+}
+
+/// Receive-side record of one lane.
+#[derive(Debug, Default)]
+pub struct AckRecorder {
+    received: RangeSet,
+    covered_from: u64,
+    largest: Option<(PacketNumber, Timestamp)>,
+    packets: u64,
+    bytes: Bytes,
+    duplicates: u64,
+    marks: Vec<(PacketNumber, Timestamp)>,
+    mark_stride: u32,
+    since_mark: u32,
+    train: Option<Train>,
+    trains: VecDeque<Train>,
+    unreported: u32,
+}
+
+impl AckRecorder {
+    /// Nothing received yet.
+    pub fn new() -> Self {
+        Self { mark_stride: 1, ..Self::default() }
+    }
+
+    /// Packets since the last report.
+    pub const fn unreported(&self) -> u32 {
+        self.unreported
+    }
+
+    /// True once anything arrived.
+    pub const fn has_any(&self) -> bool {
+        self.largest.is_some()
+    }
+
+    /// Writes down an authentic packet that wants no answer (a report of the peer).
+    pub fn on_silent_packet(&mut self, number: PacketNumber, at: Timestamp) {
+        if number.get() >= self.covered_from && self.received.insert(number.get()) {
+            if let Some(floor) = self.received.keep_newest(RANGES_MAX) {
+                self.covered_from = floor;
+            }
+            if self.largest.is_none_or(|(largest, _)| number > largest) {
+                self.largest = Some((number, at));
+            }
+        }
+    }
+
+    /// Writes down an authentic packet; `train` when the sender marked it as part of a train.
+    pub fn on_packet(&mut self, number: PacketNumber, bytes: Bytes, train: bool, at: Timestamp) {
+        if number.get() < self.covered_from || !self.received.insert(number.get()) {
+            self.duplicates += 1;
+            return;
+        }
+        if let Some(floor) = self.received.keep_newest(RANGES_MAX) {
+            self.covered_from = floor;
+        }
+        self.packets += 1;
+        self.bytes += bytes;
+        self.unreported += 1;
+        if self.largest.is_none_or(|(largest, _)| number > largest) {
+            self.largest = Some((number, at));
+        }
+        self.mark(number, at);
+        self.follow_train(number, train, at);
+    }
+
+    /// Keeps an even sample of arrivals, however many there are between reports.
+    fn mark(&mut self, number: PacketNumber, at: Timestamp) {
+        self.since_mark += 1;
+        if self.since_mark < self.mark_stride {
+            return;
+        }
+        self.since_mark = 0;
+        self.marks.push((number, at));
+        if self.marks.len() > MARKS_MAX {
+            let mut keep = false;
+            self.marks.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            self.mark_stride *= 2;
+        }
+    }
+
+    fn follow_train(&mut self, number: PacketNumber, marked: bool, at: Timestamp) {
+        if let Some(train) = &mut self.train {
+            let gap = at.since(train.last_at);
+            let near = number > train.last
+                && number.get() - train.first.get() < u64::from(TRAIN_PACKETS_MAX)
+                && gap < TRAIN_END;
+            if marked && near {
+                if number == train.last.next() {
+                    train.gap_sum += gap;
+                    train.gaps += 1;
+                }
+                train.last = number;
+                train.last_at = at;
+                return;
+            }
+            self.end_train();
+        }
+        if marked {
+            self.train = Some(Train {
+                first: number,
+                last: number,
+                last_at: at,
+                gap_sum: Duration::ZERO,
+                gaps: 0,
+                reported: 0,
+            });
+        }
+    }
+
+    fn end_train(&mut self) {
+        if let Some(train) = self.train.take()
+            && train.gaps > 0
+        {
+            self.trains.push_back(train);
+            if self.trains.len() > TRAINS_MAX {
+                self.trains.pop_front();
+            }
+        }
+    }
+
+    /// Fills the packet part of a report; `None` while nothing has arrived.
+    pub fn report(&mut self, now: Timestamp) -> Option<Feedback> {
+        let (largest, largest_at) = self.largest?;
+        if self.train.is_some_and(|train| now.since(train.last_at) >= TRAIN_END) {
+            self.end_train();
+        }
+        let ranges = self.received.iter().rev().map(|(first, last)| PacketRange {
+            first: PacketNumber::new(first),
+            last: PacketNumber::new(last),
+        });
+        let delays = self
+            .marks
+            .drain(..)
+            .map(|(number, at)| DelayMark { number, age: Micros::from(now.since(at)) });
+        let feedback = Feedback {
+            largest,
+            largest_age: Micros::from(now.since(largest_at)),
+            received_packets: self.packets,
+            received_bytes: self.bytes,
+            duplicates: self.duplicates,
+            covered_from: PacketNumber::new(self.covered_from),
+            ranges: ranges.collect(),
+            delays: delays.collect(),
+            trains: self.trains.iter().map(train_report).collect(),
+            ..Feedback::default()
+        };
+        self.mark_stride = 1;
+        self.since_mark = 0;
+        self.unreported = 0;
+        for train in &mut self.trains {
+            train.reported += 1;
+        }
+        self.trains.retain(|train| train.reported < TRAIN_REPEATS);
+        Some(feedback)
+    }
+}
+
+fn train_report(train: &Train) -> TrainReport {
+    TrainReport {
+        first: train.first,
+        last: train.last,
+        gap_sum: Micros::from(train.gap_sum),
+        gaps: train.gaps,
+    }
+}

@@ -1,0 +1,449 @@
+//! The sending side: which symbol leaves next, which block is read next, what a loss means.
+//!
+//! Order of sending: repairs of the oldest block first, then the first pass in index order. It
+//! does not pace, number or seal packets (`session`), and it never sees payload.
+
+pub mod block;
+mod repair;
+
+use crate::fec::{BlockShape, FecPolicy};
+use crate::ids::{BlockIndex, ObjectId, SymbolId};
+use crate::objects::{ObjectError, ObjectTable, Placed};
+use crate::path::ledger::Carried;
+use crate::ranges::RangeSet;
+use crate::units::Bytes;
+use crate::wire::feedback::Feedback;
+use block::{SendBlock, Stage};
+pub use repair::RepairContext;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Bounds of the sending side.
+#[derive(Clone, Copy, Debug)]
+pub struct SendConfig {
+    /// Blocks that may be in memory at once (buffers of the body).
+    pub blocks_max: u32,
+    /// When to use repair symbols.
+    pub fec: FecPolicy,
+}
+
+/// What the body should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendEffect {
+    /// Read a block's data into a buffer and append digest and padding.
+    Read {
+        /// The block.
+        block: BlockIndex,
+        /// Where its data lies.
+        placed: Placed,
+        /// Its symbols.
+        shape: BlockShape,
+    },
+    /// Compute repair symbols of a block in memory.
+    Encode {
+        /// The block.
+        block: BlockIndex,
+        /// Its symbols.
+        shape: BlockShape,
+        /// First repair symbol.
+        first: SymbolId,
+        /// How many.
+        count: u32,
+    },
+    /// The block's buffer is not needed any more.
+    Release {
+        /// The block.
+        block: BlockIndex,
+    },
+}
+
+/// What the user of the session should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendEvent {
+    /// Every placed block of the object is at the peer.
+    ObjectComplete(ObjectId),
+}
+
+/// Feedback about blocks that no honest receiver can send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The peer claims to have a block that was never sent.
+    #[error("peer reports block {0} complete, which was never sent")]
+    NeverSent(BlockIndex),
+}
+
+/// One symbol to put into a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The block.
+    pub block: BlockIndex,
+    /// The symbol.
+    pub symbol: SymbolId,
+    /// Payload length.
+    pub symbol_size: u16,
+    /// Why it is sent.
+    pub reason: Reason,
+}
+
+/// Why a symbol is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// For the first time.
+    Source,
+    /// Again, because it was lost.
+    Resend,
+    /// As a repair symbol.
+    Repair,
+}
+
+/// Symbols sent, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendCounters {
+    /// Source symbols of the first pass.
+    pub source: u64,
+    /// Repair symbols.
+    pub repair: u64,
+    /// Exact resends.
+    pub resent: u64,
+    /// Data bytes of blocks that the peer has.
+    pub complete: Bytes,
+}
+
+#[derive(Debug)]
+struct SendObject {
+    remaining: u32,
+}
+
+/// The sending side of a session.
+#[derive(Debug)]
+pub struct Sender {
+    config: SendConfig,
+    table: ObjectTable,
+    objects: BTreeMap<ObjectId, SendObject>,
+    blocks: BTreeMap<BlockIndex, SendBlock>,
+    /// Blocks with a repair ready to leave.
+    repairs: BTreeSet<BlockIndex>,
+    /// Active blocks whose first pass is not done.
+    first_pass: BTreeSet<BlockIndex>,
+    /// Next index to start.
+    next_start: BlockIndex,
+    /// Data bytes placed and not yet sent once.
+    unsent: Bytes,
+    /// Blocks that the peer has, or that nobody wants any more.
+    done: RangeSet,
+    peer_blocks_max: u32,
+    symbol_size: Option<u16>,
+    counters: SendCounters,
+    effects: VecDeque<SendEffect>,
+    events: VecDeque<SendEvent>,
+}
+
+impl Sender {
+    /// A sender without objects.
+    pub fn new(config: SendConfig) -> Self {
+        Self {
+            config,
+            table: ObjectTable::new(),
+            objects: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            repairs: BTreeSet::new(),
+            first_pass: BTreeSet::new(),
+            next_start: BlockIndex::new(0),
+            unsent: Bytes::ZERO,
+            done: RangeSet::new(),
+            peer_blocks_max: 8,
+            symbol_size: None,
+            counters: SendCounters::default(),
+            effects: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Declares an object of `len` bytes of which the peer claims to hold `held` blocks.
+    pub fn declare(&mut self, len: Bytes, held: &[(u32, u32)]) -> Result<ObjectId, ObjectError> {
+        let before = self.table.next_block();
+        let (object, remaining) = self.table.declare(len, held)?;
+        self.add_unsent(before);
+        self.objects.insert(object, SendObject { remaining });
+        self.finish_if_complete(object);
+        Ok(object)
+    }
+
+    /// Sends blocks that the peer claimed to hold, and does not; returns their first new index,
+    /// which the peer must be told.
+    pub fn reopen(
+        &mut self,
+        object: ObjectId,
+        position: u32,
+        count: u32,
+    ) -> Result<BlockIndex, ObjectError> {
+        let first = self.table.reopen(object, position, count)?;
+        self.add_unsent(first);
+        if let Some(state) = self.objects.get_mut(&object) {
+            state.remaining += count;
+        }
+        Ok(first)
+    }
+
+    fn add_unsent(&mut self, from: BlockIndex) {
+        for index in from.get()..self.table.next_block().get() {
+            if let Some(placed) = self.table.find(BlockIndex::new(index)) {
+                self.unsent += placed.len;
+            }
+        }
+    }
+
+    /// Stops sending an object (its source failed): its blocks count as done.
+    pub fn abandon(&mut self, object: ObjectId) {
+        let runs: Vec<_> = self.table.runs_of(object).collect();
+        for (first, count) in runs {
+            for index in first.get()..first.get().saturating_add(count) {
+                self.retire(BlockIndex::new(index), false);
+            }
+        }
+        self.objects.remove(&object);
+    }
+
+    /// The object that a block belongs to.
+    pub fn object_of(&self, block: BlockIndex) -> Option<ObjectId> {
+        self.table.find(block).map(|placed| placed.object)
+    }
+
+    /// Fixes the symbol size of blocks that are started from now on.
+    pub const fn set_symbol_size(&mut self, symbol_size: u16) {
+        self.symbol_size = Some(symbol_size);
+    }
+
+    /// True when blocks wait only for the symbol size.
+    pub fn wants_symbol_size(&self) -> bool {
+        self.symbol_size.is_none() && self.next_start < self.table.next_block()
+    }
+
+    /// True when every declared object is complete.
+    pub fn is_idle(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// Data bytes not yet sent once.
+    pub const fn unsent(&self) -> Bytes {
+        self.unsent
+    }
+
+    /// Symbols sent so far.
+    pub const fn counters(&self) -> SendCounters {
+        self.counters
+    }
+
+    /// Blocks in memory or being read.
+    pub fn blocks_open(&self) -> u32 {
+        u32::try_from(self.blocks.len()).unwrap_or(u32::MAX)
+    }
+
+    /// True when the next block cannot start because the peer grants no more open blocks.
+    pub fn blocked_by_peer(&self) -> bool {
+        self.next_start < self.table.next_block() && self.blocks_open() >= self.peer_blocks_max
+    }
+
+    /// True when the next block cannot start because our own buffers are in use.
+    pub fn blocked_by_buffers(&self) -> bool {
+        self.next_start < self.table.next_block() && self.blocks_open() >= self.config.blocks_max
+    }
+
+    /// True while a block is being read and nothing else could be sent.
+    pub fn waits_for_source(&self) -> bool {
+        self.first_pass.is_empty()
+            && self.blocks.values().next_back().is_some_and(|block| block.stage == Stage::Reading)
+    }
+
+    /// Starts reads so that at least `ahead` data bytes are loaded or loading.
+    pub fn read_ahead(&mut self, ahead: Bytes) {
+        let Some(symbol_size) = self.symbol_size else { return };
+        let limit = self.config.blocks_max.min(self.peer_blocks_max);
+        let mut loaded = self.first_pass_bytes();
+        while loaded < ahead
+            && self.blocks_open() < limit
+            && self.next_start < self.table.next_block()
+        {
+            let index = self.next_start;
+            self.next_start = index.next();
+            if self.done.contains(u64::from(index.get())) {
+                continue;
+            }
+            let Some(placed) = self.table.find(index) else { continue };
+            let Ok(shape) = BlockShape::new(placed.len, symbol_size) else { continue };
+            self.blocks.insert(index, SendBlock::new(placed, shape));
+            self.effects.push_back(SendEffect::Read { block: index, placed, shape });
+            loaded += placed.len;
+        }
+    }
+
+    fn first_pass_bytes(&self) -> Bytes {
+        let reading = self.blocks.values().rev().take_while(|b| b.stage == Stage::Reading);
+        let active = self.first_pass.iter().filter_map(|index| self.blocks.get(index));
+        reading
+            .map(|block| block.placed.len)
+            .chain(active.map(|block| {
+                Bytes::new(u64::from(block.unsent()) * u64::from(block.shape.symbol_size()))
+            }))
+            .sum()
+    }
+
+    /// The body loaded a block.
+    pub fn on_loaded(&mut self, block: BlockIndex) {
+        if let Some(state) = self.blocks.get_mut(&block) {
+            state.stage = Stage::Active;
+            self.first_pass.insert(block);
+        } else {
+            self.effects.push_back(SendEffect::Release { block });
+        }
+    }
+
+    /// True when a symbol could leave now.
+    pub fn has_symbol(&self) -> bool {
+        !self.repairs.is_empty() || !self.first_pass.is_empty()
+    }
+
+    /// The next symbol to send.
+    pub fn next_symbol(&mut self, context: &RepairContext) -> Option<Ticket> {
+        while let Some(&block) = self.repairs.first() {
+            let state = self.blocks.get_mut(&block);
+            let taken = state.and_then(|state| {
+                let symbol = state.take_repair()?;
+                Some((symbol, state.shape, state.has_repair_ready()))
+            });
+            let Some((symbol, shape, more)) = taken else {
+                self.repairs.remove(&block);
+                continue;
+            };
+            if !more {
+                self.repairs.remove(&block);
+            }
+            let resend = symbol.get() < shape.symbols();
+            *(if resend { &mut self.counters.resent } else { &mut self.counters.repair }) += 1;
+            let reason = if resend { Reason::Resend } else { Reason::Repair };
+            return Some(Ticket { block, symbol, symbol_size: shape.symbol_size(), reason });
+        }
+        self.next_source(context)
+    }
+
+    fn next_source(&mut self, context: &RepairContext) -> Option<Ticket> {
+        let block = *self.first_pass.first()?;
+        let state = self.blocks.get_mut(&block)?;
+        let symbol = state.take_source()?;
+        let shape = state.shape;
+        let done = state.first_pass_done();
+        let size = u64::from(shape.symbol_size());
+        let sent_before = Bytes::new(u64::from(symbol.get()) * size);
+        self.unsent -= state.placed.len.saturating_sub(sent_before).min(Bytes::new(size));
+        self.counters.source += 1;
+        if done {
+            self.first_pass.remove(&block);
+            self.plan_proactive(block, context);
+        }
+        Some(Ticket { block, symbol, symbol_size: shape.symbol_size(), reason: Reason::Source })
+    }
+
+    /// The fate of a packet's content is known.
+    pub fn on_acked(&mut self, carried: Carried) {
+        if let Carried::Symbol { block, symbol } = carried
+            && let Some(state) = self.blocks.get_mut(&block)
+        {
+            state.on_acked(symbol);
+        }
+    }
+
+    /// A packet that was written off arrived after all.
+    pub fn on_spurious(&mut self, carried: Carried) {
+        if let Carried::Symbol { block, symbol } = carried
+            && let Some(state) = self.blocks.get_mut(&block)
+        {
+            state.on_spurious(symbol);
+        }
+    }
+
+    /// Applies what the feedback says about blocks: completion, credit, deficits.
+    pub fn on_feedback(
+        &mut self,
+        feedback: &Feedback,
+        context: &RepairContext,
+    ) -> Result<(), SendError> {
+        let started = self.next_start;
+        if feedback.complete_below > started {
+            return Err(SendError::NeverSent(feedback.complete_below));
+        }
+        if let Some(range) = feedback.complete.last()
+            && range.last >= started
+        {
+            return Err(SendError::NeverSent(range.last));
+        }
+        self.peer_blocks_max = feedback.open_blocks_limit;
+        let below = feedback.complete_below;
+        let mut complete: Vec<BlockIndex> =
+            self.blocks.range(..below).map(|(&index, _)| index).collect();
+        for range in &feedback.complete {
+            complete.extend(self.blocks.range(range.first..=range.last).map(|(&i, _)| i));
+        }
+        for block in complete {
+            self.retire(block, true);
+        }
+        for deficit in &feedback.deficits {
+            self.on_deficit(deficit.block, deficit.missing, context);
+        }
+        Ok(())
+    }
+
+    /// The peer threw a block away and wants it again.
+    pub fn on_restart(&mut self, block: BlockIndex) {
+        if let Some(state) = self.blocks.get_mut(&block)
+            && state.stage == Stage::Active
+        {
+            state.restart();
+            self.unsent += state.placed.len;
+            self.first_pass.insert(block);
+        }
+    }
+
+    fn retire(&mut self, block: BlockIndex, delivered: bool) {
+        if !self.done.insert(u64::from(block.get())) {
+            return;
+        }
+        let Some(placed) = self.table.find(block) else { return };
+        self.repairs.remove(&block);
+        self.first_pass.remove(&block);
+        match self.blocks.remove(&block) {
+            Some(state) => {
+                let sent = u64::from(state.symbols() - state.unsent());
+                let sent = Bytes::new(sent * u64::from(state.shape.symbol_size()));
+                self.unsent -= placed.len.saturating_sub(sent);
+                // A block still being read is released when its read completes.
+                if state.stage == Stage::Active {
+                    self.effects.push_back(SendEffect::Release { block });
+                }
+            }
+            None => self.unsent -= placed.len,
+        }
+        if delivered {
+            self.counters.complete += placed.len;
+        }
+        if let Some(object) = self.objects.get_mut(&placed.object) {
+            object.remaining = object.remaining.saturating_sub(1);
+        }
+        self.finish_if_complete(placed.object);
+    }
+
+    fn finish_if_complete(&mut self, object: ObjectId) {
+        if self.objects.get(&object).is_some_and(|state| state.remaining == 0) {
+            self.objects.remove(&object);
+            self.events.push_back(SendEvent::ObjectComplete(object));
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_effect(&mut self) -> Option<SendEffect> {
+        self.effects.pop_front()
+    }
+
+    /// The next thing to tell, until there is none.
+    pub fn poll_event(&mut self) -> Option<SendEvent> {
+        self.events.pop_front()
+    }
+}

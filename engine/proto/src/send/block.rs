@@ -1,0 +1,260 @@
+//! The life of one outgoing block: read, first pass, repair, complete.
+//!
+//! ```text
+//! Reading --loaded--> Active(first pass -> waiting / repairing) --peer has it--> gone
+//! ```
+//! It counts symbols; it never sees them.
+
+use crate::fec::{BlockShape, SymbolSet};
+use crate::ids::SymbolId;
+use crate::limits::BLOCK_REPAIR_MAX;
+use crate::objects::Placed;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Where a block is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The body is reading it from its source.
+    Reading,
+    /// In memory; symbols may be sent.
+    Active,
+}
+
+/// An outgoing block.
+#[derive(Debug)]
+pub struct SendBlock {
+    /// Where it lies.
+    pub placed: Placed,
+    /// Symbols and their size.
+    pub shape: BlockShape,
+    /// Where it is in its life.
+    pub stage: Stage,
+    /// First-pass cursor: source symbols below were sent at least once.
+    next_source: u32,
+    /// Source symbols waiting to be sent again.
+    resend: VecDeque<u32>,
+    /// Symbols acknowledged: source `0 .. K`, repair from K on.
+    acked: SymbolSet,
+    /// Source symbols that were lost at least once.
+    lost_once: SymbolSet,
+    /// Symbols sent and undecided, copies counted once each.
+    flying: u32,
+    /// Copies in flight beyond the first, by symbol.
+    extra_copies: BTreeMap<u32, u32>,
+    /// True once repair symbols are part of the plan: then any symbol is as good as another.
+    coded: bool,
+    /// Next fresh repair symbol.
+    next_repair: u32,
+    /// Repair symbols below this are encoded and can be sent.
+    encoded_end: u32,
+    /// Repair symbols that should be sent.
+    repair_wanted: u32,
+    /// Repair symbols asked of the encoder and not delivered yet.
+    encoding: u32,
+}
+
+impl SendBlock {
+    /// A block that is about to be read.
+    pub fn new(placed: Placed, shape: BlockShape) -> Self {
+        let k = shape.symbols();
+        Self {
+            placed,
+            shape,
+            stage: Stage::Reading,
+            next_source: 0,
+            resend: VecDeque::new(),
+            acked: SymbolSet::new(k + BLOCK_REPAIR_MAX),
+            lost_once: SymbolSet::new(k),
+            flying: 0,
+            extra_copies: BTreeMap::new(),
+            coded: false,
+            next_repair: k,
+            encoded_end: k,
+            repair_wanted: 0,
+            encoding: 0,
+        }
+    }
+
+    /// Number of source symbols.
+    pub fn symbols(&self) -> u32 {
+        self.shape.symbols()
+    }
+
+    /// Source symbols not sent yet.
+    pub fn unsent(&self) -> u32 {
+        self.symbols() - self.next_source
+    }
+
+    /// True when every source symbol was sent once.
+    pub fn first_pass_done(&self) -> bool {
+        self.unsent() == 0
+    }
+
+    /// True once repair symbols are part of the plan.
+    pub const fn is_coded(&self) -> bool {
+        self.coded
+    }
+
+    /// True when a resend or an encoded repair symbol is ready to leave.
+    pub fn has_repair_ready(&self) -> bool {
+        self.stage == Stage::Active
+            && (!self.resend.is_empty()
+                || (self.repair_wanted > 0 && self.next_repair < self.encoded_end))
+    }
+
+    /// Distinct symbols that the peer has or that are still on their way.
+    fn expected(&self) -> u32 {
+        let copies: u32 = self.extra_copies.values().sum();
+        self.acked.len() + self.flying.saturating_sub(copies)
+    }
+
+    /// How many more symbols must be planned so that the block completes if nothing more is
+    /// lost. A coded block needs one symbol beyond K (RFC 6330: K + 1 fails once in 65,536).
+    pub fn shortage(&self) -> u32 {
+        let resends = u32::try_from(self.resend.len()).unwrap_or(u32::MAX);
+        let planned = self.expected() + resends + self.repair_wanted + self.unsent();
+        let overhead = u32::from(self.coded);
+        (self.symbols() + overhead).saturating_sub(planned)
+    }
+
+    /// The peer says it misses symbols, and nothing is planned that could bring them.
+    pub fn is_stuck(&self) -> bool {
+        self.stage == Stage::Active
+            && self.flying == 0
+            && self.first_pass_done()
+            && self.resend.is_empty()
+            && self.repair_wanted == 0
+    }
+
+    /// Takes the next source symbol of the first pass.
+    pub fn take_source(&mut self) -> Option<SymbolId> {
+        if self.stage != Stage::Active || self.first_pass_done() {
+            return None;
+        }
+        let symbol = self.next_source;
+        self.next_source += 1;
+        self.flying += 1;
+        Some(SymbolId::new(symbol))
+    }
+
+    /// Takes the next symbol that repairs a loss: an exact resend before a fresh repair symbol.
+    pub fn take_repair(&mut self) -> Option<SymbolId> {
+        while let Some(symbol) = self.resend.pop_front() {
+            if !self.acked.contains(SymbolId::new(symbol)) {
+                self.flying += 1;
+                return Some(SymbolId::new(symbol));
+            }
+            self.drop_copy(symbol);
+        }
+        if self.repair_wanted == 0 || self.next_repair >= self.encoded_end {
+            return None;
+        }
+        let symbol = self.next_repair;
+        self.next_repair += 1;
+        self.repair_wanted -= 1;
+        self.flying += 1;
+        Some(SymbolId::new(symbol))
+    }
+
+    /// A symbol arrived.
+    pub fn on_acked(&mut self, symbol: SymbolId) {
+        self.land(symbol);
+        self.acked.insert(symbol);
+    }
+
+    /// A symbol that was written off arrived after all.
+    pub fn on_spurious(&mut self, symbol: SymbolId) {
+        self.acked.insert(symbol);
+    }
+
+    /// A symbol was lost. True when somebody has to plan its repair: no other copy is on its
+    /// way and the peer does not have it.
+    pub fn on_lost(&mut self, symbol: SymbolId) -> bool {
+        let other_copy = self.land(symbol);
+        !other_copy && !self.acked.contains(symbol)
+    }
+
+    /// Takes one copy out of flight; true when another copy is still flying.
+    fn land(&mut self, symbol: SymbolId) -> bool {
+        self.flying = self.flying.saturating_sub(1);
+        self.drop_copy(symbol.get())
+    }
+
+    fn drop_copy(&mut self, symbol: u32) -> bool {
+        let Some(copies) = self.extra_copies.get_mut(&symbol) else { return false };
+        *copies -= 1;
+        if *copies == 0 {
+            self.extra_copies.remove(&symbol);
+        }
+        true
+    }
+
+    /// Marks a source symbol as lost; true when that had happened before.
+    pub fn lost_again(&mut self, symbol: SymbolId) -> bool {
+        symbol.get() < self.symbols() && !self.lost_once.insert(symbol)
+    }
+
+    /// Plans `copies` exact resends of a source symbol.
+    pub fn plan_resend(&mut self, symbol: SymbolId, copies: u32) {
+        for _ in 0..copies {
+            self.resend.push_back(symbol.get());
+        }
+        if copies > 1 {
+            *self.extra_copies.entry(symbol.get()).or_default() += copies - 1;
+        }
+    }
+
+    /// Plans `count` fresh repair symbols; returns `(first, count)` to encode, if any.
+    pub fn plan_repair(&mut self, count: u32) -> Option<(SymbolId, u32)> {
+        self.coded = true;
+        let room = self.symbols() + BLOCK_REPAIR_MAX - self.next_repair;
+        self.repair_wanted = (self.repair_wanted + count).min(room);
+        let covered = self.encoded_end + self.encoding - self.next_repair;
+        let missing = self.repair_wanted.saturating_sub(covered);
+        if missing == 0 {
+            return None;
+        }
+        let first = self.encoded_end + self.encoding;
+        self.encoding += missing;
+        Some((SymbolId::new(first), missing))
+    }
+
+    /// The encoder delivered `count` more repair symbols.
+    pub fn on_encoded(&mut self, count: u32) {
+        let count = count.min(self.encoding);
+        self.encoding -= count;
+        self.encoded_end += count;
+    }
+
+    /// The encoder gave up: forget what was asked; exact resends take over.
+    pub fn on_encode_failed(&mut self) {
+        self.encoding = 0;
+        self.repair_wanted = 0;
+        self.coded = false;
+    }
+
+    /// Source symbols whose arrival is not known, for exact repair of everything in doubt.
+    pub fn unacked_source(&self) -> Vec<SymbolId> {
+        self.acked.missing().take_while(|symbol| symbol.get() < self.symbols()).collect()
+    }
+
+    /// All fresh repair symbols are spent.
+    pub fn repair_exhausted(&self) -> bool {
+        self.next_repair >= self.symbols() + BLOCK_REPAIR_MAX
+    }
+
+    /// Forgets what was acknowledged.
+    pub fn restart_acks(&mut self) {
+        self.acked.clear();
+    }
+
+    /// Starts over: the peer threw everything away.
+    pub fn restart(&mut self) {
+        self.next_source = 0;
+        self.resend.clear();
+        self.acked.clear();
+        self.lost_once.clear();
+        self.extra_copies.clear();
+        self.repair_wanted = 0;
+    }
+}

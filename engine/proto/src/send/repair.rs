@@ -1,0 +1,190 @@
+//! What a loss costs: exact resends where time is plenty, coded repair where it is short.
+//!
+//! Bulk goes by exact repair, which reaches the limit and costs no CPU. Repair symbols are for
+//! the tail of a job, for small objects, and for a block that failed one repair round: then its
+//! whole deficit is over-provisioned so that one more round suffices (`PROTOCOL.md` W-060).
+
+use super::{SendEffect, Sender};
+use crate::fec::{FecPolicy, Goal, LossEstimate, proactive};
+use crate::ids::{BlockIndex, SymbolId};
+use crate::path::ledger::Carried;
+use crate::units::{Bytes, Ratio};
+
+/// Missing symbols up to which copies of the symbols themselves are cheaper than coding: one
+/// encode and one decode of a block cost about 10 ms of CPU, a copy of a packet nothing.
+const COPIES_INSTEAD_OF_CODING_MAX: u32 = 3;
+/// Copies of one symbol at most.
+const COPIES_MAX: u32 = 4;
+/// Chance that all copies of a symbol are lost should be below this.
+const COPIES_LOST_TARGET: f64 = 1e-3;
+
+/// What repair decisions depend on; refreshed with each feedback.
+#[derive(Clone, Copy, Debug)]
+pub struct RepairContext {
+    /// Loss on the path.
+    pub loss: LossEstimate,
+    /// Bytes that fit into one round trip at the current rate.
+    pub bdp: Bytes,
+    /// True while the queue shows congestion: then repair must not add load in advance.
+    pub congested: bool,
+}
+
+impl Sender {
+    /// After a block's first pass: repair symbols in advance, where waiting for feedback would
+    /// cost the job a round trip.
+    pub(super) fn plan_proactive(&mut self, block: BlockIndex, context: &RepairContext) {
+        let tail = self.unsent <= context.bdp;
+        let goal = match self.config.fec {
+            FecPolicy::Off => return,
+            FecPolicy::Always => Goal::Tail,
+            FecPolicy::Auto if !tail || context.congested => return,
+            FecPolicy::Auto if self.table_is_small(context.bdp) => Goal::Small,
+            FecPolicy::Auto => Goal::Tail,
+        };
+        let Some(state) = self.blocks.get(&block) else { return };
+        let count = proactive(state.symbols(), context.loss, goal);
+        if count > 0 {
+            self.plan_coded(block, count);
+        }
+    }
+
+    /// The whole of what is in flight or to come is a fraction of a round trip.
+    fn table_is_small(&self, bdp: Bytes) -> bool {
+        let open: Bytes = self.blocks.values().map(|block| block.placed.len).sum();
+        open + self.unsent <= Bytes::new(bdp.get() / 4)
+    }
+
+    /// Nothing is left to send for the first time: every lost packet now delays the end.
+    fn in_endgame(&self) -> bool {
+        self.unsent == Bytes::ZERO
+    }
+
+    /// A packet's content was lost.
+    pub fn on_lost(&mut self, carried: Carried, context: &RepairContext) {
+        let Carried::Symbol { block, symbol } = carried else { return };
+        let endgame = self.in_endgame();
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        if !state.on_lost(symbol) {
+            return;
+        }
+        let again = state.lost_again(symbol);
+        let coding = self.config.fec != FecPolicy::Off && !state.repair_exhausted();
+        if coding && state.is_coded() {
+            self.plan_shortage(block, context);
+        } else if !coding || !(again || endgame) {
+            if symbol.get() < state.symbols() {
+                self.plan_exact(block, symbol, 1);
+            }
+        } else {
+            self.plan_fast(block, symbol, context);
+        }
+    }
+
+    /// One more round must suffice: copies of few missing symbols, coding for many.
+    fn plan_fast(&mut self, block: BlockIndex, symbol: SymbolId, context: &RepairContext) {
+        let Some(state) = self.blocks.get(&block) else { return };
+        if state.shortage() <= COPIES_INSTEAD_OF_CODING_MAX {
+            self.plan_exact(block, symbol, copies_for(context.loss.mean));
+        } else {
+            self.plan_shortage(block, context);
+        }
+    }
+
+    fn plan_shortage(&mut self, block: BlockIndex, context: &RepairContext) {
+        let Some(state) = self.blocks.get(&block) else { return };
+        let missing = state.shortage();
+        if missing > 0 {
+            let goal = Goal::Deficit { missing };
+            let count = proactive(state.symbols(), context.loss, goal).max(missing);
+            self.plan_coded(block, count);
+        }
+    }
+
+    fn plan_exact(&mut self, block: BlockIndex, symbol: SymbolId, copies: u32) {
+        if let Some(state) = self.blocks.get_mut(&block) {
+            state.plan_resend(symbol, copies);
+            self.repairs.insert(block);
+        }
+    }
+
+    fn plan_coded(&mut self, block: BlockIndex, count: u32) {
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        if let Some((first, count)) = state.plan_repair(count) {
+            let shape = state.shape;
+            self.effects.push_back(SendEffect::Encode { block, shape, first, count });
+        }
+        if state.has_repair_ready() {
+            self.repairs.insert(block);
+        }
+    }
+
+    /// The body computed `count` more repair symbols.
+    pub fn on_encoded(&mut self, block: BlockIndex, count: u32) {
+        if let Some(state) = self.blocks.get_mut(&block) {
+            state.on_encoded(count);
+            if state.has_repair_ready() {
+                self.repairs.insert(block);
+            }
+        }
+    }
+
+    /// The body could not encode: everything in doubt is sent again as it is.
+    pub fn on_encode_failed(&mut self, block: BlockIndex) {
+        if let Some(state) = self.blocks.get_mut(&block) {
+            state.on_encode_failed();
+            self.resend_all_in_doubt(block);
+        }
+    }
+
+    /// The receiver counts `missing` symbols of a block of which nothing is on its way.
+    pub(super) fn on_deficit(&mut self, block: BlockIndex, missing: u32, context: &RepairContext) {
+        let Some(state) = self.blocks.get(&block) else { return };
+        if missing == 0 || !state.is_stuck() {
+            return;
+        }
+        if self.config.fec == FecPolicy::Off || state.repair_exhausted() {
+            self.resend_all_in_doubt(block);
+        } else {
+            let goal = Goal::Deficit { missing };
+            let count = proactive(state.symbols(), context.loss, goal).max(missing);
+            self.plan_coded(block, count);
+        }
+    }
+
+    fn resend_all_in_doubt(&mut self, block: BlockIndex) {
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        let mut symbols = state.unacked_source();
+        if symbols.is_empty() {
+            // Acknowledged in full, yet the peer misses some: believe the peer.
+            symbols = (0..state.symbols()).map(SymbolId::new).collect();
+            state.restart_acks();
+        }
+        for symbol in symbols {
+            state.plan_resend(symbol, 1);
+        }
+        self.repairs.insert(block);
+    }
+}
+
+/// Copies of a symbol so that losing all of them is unlikely.
+fn copies_for(loss: Ratio) -> u32 {
+    let mut copies = 1;
+    let mut all_lost = loss.get();
+    while all_lost > COPIES_LOST_TARGET && copies < COPIES_MAX {
+        all_lost *= loss.get();
+        copies += 1;
+    }
+    copies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_grow_with_loss_and_stay_bounded() {
+        assert_eq!(copies_for(Ratio::ZERO), 1);
+        assert_eq!(copies_for(Ratio::new(0.02)), 2);
+        assert_eq!(copies_for(Ratio::new(0.5)), COPIES_MAX);
+    }
+}

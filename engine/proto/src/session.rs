@@ -1,0 +1,472 @@
+//! One peer, both directions: where the sub-machines meet.
+//!
+//! It routes and numbers; arithmetic lives in `path`, `congestion`, `send` and `recv`.
+//!
+//! Contract. The body calls the `on_*` verbs with what happened, copies the payload of a packet
+//! where [`Session::on_data`] says *before* anything else, then drains [`Session::poll_effect`]
+//! and [`Session::poll_event`], then asks [`Session::poll_transmit`] until it yields nothing, and
+//! sleeps until [`Session::poll_timeout`] or the next input.
+
+mod report;
+mod silence;
+mod skip;
+mod transmit;
+
+use crate::congestion::pacer::Pacer;
+use crate::congestion::{Controller, Outcome, Policy, Sample, TrainSample, View, controller};
+use crate::fec::{FecPolicy, LossEstimate};
+use crate::ids::{BlockIndex, ObjectId, PacketNumber};
+use crate::objects::ObjectError;
+use crate::path::ledger::{Carried, Ledger, LedgerError, Settled};
+use crate::path::mtu::{PathMtu, packet_bytes};
+use crate::path::rtt::RttEstimator;
+use crate::recv::acks::AckRecorder;
+use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
+use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
+use crate::trace::{Counters, DelayHistogram, Limit, LimitClock};
+use crate::units::{BitRate, Bytes, Ratio, Timestamp};
+use crate::wire::feedback::Feedback;
+use crate::wire::header::DataId;
+use core::time::Duration;
+use report::ReportClock;
+use silence::Silence;
+use skip::SkipPlan;
+pub use transmit::{PacketPlan, PlanBody};
+
+/// How a session is set up.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// How the path is shared.
+    pub policy: Policy,
+    /// Never faster than this, at IP level.
+    pub cap: Option<BitRate>,
+    /// A rate to start from: remembered, or asked for.
+    pub start_hint: Option<BitRate>,
+    /// When to use repair symbols.
+    pub fec: FecPolicy,
+    /// Round trip measured by the handshake.
+    pub initial_rtt: Duration,
+    /// Blocks that the sending side may hold in memory.
+    pub send_blocks: u32,
+    /// Blocks that the peer may hold open on us.
+    pub recv_blocks: u32,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+/// What the body should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// For the sending side.
+    Send(SendEffect),
+    /// For the receiving side.
+    Recv(RecvEffect),
+}
+
+/// What the user of the session should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// From the sending side.
+    Send(SendEvent),
+    /// From the receiving side.
+    Recv(RecvEvent),
+}
+
+/// The peer broke the protocol: the session must be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// It acknowledged what was never sent.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// It reported blocks that were never sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// One session's state machine.
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    controller: Box<dyn Controller>,
+    pacer: Pacer,
+    rtt: RttEstimator,
+    mtu: PathMtu,
+    ledger: Ledger,
+    settled: Settled,
+    lost: Vec<Outcome>,
+    trains: Vec<TrainSample>,
+    trains_seen: PacketNumber,
+    skip: SkipPlan,
+    silence: Silence,
+    outage: Option<(Timestamp, Timestamp)>,
+    sender: Sender,
+    receiver: Receiver,
+    acks: AckRecorder,
+    reports: ReportClock,
+    repair: RepairContext,
+    warm: bool,
+    small_probes_left: u32,
+    app_limited: bool,
+    receiver_drops_seen: u64,
+    local_drops: u64,
+    peer_backlog: Bytes,
+    counters: Counters,
+    queue_delay: DelayHistogram,
+    limits: LimitClock,
+}
+
+impl Session {
+    /// A session that has just finished its handshake.
+    pub fn new(config: SessionConfig, now: Timestamp) -> Self {
+        let controller =
+            controller(config.policy, config.cap, config.start_hint, config.initial_rtt, now);
+        let sender = SendConfig { blocks_max: config.send_blocks, fec: config.fec };
+        Self {
+            controller,
+            pacer: Pacer::new(),
+            rtt: RttEstimator::new(config.initial_rtt),
+            mtu: PathMtu::new(),
+            ledger: Ledger::new(),
+            settled: Settled::default(),
+            lost: Vec::new(),
+            trains: Vec::new(),
+            trains_seen: PacketNumber::new(0),
+            skip: SkipPlan::new(config.seed),
+            silence: Silence::new(),
+            outage: None,
+            sender: Sender::new(sender),
+            receiver: Receiver::new(config.recv_blocks),
+            acks: AckRecorder::new(),
+            reports: ReportClock::new(),
+            repair: RepairContext {
+                loss: LossEstimate { mean: Ratio::ZERO, upper80: Ratio::ZERO, run: 1.0 },
+                bdp: Bytes::ZERO,
+                congested: false,
+            },
+            warm: false,
+            small_probes_left: 0,
+            app_limited: false,
+            receiver_drops_seen: 0,
+            local_drops: 0,
+            peer_backlog: Bytes::ZERO,
+            counters: Counters::default(),
+            queue_delay: DelayHistogram::new(),
+            limits: LimitClock::default(),
+            config,
+        }
+    }
+
+    /// Data will follow soon: look for the path's rate and packet size with padding, while
+    /// offers and answers are still on their way.
+    pub const fn warm_up(&mut self) {
+        if !self.warm {
+            self.warm = true;
+            self.small_probes_left = crate::path::mtu::SMALL_PROBES;
+        }
+    }
+
+    /// Declares an object to send; see [`Sender::declare`].
+    pub fn declare_send(
+        &mut self,
+        len: Bytes,
+        held: &[(u32, u32)],
+    ) -> Result<ObjectId, ObjectError> {
+        self.warm_up();
+        self.sender.declare(len, held)
+    }
+
+    /// Declares an object to receive; see [`Receiver::declare`].
+    pub fn declare_recv(
+        &mut self,
+        len: Bytes,
+        held: &[(u32, u32)],
+    ) -> Result<ObjectId, ObjectError> {
+        self.receiver.declare(len, held)
+    }
+
+    /// Sends blocks that the peer wrongly claimed; see [`Sender::reopen`].
+    pub fn reopen_send(
+        &mut self,
+        object: ObjectId,
+        position: u32,
+        count: u32,
+    ) -> Result<BlockIndex, ObjectError> {
+        self.sender.reopen(object, position, count)
+    }
+
+    /// Expects blocks that we wrongly claimed; see [`Receiver::reopen`].
+    pub fn reopen_recv(
+        &mut self,
+        object: ObjectId,
+        position: u32,
+        count: u32,
+    ) -> Result<BlockIndex, ObjectError> {
+        self.receiver.reopen(object, position, count)
+    }
+
+    /// Stops sending an object whose source failed.
+    pub fn abandon_send(&mut self, object: ObjectId) {
+        self.sender.abandon(object);
+    }
+
+    /// Stops receiving an object.
+    pub fn abandon_recv(&mut self, object: ObjectId, now: Timestamp) {
+        self.receiver.abandon(object);
+        self.reports.hurry(now);
+    }
+
+    /// The peer asks for a block again from its start.
+    pub fn restart_send(&mut self, block: BlockIndex) {
+        self.sender.on_restart(block);
+    }
+
+    /// Changes policy and cap; obeyed by the next packet.
+    pub fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp) {
+        self.config.policy = policy;
+        self.config.cap = cap;
+        self.controller.set_policy(policy, cap, now);
+    }
+
+    /// A block to send is in memory, digest and padding appended.
+    pub fn on_loaded(&mut self, block: BlockIndex) {
+        self.sender.on_loaded(block);
+    }
+
+    /// Repair symbols were computed (`None`: the encoder failed).
+    pub fn on_encoded(&mut self, block: BlockIndex, count: Option<u32>) {
+        match count {
+            Some(count) => self.sender.on_encoded(block, count),
+            None => self.sender.on_encode_failed(block),
+        }
+    }
+
+    /// A worker decoded and checked a block.
+    pub fn on_verified(&mut self, block: BlockIndex, verified: Verified, now: Timestamp) {
+        self.receiver.on_verified(block, verified);
+        self.reports.hurry(now);
+    }
+
+    /// A block is on disk.
+    pub fn on_written(&mut self, block: BlockIndex, now: Timestamp) {
+        self.receiver.on_written(block);
+        if self.receiver.blocks_open() <= 1 {
+            self.reports.hurry(now);
+        }
+    }
+
+    /// Our host dropped lane packets before we saw them (cumulative count).
+    pub const fn on_local_drops(&mut self, total: u64) {
+        self.local_drops = total;
+    }
+
+    /// An authentic data packet with `len` payload bytes: says where the payload goes.
+    pub fn on_data(
+        &mut self,
+        number: PacketNumber,
+        train: bool,
+        data: DataId,
+        len: u16,
+        arrived: Timestamp,
+        now: Timestamp,
+    ) -> Placement {
+        let placement = self.receiver.on_symbol(data.block, data.symbol, len);
+        if !matches!(placement, Placement::Refused(_)) {
+            self.record(number, packet_bytes(len), train, arrived, now);
+        }
+        placement
+    }
+
+    /// An authentic padding packet of `bytes` at IP level.
+    pub fn on_padding(
+        &mut self,
+        number: PacketNumber,
+        train: bool,
+        bytes: Bytes,
+        arrived: Timestamp,
+        now: Timestamp,
+    ) {
+        self.record(number, bytes, train, arrived, now);
+    }
+
+    fn record(
+        &mut self,
+        number: PacketNumber,
+        bytes: Bytes,
+        train: bool,
+        arrived: Timestamp,
+        now: Timestamp,
+    ) {
+        self.acks.on_packet(number, bytes, train, arrived);
+        self.reports.on_packet(self.acks.unreported(), self.rtt.smoothed(), now);
+    }
+
+    /// An authentic, decoded feedback packet.
+    pub fn on_feedback(
+        &mut self,
+        number: PacketNumber,
+        feedback: &Feedback,
+        now: Timestamp,
+    ) -> Result<(), SessionError> {
+        self.acks.on_silent_packet(number, now);
+        self.counters.reports_received += 1;
+        let mut settled = core::mem::take(&mut self.settled);
+        self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
+        let waiting = self.ledger.in_flight() > Bytes::ZERO;
+        if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
+            self.outage = Some((now - gap, now));
+            self.controller.on_outage_end(gap, now);
+        }
+        self.count(&settled);
+        self.steer(&settled, feedback, now);
+        self.apply(&settled);
+        self.settled = settled;
+        self.sender.on_feedback(feedback, &self.repair)?;
+        Ok(())
+    }
+
+    fn count(&mut self, settled: &Settled) {
+        let counters = &mut self.counters;
+        let spurious = settled.spurious.len() as u64;
+        counters.packets_acked += settled.acked.len() as u64 + spurious;
+        counters.packets_lost += settled.lost.len() as u64;
+        counters.packets_lost -= spurious.min(counters.packets_lost);
+        counters.packets_spurious += spurious;
+    }
+
+    /// Tells the controller, and refreshes what repair decisions depend on.
+    fn steer(&mut self, settled: &Settled, feedback: &Feedback, now: Timestamp) {
+        for outcome in &settled.acked {
+            self.mtu.on_acked(outcome, now);
+        }
+        self.collect_trains(feedback);
+        let drops = feedback.receiver_drops.saturating_sub(self.receiver_drops_seen);
+        self.receiver_drops_seen = self.receiver_drops_seen.max(feedback.receiver_drops);
+        self.counters.receiver_drops = self.receiver_drops_seen;
+        self.peer_backlog = feedback.backlog;
+        self.discard_dead(&settled.lost, now);
+        let sample = Sample {
+            acked: &settled.acked,
+            lost: &self.lost,
+            spurious: &settled.spurious,
+            rtts: &settled.rtts,
+            trains: &self.trains,
+            receiver_drops: drops,
+            in_flight: self.ledger.in_flight(),
+            app_limited: core::mem::take(&mut self.app_limited),
+        };
+        self.controller.on_feedback(&sample, now);
+        let view = self.controller.view();
+        for sample in &settled.rtts {
+            self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
+        }
+        self.repair = repair_context(&view, &self.rtt);
+    }
+
+    /// Packets that died in an outage say nothing about the rate.
+    fn discard_dead(&mut self, lost: &[Outcome], now: Timestamp) {
+        self.lost.clear();
+        let Some((from, until)) = self.outage else {
+            self.lost.extend_from_slice(lost);
+            return;
+        };
+        self.lost.extend(lost.iter().filter(|lost| lost.sent_at < from || lost.sent_at >= until));
+        if now.since(until) > self.rtt.pessimistic() * 3 {
+            self.outage = None;
+        }
+    }
+
+    fn collect_trains(&mut self, feedback: &Feedback) {
+        self.trains.clear();
+        for train in &feedback.trains {
+            if train.last <= self.trains_seen || train.gaps == 0 {
+                continue;
+            }
+            let Some(sent) = self.ledger.sent_at(train.first) else { continue };
+            self.trains.push(TrainSample {
+                bytes: packet_bytes(crate::limits::SYMBOL_SIZE)
+                    .saturating_mul(u64::from(train.gaps)),
+                gap_sum: Duration::from(train.gap_sum),
+                gaps: train.gaps,
+                sent_at: sent,
+            });
+        }
+        if let Some(last) = feedback.trains.iter().map(|train| train.last).max() {
+            self.trains_seen = self.trains_seen.max(last);
+        }
+    }
+
+    fn apply(&mut self, settled: &Settled) {
+        for &carried in &settled.acked_carried {
+            self.sender.on_acked(carried);
+        }
+        for &carried in &settled.spurious_carried {
+            self.sender.on_spurious(carried);
+        }
+        for &carried in &settled.lost_carried {
+            self.sender.on_lost(carried, &self.repair);
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        let send = self.sender.poll_effect().map(Effect::Send);
+        send.or_else(|| self.receiver.poll_effect().map(Effect::Recv))
+    }
+
+    /// The next thing to tell, until there is none.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let send = self.sender.poll_event().map(Event::Send);
+        send.or_else(|| self.receiver.poll_event().map(Event::Recv))
+    }
+
+    /// What the controller believes.
+    pub fn view(&self) -> View {
+        self.controller.view()
+    }
+
+    /// Counters so far.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The sending side, for reading.
+    pub const fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// The receiving side, for reading.
+    pub const fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
+    /// Smoothed and smallest round trip.
+    pub const fn rtt(&self) -> &RttEstimator {
+        &self.rtt
+    }
+
+    /// Queue delay over all measurements.
+    pub const fn queue_delay(&self) -> &DelayHistogram {
+        &self.queue_delay
+    }
+
+    /// What limits the transfer.
+    pub const fn limits(&self) -> &LimitClock {
+        &self.limits
+    }
+
+    /// Bytes sent and neither acknowledged nor written off.
+    pub const fn in_flight(&self) -> Bytes {
+        self.ledger.in_flight()
+    }
+}
+
+fn repair_context(view: &View, rtt: &RttEstimator) -> RepairContext {
+    let mean = view.loss;
+    // Upper 80 % bound of a proportion measured over about 2,000 packets.
+    let spread = 0.84 * (mean.get() * (1.0 - mean.get()) * view.loss_run / 2000.0).sqrt();
+    RepairContext {
+        loss: LossEstimate { mean, upper80: Ratio::new(mean.get() + spread), run: view.loss_run },
+        bdp: view.rate.bytes_in(rtt.smoothed()),
+        congested: view.queue_delay > Duration::from_millis(20).max(view.rtt_min / 4),
+    }
+}

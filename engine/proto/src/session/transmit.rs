@@ -1,0 +1,260 @@
+//! What leaves now: reports first, then trains, then symbols as the pacer allows.
+//!
+//! It makes plans (number, kind, content by reference); the body seals and sends them in order.
+
+use super::silence::Permission;
+use super::{Carried, Limit, Session};
+use crate::ids::PacketNumber;
+use crate::limits::{DATA_HEADER_LEN, FEEDBACK_LEN_MAX, PLAIN_HEADER_LEN, SYMBOL_SIZE};
+use crate::limits::{SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
+use crate::path::mtu::packet_bytes;
+use crate::units::{BitRate, Bytes, Timestamp};
+use crate::wire::header::{DataId, Kind};
+use core::time::Duration;
+
+/// Plans made per call at most: one GSO train.
+const PLANS_MAX: usize = 64;
+/// What a data header has and a plain one has not.
+const HEADER_DIFFERENCE: u16 = 7;
+const _: () = assert!(DATA_HEADER_LEN - PLAIN_HEADER_LEN == HEADER_DIFFERENCE as usize);
+/// How often silence is looked for while packets are out.
+const SILENCE_CHECK: Duration = Duration::from_millis(100);
+/// Data kept loaded ahead of the first pass, as time at the current rate.
+const READ_AHEAD: Duration = Duration::from_millis(100);
+/// Data kept loaded ahead at least.
+const READ_AHEAD_MIN: Bytes = Bytes::new(4 * crate::limits::BLOCK_DATA.get());
+
+/// One packet to seal and send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketPlan {
+    /// Its number.
+    pub number: PacketNumber,
+    /// Its kind.
+    pub kind: Kind,
+    /// What it carries.
+    pub body: PlanBody,
+}
+
+/// What a planned packet carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanBody {
+    /// A symbol; its bytes lie in the block's buffer or in its repair set.
+    Symbol {
+        /// Which.
+        data: DataId,
+        /// Payload length.
+        len: u16,
+    },
+    /// So many zero bytes.
+    Padding(u16),
+    /// An encoded report.
+    Report(Vec<u8>),
+}
+
+impl Session {
+    /// Plans the packets that may leave now, at most one GSO train; call until nothing is added.
+    pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        self.plan_report(now, plans);
+        if self.controller.next_timer().is_some_and(|at| at <= now) {
+            self.controller.on_timer(now);
+        }
+        self.choose_symbol_size(now);
+        let rate = self.controller.pacing_rate(now);
+        let ahead = READ_AHEAD_MIN.max(rate.bytes_in(READ_AHEAD));
+        self.sender.read_ahead(ahead);
+        let nominal = rate;
+        match self.silence.permission(nominal, self.rtt.smoothed(), now) {
+            Permission::Rate(rate) => {
+                self.plan_small_probes(now, plans);
+                self.plan_train(now, plans);
+                self.plan_paced(rate, now, plans);
+            }
+            Permission::Probe => self.plan_probe(now, plans),
+            Permission::WaitUntil(_) => {}
+        }
+        let limit = self.classify(now);
+        self.limits.set(limit, now);
+    }
+
+    fn choose_symbol_size(&mut self, now: Timestamp) {
+        if self.sender.wants_symbol_size()
+            && let Some(size) = self.mtu.symbol_size(self.rtt.reorder_window(), now)
+        {
+            self.sender.set_symbol_size(size);
+        }
+    }
+
+    fn plan_report(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        if self.reports.due().is_none_or(|due| due > now) {
+            return;
+        }
+        let fresh = self.acks.unreported() > 0;
+        let Some(mut feedback) = self.acks.report(now) else { return };
+        feedback.receiver_drops = self.local_drops;
+        self.receiver.report(&mut feedback);
+        let mut payload = Vec::with_capacity(FEEDBACK_LEN_MAX);
+        feedback.encode_into(&mut payload, FEEDBACK_LEN_MAX);
+        let active = !self.receiver.is_idle();
+        self.reports.on_sent(fresh, active, self.rtt.smoothed(), now);
+        self.counters.reports_sent += 1;
+        let number = self.ledger.next_number();
+        let bytes = plain_bytes(payload.len());
+        self.emit(Carried::Report, bytes, now);
+        plans.push(PacketPlan { number, kind: Kind::Feedback, body: PlanBody::Report(payload) });
+    }
+
+    /// Gives the next number to a packet of `bytes` that leaves now.
+    fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
+        self.counters.wire_sent += bytes;
+        self.counters.packets_sent += 1;
+        let number = self.ledger.next_number();
+        let epoch = if carried.is_watched() {
+            self.silence.on_sent(now);
+            self.pacer.on_sent(bytes);
+            self.controller.on_sent(number, bytes, now)
+        } else {
+            crate::ids::RateEpoch::default()
+        };
+        self.ledger.on_sent(bytes, epoch, carried, now);
+    }
+
+    fn skip_sometimes(&mut self, now: Timestamp) {
+        if self.skip.take() {
+            let epoch = crate::ids::RateEpoch::default();
+            self.ledger.on_sent(Bytes::ZERO, epoch, Carried::Skipped, now);
+        }
+    }
+
+    fn plan_symbol(&mut self, train: bool, now: Timestamp, plans: &mut Vec<PacketPlan>) -> bool {
+        let Some(ticket) = self.sender.next_symbol(&self.repair) else { return false };
+        if !train {
+            self.skip_sometimes(now);
+        }
+        let number = self.ledger.next_number();
+        let data = DataId { block: ticket.block, symbol: ticket.symbol };
+        let carried = Carried::Symbol { block: ticket.block, symbol: ticket.symbol };
+        self.emit(carried, packet_bytes(ticket.symbol_size), now);
+        let kind = if train { Kind::DataTrain } else { Kind::Data };
+        let body = PlanBody::Symbol { data, len: ticket.symbol_size };
+        plans.push(PacketPlan { number, kind, body });
+        true
+    }
+
+    fn plan_padding(&mut self, kind: Kind, like: u16, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        // Padding is as long on the wire as a data packet with a symbol of size `like`.
+        let len = like + HEADER_DIFFERENCE;
+        let number = self.ledger.next_number();
+        self.mtu.on_probe(now);
+        self.emit(Carried::Padding, packet_bytes(like), now);
+        plans.push(PacketPlan { number, kind, body: PlanBody::Padding(len) });
+    }
+
+    fn plan_small_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        while self.small_probes_left > 0 {
+            self.small_probes_left -= 1;
+            self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
+        }
+    }
+
+    fn plan_train(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        if !self.warm || (self.sender.is_idle() && !self.controller.view().starting) {
+            return;
+        }
+        let Some(count) = self.controller.take_train(now) else { return };
+        for _ in 0..count {
+            if !self.plan_symbol(true, now, plans) {
+                self.plan_padding(Kind::PadTrain, SYMBOL_SIZE, now, plans);
+            }
+        }
+    }
+
+    fn plan_paced(&mut self, rate: BitRate, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        let mut budget = self.pacer.budget(now, rate);
+        let packet = packet_bytes(SYMBOL_SIZE);
+        while budget >= packet && plans.len() < PLANS_MAX && self.window_open() {
+            if !self.plan_symbol(false, now, plans) {
+                self.app_limited = true;
+                return;
+            }
+            budget -= packet;
+        }
+    }
+
+    fn window_open(&self) -> bool {
+        self.ledger.in_flight() + packet_bytes(SYMBOL_SIZE) <= self.controller.in_flight_limit()
+    }
+
+    /// The path is silent: one packet asks whether it is back. A symbol, if there is one.
+    fn plan_probe(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        if self.sender.is_idle() && !self.warm {
+            return;
+        }
+        self.silence.on_probe(now);
+        if !self.plan_symbol(false, now, plans) {
+            self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
+        }
+    }
+
+    /// When the body must call again, and nothing else happens before.
+    pub fn poll_timeout(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let steering = self.warm && (!self.sender.is_idle() || self.controller.view().starting);
+        let controller = self.controller.next_timer().filter(|_| steering);
+        let sending = self.next_send(now);
+        [self.reports.due(), controller, sending].into_iter().flatten().min()
+    }
+
+    fn next_send(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let rate = self.controller.pacing_rate(now);
+        match self.silence.permission(rate, self.rtt.smoothed(), now) {
+            Permission::Rate(rate) if self.sender.has_symbol() && self.window_open() => {
+                Some(self.pacer.next_release(now, rate, packet_bytes(SYMBOL_SIZE)))
+            }
+            // Silence is measured against the clock: look again.
+            Permission::Rate(_) => {
+                let waiting = self.ledger.in_flight() > Bytes::ZERO;
+                waiting.then(|| now + SILENCE_CHECK)
+            }
+            Permission::Probe if self.warm || !self.sender.is_idle() => Some(now),
+            Permission::Probe => None,
+            Permission::WaitUntil(at) => Some(at),
+        }
+    }
+
+    fn classify(&self, now: Timestamp) -> Option<Limit> {
+        if self.sender.is_idle() {
+            return None;
+        }
+        let view = self.controller.view();
+        if self.silence.is_stopped(self.rtt.smoothed(), now) {
+            return Some(Limit::Peer);
+        }
+        if !self.sender.has_symbol() {
+            return Some(self.classify_starved());
+        }
+        if view.starting {
+            return Some(Limit::StartUp);
+        }
+        let capped = self.config.cap.is_some_and(|cap| view.rate >= cap.mul_f64(0.98));
+        Some(if capped { Limit::Policy } else { Limit::Link })
+    }
+
+    fn classify_starved(&self) -> Limit {
+        if self.sender.wants_symbol_size() {
+            Limit::StartUp
+        } else if self.sender.waits_for_source() {
+            Limit::SourceDisk
+        } else if self.sender.blocked_by_peer() {
+            let disk = self.peer_backlog > Bytes::new(2 * crate::limits::BLOCK_DATA.get());
+            if disk { Limit::DestinationDisk } else { Limit::Receiver }
+        } else if self.sender.blocked_by_buffers() {
+            Limit::Sender
+        } else {
+            Limit::Tail
+        }
+    }
+}
+
+/// Size at IP level of a packet without data header and `len` payload bytes.
+fn plain_bytes(len: usize) -> Bytes {
+    Bytes::new((PLAIN_HEADER_LEN + len + TAG_LEN) as u64 + UDP_IP_OVERHEAD)
+}
