@@ -3,6 +3,11 @@
 //! A controller knows packets, times and losses. It knows nothing of blocks, files or FEC: a
 //! repaired loss is still a loss here.
 
+pub mod fixed;
+pub mod pacer;
+mod switch;
+pub mod wlaw;
+
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
 use core::fmt;
@@ -142,4 +147,19 @@ pub trait Controller: fmt::Debug + Send {
 
     /// What the controller believes now.
     fn view(&self) -> View;
+}
+
+/// The controller for a policy; [`Controller::set_policy`] may change it to any other.
+///
+/// `cap` is never exceeded (and is the target of [`Policy::Fixed`]); `hint` is a remembered or
+/// demanded rate to start from; `initial_rtt` is what the handshake measured, or a guess.
+pub fn controller(
+    policy: Policy,
+    cap: Option<BitRate>,
+    hint: Option<BitRate>,
+    initial_rtt: Duration,
+    now: Timestamp,
+) -> Box<dyn Controller> {
+    let config = wlaw::WConfig { start_hint: hint, ..wlaw::WConfig::new(policy, cap, initial_rtt) };
+    Box::new(switch::Switch::new(config, now))
 }
