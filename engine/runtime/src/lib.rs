@@ -1,3 +1,5 @@
 //! The body of the transfer engine.
 
+pub mod buffers;
+mod sys;
 pub mod wake;

@@ -1,0 +1,4 @@
+//! The only module with `unsafe`: thin, safe faces over what the kernel offers and the libraries
+//! do not wrap. No policy lives here.
+
+pub(crate) mod memory;
