@@ -3,3 +3,4 @@
 pub mod buffers;
 mod sys;
 pub mod wake;
+pub mod work;
