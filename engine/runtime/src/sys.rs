@@ -2,3 +2,5 @@
 //! do not wrap. No policy lives here.
 
 pub(crate) mod memory;
+pub(crate) mod uring;
+pub(crate) mod writeback;
