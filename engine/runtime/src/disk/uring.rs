@@ -382,3 +382,71 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(token: u64, pool: &BufferPool) -> Request {
+        let file = tempfile::tempfile().expect("a temporary file");
+        let segment =
+            Segment { file: Arc::new(file.into()), file_offset: 0, buffer_offset: 0, len: 4096 };
+        let buffer = pool.try_lease().expect("the test leaves some free");
+        Request { token, op: Op::write(buffer, segment) }
+    }
+
+    #[test]
+    fn a_broken_engine_answers_every_request_and_returns_every_buffer() {
+        let pool = BufferPool::new(2, 4096).expect("a mapping");
+        let (bell, source) = wake::pair().expect("an eventfd");
+        let ring = match Ring::open(8, &pool, source) {
+            Ok(ring) => ring,
+            Err(error) => return println!("skipped: {error}"),
+        };
+        let (waker, driver) = wake::pair().expect("an eventfd");
+        let (mut port, dock) = port::pair(2, waker);
+        let mut engine = Engine::new(ring, dock, 2, Route::Buffered);
+        port.submit(request(1, &pool)).expect("room");
+        assert!(engine.accept());
+        engine.begin();
+        port.submit(request(2, &pool)).expect("room");
+        let caller = std::thread::spawn(move || {
+            let mut out = Vec::new();
+            while out.len() < 2 {
+                let woken = driver.wait(Some(std::time::Duration::from_secs(20))).expect("poll");
+                assert!(woken, "stuck after {} completions", out.len());
+                driver.drain();
+                port.poll(&mut out);
+            }
+            port.close();
+            out
+        });
+        engine.fail(5);
+        drop(bell);
+        let out = caller.join().expect("both are answered");
+        let broken = Err(DiskError::EngineFailed { errno: 5 });
+        assert!(out.iter().all(|done| done.result == broken && done.buffer.is_some()));
+        drop(out);
+        assert_eq!(pool.free_slots(), 2);
+    }
+
+    #[test]
+    fn a_ring_that_is_dropped_waits_for_the_kernel() {
+        let pool = BufferPool::new(1, 4096).expect("a mapping");
+        let (_bell, source) = wake::pair().expect("an eventfd");
+        let mut ring = match Ring::open(1, &pool, source) {
+            Ok(ring) => ring,
+            Err(error) => return println!("skipped: {error}"),
+        };
+        // A read from an empty pipe stays in the kernel until something is written.
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        let lease = pool.try_lease().expect("fresh");
+        let (fd, memory) = (Arc::new(reader), Loan::new(lease.into()));
+        ring.push(Command::Read { fd, offset: u64::MAX, memory, range: 0..4096 }, ());
+        assert_eq!((ring.in_flight(), pool.free_slots()), (1, 0));
+        let helper = std::thread::spawn(move || rustix::io::write(&writer, &[1; 100]));
+        drop(ring);
+        assert_eq!(helper.join().expect("it ends"), Ok(100));
+        assert_eq!(pool.free_slots(), 1);
+    }
+}
