@@ -103,7 +103,7 @@ fn crowded_block_lists_leave_half_of_the_room_to_the_ranges() {
 
 #[test]
 fn a_report_of_the_greatest_numbers_fits_into_the_least_room() {
-    let top = varint::VARINT_MAX;
+    let top = VARINT_MAX;
     let report = Feedback {
         largest: number(top),
         largest_age: Micros::new(u32::MAX),
@@ -157,7 +157,7 @@ fn a_count_beyond_its_limit_is_refused_before_its_items_are_read() {
 
 #[test]
 fn a_bitmap_that_is_not_as_long_as_it_claims_is_refused() {
-    let mut bytes = vec![0; 15];
+    let mut bytes = [0; 15];
     bytes[0] = ranges::Form::Bitmap.value();
     bytes[1] = 40;
     let claim = |span: u8, bitmap: &[u8]| Feedback::decode(&[&bytes[..], &[span], bitmap].concat());
@@ -249,7 +249,7 @@ prop_compose! {
     fn any_feedback()(
         (largest, covered_from, ranges) in any_ranges(),
         (complete_below, complete, deficits) in any_blocks(),
-        counters in vec(0..=varint::VARINT_MAX, 6),
+        counters in vec(0..=VARINT_MAX, 6),
         (age, limit) in (any::<u32>(), any::<u32>()),
         delays in vec((any::<u64>(), any::<u32>()), 0..=DELAYS_MAX),
         trains in vec((any::<u64>(), 0u64..64, 1u32..u32::MAX), 0..=TRAINS_MAX),
