@@ -11,7 +11,7 @@ mod text;
 mod validate;
 
 use crate::ids::{BlockIndex, ObjectId, TransferId};
-use crate::limits::{BLOCK_DATA, CONTROL_MESSAGE_MAX};
+use crate::limits::CONTROL_MESSAGE_MAX;
 use minicbor::{Decode, Encode};
 
 pub use error::{ControlError, Field, ShapeError};
@@ -68,20 +68,32 @@ pub enum Message {
         #[n(2)]
         reason: String,
     },
-    /// The sender declares objects and the blocks they own.
+    /// The sender has read an object to its end, every claim about it holds and its source did
+    /// not change meanwhile: the receiver may put it in place.
     #[n(5)]
-    Objects(#[n(0)] Objects),
-    /// The receiver needs blocks again that it had called complete.
+    Sealed {
+        /// Which object.
+        #[n(0)]
+        object: ObjectId,
+    },
+    /// The sender sends blocks that the receiver wrongly called present; they get the next
+    /// block indices.
     #[n(6)]
     Reopen {
-        /// The first of them.
+        /// Which object.
         #[n(0)]
-        first: BlockIndex,
-        /// How many; at least one.
+        object: ObjectId,
+        /// The first of them, counted within the object.
         #[n(1)]
+        position: u32,
+        /// How many; at least one.
+        #[n(2)]
         count: u32,
+        /// The index of the first, as the sender counts: both sides must agree.
+        #[n(3)]
+        first_block: BlockIndex,
     },
-    /// The sender cannot deliver the rest of an object.
+    /// One side gives an object up: its source or its destination failed.
     #[n(7)]
     ObjectFailed {
         /// Which object.
@@ -94,16 +106,12 @@ pub enum Message {
         #[n(2)]
         reason: String,
     },
-    /// The sender has declared and sent everything.
+    /// The receiver threw a block away (its digest was wrong) and wants it from the start.
     #[n(8)]
-    Finish {
-        /// Which transfer.
+    Restart {
+        /// Which block.
         #[n(0)]
-        transfer: TransferId,
-        /// Digest of everything that was sent.
-        #[n(1)]
-        #[cbor(with = "minicbor::bytes")]
-        digest: Digest,
+        block: BlockIndex,
     },
     /// The receiver has everything on disk that it will have.
     #[n(9)]
@@ -233,40 +241,16 @@ pub struct Have {
     pub digest: Digest,
 }
 
-/// Objects in the order of their ids, each owning the blocks after those of the one before.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Objects {
-    /// Which transfer.
-    #[n(0)]
-    pub transfer: TransferId,
-    /// Id of the first object.
-    #[n(1)]
-    pub first_object: ObjectId,
-    /// First block of the first object.
-    #[n(2)]
-    pub first_block: BlockIndex,
-    /// Length of each object in bytes; none is zero.
-    #[n(3)]
-    pub lens: Vec<u64>,
-}
-
-impl Objects {
-    /// How many blocks the objects own together.
-    pub fn blocks(&self) -> u64 {
-        self.lens.iter().fold(0, |sum, len| sum.saturating_add(len.div_ceil(BLOCK_DATA.get())))
-    }
-}
-
 /// How a transfer ended, as the receiver saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Done {
     /// Which transfer.
     #[n(0)]
     pub transfer: TransferId,
-    /// Files in place.
+    /// Files put in place.
     #[n(1)]
     pub files: u64,
-    /// Bytes in place.
+    /// Data bytes in place.
     #[n(2)]
     pub bytes: u64,
     /// Entries that failed; at most [`FAILURES_MAX`].
@@ -275,6 +259,9 @@ pub struct Done {
     /// How many failed in all.
     #[n(4)]
     pub failed_total: u64,
+    /// Files that were in place before.
+    #[n(5)]
+    pub skipped: u64,
 }
 
 /// An entry that did not arrive.

@@ -5,11 +5,9 @@
 
 use super::{
     AGENT_MAX, Accept, ControlError, Done, EntryRange, FAILURES_MAX, Field, HAVE_MAX, Have,
-    ManifestCarrier, Message, Objects, Offer, REASON_MAX, WANT_MAX,
+    ManifestCarrier, Message, Offer, REASON_MAX, WANT_MAX,
 };
-use crate::limits::{
-    CONTROL_MESSAGE_MAX, INLINE_MANIFEST_MAX, OBJECT_MAX, OBJECTS_PER_MESSAGE_MAX, PATH_MAX,
-};
+use crate::limits::{CONTROL_MESSAGE_MAX, INLINE_MANIFEST_MAX, OBJECT_MAX, PATH_MAX};
 
 // The longest encodings: every head at its longest. No valid message exceeds a frame.
 const RANGE_LEN: usize = 1 + 5 + 5;
@@ -17,13 +15,10 @@ const HAVE_LEN: usize = 1 + 3 * 5 + 2 + 32;
 const FAILURE_LEN: usize = 1 + 5 + 1 + 3 + REASON_MAX;
 const _: () = {
     assert!(64 + WANT_MAX * RANGE_LEN + HAVE_MAX * HAVE_LEN <= CONTROL_MESSAGE_MAX);
-    assert!(64 + OBJECTS_PER_MESSAGE_MAX * 9 <= CONTROL_MESSAGE_MAX);
     assert!(64 + FAILURES_MAX * FAILURE_LEN <= CONTROL_MESSAGE_MAX);
     assert!(128 + INLINE_MANIFEST_MAX + PATH_MAX <= CONTROL_MESSAGE_MAX);
     // `check_shape` bounds every list by the longest of them.
-    assert!(
-        HAVE_MAX <= WANT_MAX && OBJECTS_PER_MESSAGE_MAX <= WANT_MAX && FAILURES_MAX <= WANT_MAX
-    );
+    assert!(HAVE_MAX <= WANT_MAX && FAILURES_MAX <= WANT_MAX);
 };
 
 impl Message {
@@ -38,12 +33,12 @@ impl Message {
             Self::Request(request) => at_most(request.path.len(), PATH_MAX, Field::Path),
             Self::Accept(accept) => validate_accept(accept),
             Self::Refuse { transfer: _, code: _, reason } => validate_reason(reason),
-            Self::Objects(objects) => validate_objects(objects),
-            Self::Reopen { first, count } => {
-                validate_run(first.get(), *count, Field::Reopen).map(|_| ())
+            Self::Reopen { object: _, position, count, first_block } => {
+                validate_run(*position, *count, Field::Reopen)?;
+                validate_run(first_block.get(), *count, Field::Reopen).map(|_| ())
             }
             Self::ObjectFailed { object: _, code: _, reason } => validate_reason(reason),
-            Self::Finish { transfer: _, digest: _ } => Ok(()),
+            Self::Sealed { object: _ } | Self::Restart { block: _ } => Ok(()),
             Self::Done(done) => validate_done(done),
             Self::Cancel { transfer: _, code: _, reason } => validate_reason(reason),
         }
@@ -76,18 +71,6 @@ fn validate_accept(accept: &Accept) -> Result<(), ControlError> {
         floor = (entry, end);
     }
     Ok(())
-}
-
-fn validate_objects(objects: &Objects) -> Result<(), ControlError> {
-    let count = objects.lens.len();
-    at_most(count, OBJECTS_PER_MESSAGE_MAX, Field::Lens)?;
-    let count = u32::try_from(count).map_err(|_| out_of_range(Field::Objects))?;
-    validate_run(objects.first_object.get(), count, Field::Objects)?;
-    for &len in &objects.lens {
-        validate_len(len, Field::Lens)?;
-    }
-    let end = objects.blocks().saturating_add(u64::from(objects.first_block.get()));
-    if end > u64::from(u32::MAX) { Err(out_of_range(Field::Blocks)) } else { Ok(()) }
 }
 
 fn validate_done(done: &Done) -> Result<(), ControlError> {
