@@ -8,4 +8,5 @@
 pub mod congestion;
 pub mod ids;
 pub mod limits;
+pub mod path_name;
 pub mod units;
