@@ -8,5 +8,6 @@
 pub mod congestion;
 pub mod ids;
 pub mod limits;
+pub mod manifest;
 pub mod path_name;
 pub mod units;
