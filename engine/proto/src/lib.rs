@@ -7,6 +7,7 @@
 
 pub mod congestion;
 pub mod ids;
+pub mod layout;
 pub mod limits;
 pub mod manifest;
 pub mod path_name;
