@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod congestion;
+pub mod content;
 pub mod ids;
 pub mod layout;
 pub mod limits;
