@@ -1,1 +1,3 @@
 //! The body of the transfer engine.
+
+pub mod files;

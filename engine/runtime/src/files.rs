@@ -1,0 +1,12 @@
+//! Files and trees: reading a source, staging and committing a destination.
+//!
+//! Every path goes through held directory handles and is resolved beneath a root, without
+//! symbolic links and without crossing mounts; metadata is read and set on descriptors; names
+//! are bytes. Nothing here knows the network, and bulk data is neither read nor written here:
+//! callers get open files and the runs to transfer. Only bundles of small files, which are many
+//! short operations, are read and written synchronously.
+
+pub mod confine;
+pub mod dir;
+
+pub use confine::{ConfineError, Root};
