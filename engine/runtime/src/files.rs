@@ -8,5 +8,9 @@
 
 pub mod confine;
 pub mod dir;
+pub mod scan;
+pub mod source;
 
 pub use confine::{ConfineError, Root};
+pub use scan::{ScanError, ScannedSource, scan, scan_beneath};
+pub use source::{Segment, Source, SourceError};
