@@ -6,11 +6,20 @@
 //! callers get open files and the runs to transfer. Only bundles of small files, which are many
 //! short operations, are read and written synchronously.
 
+pub mod bundle;
+pub mod commit;
 pub mod confine;
 pub mod dir;
+pub mod journal;
+pub mod receive;
 pub mod scan;
 pub mod source;
+pub mod space;
+pub mod staging;
 
+pub use commit::{CommitError, Report};
 pub use confine::{ConfineError, Root};
+pub use receive::{HaveBlocks, ReceiveError, ReceiveOptions, ReceivePlan, Receiver};
 pub use scan::{ScanError, ScannedSource, scan, scan_beneath};
 pub use source::{Segment, Source, SourceError};
+pub use staging::StagedFile;
