@@ -5,3 +5,4 @@ pub mod disk;
 mod sys;
 pub mod wake;
 pub mod work;
+pub mod files;
