@@ -1,1 +1,5 @@
 //! The body of the transfer engine.
+
+pub mod net;
+
+mod sys;
