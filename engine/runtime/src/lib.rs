@@ -1,5 +1,7 @@
 //! The body of the transfer engine.
 
+pub mod identity;
 pub mod net;
+pub mod tls;
 
 mod sys;
