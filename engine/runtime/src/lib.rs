@@ -2,6 +2,7 @@
 
 pub mod identity;
 pub mod net;
+pub mod seal;
 pub mod tls;
 
 mod sys;
