@@ -216,6 +216,13 @@ impl Identity {
     }
 }
 
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        let (id, certificate) = (self.id, self.certificate.clone());
+        Self { id, certificate, key: self.key.clone_key() }
+    }
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("id", &self.id).finish_non_exhaustive()

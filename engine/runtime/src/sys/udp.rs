@@ -7,10 +7,12 @@
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use libc::{c_int, c_uint, socklen_t};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Messages that one call receives or sends at most.
 pub(crate) const MESSAGES_MAX: usize = 32;
@@ -63,6 +65,14 @@ pub(crate) fn option(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Resul
         )
     };
     if status == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Watches a socket for room to send, on the runtime within which this is called.
+pub(crate) fn watch_writable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open, always names the same descriptor, and is owned by the
+    // `AsyncFd` from here on.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::WRITABLE) };
+    watched.map_err(io::Error::from)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "sizes of C integers")]
