@@ -24,7 +24,7 @@ pub use admission::AdmissionCounts;
 pub use connection::ControlConnection;
 pub use endpoint::ControlEndpoint;
 pub use socket::ControlSocket;
-pub use stream::{ControlReceiver, ControlSender};
+pub use stream::{ControlReceiver, ControlSender, STREAM_ABANDONED};
 
 /// Longest time from the first packet of a handshake to its end, on either side.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);

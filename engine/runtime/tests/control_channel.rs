@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use farhaul_engine::control::{
     CLOSE_NOT_ALLOWED, ControlConnection, ControlEndpoint, ControlError, ControlReceiver,
-    ControlSender, Side,
+    ControlSender, STREAM_ABANDONED, Side,
 };
 use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::net::{PacketKind, PortConfig, RecvBatch, UdpPort};
@@ -293,6 +293,41 @@ async fn a_message_beyond_the_limit_is_refused_before_it_is_sent() {
     assert!(matches!(error, ControlError::StreamAborted { code: 9 }), "{error}");
     client.stop().await;
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_dropped_half_way_ends_its_stream_and_blames_nobody_else() {
+    let (client, server, ours, theirs) = connected().await;
+    let (mut send, _recv) = ours.open_stream().await.expect("open");
+    let long = vec![1; 16 << 20];
+    tokio::select! {
+        biased;
+        _ = send.send(&long) => panic!("16 MiB do not fit into the windows"),
+        () = std::future::ready(()) => {}
+    }
+    assert!(matches!(send.send(b"next").await, Err(ControlError::HalfSent)));
+    let (_send, mut recv) = theirs.accept_stream().await.expect("open");
+    drop(send);
+    let error = recv.recv().await.expect_err("the message never ends");
+    assert!(
+        matches!(error, ControlError::StreamAborted { code } if code == u64::from(STREAM_ABANDONED)),
+        "{error}"
+    );
+    client.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_where_nobody_answers_is_unreachable() {
+    let site = Site::start(&identity(), "127.0.0.1:0", None);
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+    let addr = silent.local_addr().expect("bound");
+    let attempt = site.control.connect_within(addr, site.id, Duration::from_millis(50)).await;
+    match attempt.expect_err("nobody is there") {
+        ControlError::Unreachable { addr: asked, .. } => assert_eq!(asked, addr),
+        other => panic!("{other}"),
+    }
+    site.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

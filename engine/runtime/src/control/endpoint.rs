@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quinn::{
     AsyncTimer, AsyncUdpSocket, ConnectError, Connecting, ConnectionError, Endpoint, Incoming,
@@ -102,6 +102,16 @@ impl ControlEndpoint {
         addr: SocketAddr,
         expect: SiteId,
     ) -> Result<ControlConnection, ControlError> {
+        self.connect_within(addr, expect, HANDSHAKE_DEADLINE).await
+    }
+
+    /// [`Self::connect`] with another deadline than the usual one.
+    pub async fn connect_within(
+        &self,
+        addr: SocketAddr,
+        expect: SiteId,
+        deadline: Duration,
+    ) -> Result<ControlConnection, ControlError> {
         let begun = Instant::now();
         let found = FoundSite::default();
         let attempt = async {
@@ -112,7 +122,7 @@ impl ControlEndpoint {
             connection.welcomed().await?;
             Ok(connection)
         };
-        let outcome = timeout(HANDSHAKE_DEADLINE, attempt).await;
+        let outcome = timeout(deadline, attempt).await;
         match (outcome, found.get()) {
             (Ok(Ok(connection)), _) => Ok(connection),
             (_, Some(&found)) if found != expect => {

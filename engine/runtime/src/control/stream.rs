@@ -11,6 +11,8 @@ use quinn::{RecvStream, SendStream, VarInt};
 use super::{ControlError, PeerFault};
 
 const PREFIX_LEN: usize = 4;
+/// Code with which a stream ends inside a message that its sender gave up.
+pub const STREAM_ABANDONED: u32 = 2;
 
 /// Sends messages in order.
 #[derive(Debug)]
@@ -54,8 +56,13 @@ impl ControlSender {
 
     /// Says that no message follows; what was sent is still delivered.
     ///
-    /// Errors: `ClosedHere` if that was said before.
+    /// Errors: `ClosedHere` if that was said before; `HalfSent` if a message is incomplete, and the
+    /// stream is given up then.
     pub fn finish(&mut self) -> Result<(), ControlError> {
+        if self.half_sent {
+            self.abort(STREAM_ABANDONED);
+            return Err(ControlError::HalfSent);
+        }
         self.stream.finish().map_err(|_| ControlError::ClosedHere)
     }
 
@@ -63,6 +70,16 @@ impl ControlSender {
     pub fn abort(&mut self, code: u32) {
         // It fails only on a stream that has ended already, which is what is wanted.
         let _ = self.stream.reset(VarInt::from_u32(code));
+    }
+}
+
+impl Drop for ControlSender {
+    /// The library ends a dropped stream in order, which after half a message would look like a
+    /// fault of ours.
+    fn drop(&mut self) {
+        if self.half_sent {
+            self.abort(STREAM_ABANDONED);
+        }
     }
 }
 
