@@ -296,6 +296,32 @@ async fn a_message_beyond_the_limit_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_from_strangers_and_in_the_peers_name_disturbs_nobody() {
+    let (client, server, ours, theirs) = connected().await;
+    let noise: Vec<u8> =
+        (0u32..).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).take(8192).collect();
+    let stranger = SocketAddr::from(([192, 0, 2, 1], 9));
+    for first in 0..=u8::MAX {
+        for len in [0, 1, 20, 21, 60, 1199, 1200, 1472, 1501] {
+            let mut datagram = noise[usize::from(first)..][..len].to_vec();
+            if let Some(byte) = datagram.first_mut() {
+                *byte = first;
+            }
+            for from in [stranger, client.addr()] {
+                server.control.socket().deliver(from, first & 3, &datagram);
+            }
+        }
+    }
+    assert!(server.control.socket().dropped() >= 512, "what is too long is dropped");
+    let (mut send, _recv) = ours.open_stream().await.expect("open");
+    send.send(b"still here").await.expect("open");
+    let (_send, mut recv) = theirs.accept_stream().await.expect("open");
+    assert_eq!(recv.recv().await.expect("well-formed"), Some(b"still here".to_vec()));
+    client.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_dropped_half_way_ends_its_stream_and_blames_nobody_else() {
     let (client, server, ours, theirs) = connected().await;
     let (mut send, _recv) = ours.open_stream().await.expect("open");

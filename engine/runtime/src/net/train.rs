@@ -33,7 +33,7 @@ pub struct Sent {
     /// Datagrams that the kernel took.
     pub datagrams: usize,
     /// Datagrams at the end that were not tried because the send buffer is full: wait until
-    /// [`UdpPort::writable`], then give these again.
+    /// [`UdpPort::writable`](super::UdpPort::writable), then give these again.
     pub left: usize,
     /// Datagrams that the kernel refused for good (unreachable, too large, filtered): lost.
     pub failed: usize,
