@@ -1,1 +1,6 @@
 //! x
+
+pub mod netlink;
+pub mod netns;
+pub mod sys;
+pub mod wanem;
