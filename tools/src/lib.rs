@@ -1,4 +1,6 @@
-//! x
+//! The parts behind the `farhaul` and `wanem` commands.
+//!
+//! Unsafe code lives in [`sys`] alone.
 
 pub mod netlink;
 pub mod netns;

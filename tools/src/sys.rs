@@ -199,3 +199,33 @@ pub fn force_receive_buffer(socket: impl AsFd, bytes: u32) -> io::Result<()> {
         )
     })
 }
+
+fn set_udp_option(socket: impl AsFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
+    // SAFETY: the options passed here take one int, which `value` is; it lives through the call.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_UDP,
+            option,
+            (&raw const value).cast(),
+            len,
+        )
+    })
+}
+
+/// Makes the kernel cut what is written to a UDP socket into datagrams of `bytes`.
+///
+/// # Errors
+/// `ENOPROTOOPT` on kernels without UDP segmentation.
+pub fn set_udp_segment(socket: impl AsFd, bytes: u16) -> io::Result<()> {
+    set_udp_option(socket, libc::UDP_SEGMENT, libc::c_int::from(bytes))
+}
+
+/// Lets the kernel hand over neighbouring datagrams of equal size in one buffer.
+///
+/// # Errors
+/// `ENOPROTOOPT` on kernels without it.
+pub fn set_udp_gro(socket: impl AsFd) -> io::Result<()> {
+    set_udp_option(socket, libc::UDP_GRO, 1)
+}

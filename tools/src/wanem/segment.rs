@@ -134,15 +134,15 @@ impl Frame {
     /// Where the payload of `run` lies in the packet. A frame without segments is all payload.
     pub fn payload(&self, run: Run) -> Range<usize> {
         let Some(layout) = self.layout else { return 0..self.len };
-        let boundary = |segment: usize| {
-            (layout.payload_at + segment * layout.segment_payload).min(self.len)
-        };
+        let boundary =
+            |segment: usize| (layout.payload_at + segment * layout.segment_payload).min(self.len);
         boundary(usize::from(run.first))..boundary(usize::from(run.first) + usize::from(run.count))
     }
 
     /// The headers that make `run` a frame of its own.
     pub fn headers(&self, packet: &[u8], run: Run) -> Headers {
-        let mut headers = Headers { bytes: [0; VnetHeader::LEN + HEADERS_MAX], len: VnetHeader::LEN };
+        let mut headers =
+            Headers { bytes: [0; VnetHeader::LEN + HEADERS_MAX], len: VnetHeader::LEN };
         let Some(layout) = self.layout else {
             headers.bytes[..VnetHeader::LEN].copy_from_slice(&self.vnet.encode());
             return headers;
