@@ -16,8 +16,8 @@ use std::thread;
 const NAMED: &str = "/run/netns";
 /// The network namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
-/// Longest name of a lab, so that the names of its namespaces and devices stay short.
-pub const NAME_MAX: usize = 12;
+/// Longest name of a lab, so that the names of its files stay short.
+pub const NAME_MAX: usize = 32;
 
 /// Why a namespace could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn names_that_could_leave_their_directory_are_refused() {
-        for bad in ["", ".", "..", "a/b", "a b", "thirteen-long", "ä"] {
+        for bad in ["", ".", "..", "a/b", "a b", "a-name-of-more-than-32-characters", "ä"] {
             assert!(matches!(check_name(bad), Err(NetnsError::Name(_))), "{bad:?} was accepted");
         }
         assert!(check_name("lab-1_x").is_ok());

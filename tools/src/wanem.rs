@@ -13,6 +13,7 @@
 mod arena;
 mod checksum;
 pub mod cli;
+pub mod client;
 pub mod control;
 pub mod direction;
 mod flight;
@@ -23,6 +24,7 @@ pub mod profile;
 mod schedule;
 pub mod script;
 pub mod segment;
+pub mod segmentation;
 pub mod selftest;
 pub mod site;
 pub mod status;

@@ -2,11 +2,11 @@
 
 mod lab_commands;
 mod probe_commands;
+mod selftest_command;
 
 use super::lab::{self, LabDescription};
 use super::options::LinkOptions;
 use super::script::{self, Way};
-use super::selftest;
 use super::site::Site;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -29,6 +29,7 @@ pub struct Wanem {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once per process")]
 enum Command {
     /// A lab of two sites and an emulated link.
     #[command(subcommand)]
@@ -89,7 +90,7 @@ struct LabArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Packets due within this span leave together.
-    #[arg(long, default_value = "50us", value_parser = parse_span)]
+    #[arg(long, default_value = lab::QUANTUM, value_parser = parse_span)]
     quantum: Duration,
 }
 
@@ -197,7 +198,7 @@ impl Wanem {
             Command::Run(args) => run_script(&args)?,
             Command::Exec(args) => exec(&args)?,
             Command::Probe(args) => args.execute()?,
-            Command::Selftest(args) => return selftest::command(args.seconds, args.json),
+            Command::Selftest(args) => return selftest_command::execute(&args),
         }
         Ok(ExitCode::SUCCESS)
     }

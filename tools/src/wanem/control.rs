@@ -20,6 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub enum Request {
     /// Change the link.
     Set(Change),
+    /// Make the link what this profile says, as TOML.
+    Replace(String),
     /// Tell what happened so far.
     Status,
     /// Take the lab down.
@@ -142,7 +144,7 @@ mod tests {
             serve(&listener, |request| match request {
                 Request::Stop => (Answer::Done, Next::Stop),
                 Request::Status => (Answer::Refused("nothing runs".to_owned()), Next::GoOn),
-                Request::Set(_) => (Answer::Done, Next::GoOn),
+                Request::Set(_) | Request::Replace(_) => (Answer::Done, Next::GoOn),
             })
         });
         client(&path);

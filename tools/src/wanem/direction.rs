@@ -299,7 +299,7 @@ impl Direction {
         let written = self.output.write(&parts);
         let segments = batch.run.first..batch.run.first + batch.run.count;
         let bytes = segments.map(|segment| frame.segment_len(segment)).sum();
-        self.account(written, bytes, u64::from(batch.run.count), now);
+        self.account(&written, bytes, u64::from(batch.run.count), now);
         self.flight.release(batch.frame, u32::from(batch.run.count));
     }
 
@@ -309,11 +309,11 @@ impl Direction {
         let bytes = frame.segment_len(waiting.segment);
         segment::damage(&mut self.scratch[VnetHeader::LEN..], self.damage.next_u64());
         let written = self.output.write(&[IoSlice::new(&self.scratch)]);
-        self.account(written, bytes, 1, now);
+        self.account(&written, bytes, 1, now);
         self.flight.release(waiting.frame, 1);
     }
 
-    fn account(&mut self, written: io::Result<()>, bytes: Bytes, packets: u64, now: Timestamp) {
+    fn account(&mut self, written: &io::Result<()>, bytes: Bytes, packets: u64, now: Timestamp) {
         match written {
             Ok(()) => self.rate_out.add(bytes, now),
             Err(_) => self.own_drops.write_failed += packets,

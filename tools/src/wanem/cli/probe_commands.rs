@@ -1,6 +1,7 @@
 //! `wanem probe`: see [`crate::wanem::probe`].
 
 use crate::wanem::probe::{self, tcp, udp};
+use crate::wanem::segmentation;
 use anyhow::Result;
 use clap::Subcommand;
 use farhaul_proto::units::BitRate;
@@ -69,6 +70,8 @@ pub(super) enum ProbeCommand {
         #[arg(long)]
         congestion: Option<String>,
     },
+    /// Compares our split of large frames with the kernel's.
+    Segmentation,
     /// Receives a file over TCP.
     TcpReceive {
         /// Where.
@@ -94,6 +97,7 @@ impl ProbeCommand {
             Self::TcpSend { to, file, congestion } => {
                 probe::print_json(&tcp::send(to, &file, congestion.as_deref())?)?;
             }
+            Self::Segmentation => probe::print_json(&segmentation::compare()?)?,
             Self::TcpReceive { listen, output } => {
                 probe::print_json(&tcp::receive(listen, output.as_deref())?)?;
             }

@@ -111,7 +111,11 @@ pub fn send(to: SocketAddr, stream: Stream) -> io::Result<SendReport> {
     }
     let seconds = start.elapsed().as_secs_f64();
     for _ in 0..ENDS {
-        socket.send(&END.to_be_bytes())?;
+        match socket.send(&END.to_be_bytes()) {
+            // The receiver has seen an end and is gone.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => break,
+            result => result?,
+        };
         thread::sleep(Duration::from_millis(2));
     }
     let rate_bps = bits(stream.size, sent) / seconds;
@@ -125,7 +129,7 @@ fn batch_of(stream: Stream) -> usize {
         None => fits,
         Some(rate) => {
             let bytes = rate.bytes_in(stream.batch).as_len();
-            (bytes / (stream.size + OVERHEAD as usize)).clamp(1, fits)
+            (bytes / wire_bytes(stream.size, 1).as_len()).clamp(1, fits)
         }
     }
 }

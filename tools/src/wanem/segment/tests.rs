@@ -65,7 +65,7 @@ fn frame_of(sent: &Sent) -> (VnetHeader, Vec<u8>) {
     put_u16(transport, 2, 5000);
     if sent.tcp {
         transport[4..8].copy_from_slice(&sent.sequence.to_be_bytes());
-        transport[12] = u8::try_from(transport_len / 4 << 4).expect("at most 60 bytes");
+        transport[12] = u8::try_from((transport_len / 4) << 4).expect("at most 60 bytes");
         transport[13] = sent.flags;
     } else {
         put_u16(transport, 4, UDP_HEADER_LEN + sent.payload.len());
