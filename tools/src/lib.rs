@@ -6,3 +6,5 @@ pub mod netlink;
 pub mod netns;
 pub mod sys;
 pub mod wanem;
+
+pub mod farhaul;

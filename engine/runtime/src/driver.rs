@@ -13,11 +13,9 @@ mod transmit;
 
 use crate::buffers::BufferPool;
 use crate::clock::{Clock, arrival};
-use crate::control::socket::ControlSocket;
+use crate::control::ControlSocket;
 use crate::disk::{Completion, Disk, Request};
-use crate::net::PacketKind;
-use crate::net::batch::RecvBatch;
-use crate::net::port::UdpPort;
+use crate::net::{PacketKind, RecvBatch, UdpPort};
 use crate::wake::WakeSource;
 use crate::work::WorkPool;
 use blocks::{Done, Io};
@@ -25,7 +23,7 @@ use command::{Command, SessionKey};
 use crossbeam_channel::Receiver;
 use farhaul_proto::session::PacketPlan;
 use farhaul_proto::units::Timestamp;
-use receive::{LaneDrops, LaneTable, Times};
+use receive::{EarlyPackets, LaneDrops, LaneTable, Times};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use session::SessionBody;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -72,6 +70,7 @@ pub(crate) struct Driver {
     plans: Vec<PacketPlan>,
     train: Vec<u8>,
     drops: LaneDrops,
+    early: EarlyPackets,
     more_to_send: bool,
     stopping: bool,
 }
@@ -103,6 +102,7 @@ impl Driver {
             plans: Vec::new(),
             train: Vec::new(),
             drops: LaneDrops::default(),
+            early: EarlyPackets::default(),
             more_to_send: false,
             stopping: false,
         })
@@ -189,17 +189,17 @@ impl Driver {
                 session.core.on_local_drops(drops);
                 session.flush_events();
             }
-            self.drain(key, now);
+            self.drain(key);
             blocked |= self.transmit(key, now);
-            self.drain(key, now);
+            self.drain(key);
         }
         blocked
     }
 
-    fn sleep(&self, blocked: bool) {
+    fn sleep(&mut self, blocked: bool) {
         let now = self.clock.now();
         let mut until = now + SLEEP_MAX;
-        for session in self.sessions.values() {
+        for session in self.sessions.values_mut() {
             if let Some(at) = session.core.poll_timeout(now)
                 && !blocked
             {

@@ -3,16 +3,18 @@
 //! It knows nothing of files; transfers are conversations over a [`Peer`].
 
 use crate::buffers::BufferPool;
-use crate::control::endpoint::{ControlConnection, ControlEndpoint};
-use crate::control::{Allow, ControlError, ControlReceiver, ControlSender};
+use crate::control::{
+    ControlConnection, ControlEndpoint, ControlError, ControlReceiver, ControlSender,
+};
 use crate::disk::{DiskConfig, DiskError, DiskKind};
 use crate::driver::command::{
     Command, HeldRuns, LaneKeys, NewSession, SessionEvent, SessionKey, SessionStats,
 };
 use crate::driver::{Driver, Parts};
 use crate::identity::{Identity, SiteId};
-use crate::net::port::{PortConfig, UdpPort};
+use crate::net::{PortConfig, UdpPort};
 use crate::objects::{BlockSink, BlockSource};
+use crate::tls::Allow;
 use crate::wake::{WakeSource, Waker};
 use crossbeam_channel::Sender;
 use farhaul_proto::congestion::Policy;
@@ -36,6 +38,8 @@ const COMMANDS_MAX: usize = 4096;
 const EVENTS_MAX: usize = 4096;
 /// Requests at the disk at once.
 const DISK_DEPTH: usize = 32;
+/// How long closing may take.
+const CLOSE_MAX: Duration = Duration::from_millis(500);
 /// Share of the buffers that one session may fill in each direction.
 const SESSION_SHARE: u32 = 2;
 
@@ -151,7 +155,7 @@ impl Engine {
         let (commands, receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
         let parts = Parts {
             port: Arc::clone(&port),
-            control: control.socket(),
+            control: Arc::clone(control.socket()),
             commands: receiver,
             wake,
             pool,
@@ -195,7 +199,7 @@ impl Engine {
         options: SessionOptions,
     ) -> Result<Peer, ControlError> {
         let connection = self.control.connect(addr, id).await?;
-        let (sender, receiver) = connection.open_control().await?;
+        let (sender, receiver) = connection.open_stream().await?;
         self.admit(connection, sender, receiver, options)
     }
 
@@ -214,7 +218,7 @@ impl Engine {
         incoming: Incoming,
         options: SessionOptions,
     ) -> Result<Peer, ControlError> {
-        let (sender, receiver) = incoming.connection.accept_control().await?;
+        let (sender, receiver) = incoming.connection.accept_stream().await?;
         self.admit(incoming.connection, sender, receiver, options)
     }
 
@@ -236,20 +240,26 @@ impl Engine {
             initial_rtt: connection.rtt(),
             send_blocks: self.session_blocks,
             recv_blocks: self.session_blocks,
-            seed: secrets.seed(),
+            // The tag is random and known to both ends; it only has to differ between sessions.
+            seed: secrets.send.tag().get(),
         };
-        let lane = LaneKeys::from_secrets(&secrets)?;
-        let peer = connection.addr();
+        let lane = LaneKeys::from_secrets(&secrets);
+        let peer = connection.addr;
         let new = NewSession { key, lane, peer, config, events: events_in };
         let session = SessionHandle { key, mailbox: self.mailbox.clone() };
-        session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::Stopped)?;
+        session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })
     }
 
-    /// Stops the driver and closes all sessions.
-    pub fn stop(mut self) {
-        self.control.close();
-        self.end();
+    /// Closes all sessions and waits until the peers have been told.
+    pub async fn close(&self) {
+        self.control.close(0, "done");
+        let _ = tokio::time::timeout(CLOSE_MAX, self.control.wait_idle()).await;
+    }
+
+    /// Closes all sessions and stops the driver.
+    pub async fn stop(self) {
+        self.close().await;
     }
 
     fn end(&mut self) {
@@ -274,12 +284,12 @@ pub struct Incoming {
 impl Incoming {
     /// Who it is.
     pub fn id(&self) -> SiteId {
-        self.connection.peer()
+        self.connection.peer
     }
 
     /// Where it is.
     pub fn addr(&self) -> SocketAddr {
-        self.connection.addr()
+        self.connection.addr
     }
 }
 

@@ -161,7 +161,7 @@ impl TransferError {
 impl From<ScanError> for TransferError {
     fn from(error: ScanError) -> Self {
         let code = match &error {
-            ScanError::Confine(inner) => refuse_code(inner),
+            ScanError::Source(inner) => refuse_code(inner),
             _ => RefuseCode::Internal,
         };
         Self::local(error, code)
@@ -172,7 +172,7 @@ impl From<ReceiveError> for TransferError {
     fn from(error: ReceiveError) -> Self {
         let code = match &error {
             ReceiveError::NoSpace(_) => RefuseCode::NoSpace,
-            ReceiveError::Confine(inner) => refuse_code(inner),
+            ReceiveError::Destination(inner) => refuse_code(inner),
             _ => RefuseCode::Internal,
         };
         Self::local(error, code)

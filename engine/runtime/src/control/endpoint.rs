@@ -119,7 +119,6 @@ impl ControlEndpoint {
             let handshake = connecting.await;
             let connection = handshake.map_err(|error| ControlError::of_connection(error, addr))?;
             let connection = ControlConnection::new(connection, self.identity.id(), Side::Client)?;
-            connection.welcomed().await?;
             Ok(connection)
         };
         let outcome = timeout(deadline, attempt).await;

@@ -68,10 +68,20 @@ pub(super) enum Done {
     Panicked { at: At },
 }
 
+/// Which way a block travels; both ways count their blocks from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To the peer.
+    Out,
+    /// From the peer.
+    In,
+}
+
 /// Which block of which session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct At {
     pub(super) session: SessionKey,
+    pub(super) way: Way,
     pub(super) block: BlockIndex,
 }
 

@@ -1,7 +1,7 @@
 //! What the driver is told, and what it tells.
 
 use crate::objects::{BlockSink, BlockSource, Failure};
-use crate::seal::{OpenKey, SealKey};
+use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Policy, View};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId};
 use farhaul_proto::objects::ObjectError;
@@ -30,6 +30,18 @@ pub struct LaneKeys {
     pub seal: SealKey,
     /// Opens what we receive.
     pub open: OpenKey,
+}
+
+impl LaneKeys {
+    /// The keys that follow from a lane's secrets; make them once per lane.
+    pub fn from_secrets(secrets: &LaneSecrets) -> Self {
+        Self {
+            send_tag: secrets.send.tag(),
+            recv_tag: secrets.recv.tag(),
+            seal: secrets.send.seal_key(),
+            open: secrets.recv.open_key(),
+        }
+    }
 }
 
 impl fmt::Debug for LaneKeys {

@@ -2,7 +2,7 @@
 
 use super::Driver;
 use super::blocks::{
-    At, Check, Checked, Done, Io, RecvBlock, SendBlock, check_job, disk_failure, encode_job,
+    At, Check, Checked, Done, Io, RecvBlock, SendBlock, Way, check_job, disk_failure, encode_job,
     finish_job, load_job, segments_len, stored_job,
 };
 use super::command::{Command, NewSession, SessionEvent, SessionKey};
@@ -91,8 +91,10 @@ impl Driver {
     fn add(&mut self, new: NewSession, now: Timestamp) {
         let key = new.key;
         let session = SessionBody::new(new, now);
-        self.lanes.insert(session.recv_tag, key);
+        let lane = session.recv_tag;
+        self.lanes.insert(lane, key);
         self.sessions.insert(key, session);
+        self.take_early(lane, now);
     }
 
     fn remove(&mut self, key: SessionKey) {
@@ -103,7 +105,7 @@ impl Driver {
     }
 
     /// Does what a core asks for, until it asks for nothing.
-    pub(super) fn drain(&mut self, key: SessionKey, now: Timestamp) {
+    pub(super) fn drain(&mut self, key: SessionKey) {
         loop {
             let Some(session) = self.sessions.get_mut(&key) else { return };
             if let Some(effect) = session.core.poll_effect() {
@@ -122,16 +124,16 @@ impl Driver {
     fn on_send_effect(&mut self, key: SessionKey, effect: SendEffect) {
         match effect {
             SendEffect::Read { block, placed, shape } => {
-                let at = At { session: key, block };
+                let at = At { session: key, way: Way::Out, block };
                 self.waiting_reads.push_back(WaitingRead { at, placed, shape });
                 self.retry_reads();
             }
             SendEffect::Encode { block, shape, first, count } => {
-                let at = At { session: key, block };
+                let at = At { session: key, way: Way::Out, block };
                 let held = self.sessions.get(&key).and_then(|s| s.send_blocks.get(&block));
                 if let Some(data) = held.map(|held| held.data.clone()) {
                     let job = encode_job(at, shape, data, first, count);
-                    self.run(at, Box::new(job));
+                    self.run_job(at, Box::new(job));
                 }
             }
             SendEffect::Release { block } => {
@@ -180,7 +182,7 @@ impl Driver {
     }
 
     fn check(&mut self, key: SessionKey, block: BlockIndex, placed: Placed, shape: BlockShape) {
-        let at = At { session: key, block };
+        let at = At { session: key, way: Way::In, block };
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let present: Option<SymbolSet> = session.core.receiver().present(block).cloned();
         let sink = session.sinks.get(&placed.object).cloned();
@@ -188,10 +190,10 @@ impl Driver {
         let (Some(present), Some(sink), Some(held)) = (present, sink, held) else { return };
         let held = std::mem::replace(held, RecvBlock { lease: None, repair: Vec::new() });
         let job = check_job(Check { at, shape, placed, present, block: held, sink });
-        self.run(at, Box::new(job));
+        self.run_job(at, Box::new(job));
     }
 
-    fn run(&mut self, at: At, job: Job<Done>) {
+    fn run_job(&mut self, at: At, job: Job<Done>) {
         if self.work.try_submit(job, Done::Panicked { at }).is_err() {
             tracing::error!("the worker queue is full: a job was dropped");
             self.fail_block(at, "the worker queue is full");
@@ -245,7 +247,7 @@ impl Driver {
     ) {
         match load {
             Ok(Load::Filled) => {
-                self.run(at, Box::new(finish_job(at, shape, placed, lease)));
+                self.run_job(at, Box::new(finish_job(at, shape, placed, lease)));
             }
             Ok(Load::Read(segments)) if segments_len(&segments) == placed.len.as_len() => {
                 self.submit(Io::Read { at, shape, placed }, Op::Read { buffer: lease, segments });
@@ -286,7 +288,7 @@ impl Driver {
                 self.store(at, placed, digest, lease, store, now);
             }
         }
-        self.drain(at.session, now);
+        self.drain(at.session);
     }
 
     fn store(
@@ -328,7 +330,7 @@ impl Driver {
         match (io, &completion.result) {
             (Io::Read { at, shape, placed }, Ok(())) => {
                 if let Some(lease) = completion.into_lease() {
-                    self.run(at, Box::new(finish_job(at, shape, placed, lease)));
+                    self.run_job(at, Box::new(finish_job(at, shape, placed, lease)));
                 } else {
                     self.source_failed(at, placed.object, layout_failure());
                 }
@@ -341,7 +343,7 @@ impl Driver {
             (Io::Write { at, placed, .. }, Err(error)) => {
                 let failure = disk_failure(error, false);
                 self.with(at.session, |s| s.sink_failed(placed.object, failure, now));
-                self.drain(at.session, now);
+                self.drain(at.session);
             }
         }
     }
@@ -360,11 +362,17 @@ impl Driver {
         let failure = Failure { code: FailCode::Internal, reason: reason.to_owned() };
         let now = self.clock.now();
         let Some(session) = self.sessions.get_mut(&at.session) else { return };
-        if let Some(object) = session.core.receiver().object_of(at.block) {
-            session.sink_failed(object, failure.clone(), now);
-        }
-        if let Some(object) = session.core.sender().object_of(at.block) {
-            self.source_failed(at, object, failure);
+        match at.way {
+            Way::In => {
+                if let Some(object) = session.core.receiver().object_of(at.block) {
+                    session.sink_failed(object, failure, now);
+                }
+            }
+            Way::Out => {
+                if let Some(object) = session.core.sender().object_of(at.block) {
+                    self.source_failed(at, object, failure);
+                }
+            }
         }
     }
 }

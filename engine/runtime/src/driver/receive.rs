@@ -14,6 +14,8 @@ use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::Feedback;
 use farhaul_proto::wire::header::{DataId, Header, Kind};
 use farhaul_proto::wire::number;
+use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Lane packets that led to nothing, by reason; for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +49,7 @@ impl Driver {
         let session = self.lanes.get(&header.lane).and_then(|key| self.sessions.get_mut(key));
         let Some(session) = session.filter(|session| !session.dead) else {
             self.drops.unknown_lane += 1;
+            self.early.keep(header.lane, datagram, times.arrived);
             return;
         };
         let number = number::expand(header.number.get(), session.largest);
@@ -68,6 +71,46 @@ impl Driver {
         session.largest = session.largest.max(Some(number));
         let packet = Opened { number, header, payload };
         self.drops.no_buffer += u64::from(!session.take(packet, &self.pool, times));
+    }
+}
+
+/// Packets of lanes that nobody knows yet.
+///
+/// A client's first packets travel beside the last flight of its handshake and may be read
+/// before the session is set up. A few are kept, unread, for as long as that takes.
+#[derive(Debug, Default)]
+pub(super) struct EarlyPackets {
+    kept: VecDeque<(LaneTag, Timestamp, Vec<u8>)>,
+}
+
+/// Early packets kept at most.
+const EARLY_MAX: usize = 64;
+/// Early packets are of use at most this long.
+const EARLY_AGE_MAX: Duration = Duration::from_millis(250);
+
+impl EarlyPackets {
+    fn keep(&mut self, lane: LaneTag, datagram: &[u8], arrived: Timestamp) {
+        if self.kept.len() >= EARLY_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((lane, arrived, datagram.to_vec()));
+    }
+
+    fn take(&mut self, lane: LaneTag, now: Timestamp) -> Vec<(Timestamp, Vec<u8>)> {
+        self.kept.retain(|(_, arrived, _)| now.since(*arrived) < EARLY_AGE_MAX);
+        let (mine, others) = self.kept.drain(..).partition(|(tag, ..)| *tag == lane);
+        self.kept = others;
+        let mine: VecDeque<_> = mine;
+        mine.into_iter().map(|(_, arrived, datagram)| (arrived, datagram)).collect()
+    }
+}
+
+impl Driver {
+    /// Reads what came for a lane before it was known.
+    pub(super) fn take_early(&mut self, lane: LaneTag, now: Timestamp) {
+        for (arrived, mut datagram) in self.early.take(lane, now) {
+            self.on_lane_packet(&mut datagram, Times { arrived, now });
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Driver;
 use super::command::SessionKey;
 use super::session::{SessionBody, Unsent};
-use crate::net::port::UdpPort;
+use crate::net::UdpPort;
 use farhaul_proto::limits::{DATAGRAM_MAX, TAG_LEN};
 use farhaul_proto::session::{PacketPlan, PlanBody};
 use farhaul_proto::units::Timestamp;
@@ -90,7 +90,7 @@ impl SessionBody {
     fn seal_plan(&mut self, plan: &PacketPlan, out: &mut Vec<u8>) -> bool {
         let header = match &plan.body {
             PlanBody::Symbol { data, .. } => {
-                let train = if plan.kind == Kind::DataTrain { Train::Member } else { Train::Apart };
+                let train = if plan.kind == Kind::DataTrain { Train::Member } else { Train::No };
                 Header::data(self.send_tag, plan.number, *data, train)
             }
             PlanBody::Padding(_) | PlanBody::Report(_) => {

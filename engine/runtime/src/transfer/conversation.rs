@@ -1,15 +1,24 @@
 //! Two event sources, one ear: control messages and what the lane tells.
 
 use super::TransferError;
-use crate::control::{ControlError, ControlSender};
+use crate::control::{ControlConnection, ControlError, ControlSender};
 use crate::driver::command::SessionEvent;
 use crate::engine::{Peer, SessionHandle};
 use farhaul_proto::wire::control::{FailCode, Message, RefuseCode, reason};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Control messages read ahead at most.
 const READ_AHEAD: usize = 64;
+
+/// Application code of a close in good order.
+const CLOSE_DONE: u64 = CLOSE_DONE_U32 as u64;
+const CLOSE_DONE_U32: u32 = 0;
+/// Application code of a close after a failure.
+const CLOSE_FAILED: u32 = 3;
+/// How long a peer may take to hear why we give up.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
 /// Something happened.
 #[derive(Debug)]
@@ -23,7 +32,7 @@ pub(super) enum Heard {
 /// A peer with its messages decoded.
 pub(crate) struct Conversation {
     pub(super) session: SessionHandle,
-    connection: crate::control::endpoint::ControlConnection,
+    connection: ControlConnection,
     sender: ControlSender,
     messages: mpsc::Receiver<Result<Message, TransferError>>,
     events: mpsc::Receiver<SessionEvent>,
@@ -55,7 +64,7 @@ impl Conversation {
 
     /// The identity of the peer.
     pub(crate) fn peer_id(&self) -> [u8; 32] {
-        self.connection.peer().to_bytes()
+        self.connection.peer.0
     }
 
     /// Says something.
@@ -68,7 +77,7 @@ impl Conversation {
         tokio::select! {
             message = self.messages.recv() => match message {
                 Some(message) => message.map(Heard::Message),
-                None => Err(self.connection.close_reason().into()),
+                None => Err(self.connection.closed().await.into()),
             },
             event = self.events.recv() => match event {
                 Some(SessionEvent::Violation(violation)) => {
@@ -87,8 +96,8 @@ impl Conversation {
     pub(crate) async fn next_opening(&mut self) -> Result<Option<Message>, TransferError> {
         match self.messages.recv().await {
             Some(message) => message.map(Some),
-            None => match self.connection.close_reason() {
-                ControlError::Closed => Ok(None),
+            None => match self.connection.closed().await {
+                ControlError::ClosedByPeer { code: CLOSE_DONE, .. } => Ok(None),
                 error => Err(error.into()),
             },
         }
@@ -102,16 +111,18 @@ impl Conversation {
         };
         let transfer = farhaul_proto::ids::TransferId::new(0);
         let cancel = Message::Cancel { transfer, code, reason: reason(&what) };
-        let _ = self.say(&cancel).await;
-        let _ = self.sender.finish().await;
-        self.connection.close(1, "the transfer failed");
+        let said = self.say(&cancel).await.is_ok() && self.sender.finish().is_ok();
+        if said {
+            // The peer closes when it has heard.
+            let _ = tokio::time::timeout(FAREWELL_MAX, self.connection.closed()).await;
+        }
+        self.connection.close(CLOSE_FAILED, "the transfer failed");
     }
 
-    /// Ends the conversation in good order.
-    pub(crate) async fn finish(mut self) {
-        let _ = self.sender.finish().await;
-        self.connection.close(0, "done");
-        self.connection.flushed().await;
+    /// Ends the conversation in good order: everything we said was answered.
+    pub(crate) fn finish(mut self) {
+        let _ = self.sender.finish();
+        self.connection.close(CLOSE_DONE_U32, "done");
     }
 }
 

@@ -47,7 +47,7 @@ pub async fn pull(
     let mut conversation = Conversation::new(peer);
     let received = request(&mut conversation, path, &root, resume, progress).await;
     match &received {
-        Ok(_) => conversation.finish().await,
+        Ok(_) => conversation.finish(),
         Err(error) => conversation.give_up(error).await,
     }
     received

@@ -7,7 +7,7 @@ use super::memory::MemorySource;
 use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError};
 use crate::driver::command::{HeldRuns, SessionEvent};
 use crate::engine::Peer;
-use crate::files::scan::ScannedSource;
+use crate::files::scan::{ScannedSource, SkipReason};
 use crate::files::source::{Source, SourceError};
 use crate::objects::Failure;
 use farhaul_proto::content::{Digest, block_digest, run_digest};
@@ -43,7 +43,7 @@ pub async fn push(
     let transfer = TransferId::new(1);
     let sent = send(&mut conversation, transfer, scanned, dest, resume, progress).await;
     match &sent {
-        Ok(_) => conversation.finish().await,
+        Ok(_) => conversation.finish(),
         Err(error) => conversation.give_up(error).await,
     }
     sent
@@ -449,9 +449,18 @@ impl<'a> Sending<'a> {
             resumed: self.resumed,
             failed,
             failed_total: named.max(done.failed_total + scan_failures.count),
-            left_out: left_out.map(|note| format!("{}: {}", note.path, note.reason)).collect(),
+            left_out: left_out.map(|note| format!("{}: {}", note.path, skipped_because(note.reason))).collect(),
             stats: self.conversation.session.stats().await,
         }
+    }
+}
+
+/// Why something was left out, for the user.
+fn skipped_because(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::Special => "sockets, pipes and devices are not carried",
+        SkipReason::Reserved => "the staging directory of a destination is not carried",
+        SkipReason::Vanished => "it went away while the tree was listed",
     }
 }
 

@@ -24,7 +24,7 @@ pub async fn serve(
     let mut conversation = Conversation::new(peer);
     let served = serve_all(&mut conversation, root, &mut ended).await;
     match &served {
-        Ok(()) => conversation.finish().await,
+        Ok(()) => conversation.finish(),
         Err(error) => conversation.give_up(error).await,
     }
     served
