@@ -50,6 +50,15 @@ fn a_report_before_the_first_packet_survives() {
 }
 
 #[test]
+fn a_report_has_the_documented_bytes() {
+    let bytes = encoded(&small_report(), FEEDBACK_LEN_MAX);
+    let head = [0x01, 0x43, 0xe8, 0x00, 0x43, 0xe6, 0, 0, 0, 0, 0x03, 0x40, 0x40, 0];
+    let lists = [0, 0, 2, 1, 1, 0, 0, 2, 0, 2, 3, 1];
+    let ranges = [0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1];
+    assert_eq!(bytes, [&head[..], &lists, &ranges].concat());
+}
+
+#[test]
 fn a_report_with_few_losses_takes_ranges_and_few_bytes() {
     let bytes = encoded(&small_report(), FEEDBACK_LEN_MAX);
     assert_eq!(bytes[0], ranges::Form::Ranges.value());
