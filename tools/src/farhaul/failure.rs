@@ -85,7 +85,7 @@ fn control(error: &ControlError) -> Failure {
             Kind::Peer,
             "check the id and the address: somebody else answers there; nothing was sent",
         ),
-        ControlError::Unreachable { .. } | ControlError::Timeout => (
+        ControlError::Unreachable { .. } | ControlError::Timeout { .. } => (
             Kind::Transfer,
             "check that `farhaul serve` runs there, and that UDP passes on that port both ways; \
              run the same command again to continue where it stopped",

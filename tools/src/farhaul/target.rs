@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn id() -> String {
-        SiteId::from_public_key(b"some key").to_string()
+        SiteId::of_public_key(b"some key").to_string()
     }
 
     fn parse(rest: &str) -> Result<Target, TargetError> {

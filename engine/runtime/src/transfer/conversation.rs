@@ -69,6 +69,7 @@ impl Conversation {
 
     /// Says something.
     pub(super) async fn say(&mut self, message: &Message) -> Result<(), TransferError> {
+        tracing::debug!(?message, "says");
         Ok(self.sender.send(&message.encode_body()).await?)
     }
 
@@ -76,7 +77,10 @@ impl Conversation {
     pub(super) async fn hear(&mut self) -> Result<Heard, TransferError> {
         tokio::select! {
             message = self.messages.recv() => match message {
-                Some(message) => message.map(Heard::Message),
+                Some(message) => message.map(|message| {
+                    tracing::debug!(?message, "hears");
+                    Heard::Message(message)
+                }),
                 None => Err(self.connection.closed().await.into()),
             },
             event = self.events.recv() => match event {
@@ -86,7 +90,10 @@ impl Conversation {
                 Some(SessionEvent::ForgeryLimit) => {
                     Err(TransferError::Violation("too many forged packets".to_owned()))
                 }
-                Some(event) => Ok(Heard::Lane(event)),
+                Some(event) => {
+                    tracing::debug!(?event, "the lane tells");
+                    Ok(Heard::Lane(event))
+                }
                 None => Err(TransferError::Internal("the driver dropped the session".to_owned())),
             },
         }

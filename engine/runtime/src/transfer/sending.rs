@@ -411,6 +411,7 @@ impl<'a> Sending<'a> {
 
     async fn publish(&self, progress: &ProgressSender) {
         let stats = self.conversation.session.stats().await;
+        tracing::debug!(?stats, "sending");
         let layout = self.source.layout();
         let done = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.sent.complete);
         progress.send_replace(Progress {
