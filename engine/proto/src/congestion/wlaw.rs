@@ -51,6 +51,8 @@ const LOSS_ASKED: f64 = 0.002;
 /// Pulses while held: one pair in so many round trips.
 const HELD_PULSE_RTTS: f64 = 16.0;
 const TRAIN_SPACING: f64 = 0.5;
+/// Delivery this far above what trains say shows that they do not measure the bottleneck.
+const PROVEN_WRONG: f64 = 1.05;
 /// Trains may be at most this share of what is sent.
 const TRAIN_SHARE: f64 = 0.05;
 /// Packets in flight beyond what rate and delays explain: a train, and reordering.
@@ -314,13 +316,22 @@ impl WLaw {
         if self.app_limited {
             return;
         }
-        let room = self.capacity.trusted().map(|_| self.capacity.estimate() / self.rate - 1.0);
-        let mut gamma = self.growth.next(room, self.rtt(), now).min(self.ceiling.growth(now));
+        let mut gamma =
+            self.growth.next(self.room(), self.rtt(), now).min(self.ceiling.growth(now));
         if self.is_low() && self.rate > low::NEAR_CAPACITY * self.capacity.estimate() {
             gamma = gamma.min(low::GROWTH_NEAR_CAPACITY);
         }
-        let advance = self.advance.rate();
-        self.set_rate(steer::grow(self.rate, gamma, advance, queue.loop_delay, dt), now);
+        if !steer::follows(self.rate, gamma, self.advance.rate()) {
+            return self.growth.rest(now);
+        }
+        self.set_rate(steer::grow(self.rate, gamma, queue.loop_delay, dt), now);
+    }
+
+    /// C/R - 1, unless trains are unknown or delivery has proven them wrong.
+    fn room(&self) -> Option<f64> {
+        let trusted = self.capacity.trusted()?;
+        let proven_wrong = self.capacity.delivered() > PROVEN_WRONG * trusted;
+        (!proven_wrong).then(|| self.capacity.estimate() / self.rate - 1.0)
     }
 
     fn watch_path(&mut self, queue: steer::Queue, now: f64) {

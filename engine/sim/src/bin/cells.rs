@@ -1,7 +1,7 @@
 //! Runs cells of rate control and prints a Markdown table.
 //!
 //! `cells engine/sim/cells/acceptance.toml --seeds 3` runs every cell of the file with seeds 1 to
-//! 3 and prints the worst of each figure.
+//! 3 and prints the worst of each figure, for any seed: the same command, the same table.
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -14,12 +14,18 @@ struct Arguments {
     /// Files of cells.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Seeds 1 to this are run; each figure is the worst of them.
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// So many seeds are run; each figure is the worst of them.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
     /// Only cells whose name or section contains this.
     #[arg(long)]
     only: Option<String>,
+    /// Also prints what the controllers believed, bin by bin, with the first seed.
+    #[arg(long)]
+    trace: bool,
 }
 
 fn main() -> Result<()> {
@@ -34,8 +40,12 @@ fn main() -> Result<()> {
         let file = CellFile::from_toml(&text)
             .with_context(|| format!("{} is no file of cells", path.display()))?;
         for cell in file.cells.iter().filter(|c| wanted(c, arguments.only.as_deref())) {
-            let outcomes: Vec<_> = (1..=arguments.seeds.max(1)).map(|s| run(cell, s)).collect();
+            let seeds = arguments.seed..arguments.seed + arguments.seeds.max(1);
+            let outcomes: Vec<_> = seeds.map(|seed| run(cell, seed)).collect();
             println!("{}", row(cell, &outcomes));
+            if arguments.trace {
+                print_views(&outcomes[0]);
+            }
         }
     }
     Ok(())
@@ -62,4 +72,23 @@ fn row(cell: &Cell, outcomes: &[Outcome]) -> String {
         most(&|o| o.load_loss().get() * 100.0),
         if shares.len() > 1 { shares.join(" ") } else { String::new() },
     )
+}
+
+fn print_views(outcome: &Outcome) {
+    for (flow, outcome) in outcome.flows.iter().enumerate() {
+        for (at, view) in &outcome.views {
+            println!(
+                "{:9.3} s  flow {flow}  {:<14} R {:>12}  C {:>12}  d {:7.2} ms  q {:6.2} ms  l {:.4}  p0 {:.4}  B {:.1}",
+                at.as_secs_f64(),
+                view.phase,
+                view.rate.to_string(),
+                view.capacity.map_or("-".to_owned(), |c| c.to_string()),
+                view.rtt_min.as_secs_f64() * 1e3,
+                view.queue_delay.as_secs_f64() * 1e3,
+                view.loss.get(),
+                view.loss_random.get(),
+                view.loss_run,
+            );
+        }
+    }
 }

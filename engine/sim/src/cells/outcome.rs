@@ -2,6 +2,7 @@
 
 use crate::link::LinkStats;
 use core::time::Duration;
+use farhaul_proto::congestion::View;
 use farhaul_proto::units::{BitRate, Bytes, Ratio};
 
 /// One flow of a cell.
@@ -13,8 +14,8 @@ pub struct FlowOutcome {
     pub sent: Vec<Bytes>,
     /// Bytes that arrived, in the same bins.
     pub received: Vec<Bytes>,
-    /// The controller's last view of the random loss.
-    pub loss_random: Ratio,
+    /// What the controller believed, once per bin in which a report arrived.
+    pub views: Vec<(Duration, View)>,
 }
 
 /// The whole cell.

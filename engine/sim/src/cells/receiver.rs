@@ -58,6 +58,8 @@ pub(super) struct Receiver {
     log: VecDeque<Arrival>,
     log_start: u64,
     reported: u64,
+    /// The clock never goes back, however noisy it is.
+    clock: Timestamp,
     pub(super) trains: Vec<TrainReport>,
     open: Option<OpenTrain>,
 }
@@ -65,6 +67,8 @@ pub(super) struct Receiver {
 impl Receiver {
     /// A packet was read from the socket at `at` by the receiver's clock.
     pub(super) fn on_packet(&mut self, packet: Packet, at: Timestamp) {
+        let at = at.max(self.clock);
+        self.clock = at;
         self.log.push_back(Arrival { number: packet.number, at });
         if let Some(open) = self.open
             && packet.train != Some(open.range)

@@ -118,7 +118,7 @@ impl<'a> World<'a> {
                     arrived: Bytes::ZERO,
                     sent: Vec::new(),
                     received: Vec::new(),
-                    loss_random: farhaul_proto::units::Ratio::ZERO,
+                    views: Vec::new(),
                 },
             });
             self.schedule(start, Event::Wake { flow: index, turn: 0 });
@@ -272,7 +272,16 @@ impl<'a> World<'a> {
             now,
         );
         receiver.trains = known;
+        self.note_view(flow, now);
         self.send(flow, now);
+    }
+
+    fn note_view(&mut self, flow: usize, now: Timestamp) {
+        let at = self.bin * u32::try_from(self.bin_of(now)).unwrap_or(u32::MAX);
+        let Flow { sender, outcome, .. } = &mut self.flows[flow];
+        if outcome.views.last().is_none_or(|(last, _)| *last < at) {
+            outcome.views.push((at, sender.controller.view()));
+        }
     }
 
     fn bin_of(&self, now: Timestamp) -> usize {
@@ -282,11 +291,7 @@ impl<'a> World<'a> {
 
     fn finish(mut self) -> Outcome {
         let measured = self.cell.duration.saturating_sub(self.cell.measure_from);
-        let mut flows: Vec<FlowOutcome> = Vec::new();
-        for flow in self.flows {
-            let loss_random = flow.sender.controller.view().loss_random;
-            flows.push(FlowOutcome { loss_random, ..flow.outcome });
-        }
+        let flows = self.flows.into_iter().map(|f| f.outcome).collect();
         Outcome {
             flows,
             measured,

@@ -2,7 +2,8 @@
 //!
 //! `C_i = bytes / sum of gaps` between packets that were sent and received consecutively (a drop
 //! inside a train would look like speed). Cross traffic only lowers an estimate and clock noise
-//! moves it both ways, so the upper quartile of the last 8 is used. It is trusted when the last
+//! moves it both ways (a stalled receiver reads a whole train at once), so a value a little above
+//! the median of the last 8 is used. It is trusted when the last
 //! two agree within 15 % or the spread of all is below 30 %. What was delivered is a lower bound
 //! in any case; it decays by 1 % per second.
 
@@ -70,12 +71,22 @@ impl Capacity {
         let agree = (a - b).abs() <= AGREE * a.max(b);
         let (low, high) =
             self.trains.iter().fold((f64::MAX, 0.0f64), |(l, h), (_, c)| (l.min(*c), h.max(*c)));
-        (agree || (n >= 4 && high - low <= SPREAD * high)).then(|| self.upper_quartile())
+        (agree || (n >= 4 && high - low <= SPREAD * high)).then(|| self.typical())
     }
 
     /// The best guess at C: trains if trusted, and never below what was delivered.
     pub(super) fn estimate(&self) -> f64 {
         self.trusted().unwrap_or(0.0).max(self.delivered)
+    }
+
+    /// What was delivered lately at best.
+    pub(super) fn delivered(&self) -> f64 {
+        self.delivered
+    }
+
+    /// How many trains came through.
+    pub(super) fn trains(&self) -> usize {
+        self.trains.len()
     }
 
     /// The middle one of the trains so far, trusted or not.
@@ -86,8 +97,8 @@ impl Capacity {
 
     /// How many packets the next train should have.
     pub(super) fn train_packets(&self, packet: f64) -> u32 {
-        let packets =
-            (self.estimate() * TRAIN_SPAN / packet).clamp(TRAIN_PACKETS_MIN, TRAIN_PACKETS_MAX);
+        let known = self.estimate().max(self.median().unwrap_or(0.0));
+        let packets = (known * TRAIN_SPAN / packet).clamp(TRAIN_PACKETS_MIN, TRAIN_PACKETS_MAX);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -97,9 +108,9 @@ impl Capacity {
         packets
     }
 
-    fn upper_quartile(&self) -> f64 {
+    fn typical(&self) -> f64 {
         let (sorted, n) = self.sorted();
-        sorted[(n * 3 / 4).min(n.saturating_sub(1))]
+        sorted[(n * 5 / 8).min(n.saturating_sub(1))]
     }
 
     fn sorted(&self) -> ([f64; KEPT], usize) {

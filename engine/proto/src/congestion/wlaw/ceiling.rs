@@ -5,6 +5,8 @@
 //! again  H doubles, up to 15 s, when hits repeat
 //! after  growth <= 5 % per T for 5 r (3 % for 30 r, at least 3 s, after three hits): a trial,
 //!        ended by the first loss above p0 + 1.5 % + 4 sigma
+//! held   loss above p0 + 1 % + 4 sigma lowers L by the excess, once per loop; if that changes
+//!        nothing the loss was random
 //! ```
 //! A policer that was found stays found: 15 s at the rate and a careful trial cost below 1 % loss.
 
@@ -31,6 +33,9 @@ pub(super) struct Ceiling {
     hold: f64,
     hits: u32,
     hit_at: f64,
+    /// Product of the reductions since the hit, and the time of the last.
+    lowered: f64,
+    lowered_at: f64,
     held_until: f64,
     trial_until: f64,
 }
@@ -42,6 +47,8 @@ impl Ceiling {
             hold: 0.0,
             hits: 0,
             hit_at: f64::NEG_INFINITY,
+            lowered: 1.0,
+            lowered_at: f64::NEG_INFINITY,
             held_until: f64::NEG_INFINITY,
             trial_until: f64::NEG_INFINITY,
         }
@@ -85,15 +92,28 @@ impl Ceiling {
             };
         }
         self.limit = limit;
+        self.lowered = 1.0;
         self.hit_at = now;
         self.held_until = now + self.hold;
         let trial = if self.hits >= 3 { (30.0 * r).max(3.0) } else { 5.0 * r };
         self.trial_until = self.held_until + trial;
     }
 
-    /// Loss remains although the rate is held: the limit was measured too high.
-    pub(super) fn lower(&mut self, factor: f64) {
+    /// Loss remains `excess` above the random loss although the rate is held. Either the limit
+    /// was measured too high, and goes down by the excess once per `settle`; or it has gone down
+    /// by half as much again as would have removed the excess, and the loss is not ours: true.
+    pub(super) fn lower(&mut self, excess: f64, settle: f64, now: f64) -> bool {
+        if now - self.lowered_at < settle || now - self.hit_at < settle {
+            return false;
+        }
+        if 1.0 - self.lowered > 1.5 * excess {
+            return true;
+        }
+        let factor = 1.0 - excess.clamp(0.01, 0.05);
+        self.lowered_at = now;
+        self.lowered *= factor;
         self.limit *= factor;
+        false
     }
 
     /// Lifts the limit: it was no limit.

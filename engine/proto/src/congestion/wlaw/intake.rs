@@ -14,6 +14,8 @@ const GAP_MAX: f64 = 0.5;
 const RECEIVER_SHARE: f64 = 0.95;
 /// Receiver drops remembered; far above what one round trip can hold.
 const FORGIVEN_MAX: u64 = 1 << 20;
+/// So many queue targets are more than pulses can explain.
+const OVERFULL: f64 = 2.5;
 /// Excess loss that ends a trial.
 const TRIAL_EXCESS: f64 = 0.015;
 /// Excess loss that shows a held limit to be too high.
@@ -41,14 +43,19 @@ impl WLaw {
     pub(super) fn judge_epochs(&mut self, now: f64) {
         let timeout = 2.0 * self.rtt() + 1.0;
         let mut counted = false;
+        let queue = self.queue_state();
+        let overfull = queue.delay > (OVERFULL * queue.target).max(0.008);
         while let Some(epoch) = self.epochs.take_resolved(timeout, now) {
             let (p0, run) = (self.elasticity.random_loss(), self.elasticity.run());
             if self.startup.is_over() {
                 let verdict = self.jump.on_epoch(&epoch, p0, run, self.rtt(), now);
                 self.obey_jump(verdict, now);
             }
-            self.elasticity.on_epoch(&epoch);
-            counted = true;
+            // Behind a full queue every epoch loses: that is no measure of random loss.
+            if !overfull {
+                self.elasticity.on_epoch(&epoch);
+                counted = true;
+            }
         }
         if counted && self.startup.is_over() {
             self.ask_elasticity(now);
@@ -165,7 +172,10 @@ impl WLaw {
         {
             self.obey_limit(carried, now);
         } else if held && excess > HELD_EXCESS + noise {
-            self.ceiling.lower(0.99);
+            let settle = self.queue_state().loop_delay + self.rtt();
+            if self.ceiling.lower(excess, settle, now) {
+                self.elasticity.accept(self.advance.loss());
+            }
             self.set_rate(self.rate, now);
         }
     }

@@ -4,7 +4,8 @@
 //! Train    32 packets back to back; meanwhile a trickle (or half the hint)
 //! Test     R = C/2 with trains each r/6 for 1.6 r     q > max(3 Q0, 4 ms) -> R = 0.8 A, normal law
 //! Jump     C trusted and q < Q0 -> R = 0.97 C
-//! Double   no trusted C: R doubles each 1.05 r until A grows by less than 20 %
+//!          trains disagree, but there are three -> R = 0.8 of their median, normal law
+//! Double   no trains: R doubles each 2.1 r until A grows by less than 20 %
 //! ```
 //! Half the rate for 1.6 r costs nothing if the answer is right and loses little if it is wrong;
 //! doubling past the answer is what loses whole BDPs (rate-law section 2, item 8). A hint (a
@@ -16,7 +17,12 @@ use super::capacity::Capacity;
 pub(super) const FIRST_TRAIN: u32 = 32;
 const TEST_RTTS: f64 = 1.6;
 const TRAINS_PER_RTT: f64 = 6.0;
-const DOUBLE_RTTS: f64 = 1.05;
+/// Doubling waits until the last one is visible in the advance rate (one round trip of flight, one
+/// of window).
+const DOUBLE_RTTS: f64 = 2.1;
+/// Trains that disagree still tell something when there are so many.
+const TRAINS_MIN: usize = 3;
+const CAUTIOUS: f64 = 0.8;
 /// Without news of the first train for this long, it is sent again.
 const TRAIN_TIMEOUT: f64 = 0.5;
 /// The test rate assumes this much more gap: clock noise at both ends of a train.
@@ -121,6 +127,12 @@ impl Startup {
         {
             self.enter(Stage::Done, now);
             return Some((0.97 * trusted).max(sight.rate));
+        }
+        if let Some(median) = capacity.median()
+            && capacity.trains() >= TRAINS_MIN
+        {
+            self.enter(Stage::Done, now);
+            return Some((CAUTIOUS * median).clamp(sight.rate, 2.0 * sight.rate));
         }
         self.enter(Stage::Double, now);
         self.before = 0.0;
