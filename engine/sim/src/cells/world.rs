@@ -59,7 +59,7 @@ pub(super) struct World<'a> {
     receiver_host: Host,
     departures: Vec<Departure>,
     measuring: bool,
-    overshoot: u64,
+    overshoot: Option<u64>,
     bin: Duration,
 }
 
@@ -80,7 +80,7 @@ impl<'a> World<'a> {
             rng: rng.fork("world"),
             departures: Vec::new(),
             measuring: false,
-            overshoot: 0,
+            overshoot: None,
             bin: (cell.rtt() / 4).max(Duration::from_millis(5)),
         };
         world.populate();
@@ -164,14 +164,18 @@ impl<'a> World<'a> {
                 self.link.set_profile(self.cell.steps[index].link.clone(), now);
             }
             Event::Measure => {
-                self.overshoot += self.link.take_stats().dropped_by_load();
+                self.note_overshoot();
                 self.measuring = true;
             }
-            Event::OvershootEnds => {
-                if !self.measuring {
-                    self.overshoot += self.link.take_stats().dropped_by_load();
-                }
-            }
+            Event::OvershootEnds => self.note_overshoot(),
+        }
+    }
+
+    /// Counts drops by load until the first of: ten round trips, the measured part.
+    fn note_overshoot(&mut self) {
+        if !self.measuring {
+            let dropped = self.link.take_stats().dropped_by_load();
+            self.overshoot.get_or_insert(dropped);
         }
     }
 
@@ -297,7 +301,7 @@ impl<'a> World<'a> {
             measured,
             bin: self.bin,
             link: self.link.take_stats(),
-            overshoot: self.overshoot,
+            overshoot: self.overshoot.unwrap_or(0),
             best: best(self.cell),
             rate: carried(&self.cell.link),
             rtt: self.cell.rtt(),

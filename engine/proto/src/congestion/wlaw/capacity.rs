@@ -4,7 +4,7 @@
 //! inside a train would look like speed). Cross traffic only lowers an estimate and clock noise
 //! moves it both ways (a stalled receiver reads a whole train at once), so a value a little above
 //! the median of the last 8 is used. It is trusted when the last
-//! two agree within 15 % or the spread of all is below 30 %. What was delivered is a lower bound
+//! two agree within 15 % or the quartiles of all lie within 20 %. What was delivered is a lower bound
 //! in any case; it decays by 1 % per second.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ const KEPT: usize = 8;
 /// Trains older than this say nothing about now.
 const AGE_MAX: f64 = 20.0;
 const AGREE: f64 = 0.15;
-const SPREAD: f64 = 0.30;
+const SPREAD: f64 = 0.20;
 /// Two successive trains this far from the older ones mean that the link has changed.
 const CHANGED: f64 = 0.30;
 /// Decay of the delivered maximum, per second.
@@ -69,9 +69,7 @@ impl Capacity {
         }
         let (a, b) = (self.trains[n - 1].1, self.trains[n - 2].1);
         let agree = (a - b).abs() <= AGREE * a.max(b);
-        let (low, high) =
-            self.trains.iter().fold((f64::MAX, 0.0f64), |(l, h), (_, c)| (l.min(*c), h.max(*c)));
-        (agree || (n >= 4 && high - low <= SPREAD * high)).then(|| self.typical())
+        (agree || (n >= 4 && self.spread() <= SPREAD)).then(|| self.typical())
     }
 
     /// The best guess at C: trains if trusted, and never below what was delivered.
@@ -106,6 +104,12 @@ impl Capacity {
         )]
         let packets = packets as u32;
         packets
+    }
+
+    /// Distance of the quartiles, as a share of the median: one broken train does not count.
+    fn spread(&self) -> f64 {
+        let (sorted, n) = self.sorted();
+        (sorted[n * 3 / 4] - sorted[n / 4]) / sorted[n / 2].max(1.0)
     }
 
     fn typical(&self) -> f64 {
