@@ -103,6 +103,8 @@ pub struct WLaw {
     /// Until then the measurements still show an earlier rate.
     settled_at: f64,
     next_train: f64,
+    /// The next look back at a cut.
+    reviewed_at: f64,
     app_limited: bool,
     /// Losses that the receiver has confessed to, and until when they are believed.
     forgiven: u64,
@@ -142,6 +144,7 @@ impl WLaw {
             measured_from: 0.0,
             settled_at: 0.0,
             next_train: 0.0,
+            reviewed_at: 0.0,
             app_limited: false,
             forgiven: 0,
             forgiven_until: 0.0,
@@ -156,7 +159,7 @@ impl WLaw {
             startup: Startup::new(hint, 0.0),
             drain: Drain::new(0.0),
             low: Low::default(),
-            jump: Jump::new(),
+            jump: Jump::default(),
             path_step: PathStep::default(),
         }
     }

@@ -12,7 +12,8 @@
 //! path is common to all samples of one feedback, so the allowance also looks at feedbacks.
 //!
 //! Where the path itself swings (radio links) even the minimum over r/4 is noise. The window is
-//! doubled while successive windows differ by more than the target, and the loop slows with it.
+//! doubled while successive windows differ by more than the target, and the loop slows with it;
+//! what they differ by then is allowed for as well.
 
 use std::collections::VecDeque;
 
@@ -30,6 +31,8 @@ const SAMPLES_MIN: u32 = 32;
 const ALLOWANCE_FREE: f64 = 0.0005;
 /// Feedbacks remembered; 2 s at 5 ms would be 400, longer windows thin out.
 const ENTRIES_MAX: usize = 512;
+/// Under jitter the minima of successive windows still differ; so much of it is allowed for.
+const SWINGS: f64 = 1.5;
 /// The longest window under jitter, in seconds.
 const WINDOW_MAX: f64 = 2.0;
 
@@ -116,7 +119,12 @@ impl QueueDelay {
 
     /// How much of it may be noise.
     pub(super) fn allowance(&self) -> f64 {
-        self.allowance
+        self.allowance + if self.stretch > 0 { SWINGS * self.swing } else { 0.0 }
+    }
+
+    /// The span over which anything else must be measured while the path swings; else zero.
+    pub(super) fn window_under_jitter(&self) -> f64 {
+        if self.stretch > 0 { 2.0 * self.window } else { 0.0 }
     }
 
     /// Span over which the minimum is taken: part of the loop delay.
