@@ -48,6 +48,8 @@ use startup::{Stage, Startup};
 
 /// A loss below this needs no question.
 const LOSS_ASKED: f64 = 0.002;
+/// Loss beyond the random one that shows a full queue.
+const LOSS_FLAT: f64 = 0.01;
 /// Pulses while held: one pair in so many round trips.
 const HELD_PULSE_RTTS: f64 = 16.0;
 const TRAIN_SPACING: f64 = 0.5;
@@ -304,6 +306,9 @@ impl WLaw {
     fn hold_queue(&mut self, queue: steer::Queue, dt: f64, now: f64) {
         self.growth.rest(now);
         let anchor = if self.app_limited { self.rate } else { self.anchor() };
+        if !self.app_limited {
+            self.growth.note_share(anchor.min(self.rate), dt / queue.loop_delay, now);
+        }
         self.set_rate(steer::toward_target(self.rate, anchor, queue, dt), now);
     }
 
@@ -319,8 +324,8 @@ impl WLaw {
         if self.app_limited {
             return;
         }
-        let mut gamma =
-            self.growth.next(self.room(), self.rtt(), now).min(self.ceiling.growth(now));
+        let mut gamma = self.growth.next(self.rate, self.room(), self.rtt(), now);
+        gamma = gamma.min(self.ceiling.growth(now));
         if self.is_low() && self.rate > low::NEAR_CAPACITY * self.capacity.estimate() {
             gamma = gamma.min(low::GROWTH_NEAR_CAPACITY);
         }
@@ -338,9 +343,11 @@ impl WLaw {
     }
 
     fn watch_path(&mut self, queue: steer::Queue, now: f64) {
-        let rtt = self.rtt();
+        // A full queue is flat as well, but it loses.
+        let losing = self.advance.loss() > self.elasticity.random_loss() + LOSS_FLAT;
+        let (rtt, delay) = (self.rtt(), if losing { 0.0 } else { queue.delay });
         let step = self.path_step.on_feedback(
-            (queue.delay, self.trigger()),
+            (delay, self.trigger()),
             (rtt, queue.loop_delay),
             self.rate,
             now,

@@ -57,7 +57,7 @@ impl WLaw {
             }
         }
         if counted && self.startup.is_over() {
-            self.ask_elasticity(now);
+            self.ask_elasticity(overfull, now);
         }
     }
 
@@ -154,7 +154,7 @@ impl WLaw {
         verdict == jump::Verdict::Ordinary
     }
 
-    fn ask_elasticity(&mut self, now: f64) {
+    fn ask_elasticity(&mut self, overfull: bool, now: f64) {
         let (held, trial) = match self.ceiling.phase(now) {
             Phase::Held => (true, false),
             Phase::Trial => (false, true),
@@ -166,9 +166,9 @@ impl WLaw {
         let loss = self.advance.loss();
         let noise = 4.0 * self.advance.loss_sigma(run);
         let ended = trial && loss - p0 > TRIAL_EXCESS + noise;
-        if held {
+        if held && !overfull {
             self.review_hold(loss, p0, noise, now);
-        } else if ended || matches!(verdict, Verdict::Saturated { .. }) {
+        } else if !held && (ended || matches!(verdict, Verdict::Saturated { .. })) {
             let carried = self.advance.delivered() / (1.0 - p0);
             self.obey_limit(carried, Sent { rate: self.rate, loss }, now);
         }
@@ -179,7 +179,7 @@ impl WLaw {
         if loss - p0 <= HELD_EXCESS + noise || now < self.reviewed_at {
             return;
         }
-        self.reviewed_at = now + self.queue_state().loop_delay + self.rtt();
+        self.reviewed_at = self.shown_at(now);
         match self.ceiling.review(self.rate, loss, noise / 4.0, p0) {
             Review::Random => {
                 let was = self.ceiling.was();
@@ -194,10 +194,16 @@ impl WLaw {
         }
     }
 
+    /// When the measurements will show nothing but what is sent from now on.
+    fn shown_at(&self, now: f64) -> f64 {
+        let window = self.rtt().max(self.queue.window_under_jitter());
+        now + self.queue_state().loop_delay + window
+    }
+
     fn obey_limit(&mut self, limit: f64, was: Sent, now: f64) {
         let limit = limit.clamp(0.1 * self.rate, self.rate);
         self.ceiling.hit(limit, was, self.rtt(), now);
-        self.reviewed_at = now + self.queue_state().loop_delay + self.rtt();
+        self.reviewed_at = self.shown_at(now);
         self.capacity.forget_delivered(limit);
         self.set_rate(limit, now);
         self.growth.rest(now);
