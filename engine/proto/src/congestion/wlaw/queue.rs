@@ -36,7 +36,7 @@ const ENTRIES_MAX: usize = 512;
 const SWINGS: f64 = 1.5;
 const SWING_ALLOWED: f64 = 0.010;
 /// A single outlier (a drain, a stall, a link that changed) is no swing.
-const SWING_MAX: f64 = 4.0;
+const SWING_MAX: f64 = 2.0;
 /// Below this the path is steady.
 const SWING_MIN: f64 = 0.002;
 /// The longest window under jitter, in seconds.

@@ -4,7 +4,7 @@
 //! Train    32 packets back to back; meanwhile a trickle (or half the hint)
 //! Test     R = C/2 with trains each r/6 for 1.6 r     q > max(3 Q0, 4 ms) -> R = 0.8 A, normal law
 //! Jump     C trusted and q < Q0 -> R = 0.97 C
-//!          trains disagree, but there are three -> R = 0.8 of their median, normal law
+//!          trains disagree, but there are three -> R = 0.92 of their median, normal law
 //! Double   no trains: R doubles each 2.1 r until A grows by less than 20 %
 //! ```
 //! Half the rate for 1.6 r costs nothing if the answer is right and loses little if it is wrong;
@@ -22,7 +22,7 @@ const TRAINS_PER_RTT: f64 = 6.0;
 const DOUBLE_RTTS: f64 = 2.1;
 /// Trains that disagree still tell something when there are so many.
 const TRAINS_MIN: usize = 3;
-const CAUTIOUS: f64 = 0.8;
+const CAUTIOUS: f64 = 0.92;
 /// Without news of the first train for this long, it is sent again.
 const TRAIN_TIMEOUT: f64 = 0.5;
 /// The test rate assumes this much more gap: clock noise at both ends of a train.
