@@ -139,7 +139,7 @@ impl WLaw {
             cap: config.cap.map_or(f64::INFINITY, per_second),
             packet,
             origin: now,
-            rate: hint.map_or(trickle, |hint| hint / 2.0),
+            rate: hint.map_or(trickle, |hint| (hint / 4.0).max(trickle)),
             tau: (rtt / 8.0).clamp(0.005, 0.025),
             feedback_at: 0.0,
             sent_at: 0.0,

@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 /// Delay samples in one report.
 pub(super) const SAMPLES_MAX: usize = 16;
 
+/// A train is over after this much silence, or four of its own gaps.
+const TRAIN_SILENCE: Duration = Duration::from_millis(5);
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
     pub(super) number: u64,
@@ -81,10 +84,11 @@ impl Receiver {
         }
     }
 
-    /// The next report; `None` if nothing new arrived since the last.
+    /// The next report; `None` if there is nothing new since the last.
     pub(super) fn report(&mut self, now: Timestamp) -> Option<Report> {
+        let news = self.close_silent(now);
         let end = self.log_start + self.log.len() as u64;
-        if end == self.reported {
+        if end == self.reported && !news {
             return None;
         }
         let fresh = usize::try_from(self.reported.saturating_sub(self.log_start)).unwrap_or(0);
@@ -124,6 +128,18 @@ impl Receiver {
         if packet.number == range.1 {
             self.close();
         }
+    }
+
+    /// A train whose last packets were lost is over when it is silent for long.
+    fn close_silent(&mut self, now: Timestamp) -> bool {
+        let silent = self.open.is_some_and(|open| {
+            let gap = open.gap_sum.checked_div(open.gaps).unwrap_or(TRAIN_SILENCE);
+            now.since(open.last.1) > TRAIN_SILENCE.max(gap * 4)
+        });
+        if silent {
+            self.close();
+        }
+        silent
     }
 
     fn close(&mut self) {
