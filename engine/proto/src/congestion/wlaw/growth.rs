@@ -47,7 +47,8 @@ impl Growth {
     /// A queue stands, and so much arrives; `weight` is the time since the last, in units of the
     /// loop delay.
     pub(super) fn note_share(&mut self, arrives: f64, weight: f64, now: f64) {
-        let known = now - self.share_at < SHARE_AGE && arrives > LINK_CHANGED * self.share;
+        let fresh = self.share > 0.0 && now - self.share_at < SHARE_AGE;
+        let known = fresh && arrives > LINK_CHANGED * self.share;
         let gain = if known { (weight / SHARE_LOOPS).min(1.0) } else { 1.0 };
         self.share += (arrives - self.share) * gain;
         self.share_at = now;

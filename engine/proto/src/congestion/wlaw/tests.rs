@@ -1,7 +1,8 @@
 //! The law's promises that need no link: the first train, silence, nonsense.
 
 use super::*;
-use crate::congestion::{Outcome, RttSample, TrainSample};
+use crate::congestion::{Controller, Outcome, RttSample, TrainSample};
+use crate::ids::{PacketNumber, RateEpoch};
 
 const START: Timestamp = Timestamp::from_millis(1_000);
 
