@@ -6,7 +6,7 @@ mod kit;
 
 use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::Resolver;
-use kit::{BLOCK, Transfer, contents_of, noise, rel, tree};
+use kit::{BLOCK, PEER, Transfer, contents_of, noise, rel, tree};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -53,6 +53,15 @@ fn while_flipping(home: &Path, act: impl FnOnce()) -> u64 {
 
 #[test]
 fn commits_never_leave_the_root_while_a_parent_flips_to_a_link() {
+    commits_stay_beneath(Resolver::Openat2);
+}
+
+#[test]
+fn commits_by_the_walk_never_leave_the_root_either() {
+    commits_stay_beneath(Resolver::Walk);
+}
+
+fn commits_stay_beneath(resolver: Resolver) {
     let home = tempfile::tempdir().unwrap();
     let from = home.path().join("from");
     fs::create_dir_all(from.join("dir/new")).unwrap();
@@ -63,13 +72,14 @@ fn commits_never_leave_the_root_while_a_parent_flips_to_a_link() {
     symlink("/etc", from.join("dir/away")).unwrap();
     let (mut committed, mut failed) = (0, 0);
     let swaps = while_flipping(home.path(), || {
+        let root = Root::open_with(&home.path().join("to"), resolver).unwrap();
         for round in 0..ROUNDS_MAX {
             if round >= ROUNDS_MIN && committed > 0 && failed > 0 {
                 break;
             }
             // A new version each time, so that every round replaces what the last one placed.
             fs::write(from.join("dir/keep"), format!("attack {round}")).unwrap();
-            let transfer = Transfer::open(&[contents_of(&from)], &home.path().join("to"));
+            let transfer = Transfer::open_in(&root, &[contents_of(&from)], None, PEER).unwrap();
             let report = transfer.run_tolerantly();
             committed += report.committed;
             failed += report.failures.len();

@@ -5,6 +5,7 @@
 mod kit;
 
 use farhaul_engine::files::commit::CommitError;
+use farhaul_engine::files::dir::Resolver;
 use farhaul_engine::files::staging::StagingError;
 use farhaul_engine::files::{ReceiveError, ReceiveOptions, Receiver, Root, SourceError};
 use farhaul_proto::layout::ObjectKind;
@@ -113,6 +114,18 @@ fn a_tree_arrives_whole() {
     expected.get_mut(&b"tool"[..]).unwrap().mode = 0o711;
     assert_eq!(tree(&pair.target()), expected);
     assert_eq!(report.committed, 40 + 5 + 5 + 1);
+}
+
+#[test]
+fn a_tree_arrives_whole_where_the_kernel_cannot_resolve() {
+    let pair = with_everything();
+    let root = Root::open_with(&pair.target(), Resolver::Walk).unwrap();
+    let transfer = Transfer::open_in(&root, &pair.sources(), None, PEER).unwrap();
+    assert_eq!(transfer.run().failures, []);
+    drop(transfer);
+    let mut expected = tree(&pair.from(""));
+    expected.get_mut(&b"tool"[..]).unwrap().mode = 0o711;
+    assert_eq!(tree(&pair.target()), expected);
 }
 
 #[test]

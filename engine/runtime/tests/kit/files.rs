@@ -102,13 +102,21 @@ impl Transfer {
         base: Option<RelPath>,
         peer: [u8; 32],
     ) -> Result<Self, ReceiveError> {
+        Self::open_in(&Root::open(target).unwrap(), sources, base, peer)
+    }
+
+    pub(crate) fn open_in(
+        root: &Root,
+        sources: &[PathBuf],
+        base: Option<RelPath>,
+        peer: [u8; 32],
+    ) -> Result<Self, ReceiveError> {
         let scanned = Arc::new(scan(sources).unwrap());
         assert!(scanned.failures.is_empty(), "{:?}", scanned.failures);
         // The receiver knows only what travels.
         let manifest = Arc::new(Manifest::decode(&scanned.manifest.encode()).unwrap());
-        let root = Root::open(target).unwrap();
         let options = ReceiveOptions { resume: true, peer };
-        let (receiver, plan) = Receiver::open(&root, base, manifest, options)?;
+        let (receiver, plan) = Receiver::open(root, base, manifest, options)?;
         let layout = Arc::new(Layout::new(&scanned.manifest, &plan.want));
         assert_eq!(*layout, Layout::new(receiver.manifest(), &plan.want));
         Ok(Self { source: Source::new(scanned, layout), receiver, plan })
