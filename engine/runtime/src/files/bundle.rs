@@ -72,9 +72,7 @@ impl Receiver {
         let mut parents = Parents::new(&self.root);
         for new in created {
             let result = synced.clone().and_then(|()| self.place_small(&mut parents, &new));
-            if result.is_err() {
-                let _ = self.staging.dir().remove_file(new.name.as_bytes());
-            }
+            self.clean_up(new.name.as_bytes(), &result);
             outcomes.push(self.outcome(new.index, result));
         }
         outcomes.sort_by_key(|outcome| outcome.entry);

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// Changed directories that are synced one by one; more are synced with their file system.
 const CHANGED_DIRS_MAX: usize = 256;
+/// Ends the name of a displaced file that could not be put back; unknown to sweeps.
+const KEPT_SUFFIX: &[u8] = b".kept";
 
 /// Why one entry did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +33,15 @@ pub enum CommitError {
     DestinationChanged {
         /// Where.
         path: ShownPath,
+    },
+    /// Somebody changed the destination at the very moment of the rename, and what they put there
+    /// could not be put back; it is kept in the staging directory.
+    #[error("{path}: displaced during the transfer, kept as {kept} in the staging directory")]
+    Displaced {
+        /// Where.
+        path: ShownPath,
+        /// Its name in the staging directory.
+        kept: ShownPath,
     },
     /// The destination holds something that is not replaced by what arrives.
     #[error("{path}: {found} is in the way")]
@@ -159,7 +170,8 @@ impl Receiver {
         self.finish_dirs();
         let not_durable = self.sync_changed().err();
         self.staging.remove_if_empty();
-        let (committed, failures) = (self.lock().committed, self.failures());
+        let committed = self.lock().committed;
+        let failures = self.failures();
         Report { committed, skipped_files: self.skipped_files, failures, not_durable }
     }
 
@@ -204,10 +216,16 @@ impl Receiver {
         let mut parents = Parents::new(&self.root);
         let placed =
             made.map_err(at).and_then(|()| self.place(&mut parents, name.as_bytes(), index, item));
-        if placed.is_err() {
-            let _ = dir.remove_file(name.as_bytes());
-        }
+        self.clean_up(name.as_bytes(), &placed);
         placed
+    }
+
+    /// Removes what a failed commit left under the temporary name, if it is ours.
+    pub(super) fn clean_up(&self, name: &[u8], result: &Result<(), CommitError>) {
+        match result {
+            Ok(()) | Err(CommitError::Displaced { .. }) => {}
+            Err(_) => drop(self.staging.dir().remove_file(name)),
+        }
     }
 
     /// Renames `name` from the staging directory to where `entry` belongs.
@@ -248,29 +266,59 @@ impl Receiver {
         path: &RelPath,
         identity: &Identity,
     ) -> Result<(), CommitError> {
-        let at = |errno| CommitError::Place(ConfineError::at(path, errno));
-        let changed = || CommitError::DestinationChanged { path: path.into() };
-        let found = parent.stat(path.file_name()).map_err(at)?;
+        let found = parent.stat(path.file_name()).map_err(|errno| ConfineError::at(path, errno))?;
         if !found.is_some_and(|meta| meta.identity == *identity) {
-            return Err(changed());
+            return Err(CommitError::DestinationChanged { path: path.into() });
         }
+        self.exchange(name, parent, path, identity)
+    }
+
+    /// Swaps the staged file with the one in its place, then looks at what came out: there
+    /// nobody can slip in another any more.
+    fn exchange(
+        &self,
+        name: &[u8],
+        parent: &Dir,
+        path: &RelPath,
+        identity: &Identity,
+    ) -> Result<(), CommitError> {
+        let at = |errno| CommitError::Place(ConfineError::at(path, errno));
         let staging = self.staging.dir();
         match staging.exchange(name, parent, path.file_name()) {
             Ok(()) => {}
-            Err(Errno::NOENT) => return Err(changed()),
+            Err(Errno::NOENT) => {
+                return Err(CommitError::DestinationChanged { path: path.into() });
+            }
             // The file system cannot exchange: the look just taken has to do.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 return staging.rename_over(name, parent, path.file_name()).map_err(at);
             }
             Err(errno) => return Err(at(errno)),
         }
-        // The displaced file is ours to inspect now: nobody can slip in another any more.
-        let displaced = staging.stat(name).map_err(at)?;
-        if displaced.is_some_and(|meta| meta.identity.is_same_content(identity)) {
-            return staging.remove_file(name).map_err(at);
+        match staging.stat(name) {
+            Ok(Some(displaced)) if displaced.identity.is_same_content(identity) => {
+                // Should it stay behind, it is swept later.
+                let _ = staging.remove_file(name);
+                Ok(())
+            }
+            Ok(_) | Err(_) => Err(self.give_back(name, parent, path)),
         }
-        staging.exchange(name, parent, path.file_name()).map_err(at)?;
-        Err(changed())
+    }
+
+    /// Puts the displaced file `name` back where it was, or keeps it where no sweep takes it.
+    fn give_back(&self, name: &[u8], parent: &Dir, path: &RelPath) -> CommitError {
+        let staging = self.staging.dir();
+        let back = match staging.exchange(name, parent, path.file_name()) {
+            // What we had put there is gone already.
+            Err(Errno::NOENT) => staging.rename_new(name, parent, path.file_name()),
+            other => other,
+        };
+        if back.is_ok() {
+            return CommitError::DestinationChanged { path: path.into() };
+        }
+        let kept = [name, KEPT_SUFFIX].concat();
+        let kept = if staging.rename_new(name, staging, &kept).is_ok() { &kept } else { name };
+        CommitError::Displaced { path: path.into(), kept: ShownPath::new(kept) }
     }
 
     /// Notes that the directory of `entry` has a new name in it.
@@ -318,37 +366,40 @@ impl Receiver {
         Ok(())
     }
 
+    /// Syncs every directory with a new name in it; one that fails does not keep the others
+    /// from it.
     fn sync_changed(&self) -> Result<(), ConfineError> {
         let (dirs, base_changed) = {
             let progress = self.lock();
             (progress.changed_dirs.clone(), progress.base_changed)
         };
-        let root = self.root.dir();
         let Some(dirs) = dirs else {
-            return root.sync_file_system().map_err(|errno| ConfineError::at(&b""[..], errno));
+            let synced = self.root.dir().sync_file_system();
+            return synced.map_err(|errno| ConfineError::at(&b""[..], errno));
         };
+        let mut result = if base_changed { self.sync_base() } else { Ok(()) };
         for dir in dirs {
             let path = self.base.as_ref().map_or(Ok(dir.clone()), |base| base.join(&dir));
             // A path that is too long was refused with its entries.
             let Ok(path) = path else { continue };
-            let synced = self.root.open_dir(&path)?.sync();
-            synced.map_err(|errno| ConfineError::at(&path, errno))?;
+            result = result.and(self.sync_dir(&path));
         }
-        if base_changed {
-            self.sync_base()?;
-        }
-        Ok(())
+        result
     }
 
     /// The destination directory and those above it, which may be new as well.
     fn sync_base(&self) -> Result<(), ConfineError> {
         let mut above = self.base.clone();
         while let Some(path) = above {
-            let synced = self.root.open_dir(&path)?.sync();
-            synced.map_err(|errno| ConfineError::at(&path, errno))?;
+            self.sync_dir(&path)?;
             above = path.parent();
         }
         self.root.dir().sync().map_err(|errno| ConfineError::at(&b""[..], errno))
+    }
+
+    fn sync_dir(&self, path: &RelPath) -> Result<(), ConfineError> {
+        let dir = self.root.open_dir(path)?;
+        dir.sync().map_err(|errno| ConfineError::at(path, errno))
     }
 }
 
@@ -357,4 +408,42 @@ pub(super) fn describe(file: &File, entry: &Entry) -> rustix::io::Result<()> {
     ftruncate(file, entry.size())?;
     fchmod(file, Mode::from_raw_mode(entry.mode & MODE_MASK))?;
     futimens(file, &times(entry.mtime))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::confine::Root;
+    use super::super::receive::ReceiveOptions;
+    use super::*;
+    use farhaul_proto::manifest::{Extents, FileTime, Manifest};
+    use std::fs;
+
+    #[test]
+    fn a_displaced_file_that_is_not_the_planned_one_is_put_back() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("file"), "user's").unwrap();
+        let path = RelPath::parse(b"file").unwrap();
+        let kind = EntryKind::File { size: 3, extents: Extents::Full };
+        let entry = Entry { path: path.clone(), mode: 0o644, mtime: FileTime::default(), kind };
+        let manifest = Arc::new(Manifest { entries: vec![entry] });
+        let root = Root::open(home.path()).unwrap();
+        let options = ReceiveOptions { resume: false, peer: [0; 32] };
+        let (receiver, _) = Receiver::open(&root, None, manifest, options).unwrap();
+        let staging = receiver.staging.dir();
+        staging.create_file(b"new").unwrap();
+        let staged = staging.stat(b"new").unwrap();
+        let planned = Identity { size: 7, ..root.stat(&path).unwrap().identity };
+        let refused = receiver.exchange(b"new", root.dir(), &path, &planned);
+        assert_eq!(refused, Err(CommitError::DestinationChanged { path: (&path).into() }));
+        assert_eq!(fs::read(home.path().join("file")).unwrap(), b"user's");
+        let ino = |meta: Option<super::super::dir::Meta>| meta.unwrap().identity.ino;
+        assert_eq!(ino(staging.stat(b"new").unwrap()), ino(staged));
+
+        // Gone at that very moment: what was displaced is put back all the same.
+        staging.exchange(b"new", root.dir(), b"file").unwrap();
+        fs::remove_file(home.path().join("file")).unwrap();
+        let refused = receiver.give_back(b"new", root.dir(), &path);
+        assert_eq!(refused, CommitError::DestinationChanged { path: (&path).into() });
+        assert_eq!(fs::read(home.path().join("file")).unwrap(), b"user's");
+    }
 }

@@ -351,3 +351,75 @@ fn is_private(dir: &Dir) -> rustix::io::Result<bool> {
     let stat = fstat(dir)?;
     Ok(stat.st_uid == geteuid().as_raw() && stat.st_mode & 0o077 == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farhaul_proto::manifest::Manifest;
+    use std::fs;
+
+    fn entry(name: &[u8], size: u64) -> Entry {
+        let path = RelPath::parse(name).unwrap();
+        let kind = EntryKind::File { size, extents: Extents::Full };
+        Entry { path, mode: 0o644, mtime: FileTime::default(), kind }
+    }
+
+    fn stage(staging: &Staging, entry: &Entry) -> StagedFile {
+        let key = Key::of(&[0; 32], None, entry);
+        staging.stage(key, 0, DataMap::of(entry), Earlier::Keep).unwrap().0
+    }
+
+    #[test]
+    fn every_part_of_a_version_and_its_place_makes_another_key() {
+        let first = entry(b"a", 1 << 21);
+        let mut others = vec![entry(b"b", 1 << 21), entry(b"a", 1 << 22), first.clone()];
+        others[2].mtime.nanos = 1;
+        let list = vec![Extent { offset: 0, len: 1 << 21 }];
+        let kind = EntryKind::File { size: 1 << 21, extents: Extents::List(list) };
+        others.push(Entry { kind, ..first.clone() });
+        let key = Key::of(&[0; 32], None, &first);
+        let base = RelPath::parse(b"a").unwrap();
+        let mut keys: Vec<Key> = others.iter().map(|e| Key::of(&[0; 32], None, e)).collect();
+        keys.extend([Key::of(&[1; 32], None, &first), Key::of(&[0; 32], Some(&base), &first)]);
+        assert!(keys.iter().all(|other| *other != key));
+        assert_eq!(Key::of(&[0; 32], None, &first), key);
+        Manifest { entries: vec![first] }.check().unwrap();
+    }
+
+    #[test]
+    fn a_sweep_takes_what_is_old_and_unused_and_nothing_else() {
+        let home = tempfile::tempdir().unwrap();
+        let root = Root::open(home.path()).unwrap();
+        let staging = Staging::open(&root).unwrap();
+        let (used, unused) = (entry(b"used", 1 << 21), entry(b"unused", 1 << 21));
+        let held = stage(&staging, &used);
+        drop(stage(&staging, &unused));
+        let at = |name: &str| home.path().join(".farhaul/staging").join(name);
+        for name in [&staging.tmp_name(1), "orphan.part", "x.tmp.kept", "notes"] {
+            fs::write(at(name), "x").unwrap();
+        }
+        let now = staging.dir().meta().unwrap().identity.ctime;
+        assert_eq!(staging.sweep(now), Ok(0));
+        let week = i64::try_from(STALE_AFTER.as_secs()).unwrap();
+        let later = FileTime { secs: now.secs + week + 60, ..now };
+        assert_eq!(staging.sweep(later), Ok(4));
+        let mut left = staging.dir().names().unwrap();
+        left.retain(|name| name != b"x.tmp.kept" && name != b"notes");
+        let mut expected = [held.part_name(), held.key.name(JOURNAL)].map(String::into_bytes);
+        expected.sort();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn the_staging_directory_goes_with_its_last_user() {
+        let home = tempfile::tempdir().unwrap();
+        let root = Root::open(home.path()).unwrap();
+        let (first, second) = (Staging::open(&root).unwrap(), Staging::open(&root).unwrap());
+        first.remove_if_empty();
+        drop(first);
+        assert!(second.dir().create_file(b"still there").is_ok());
+        second.dir().remove_file(b"still there").unwrap();
+        drop(second);
+        assert!(!home.path().join(".farhaul").exists());
+    }
+}
