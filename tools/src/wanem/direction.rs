@@ -344,7 +344,7 @@ impl Direction {
     fn report(&self, now: Timestamp) -> DirectionStatus {
         DirectionStatus::new(&self.link, now)
             .with_flight(self.flight.len(), &self.lateness)
-            .with_rates(self.rate_in.rate(now), self.rate_out.rate(now))
+            .with_rates(&self.rate_in, &self.rate_out, now)
             .with_own_drops(self.own_drops)
             .with_thread(thread_cpu(), self.real_time)
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,6 +128,9 @@ pub enum LabError {
     /// No lab of that name is up.
     #[error("no lab called {0:?} is up")]
     NotUp(String),
+    /// The run directory belongs to somebody else.
+    #[error("{} belongs to another user", .0.display())]
+    ForeignDirectory(PathBuf),
     /// The description file is not one.
     #[error("unreadable description of the lab")]
     Description(#[source] serde_json::Error),
@@ -166,6 +169,11 @@ pub fn run_directory() -> Result<PathBuf, LabError> {
         .mode(0o700)
         .create(&directory)
         .map_err(failed("make the run directory"))?;
+    // Below /tmp anyone could have been first.
+    let found = fs::metadata(&directory).map_err(failed("look at the run directory"))?;
+    if found.uid() != uid.as_raw() {
+        return Err(LabError::ForeignDirectory(directory));
+    }
     Ok(directory)
 }
 
@@ -193,8 +201,8 @@ pub fn clear(directory: &Path, name: &str) -> Result<bool, LabError> {
     for namespace in namespace_names(name) {
         found |= netns::withdraw(&namespace)?;
     }
-    for path in [description_path(directory, name), directory.join(format!("{name}.sock"))] {
-        match fs::remove_file(path) {
+    for suffix in ["json", "sock", "toml"] {
+        match fs::remove_file(directory.join(format!("{name}.{suffix}"))) {
             Ok(()) => found = true,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("remove a file of the lab")(error)),

@@ -31,7 +31,7 @@ pub struct LabProfile {
 pub enum ProfileError {
     /// Not TOML, an unknown key, or a value out of range.
     #[error("{}", .0.message())]
-    Text(#[from] toml::de::Error),
+    Text(toml::de::Error),
     /// A quantity of our own keys is wrong.
     #[error(transparent)]
     Quantity(#[from] QuantityError),
@@ -41,6 +41,12 @@ pub enum ProfileError {
     /// A number that TOML cannot write.
     #[error("cannot write the profile")]
     Write(#[from] toml::ser::Error),
+}
+
+impl From<toml::de::Error> for ProfileError {
+    fn from(error: toml::de::Error) -> Self {
+        Self::Text(error)
+    }
 }
 
 impl LabProfile {

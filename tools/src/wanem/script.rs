@@ -61,7 +61,7 @@ pub struct Step {
 pub enum ScriptError {
     /// Not TOML or not of this form.
     #[error("{}", .0.message())]
-    Text(#[from] toml::de::Error),
+    Text(toml::de::Error),
     /// A wrong time.
     #[error(transparent)]
     Time(#[from] QuantityError),
@@ -79,6 +79,12 @@ pub enum ScriptError {
     /// The lab did not take a step.
     #[error(transparent)]
     Control(#[from] ControlError),
+}
+
+impl From<toml::de::Error> for ScriptError {
+    fn from(error: toml::de::Error) -> Self {
+        Self::Text(error)
+    }
 }
 
 #[derive(Deserialize)]

@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 /// Payload sizes and segment sizes that are tried: full and odd last segments, single segments,
 /// the smallest and the largest.
 const SHAPES: [(usize, u16); 6] =
-    [(14_720, 1472), (14_000, 1408), (1408, 1408), (1, 1200), (60_001, 1201), (640, 10)];
+    [(14_520, 1452), (14_000, 1408), (1408, 1408), (1, 1200), (60_001, 1201), (640, 10)];
 const PORTS: (u16, u16) = (4000, 5000);
 const MTU: u16 = 1500;
 

@@ -53,6 +53,8 @@ pub struct LinkDrops {
 pub struct DirectionStatus {
     /// Packets offered to the link.
     pub offered: u64,
+    /// Bytes of those, at IP level.
+    pub offered_bytes: u64,
     /// Packets that passed it, duplicates not counted.
     pub delivered: u64,
     /// Bytes of those.
@@ -125,9 +127,15 @@ impl DirectionStatus {
         self
     }
 
-    pub(crate) fn with_rates(mut self, rate_in: BitRate, rate_out: BitRate) -> Self {
-        self.rate_in_bps = rate_in.get();
-        self.rate_out_bps = rate_out.get();
+    pub(crate) fn with_rates(
+        mut self,
+        rate_in: &RateMeter,
+        rate_out: &RateMeter,
+        now: Timestamp,
+    ) -> Self {
+        self.offered_bytes = rate_in.total().get();
+        self.rate_in_bps = rate_in.rate(now).get();
+        self.rate_out_bps = rate_out.rate(now).get();
         self
     }
 
@@ -154,6 +162,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 pub(crate) struct RateMeter {
     since: Timestamp,
     bytes: Bytes,
+    total: Bytes,
     last: BitRate,
 }
 
@@ -166,6 +175,12 @@ impl RateMeter {
             self.since = now;
         }
         self.bytes += bytes;
+        self.total += bytes;
+    }
+
+    /// All bytes ever added.
+    pub(crate) fn total(&self) -> Bytes {
+        self.total
     }
 
     pub(crate) fn rate(&self, now: Timestamp) -> BitRate {

@@ -1,7 +1,8 @@
 //! A numbered UDP stream at a given rate, its receiver, and a round-trip measurement.
 //!
-//! A datagram is an 8-byte number followed by zeroes. The receiver counts numbers it has not seen,
-//! numbers that come twice, and numbers that come after a higher one.
+//! A datagram begins with 8 bytes: 24 bits that name the stream, 40 bits that count its datagrams;
+//! 8 more hold their complement, zeroes follow. The receiver counts numbers it has not seen, numbers that come twice, and numbers
+//! that come after a higher one; late datagrams of another stream do not disturb it.
 
 use crate::sys;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
@@ -20,16 +21,23 @@ const DATAGRAMS_PER_BATCH_MAX: usize = 40;
 const RECEIVE_BUFFER: u32 = 64 << 20;
 /// Largest number that the receiver keeps track of.
 const NUMBERS_MAX: u64 = 1 << 28;
-/// Marks the end of a stream; sent several times because it may be lost.
-const END: u64 = u64::MAX;
+/// Stream and number, and their complement.
+const HEAD_LEN: usize = 16;
+const NUMBER_BITS: u32 = 40;
+/// The number that marks the end of a stream; sent several times because it may be lost.
+const END: u64 = (1 << NUMBER_BITS) - 1;
 const ENDS: usize = 50;
+/// The receiver's rate is the median over windows of this span: a machine that stands still for a
+/// moment does not count against the link.
+const WINDOW: Duration = Duration::from_millis(100);
+const WINDOWS_MAX: usize = 36_000;
 
 /// What a stream is.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {
     /// Rate at IP level; `None` as fast as possible.
     pub rate: Option<BitRate>,
-    /// UDP payload of each datagram, 8 bytes or more.
+    /// UDP payload of each datagram, 16 bytes or more.
     pub size: usize,
     /// How long to send.
     pub duration: Duration,
@@ -65,6 +73,8 @@ pub struct ReceiveReport {
     pub seconds: f64,
     /// Bits per second at IP level between the two.
     pub rate_bps: f64,
+    /// Median of the rate over windows of 100 ms.
+    pub rate_median_bps: f64,
 }
 
 /// Round trips.
@@ -87,7 +97,7 @@ pub struct RttReport {
 /// # Errors
 /// Any of the socket; `InvalidInput` for a size that no datagram has.
 pub fn send(to: SocketAddr, stream: Stream) -> io::Result<SendReport> {
-    if stream.size < 8 || stream.size > BATCH_MAX {
+    if stream.size < HEAD_LEN || stream.size > BATCH_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "bad datagram size"));
     }
     let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
@@ -96,11 +106,12 @@ pub fn send(to: SocketAddr, stream: Stream) -> io::Result<SendReport> {
     sys::set_udp_segment(&socket, segment)?;
     let batch = batch_of(stream);
     let mut buffer = vec![0; batch * stream.size];
+    let tag = tag_of_now();
     let start = Instant::now();
     let mut sent = 0;
     while start.elapsed() < stream.duration {
         for (index, datagram) in buffer.chunks_exact_mut(stream.size).enumerate() {
-            datagram[..8].copy_from_slice(&(sent + index as u64).to_be_bytes());
+            datagram[..HEAD_LEN].copy_from_slice(&head_of(tag | (sent + index as u64)));
         }
         send_all(&socket, &buffer)?;
         sent += batch as u64;
@@ -111,7 +122,7 @@ pub fn send(to: SocketAddr, stream: Stream) -> io::Result<SendReport> {
     }
     let seconds = start.elapsed().as_secs_f64();
     for _ in 0..ENDS {
-        match socket.send(&END.to_be_bytes()) {
+        match socket.send(&head_of(tag | END)) {
             // The receiver has seen an end and is gone.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => break,
             result => result?,
@@ -120,6 +131,25 @@ pub fn send(to: SocketAddr, stream: Stream) -> io::Result<SendReport> {
     }
     let rate_bps = bits(stream.size, sent) / seconds;
     Ok(SendReport { sent, seconds, rate_bps })
+}
+
+fn head_of(word: u64) -> [u8; HEAD_LEN] {
+    ((u128::from(word) << 64) | u128::from(!word)).to_be_bytes()
+}
+
+/// What [`head_of`] wrote; none if it was damaged.
+fn read_head(datagram: &[u8]) -> Option<u64> {
+    let (word, rest) = datagram.split_first_chunk::<8>()?;
+    let word = u64::from_be_bytes(*word);
+    (rest.first_chunk() == Some(&(!word).to_be_bytes())).then_some(word)
+}
+
+/// A name for a stream that the previous one on this port did not have.
+fn tag_of_now() -> u64 {
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // The low bits differ; streams are at least microseconds apart.
+    let nanos = nanos.map_or(0, |span| u64::from(span.subsec_nanos()) >> 6);
+    nanos << NUMBER_BITS
 }
 
 /// As many datagrams as leave together.
@@ -171,7 +201,7 @@ pub fn receive(listen: SocketAddr, size: usize, idle: Duration) -> io::Result<Re
     socket.bind(&listen.into())?;
     let socket: UdpSocket = socket.into();
     super::announce_ready()?;
-    let mut tally = Tally::new(size.max(8));
+    let mut tally = Tally::new(size.max(HEAD_LEN));
     let mut buffer = vec![0; 1 << 16];
     let origin = Instant::now();
     loop {
@@ -194,6 +224,8 @@ pub fn receive(listen: SocketAddr, size: usize, idle: Duration) -> io::Result<Re
 /// Which numbers came.
 struct Tally {
     size: usize,
+    stream: Option<u64>,
+    windows: Vec<u64>,
     seen: Vec<u64>,
     highest: Option<u64>,
     first_at: Timestamp,
@@ -205,6 +237,8 @@ impl Tally {
     fn new(size: usize) -> Self {
         Self {
             size,
+            stream: None,
+            windows: Vec::new(),
             seen: Vec::new(),
             highest: None,
             first_at: Timestamp::ZERO,
@@ -220,27 +254,39 @@ impl Tally {
     /// Counts the datagrams of one buffer; false at the end of the stream.
     fn add(&mut self, buffer: &[u8], at: Timestamp) -> bool {
         for datagram in buffer.chunks(self.size) {
-            let Some(head) = datagram.first_chunk::<8>() else {
+            let Some(head) = read_head(datagram) else {
                 self.report.damaged += 1;
                 continue;
             };
-            match u64::from_be_bytes(*head) {
-                END => return false,
-                number if number < NUMBERS_MAX => self.count(number, datagram, at),
-                _ => self.report.damaged += 1,
+            let (stream, number) = (head >> NUMBER_BITS, head & END);
+            match (number, self.stream) {
+                (END, Some(own)) if own == stream => return false,
+                (END, _) => {}
+                (_, Some(own)) if own != stream => {}
+                (NUMBERS_MAX.., _) => self.report.damaged += 1,
+                _ => {
+                    self.stream = Some(stream);
+                    self.count(number, datagram, at);
+                }
             }
         }
         true
     }
 
     fn count(&mut self, number: u64, datagram: &[u8], at: Timestamp) {
-        if datagram.len() != self.size || datagram[8..].iter().any(|byte| *byte != 0) {
+        if datagram.len() != self.size || datagram[HEAD_LEN..].iter().any(|byte| *byte != 0) {
             self.report.damaged += 1;
         }
         if self.highest.is_none() {
             self.first_at = at;
         }
         self.last_at = at;
+        let window = at.since(self.first_at).as_millis() / WINDOW.as_millis();
+        let window = usize::try_from(window).map_or(WINDOWS_MAX, |index| index.min(WINDOWS_MAX));
+        if self.windows.len() <= window {
+            self.windows.resize(window + 1, 0);
+        }
+        self.windows[window] += 1;
         let word = usize::try_from(number / 64).expect("bounded by NUMBERS_MAX");
         let bit = 1 << (number % 64);
         if self.seen.len() <= word {
@@ -262,6 +308,14 @@ impl Tally {
         // The first datagram marks the start: its own bytes came before.
         let counted = (self.report.received + self.report.duplicates).saturating_sub(1);
         self.report.rate_bps = bits(self.size, counted) / self.report.seconds.max(1e-9);
+        // The first window may hold the filling of a queue, the last one is not whole.
+        let whole = self.windows.len().saturating_sub(1);
+        if let Some(windows) = self.windows.get_mut(1..whole).filter(|windows| !windows.is_empty())
+        {
+            windows.sort_unstable();
+            let median = bits(self.size, windows[windows.len() / 2]);
+            self.report.rate_median_bps = median / WINDOW.as_secs_f64();
+        }
         self.report
     }
 }
@@ -329,9 +383,7 @@ mod tests {
     use super::*;
 
     fn datagram(number: u64) -> Vec<u8> {
-        let mut bytes = vec![0; 16];
-        bytes[..8].copy_from_slice(&number.to_be_bytes());
-        bytes
+        head_of(number).to_vec()
     }
 
     #[test]
@@ -342,7 +394,7 @@ mod tests {
         for number in [4, 3, 3, 9] {
             assert!(tally.add(&datagram(number), Timestamp::from_millis(100)));
         }
-        assert!(!tally.add(&END.to_be_bytes(), Timestamp::from_millis(900)));
+        assert!(!tally.add(&datagram(END), Timestamp::from_millis(900)));
         let report = tally.report();
         assert_eq!((report.received, report.numbers), (5, 10));
         assert_eq!((report.duplicates, report.reordered, report.damaged), (1, 1, 0));
@@ -357,5 +409,28 @@ mod tests {
         assert!(tally.add(&bytes, Timestamp::ZERO));
         assert!(tally.add(&datagram(END - 1), Timestamp::ZERO));
         assert_eq!(tally.report().damaged, 2);
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_stream_is_not_the_end_of_this_one() {
+        let mut tally = Tally::new(16);
+        let other = 7 << NUMBER_BITS;
+        assert!(tally.add(&datagram(other | END), Timestamp::ZERO));
+        assert!(tally.add(&datagram(1), Timestamp::ZERO));
+        assert!(tally.add(&datagram(other | END), Timestamp::ZERO));
+        assert!(!tally.add(&datagram(END), Timestamp::ZERO));
+        assert_eq!(tally.report().received, 1);
+    }
+
+    #[test]
+    fn the_median_rate_forgives_a_standstill() {
+        let mut tally = Tally::new(16);
+        for number in 0..1000u64 {
+            // One datagram a millisecond, with a hole of 300 ms that is caught up at once.
+            let at = if (500..800).contains(&number) { 800 } else { number };
+            assert!(tally.add(&datagram(number), Timestamp::from_millis(at)));
+        }
+        let expected = bits(16, 1000);
+        assert!((tally.report().rate_median_bps / expected - 1.0).abs() < 0.01);
     }
 }
