@@ -214,10 +214,7 @@ impl Driver {
         if blocked {
             interest |= PollFlags::OUT;
         }
-        let mut fds = [
-            PollFd::new(&*self.port, interest),
-            PollFd::new(&self.wake, PollFlags::IN),
-        ];
+        let mut fds = [PollFd::new(&*self.port, interest), PollFd::new(&self.wake, PollFlags::IN)];
         let timeout = Timespec::try_from(span).ok();
         if let Err(errno) = poll(&mut fds, timeout.as_ref())
             && errno != rustix::io::Errno::INTR

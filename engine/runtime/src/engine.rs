@@ -148,8 +148,7 @@ impl Engine {
             .map_err(|source| EngineError::Buffers { size: config.buffers, source })?;
         let wake = WakeSource::new().map_err(EngineError::Thread)?;
         let waker = wake.waker();
-        let disk_config =
-            DiskConfig { depth: DISK_DEPTH, threads: 4, pool: &pool, direct: false };
+        let disk_config = DiskConfig { depth: DISK_DEPTH, threads: 4, pool: &pool, direct: false };
         let disk = crate::disk::open(config.disk, disk_config, wake.waker())?;
         let disk_name = disk.name();
         let (commands, receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
@@ -436,9 +435,9 @@ impl Drop for SessionHandle {
 
 /// Bytes that the source symbols of a full block take at most.
 fn slot_len() -> usize {
-    let full = [SYMBOL_SIZE, SYMBOL_SIZE_SMALL].into_iter().filter_map(|size| {
-        BlockShape::new(BLOCK_DATA, size).ok().map(BlockShape::source_len)
-    });
+    let full = [SYMBOL_SIZE, SYMBOL_SIZE_SMALL]
+        .into_iter()
+        .filter_map(|size| BlockShape::new(BLOCK_DATA, size).ok().map(BlockShape::source_len));
     full.max().unwrap_or_default()
 }
 

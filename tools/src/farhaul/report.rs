@@ -108,7 +108,8 @@ impl Report {
         if self.failed.len() > NAMED_MAX {
             what.push_str("\n  ...");
         }
-        let advice = "mend the cause and run the same command again: what arrived is not sent twice";
+        let advice =
+            "mend the cause and run the same command again: what arrived is not sent twice";
         Some(Failure::new(Kind::Transfer, what).advise(advice))
     }
 }

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 pub(super) fn logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FARHAUL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
 /// The directory of this host's state: as asked for, or the XDG place.
@@ -16,7 +17,8 @@ pub(super) fn home(asked: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(home) = asked {
         return Ok(home.clone());
     }
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     if let Some(state) = absolute("XDG_STATE_HOME") {
         return Ok(state.join("farhaul"));
     }

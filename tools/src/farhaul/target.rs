@@ -26,7 +26,9 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// No `@`.
-    #[error("no `@` in it; write ID@HOST[:PORT]:[PATH], with the id that `farhaul id` prints there")]
+    #[error(
+        "no `@` in it; write ID@HOST[:PORT]:[PATH], with the id that `farhaul id` prints there"
+    )]
     NoId,
     /// The id is wrong.
     #[error("the part before `@` is no site id: {0}")]

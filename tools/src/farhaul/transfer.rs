@@ -63,12 +63,7 @@ pub(super) fn options(tuning: &TuningArgs) -> SessionOptions {
     SessionOptions { policy: tuning.policy.into(), cap, fec: tuning.fec }
 }
 
-fn run<F>(
-    args: &TransferArgs,
-    target: &Target,
-    label: String,
-    carry: F,
-) -> Ended
+fn run<F>(args: &TransferArgs, target: &Target, label: String, carry: F) -> Ended
 where
     F: AsyncFnOnce(Peer, &ProgressSender) -> Result<Outcome, TransferError>,
 {
@@ -88,7 +83,8 @@ where
         .await;
         drop(progress);
         let _ = shown.await;
-        let report = carried.map(|outcome| Report::new(&outcome, begun.elapsed(), engine.disk_name()));
+        let report =
+            carried.map(|outcome| Report::new(&outcome, begun.elapsed(), engine.disk_name()));
         engine.stop().await;
         report
     })?;

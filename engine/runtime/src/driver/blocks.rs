@@ -37,9 +37,10 @@ impl SendBlock {
             let start = usize::try_from(symbol.get()).ok()? * size;
             return self.data.as_slice().get(start..start + size);
         }
-        let set = self.repair.iter().find(|set| {
-            symbol >= set.first && symbol.get() - set.first.get() < set.len()
-        })?;
+        let set = self
+            .repair
+            .iter()
+            .find(|set| symbol >= set.first && symbol.get() - set.first.get() < set.len())?;
         Some(set.symbol(symbol.get() - set.first.get()))
     }
 }

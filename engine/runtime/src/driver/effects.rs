@@ -164,7 +164,9 @@ impl Driver {
 
     fn on_recv_effect(&mut self, key: SessionKey, effect: RecvEffect) {
         match effect {
-            RecvEffect::Verify { block, placed, shape, .. } => self.check(key, block, placed, shape),
+            RecvEffect::Verify { block, placed, shape, .. } => {
+                self.check(key, block, placed, shape)
+            }
             // The sink already answered when the block was checked; see `on_checked`.
             RecvEffect::Write { .. } => {}
             RecvEffect::Release { block } => self.with(key, |session| {
@@ -318,7 +320,8 @@ impl Driver {
     }
 
     fn note_stored(&mut self, at: At, placed: Placed, digest: Digest) {
-        let sink = self.sessions.get(&at.session).and_then(|s| s.sinks.get(&placed.object)).cloned();
+        let sink =
+            self.sessions.get(&at.session).and_then(|s| s.sinks.get(&placed.object)).cloned();
         if let Some(sink) = sink {
             self.run_file(at, Box::new(stored_job(at, placed, digest, sink)));
         }

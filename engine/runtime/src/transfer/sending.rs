@@ -450,7 +450,9 @@ impl<'a> Sending<'a> {
             resumed: self.resumed,
             failed,
             failed_total: named.max(done.failed_total + scan_failures.count),
-            left_out: left_out.map(|note| format!("{}: {}", note.path, skipped_because(note.reason))).collect(),
+            left_out: left_out
+                .map(|note| format!("{}: {}", note.path, skipped_because(note.reason)))
+                .collect(),
             stats: self.conversation.session.stats().await,
         }
     }
