@@ -53,9 +53,8 @@ impl Relay {
             origin: Instant::now(),
             stop: Arc::clone(&stop),
         };
-        let thread = std::thread::Builder::new()
-            .name("demo-link".to_owned())
-            .spawn(move || worker.run())?;
+        let thread =
+            std::thread::Builder::new().name("demo-link".to_owned()).spawn(move || worker.run())?;
         Ok(Self { addr, stop, thread: Some(thread) })
     }
 
@@ -194,8 +193,7 @@ mod tests {
     fn datagrams_pass_both_ways() {
         let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let relay =
-            Relay::start(server.local_addr().unwrap(), &LinkProfile::default(), 1).unwrap();
+        let relay = Relay::start(server.local_addr().unwrap(), &LinkProfile::default(), 1).unwrap();
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         client.send_to(b"ping", relay.addr()).unwrap();
