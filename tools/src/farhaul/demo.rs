@@ -1,4 +1,7 @@
 //! `farhaul demo`.
+
+mod tcp;
+
 use super::Ended;
 use super::args::DemoArgs;
 pub(super) fn run(_args: &DemoArgs) -> Ended {
