@@ -1,1 +1,9 @@
-//! x
+//! The virtual world in which the Farhaul brains are tested: randomness, links, cells.
+//!
+//! Nothing here opens a socket, reads a clock or starts a thread: time is an argument, randomness
+//! comes from a printed seed. The link model is also what the real-time WAN emulator runs.
+#![forbid(unsafe_code)]
+
+pub mod link;
+pub mod profile;
+pub mod rng;
