@@ -5,6 +5,8 @@
 
 pub mod fixed;
 pub mod pacer;
+mod switch;
+pub mod wlaw;
 
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
@@ -147,13 +149,17 @@ pub trait Controller: fmt::Debug + Send {
     fn view(&self) -> View;
 }
 
-/// The controller for `policy`.
+/// The controller for a policy; [`Controller::set_policy`] may change it to any other.
+///
+/// `cap` is never exceeded (and is the target of [`Policy::Fixed`]); `hint` is a remembered or
+/// demanded rate to start from; `initial_rtt` is what the handshake measured, or a guess.
 pub fn controller(
-    _policy: Policy,
+    policy: Policy,
     cap: Option<BitRate>,
     hint: Option<BitRate>,
     initial_rtt: Duration,
-    _now: Timestamp,
+    now: Timestamp,
 ) -> Box<dyn Controller> {
-    Box::new(fixed::FixedRate::new(cap.or(hint), initial_rtt))
+    let config = wlaw::WConfig { start_hint: hint, ..wlaw::WConfig::new(policy, cap, initial_rtt) };
+    Box::new(switch::Switch::new(config, now))
 }

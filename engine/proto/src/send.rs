@@ -59,6 +59,9 @@ pub enum SendEffect {
 /// What the user of the session should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendEvent {
+    /// Every placed block of the object was read from its source: the moment to ask whether the
+    /// source changed meanwhile.
+    ObjectRead(ObjectId),
     /// Every placed block of the object is at the peer.
     ObjectComplete(ObjectId),
 }
@@ -110,7 +113,10 @@ pub struct SendCounters {
 
 #[derive(Debug)]
 struct SendObject {
+    /// Blocks that the peer does not have.
     remaining: u32,
+    /// Blocks that were not read yet.
+    unread: u32,
 }
 
 /// The sending side of a session.
@@ -163,7 +169,10 @@ impl Sender {
         let before = self.table.next_block();
         let (object, remaining) = self.table.declare(len, held)?;
         self.add_unsent(before);
-        self.objects.insert(object, SendObject { remaining });
+        self.objects.insert(object, SendObject { remaining, unread: remaining });
+        if remaining == 0 {
+            self.events.push_back(SendEvent::ObjectRead(object));
+        }
         self.finish_if_complete(object);
         Ok(object)
     }
@@ -178,9 +187,9 @@ impl Sender {
     ) -> Result<BlockIndex, ObjectError> {
         let first = self.table.reopen(object, position, count)?;
         self.add_unsent(first);
-        if let Some(state) = self.objects.get_mut(&object) {
-            state.remaining += count;
-        }
+        let state = self.objects.entry(object).or_insert(SendObject { remaining: 0, unread: 0 });
+        state.remaining += count;
+        state.unread += count;
         Ok(first)
     }
 
@@ -291,9 +300,20 @@ impl Sender {
     pub fn on_loaded(&mut self, block: BlockIndex) {
         if let Some(state) = self.blocks.get_mut(&block) {
             state.stage = Stage::Active;
+            let object = state.placed.object;
             self.first_pass.insert(block);
+            self.count_read(object);
         } else {
             self.effects.push_back(SendEffect::Release { block });
+        }
+    }
+
+    fn count_read(&mut self, object: ObjectId) {
+        if let Some(state) = self.objects.get_mut(&object) {
+            state.unread = state.unread.saturating_sub(1);
+            if state.unread == 0 {
+                self.events.push_back(SendEvent::ObjectRead(object));
+            }
         }
     }
 

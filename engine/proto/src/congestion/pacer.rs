@@ -12,6 +12,9 @@ use crate::units::{BitRate, Bytes, Timestamp};
 use core::time::Duration;
 
 const QUANTUM: Duration = Duration::from_micros(500);
+/// Late timers are made up for by at most this much (one packet below 20 Mbit/s takes longer
+/// than the quantum, and would otherwise be lost by every timer that fires late).
+const LATE_MAX: Duration = Duration::from_millis(5);
 const QUANTUM_FAST: Duration = Duration::from_micros(250);
 const FAST: BitRate = BitRate::mbps(5_000);
 /// Below this, bursts would be visible as queue: packets leave one by one.
@@ -25,8 +28,8 @@ const PACKET: Bytes = Bytes::new(1_500);
 pub struct Pacer {
     /// What was sent has been paid for at this time.
     paid: Timestamp,
-    /// Fraction of a nanosecond beyond `paid`, in bits at `rate`: keeps the long-run rate exact.
     rate: BitRate,
+    /// What is owed beyond `paid`, below a nanosecond: keeps the long-run rate exact.
     remainder: u128,
 }
 
@@ -42,7 +45,10 @@ impl Pacer {
         if now < self.paid {
             return Bytes::ZERO;
         }
-        rate.bytes_in(now.since(self.paid)).max(PACKET)
+        if rate < SINGLES_BELOW {
+            return PACKET;
+        }
+        rate.bytes_in(now.since(self.paid)) + PACKET
     }
 
     /// `bytes` left, at the time and rate of the last [`Self::budget`] or
@@ -59,10 +65,12 @@ impl Pacer {
     }
 
     /// When `bytes` may leave in one burst at `rate`; `now` if at once. A burst larger than the
-    /// quantum is not waited for: the answer is when the quantum is full.
+    /// quantum is not waited for: the answer is when the quantum is full. Below 20 Mbit/s the
+    /// answer is when one packet may leave.
     pub fn next_release(&mut self, now: Timestamp, rate: BitRate, bytes: Bytes) -> Timestamp {
         self.settle(now, rate);
-        let wanted = bytes.saturating_sub(PACKET).time_at(rate).min(span(rate));
+        let burst = if rate < SINGLES_BELOW { Bytes::ZERO } else { bytes.saturating_sub(PACKET) };
+        let wanted = burst.time_at(rate).min(span(rate));
         (self.paid + wanted).max(now)
     }
 
@@ -94,10 +102,103 @@ impl Default for Pacer {
 /// How much unused time the bucket keeps beyond one packet.
 fn span(rate: BitRate) -> Duration {
     if rate < SINGLES_BELOW {
-        Duration::ZERO
+        PACKET.time_at(rate).min(LATE_MAX)
     } else if rate > FAST {
         QUANTUM_FAST
     } else {
         QUANTUM
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Sends packets of `packet` whenever allowed, with timers late by up to `late`; answers what
+    /// was sent in `span` after a full start.
+    fn sent_in(rate: BitRate, packet: Bytes, late: Duration, span: Duration) -> Bytes {
+        let (mut pacer, mut sent) = (Pacer::new(), Bytes::ZERO);
+        let (start, mut now) = (Timestamp::from_millis(100), Timestamp::from_millis(100));
+        let mut tick = 0u32;
+        while now.since(start) < span {
+            let mut budget = pacer.budget(now, rate);
+            while budget >= packet {
+                pacer.on_sent(packet);
+                sent += packet;
+                budget -= packet;
+            }
+            tick += 1;
+            let delay = late.mul_f64(f64::from(tick % 7) / 6.0);
+            now = pacer.next_release(now, rate, packet).max(now + Duration::from_nanos(1)) + delay;
+        }
+        sent
+    }
+
+    proptest! {
+        #[test]
+        fn the_long_run_rate_is_exact(
+            mbps in 1u64..10_000,
+            bytes in 200u64..=1_500,
+            late_micros in 0u64..200,
+        ) {
+            let (rate, packet) = (BitRate::mbps(mbps), Bytes::new(bytes));
+            // Long enough that the first burst is below 0.05 %.
+            let span = (Pacer::quantum(rate).time_at(rate) * 4_000).min(Duration::from_secs(12));
+            let late = Duration::from_micros(late_micros).min(super::span(rate) / 2);
+            let sent = sent_in(rate, packet, late, span);
+            let share = sent.get() as f64 / rate.bytes_in(span).get() as f64;
+            prop_assert!((share - 1.0).abs() < 1e-3, "{rate} {packet} {share}");
+        }
+
+        #[test]
+        fn no_interval_carries_more_than_rate_and_quantum(
+            mbps in 1u64..20_000,
+            waits in prop::collection::vec(0u64..3_000_000, 1..200),
+        ) {
+            let rate = BitRate::mbps(mbps);
+            let (mut pacer, mut now) = (Pacer::new(), Timestamp::from_millis(1));
+            let (start, mut sent) = (now, Bytes::ZERO);
+            for wait in waits {
+                now += Duration::from_nanos(wait);
+                let budget = pacer.budget(now, rate);
+                let packets = budget.get() / PACKET.get();
+                (0..packets).for_each(|_| pacer.on_sent(PACKET));
+                sent += PACKET.saturating_mul(packets);
+                let bound = rate.bytes_in(now.since(start)) + Pacer::quantum(rate) + Bytes::new(1);
+                prop_assert!(sent <= bound, "{sent} > {bound}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_rate_sends_single_packets() {
+        let mut pacer = Pacer::new();
+        let budget = pacer.budget(Timestamp::from_millis(500), BitRate::mbps(10));
+        assert_eq!(budget, PACKET);
+    }
+
+    #[test]
+    fn a_train_is_paid_back_before_the_next_packet() {
+        let rate = BitRate::mbps(100);
+        let mut pacer = Pacer::new();
+        let now = Timestamp::from_millis(500);
+        pacer.budget(now, rate);
+        (0..64).for_each(|_| pacer.on_sent(PACKET));
+        let release = pacer.next_release(now, rate, PACKET);
+        let owed = PACKET.saturating_mul(64).time_at(rate) - QUANTUM;
+        assert!(release.since(now).abs_diff(owed) < Duration::from_micros(2));
+        assert_eq!(pacer.budget(now, rate), Bytes::ZERO);
+    }
+
+    #[test]
+    fn a_debt_shrinks_in_time_when_the_rate_grows() {
+        let mut pacer = Pacer::new();
+        let now = Timestamp::from_millis(500);
+        pacer.budget(now, BitRate::mbps(100));
+        (0..64).for_each(|_| pacer.on_sent(PACKET));
+        let slow = pacer.next_release(now, BitRate::mbps(100), PACKET).since(now);
+        let fast = pacer.next_release(now, BitRate::mbps(1_000), PACKET).since(now);
+        assert!(fast * 9 < slow && slow < fast * 11, "{slow:?} {fast:?}");
     }
 }

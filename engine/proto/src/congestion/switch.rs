@@ -1,0 +1,101 @@
+//! One controller that can change its policy while it runs.
+//!
+//! `fixed` and the queue-seeking policies are different laws. Changing between them keeps the
+//! rate: the new law begins where the old one stood.
+
+use super::fixed::FixedRate;
+use super::wlaw::{WConfig, WLaw};
+use super::{Controller, Policy, Sample, View};
+use crate::ids::{PacketNumber, RateEpoch};
+use crate::units::{BitRate, Bytes, Timestamp};
+use core::time::Duration;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Switch {
+    law: Law,
+}
+
+#[derive(Debug)]
+enum Law {
+    Fixed(FixedRate),
+    Seeking(Box<WLaw>),
+}
+
+impl Switch {
+    pub(super) fn new(config: WConfig, now: Timestamp) -> Self {
+        let law = match config.policy {
+            Policy::Fixed => {
+                Law::Fixed(FixedRate::new(config.cap.or(config.start_hint), config.initial_rtt))
+            }
+            Policy::High | Policy::Fair | Policy::Low => {
+                Law::Seeking(Box::new(WLaw::new(config, now)))
+            }
+        };
+        Self { law }
+    }
+
+    fn law(&self) -> &dyn Controller {
+        match &self.law {
+            Law::Fixed(law) => law,
+            Law::Seeking(law) => law.as_ref(),
+        }
+    }
+
+    fn law_mut(&mut self) -> &mut dyn Controller {
+        match &mut self.law {
+            Law::Fixed(law) => law,
+            Law::Seeking(law) => law.as_mut(),
+        }
+    }
+}
+
+impl Controller for Switch {
+    fn on_sent(&mut self, number: PacketNumber, bytes: Bytes, now: Timestamp) -> RateEpoch {
+        self.law_mut().on_sent(number, bytes, now)
+    }
+
+    fn on_feedback(&mut self, sample: &Sample<'_>, now: Timestamp) {
+        self.law_mut().on_feedback(sample, now);
+    }
+
+    fn on_timer(&mut self, now: Timestamp) {
+        self.law_mut().on_timer(now);
+    }
+
+    fn next_timer(&self) -> Option<Timestamp> {
+        self.law().next_timer()
+    }
+
+    fn pacing_rate(&self, now: Timestamp) -> BitRate {
+        self.law().pacing_rate(now)
+    }
+
+    fn in_flight_limit(&self) -> Bytes {
+        self.law().in_flight_limit()
+    }
+
+    fn take_train(&mut self, now: Timestamp) -> Option<u32> {
+        self.law_mut().take_train(now)
+    }
+
+    fn on_outage_end(&mut self, gap: Duration, now: Timestamp) {
+        self.law_mut().on_outage_end(gap, now);
+    }
+
+    fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp) {
+        let was_fixed = matches!(self.law, Law::Fixed(_));
+        if was_fixed == (policy == Policy::Fixed) {
+            return self.law_mut().set_policy(policy, cap, now);
+        }
+        let view = self.view();
+        let target = if policy == Policy::Fixed { cap.or(Some(view.rate)) } else { cap };
+        let config =
+            WConfig { start_hint: Some(view.rate), ..WConfig::new(policy, target, view.rtt_min) };
+        *self = Self::new(config, now);
+    }
+
+    fn view(&self) -> View {
+        self.law().view()
+    }
+}

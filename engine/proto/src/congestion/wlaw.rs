@@ -1,0 +1,483 @@
+//! Law W, where its mechanisms meet: measurements in, one rate out.
+//!
+//! A queue target shared by weight; the arrival rate as anchor; loss counts only if delivery stops
+//! following sending; all flows drain together. Each mechanism is a file of its own, with its
+//! equation at the top; `engine/RATE.md` tells the whole. There is no rival mode: against
+//! loss-driven TCP the law yields.
+//!
+//! ```text
+//!            first train          C trusted, q low
+//!  Train ------------> Test ------------------------> normal <---> drain (each ~10 s)
+//!                        \--> Double --(no rise)-------^   ^-----> ceded (low only)
+//! ```
+//! Inside the law all quantities are `f64`: seconds since its creation, bytes, bytes per second.
+
+mod advance;
+mod base_rtt;
+mod capacity;
+mod ceiling;
+mod drain;
+mod elasticity;
+mod epochs;
+mod growth;
+mod intake;
+mod jump;
+mod low;
+mod path_step;
+mod queue;
+mod startup;
+mod steer;
+
+use super::{Controller, Policy, Sample, View};
+use crate::ids::{PacketNumber, RateEpoch};
+use crate::units::{BitRate, Bytes, Ratio, Timestamp};
+use advance::Advance;
+use base_rtt::BaseRtt;
+use capacity::Capacity;
+use ceiling::{Ceiling, Phase};
+use core::time::Duration;
+use drain::Drain;
+use elasticity::Elasticity;
+use epochs::{Class, Epochs, Pulses};
+use growth::Growth;
+use jump::Jump;
+use low::Low;
+use path_step::PathStep;
+use queue::{QueueDelay, Timing};
+use startup::{Stage, Startup};
+
+/// A loss below this needs no question.
+const LOSS_ASKED: f64 = 0.002;
+/// Pulses while held: one pair in so many round trips.
+const HELD_PULSE_RTTS: f64 = 16.0;
+const TRAIN_SPACING: f64 = 0.5;
+/// Trains may be at most this share of what is sent.
+const TRAIN_SHARE: f64 = 0.05;
+/// Packets in flight beyond what rate and delays explain: a train, and reordering.
+const IN_FLIGHT_PACKETS: f64 = 104.0;
+/// A host that stalls for so long should find the link still full.
+const STALL: f64 = 0.025;
+/// The slowest rate: 4 packets per round trip, on paths below 100 ms per 100 ms.
+const PACKETS_PER_RTT_MIN: f64 = 4.0;
+const TRICKLE_PACKETS: f64 = 16.0;
+
+/// What the law is told at the start.
+#[derive(Clone, Copy, Debug)]
+pub struct WConfig {
+    /// How to share; `Fixed` is treated as `Fair` (see [`super::fixed`]).
+    pub policy: Policy,
+    /// Never exceeded.
+    pub cap: Option<BitRate>,
+    /// A remembered or demanded rate to start from.
+    pub start_hint: Option<BitRate>,
+    /// What the handshake measured, or a guess.
+    pub initial_rtt: Duration,
+    /// A full packet at IP level, for counting in packets.
+    pub packet: Bytes,
+}
+
+impl WConfig {
+    /// The usual packet size, no hint.
+    pub fn new(policy: Policy, cap: Option<BitRate>, initial_rtt: Duration) -> Self {
+        Self { policy, cap, start_hint: None, initial_rtt, packet: Bytes::new(1_473) }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct WLaw {
+    policy: Policy,
+    cap: f64,
+    packet: f64,
+    origin: Timestamp,
+    /// R, before dither and drain.
+    rate: f64,
+    /// tau, the spacing of feedback.
+    tau: f64,
+    feedback_at: f64,
+    sent_at: f64,
+    /// Outcomes of packets sent before this are not measured.
+    measured_from: f64,
+    /// Until then the measurements still show an earlier rate.
+    settled_at: f64,
+    next_train: f64,
+    app_limited: bool,
+    /// Losses that the receiver has confessed to, and until when they are believed.
+    forgiven: u64,
+    forgiven_until: f64,
+    base: BaseRtt,
+    queue: QueueDelay,
+    advance: Advance,
+    capacity: Capacity,
+    epochs: Epochs,
+    elasticity: Elasticity,
+    ceiling: Ceiling,
+    growth: Growth,
+    startup: Startup,
+    drain: Drain,
+    low: Low,
+    jump: Jump,
+    path_step: PathStep,
+}
+
+impl WLaw {
+    /// Begins with a train (see `startup`).
+    pub fn new(config: WConfig, now: Timestamp) -> Self {
+        let packet = bytes_f64(config.packet).max(64.0);
+        let rtt = config.initial_rtt.as_secs_f64().clamp(1e-4, 10.0);
+        let hint = config.start_hint.map(per_second);
+        let trickle = TRICKLE_PACKETS * packet / rtt.max(0.01);
+        let is_low = config.policy == Policy::Low;
+        Self {
+            policy: config.policy,
+            cap: config.cap.map_or(f64::INFINITY, per_second),
+            packet,
+            origin: now,
+            rate: hint.map_or(trickle, |hint| hint / 2.0),
+            tau: (rtt / 8.0).clamp(0.005, 0.025),
+            feedback_at: 0.0,
+            sent_at: 0.0,
+            measured_from: 0.0,
+            settled_at: 0.0,
+            next_train: 0.0,
+            app_limited: false,
+            forgiven: 0,
+            forgiven_until: 0.0,
+            base: BaseRtt::new(rtt, is_low, 0.0),
+            queue: QueueDelay::new(rtt),
+            advance: Advance::new(),
+            capacity: Capacity::new(0.0),
+            epochs: Epochs::new(0.0),
+            elasticity: Elasticity::new(0.0),
+            ceiling: Ceiling::new(),
+            growth: Growth::new(0.0),
+            startup: Startup::new(hint, 0.0),
+            drain: Drain::new(0.0),
+            low: Low::default(),
+            jump: Jump::new(),
+            path_step: PathStep::default(),
+        }
+    }
+
+    /// Seconds since the law was made.
+    fn seconds(&self, at: Timestamp) -> f64 {
+        at.since(self.origin).as_secs_f64()
+    }
+
+    fn timestamp(&self, seconds: f64) -> Timestamp {
+        self.origin + Duration::from_secs_f64(seconds.clamp(0.0, 1e9))
+    }
+
+    fn is_low(&self) -> bool {
+        self.policy == Policy::Low
+    }
+
+    fn weight(&self) -> f64 {
+        if self.policy == Policy::High { 2.0 } else { 1.0 }
+    }
+
+    /// The current round trip r = d + q.
+    fn rtt(&self) -> f64 {
+        self.base.get() + self.queue_delay()
+    }
+
+    fn queue_delay(&self) -> f64 {
+        if self.base.known() { self.queue.delay(self.base.get()) } else { 0.0 }
+    }
+
+    /// Q0.
+    fn target_base(&self) -> f64 {
+        queue::target_base(self.elasticity.kappa(), self.base.get(), self.is_low())
+    }
+
+    /// The queue as the rate equation sees it.
+    fn queue_state(&self) -> steer::Queue {
+        let delay = self.queue_delay();
+        let surplus = self.weight() * self.capacity.estimate() / self.rate;
+        let factor =
+            if self.capacity.estimate() > 0.0 { queue::surplus_factor(surplus) } else { 1.0 };
+        let target = self.target_base() * factor + self.queue.allowance();
+        let window = self.queue.window();
+        let loop_delay = steer::loop_delay(self.base.get(), delay, self.tau, window);
+        steer::Queue { delay, target, loop_delay }
+    }
+
+    /// Delay from which on a queue is more than our own doing.
+    fn trigger(&self) -> f64 {
+        (8.0 * self.target_base() * self.weight().sqrt()).min(self.base.get() / 2.0).max(0.004)
+    }
+
+    fn rate_min(&self) -> f64 {
+        PACKETS_PER_RTT_MIN * self.packet / self.base.get().max(0.1)
+    }
+
+    fn set_rate(&mut self, rate: f64, now: f64) {
+        let limit = self.cap.min(self.ceiling.limit(now));
+        self.rate = rate.min(limit).max(self.rate_min().min(self.cap));
+    }
+
+    fn pulses(&self, now: f64) -> Pulses {
+        if !self.startup.is_over() {
+            // The test phase is far below the link: its loss is the first estimate of p0.
+            return if self.startup.stage == Stage::Test { Pulses::Off } else { Pulses::Ignore };
+        }
+        if self.drain.factor(now) < 1.0 {
+            return Pulses::Ignore;
+        }
+        let asked = self.advance.loss().max(self.elasticity.random_loss()) > LOSS_ASKED;
+        match self.ceiling.phase(now) {
+            _ if !asked => Pulses::Off,
+            Phase::Held => Pulses::Every(HELD_PULSE_RTTS * self.rtt()),
+            Phase::Free | Phase::Trial => Pulses::Always,
+        }
+    }
+
+    fn dither(&self, now: f64) -> f64 {
+        let held = self.ceiling.phase(now) == Phase::Held;
+        let pulse = self.elasticity.pulse(self.is_low(), held);
+        match self.epochs.current() {
+            Class::Plain | Class::Ignored => 1.0,
+            Class::Slow => 1.0 - pulse,
+            Class::Fast => 1.0 + pulse,
+        }
+    }
+
+    /// One step of the law: what the rate becomes after a feedback.
+    fn decide(&mut self, dt: f64, now: f64) {
+        if !self.startup.is_over() {
+            return self.start(now);
+        }
+        let queue = self.queue_state();
+        let (d, r) = (self.base.get(), self.rtt());
+        if self.is_low()
+            && let Some(factor) = self.low.on_feedback(queue.delay, d, r, dt, now)
+        {
+            self.growth.rest(now);
+            return self.set_rate(self.rate * factor, now);
+        }
+        self.drain.on_feedback(self.drain_state(queue), now);
+        if self.drain.active(now) || (now < self.settled_at && queue.delay < 3.0 * queue.target) {
+            return;
+        }
+        if queue.is_busy() {
+            self.hold_queue(queue, dt, now);
+        } else {
+            self.seek(queue, dt, now);
+        }
+        self.watch_path(queue, now);
+    }
+
+    fn start(&mut self, now: f64) {
+        let sight = startup::Sight {
+            q: self.queue_delay(),
+            target: self.target_base(),
+            r: self.rtt(),
+            advance: self.advance.rate(),
+            rate: self.rate,
+            app_limited: self.app_limited,
+        };
+        let rate = self.startup.on_feedback(sight, &self.capacity, now);
+        if let Some(rate) = rate {
+            self.set_rate(rate, now);
+        }
+        if self.startup.is_over() {
+            self.leave_startup(now);
+        }
+    }
+
+    fn leave_startup(&mut self, now: f64) {
+        let queue = self.queue_state();
+        self.growth.rest(now);
+        self.next_train = now + TRAIN_SPACING;
+        self.settled_at = now + queue.loop_delay;
+        if queue.delay > queue.target {
+            self.drain.begin(self.drain_state(queue), self.rtt(), now);
+        }
+    }
+
+    /// A queue stands: steer it to its target.
+    fn hold_queue(&mut self, queue: steer::Queue, dt: f64, now: f64) {
+        self.growth.rest(now);
+        let anchor = if self.app_limited { self.rate } else { self.anchor() };
+        self.set_rate(steer::toward_target(self.rate, anchor, queue, dt), now);
+    }
+
+    /// What the link is seen to carry.
+    fn anchor(&self) -> f64 {
+        let sigma = self.advance.loss_sigma(self.elasticity.run());
+        let compensated = self.advance.delivered() / (1.0 - self.elasticity.random_loss());
+        self.advance.rate().min((1.01 + 2.0 * sigma) * compensated)
+    }
+
+    /// No queue stands: there is room, unless a ceiling says otherwise.
+    fn seek(&mut self, queue: steer::Queue, dt: f64, now: f64) {
+        if self.app_limited {
+            return;
+        }
+        let room = self.capacity.trusted().map(|_| self.capacity.estimate() / self.rate - 1.0);
+        let mut gamma = self.growth.next(room, self.rtt(), now).min(self.ceiling.growth(now));
+        if self.is_low() && self.rate > low::NEAR_CAPACITY * self.capacity.estimate() {
+            gamma = gamma.min(low::GROWTH_NEAR_CAPACITY);
+        }
+        let advance = self.advance.rate();
+        self.set_rate(steer::grow(self.rate, gamma, advance, queue.loop_delay, dt), now);
+    }
+
+    fn watch_path(&mut self, queue: steer::Queue, now: f64) {
+        let rtt = self.rtt();
+        let step = self.path_step.on_feedback(
+            (queue.delay, self.trigger()),
+            (rtt, queue.loop_delay),
+            self.rate,
+            now,
+        );
+        if let Some(rate) = step {
+            self.base.reset(rtt, now);
+            self.set_rate(rate, now);
+            self.settled_at = now + queue.loop_delay;
+        }
+    }
+
+    fn drain_state(&self, queue: steer::Queue) -> drain::State {
+        drain::State {
+            q: queue.delay,
+            target: queue.target,
+            r: self.rtt(),
+            rate: self.rate,
+            capacity: self.capacity.estimate().min(2.0 * self.rate),
+            base_seen: self.base.seen_at(),
+            lag: queue.loop_delay,
+        }
+    }
+
+    fn train_due(&self) -> Option<f64> {
+        if let Some(at) = self.startup.train_at() {
+            return Some(at);
+        }
+        let idle = self.app_limited || self.rate <= 2.0 * self.rate_min();
+        (!idle).then_some(self.next_train)
+    }
+
+    fn phase(&self, now: f64) -> &'static str {
+        match self.startup.stage {
+            Stage::Train => "start: train",
+            Stage::Test => "start: test",
+            Stage::Double => "start: double",
+            Stage::Done if self.drain.factor(now) < 1.0 => "drain",
+            Stage::Done => match self.ceiling.phase(now) {
+                Phase::Held => "held",
+                Phase::Trial => "trial",
+                Phase::Free if self.queue_state().is_busy() => "busy",
+                Phase::Free => "seek",
+            },
+        }
+    }
+}
+
+impl Controller for WLaw {
+    fn on_sent(&mut self, _: PacketNumber, _: Bytes, now: Timestamp) -> RateEpoch {
+        let now = self.seconds(now);
+        self.sent_at = now;
+        self.epochs.on_sent(self.rtt(), self.rate, self.pulses(now), now)
+    }
+
+    fn on_feedback(&mut self, sample: &Sample<'_>, now: Timestamp) {
+        let now = self.seconds(now);
+        let dt = self.take_in(sample, now);
+        self.judge_epochs(now);
+        self.decide(dt, now);
+    }
+
+    fn on_timer(&mut self, _: Timestamp) {
+        // Trains are fetched by `take_train`; everything else follows from feedback.
+    }
+
+    fn next_timer(&self) -> Option<Timestamp> {
+        self.train_due().map(|at| self.timestamp(at))
+    }
+
+    fn pacing_rate(&self, now: Timestamp) -> BitRate {
+        let now = self.seconds(now);
+        let rate = (self.rate * self.dither(now) * self.drain.factor(now)).min(self.cap);
+        BitRate::from_f64(rate * 8.0).max(BitRate::kbps(1))
+    }
+
+    fn in_flight_limit(&self) -> Bytes {
+        let lags = 3.0 * self.tau + self.queue.window() + STALL;
+        let target = self.target_base() + self.queue.allowance();
+        let span = self.base.get() + 2.0 * target + lags;
+        let bytes = 1.5 * self.rate * span + IN_FLIGHT_PACKETS * self.packet;
+        BitRate::from_f64(bytes * 8.0).bytes_in(Duration::from_secs(1))
+    }
+
+    fn take_train(&mut self, now: Timestamp) -> Option<u32> {
+        let now = self.seconds(now);
+        if self.train_due().is_none_or(|at| now < at) {
+            return None;
+        }
+        if !self.startup.is_over() {
+            let first = self.startup.stage == Stage::Train;
+            self.startup.on_train_sent(self.rtt(), now);
+            return Some(if first {
+                startup::FIRST_TRAIN
+            } else {
+                self.capacity.train_packets(self.packet)
+            });
+        }
+        let packets = self.capacity.train_packets(self.packet);
+        let share = f64::from(packets) * self.packet / (TRAIN_SHARE * self.rate);
+        self.next_train = now + TRAIN_SPACING.max(2.0 * self.rtt()).max(share);
+        let calm = self.drain.factor(now) >= 1.0;
+        calm.then_some(packets)
+    }
+
+    fn on_outage_end(&mut self, gap: Duration, now: Timestamp) {
+        let now = self.seconds(now);
+        self.measured_from = now;
+        self.feedback_at = now;
+        self.advance.clear();
+        self.queue.clear();
+        self.epochs.ignore_open();
+        self.growth.rest(now);
+        self.settled_at = now + self.queue_state().loop_delay;
+        self.next_train = now;
+        if gap > Duration::from_secs(1) {
+            self.set_rate(self.rate / 2.0, now);
+        }
+    }
+
+    fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp) {
+        let now = self.seconds(now);
+        self.policy = policy;
+        self.cap = cap.map_or(f64::INFINITY, per_second);
+        self.base.set_low(self.is_low());
+        self.set_rate(self.rate, now);
+    }
+
+    fn view(&self) -> View {
+        let capacity = self.capacity.estimate();
+        View {
+            rate: BitRate::from_f64(self.rate * 8.0),
+            capacity: (capacity > 0.0).then(|| BitRate::from_f64(capacity * 8.0)),
+            rtt_min: Duration::from_secs_f64(self.base.get()),
+            queue_delay: Duration::from_secs_f64(self.queue_delay()),
+            loss_random: Ratio::new(self.elasticity.random_loss()),
+            loss: Ratio::new(self.advance.loss()),
+            loss_run: self.elasticity.run(),
+            starting: !self.startup.is_over(),
+            phase: self.phase(self.feedback_at),
+        }
+    }
+}
+
+fn per_second(rate: BitRate) -> f64 {
+    rate.as_f64() / 8.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of packets and windows")]
+fn bytes_f64(bytes: Bytes) -> f64 {
+    bytes.get() as f64
+}
+
+#[cfg(test)]
+mod tests;

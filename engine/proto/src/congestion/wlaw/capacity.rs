@@ -1,0 +1,135 @@
+//! The bottleneck's capacity C, from trains of packets that leave back to back.
+//!
+//! `C_i = bytes / sum of gaps` between packets that were sent and received consecutively (a drop
+//! inside a train would look like speed). Cross traffic only lowers an estimate and clock noise
+//! moves it both ways, so the upper quartile of the last 8 is used. It is trusted when the last
+//! two agree within 15 % or the spread of all is below 30 %. What was delivered is a lower bound
+//! in any case; it decays by 1 % per second.
+
+use std::collections::VecDeque;
+
+const KEPT: usize = 8;
+/// Trains older than this say nothing about now.
+const AGE_MAX: f64 = 20.0;
+const AGREE: f64 = 0.15;
+const SPREAD: f64 = 0.30;
+/// Two successive trains this far from the older ones mean that the link has changed.
+const CHANGED: f64 = 0.30;
+/// Decay of the delivered maximum, per second.
+const DECAY: f64 = 0.01;
+/// Longest train, as time at the estimated capacity: it stands in the queue.
+const TRAIN_SPAN: f64 = 0.002;
+const TRAIN_PACKETS_MIN: f64 = 4.0;
+const TRAIN_PACKETS_MAX: f64 = 64.0;
+
+/// See the module. Bytes per second.
+#[derive(Debug)]
+pub(super) struct Capacity {
+    trains: VecDeque<(f64, f64)>,
+    delivered: f64,
+    updated_at: f64,
+}
+
+impl Capacity {
+    pub(super) fn new(now: f64) -> Self {
+        Self { trains: VecDeque::with_capacity(KEPT), delivered: 0.0, updated_at: now }
+    }
+
+    /// A train came through: `bytes` in `gap_sum` seconds.
+    pub(super) fn on_train(&mut self, bytes: f64, gap_sum: f64, now: f64) {
+        let estimate = bytes / gap_sum.max(1e-6);
+        if self.trains.len() == KEPT {
+            self.trains.pop_front();
+        }
+        self.trains.push_back((now, estimate));
+        self.forget_changed();
+    }
+
+    /// `rate` was delivered (compensated for random loss).
+    pub(super) fn on_delivered(&mut self, rate: f64, now: f64) {
+        let decay = 1.0 - DECAY * (now - self.updated_at).clamp(0.0, 1.0);
+        self.updated_at = now;
+        self.delivered = (self.delivered * decay).max(rate);
+        while self.trains.front().is_some_and(|(at, _)| now - at > AGE_MAX) {
+            self.trains.pop_front();
+        }
+    }
+
+    /// The link is known to have changed.
+    pub(super) fn forget_delivered(&mut self, rate: f64) {
+        self.delivered = rate;
+    }
+
+    /// C from trains, if they agree.
+    pub(super) fn trusted(&self) -> Option<f64> {
+        let n = self.trains.len();
+        if n < 2 {
+            return None;
+        }
+        let (a, b) = (self.trains[n - 1].1, self.trains[n - 2].1);
+        let agree = (a - b).abs() <= AGREE * a.max(b);
+        let (low, high) =
+            self.trains.iter().fold((f64::MAX, 0.0f64), |(l, h), (_, c)| (l.min(*c), h.max(*c)));
+        (agree || (n >= 4 && high - low <= SPREAD * high)).then(|| self.upper_quartile())
+    }
+
+    /// The best guess at C: trains if trusted, and never below what was delivered.
+    pub(super) fn estimate(&self) -> f64 {
+        self.trusted().unwrap_or(0.0).max(self.delivered)
+    }
+
+    /// The middle one of the trains so far, trusted or not.
+    pub(super) fn median(&self) -> Option<f64> {
+        let (sorted, n) = self.sorted();
+        (n > 0).then(|| sorted[n / 2])
+    }
+
+    /// How many packets the next train should have.
+    pub(super) fn train_packets(&self, packet: f64) -> u32 {
+        let packets =
+            (self.estimate() * TRAIN_SPAN / packet).clamp(TRAIN_PACKETS_MIN, TRAIN_PACKETS_MAX);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped above"
+        )]
+        let packets = packets as u32;
+        packets
+    }
+
+    fn upper_quartile(&self) -> f64 {
+        let (sorted, n) = self.sorted();
+        sorted[(n * 3 / 4).min(n.saturating_sub(1))]
+    }
+
+    fn sorted(&self) -> ([f64; KEPT], usize) {
+        let mut sorted = [f64::INFINITY; KEPT];
+        for (slot, (_, estimate)) in sorted.iter_mut().zip(&self.trains) {
+            *slot = *estimate;
+        }
+        sorted.sort_unstable_by(f64::total_cmp);
+        (sorted, self.trains.len())
+    }
+
+    /// Drops the older trains when the last three agree with each other and not with them.
+    fn forget_changed(&mut self) {
+        let n = self.trains.len();
+        if n < 5 {
+            return;
+        }
+        let recent: Vec3 = [self.trains[n - 1].1, self.trains[n - 2].1, self.trains[n - 3].1];
+        let (low, high) = (
+            recent.iter().copied().fold(f64::MAX, f64::min),
+            recent.iter().copied().fold(0.0, f64::max),
+        );
+        let older = self.trains.iter().take(n - 3).map(|t| t.1).sum::<f64>()
+            / f64::from(u32::try_from(n - 3).unwrap_or(1));
+        if high - low <= AGREE * high
+            && (older < low * (1.0 - CHANGED) || older * (1.0 - CHANGED) > high)
+        {
+            self.trains.drain(..n - 3);
+        }
+    }
+}
+
+type Vec3 = [f64; 3];

@@ -1,0 +1,180 @@
+//! From a feedback to measurements: outcomes, delays and trains find their mechanism.
+//!
+//! Losses that the receiver confesses to (its socket overflowed) are flow control: they lower the
+//! ceiling to what it takes, and are not counted as loss of the link. What was sent before an
+//! outage ended is not measured at all.
+
+use super::elasticity::Verdict;
+use super::{Phase, Sample, Stage, WLaw, bytes_f64, jump};
+use crate::congestion::{Outcome, RttSample, TrainSample};
+
+/// A gap between feedbacks beyond this is a pause, not a spacing.
+const GAP_MAX: f64 = 0.5;
+/// What the receiver takes, less a little so that it catches up.
+const RECEIVER_SHARE: f64 = 0.95;
+/// Receiver drops remembered; far above what one round trip can hold.
+const FORGIVEN_MAX: u64 = 1 << 20;
+/// Excess loss that ends a trial.
+const TRIAL_EXCESS: f64 = 0.015;
+/// Excess loss that shows a held limit to be too high.
+const HELD_EXCESS: f64 = 0.01;
+
+impl WLaw {
+    /// Takes in a feedback; answers the time since the last one.
+    pub(super) fn take_in(&mut self, sample: &Sample<'_>, now: f64) -> f64 {
+        let dt = (now - self.feedback_at).clamp(0.0, GAP_MAX);
+        self.feedback_at = now;
+        if dt > 0.0 && dt < 4.0 * self.tau {
+            self.tau += (dt - self.tau) / 8.0;
+        }
+        self.app_limited = sample.app_limited;
+        self.take_receiver_drops(sample.receiver_drops, now);
+        self.take_outcomes(sample);
+        self.take_delays(sample.rtts, now);
+        sample.trains.iter().for_each(|train| self.take_train_sample(train, now));
+        self.advance.on_feedback(self.rtt().max(4.0 * self.tau), now);
+        self.note_delivered(now);
+        dt
+    }
+
+    /// Asks the loss questions for every epoch whose packets' fate is now known.
+    pub(super) fn judge_epochs(&mut self, now: f64) {
+        let timeout = 2.0 * self.rtt() + 1.0;
+        let mut counted = false;
+        while let Some(epoch) = self.epochs.take_resolved(timeout, now) {
+            let (p0, run) = (self.elasticity.random_loss(), self.elasticity.run());
+            if self.startup.is_over() {
+                let verdict = self.jump.on_epoch(&epoch, p0, run, self.rtt(), now);
+                self.obey_jump(verdict, now);
+            }
+            self.elasticity.on_epoch(&epoch);
+            counted = true;
+        }
+        if counted && self.startup.is_over() {
+            self.ask_elasticity(now);
+        }
+    }
+
+    fn take_outcomes(&mut self, sample: &Sample<'_>) {
+        for outcome in sample.acked {
+            if self.is_measured(outcome) {
+                self.advance.on_received(bytes_f64(outcome.bytes));
+                self.epochs.on_acked(outcome.epoch);
+            }
+        }
+        for outcome in sample.lost {
+            if !self.is_measured(outcome) {
+                continue;
+            }
+            if self.forgiven > 0 {
+                self.forgiven -= 1;
+                self.advance.on_received(bytes_f64(outcome.bytes));
+                self.epochs.on_acked(outcome.epoch);
+            } else {
+                self.advance.on_lost(bytes_f64(outcome.bytes));
+                self.epochs.on_lost(outcome.epoch, outcome.number);
+            }
+        }
+        for outcome in sample.spurious {
+            if self.is_measured(outcome) {
+                self.advance.on_spurious(bytes_f64(outcome.bytes));
+            }
+        }
+    }
+
+    fn is_measured(&self, outcome: &Outcome) -> bool {
+        self.seconds(outcome.sent_at) >= self.measured_from
+    }
+
+    fn take_delays(&mut self, rtts: &[RttSample], now: f64) {
+        let near = (0.3 * self.target_base()).max(0.0005);
+        let from = self.measured_from;
+        let origin = self.origin;
+        let fresh = |s: &&RttSample| s.sent_at.since(origin).as_secs_f64() >= from;
+        for sample in rtts.iter().filter(fresh) {
+            self.base.on_sample(sample.rtt.as_secs_f64(), near, now);
+        }
+        let timing = super::Timing { r: self.rtt(), tau: self.tau };
+        let target = self.target_base();
+        let delays = rtts.iter().filter(fresh).map(|s| s.rtt.as_secs_f64());
+        self.queue.on_feedback(delays, timing, target, now);
+        let standing = self.queue_delay() > 3.0 * self.target_base();
+        self.base.advance(standing, now);
+    }
+
+    fn take_train_sample(&mut self, train: &TrainSample, now: f64) {
+        if train.gaps == 0 || train.bytes.get() == 0 {
+            return;
+        }
+        let (bytes, gap_sum) = (bytes_f64(train.bytes), train.gap_sum.as_secs_f64());
+        self.capacity.on_train(bytes, gap_sum, now);
+        if self.startup.stage == Stage::Train {
+            let rate = self.startup.on_first_train(bytes, gap_sum, now);
+            self.set_rate(rate, now);
+            if self.startup.is_over() {
+                self.leave_startup(now);
+            }
+        }
+    }
+
+    fn take_receiver_drops(&mut self, drops: u64, now: f64) {
+        if drops > 0 {
+            self.forgiven = self.forgiven.saturating_add(drops).min(FORGIVEN_MAX);
+            self.forgiven_until = now + 2.0 * self.rtt() + GAP_MAX;
+            let takes = RECEIVER_SHARE * self.advance.delivered();
+            if takes > 0.0 {
+                self.ceiling.hit(takes, self.rtt(), now);
+                self.set_rate(self.rate, now);
+            }
+        } else if now > self.forgiven_until {
+            self.forgiven = 0;
+        }
+    }
+
+    /// What was delivered is a lower bound for C; a late burst of feedback is not.
+    fn note_delivered(&mut self, now: f64) {
+        let delivered = self.advance.delivered() / (1.0 - self.elasticity.random_loss());
+        self.capacity.on_delivered(delivered.min(self.rate), now);
+    }
+
+    fn obey_jump(&mut self, verdict: jump::Verdict, now: f64) {
+        match verdict {
+            jump::Verdict::Ordinary => {}
+            jump::Verdict::Limit(limit) => self.obey_limit(limit, now),
+            jump::Verdict::Random { loss, rate } => {
+                self.elasticity.accept(loss);
+                self.ceiling.clear();
+                self.set_rate(rate, now);
+            }
+        }
+    }
+
+    fn ask_elasticity(&mut self, now: f64) {
+        let (held, trial) = match self.ceiling.phase(now) {
+            Phase::Held => (true, false),
+            Phase::Trial => (false, true),
+            Phase::Free => (false, false),
+        };
+        let (p0, run) = (self.elasticity.random_loss(), self.elasticity.run());
+        let pulse = self.elasticity.pulse(self.is_low(), held);
+        let verdict = self.elasticity.judge(pulse, self.rtt(), now);
+        let carried = self.advance.delivered() / (1.0 - p0);
+        let excess = self.advance.loss() - p0;
+        let noise = 4.0 * self.advance.loss_sigma(run);
+        if matches!(verdict, Verdict::Saturated { .. }) || (trial && excess > TRIAL_EXCESS + noise)
+        {
+            self.obey_limit(carried, now);
+        } else if held && excess > HELD_EXCESS + noise {
+            self.ceiling.lower(0.99);
+            self.set_rate(self.rate, now);
+        }
+    }
+
+    fn obey_limit(&mut self, limit: f64, now: f64) {
+        let limit = limit.clamp(0.2 * self.rate, self.rate);
+        self.ceiling.hit(limit, self.rtt(), now);
+        self.capacity.forget_delivered(limit);
+        self.set_rate(limit, now);
+        self.growth.rest(now);
+    }
+}

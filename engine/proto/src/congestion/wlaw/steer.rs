@@ -1,0 +1,55 @@
+//! The rate equation: one step of R towards the queue target.
+//!
+//! ```text
+//! T = d + q + tau + max(2 tau, w)                                          the loop delay
+//! busy (q > Q/2):  R -> a (1 + 0.6 clamp((Q - q)/T, +-1/4)),   a = min(A, (1.01 + 2 sigma) D/(1 - p0))
+//!                  approached with time constant T/1.5, a within R/2 .. 1.05 R
+//! else             R grows by gamma per T (see `growth`), R <= 1.5 A
+//! ```
+//! The gain 0.6 belongs to the whole loop delay: round trip, feedback spacing and the window of
+//! the minimum. 0.8 over d + q alone cycles at 20 ms. In equilibrium all flows see one q, so
+//! R_i is proportional to their weights.
+
+const GAIN: f64 = 0.6;
+const STEP_MAX: f64 = 0.25;
+const APPROACH: f64 = 1.5;
+const ANCHOR_MIN: f64 = 0.5;
+const ANCHOR_MAX: f64 = 1.05;
+/// Growth beyond what arrives is growth into the unknown.
+const OUTRUN: f64 = 1.5;
+
+/// The queue as the equation sees it. Seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queue {
+    /// Queue delay q.
+    pub(super) delay: f64,
+    /// Target Q.
+    pub(super) target: f64,
+    /// Loop delay T.
+    pub(super) loop_delay: f64,
+}
+
+impl Queue {
+    pub(super) fn is_busy(&self) -> bool {
+        self.delay > self.target / 2.0
+    }
+}
+
+/// T, from the base, the queue, the feedback spacing and the window of the minimum.
+pub(super) fn loop_delay(d: f64, q: f64, tau: f64, window: f64) -> f64 {
+    d + q + tau + window.max(2.0 * tau)
+}
+
+/// One step while a queue stands; `anchor` is what the link is seen to carry.
+pub(super) fn toward_target(rate: f64, anchor: f64, queue: Queue, dt: f64) -> f64 {
+    let anchor = anchor.clamp(ANCHOR_MIN * rate, ANCHOR_MAX * rate);
+    let error = ((queue.target - queue.delay) / queue.loop_delay).clamp(-STEP_MAX, STEP_MAX);
+    let goal = anchor * (1.0 + GAIN * error);
+    rate + (goal - rate) * (APPROACH * dt / queue.loop_delay).min(1.0)
+}
+
+/// One step while none stands; never above what the advance rate supports.
+pub(super) fn grow(rate: f64, gamma: f64, advance: f64, loop_delay: f64, dt: f64) -> f64 {
+    let grown = rate * (1.0 + gamma * (dt / loop_delay).min(1.0));
+    grown.min((OUTRUN * advance).max(rate))
+}

@@ -1,0 +1,131 @@
+//! The law's promises that need no link: the first train, silence, nonsense.
+
+use super::*;
+use crate::congestion::{Outcome, RttSample, TrainSample};
+
+const START: Timestamp = Timestamp::from_millis(1_000);
+
+fn law(config: WConfig) -> WLaw {
+    WLaw::new(config, START)
+}
+
+fn fair() -> WConfig {
+    WConfig::new(Policy::Fair, None, Duration::from_millis(100))
+}
+
+fn nothing() -> Sample<'static> {
+    Sample {
+        acked: &[],
+        lost: &[],
+        spurious: &[],
+        rtts: &[],
+        trains: &[],
+        receiver_drops: 0,
+        in_flight: Bytes::ZERO,
+        app_limited: false,
+    }
+}
+
+fn train(rate: BitRate) -> TrainSample {
+    let bytes = Bytes::new(31 * 1_473);
+    TrainSample { bytes, gap_sum: bytes.time_at(rate), gaps: 31, sent_at: START }
+}
+
+#[test]
+fn the_first_train_is_asked_for_at_once_and_only_once() {
+    let mut law = law(fair());
+    assert_eq!(law.take_train(START), Some(startup::FIRST_TRAIN));
+    assert_eq!(law.take_train(START), None);
+    assert!(law.view().starting);
+}
+
+#[test]
+fn a_lost_first_train_is_sent_again() {
+    let mut law = law(fair());
+    law.take_train(START);
+    let again = law.next_timer().unwrap();
+    assert!(again > START && law.take_train(again).is_some());
+}
+
+#[test]
+fn half_of_the_first_trains_answer_is_tested() {
+    let mut law = law(fair());
+    law.take_train(START);
+    let later = START + Duration::from_millis(100);
+    let trains = [train(BitRate::mbps(100))];
+    let rtts = [RttSample { sent_at: START, rtt: Duration::from_millis(100) }];
+    law.on_feedback(&Sample { trains: &trains, rtts: &rtts, ..nothing() }, later);
+    let rate = law.pacing_rate(later).as_f64();
+    assert!((47e6..50.1e6).contains(&rate), "{rate}");
+}
+
+#[test]
+fn a_hint_that_the_first_train_confirms_is_used_after_one_round_trip() {
+    let mut law = law(WConfig { start_hint: Some(BitRate::mbps(90)), ..fair() });
+    assert!((law.pacing_rate(START).as_f64() - 45e6).abs() < 1e3);
+    law.take_train(START);
+    let later = START + Duration::from_millis(100);
+    law.on_feedback(&Sample { trains: &[train(BitRate::mbps(100))], ..nothing() }, later);
+    assert!(law.pacing_rate(later).as_f64() > 0.95 * 90e6);
+    assert!(!law.view().starting);
+}
+
+#[test]
+fn the_cap_is_never_exceeded() {
+    let cap = BitRate::mbps(30);
+    let hint = Some(BitRate::mbps(90));
+    let mut law = law(WConfig { cap: Some(cap), start_hint: hint, ..fair() });
+    let later = START + Duration::from_millis(100);
+    law.on_feedback(&Sample { trains: &[train(BitRate::mbps(100))], ..nothing() }, later);
+    assert!(law.pacing_rate(later) <= cap);
+    law.set_policy(Policy::High, Some(BitRate::mbps(5)), later);
+    assert!(law.pacing_rate(later) <= BitRate::mbps(5));
+}
+
+#[test]
+fn hostile_figures_leave_a_usable_rate() {
+    let mut law = law(fair());
+    let outcome = Outcome {
+        number: PacketNumber::new(u64::MAX),
+        sent_at: Timestamp::from_nanos(u64::MAX),
+        bytes: Bytes::MAX,
+        epoch: RateEpoch::new(u32::MAX),
+    };
+    let trains = [
+        TrainSample { bytes: Bytes::MAX, gap_sum: Duration::ZERO, gaps: 1, sent_at: START },
+        TrainSample { bytes: Bytes::ZERO, gap_sum: Duration::MAX, gaps: 0, sent_at: START },
+    ];
+    let rtts = [
+        RttSample { sent_at: START, rtt: Duration::ZERO },
+        RttSample { sent_at: START, rtt: Duration::MAX },
+    ];
+    let sample = Sample {
+        acked: &[outcome],
+        lost: &[outcome],
+        spurious: &[outcome],
+        rtts: &rtts,
+        trains: &trains,
+        receiver_drops: u64::MAX,
+        in_flight: Bytes::MAX,
+        app_limited: false,
+    };
+    for step in 0..200u64 {
+        let now = START + Duration::from_millis(step * 10);
+        law.on_feedback(&sample, now);
+        law.take_train(now);
+        let rate = law.pacing_rate(now).as_f64();
+        assert!(rate.is_finite() && rate >= 1e3, "{rate}");
+        assert!(law.in_flight_limit() > Bytes::ZERO);
+    }
+}
+
+#[test]
+fn an_idle_sender_sends_no_trains() {
+    let mut law = law(WConfig { start_hint: Some(BitRate::mbps(90)), ..fair() });
+    law.take_train(START);
+    let later = START + Duration::from_millis(100);
+    let trains = [train(BitRate::mbps(100))];
+    law.on_feedback(&Sample { trains: &trains, app_limited: true, ..nothing() }, later);
+    assert_eq!(law.next_timer(), None);
+    assert_eq!(law.take_train(later + Duration::from_secs(10)), None);
+}
