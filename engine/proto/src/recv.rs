@@ -144,7 +144,10 @@ pub struct Receiver {
     table: ObjectTable,
     remaining: BTreeMap<ObjectId, u32>,
     open: BTreeMap<BlockIndex, RecvBlock>,
+    /// Blocks that are written, or that the peer has abandoned.
     done: RangeSet,
+    /// Blocks that were given up here.
+    dropped: RangeSet,
     repair_held: u32,
     writing: Bytes,
     counters: RecvCounters,
@@ -161,6 +164,7 @@ impl Receiver {
             remaining: BTreeMap::new(),
             open: BTreeMap::new(),
             done: RangeSet::new(),
+            dropped: RangeSet::new(),
             repair_held: 0,
             writing: Bytes::ZERO,
             counters: RecvCounters::default(),
@@ -192,15 +196,35 @@ impl Receiver {
         Ok(first)
     }
 
-    /// Gives an object up: its blocks count as done.
+    /// Gives an object up: what is held for it is let go, and its symbols are not needed any
+    /// more. Reports do not call its blocks complete: the peer would take that for delivery, and
+    /// the peer is not known to have sent them. [`Self::settle`] closes the gap in the reports.
     pub fn abandon(&mut self, object: ObjectId) {
         self.remaining.remove(&object);
-        let runs: Vec<_> = self.table.runs_of(object).collect();
-        for (first, count) in runs {
-            for index in first.get()..first.get().saturating_add(count) {
-                self.close(BlockIndex::new(index));
+        for index in self.indices_of(object) {
+            if !self.done.contains(u64::from(index.get())) {
+                self.dropped.insert(u64::from(index.get()));
+                self.let_go(index);
             }
         }
+    }
+
+    /// The peer abandoned the object too: the blocks that were given up count as done, so that
+    /// reports need not speak around them.
+    pub fn settle(&mut self, object: ObjectId) {
+        for index in self.indices_of(object) {
+            if self.dropped.contains(u64::from(index.get())) {
+                self.done.insert(u64::from(index.get()));
+            }
+        }
+    }
+
+    fn indices_of(&self, object: ObjectId) -> Vec<BlockIndex> {
+        let runs = self.table.runs_of(object);
+        let indices = runs.flat_map(|(first, count)| {
+            (first.get()..first.get().saturating_add(count)).map(BlockIndex::new)
+        });
+        indices.collect()
     }
 
     /// True when every declared object is complete.
@@ -225,7 +249,7 @@ impl Receiver {
 
     /// Decides where a symbol goes. spec: W-043
     pub fn on_symbol(&mut self, block: BlockIndex, symbol: SymbolId, len: u16) -> Placement {
-        if self.done.contains(u64::from(block.get())) {
+        if self.is_unwanted(block) {
             self.counters.redundant += 1;
             return Placement::Redundant;
         }
@@ -263,6 +287,11 @@ impl Receiver {
             }
             Take::Full => self.refuse(Refusal::RepairFull),
         }
+    }
+
+    fn is_unwanted(&self, block: BlockIndex) -> bool {
+        let index = u64::from(block.get());
+        self.done.contains(index) || self.dropped.contains(index)
     }
 
     fn open_block(&mut self, block: BlockIndex, len: u16) -> Result<(), Refusal> {
@@ -335,7 +364,8 @@ impl Receiver {
         }
         let placed = state.placed;
         self.counters.written += placed.len;
-        self.close(block);
+        self.done.insert(u64::from(block.get()));
+        self.let_go(block);
         if let Some(remaining) = self.remaining.get_mut(&placed.object) {
             *remaining = remaining.saturating_sub(1);
             if *remaining == 0 {
@@ -345,10 +375,7 @@ impl Receiver {
         }
     }
 
-    fn close(&mut self, block: BlockIndex) {
-        if !self.done.insert(u64::from(block.get())) {
-            return;
-        }
+    fn let_go(&mut self, block: BlockIndex) {
         if let Some(state) = self.open.remove(&block) {
             self.repair_held -= state.repair_count();
             if state.stage == Stage::Writing {

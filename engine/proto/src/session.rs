@@ -209,9 +209,15 @@ impl Session {
         self.sender.abandon(object);
     }
 
-    /// Stops receiving an object.
+    /// Stops receiving an object; see [`Receiver::abandon`].
     pub fn abandon_recv(&mut self, object: ObjectId, now: Timestamp) {
         self.receiver.abandon(object);
+        self.reports.hurry(now);
+    }
+
+    /// The peer stopped sending an abandoned object; see [`Receiver::settle`].
+    pub fn settle_recv(&mut self, object: ObjectId, now: Timestamp) {
+        self.receiver.settle(object);
         self.reports.hurry(now);
     }
 
@@ -457,6 +463,11 @@ impl Session {
     /// Bytes sent and neither acknowledged nor written off.
     pub const fn in_flight(&self) -> Bytes {
         self.ledger.in_flight()
+    }
+
+    /// Bytes that may be in flight; trains and probes may go beyond.
+    pub fn in_flight_limit(&self) -> Bytes {
+        self.controller.in_flight_limit()
     }
 }
 

@@ -4,6 +4,12 @@
 //! comes from a printed seed. The link model is also what the real-time WAN emulator runs.
 #![forbid(unsafe_code)]
 
+pub mod check;
+pub mod disk;
+mod host;
 pub mod link;
 pub mod profile;
+pub mod report;
 pub mod rng;
+pub mod scenario;
+pub mod world;
