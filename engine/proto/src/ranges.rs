@@ -38,6 +38,12 @@ impl RangeSet {
         after > 0 && self.ranges[after - 1].1 >= n
     }
 
+    /// Whether every number of `first ..= last` is a member.
+    pub fn contains_all(&self, first: u64, last: u64) -> bool {
+        let after = self.ranges.partition_point(|&(start, _)| start <= first);
+        after > 0 && self.ranges[after - 1].1 >= last
+    }
+
     /// The smallest number that is not a member.
     pub fn first_absent(&self) -> u64 {
         match self.ranges.front() {

@@ -203,13 +203,14 @@ impl Sender {
 
     /// Stops sending an object (its source failed): its blocks count as done.
     pub fn abandon(&mut self, object: ObjectId) {
+        // Forgotten first: an object that is given up is not complete.
+        self.objects.remove(&object);
         let runs: Vec<_> = self.table.runs_of(object).collect();
         for (first, count) in runs {
             for index in first.get()..first.get().saturating_add(count) {
                 self.retire(BlockIndex::new(index), false);
             }
         }
-        self.objects.remove(&object);
     }
 
     /// The object that a block belongs to.
@@ -261,6 +262,12 @@ impl Sender {
     pub fn waits_for_source(&self) -> bool {
         self.first_pass.is_empty()
             && self.blocks.values().next_back().is_some_and(|block| block.stage == Stage::Reading)
+    }
+
+    /// True when the next word is the peer's: everything that could be sent was sent, and what
+    /// is open waits for its decoder or disk.
+    pub fn awaits_peer(&self) -> bool {
+        !self.blocks.is_empty() && self.blocks.values().all(|block| block.first_pass_done())
     }
 
     /// Starts reads so that at least `ahead` data bytes are loaded or loading.
@@ -386,15 +393,7 @@ impl Sender {
         feedback: &Feedback,
         context: &RepairContext,
     ) -> Result<(), SendError> {
-        let started = self.next_start;
-        if feedback.complete_below > started {
-            return Err(SendError::NeverSent(feedback.complete_below));
-        }
-        if let Some(range) = feedback.complete.last()
-            && range.last >= started
-        {
-            return Err(SendError::NeverSent(range.last));
-        }
+        self.check_claims(feedback)?;
         self.peer_blocks_max = feedback.open_blocks_limit;
         let below = feedback.complete_below;
         let mut complete: Vec<BlockIndex> =
@@ -411,13 +410,33 @@ impl Sender {
         Ok(())
     }
 
+    /// A peer cannot have what was never started, unless it was abandoned.
+    fn check_claims(&self, feedback: &Feedback) -> Result<(), SendError> {
+        let started = u64::from(self.next_start.get());
+        let below = u64::from(feedback.complete_below.get());
+        if below > started && !self.done.contains_all(started, below - 1) {
+            return Err(SendError::NeverSent(feedback.complete_below));
+        }
+        for range in feedback.complete.iter().rev() {
+            let (first, last) = (u64::from(range.first.get()), u64::from(range.last.get()));
+            if last < started {
+                break;
+            }
+            if !self.done.contains_all(first.max(started), last) {
+                return Err(SendError::NeverSent(range.last));
+            }
+        }
+        Ok(())
+    }
+
     /// The peer threw a block away and wants it again.
     pub fn on_restart(&mut self, block: BlockIndex) {
         if let Some(state) = self.blocks.get_mut(&block)
             && state.stage == Stage::Active
         {
+            self.unsent += state.bytes_sent_once();
             state.restart();
-            self.unsent += state.placed.len;
+            self.repairs.remove(&block);
             self.first_pass.insert(block);
         }
     }
@@ -431,9 +450,7 @@ impl Sender {
         self.first_pass.remove(&block);
         match self.blocks.remove(&block) {
             Some(state) => {
-                let sent = u64::from(state.symbols() - state.unsent());
-                let sent = Bytes::new(sent * u64::from(state.shape.symbol_size()));
-                self.unsent -= placed.len.saturating_sub(sent);
+                self.unsent -= placed.len - state.bytes_sent_once();
                 // A block still being read is released when its read completes.
                 if state.stage == Stage::Active {
                     self.effects.push_back(SendEffect::Release { block });

@@ -33,6 +33,10 @@ use silence::Silence;
 use skip::SkipPlan;
 pub use transmit::{PacketPlan, PlanBody};
 
+/// Trains sent before anything is declared: a peer that never answers an offer must not be asked
+/// for its link for ever.
+const IDLE_TRAINS_MAX: u32 = 8;
+
 /// How a session is set up.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
@@ -106,6 +110,7 @@ pub struct Session {
     repair: RepairContext,
     warm: bool,
     small_probes_left: u32,
+    idle_trains_left: u32,
     app_limited: bool,
     receiver_drops_seen: u64,
     local_drops: u64,
@@ -145,6 +150,7 @@ impl Session {
             },
             warm: false,
             small_probes_left: 0,
+            idle_trains_left: 0,
             app_limited: false,
             receiver_drops_seen: 0,
             local_drops: 0,
@@ -162,6 +168,7 @@ impl Session {
         if !self.warm {
             self.warm = true;
             self.small_probes_left = crate::path::mtu::SMALL_PROBES;
+            self.idle_trains_left = IDLE_TRAINS_MAX;
         }
     }
 
@@ -172,6 +179,7 @@ impl Session {
         held: &[(u32, u32)],
     ) -> Result<ObjectId, ObjectError> {
         self.warm_up();
+        self.idle_trains_left = 0;
         self.sender.declare(len, held)
     }
 
@@ -257,6 +265,9 @@ impl Session {
         self.receiver.on_written(block);
         if self.receiver.blocks_open() <= 1 {
             self.reports.hurry(now);
+        } else {
+            // A sender that waits for credit must not wait for the back-off of quiet times.
+            self.reports.soon(self.rtt.smoothed(), now);
         }
     }
 
@@ -317,7 +328,8 @@ impl Session {
         self.counters.reports_received += 1;
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
-        let waiting = self.ledger.in_flight() > Bytes::ZERO;
+        // An object of which everything arrived still waits for the word that it is written.
+        let waiting = self.ledger.in_flight() > Bytes::ZERO || self.sender.awaits_peer();
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);

@@ -109,7 +109,14 @@ impl Sender {
 
     fn plan_coded(&mut self, block: BlockIndex, count: u32) {
         let Some(state) = self.blocks.get_mut(&block) else { return };
-        if let Some((first, count)) = state.plan_repair(count) {
+        state.plan_repair(count);
+        self.encode_and_send(block);
+    }
+
+    /// Asks for the repair symbols that a block lacks, and lets those that are there leave.
+    fn encode_and_send(&mut self, block: BlockIndex) {
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        if let Some((first, count)) = state.to_encode() {
             let shape = state.shape;
             self.effects.push_back(SendEffect::Encode { block, shape, first, count });
         }
@@ -122,9 +129,7 @@ impl Sender {
     pub fn on_encoded(&mut self, block: BlockIndex, count: u32) {
         if let Some(state) = self.blocks.get_mut(&block) {
             state.on_encoded(count);
-            if state.has_repair_ready() {
-                self.repairs.insert(block);
-            }
+            self.encode_and_send(block);
         }
     }
 

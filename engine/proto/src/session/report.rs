@@ -56,6 +56,18 @@ impl ReportClock {
         self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
     }
 
+    /// Nothing arrived yet, so there is nothing to say.
+    pub(super) const fn cancel(&mut self) {
+        self.due = None;
+    }
+
+    /// Something happened that the sender should know soon: the usual spacing is kept, the
+    /// back-off of quiet times is not.
+    pub(super) fn soon(&mut self, rtt: Duration, now: Timestamp) {
+        let wanted = self.last.map_or(now, |last| (last + self.spacing(rtt)).max(now));
+        self.due = Some(self.due.map_or(wanted, |due| due.min(wanted)));
+    }
+
     /// When the next report is due.
     pub(super) const fn due(&self) -> Option<Timestamp> {
         self.due

@@ -19,6 +19,8 @@ const HEADER_DIFFERENCE: u16 = 7;
 const _: () = assert!(DATA_HEADER_LEN - PLAIN_HEADER_LEN == HEADER_DIFFERENCE as usize);
 /// How often silence is looked for while packets are out.
 const SILENCE_CHECK: Duration = Duration::from_millis(100);
+/// Shortest time between two calls of the controller that change nothing.
+const STEERING_MIN: Duration = Duration::from_micros(100);
 /// Data kept loaded ahead of the first pass, as time at the current rate.
 const READ_AHEAD: Duration = Duration::from_millis(100);
 /// Data kept loaded ahead at least.
@@ -89,7 +91,10 @@ impl Session {
             return;
         }
         let fresh = self.acks.unreported() > 0;
-        let Some(mut feedback) = self.acks.report(now) else { return };
+        let Some(mut feedback) = self.acks.report(now) else {
+            self.reports.cancel();
+            return;
+        };
         feedback.receiver_drops = self.local_drops;
         self.receiver.report(&mut feedback);
         let mut payload = Vec::with_capacity(FEEDBACK_LEN_MAX);
@@ -157,15 +162,22 @@ impl Session {
     }
 
     fn plan_train(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        if !self.warm || (self.sender.is_idle() && !self.controller.view().starting) {
+        if !self.is_steering() {
             return;
         }
         let Some(count) = self.controller.take_train(now) else { return };
+        self.idle_trains_left = self.idle_trains_left.saturating_sub(1);
         for _ in 0..count {
             if !self.plan_symbol(true, now, plans) {
                 self.plan_padding(Kind::PadTrain, SYMBOL_SIZE, now, plans);
             }
         }
+    }
+
+    /// The rate matters: there is something to send, or soon will be.
+    fn is_steering(&self) -> bool {
+        let soon = self.idle_trains_left > 0 && self.controller.view().starting;
+        self.warm && (!self.sender.is_idle() || soon)
     }
 
     fn plan_paced(&mut self, rate: BitRate, now: Timestamp, plans: &mut Vec<PacketPlan>) {
@@ -197,15 +209,24 @@ impl Session {
 
     /// When the body must call again, and nothing else happens before.
     pub fn poll_timeout(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let steering = self.warm && (!self.sender.is_idle() || self.controller.view().starting);
-        let controller = self.controller.next_timer().filter(|_| steering);
-        let sending = self.next_send(now);
+        let rate = self.controller.pacing_rate(now);
+        let permission = self.silence.permission(rate, self.rtt.smoothed(), now);
+        let controller = self.next_steering(permission, now);
+        let sending = self.next_send(permission, now);
         [self.reports.due(), controller, sending].into_iter().flatten().min()
     }
 
-    fn next_send(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let rate = self.controller.pacing_rate(now);
-        match self.silence.permission(rate, self.rtt.smoothed(), now) {
+    /// When the controller wants to be called. Its timer may have passed without being served
+    /// (a train has to wait for a pause of the law): to ask again at once would spin.
+    fn next_steering(&self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
+        let steering = self.is_steering();
+        let free = matches!(permission, Permission::Rate(_));
+        let due = self.controller.next_timer().filter(|_| steering && free)?;
+        Some(due.max(now + STEERING_MIN))
+    }
+
+    fn next_send(&mut self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
+        match permission {
             Permission::Rate(rate) if self.sender.has_symbol() && self.window_open() => {
                 Some(self.pacer.next_release(now, rate, packet_bytes(SYMBOL_SIZE)))
             }

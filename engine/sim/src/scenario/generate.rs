@@ -18,9 +18,9 @@ use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 /// Data of one direction at most.
 const BYTES_MAX: u64 = 40 << 20;
 /// Time that the data should take at the link's rate, so that a slow link carries little.
-const NOMINAL_SECONDS: f64 = 6.0;
+const NOMINAL_SECONDS: f64 = 8.0;
 /// Most data of one run on average; larger runs are rare.
-const USUAL_MAX: u64 = 6 << 20;
+const USUAL_MAX: u64 = 16 << 20;
 
 /// The scenario that belongs to `seed`.
 pub fn generate(seed: u64) -> Scenario {
@@ -176,8 +176,10 @@ fn host(draw: &mut Draw, rate: Option<BitRate>) -> HostProfile {
 fn loads(draw: &mut Draw, rate: Option<BitRate>, first: First) -> Vec<Load> {
     let rate = rate.unwrap_or(BitRate::mbps(100));
     let nominal = rate.bytes_in(Duration::from_secs_f64(NOMINAL_SECONDS)).get();
-    let usual = if draw.chance(0.05) { BYTES_MAX } else { USUAL_MAX };
-    let budget = draw.bytes(1, nominal.min(usual).max(2));
+    let usual = if draw.chance(0.1) { BYTES_MAX } else { USUAL_MAX };
+    let most = nominal.min(usual).max(2);
+    let least = if draw.chance(0.3) { 1 } else { most / 16 + 1 };
+    let budget = draw.bytes(least, most);
     let count = 1 + draw.below(5);
     let mut left = budget;
     let mut loads = Vec::new();
