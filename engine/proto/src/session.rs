@@ -328,8 +328,7 @@ impl Session {
         self.counters.reports_received += 1;
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
-        // An object of which everything arrived still waits for the word that it is written.
-        let waiting = self.ledger.in_flight() > Bytes::ZERO || self.sender.awaits_peer();
+        let waiting = self.awaits_answer();
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);
@@ -340,6 +339,12 @@ impl Session {
         self.settled = settled;
         self.sender.on_feedback(feedback, &self.repair)?;
         Ok(())
+    }
+
+    /// Feedback has to come: packets are out, or an object of which everything arrived waits for
+    /// the word that it is written.
+    fn awaits_answer(&self) -> bool {
+        self.ledger.in_flight() > Bytes::ZERO || self.sender.awaits_peer()
     }
 
     fn count(&mut self, settled: &Settled) {

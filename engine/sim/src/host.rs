@@ -25,7 +25,7 @@ use farhaul_proto::session::{Effect, Event, PacketPlan, PlanBody, Session, Sessi
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::{Feedback, PacketRange};
 use farhaul_proto::wire::header::{DataId, Kind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// An operation of disk or workers that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub(crate) struct Host {
     rng: Rng,
     sending: BTreeMap<BlockIndex, SendBuffer>,
     receiving: BTreeMap<BlockIndex, RecvBuffer>,
+    /// Reads that wait for a buffer.
+    waiting_reads: VecDeque<(BlockIndex, Placed, BlockShape)>,
     last_number: Option<PacketNumber>,
     /// Control messages to send.
     pub(crate) outbox: Vec<Message>,
@@ -111,6 +113,7 @@ impl Host {
             profile,
             sending: BTreeMap::new(),
             receiving: BTreeMap::new(),
+            waiting_reads: VecDeque::new(),
             last_number: None,
             outbox: Vec::new(),
             tally: Tally::default(),
@@ -198,6 +201,7 @@ impl Host {
             } else if let Some(event) = self.session.poll_event() {
                 self.on_event(event, around)?;
             } else {
+                self.begin_reads(around);
                 return Ok(());
             }
         }
@@ -211,15 +215,11 @@ impl Host {
         match effect {
             SendEffect::Read { block, placed, shape } => {
                 let side = self.side;
-                if self.sending.insert(block, SendBuffer::new(shape)).is_some() {
+                if self.sending.contains_key(&block) {
                     return Err(Violation::SecondBuffer { side, block });
                 }
-                let held = self.sending.values().filter(|buffer| !buffer.released).count();
-                self.tally.send_buffers_max = self.tally.send_buffers_max.max(held);
-                bound(side, "send buffers", held as u64, u64::from(self.profile.send_blocks))?;
-                let (at, ending) = self.disk.begin(Access::Read, &placed, around.now);
-                let done = Completion::Loaded { block, placed, ending };
-                around.agenda.plan(at, Happening::Done(side, done));
+                self.waiting_reads.push_back((block, placed, shape));
+                self.begin_reads(around);
             }
             SendEffect::Encode { block, shape, first, count } => {
                 self.encode(block, shape, first, count, around)?;
@@ -231,6 +231,19 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// A read waits for a buffer: those of abandoned objects come back when their operations end.
+    fn begin_reads(&mut self, around: &mut Around<'_>) {
+        while self.sending.len() < self.profile.send_blocks as usize
+            && let Some((block, placed, shape)) = self.waiting_reads.pop_front()
+        {
+            self.sending.insert(block, SendBuffer::new(shape));
+            self.tally.send_buffers_max = self.tally.send_buffers_max.max(self.sending.len());
+            let (at, ending) = self.disk.begin(Access::Read, &placed, around.now);
+            let done = Completion::Loaded { block, placed, ending };
+            around.agenda.plan(at, Happening::Done(self.side, done));
+        }
     }
 
     fn encode(
@@ -492,7 +505,7 @@ impl Host {
 
     /// True when every buffer was given back.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sending.is_empty() && self.receiving.is_empty()
+        self.sending.is_empty() && self.receiving.is_empty() && self.waiting_reads.is_empty()
     }
 
     fn send_buffer(

@@ -213,7 +213,10 @@ impl Session {
         let permission = self.silence.permission(rate, self.rtt.smoothed(), now);
         let controller = self.next_steering(permission, now);
         let sending = self.next_send(permission, now);
-        [self.reports.due(), controller, sending].into_iter().flatten().min()
+        let size = self.sender.wants_symbol_size().then(|| {
+            self.mtu.decision_at(self.rtt.reorder_window()).map(|at| at.max(now + STEERING_MIN))
+        });
+        [self.reports.due(), controller, sending, size.flatten()].into_iter().flatten().min()
     }
 
     /// When the controller wants to be called. Its timer may have passed without being served
@@ -232,8 +235,7 @@ impl Session {
             }
             // Silence is measured against the clock: look again.
             Permission::Rate(_) => {
-                let waiting = self.ledger.in_flight() > Bytes::ZERO;
-                waiting.then(|| now + SILENCE_CHECK)
+                self.awaits_answer().then(|| now + SILENCE_CHECK)
             }
             Permission::Probe if self.warm || !self.sender.is_idle() => Some(now),
             Permission::Probe => None,
