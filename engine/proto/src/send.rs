@@ -156,7 +156,8 @@ impl Sender {
             next_start: BlockIndex::new(0),
             unsent: Bytes::ZERO,
             done: RangeSet::new(),
-            peer_blocks_max: 8,
+            // Known before the first block starts: the packet size has to be asked for first.
+            peer_blocks_max: 1,
             symbol_size: None,
             counters: SendCounters::default(),
             effects: VecDeque::new(),

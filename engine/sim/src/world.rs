@@ -131,9 +131,29 @@ impl World {
         match self.play_on() {
             Ok(()) => Ok(self.summary()),
             Err(violation) => {
+                self.tell_state();
                 let Scenario { name, seed, .. } = self.scenario;
                 Err(Failure { name, seed, at: self.now, violation })
             }
+        }
+    }
+
+    /// For whoever looks for the cause of a failure.
+    fn tell_state(&self) {
+        for host in &self.hosts {
+            let session = &host.session;
+            self.trace.line(self.now, || {
+                format!(
+                    "{:?} in flight {} of {}, {:?}\n{:?}\n{:#?}\n{:#?}",
+                    host.side,
+                    session.in_flight(),
+                    session.in_flight_limit(),
+                    session.rtt(),
+                    session.view(),
+                    session.sender(),
+                    session.receiver()
+                )
+            });
         }
     }
 

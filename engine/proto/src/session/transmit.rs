@@ -17,6 +17,10 @@ const PLANS_MAX: usize = 64;
 /// What a data header has and a plain one has not.
 const HEADER_DIFFERENCE: u16 = 7;
 const _: () = assert!(DATA_HEADER_LEN - PLAIN_HEADER_LEN == HEADER_DIFFERENCE as usize);
+/// Largest report: one that passes where only small packets do. A side that only receives never
+/// learns more about its path.
+const REPORT_LEN_MAX: usize = SYMBOL_SIZE_SMALL as usize + HEADER_DIFFERENCE as usize;
+const _: () = assert!(REPORT_LEN_MAX <= FEEDBACK_LEN_MAX);
 /// How often silence is looked for while packets are out.
 const SILENCE_CHECK: Duration = Duration::from_millis(100);
 /// Shortest time between two calls of the controller that change nothing.
@@ -97,8 +101,8 @@ impl Session {
         };
         feedback.receiver_drops = self.local_drops;
         self.receiver.report(&mut feedback);
-        let mut payload = Vec::with_capacity(FEEDBACK_LEN_MAX);
-        feedback.encode_into(&mut payload, FEEDBACK_LEN_MAX);
+        let mut payload = Vec::with_capacity(REPORT_LEN_MAX);
+        feedback.encode_into(&mut payload, REPORT_LEN_MAX);
         let active = !self.receiver.is_idle();
         self.reports.on_sent(fresh, active, self.rtt.smoothed(), now);
         self.counters.reports_sent += 1;
