@@ -110,6 +110,7 @@ pub struct Session {
     repair: RepairContext,
     warm: bool,
     small_probes_left: u32,
+    full_probes_left: u32,
     idle_trains_left: u32,
     app_limited: bool,
     receiver_drops_seen: u64,
@@ -150,6 +151,7 @@ impl Session {
             },
             warm: false,
             small_probes_left: 0,
+            full_probes_left: 0,
             idle_trains_left: 0,
             app_limited: false,
             receiver_drops_seen: 0,
@@ -168,6 +170,9 @@ impl Session {
         if !self.warm {
             self.warm = true;
             self.small_probes_left = crate::path::mtu::SMALL_PROBES;
+            // Other policies send trains of full-size packets.
+            let trains = !matches!(self.config.policy, Policy::Fixed);
+            self.full_probes_left = if trains { 0 } else { crate::path::mtu::FULL_PROBES };
             self.idle_trains_left = IDLE_TRAINS_MAX;
         }
     }

@@ -187,7 +187,7 @@ pub enum Violation {
     #[error("not complete after {0:?}")]
     TooSlow(Duration),
     /// Everything is done, and a side goes on sending.
-    #[error("side {side:?} still sends {packets} packets a minute after the end")]
+    #[error("side {side:?} sent {packets} packets in the second minute after the end")]
     NotSilent {
         /// Who.
         side: Side,

@@ -445,10 +445,11 @@ impl Host {
             PlanBody::Padding(len) => plain(usize::from(*len)),
             PlanBody::Report(payload) => {
                 self.tally.reports += 1;
+                let bytes = plain(payload.len());
                 if self.profile.acknowledges_everything {
                     *payload = exaggerated(payload);
                 }
-                plain(payload.len())
+                bytes
             }
         };
         debug_assert_eq!(plan.kind == Kind::Feedback, matches!(body, PlanBody::Report(_)));
@@ -468,8 +469,7 @@ impl Host {
         let Some(buffer) = buffer.filter(|b| b.has(symbol) && b.shape.symbol_size() == len) else {
             return Err(Violation::Unavailable { side: self.side, block, symbol });
         };
-        let symbols = buffer.shape.symbols();
-        around.truths[self.side.index()].on_sent(block, symbol, symbols, around.now);
+        around.truths[self.side.index()].on_sent(block, symbol, buffer.shape, around.now);
         Ok(())
     }
 

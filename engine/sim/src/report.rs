@@ -25,6 +25,10 @@ pub struct Direction {
     pub resent: u64,
     /// Symbols that arrived in vain.
     pub redundant: u64,
+    /// Symbols that the target could not take.
+    pub refused: u64,
+    /// Payload of the packets.
+    pub symbol_size: u16,
     /// Packets declared lost that arrived after all.
     pub spurious: u64,
     /// The most repair rounds that any block took.

@@ -180,6 +180,8 @@ pub struct Scenario {
     pub steps: Vec<(Timestamp, Step)>,
     /// Times in which nothing passes in either direction; both links are down then.
     pub outages: Vec<(Timestamp, Timestamp)>,
+    /// How much later than the lanes the control channel is.
+    pub control_lag: Duration,
     /// The longest that the run may go without progress while the link works.
     pub patience: Duration,
     /// The longest that the whole run may take.
@@ -200,6 +202,7 @@ impl Scenario {
             first: First::Target,
             steps: Vec::new(),
             outages: Vec::new(),
+            control_lag: Duration::ZERO,
             patience: Duration::from_secs(60),
             deadline: Duration::from_secs(600),
         }

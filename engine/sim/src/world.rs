@@ -31,8 +31,6 @@ use trace::Trace;
 const IDLE_CALLS_MAX: u32 = 1_000;
 /// After the end a session may repeat its last words for so long.
 const FAREWELL: Duration = Duration::from_secs(60);
-/// Packets per minute that a silent session may still send.
-const SILENT_PACKETS_MAX: u64 = 40;
 
 /// Whether a run tells its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +73,7 @@ pub struct World {
     plans: Vec<PacketPlan>,
     trace: Trace,
     over_since: Option<Timestamp>,
+    farewell_said: bool,
     packets_at_end: [u64; 2],
 }
 
@@ -119,6 +118,7 @@ impl World {
             plans: Vec::new(),
             trace: Trace::new(speech == Speech::Lines),
             over_since: None,
+            farewell_said: false,
             packets_at_end: [0; 2],
         }
     }
@@ -332,12 +332,15 @@ impl World {
     }
 
     fn check_progress(&mut self) -> Result<(), Violation> {
-        if self.over_since.is_some() {
+        if let Some(over) = self.over_since {
+            if !self.farewell_said && self.now.since(over) > FAREWELL {
+                self.farewell_said = true;
+                self.packets_at_end = [0, 1].map(|side: usize| self.hosts[side].tally.packets);
+            }
             return Ok(());
         }
         if self.is_over() {
             self.over_since = Some(self.now);
-            self.packets_at_end = [self.hosts[0].tally.packets, self.hosts[1].tally.packets];
             return Ok(());
         }
         let elapsed = self.now.since(Timestamp::ZERO);

@@ -187,7 +187,10 @@ impl Ledger {
     /// A side that only receives hears nothing about its own packets: its records end by count.
     fn shed_unwatched(&mut self) {
         while self.records.len() > UNWATCHED_MAX
-            && self.records.front().is_some_and(|r| !r.carried.is_watched() || r.fate != Fate::Flying)
+            && self
+                .records
+                .front()
+                .is_some_and(|r| !r.carried.is_watched() || r.fate != Fate::Flying)
         {
             self.records.pop_front();
             self.base += 1;

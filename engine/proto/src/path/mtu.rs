@@ -11,6 +11,8 @@ use core::time::Duration;
 
 /// Small probes sent beside the first train.
 pub const SMALL_PROBES: u32 = 2;
+/// Full-size probes sent where the policy sends no trains.
+pub const FULL_PROBES: u32 = 3;
 /// Time without any answer after which the small size is used.
 const PATIENCE: Duration = Duration::from_secs(3);
 

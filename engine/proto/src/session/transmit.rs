@@ -71,7 +71,7 @@ impl Session {
         let nominal = rate;
         match self.silence.permission(nominal, self.rtt.smoothed(), now) {
             Permission::Rate(rate) => {
-                self.plan_small_probes(now, plans);
+                self.plan_probes(now, plans);
                 self.plan_train(now, plans);
                 self.plan_paced(rate, now, plans);
             }
@@ -158,10 +158,14 @@ impl Session {
         plans.push(PacketPlan { number, kind, body: PlanBody::Padding(len) });
     }
 
-    fn plan_small_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+    fn plan_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         while self.small_probes_left > 0 {
             self.small_probes_left -= 1;
             self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
+        }
+        while self.full_probes_left > 0 {
+            self.full_probes_left -= 1;
+            self.plan_padding(Kind::Pad, SYMBOL_SIZE, now, plans);
         }
     }
 
@@ -238,9 +242,7 @@ impl Session {
                 Some(self.pacer.next_release(now, rate, packet_bytes(SYMBOL_SIZE)))
             }
             // Silence is measured against the clock: look again.
-            Permission::Rate(_) => {
-                self.awaits_answer().then(|| now + SILENCE_CHECK)
-            }
+            Permission::Rate(_) => self.awaits_answer().then(|| now + SILENCE_CHECK),
             Permission::Probe if self.warm || !self.sender.is_idle() => Some(now),
             Permission::Probe => None,
             Permission::WaitUntil(at) => Some(at),

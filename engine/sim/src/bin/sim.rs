@@ -2,9 +2,12 @@
 
 use anyhow::{Result, bail};
 use clap::Parser;
+use core::time::Duration;
+use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sim::check::Violation;
-use farhaul_sim::report::Report;
-use farhaul_sim::scenario::{self, NAMES};
+use farhaul_sim::report::{Direction, Report};
+use farhaul_sim::scenario::{self, NAMES, Scenario};
 use farhaul_sim::world::{Failure, Speech, run};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -35,6 +38,10 @@ struct Arguments {
     /// Play a named scenario instead of generated ones.
     #[arg(long)]
     scenario: Option<String>,
+    /// Print speed and tail of objects of several sizes at 200 ms and 2 % loss, with and without
+    /// repair symbols; medians over this many seeds.
+    #[arg(long)]
+    table: Option<u64>,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: u64,
@@ -42,6 +49,9 @@ struct Arguments {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    if let Some(seeds) = arguments.table {
+        return print_table(seeds);
+    }
     let single = match (&arguments.scenario, arguments.seed) {
         (Some(name), seed) => match scenario::named(name, seed.unwrap_or(1)) {
             Some(scenario) => Some(scenario),
@@ -65,6 +75,49 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// What a job of each size comes to, at two rates.
+fn print_table(seeds: u64) -> Result<ExitCode> {
+    let sizes = [Bytes::kib(64), Bytes::mib(1), Bytes::mib(10), Bytes::mib(100)];
+    println!("rate        size       fec     elapsed    of G*   tail (of rtt)  worst   over");
+    for rate in [BitRate::mbps(100), BitRate::mbps(500)] {
+        for size in sizes {
+            for fec in [FecPolicy::Off, FecPolicy::Auto] {
+                print_row(rate, size, fec, seeds)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_row(rate: BitRate, size: Bytes, fec: FecPolicy, seeds: u64) -> Result<()> {
+    let rtt = Duration::from_millis(200);
+    let mut runs = Vec::new();
+    for seed in 0..seeds.max(1) {
+        let link = scenario::cell(rate, rtt, 0.02);
+        let mut scenario = Scenario::one_way("table", seed, link, &[size]);
+        scenario.hosts[0].fec = fec;
+        runs.push(run(&scenario, Speech::Silent)?.directions[0]);
+    }
+    let median = |value: &dyn Fn(&Direction) -> f64| {
+        let mut values: Vec<f64> = runs.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let tail = |direction: &Direction| direction.tail.as_secs_f64() / rtt.as_secs_f64();
+    println!(
+        "{:<11} {:<10} {:<7} {:>7.3} s  {:>6.3}   {:>6.2}        {:>6.2}  {:>5.1} %",
+        rate.to_string(),
+        size.to_string(),
+        fec,
+        median(&|direction| direction.elapsed.as_secs_f64()),
+        median(&Direction::efficiency),
+        median(&tail),
+        runs.iter().map(tail).fold(0.0, f64::max),
+        median(&Direction::overhead) * 100.0,
+    );
+    Ok(())
 }
 
 /// Sums over many runs.

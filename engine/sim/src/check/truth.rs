@@ -3,7 +3,7 @@
 use super::Violation;
 use crate::scenario::Side;
 use core::time::Duration;
-use farhaul_proto::fec::SymbolSet;
+use farhaul_proto::fec::{BlockShape, SymbolSet};
 use farhaul_proto::ids::{BlockIndex, ObjectId, SymbolId};
 use farhaul_proto::limits::{BLOCK_REPAIR_MAX, BLOCK_SYMBOLS_MAX};
 use farhaul_proto::objects::{Placed, blocks_of};
@@ -51,6 +51,7 @@ pub(crate) struct Truth {
     /// Source symbols of all blocks that were sent.
     pub(crate) needed: u64,
     pub(crate) rounds_max: u32,
+    pub(crate) symbol_size: u16,
     pub(crate) first_pass_end: Timestamp,
     pub(crate) last_byte: Timestamp,
 }
@@ -65,6 +66,7 @@ impl Truth {
             useful: 0,
             needed: 0,
             rounds_max: 0,
+            symbol_size: 0,
             first_pass_end: Timestamp::ZERO,
             last_byte: Timestamp::ZERO,
         }
@@ -118,9 +120,11 @@ impl Truth {
         &mut self,
         block: BlockIndex,
         symbol: SymbolId,
-        symbols: u32,
+        shape: BlockShape,
         now: Timestamp,
     ) {
+        let symbols = shape.symbols();
+        self.symbol_size = shape.symbol_size();
         let mut fresh = false;
         let rtt = self.rtt;
         let truth = self.blocks.entry(block).or_insert_with(|| {

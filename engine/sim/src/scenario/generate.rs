@@ -46,6 +46,7 @@ pub fn generate(seed: u64) -> Scenario {
         first,
         steps: Vec::new(),
         outages: Vec::new(),
+        control_lag: if draw.chance(0.2) { draw.span_ms(1.0, 2_000.0) } else { Duration::ZERO },
         patience: Duration::from_secs(120),
         // Long enough for the slowest law on the worst link: what matters is that there is an end.
         deadline: Duration::from_secs(1_800),

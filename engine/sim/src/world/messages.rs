@@ -34,7 +34,8 @@ impl World {
         let up_at = self.scenario.up_at(self.now);
         let link = &self.scenario.links[from.index()];
         let rtt = self.scenario.rtt();
-        let at = self.controls[from.index()].arrival(link, rtt, up_at, self.now);
+        let sent = self.now + self.scenario.control_lag;
+        let at = self.controls[from.index()].arrival(link, rtt, up_at.max(sent), sent);
         self.messages_flying += 1;
         self.agenda.plan(at, Happening::Control(from.peer(), message));
     }
