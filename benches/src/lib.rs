@@ -1,1 +1,6 @@
-//! x
+//! Measurements: runs beside peers, on the same emulated link, interleaved.
+//!
+//! Nothing here is needed to build or run the product.
+#![forbid(unsafe_code)]
+
+pub mod side_by_side;

@@ -1,1 +1,28 @@
-//! x
+//! Whole binaries across network namespaces and an emulated WAN: the harness.
+//!
+//! A test names what it needs with [`require!`]; where the machine does not give it (no
+//! namespaces, no TUN device, a missing peer), the test says that it was skipped and why, and
+//! ends. No traffic leaves the namespaces that the lab makes.
+//!
+//! ```no_run
+//! use farhaul_netem_tests::{Lab, cell, require};
+//! use farhaul_tools::wanem::site::Site;
+//! use std::process::Command;
+//!
+//! let lab = require!("a_test", Lab::start(&cell('b')));
+//! let finished = lab.run(Site::A, &Command::new("hostname")).expect("it runs");
+//! assert_eq!(finished.usage.exit_code, 0);
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod lab;
+pub mod measure;
+pub mod require;
+pub mod run;
+
+pub use farhaul_tools::wanem::profile::LabProfile;
+pub use farhaul_tools::wanem::site::Site;
+pub use lab::Lab;
+pub use measure::{Goodput, cell, goodput_limit};
+pub use require::Unavailable;
+pub use run::{Finished, Running};

@@ -14,17 +14,18 @@ mod transmit;
 
 use crate::congestion::pacer::Pacer;
 use crate::congestion::{Controller, Outcome, Policy, Sample, TrainSample, View, controller};
-use crate::fec::{FecPolicy, LossEstimate};
+use crate::fec::FecPolicy;
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::objects::ObjectError;
 use crate::path::ledger::{Carried, Ledger, LedgerError, Settled};
+use crate::path::loss::LossMeter;
 use crate::path::mtu::{PathMtu, packet_bytes};
 use crate::path::rtt::RttEstimator;
 use crate::recv::acks::AckRecorder;
 use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
 use crate::trace::{Counters, DelayHistogram, Limit, LimitClock};
-use crate::units::{BitRate, Bytes, Ratio, Timestamp};
+use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::feedback::Feedback;
 use crate::wire::header::DataId;
 use core::time::Duration;
@@ -107,6 +108,7 @@ pub struct Session {
     receiver: Receiver,
     acks: AckRecorder,
     reports: ReportClock,
+    loss: LossMeter,
     repair: RepairContext,
     warm: bool,
     small_probes_left: u32,
@@ -144,8 +146,9 @@ impl Session {
             receiver: Receiver::new(config.recv_blocks),
             acks: AckRecorder::new(),
             reports: ReportClock::new(),
+            loss: LossMeter::new(),
             repair: RepairContext {
-                loss: LossEstimate { mean: Ratio::ZERO, upper80: Ratio::ZERO, run: 1.0 },
+                loss: LossMeter::new().estimate(1.0),
                 bdp: Bytes::ZERO,
                 congested: false,
             },
@@ -387,7 +390,8 @@ impl Session {
         for sample in &settled.rtts {
             self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
         }
-        self.repair = repair_context(&view, &self.rtt);
+        self.loss.on_settled(settled.acked.len(), self.lost.len(), settled.spurious.len());
+        self.repair = repair_context(&view, &self.loss, &self.rtt);
     }
 
     /// Packets that died in an outage say nothing about the rate.
@@ -493,12 +497,9 @@ impl Session {
     }
 }
 
-fn repair_context(view: &View, rtt: &RttEstimator) -> RepairContext {
-    let mean = view.loss;
-    // Upper 80 % bound of a proportion measured over about 2,000 packets.
-    let spread = 0.84 * (mean.get() * (1.0 - mean.get()) * view.loss_run / 2000.0).sqrt();
+fn repair_context(view: &View, loss: &LossMeter, rtt: &RttEstimator) -> RepairContext {
     RepairContext {
-        loss: LossEstimate { mean, upper80: Ratio::new(mean.get() + spread), run: view.loss_run },
+        loss: loss.estimate(view.loss_run),
         bdp: view.rate.bytes_in(rtt.smoothed()),
         congested: view.queue_delay > Duration::from_millis(20).max(view.rtt_min / 4),
     }

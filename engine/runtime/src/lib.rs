@@ -1,7 +1,22 @@
-//! The body of the transfer engine.
+//! The body of the transfer engine: sockets, disks, workers, keys, and the driver that joins
+//! them to the pure core (`farhaul-proto`).
+//!
+//! It decides nothing about rates, repair or placement; it does not parse command lines or
+//! configuration.
 
 pub mod buffers;
+pub mod clock;
+pub mod control;
 pub mod disk;
+pub mod driver;
+pub mod engine;
+pub mod files;
+pub mod identity;
+pub mod net;
+pub mod objects;
+pub mod seal;
 mod sys;
+pub mod tls;
+pub mod transfer;
 pub mod wake;
 pub mod work;

@@ -2,5 +2,6 @@
 //! do not wrap. No policy lives here.
 
 pub(crate) mod memory;
+pub(crate) mod udp;
 pub(crate) mod uring;
 pub(crate) mod writeback;

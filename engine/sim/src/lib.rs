@@ -4,6 +4,7 @@
 //! comes from a printed seed. The link model is also what the real-time WAN emulator runs.
 #![forbid(unsafe_code)]
 
+pub mod cells;
 pub mod check;
 pub mod disk;
 mod host;

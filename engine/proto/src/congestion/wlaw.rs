@@ -16,6 +16,7 @@ mod advance;
 mod base_rtt;
 mod capacity;
 mod ceiling;
+mod contract;
 mod drain;
 mod elasticity;
 mod epochs;
@@ -28,9 +29,8 @@ mod queue;
 mod startup;
 mod steer;
 
-use super::{Controller, Policy, Sample, View};
-use crate::ids::{PacketNumber, RateEpoch};
-use crate::units::{BitRate, Bytes, Ratio, Timestamp};
+use super::{Policy, Sample};
+use crate::units::{BitRate, Bytes, Timestamp};
 use advance::Advance;
 use base_rtt::BaseRtt;
 use capacity::Capacity;
@@ -48,9 +48,13 @@ use startup::{Stage, Startup};
 
 /// A loss below this needs no question.
 const LOSS_ASKED: f64 = 0.002;
+/// Loss beyond the random one that shows a full queue.
+const LOSS_FLAT: f64 = 0.01;
 /// Pulses while held: one pair in so many round trips.
 const HELD_PULSE_RTTS: f64 = 16.0;
 const TRAIN_SPACING: f64 = 0.5;
+/// Delivery this far above what trains say shows that they do not measure the bottleneck.
+const PROVEN_WRONG: f64 = 1.05;
 /// Trains may be at most this share of what is sent.
 const TRAIN_SHARE: f64 = 0.05;
 /// Packets in flight beyond what rate and delays explain: a train, and reordering.
@@ -101,6 +105,8 @@ pub struct WLaw {
     /// Until then the measurements still show an earlier rate.
     settled_at: f64,
     next_train: f64,
+    /// The next look back at a cut.
+    reviewed_at: f64,
     app_limited: bool,
     /// Losses that the receiver has confessed to, and until when they are believed.
     forgiven: u64,
@@ -133,13 +139,14 @@ impl WLaw {
             cap: config.cap.map_or(f64::INFINITY, per_second),
             packet,
             origin: now,
-            rate: hint.map_or(trickle, |hint| hint / 2.0),
+            rate: hint.map_or(trickle, |hint| (hint / 4.0).max(trickle)),
             tau: (rtt / 8.0).clamp(0.005, 0.025),
             feedback_at: 0.0,
             sent_at: 0.0,
             measured_from: 0.0,
             settled_at: 0.0,
             next_train: 0.0,
+            reviewed_at: 0.0,
             app_limited: false,
             forgiven: 0,
             forgiven_until: 0.0,
@@ -154,7 +161,7 @@ impl WLaw {
             startup: Startup::new(hint, 0.0),
             drain: Drain::new(0.0),
             low: Low::default(),
-            jump: Jump::new(),
+            jump: Jump::default(),
             path_step: PathStep::default(),
         }
     }
@@ -299,6 +306,9 @@ impl WLaw {
     fn hold_queue(&mut self, queue: steer::Queue, dt: f64, now: f64) {
         self.growth.rest(now);
         let anchor = if self.app_limited { self.rate } else { self.anchor() };
+        if !self.app_limited {
+            self.growth.note_share(anchor.min(self.rate), dt / queue.loop_delay, now);
+        }
         self.set_rate(steer::toward_target(self.rate, anchor, queue, dt), now);
     }
 
@@ -314,19 +324,30 @@ impl WLaw {
         if self.app_limited {
             return;
         }
-        let room = self.capacity.trusted().map(|_| self.capacity.estimate() / self.rate - 1.0);
-        let mut gamma = self.growth.next(room, self.rtt(), now).min(self.ceiling.growth(now));
+        let mut gamma = self.growth.next(self.rate, self.room(), self.rtt(), now);
+        gamma = gamma.min(self.ceiling.growth(now));
         if self.is_low() && self.rate > low::NEAR_CAPACITY * self.capacity.estimate() {
             gamma = gamma.min(low::GROWTH_NEAR_CAPACITY);
         }
-        let advance = self.advance.rate();
-        self.set_rate(steer::grow(self.rate, gamma, advance, queue.loop_delay, dt), now);
+        if !steer::follows(self.rate, gamma, self.advance.rate()) {
+            return self.growth.rest(now);
+        }
+        self.set_rate(steer::grow(self.rate, gamma, queue.loop_delay, dt), now);
+    }
+
+    /// C/R - 1, unless trains are unknown or delivery has proven them wrong.
+    fn room(&self) -> Option<f64> {
+        let trusted = self.capacity.trusted()?;
+        let proven_wrong = self.capacity.delivered() > PROVEN_WRONG * trusted;
+        (!proven_wrong).then(|| self.capacity.estimate() / self.rate - 1.0)
     }
 
     fn watch_path(&mut self, queue: steer::Queue, now: f64) {
-        let rtt = self.rtt();
+        // A full queue is flat as well, but it loses.
+        let losing = self.advance.loss() > self.elasticity.random_loss() + LOSS_FLAT;
+        let (rtt, delay) = (self.rtt(), if losing { 0.0 } else { queue.delay });
         let step = self.path_step.on_feedback(
-            (queue.delay, self.trigger()),
+            (delay, self.trigger()),
             (rtt, queue.loop_delay),
             self.rate,
             now,
@@ -370,102 +391,6 @@ impl WLaw {
                 Phase::Free if self.queue_state().is_busy() => "busy",
                 Phase::Free => "seek",
             },
-        }
-    }
-}
-
-impl Controller for WLaw {
-    fn on_sent(&mut self, _: PacketNumber, _: Bytes, now: Timestamp) -> RateEpoch {
-        let now = self.seconds(now);
-        self.sent_at = now;
-        self.epochs.on_sent(self.rtt(), self.rate, self.pulses(now), now)
-    }
-
-    fn on_feedback(&mut self, sample: &Sample<'_>, now: Timestamp) {
-        let now = self.seconds(now);
-        let dt = self.take_in(sample, now);
-        self.judge_epochs(now);
-        self.decide(dt, now);
-    }
-
-    fn on_timer(&mut self, _: Timestamp) {
-        // Trains are fetched by `take_train`; everything else follows from feedback.
-    }
-
-    fn next_timer(&self) -> Option<Timestamp> {
-        self.train_due().map(|at| self.timestamp(at))
-    }
-
-    fn pacing_rate(&self, now: Timestamp) -> BitRate {
-        let now = self.seconds(now);
-        let rate = (self.rate * self.dither(now) * self.drain.factor(now)).min(self.cap);
-        BitRate::from_f64(rate * 8.0).max(BitRate::kbps(1))
-    }
-
-    fn in_flight_limit(&self) -> Bytes {
-        let lags = 3.0 * self.tau + self.queue.window() + STALL;
-        let target = self.target_base() + self.queue.allowance();
-        let span = self.base.get() + 2.0 * target + lags;
-        let bytes = 1.5 * self.rate * span + IN_FLIGHT_PACKETS * self.packet;
-        BitRate::from_f64(bytes * 8.0).bytes_in(Duration::from_secs(1))
-    }
-
-    fn take_train(&mut self, now: Timestamp) -> Option<u32> {
-        let now = self.seconds(now);
-        if self.train_due().is_none_or(|at| now < at) {
-            return None;
-        }
-        if !self.startup.is_over() {
-            let first = self.startup.stage == Stage::Train;
-            self.startup.on_train_sent(self.rtt(), now);
-            return Some(if first {
-                startup::FIRST_TRAIN
-            } else {
-                self.capacity.train_packets(self.packet)
-            });
-        }
-        let packets = self.capacity.train_packets(self.packet);
-        let share = f64::from(packets) * self.packet / (TRAIN_SHARE * self.rate);
-        self.next_train = now + TRAIN_SPACING.max(2.0 * self.rtt()).max(share);
-        let calm = self.drain.factor(now) >= 1.0;
-        calm.then_some(packets)
-    }
-
-    fn on_outage_end(&mut self, gap: Duration, now: Timestamp) {
-        let now = self.seconds(now);
-        self.measured_from = now;
-        self.feedback_at = now;
-        self.advance.clear();
-        self.queue.clear();
-        self.epochs.ignore_open();
-        self.growth.rest(now);
-        self.settled_at = now + self.queue_state().loop_delay;
-        self.next_train = now;
-        if gap > Duration::from_secs(1) {
-            self.set_rate(self.rate / 2.0, now);
-        }
-    }
-
-    fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp) {
-        let now = self.seconds(now);
-        self.policy = policy;
-        self.cap = cap.map_or(f64::INFINITY, per_second);
-        self.base.set_low(self.is_low());
-        self.set_rate(self.rate, now);
-    }
-
-    fn view(&self) -> View {
-        let capacity = self.capacity.estimate();
-        View {
-            rate: BitRate::from_f64(self.rate * 8.0),
-            capacity: (capacity > 0.0).then(|| BitRate::from_f64(capacity * 8.0)),
-            rtt_min: Duration::from_secs_f64(self.base.get()),
-            queue_delay: Duration::from_secs_f64(self.queue_delay()),
-            loss_random: Ratio::new(self.elasticity.random_loss()),
-            loss: Ratio::new(self.advance.loss()),
-            loss_run: self.elasticity.run(),
-            starting: !self.startup.is_over(),
-            phase: self.phase(self.feedback_at),
         }
     }
 }

@@ -20,14 +20,15 @@ const TRAINS_MAX: usize = 8;
 /// Reports that repeat a train.
 const TRAIN_REPEATS: u32 = 3;
 /// A train whose next packet is this late has ended.
-const TRAIN_END: Duration = Duration::from_millis(10);
+const TRAIN_END: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, Debug)]
 struct Train {
     first: PacketNumber,
     last: PacketNumber,
     last_at: Timestamp,
-    gap_sum: Duration,
+    /// Signed: under clock noise a gap may come out negative, and clipping it would bias the sum.
+    gap_sum_ns: i64,
     gaps: u32,
     reported: u32,
 }
@@ -122,7 +123,7 @@ impl AckRecorder {
                 && gap < TRAIN_END;
             if marked && near {
                 if number == train.last.next() {
-                    train.gap_sum += gap;
+                    train.gap_sum_ns += at.signed_nanos_since(train.last_at);
                     train.gaps += 1;
                 }
                 train.last = number;
@@ -136,7 +137,7 @@ impl AckRecorder {
                 first: number,
                 last: number,
                 last_at: at,
-                gap_sum: Duration::ZERO,
+                gap_sum_ns: 0,
                 gaps: 0,
                 reported: 0,
             });
@@ -195,7 +196,7 @@ fn train_report(train: &Train) -> TrainReport {
     TrainReport {
         first: train.first,
         last: train.last,
-        gap_sum: Micros::from(train.gap_sum),
+        gap_sum: Micros::from(Duration::from_nanos(u64::try_from(train.gap_sum_ns).unwrap_or(0))),
         gaps: train.gaps,
     }
 }

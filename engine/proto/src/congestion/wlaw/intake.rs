@@ -4,7 +4,9 @@
 //! ceiling to what it takes, and are not counted as loss of the link. What was sent before an
 //! outage ended is not measured at all.
 
+use super::ceiling::{Review, Sent};
 use super::elasticity::Verdict;
+use super::epochs::Epoch;
 use super::{Phase, Sample, Stage, WLaw, bytes_f64, jump};
 use crate::congestion::{Outcome, RttSample, TrainSample};
 
@@ -14,6 +16,8 @@ const GAP_MAX: f64 = 0.5;
 const RECEIVER_SHARE: f64 = 0.95;
 /// Receiver drops remembered; far above what one round trip can hold.
 const FORGIVEN_MAX: u64 = 1 << 20;
+/// So many queue targets are more than pulses can explain.
+const OVERFULL: f64 = 2.5;
 /// Excess loss that ends a trial.
 const TRIAL_EXCESS: f64 = 0.015;
 /// Excess loss that shows a held limit to be too high.
@@ -32,7 +36,8 @@ impl WLaw {
         self.take_outcomes(sample);
         self.take_delays(sample.rtts, now);
         sample.trains.iter().for_each(|train| self.take_train_sample(train, now));
-        self.advance.on_feedback(self.rtt().max(4.0 * self.tau), now);
+        let window = self.rtt().max(4.0 * self.tau).max(self.queue.window_under_jitter());
+        self.advance.on_feedback(window, now);
         self.note_delivered(now);
         dt
     }
@@ -41,17 +46,18 @@ impl WLaw {
     pub(super) fn judge_epochs(&mut self, now: f64) {
         let timeout = 2.0 * self.rtt() + 1.0;
         let mut counted = false;
+        let queue = self.queue_state();
+        let overfull = queue.delay > (OVERFULL * queue.target).max(0.008);
         while let Some(epoch) = self.epochs.take_resolved(timeout, now) {
-            let (p0, run) = (self.elasticity.random_loss(), self.elasticity.run());
-            if self.startup.is_over() {
-                let verdict = self.jump.on_epoch(&epoch, p0, run, self.rtt(), now);
-                self.obey_jump(verdict, now);
+            let ordinary = !self.startup.is_over() || self.judge_jump(&epoch, now);
+            // Behind a full queue every epoch loses: that is no measure of random loss.
+            if ordinary && !overfull {
+                self.elasticity.on_epoch(&epoch);
+                counted = true;
             }
-            self.elasticity.on_epoch(&epoch);
-            counted = true;
         }
         if counted && self.startup.is_over() {
-            self.ask_elasticity(now);
+            self.ask_elasticity(overfull, now);
         }
     }
 
@@ -123,7 +129,8 @@ impl WLaw {
             self.forgiven_until = now + 2.0 * self.rtt() + GAP_MAX;
             let takes = RECEIVER_SHARE * self.advance.delivered();
             if takes > 0.0 {
-                self.ceiling.hit(takes, self.rtt(), now);
+                let was = Sent { rate: self.rate, loss: self.advance.loss() };
+                self.ceiling.hit(takes, was, self.rtt(), now);
                 self.set_rate(self.rate, now);
             }
         } else if now > self.forgiven_until {
@@ -137,19 +144,17 @@ impl WLaw {
         self.capacity.on_delivered(delivered.min(self.rate), now);
     }
 
-    fn obey_jump(&mut self, verdict: jump::Verdict, now: f64) {
-        match verdict {
-            jump::Verdict::Ordinary => {}
-            jump::Verdict::Limit(limit) => self.obey_limit(limit, now),
-            jump::Verdict::Random { loss, rate } => {
-                self.elasticity.accept(loss);
-                self.ceiling.clear();
-                self.set_rate(rate, now);
-            }
+    /// Answers whether the epoch's loss is ordinary.
+    fn judge_jump(&mut self, epoch: &Epoch, now: f64) -> bool {
+        let (p0, run) = (self.elasticity.random_loss(), self.elasticity.run());
+        let verdict = self.jump.on_epoch(epoch, p0, run, now);
+        if let jump::Verdict::Limit { rate, loss } = verdict {
+            self.obey_limit(rate, Sent { rate: epoch.rate, loss }, now);
         }
+        verdict == jump::Verdict::Ordinary
     }
 
-    fn ask_elasticity(&mut self, now: f64) {
+    fn ask_elasticity(&mut self, overfull: bool, now: f64) {
         let (held, trial) = match self.ceiling.phase(now) {
             Phase::Held => (true, false),
             Phase::Trial => (false, true),
@@ -158,21 +163,47 @@ impl WLaw {
         let (p0, run) = (self.elasticity.random_loss(), self.elasticity.run());
         let pulse = self.elasticity.pulse(self.is_low(), held);
         let verdict = self.elasticity.judge(pulse, self.rtt(), now);
-        let carried = self.advance.delivered() / (1.0 - p0);
-        let excess = self.advance.loss() - p0;
+        let loss = self.advance.loss();
         let noise = 4.0 * self.advance.loss_sigma(run);
-        if matches!(verdict, Verdict::Saturated { .. }) || (trial && excess > TRIAL_EXCESS + noise)
-        {
-            self.obey_limit(carried, now);
-        } else if held && excess > HELD_EXCESS + noise {
-            self.ceiling.lower(0.99);
-            self.set_rate(self.rate, now);
+        let ended = trial && loss - p0 > TRIAL_EXCESS + noise;
+        if held && !overfull {
+            self.review_hold(loss, p0, noise, now);
+        } else if !held && (ended || matches!(verdict, Verdict::Saturated { .. })) {
+            let carried = self.advance.delivered() / (1.0 - p0);
+            self.obey_limit(carried, Sent { rate: self.rate, loss }, now);
         }
     }
 
-    fn obey_limit(&mut self, limit: f64, now: f64) {
-        let limit = limit.clamp(0.2 * self.rate, self.rate);
-        self.ceiling.hit(limit, self.rtt(), now);
+    /// Loss that remains under a ceiling: the ceiling is too high, or the loss is not ours.
+    fn review_hold(&mut self, loss: f64, p0: f64, noise: f64, now: f64) {
+        if loss - p0 <= HELD_EXCESS + noise || now < self.reviewed_at {
+            return;
+        }
+        self.reviewed_at = self.shown_at(now);
+        match self.ceiling.review(self.rate, loss, noise / 4.0, p0) {
+            Review::Random => {
+                let was = self.ceiling.was();
+                self.elasticity.accept(loss);
+                self.ceiling.clear();
+                self.set_rate(was.rate, now);
+            }
+            Review::Ours | Review::Unclear => {
+                self.ceiling.lower(self.advance.delivered() / (1.0 - p0));
+                self.set_rate(self.rate, now);
+            }
+        }
+    }
+
+    /// When the measurements will show nothing but what is sent from now on.
+    fn shown_at(&self, now: f64) -> f64 {
+        let window = self.rtt().max(self.queue.window_under_jitter());
+        now + self.queue_state().loop_delay + window
+    }
+
+    fn obey_limit(&mut self, limit: f64, was: Sent, now: f64) {
+        let limit = limit.clamp(0.1 * self.rate, self.rate);
+        self.ceiling.hit(limit, was, self.rtt(), now);
+        self.reviewed_at = self.shown_at(now);
         self.capacity.forget_delivered(limit);
         self.set_rate(limit, now);
         self.growth.rest(now);

@@ -12,7 +12,9 @@
 //! path is common to all samples of one feedback, so the allowance also looks at feedbacks.
 //!
 //! Where the path itself swings (radio links) even the minimum over r/4 is noise. The window is
-//! doubled while successive windows differ by more than the target, and the loop slows with it.
+//! doubled while the *change* between successive windows changes by more than the target (a queue
+//! rises and falls over many windows, jitter does not), and the loop slows with it; what they
+//! differ by then is allowed for, up to 10 ms.
 
 use std::collections::VecDeque;
 
@@ -30,6 +32,13 @@ const SAMPLES_MIN: u32 = 32;
 const ALLOWANCE_FREE: f64 = 0.0005;
 /// Feedbacks remembered; 2 s at 5 ms would be 400, longer windows thin out.
 const ENTRIES_MAX: usize = 512;
+/// Under jitter the minima of successive windows still differ; so much of it is allowed for.
+const SWINGS: f64 = 1.5;
+const SWING_ALLOWED: f64 = 0.010;
+/// A single outlier (a drain, a stall, a link that changed) is no swing.
+const SWING_MAX: f64 = 2.0;
+/// Below this the path is steady.
+const SWING_MIN: f64 = 0.002;
 /// The longest window under jitter, in seconds.
 const WINDOW_MAX: f64 = 2.0;
 
@@ -65,6 +74,7 @@ pub(super) struct QueueDelay {
     swing: f64,
     compared_at: f64,
     compared_min: f64,
+    compared_change: f64,
 }
 
 impl QueueDelay {
@@ -78,6 +88,7 @@ impl QueueDelay {
             swing: 0.0,
             compared_at: 0.0,
             compared_min: initial,
+            compared_change: 0.0,
         }
     }
 
@@ -117,6 +128,12 @@ impl QueueDelay {
     /// How much of it may be noise.
     pub(super) fn allowance(&self) -> f64 {
         self.allowance
+            + if self.stretch > 0 { (SWINGS * self.swing).min(SWING_ALLOWED) } else { 0.0 }
+    }
+
+    /// The span over which anything else must be measured while the path swings; else zero.
+    pub(super) fn window_under_jitter(&self) -> f64 {
+        if self.stretch > 0 { 2.0 * self.window } else { 0.0 }
     }
 
     /// Span over which the minimum is taken: part of the loop delay.
@@ -156,10 +173,12 @@ impl QueueDelay {
         if now - self.compared_at < self.window {
             return;
         }
-        let change = (self.min - self.compared_min).abs();
+        let change = self.min - self.compared_min;
+        let swing = (change - self.compared_change).abs() / 2.0;
         (self.compared_at, self.compared_min) = (now, self.min);
-        self.swing += (change - self.swing) / 8.0;
-        let limit = (2.5 * target).max(0.005 / f64::from(1u32 << self.stretch.min(2)));
+        self.compared_change = change;
+        let limit = target.max(SWING_MIN);
+        self.swing += (swing.min(SWING_MAX * limit) - self.swing) / 8.0;
         if self.swing > limit && self.window < WINDOW_MAX {
             self.stretch += 1;
             self.swing *= 0.5;

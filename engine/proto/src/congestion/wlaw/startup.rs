@@ -1,10 +1,11 @@
 //! Start-up: ask the link with a train, test half of the answer, then jump.
 //!
 //! ```text
-//! Train    32 packets back to back; meanwhile a trickle (or half the hint)
+//! Train    32 packets back to back; meanwhile a trickle (or a quarter of the hint)
 //! Test     R = C/2 with trains each r/6 for 1.6 r     q > max(3 Q0, 4 ms) -> R = 0.8 A, normal law
 //! Jump     C trusted and q < Q0 -> R = 0.97 C
-//! Double   no trusted C: R doubles each 1.05 r until A grows by less than 20 %
+//!          trains disagree, but there are three -> R = 0.92 of their median, normal law
+//! Double   no trains (lost, or the path reorders): R doubles each 2.1 r until A grows by less than 20 %
 //! ```
 //! Half the rate for 1.6 r costs nothing if the answer is right and loses little if it is wrong;
 //! doubling past the answer is what loses whole BDPs (rate-law section 2, item 8). A hint (a
@@ -16,7 +17,15 @@ use super::capacity::Capacity;
 pub(super) const FIRST_TRAIN: u32 = 32;
 const TEST_RTTS: f64 = 1.6;
 const TRAINS_PER_RTT: f64 = 6.0;
-const DOUBLE_RTTS: f64 = 1.05;
+/// Doubling waits until the last one is visible in the advance rate (one round trip of flight, one
+/// of window).
+const DOUBLE_RTTS: f64 = 2.1;
+/// The first train's answer should have come by then.
+const DESPAIR_RTTS: f64 = 1.5;
+const DESPAIR_MIN: f64 = 0.05;
+/// Trains that disagree still tell something when there are so many.
+const TRAINS_MIN: usize = 3;
+const CAUTIOUS: f64 = 0.92;
 /// Without news of the first train for this long, it is sent again.
 const TRAIN_TIMEOUT: f64 = 0.5;
 /// The test rate assumes this much more gap: clock noise at both ends of a train.
@@ -102,13 +111,14 @@ impl Startup {
         now: f64,
     ) -> Option<f64> {
         match self.stage {
-            Stage::Train | Stage::Done => None,
+            Stage::Done => None,
+            Stage::Train => self.despair(sight, now),
             Stage::Test | Stage::Double if sight.q > (3.0 * sight.target).max(0.004) => {
                 self.enter(Stage::Done, now);
                 Some((0.8 * sight.advance).min(sight.rate))
             }
             Stage::Test => self.test(sight, capacity, now),
-            Stage::Double => self.double(sight, now),
+            Stage::Double => self.double(sight, capacity, now),
         }
     }
 
@@ -122,12 +132,33 @@ impl Startup {
             self.enter(Stage::Done, now);
             return Some((0.97 * trusted).max(sight.rate));
         }
+        if let Some(median) = capacity.median()
+            && capacity.trains() >= TRAINS_MIN
+        {
+            self.enter(Stage::Done, now);
+            return Some((CAUTIOUS * median).clamp(sight.rate, 2.0 * sight.rate));
+        }
         self.enter(Stage::Double, now);
         self.before = 0.0;
         None
     }
 
-    fn double(&mut self, sight: Sight, now: f64) -> Option<f64> {
+    /// Feedback comes, but none about the train: it was lost, or the path reorders so much that no
+    /// two packets of it arrived in order.
+    fn despair(&mut self, sight: Sight, now: f64) -> Option<f64> {
+        if now - self.since < DESPAIR_RTTS * sight.r + DESPAIR_MIN {
+            return None;
+        }
+        self.enter(Stage::Double, now);
+        self.next_train = now;
+        Some((2.0 * sight.rate).max(sight.advance))
+    }
+
+    fn double(&mut self, sight: Sight, capacity: &Capacity, now: f64) -> Option<f64> {
+        if let Some(trusted) = capacity.trusted().and(capacity.median()) {
+            self.enter(Stage::Test, now);
+            return Some((trusted / 2.0).max(sight.rate.min(trusted)));
+        }
         if now - self.since < DOUBLE_RTTS * sight.r {
             return None;
         }

@@ -4,7 +4,7 @@
 //! T = d + q + tau + max(2 tau, w)                                          the loop delay
 //! busy (q > Q/2):  R -> a (1 + 0.6 clamp((Q - q)/T, +-1/4)),   a = min(A, (1.01 + 2 sigma) D/(1 - p0))
 //!                  approached with time constant T/1.5, a within R/2 .. 1.05 R
-//! else             R grows by gamma per T (see `growth`), R <= 1.5 A
+//! else             R grows by gamma per T (see `growth`) while A (1 + 1.5 gamma) >= 0.88 R
 //! ```
 //! The gain 0.6 belongs to the whole loop delay: round trip, feedback spacing and the window of
 //! the minimum. 0.8 over d + q alone cycles at 20 ms. In equilibrium all flows see one q, so
@@ -15,8 +15,10 @@ const STEP_MAX: f64 = 0.25;
 const APPROACH: f64 = 1.5;
 const ANCHOR_MIN: f64 = 0.5;
 const ANCHOR_MAX: f64 = 1.05;
-/// Growth beyond what arrives is growth into the unknown.
-const OUTRUN: f64 = 1.5;
+/// The advance rate is one loop behind: at growth gamma it lags by so many gammas.
+const LAG: f64 = 1.5;
+/// Hosts that stall for 6 % of the time still follow.
+const FOLLOWS: f64 = 0.88;
 
 /// The queue as the equation sees it. Seconds.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +50,13 @@ pub(super) fn toward_target(rate: f64, anchor: f64, queue: Queue, dt: f64) -> f6
     rate + (goal - rate) * (APPROACH * dt / queue.loop_delay).min(1.0)
 }
 
-/// One step while none stands; never above what the advance rate supports.
-pub(super) fn grow(rate: f64, gamma: f64, advance: f64, loop_delay: f64, dt: f64) -> f64 {
-    let grown = rate * (1.0 + gamma * (dt / loop_delay).min(1.0));
-    grown.min((OUTRUN * advance).max(rate))
+/// True if what arrives keeps up with what is sent; growth beyond that is growth into the unknown
+/// (a stalled host, an application without data, a policer).
+pub(super) fn follows(rate: f64, gamma: f64, advance: f64) -> bool {
+    advance * (1.0 + LAG * gamma) >= FOLLOWS * rate
+}
+
+/// One step while no queue stands.
+pub(super) fn grow(rate: f64, gamma: f64, loop_delay: f64, dt: f64) -> f64 {
+    rate * (1.0 + gamma * (dt / loop_delay).min(1.0))
 }

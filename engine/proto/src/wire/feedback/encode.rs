@@ -24,8 +24,8 @@ impl Feedback {
     /// chosen by length.
     ///
     /// # Panics
-    /// When `max_len` is below [`ENCODED_LEN_MIN`]; in debug builds also when the report breaks
-    /// [`Self::validate`].
+    /// When `max_len` is below [`ENCODED_LEN_MIN`], or when the report breaks [`Self::validate`],
+    /// which only debug builds check in full.
     pub fn encode_into(&self, out: &mut Vec<u8>, max_len: usize) {
         assert!(max_len >= ENCODED_LEN_MIN, "no room for a report");
         debug_assert_eq!(self.validate(), Ok(()));

@@ -50,6 +50,15 @@ fn a_report_before_the_first_packet_survives() {
 }
 
 #[test]
+fn a_report_has_the_documented_bytes() {
+    let bytes = encoded(&small_report(), FEEDBACK_LEN_MAX);
+    let head = [0x01, 0x43, 0xe8, 0x00, 0x43, 0xe6, 0, 0, 0, 0, 0x03, 0x40, 0x40, 0];
+    let lists = [0, 0, 2, 1, 1, 0, 0, 2, 0, 2, 3, 1];
+    let ranges = [0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1];
+    assert_eq!(bytes, [&head[..], &lists, &ranges].concat());
+}
+
+#[test]
 fn a_report_with_few_losses_takes_ranges_and_few_bytes() {
     let bytes = encoded(&small_report(), FEEDBACK_LEN_MAX);
     assert_eq!(bytes[0], ranges::Form::Ranges.value());
@@ -103,7 +112,7 @@ fn crowded_block_lists_leave_half_of_the_room_to_the_ranges() {
 
 #[test]
 fn a_report_of_the_greatest_numbers_fits_into_the_least_room() {
-    let top = varint::VARINT_MAX;
+    let top = VARINT_MAX;
     let report = Feedback {
         largest: number(top),
         largest_age: Micros::new(u32::MAX),
@@ -157,7 +166,7 @@ fn a_count_beyond_its_limit_is_refused_before_its_items_are_read() {
 
 #[test]
 fn a_bitmap_that_is_not_as_long_as_it_claims_is_refused() {
-    let mut bytes = vec![0; 15];
+    let mut bytes = [0; 15];
     bytes[0] = ranges::Form::Bitmap.value();
     bytes[1] = 40;
     let claim = |span: u8, bitmap: &[u8]| Feedback::decode(&[&bytes[..], &[span], bitmap].concat());
@@ -249,7 +258,7 @@ prop_compose! {
     fn any_feedback()(
         (largest, covered_from, ranges) in any_ranges(),
         (complete_below, complete, deficits) in any_blocks(),
-        counters in vec(0..=varint::VARINT_MAX, 6),
+        counters in vec(0..=VARINT_MAX, 6),
         (age, limit) in (any::<u32>(), any::<u32>()),
         delays in vec((any::<u64>(), any::<u32>()), 0..=DELAYS_MAX),
         trains in vec((any::<u64>(), 0u64..64, 1u32..u32::MAX), 0..=TRAINS_MAX),

@@ -1,0 +1,129 @@
+//! Measures Farhaul beside its peers on the same emulated link, interleaved.
+//!
+//! `cargo run --release -p farhaul-benches --bin side_by_side -- --cells ab --rounds 5`
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use farhaul_benches::side_by_side::peers::Peer;
+use farhaul_benches::side_by_side::report::{Report, RunReport};
+use farhaul_benches::side_by_side::{Link, Plan, measure};
+use farhaul_netem_tests::LabProfile;
+use farhaul_proto::units::Bytes;
+use farhaul_sim::profile::{parse_size, parse_span};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Sends one file with several programs in turn, over the same emulated link.
+#[derive(Debug, Parser)]
+#[command(name = "side_by_side")]
+struct Arguments {
+    /// Cells of the goals, such as "abc".
+    #[arg(long, default_value = "")]
+    cells: String,
+    /// A profile file of one's own.
+    #[arg(long, value_name = "FILE")]
+    profile: Vec<PathBuf>,
+    /// Measures on a plain veth pair as well.
+    #[arg(long)]
+    veth: bool,
+    /// Who takes part; all that can, if not given.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    peers: Vec<Peer>,
+    /// How often each.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Size of the file.
+    #[arg(long, default_value = "256MiB", value_parser = parse_size)]
+    size: Bytes,
+    /// A run is stopped after this.
+    #[arg(long, default_value = "150s", value_parser = parse_span)]
+    limit: Duration,
+    /// Seed of the first round's link.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the files go while they are sent; a memory file system keeps the disk out of it.
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    work: PathBuf,
+    /// Writes NAME.md and NAME.json.
+    #[arg(long, value_name = "NAME")]
+    out: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let links = links(&arguments)?;
+    let mut report = Report::default();
+    let peers = available(&arguments.peers, &mut report);
+    let plan = Plan {
+        peers,
+        rounds: arguments.rounds,
+        size: arguments.size.get(),
+        limit: arguments.limit,
+        seed: arguments.seed,
+    };
+    let work = tempfile::tempdir_in(&arguments.work)
+        .with_context(|| format!("cannot work in {}", arguments.work.display()))?;
+    for link in &links {
+        let cell = measure(&plan, link, work.path(), |peer, run| eprintln!("{}", line(peer, run)))?;
+        report.cells.push(cell);
+        if let Some(out) = &arguments.out {
+            write(&report, out)?;
+        }
+    }
+    print!("{}", report.to_markdown());
+    Ok(())
+}
+
+fn links(arguments: &Arguments) -> Result<Vec<Link>> {
+    let mut links = Vec::new();
+    for name in arguments.cells.chars() {
+        if !matches!(name.to_ascii_lowercase(), 'a'..='e') {
+            bail!("there is no cell {name:?}; they are a to e");
+        }
+        links.push(Link::Cell(name));
+    }
+    for path in &arguments.profile {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        links.push(Link::Profile(name, Box::new(LabProfile::from_toml(&text)?)));
+    }
+    if arguments.veth {
+        links.push(Link::Veth);
+    }
+    if links.is_empty() {
+        bail!("nothing to measure on: give --cells, --profile or --veth");
+    }
+    Ok(links)
+}
+
+/// Those that can run here; the others are named in the report.
+fn available(wanted: &[Peer], report: &mut Report) -> Vec<Peer> {
+    let all = [Peer::Farhaul, Peer::Bbr, Peer::Cubic, Peer::Rsync];
+    let wanted = if wanted.is_empty() { &all } else { wanted };
+    let mut peers = Vec::new();
+    for peer in wanted {
+        match peer.available() {
+            Ok(()) => peers.push(*peer),
+            Err(reason) => report.missing.push(format!("{}: {reason}", peer.name())),
+        }
+    }
+    peers
+}
+
+fn line(peer: &str, run: &RunReport) -> String {
+    match (&run.failure, run.goodput_bps) {
+        (Some(failure), _) => format!("{peer:10} failed: {failure}"),
+        (None, bps) => {
+            let most = if run.timed_out { "at most " } else { "" };
+            format!("{peer:10} {most}{:.1} Mbit/s", bps.unwrap_or(0.0) / 1e6)
+        }
+    }
+}
+
+fn write(report: &Report, out: &Path) -> Result<()> {
+    fs::write(out.with_extension("md"), report.to_markdown())?;
+    fs::write(out.with_extension("json"), serde_json::to_vec_pretty(report)?)?;
+    Ok(())
+}

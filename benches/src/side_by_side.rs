@@ -1,0 +1,107 @@
+//! One file, one link, several programs in turn: A B C A B C, so that a change of the machine's
+//! mood hits all alike.
+//!
+//! Each run gets a fresh lab (no state of the kernel's TCP survives) whose seed depends on the
+//! round alone, so the peers of one round meet the same random link. A run counts from the start of
+//! the sender to its exit, and only if the file arrived whole.
+
+pub mod peers;
+pub mod report;
+
+use farhaul_netem_tests::measure::{cell, goodput_limit};
+use farhaul_netem_tests::{Lab, LabProfile, Unavailable};
+use farhaul_tools::wanem::client::Settings;
+use farhaul_tools::wanem::lab::Wire;
+use peers::{Peer, Transfer};
+use report::{CellReport, PeerReport, RunReport};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In this order, within each round.
+    pub peers: Vec<Peer>,
+    /// Rounds per cell.
+    pub rounds: u32,
+    /// Bytes of the file.
+    pub size: u64,
+    /// A run that takes longer is stopped.
+    pub limit: Duration,
+    /// Seed of the first round.
+    pub seed: u64,
+}
+
+/// A link to measure on.
+#[derive(Clone, Debug)]
+pub enum Link {
+    /// A cell of the goals, 'a' to 'e'.
+    Cell(char),
+    /// A profile of one's own, by name.
+    Profile(String, Box<LabProfile>),
+    /// A veth pair without emulator.
+    Veth,
+}
+
+impl Link {
+    fn name(&self) -> String {
+        match self {
+            Self::Cell(name) => name.to_ascii_uppercase().to_string(),
+            Self::Profile(name, _) => name.clone(),
+            Self::Veth => "veth".to_owned(),
+        }
+    }
+
+    fn wire(&self) -> Wire {
+        match self {
+            Self::Cell(name) => Wire::Emulated(Box::new(cell(*name))),
+            Self::Profile(_, profile) => Wire::Emulated(profile.clone()),
+            Self::Veth => Wire::Veth,
+        }
+    }
+}
+
+/// Why a measurement stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The machine gives no lab.
+    #[error(transparent)]
+    Unavailable(Unavailable),
+    /// The file to send could not be made.
+    #[error("cannot make the file to send")]
+    Io(#[source] io::Error),
+}
+
+/// Measures all peers of `plan` on one link; files live in `work`. `progress` is told each run.
+///
+/// # Errors
+/// [`Failure`]; a run that fails is no failure of the measurement.
+pub fn measure(
+    plan: &Plan,
+    link: &Link,
+    work: &Path,
+    mut progress: impl FnMut(&str, &RunReport),
+) -> Result<CellReport, Failure> {
+    let source = work.join("source");
+    farhaul_tools::wanem::selftest::write_noise(&source, plan.size).map_err(Failure::Io)?;
+    let wire = link.wire();
+    let (profile, limit_bps) = match &wire {
+        Wire::Veth => (None, None),
+        Wire::Emulated(profile) => (profile.to_toml().ok(), goodput_limit(&profile.forward)),
+    };
+    let mut reports: Vec<PeerReport> =
+        plan.peers.iter().map(|peer| PeerReport::new(peer.name())).collect();
+    for round in 0..plan.rounds {
+        for (peer, report) in plan.peers.iter().zip(&mut reports) {
+            let settings = Settings { seed: plan.seed + u64::from(round), ..Settings::default() };
+            let lab = Lab::start_with(&wire, settings).map_err(Failure::Unavailable)?;
+            let transfer = Transfer { lab: &lab, source: &source, work, limit: plan.limit };
+            let run = RunReport::new(peer.run(&transfer), plan, &lab);
+            progress(peer.name(), &run);
+            report.runs.push(run);
+        }
+    }
+    Ok(CellReport { name: link.name(), profile, limit_bps, size: plan.size, peers: reports })
+}

@@ -1,0 +1,268 @@
+//! The programs that are measured, each driven as a person would: by its command line.
+//!
+//! Farhaul gets no other treatment than its peers. A sender runs in site A, a receiver in site B.
+
+use farhaul_netem_tests::require::{binary, program};
+use farhaul_netem_tests::{Finished, Lab, Running, Site, Unavailable};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const FARHAUL_PORT: u16 = 4711;
+const TCP_PORT: u16 = 5001;
+const RSYNC_PORT: u16 = 8730;
+/// How long a receiver may take to listen, or to end after its sender.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A program that sends a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Peer {
+    /// Ourselves.
+    Farhaul,
+    /// A bare sender over the kernel's TCP with BBR.
+    Bbr,
+    /// The same with CUBIC.
+    Cubic,
+    /// rsync to an rsync daemon, over BBR.
+    Rsync,
+}
+
+/// One run's surroundings.
+#[derive(Clone, Copy, Debug)]
+pub struct Transfer<'a> {
+    /// Where it runs.
+    pub lab: &'a Lab,
+    /// The file to send.
+    pub source: &'a Path,
+    /// A directory for what arrives and for settings.
+    pub work: &'a Path,
+    /// The sender is stopped after this.
+    pub limit: Duration,
+}
+
+/// Both ends of a run that ended well.
+#[derive(Clone, Debug)]
+pub struct Ends {
+    /// In site A.
+    pub sender: Finished,
+    /// In site B.
+    pub receiver: Finished,
+    /// Bytes at IP level that the sender says it sent.
+    pub wire_bytes: Option<u64>,
+}
+
+impl Peer {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Farhaul => "farhaul",
+            Self::Bbr => "tcp-bbr",
+            Self::Cubic => "tcp-cubic",
+            Self::Rsync => "rsync-bbr",
+        }
+    }
+
+    /// Whether it can run here.
+    ///
+    /// # Errors
+    /// [`Unavailable`], naming what is missing.
+    pub fn available(self) -> Result<(), Unavailable> {
+        match self {
+            Self::Farhaul => farhaul_answers(&binary("farhaul")?),
+            Self::Bbr => congestion_available("bbr"),
+            Self::Cubic => congestion_available("cubic"),
+            Self::Rsync => {
+                congestion_available("bbr")?;
+                program("rsync").map(drop)
+            }
+        }
+    }
+
+    /// Sends the file once and checks that it arrived whole.
+    ///
+    /// # Errors
+    /// `TimedOut` at the limit; `InvalidData` if the file is not the same; else what went wrong.
+    pub fn run(self, transfer: &Transfer<'_>) -> io::Result<Ends> {
+        let target = transfer.work.join("target");
+        remake_directory(&target)?;
+        let (ends, arrived) = match self {
+            Self::Farhaul => farhaul(transfer, &target)?,
+            Self::Bbr => tcp(transfer, &target, "bbr")?,
+            Self::Cubic => tcp(transfer, &target, "cubic")?,
+            Self::Rsync => rsync(transfer, &target)?,
+        };
+        if !same_content(transfer.source, &arrived)? {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is not the same"));
+        }
+        Ok(ends)
+    }
+}
+
+fn remake_directory(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::create_dir_all(path)
+}
+
+fn same_content(a: &Path, b: &Path) -> io::Result<bool> {
+    use std::io::Read;
+    let (mut a, mut b) = (fs::File::open(a)?, fs::File::open(b)?);
+    if a.metadata()?.len() != b.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut part_a, mut part_b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    loop {
+        let len = a.read(&mut part_a)?;
+        if len == 0 {
+            return Ok(true);
+        }
+        b.read_exact(&mut part_b[..len])?;
+        if part_a[..len] != part_b[..len] {
+            return Ok(false);
+        }
+    }
+}
+
+fn congestion_available(name: &str) -> Result<(), Unavailable> {
+    let path = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+    let known = fs::read_to_string(path).unwrap_or_default();
+    if known.split_whitespace().any(|known| known == name) {
+        return Ok(());
+    }
+    Err(Unavailable::Program(format!("the kernel's TCP congestion control {name}")))
+}
+
+/// The binary may exist before it can do anything.
+fn farhaul_answers(farhaul: &Path) -> Result<(), Unavailable> {
+    let home = tempfile::tempdir().map_err(|_| Unavailable::Program("a directory".to_owned()))?;
+    let output = Command::new(farhaul).args(["id", "--home"]).arg(home.path()).output();
+    match output {
+        Ok(output) if output.status.success() && !output.stdout.is_empty() => Ok(()),
+        _ => Err(Unavailable::Program("farhaul with an `id` command".to_owned())),
+    }
+}
+
+fn farhaul(transfer: &Transfer<'_>, target: &Path) -> io::Result<(Ends, PathBuf)> {
+    let farhaul = binary("farhaul").map_err(io::Error::other)?;
+    let homes = Site::BOTH.map(|site| transfer.work.join(format!("home-{}", site.letter())));
+    let id = identity(&farhaul, &homes[0])?;
+    let listen = format!("{}:{FARHAUL_PORT}", Site::B.ipv4());
+    let mut serve = Command::new(&farhaul);
+    serve.args(["serve", "--listen", &listen, "--allow", &id, "--root"]).arg(target);
+    let mut server = transfer.lab.spawn(Site::B, serve.arg("--home").arg(&homes[1]))?;
+    // "listening on ADDR:PORT as ID"
+    let line = server.line()?;
+    let server_id = line.split_whitespace().next_back().unwrap_or_default().to_owned();
+    let mut send = Command::new(&farhaul);
+    send.args(["send", "--json", "--home"]).arg(&homes[0]).arg(transfer.source);
+    send.arg(format!("{server_id}@{listen}:"));
+    let sender = transfer.lab.run_within(Site::A, &send, transfer.limit)?.succeeded()?;
+    let receiver = server.kill()?;
+    let said: serde_json::Value = sender
+        .stdout
+        .lines()
+        .rev()
+        .find_map(|line| serde_json::from_str(line).ok())
+        .unwrap_or_default();
+    let wire_bytes = said.get("wire_bytes_sent").and_then(serde_json::Value::as_u64);
+    let arrived = target.join(transfer.source.file_name().unwrap_or_default());
+    Ok((Ends { sender, receiver, wire_bytes }, arrived))
+}
+
+fn identity(farhaul: &Path, home: &Path) -> io::Result<String> {
+    let output = Command::new(farhaul).args(["id", "--home"]).arg(home).output()?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(format!("farhaul id: {}", words.trim())));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn tcp(transfer: &Transfer<'_>, target: &Path, congestion: &str) -> io::Result<(Ends, PathBuf)> {
+    let wanem = binary("wanem").map_err(io::Error::other)?;
+    let at = format!("{}:{TCP_PORT}", Site::B.ipv4());
+    let arrived = target.join("file");
+    let mut receive = Command::new(&wanem);
+    receive.args(["probe", "tcp-receive", &at, "--output"]).arg(&arrived);
+    let mut receiver = transfer.lab.spawn(Site::B, &receive)?;
+    receiver.line()?;
+    let mut send = Command::new(&wanem);
+    send.args(["probe", "tcp-send", &at]).arg(transfer.source).args(["--congestion", congestion]);
+    let sender = transfer.lab.run_within(Site::A, &send, transfer.limit)?.succeeded()?;
+    let receiver = receiver.finish(sender.elapsed + transfer.limit)?.succeeded()?;
+    Ok((Ends { sender, receiver, wire_bytes: None }, arrived))
+}
+
+fn rsync(transfer: &Transfer<'_>, target: &Path) -> io::Result<(Ends, PathBuf)> {
+    for site in Site::BOTH {
+        let setting = "echo bbr > /proc/sys/net/ipv4/tcp_congestion_control";
+        transfer.lab.run(site, Command::new("sh").args(["-c", setting]))?.succeeded()?;
+    }
+    let config = transfer.work.join("rsyncd.conf");
+    let text = format!(
+        "use chroot = no\nreverse lookup = no\n[data]\npath = {}\nread only = no\nuid = 0\ngid = 0\n",
+        target.display()
+    );
+    fs::write(&config, text)?;
+    let mut daemon = Command::new("rsync");
+    daemon.args(["--daemon", "--no-detach", "--address", &Site::B.ipv4().to_string()]);
+    daemon.args(["--port", &RSYNC_PORT.to_string(), "--config"]).arg(&config);
+    let daemon = transfer.lab.spawn(Site::B, &daemon)?;
+    await_listener(transfer.lab, RSYNC_PORT)?;
+    let mut send = Command::new("rsync");
+    send.args(["--whole-file", "--inplace"]).arg(transfer.source);
+    send.arg(format!("rsync://{}:{RSYNC_PORT}/data/file", Site::B.ipv4()));
+    let sender = transfer.lab.run_within(Site::A, &send, transfer.limit)?.succeeded()?;
+    let receiver = stop_daemon(daemon)?;
+    Ok((Ends { sender, receiver, wire_bytes: None }, target.join("file")))
+}
+
+/// Ends rsync's daemon in a way that lets it count its finished children.
+fn stop_daemon(daemon: Running) -> io::Result<Finished> {
+    let kill = format!("kill -TERM {}", daemon.pid());
+    Command::new("sh").args(["-c", &kill]).status()?;
+    daemon.finish(Duration::MAX)
+}
+
+/// Waits until something listens on `port` in site B, without touching it.
+fn await_listener(lab: &Lab, port: u16) -> io::Result<()> {
+    let since = Instant::now();
+    // The kernel's table: local address with the port in hex, then state 0A, which is LISTEN.
+    let wanted = format!(":{port:04X} 00000000:0000 0A");
+    while since.elapsed() < PATIENCE {
+        let table = lab.run(Site::B, Command::new("cat").arg("/proc/net/tcp"))?;
+        if table.stdout.contains(&wanted) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, "the receiver does not listen"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_compared_by_content_and_length() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        for (name, content) in [("a", "same"), ("b", "same"), ("c", "sam"), ("d", "samE")] {
+            fs::write(path(name), content).expect("written");
+        }
+        assert!(same_content(&path("a"), &path("b")).expect("readable"));
+        assert!(!same_content(&path("a"), &path("c")).expect("readable"));
+        assert!(!same_content(&path("a"), &path("d")).expect("readable"));
+    }
+
+    #[test]
+    fn an_unknown_congestion_control_is_named_as_missing() {
+        let error = congestion_available("none-such").expect_err("no kernel has it");
+        assert!(error.to_string().contains("none-such"));
+    }
+}

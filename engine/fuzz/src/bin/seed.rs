@@ -1,0 +1,206 @@
+//! Writes the first inputs of every corpus: one valid example of each thing the parsers know.
+//!
+//! Takes no arguments; writes `corpus/TARGET/seed-NAME` beside the manifest of this package.
+
+use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
+use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
+use farhaul_proto::units::{Bytes, Micros};
+use farhaul_proto::wire::control::{
+    Accept, Done, EntryFailure, EntryRange, FailCode, Have, ManifestCarrier, Message, Objects,
+    Offer, RefuseCode, Request,
+};
+use farhaul_proto::wire::feedback::{
+    BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
+};
+use farhaul_proto::wire::header::{DataId, Header, Kind, PATH_DATAGRAM_MIN, Train};
+use std::path::Path;
+use std::{fs, io};
+
+type Seed = (String, Vec<u8>);
+
+fn main() -> io::Result<()> {
+    let messages = messages();
+    write("header", headers())?;
+    write("feedback", reports())?;
+    write("frames", frames(&messages))?;
+    write("control", messages.into_iter().map(|(name, m)| (name.into(), m.encode_body())))?;
+    write("replay", windows())
+}
+
+fn write(target: &str, seeds: impl IntoIterator<Item = Seed>) -> io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder)?;
+    for (name, input) in seeds {
+        fs::write(folder.join(format!("seed-{name}")), input)?;
+    }
+    Ok(())
+}
+
+/// One datagram of every kind, of the shortest length that its kind allows.
+fn headers() -> Vec<Seed> {
+    let lane = LaneTag::new(0x0123_4567_89ab_cdef);
+    let number = PacketNumber::new(0x1_2345_6789);
+    let id = DataId { block: BlockIndex::new(70_000), symbol: SymbolId::new(998) };
+    let seed = |kind: Kind| {
+        let header = match kind {
+            Kind::Data => Header::data(lane, number, id, Train::No),
+            Kind::DataTrain => Header::data(lane, number, id, Train::Member),
+            _ => Header::plain(kind, lane, number),
+        };
+        let payload = match kind {
+            Kind::Data | Kind::DataTrain => 64,
+            Kind::Pad | Kind::PadTrain => 0,
+            Kind::Feedback => 1,
+            Kind::PathChallenge | Kind::PathResponse => PATH_DATAGRAM_MIN,
+            Kind::Close => 2,
+        };
+        let mut datagram = vec![0; header.encoded_len() + payload + TAG_LEN];
+        header.encode(&mut datagram);
+        (format!("{kind:?}").to_lowercase(), datagram)
+    };
+    Kind::ALL.into_iter().map(seed).collect()
+}
+
+fn reports() -> Vec<Seed> {
+    let start = Feedback { open_blocks_limit: 64, ..Feedback::default() };
+    let cases = [
+        ("start", start),
+        ("clean", report(vec![packets(0, 4_000)])),
+        ("ranges", report(vec![packets(3_000, 4_000), packets(17, 2_900), packets(3, 4)])),
+        ("bitmap", report((0..500).rev().map(|n| packets(4 * n, 4 * n + 1)).collect())),
+        ("full", full_report()),
+    ];
+    let encode = |(name, report): (&str, Feedback)| {
+        let mut payload = Vec::new();
+        report.encode_into(&mut payload, FEEDBACK_LEN_MAX);
+        (name.into(), payload)
+    };
+    cases.into_iter().map(encode).collect()
+}
+
+fn packets(first: u64, last: u64) -> PacketRange {
+    PacketRange { first: PacketNumber::new(first), last: PacketNumber::new(last) }
+}
+
+fn report(ranges: Vec<PacketRange>) -> Feedback {
+    let largest = ranges[0].last;
+    let received_packets = ranges.iter().map(|r| r.last.get() - r.first.get() + 1).sum();
+    Feedback { largest, received_packets, ranges, ..Feedback::default() }
+}
+
+/// A report in which every list has items.
+fn full_report() -> Feedback {
+    let number = PacketNumber::new;
+    let block = BlockIndex::new;
+    Feedback {
+        largest_age: Micros::new(800),
+        received_bytes: Bytes::mib(5),
+        duplicates: 3,
+        invalid: 1,
+        receiver_drops: 2,
+        covered_from: number(10),
+        delays: vec![DelayMark { number: number(3_990), age: Micros::new(4_000) }; 3],
+        trains: vec![TrainReport {
+            first: number(3_900),
+            last: number(3_931),
+            gap_sum: Micros::new(372),
+            gaps: 31,
+        }],
+        complete_below: block(9),
+        complete: vec![
+            BlockRange { first: block(11), last: block(12) },
+            BlockRange { first: block(14), last: block(14) },
+        ],
+        deficits: vec![
+            BlockDeficit { block: block(9), missing: 17 },
+            BlockDeficit { block: block(13), missing: 1 },
+        ],
+        open_blocks_limit: 128,
+        backlog: Bytes::mib(2),
+        ..report(vec![packets(3_000, 4_000), packets(17, 2_900)])
+    }
+}
+
+fn messages() -> Vec<(&'static str, Message)> {
+    let transfer = TransferId::new(1);
+    let inline = ManifestCarrier::Inline(b"manifest".to_vec());
+    let object = ManifestCarrier::Object { len: 1 << 20, digest: [7; 32] };
+    let offer = |manifest, resume| {
+        let dest = b"incoming".to_vec();
+        Message::Offer(Offer { transfer, dest, manifest, entries: 2, bytes: 1 << 30, resume })
+    };
+    let request = Request { transfer, path: b"data/run-7".to_vec(), resume: true };
+    let reason = || "no space left".to_owned();
+    vec![
+        ("hello", Message::Hello { features: 0, agent: "farhaul/0.1.0".into() }),
+        ("offer-inline", offer(inline, true)),
+        ("offer-object", offer(object, false)),
+        ("request", Message::Request(request)),
+        ("accept", Message::Accept(accept(transfer))),
+        ("refuse", Message::Refuse { transfer, code: RefuseCode::NoSpace, reason: reason() }),
+        ("objects", Message::Objects(objects(transfer))),
+        ("reopen", Message::Reopen { first: BlockIndex::new(5), count: 2 }),
+        (
+            "object-failed",
+            Message::ObjectFailed {
+                object: ObjectId::new(3),
+                code: FailCode::SourceChanged,
+                reason: reason(),
+            },
+        ),
+        ("finish", Message::Finish { transfer, digest: [9; 32] }),
+        ("done", Message::Done(done(transfer))),
+        ("cancel", Message::Cancel { transfer, code: FailCode::Cancelled, reason: reason() }),
+    ]
+}
+
+fn accept(transfer: TransferId) -> Accept {
+    Accept {
+        transfer,
+        want: vec![EntryRange { first: 0, count: 1 }, EntryRange { first: 3, count: 70_000 }],
+        have: vec![Have { entry: 3, first: 0, count: 12, digest: [3; 32] }],
+    }
+}
+
+fn objects(transfer: TransferId) -> Objects {
+    let (first_object, first_block) = (ObjectId::new(2), BlockIndex::new(40));
+    Objects { transfer, first_object, first_block, lens: vec![1, 1 << 20, 1 << 40] }
+}
+
+fn done(transfer: TransferId) -> Done {
+    let reason = "permission denied".to_owned();
+    let failed = vec![EntryFailure { entry: 8, code: FailCode::NoPermission, reason }];
+    Done { transfer, files: 70_000, bytes: 1 << 40, failed, failed_total: 1 }
+}
+
+/// Streams of frames, each after the byte that says how they are cut.
+fn frames(messages: &[(&'static str, Message)]) -> Vec<Seed> {
+    let all: Vec<u8> = messages.iter().flat_map(|(_, message)| message.encode()).collect();
+    let one = messages[0].1.encode();
+    let with = |cut: u8, stream: &[u8]| [&[cut], stream].concat();
+    vec![
+        ("one".into(), with(1, &one)),
+        ("all-by-3".into(), with(3, &all)),
+        ("all-by-200".into(), with(200, &all)),
+        ("cut-short".into(), with(7, &all[..all.len() - 5])),
+        ("too-long".into(), with(2, &[1, 0, 0, 1, 0])),
+        ("empty".into(), with(2, &[0, 0, 0, 0, 0])),
+    ]
+}
+
+/// Walks over packet numbers: step (16 bits), then scale and authenticity.
+fn windows() -> Vec<Seed> {
+    let walk = |size: u8, steps: &[(i16, u8)]| {
+        let steps = steps.iter().flat_map(|&(step, how)| {
+            let [high, low] = step.to_be_bytes();
+            [high, low, how]
+        });
+        [size].into_iter().chain(steps).collect::<Vec<u8>>()
+    };
+    vec![
+        ("forwards".into(), walk(63, &[(1, 0x80); 100])),
+        ("twice".into(), walk(63, &[(1, 0x80), (0, 0x80), (1, 0), (0, 0x80)])),
+        ("backwards".into(), walk(10, &[(1_000, 0x80), (-5, 0x80), (-5, 0x80), (-1, 0x80)])),
+        ("jump".into(), walk(200, &[(90, 0x80), (30_000, 0x8f), (-90, 0x80), (-200, 0x80)])),
+    ]
+}

@@ -1,0 +1,119 @@
+//! What must hold for any input, one function a fuzz target.
+//!
+//! Used by the fuzzer and by the test that replays the corpora, so both check the same things.
+
+use farhaul_proto::ids::PacketNumber;
+use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN};
+use farhaul_proto::path::replay::{ReplayWindow, Verdict};
+use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
+use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback};
+use farhaul_proto::wire::header::{self, Header};
+use farhaul_proto::wire::number;
+use std::collections::BTreeSet;
+
+/// A target's name, which is that of its corpus, and its check.
+pub type Check = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const ALL: [Check; 5] = [
+    ("header", header),
+    ("feedback", feedback),
+    ("control", control),
+    ("frames", frames),
+    ("replay", replay),
+];
+
+/// A header that decodes is a lane's, agrees with its epoch and encodes to the same bytes.
+pub fn header(datagram: &[u8]) {
+    let Ok((header, len)) = Header::decode(datagram) else { return };
+    assert!(header::is_lane(datagram[0]));
+    assert_eq!(header.data.is_some(), header.kind.has_data());
+    let mut out = [0; DATA_HEADER_LEN];
+    assert_eq!(header.encode(&mut out), len);
+    assert_eq!(out[..len], datagram[..len]);
+    let full = header.number.expand(None);
+    assert_eq!(number::epoch_of(full).wire_byte(), header.epoch);
+}
+
+/// A report that decodes keeps every rule, survives, and still fits when room is short.
+pub fn feedback(payload: &[u8]) {
+    let Ok(report) = Feedback::decode(payload) else { return };
+    assert_eq!(report.validate(), Ok(()));
+    let mut whole = Vec::new();
+    report.encode_into(&mut whole, payload.len() + ENCODED_LEN_MIN);
+    assert!(whole.len() <= payload.len(), "the shorter form was chosen");
+    assert_eq!(Feedback::decode(&whole), Ok(report.clone()));
+    let mut cut = Vec::new();
+    report.encode_into(&mut cut, ENCODED_LEN_MIN);
+    assert!(cut.len() <= ENCODED_LEN_MIN);
+    let cut = Feedback::decode(&cut).expect("a cut report is a report");
+    assert!(cut.covered_from >= report.covered_from);
+}
+
+/// A message that decodes keeps every rule and survives.
+pub fn control(body: &[u8]) {
+    let Ok(message) = Message::decode(body) else { return };
+    message.validate().expect("decoding validates");
+    let again = message.encode_body();
+    assert!(again.len() <= body.len(), "there is no shorter encoding than ours");
+    assert_eq!(Message::decode(&again).expect("own message"), message);
+}
+
+/// Frames are the same however the stream is cut; nothing beyond one frame is held.
+///
+/// The first byte says where to cut.
+pub fn frames(input: &[u8]) {
+    let Some((&cut, stream)) = input.split_first() else { return };
+    let whole = read_frames(stream, stream.len().max(1));
+    assert_eq!(read_frames(stream, usize::from(cut).max(1)), whole);
+}
+
+/// The frames of a stream that arrives in pieces, until its end or its first fault.
+fn read_frames(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
+    let mut reader = FrameReader::new();
+    let mut frames = Vec::new();
+    let mut rest = stream;
+    while !rest.is_empty() {
+        let Ok(taken) = reader.push(&rest[..rest.len().min(piece)]) else { break };
+        assert!(reader.buffered() <= FRAME_PREFIX_LEN + CONTROL_MESSAGE_MAX);
+        let frame = reader.pull();
+        assert!(taken > 0 || frame.is_some(), "the reader goes on");
+        rest = &rest[taken..];
+        frames.extend(frame);
+    }
+    frames
+}
+
+/// The window agrees with a set of all opened numbers.
+///
+/// The first byte is the window's size; then each byte triple moves by a signed 16-bit step,
+/// scaled, and says whether the packet is authentic.
+pub fn replay(input: &[u8]) {
+    let Some((&size, steps)) = input.split_first() else { return };
+    let size = u64::from(size) + 1;
+    let mut window = ReplayWindow::new(size);
+    let mut opened = BTreeSet::new();
+    let mut at = 0u64;
+    for step in steps.chunks_exact(3) {
+        let distance = i64::from(i16::from_be_bytes([step[0], step[1]]));
+        at = at.saturating_add_signed(distance << (step[2] & 0x0f));
+        let number = PacketNumber::new(at);
+        let expected = model(&opened, at, size);
+        assert_eq!(window.check(number), expected);
+        if step[2] & 0x80 != 0 {
+            assert_eq!(window.commit(number), expected);
+            if expected == Verdict::Fresh {
+                opened.insert(at);
+            }
+        }
+        assert_eq!(window.largest().map(PacketNumber::get), opened.last().copied());
+    }
+}
+
+fn model(opened: &BTreeSet<u64>, number: u64, size: u64) -> Verdict {
+    match opened.last() {
+        Some(&largest) if number <= largest && largest - number >= size => Verdict::TooOld,
+        _ if opened.contains(&number) => Verdict::Duplicate,
+        _ => Verdict::Fresh,
+    }
+}

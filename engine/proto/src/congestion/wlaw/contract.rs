@@ -1,0 +1,106 @@
+//! Law W behind the controller's contract: what each call of it does to the mechanisms.
+//!
+//! No mechanism lives here; trains are handed out, rates and windows are put together.
+
+use super::startup::{self, Stage};
+use super::{IN_FLIGHT_PACKETS, STALL, TRAIN_SHARE, TRAIN_SPACING, WLaw, per_second};
+use crate::congestion::{Controller, Policy, Sample, View};
+use crate::ids::{PacketNumber, RateEpoch};
+use crate::units::{BitRate, Bytes, Ratio, Timestamp};
+use core::time::Duration;
+
+impl Controller for WLaw {
+    fn on_sent(&mut self, _: PacketNumber, _: Bytes, now: Timestamp) -> RateEpoch {
+        let now = self.seconds(now);
+        self.sent_at = now;
+        self.epochs.on_sent(self.rtt(), self.rate, self.pulses(now), now)
+    }
+
+    fn on_feedback(&mut self, sample: &Sample<'_>, now: Timestamp) {
+        let now = self.seconds(now);
+        let dt = self.take_in(sample, now);
+        self.judge_epochs(now);
+        self.decide(dt, now);
+    }
+
+    fn on_timer(&mut self, _: Timestamp) {
+        // Trains are fetched by `take_train`; everything else follows from feedback.
+    }
+
+    fn next_timer(&self) -> Option<Timestamp> {
+        self.train_due().map(|at| self.timestamp(at))
+    }
+
+    fn pacing_rate(&self, now: Timestamp) -> BitRate {
+        let now = self.seconds(now);
+        let rate = (self.rate * self.dither(now) * self.drain.factor(now)).min(self.cap);
+        BitRate::from_f64(rate * 8.0).max(BitRate::kbps(1))
+    }
+
+    fn in_flight_limit(&self) -> Bytes {
+        let lags = 3.0 * self.tau + self.queue.window() + STALL;
+        let target = self.target_base() + self.queue.allowance();
+        let span = self.base.get() + 2.0 * target + lags;
+        let bytes = 1.5 * self.rate * span + IN_FLIGHT_PACKETS * self.packet;
+        BitRate::from_f64(bytes * 8.0).bytes_in(Duration::from_secs(1))
+    }
+
+    fn take_train(&mut self, now: Timestamp) -> Option<u32> {
+        let now = self.seconds(now);
+        if self.train_due().is_none_or(|at| now < at) {
+            return None;
+        }
+        if !self.startup.is_over() {
+            let first = self.startup.stage == Stage::Train;
+            self.startup.on_train_sent(self.rtt(), now);
+            return Some(if first {
+                startup::FIRST_TRAIN
+            } else {
+                self.capacity.train_packets(self.packet)
+            });
+        }
+        let packets = self.capacity.train_packets(self.packet);
+        let share = f64::from(packets) * self.packet / (TRAIN_SHARE * self.rate);
+        self.next_train = now + TRAIN_SPACING.max(2.0 * self.rtt()).max(share);
+        let calm = self.drain.factor(now) >= 1.0;
+        calm.then_some(packets)
+    }
+
+    fn on_outage_end(&mut self, gap: Duration, now: Timestamp) {
+        let now = self.seconds(now);
+        self.measured_from = now;
+        self.feedback_at = now;
+        self.advance.clear();
+        self.queue.clear();
+        self.epochs.ignore_open();
+        self.growth.rest(now);
+        self.settled_at = now + self.queue_state().loop_delay;
+        self.next_train = now;
+        if gap > Duration::from_secs(1) {
+            self.set_rate(self.rate / 2.0, now);
+        }
+    }
+
+    fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp) {
+        let now = self.seconds(now);
+        self.policy = policy;
+        self.cap = cap.map_or(f64::INFINITY, per_second);
+        self.base.set_low(self.is_low());
+        self.set_rate(self.rate, now);
+    }
+
+    fn view(&self) -> View {
+        let capacity = self.capacity.estimate();
+        View {
+            rate: BitRate::from_f64(self.rate * 8.0),
+            capacity: (capacity > 0.0).then(|| BitRate::from_f64(capacity * 8.0)),
+            rtt_min: Duration::from_secs_f64(self.base.get()),
+            queue_delay: Duration::from_secs_f64(self.queue_delay()),
+            loss_random: Ratio::new(self.elasticity.random_loss()),
+            loss: Ratio::new(self.advance.loss()),
+            loss_run: self.elasticity.run(),
+            starting: !self.startup.is_over(),
+            phase: self.phase(self.feedback_at),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What control messages promise: they survive, their bounds hold both ways, newer fields pass.
+
+use super::*;
+use crate::limits::{INLINE_MANIFEST_MAX, OBJECT_MAX, OBJECTS_PER_MESSAGE_MAX, PATH_MAX};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const TRANSFER: TransferId = TransferId::new(7);
+
+fn accept(want: Vec<EntryRange>, have: Vec<Have>) -> Message {
+    Message::Accept(Accept { transfer: TRANSFER, want, have })
+}
+
+fn entries(first: u32, count: u32) -> EntryRange {
+    EntryRange { first, count }
+}
+
+fn have(entry: u32, first: u32, count: u32) -> Have {
+    Have { entry, first, count, digest: [9; 32] }
+}
+
+fn objects(first_object: u32, first_block: u32, lens: Vec<u64>) -> Message {
+    let (first_object, first_block) = (ObjectId::new(first_object), BlockIndex::new(first_block));
+    Message::Objects(Objects { transfer: TRANSFER, first_object, first_block, lens })
+}
+
+fn offer(dest: Vec<u8>, manifest: ManifestCarrier) -> Message {
+    Message::Offer(Offer { transfer: TRANSFER, dest, manifest, entries: 3, bytes: 5, resume: true })
+}
+
+fn done(failed: Vec<EntryFailure>, failed_total: u64) -> Message {
+    Message::Done(Done { transfer: TRANSFER, files: 1, bytes: 2, failed, failed_total })
+}
+
+fn refuse(reason: String) -> Message {
+    Message::Refuse { transfer: TRANSFER, code: RefuseCode::Busy, reason }
+}
+
+/// What a peer that keeps no rules would put on the wire.
+fn encode_unchecked(message: &Message) -> Vec<u8> {
+    minicbor::to_vec(message).expect("a vector takes everything")
+}
+
+#[test]
+fn a_hello_has_the_documented_bytes() {
+    let hello = Message::Hello { features: 5, agent: "fh/1".into() };
+    let frame = [0, 0, 0, 8, 0x83, 0, 5, 0x64, b'f', b'h', b'/', b'1'];
+    assert_eq!(hello.encode(), frame);
+    assert_eq!(hello.encode_body(), frame[4..]);
+}
+
+#[test]
+fn a_field_of_a_newer_peer_is_skipped() {
+    let body = [0x84, 6, 1, 2, 0xa1, 0, 0x81, 0];
+    let decoded = Message::decode(&body).expect("one field more");
+    assert_eq!(decoded, Message::Reopen { first: BlockIndex::new(1), count: 2 });
+}
+
+#[test]
+fn an_unknown_message_or_code_is_refused() {
+    let unknown = Message::decode(&[0x81, 11]);
+    assert!(matches!(unknown, Err(ControlError::Content(_))), "{unknown:?}");
+    let unknown = Message::decode(&[0x84, 4, 0, 9, 0x60]);
+    assert!(matches!(unknown, Err(ControlError::Content(_))), "{unknown:?}");
+}
+
+#[test]
+fn a_missing_field_is_refused() {
+    let missing = Message::decode(&[0x82, 6, 1]);
+    assert!(matches!(missing, Err(ControlError::Content(_))), "{missing:?}");
+}
+
+#[test]
+fn a_reason_that_is_not_utf_8_is_refused() {
+    let body = [0x84, 4, 0, 0, 0x61, 0xff];
+    assert!(matches!(Message::decode(&body), Err(ControlError::Content(_))));
+}
+
+#[test]
+fn the_largest_accept_fits_into_a_frame() {
+    let wanted = u32::try_from(WANT_MAX).expect("a million");
+    let want = (0..wanted).map(|n| entries(u32::MAX - 2 * (wanted - n), 1)).collect();
+    let runs = u32::try_from(HAVE_MAX).expect("65,536");
+    let have = (0..runs).map(|n| have(u32::MAX - runs + n, u32::MAX - 99_999, 99_999)).collect();
+    let largest = accept(want, have);
+    let body = largest.encode_body();
+    assert_eq!(Message::decode(&body).expect("largest"), largest);
+}
+
+#[test]
+fn every_bound_holds_exactly() {
+    let failure = |entry| EntryFailure { entry, code: FailCode::Io, reason: String::new() };
+    let failures = |count: u32| (0..count).map(failure).collect::<Vec<_>>();
+    let object = |len| offer(vec![], ManifestCarrier::Object { len, digest: [0; 32] });
+    let request =
+        |len| Message::Request(Request { transfer: TRANSFER, path: vec![0; len], resume: false });
+    let hello = |len| Message::Hello { features: 0, agent: "a".repeat(len) };
+    let pairs = [
+        (hello(AGENT_MAX), hello(AGENT_MAX + 1)),
+        (refuse("a".repeat(REASON_MAX)), refuse("a".repeat(REASON_MAX + 1))),
+        (
+            offer(vec![0; PATH_MAX], ManifestCarrier::Inline(vec![])),
+            offer(vec![0; PATH_MAX + 1], ManifestCarrier::Inline(vec![])),
+        ),
+        (
+            offer(vec![], ManifestCarrier::Inline(vec![0; INLINE_MANIFEST_MAX])),
+            offer(vec![], ManifestCarrier::Inline(vec![0; INLINE_MANIFEST_MAX + 1])),
+        ),
+        (object(OBJECT_MAX.get()), object(OBJECT_MAX.get() + 1)),
+        (object(1), object(0)),
+        (request(PATH_MAX), request(PATH_MAX + 1)),
+        (done(failures(1000), 1000), done(failures(1001), 1001)),
+        (done(failures(2), 2), done(failures(2), 1)),
+        (
+            objects(0, 0, vec![1; OBJECTS_PER_MESSAGE_MAX]),
+            objects(0, 0, vec![1; OBJECTS_PER_MESSAGE_MAX + 1]),
+        ),
+        (objects(0, 0, vec![1]), objects(0, 0, vec![])),
+        (objects(0, 0, vec![1]), objects(0, 0, vec![0])),
+        (objects(u32::MAX - 2, 0, vec![1, 1]), objects(u32::MAX - 1, 0, vec![1, 1])),
+        (objects(0, u32::MAX - 1, vec![1]), objects(0, u32::MAX - 1, vec![1, 1])),
+    ];
+    for (within, beyond) in pairs {
+        let decoded = Message::decode(&encode_unchecked(&within)).expect("within the bound");
+        assert_eq!(decoded, within);
+        assert!(Message::decode(&encode_unchecked(&beyond)).is_err(), "{beyond:?}");
+    }
+}
+
+#[test]
+fn ranges_that_overlap_descend_or_pass_the_end_are_refused() {
+    let reopen = |first, count| Message::Reopen { first: BlockIndex::new(first), count };
+    for good in [
+        accept(
+            vec![entries(0, 2), entries(2, 1)],
+            vec![have(0, 4, 2), have(0, 6, 1), have(1, 0, 1)],
+        ),
+        accept(vec![entries(u32::MAX - 1, 1)], vec![have(0, u32::MAX - 1, 1)]),
+        reopen(u32::MAX - 1, 1),
+    ] {
+        assert_eq!(Message::decode(&encode_unchecked(&good)).expect("in order"), good);
+    }
+    for bad in [
+        accept(vec![entries(0, 2), entries(1, 1)], vec![]),
+        accept(vec![entries(5, 1), entries(0, 1)], vec![]),
+        accept(vec![entries(0, 0)], vec![]),
+        accept(vec![entries(u32::MAX, 1)], vec![]),
+        accept(vec![], vec![have(0, 4, 2), have(0, 5, 1)]),
+        accept(vec![], vec![have(1, 0, 1), have(0, 0, 1)]),
+        accept(vec![], vec![have(0, 1, 0)]),
+        accept(vec![], vec![have(0, u32::MAX, 1)]),
+        reopen(0, 0),
+        reopen(u32::MAX, 1),
+    ] {
+        assert!(Message::decode(&encode_unchecked(&bad)).is_err(), "{bad:?}");
+    }
+}
+
+fn any_reason() -> impl Strategy<Value = String> {
+    any::<String>().prop_map(|text| reason(&text))
+}
+
+fn any_refuse_code() -> impl Strategy<Value = RefuseCode> {
+    use RefuseCode::*;
+    prop::sample::select(vec![
+        NotAllowed,
+        BadPath,
+        NotFound,
+        Exists,
+        NoSpace,
+        NoPermission,
+        Busy,
+        Unsupported,
+        Internal,
+    ])
+}
+
+fn any_fail_code() -> impl Strategy<Value = FailCode> {
+    use FailCode::*;
+    prop::sample::select(vec![
+        SourceChanged,
+        SourceUnreadable,
+        DestinationChanged,
+        NoSpace,
+        NoPermission,
+        Io,
+        Protocol,
+        Cancelled,
+        Internal,
+    ])
+}
+
+fn any_transfer() -> impl Strategy<Value = TransferId> {
+    any::<u32>().prop_map(TransferId::new)
+}
+
+fn any_manifest() -> impl Strategy<Value = ManifestCarrier> {
+    prop_oneof![
+        vec(any::<u8>(), 0..100).prop_map(ManifestCarrier::Inline),
+        (1u64..1 << 50, any::<Digest>())
+            .prop_map(|(len, digest)| ManifestCarrier::Object { len, digest }),
+    ]
+}
+
+prop_compose! {
+    fn any_offer()(
+        transfer in any_transfer(),
+        dest in vec(any::<u8>(), 0..100),
+        manifest in any_manifest(),
+        (entries, bytes, resume) in any::<(u64, u64, bool)>(),
+    ) -> Offer {
+        Offer { transfer, dest, manifest, entries, bytes, resume }
+    }
+}
+
+prop_compose! {
+    fn any_accept()(
+        transfer in any_transfer(),
+        wanted in vec((0u32..1000, 1u32..1000), 0..50),
+        held in vec((1u32..9, any::<u32>(), 1u32..1000, any::<Digest>()), 0..50),
+    ) -> Accept {
+        let want = wanted.into_iter().scan(0, |floor, (skip, count)| {
+            let first = *floor + skip;
+            *floor = first + count;
+            Some(EntryRange { first, count })
+        });
+        let have = held.into_iter().scan(0, |entry, (skip, first, count, digest)| {
+            *entry += skip;
+            Some(Have { entry: *entry, first: first.min(u32::MAX - count), count, digest })
+        });
+        Accept { transfer, want: want.collect(), have: have.collect() }
+    }
+}
+
+prop_compose! {
+    fn any_done()(
+        transfer in any_transfer(),
+        (files, bytes, more) in (any::<u64>(), any::<u64>(), 0u64..1 << 40),
+        failed in vec((any::<u32>(), any_fail_code(), any_reason()), 0..10),
+    ) -> Done {
+        let failed_total = failed.len() as u64 + more;
+        let failed = failed.into_iter();
+        let failed = failed.map(|(entry, code, reason)| EntryFailure { entry, code, reason });
+        Done { transfer, files, bytes, failed: failed.collect(), failed_total }
+    }
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    let failure = || (any::<u32>(), any_fail_code(), any_reason());
+    prop_oneof![
+        (any::<u64>(), "[a-z0-9/. ]{0,64}")
+            .prop_map(|(features, agent)| Message::Hello { features, agent }),
+        any_offer().prop_map(Message::Offer),
+        (any_transfer(), vec(any::<u8>(), 0..100), any::<bool>()).prop_map(
+            |(transfer, path, resume)| Message::Request(Request { transfer, path, resume })
+        ),
+        any_accept().prop_map(Message::Accept),
+        (any_transfer(), any_refuse_code(), any_reason())
+            .prop_map(|(transfer, code, reason)| Message::Refuse { transfer, code, reason }),
+        (0u32..1 << 31, 0u32..1 << 31, vec(1u64..1 << 40, 1..100))
+            .prop_map(|(object, block, lens)| objects(object, block, lens)),
+        (0u32..1 << 31, 1u32..1 << 31)
+            .prop_map(|(first, count)| Message::Reopen { first: BlockIndex::new(first), count }),
+        failure().prop_map(|(object, code, reason)| Message::ObjectFailed {
+            object: ObjectId::new(object),
+            code,
+            reason
+        }),
+        (any_transfer(), any::<Digest>())
+            .prop_map(|(transfer, digest)| Message::Finish { transfer, digest }),
+        any_done().prop_map(Message::Done),
+        failure().prop_map(|(transfer, code, reason)| Message::Cancel {
+            transfer: TransferId::new(transfer),
+            code,
+            reason
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_message_survives_its_frame(message in any_message()) {
+        let mut reader = FrameReader::new();
+        let frame = message.encode();
+        prop_assert_eq!(reader.push(&frame).expect("own frame"), frame.len());
+        let body = reader.pull().expect("a whole frame");
+        prop_assert_eq!(&body, &message.encode_body());
+        prop_assert_eq!(Message::decode(&body).expect("own message"), message);
+    }
+
+    #[test]
+    fn every_cut_of_a_message_is_refused(message in any_message(), at in any::<prop::sample::Index>()) {
+        let body = message.encode_body();
+        prop_assert!(Message::decode(&body[..at.index(body.len())]).is_err());
+    }
+
+    #[test]
+    fn a_damaged_message_is_refused_or_keeps_the_rules(
+        message in any_message(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut body = message.encode_body();
+        let at = at.index(body.len());
+        body[at] = byte;
+        if let Ok(decoded) = Message::decode(&body) {
+            let again = Message::decode(&decoded.encode_body()).expect("it was valid");
+            prop_assert_eq!(again, decoded);
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(body in vec(any::<u8>(), 0..300)) {
+        if let Ok(message) = Message::decode(&body) {
+            prop_assert!(message.validate().is_ok());
+        }
+    }
+}

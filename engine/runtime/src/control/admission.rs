@@ -1,0 +1,233 @@
+//! Which attempts to connect are worth a handshake: limits per source and in total.
+//!
+//! Decides before any key is seen. A source that cannot be checked yet is asked to prove its
+//! address (Retry) rather than refused, so that a flood with forged addresses locks nobody out. It
+//! does not decide who is allowed; that is the site's key.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Handshakes under way at once.
+pub(super) const HALF_OPEN_MAX: usize = 256;
+/// From so many half-open handshakes on, every address must prove itself first.
+const HALF_OPEN_CALM: usize = 64;
+/// Handshakes per second from one /24 (IPv4) or /64 (IPv6).
+const PER_SOURCE: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
+/// Handshakes at once from one source.
+const BURST: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
+/// Sources remembered (about 1 MiB); beyond, a new source counts as being over its limit.
+const SOURCES_MAX: usize = 16_384;
+/// Decisions between two clearings of sources that are calm again.
+const SWEEP_EVERY: u64 = 1024;
+
+/// What to do with an attempt.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Shake hands; the permit counts as half-open until dropped.
+    Admit(OwnedSemaphorePermit),
+    /// Ask for proof of the address.
+    Retry,
+    /// Turn away.
+    Refuse,
+}
+
+/// Counters of attempts to connect to us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdmissionCounts {
+    /// Handshakes begun.
+    pub admitted: u64,
+    /// Attempts asked for proof of their address.
+    pub retried: u64,
+    /// Attempts turned away for being too many.
+    pub refused: u64,
+    /// Handshakes that ended with a site that is not allowed, or proved no key.
+    pub unwelcome: u64,
+    /// Handshakes that failed otherwise, mostly by running into the deadline.
+    pub failed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Source {
+    V4([u8; 3]),
+    V6([u8; 8]),
+}
+
+impl Source {
+    fn of(addr: SocketAddr) -> Self {
+        match addr.ip().to_canonical() {
+            IpAddr::V4(ip) => {
+                let [a, b, c, _] = ip.octets();
+                Self::V4([a, b, c])
+            }
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+/// The limits and their state.
+#[derive(Debug)]
+pub(super) struct Admission {
+    half_open: Arc<Semaphore>,
+    /// Two accounts per source, so that forged packets do not use up what the real one has.
+    claimed: Sources,
+    proven: Sources,
+    admitted: AtomicU64,
+    retried: AtomicU64,
+    refused: AtomicU64,
+    unwelcome: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Admission {
+    pub(super) fn new() -> Self {
+        Self {
+            half_open: Arc::new(Semaphore::new(HALF_OPEN_MAX)),
+            claimed: Sources::new(),
+            proven: Sources::new(),
+            admitted: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            unwelcome: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// Decides on an attempt from `addr`; `proven` says whether it showed that it receives there.
+    pub(super) fn judge(&self, addr: SocketAddr, proven: bool) -> Verdict {
+        let verdict = self.decide(addr, proven);
+        let counter = match verdict {
+            Verdict::Admit(_) => &self.admitted,
+            Verdict::Retry => &self.retried,
+            Verdict::Refuse => &self.refused,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        verdict
+    }
+
+    fn decide(&self, addr: SocketAddr, proven: bool) -> Verdict {
+        let half_open = HALF_OPEN_MAX - self.half_open.available_permits();
+        if proven {
+            if !self.proven.has_room(addr) {
+                return Verdict::Refuse;
+            }
+        } else if half_open >= HALF_OPEN_CALM || !self.claimed.has_room(addr) {
+            return Verdict::Retry;
+        }
+        match Arc::clone(&self.half_open).try_acquire_owned() {
+            Ok(permit) => Verdict::Admit(permit),
+            Err(_) => Verdict::Refuse,
+        }
+    }
+
+    pub(super) fn note_unwelcome(&self) {
+        self.unwelcome.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn counts(&self) -> AdmissionCounts {
+        AdmissionCounts {
+            admitted: self.admitted.load(Ordering::Relaxed),
+            retried: self.retried.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            unwelcome: self.unwelcome.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The rates of a bounded number of sources.
+#[derive(Debug)]
+struct Sources {
+    limiter: DefaultKeyedRateLimiter<Source>,
+    asked: AtomicU64,
+}
+
+impl Sources {
+    fn new() -> Self {
+        let quota = Quota::per_second(PER_SOURCE).allow_burst(BURST);
+        Self { limiter: RateLimiter::keyed(quota), asked: AtomicU64::new(0) }
+    }
+
+    fn has_room(&self, addr: SocketAddr) -> bool {
+        if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
+            self.limiter.retain_recent();
+        }
+        self.limiter.len() < SOURCES_MAX && self.limiter.check_key(&Source::of(addr)).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    fn v4(a: u8, b: u8, c: u8, d: u8) -> SocketAddr {
+        SocketAddr::from(([a, b, c, d], 99))
+    }
+
+    /// A source per call, so that only the total counts.
+    fn many() -> impl Iterator<Item = SocketAddr> {
+        (0..=255).flat_map(|b| (0..=255).map(move |c| v4(10, b, c, 1)))
+    }
+
+    #[test]
+    fn a_burst_from_one_source_must_prove_its_address_and_is_then_refused() {
+        let admission = Admission::new();
+        let attempts = |proven| (0..6).map(|d| admission.judge(v4(10, 0, 0, d), proven)).collect();
+        let claimed: Vec<Verdict> = attempts(false);
+        assert!(matches!(claimed[..5], [Verdict::Admit(_), .., Verdict::Admit(_)]));
+        assert!(matches!(claimed[5], Verdict::Retry));
+        let proven: Vec<Verdict> = attempts(true);
+        assert!(matches!(proven[..5], [Verdict::Admit(_), .., Verdict::Admit(_)]));
+        assert!(matches!(proven[5], Verdict::Refuse));
+        assert!(matches!(admission.judge(v4(10, 0, 1, 0), false), Verdict::Admit(_)));
+        let counts = admission.counts();
+        assert_eq!((counts.admitted, counts.retried, counts.refused), (11, 1, 1));
+    }
+
+    #[test]
+    fn a_source_is_a_slash_24_or_a_slash_64() {
+        assert_eq!(Source::of(v4(10, 1, 2, 3)), Source::of(v4(10, 1, 2, 250)));
+        assert_ne!(Source::of(v4(10, 1, 2, 3)), Source::of(v4(10, 1, 3, 3)));
+        let v6 = |text: &str| SocketAddr::new(text.parse::<Ipv6Addr>().expect("literal").into(), 9);
+        assert_eq!(Source::of(v6("2001:db8::1")), Source::of(v6("2001:db8::ffff:1")));
+        assert_ne!(Source::of(v6("2001:db8::1")), Source::of(v6("2001:db8:0:1::1")));
+        assert_eq!(Source::of(v6("::ffff:10.1.2.3")), Source::of(v4(10, 1, 2, 3)));
+    }
+
+    #[test]
+    fn many_half_open_handshakes_call_for_proof_and_the_total_is_capped() {
+        let admission = Admission::new();
+        let mut sources = many();
+        let mut next = || sources.next().expect("65,536 sources");
+        let mut held: Vec<Verdict> =
+            (0..HALF_OPEN_CALM).map(|_| admission.judge(next(), false)).collect();
+        assert!(held.iter().all(|verdict| matches!(verdict, Verdict::Admit(_))));
+        assert!(matches!(admission.judge(next(), false), Verdict::Retry));
+        held.extend((HALF_OPEN_CALM..HALF_OPEN_MAX).map(|_| admission.judge(next(), true)));
+        assert!(held.iter().all(|verdict| matches!(verdict, Verdict::Admit(_))));
+        assert!(matches!(admission.judge(next(), true), Verdict::Refuse));
+        held.clear();
+        assert!(matches!(admission.judge(next(), false), Verdict::Admit(_)));
+    }
+
+    #[test]
+    fn the_memory_for_sources_is_bounded() {
+        let admission = Admission::new();
+        for source in many() {
+            drop(admission.judge(source, false));
+        }
+        assert!(admission.claimed.limiter.len() <= SOURCES_MAX);
+    }
+}

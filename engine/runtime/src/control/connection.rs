@@ -1,0 +1,110 @@
+//! One authenticated connection between two sites.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use quinn::{Connection, VarInt};
+use rustls::pki_types::CertificateDer;
+
+use super::stream::{ControlReceiver, ControlSender};
+use super::{ControlError, PeerFault};
+use crate::identity::SiteId;
+use crate::seal::{LaneIds, LaneSecrets, Side};
+use crate::tls;
+
+/// A live connection to a site that proved its key. Clones share it; when the last one and its
+/// streams are dropped, it is closed.
+#[derive(Clone, Debug)]
+pub struct ControlConnection {
+    /// The site at the other end.
+    pub peer: SiteId,
+    /// Its address when the connection was made.
+    pub addr: SocketAddr,
+    /// Which end we are.
+    pub side: Side,
+    local: SiteId,
+    connection: Connection,
+}
+
+impl ControlConnection {
+    /// Takes over a connection whose handshake is complete.
+    pub(super) fn new(
+        connection: Connection,
+        local: SiteId,
+        side: Side,
+    ) -> Result<Self, ControlError> {
+        let presented = connection
+            .peer_identity()
+            .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let peer = presented.and_then(|chain| tls::site_of(&chain));
+        let peer = peer.ok_or(PeerFault::NoIdentity)?;
+        let addr = super::endpoint::canonical(connection.remote_address());
+        Ok(Self { peer, addr, side, local, connection })
+    }
+
+    /// Our own identity on this connection.
+    pub const fn local(&self) -> SiteId {
+        self.local
+    }
+
+    /// The secrets of one lane. Ask once per lane: the same lane gives the same keys, and sealing
+    /// with two copies of one key repeats nonces.
+    ///
+    /// Errors: the connection is closed.
+    pub fn lane_secrets(&self, lane: u8) -> Result<LaneSecrets, ControlError> {
+        let ids = match self.side {
+            Side::Client => LaneIds { client: self.local, server: self.peer },
+            Side::Server => LaneIds { client: self.peer, server: self.local },
+        };
+        let export = |out: &mut [u8], label: &[u8], context: &[u8]| {
+            let exported = self.connection.export_keying_material(out, label, context);
+            exported.map_err(|_| ControlError::ClosedHere)
+        };
+        LaneSecrets::derive(export, self.side, lane, &ids)
+    }
+
+    /// The smoothed round-trip time of the control packets.
+    pub fn rtt(&self) -> Duration {
+        self.connection.rtt()
+    }
+
+    /// Opens a stream of messages in both directions. The peer sees it with the first message.
+    /// Waits while 16 streams of ours are open.
+    pub async fn open_stream(&self) -> Result<(ControlSender, ControlReceiver), ControlError> {
+        let opened = self.connection.open_bi().await;
+        let (send, recv) = opened.map_err(|error| ControlError::of_connection(error, self.addr))?;
+        Ok((ControlSender::new(send, self.addr), ControlReceiver::new(recv, self.addr)))
+    }
+
+    /// Waits for a stream that the peer opened.
+    pub async fn accept_stream(&self) -> Result<(ControlSender, ControlReceiver), ControlError> {
+        let accepted = self.connection.accept_bi().await;
+        let (send, recv) =
+            accepted.map_err(|error| ControlError::of_connection(error, self.addr))?;
+        Ok((ControlSender::new(send, self.addr), ControlReceiver::new(recv, self.addr)))
+    }
+
+    /// Ends the connection; the peer learns `code` and `reason`. What was not delivered is lost.
+    pub fn close(&self, code: u32, reason: &str) {
+        self.connection.close(VarInt::from_u32(code), reason.as_bytes());
+    }
+
+    /// Waits for the end of the connection and says why it came.
+    pub async fn closed(&self) -> ControlError {
+        ControlError::of_connection(self.connection.closed().await, self.addr)
+    }
+
+    /// Says that the handshake is complete on our side. Without it, a client could not tell being
+    /// admitted from not having been refused yet (TLS 1.3 clients finish first).
+    pub(super) async fn welcome(&self) -> Result<(), ControlError> {
+        let opened = self.connection.open_uni().await;
+        let mut stream = opened.map_err(|error| ControlError::of_connection(error, self.addr))?;
+        stream.finish().map_err(|_| ControlError::ClosedHere)
+    }
+
+    /// Waits for the server's [`Self::welcome`].
+    pub(super) async fn welcomed(&self) -> Result<(), ControlError> {
+        let accepted = self.connection.accept_uni().await;
+        accepted.map(drop).map_err(|error| ControlError::of_connection(error, self.addr))
+    }
+}

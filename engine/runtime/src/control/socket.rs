@@ -1,0 +1,306 @@
+//! What the QUIC library takes for its socket: straight out on the port, in from a bounded queue.
+//!
+//! It never reads the port. Datagrams that find the queue full are dropped and counted, as a
+//! network would; QUIC recovers.
+
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use farhaul_proto::units::Bytes;
+use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::net::UdpPort;
+use crate::sys::udp;
+
+/// Datagrams waiting for the QUIC library at most: two windows of 256 KiB.
+const QUEUE_MAX: usize = 512;
+/// The largest QUIC datagram taken; the library announces 1,472 to its peers.
+const DATAGRAM_MAX: usize = 1500;
+
+/// The port as the QUIC library sees it.
+pub struct ControlSocket {
+    port: Arc<UdpPort>,
+    /// The same socket under a second descriptor, watched for room to send.
+    room: AsyncFd<OwnedFd>,
+    inbox: Mutex<Inbox>,
+    sent: AtomicU64,
+    received: AtomicU64,
+    dropped: AtomicU64,
+    unsent: AtomicU64,
+}
+
+/// A ring of datagrams in memory allocated once.
+struct Inbox {
+    memory: Box<[u8]>,
+    slots: Box<[Slot]>,
+    /// Index of the oldest datagram.
+    head: usize,
+    len: usize,
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    from: SocketAddr,
+    ecn: u8,
+    len: usize,
+}
+
+impl ControlSocket {
+    /// Must be called within a runtime, which is asked only when the port is full.
+    pub(super) fn new(port: Arc<UdpPort>) -> io::Result<Self> {
+        let room = udp::watch_writable(port.as_fd().try_clone_to_owned()?)?;
+        Ok(Self {
+            port,
+            room,
+            inbox: Mutex::new(Inbox::new()),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            unsent: AtomicU64::new(0),
+        })
+    }
+
+    /// Hands over one datagram that is not a lane packet. Never waits; called by the thread that
+    /// receives on the port, for each segment.
+    pub fn deliver(&self, from: SocketAddr, ecn: u8, data: &[u8]) {
+        let from = self.port.in_own_family(from);
+        let (taken, waker) = {
+            let mut inbox = self.inbox();
+            (inbox.push(from, ecn, data), inbox.waker.take())
+        };
+        if taken {
+            self.received.fetch_add(data.len() as u64, Ordering::Relaxed);
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// UDP payload sent so far; part of what the path carries.
+    pub fn sent(&self) -> Bytes {
+        Bytes::new(self.sent.load(Ordering::Relaxed))
+    }
+
+    /// UDP payload handed over so far.
+    pub fn received(&self) -> Bytes {
+        Bytes::new(self.received.load(Ordering::Relaxed))
+    }
+
+    /// Datagrams dropped because the queue was full or they were too long.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams that the kernel refused to send; to QUIC they are lost.
+    pub fn unsent(&self) -> u64 {
+        self.unsent.load(Ordering::Relaxed)
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        // Every statement leaves the ring valid, so a panic elsewhere does not spoil it.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inbox {
+    fn new() -> Self {
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        Self {
+            memory: vec![0; QUEUE_MAX * DATAGRAM_MAX].into_boxed_slice(),
+            slots: vec![Slot { from: nowhere, ecn: 0, len: 0 }; QUEUE_MAX].into_boxed_slice(),
+            head: 0,
+            len: 0,
+            waker: None,
+        }
+    }
+
+    fn push(&mut self, from: SocketAddr, ecn: u8, data: &[u8]) -> bool {
+        if self.len == QUEUE_MAX || data.len() > DATAGRAM_MAX {
+            return false;
+        }
+        let index = (self.head + self.len) % QUEUE_MAX;
+        self.memory[index * DATAGRAM_MAX..][..data.len()].copy_from_slice(data);
+        self.slots[index] = Slot { from, ecn, len: data.len() };
+        self.len += 1;
+        true
+    }
+
+    /// Moves the oldest datagram into `buffer`; one that does not fit is cut, as a socket does.
+    fn pop(&mut self, buffer: &mut [u8]) -> Option<RecvMeta> {
+        if self.len == 0 {
+            return None;
+        }
+        let slot = self.slots[self.head];
+        let len = slot.len.min(buffer.len());
+        buffer[..len].copy_from_slice(&self.memory[self.head * DATAGRAM_MAX..][..len]);
+        self.head = (self.head + 1) % QUEUE_MAX;
+        self.len -= 1;
+        let ecn = EcnCodepoint::from_bits(slot.ecn);
+        Some(RecvMeta { addr: slot.from, len, stride: len, ecn, dst_ip: None })
+    }
+}
+
+impl AsyncUdpSocket for ControlSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(WritePoller { socket: self, waiting: None })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let len = transmit.contents.len();
+        let segment = transmit.segment_size.unwrap_or(len);
+        let outcome = self.room.try_io(Interest::WRITABLE, |_| {
+            let sent = self.port.send_train(transmit.destination, segment, transmit.contents)?;
+            // A part can only be left of several datagrams; QUIC sends those again by itself.
+            match sent.datagrams {
+                0 if len > 0 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        });
+        match outcome {
+            Ok(()) => {
+                self.sent.fetch_add(len as u64, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            // A route that is missing at the moment or a filter must not end the connection, as
+            // the library would on an error: the datagram is lost, the timers do the rest.
+            Err(_) => {
+                self.unsent.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut inbox = self.inbox();
+        let mut count = 0;
+        for (buffer, meta) in bufs.iter_mut().zip(meta) {
+            let Some(received) = inbox.pop(buffer) else { break };
+            *meta = received;
+            count += 1;
+        }
+        if count > 0 {
+            return Poll::Ready(Ok(count));
+        }
+        match &mut inbox.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.port.local_addr())
+    }
+
+    fn may_fragment(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Debug for ControlSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlSocket")
+            .field("port", &self.port)
+            .field("dropped", &self.dropped())
+            .finish_non_exhaustive()
+    }
+}
+
+type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
+
+/// One task's wait for room in the send buffer.
+struct WritePoller {
+    socket: Arc<ControlSocket>,
+    waiting: Option<Waiting>,
+}
+
+impl UdpPoller for WritePoller {
+    fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let waiting = this.waiting.get_or_insert_with(|| {
+            let socket = Arc::clone(&this.socket);
+            Box::pin(async move { socket.room.writable().await.map(drop) })
+        });
+        let result = waiting.as_mut().poll(cx);
+        if result.is_ready() {
+            this.waiting = None;
+        }
+        result
+    }
+}
+
+impl fmt::Debug for WritePoller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WritePoller").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    fn from(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_a_datagram_too_long_is_not_cut() {
+        let mut inbox = Inbox::new();
+        assert!(!inbox.push(from(1), 0, &[0; DATAGRAM_MAX + 1]));
+        for _ in 0..QUEUE_MAX {
+            assert!(inbox.push(from(1), 0, &[0; DATAGRAM_MAX]));
+        }
+        assert!(!inbox.push(from(1), 0, &[0]));
+        assert!(inbox.pop(&mut [0; DATAGRAM_MAX]).is_some());
+        assert!(inbox.push(from(1), 0, &[0]));
+    }
+
+    proptest! {
+        #[test]
+        fn the_ring_is_a_queue(steps in proptest::collection::vec((any::<bool>(), any::<u8>(), 0usize..40), 0..2000)) {
+            let mut inbox = Inbox::new();
+            let mut model = VecDeque::new();
+            // Start near the end of the ring, so that it wraps.
+            inbox.head = QUEUE_MAX - 5;
+            for (push, byte, len) in steps {
+                let data = vec![byte; len];
+                if push {
+                    let taken = inbox.push(from(u16::from(byte)), byte & 3, &data);
+                    prop_assert_eq!(taken, model.len() < QUEUE_MAX);
+                    if taken {
+                        model.push_back(data);
+                    }
+                } else {
+                    let mut buffer = [0; DATAGRAM_MAX];
+                    let popped = inbox.pop(&mut buffer);
+                    let expected = model.pop_front();
+                    prop_assert_eq!(popped.is_some(), expected.is_some());
+                    if let (Some(meta), Some(expected)) = (popped, expected) {
+                        prop_assert_eq!(&buffer[..meta.len], &expected[..]);
+                        prop_assert_eq!(meta.stride, meta.len);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Blocks in memory: the body's half of each block's life.
+//!
+//! ```text
+//! out:  lease -> load (worker) [-> disk read] -> digest (worker) -> shared, read-only -> release
+//! in:   lease <- symbols;  decode + verify + store (worker) [-> disk write] -> journal -> release
+//! ```
+//! No decision is made here: the core says when, this says how.
+
+use super::command::SessionKey;
+use crate::buffers::{Lease, SharedLease};
+use crate::disk::{DiskError, Segment};
+use crate::objects::{BlockSink, BlockSource, Failure, Load, Store};
+use farhaul_proto::content::Digest;
+use farhaul_proto::fec::{
+    BlockShape, FecError, RepairSet, SymbolSet, decode, finish_source, repair_symbols,
+    verify_source,
+};
+use farhaul_proto::ids::{BlockIndex, SymbolId};
+use farhaul_proto::objects::Placed;
+use farhaul_proto::recv::Verified;
+use farhaul_proto::wire::control::FailCode;
+use std::sync::Arc;
+
+/// A block on its way out.
+#[derive(Debug)]
+pub(super) struct SendBlock {
+    pub(super) shape: BlockShape,
+    pub(super) data: SharedLease,
+    pub(super) repair: Vec<RepairSet>,
+}
+
+impl SendBlock {
+    /// The bytes of a symbol, if they are in memory.
+    pub(super) fn symbol(&self, symbol: SymbolId) -> Option<&[u8]> {
+        let size = usize::from(self.shape.symbol_size());
+        if symbol.get() < self.shape.symbols() {
+            let start = usize::try_from(symbol.get()).ok()? * size;
+            return self.data.as_slice().get(start..start + size);
+        }
+        let set = self
+            .repair
+            .iter()
+            .find(|set| symbol >= set.first && symbol.get() - set.first.get() < set.len())?;
+        Some(set.symbol(symbol.get() - set.first.get()))
+    }
+}
+
+/// A block on its way in; the lease is away while a worker or the disk has it.
+#[derive(Debug)]
+pub(super) struct RecvBlock {
+    pub(super) lease: Option<Lease>,
+    pub(super) repair: Vec<(SymbolId, Box<[u8]>)>,
+}
+
+/// A finished job.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// The source gave its answer.
+    Loaded { at: At, shape: BlockShape, placed: Placed, lease: Lease, load: Result<Load, Failure> },
+    /// Digest and padding stand behind the data.
+    Finished { at: At, shape: BlockShape, lease: Lease },
+    /// Repair symbols, or none if the encoder failed.
+    Encoded { at: At, repair: Option<RepairSet> },
+    /// A block was decoded and checked, and if good, handed to its sink.
+    Checked { at: At, placed: Placed, block: RecvBlock, outcome: Checked },
+    /// The sink has noted that the block is written.
+    Stored { at: At, placed: Placed, result: Result<(), Failure> },
+    /// The job panicked.
+    Panicked { at: At },
+}
+
+/// Which way a block travels; both ways count their blocks from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To the peer.
+    Out,
+    /// From the peer.
+    In,
+}
+
+/// Which block of which session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) session: SessionKey,
+    pub(super) way: Way,
+    pub(super) block: BlockIndex,
+}
+
+/// How a check ended.
+#[derive(Debug)]
+pub(super) enum Checked {
+    /// Right, and this is how it is stored.
+    Good(Digest, Result<Store, Failure>),
+    /// Not right.
+    Not(Verified),
+}
+
+pub(super) fn load_job(
+    at: At,
+    shape: BlockShape,
+    placed: Placed,
+    mut lease: Lease,
+    source: Arc<dyn BlockSource>,
+) -> impl FnOnce() -> Done {
+    move || match source.load(placed, lease.as_mut_slice()) {
+        Ok(Load::Filled) => {
+            finish_source(shape, lease.as_mut_slice(), placed.offset.get());
+            Done::Finished { at, shape, lease }
+        }
+        load => Done::Loaded { at, shape, placed, lease, load },
+    }
+}
+
+pub(super) fn finish_job(
+    at: At,
+    shape: BlockShape,
+    placed: Placed,
+    mut lease: Lease,
+) -> impl FnOnce() -> Done {
+    move || {
+        finish_source(shape, lease.as_mut_slice(), placed.offset.get());
+        Done::Finished { at, shape, lease }
+    }
+}
+
+pub(super) fn encode_job(
+    at: At,
+    shape: BlockShape,
+    data: SharedLease,
+    first: SymbolId,
+    count: u32,
+) -> impl FnOnce() -> Done {
+    move || {
+        let repair = repair_symbols(shape, data.as_slice(), first, count);
+        if let Err(error) = &repair {
+            tracing::warn!(%error, block = %at.block, "repair symbols could not be computed");
+        }
+        Done::Encoded { at, repair: repair.ok() }
+    }
+}
+
+/// Everything a check needs.
+pub(super) struct Check {
+    pub(super) at: At,
+    pub(super) shape: BlockShape,
+    pub(super) placed: Placed,
+    pub(super) present: SymbolSet,
+    pub(super) block: RecvBlock,
+    pub(super) sink: Arc<dyn BlockSink>,
+}
+
+pub(super) fn check_job(check: Check) -> impl FnOnce() -> Done {
+    move || {
+        let Check { at, shape, placed, present, mut block, sink } = check;
+        let outcome = match &mut block.lease {
+            Some(lease) => check_block(shape, placed, &present, lease, &block.repair, &*sink),
+            None => Checked::Not(Verified::Bad),
+        };
+        Done::Checked { at, placed, block, outcome }
+    }
+}
+
+fn check_block(
+    shape: BlockShape,
+    placed: Placed,
+    present: &SymbolSet,
+    lease: &mut Lease,
+    repair: &[(SymbolId, Box<[u8]>)],
+    sink: &dyn BlockSink,
+) -> Checked {
+    let repair: Vec<(SymbolId, &[u8])> = repair.iter().map(|(id, data)| (*id, &**data)).collect();
+    match decode(shape, lease.as_mut_slice(), present, &repair) {
+        Ok(()) => {}
+        Err(FecError::NotYet | FecError::TooFew { .. }) => return Checked::Not(Verified::NotYet),
+        Err(error) => {
+            tracing::warn!(%error, "a block could not be decoded");
+            return Checked::Not(Verified::Bad);
+        }
+    }
+    match verify_source(shape, lease.as_slice(), placed.offset.get()) {
+        Ok(digest) => {
+            Checked::Good(digest, sink.store(placed, &lease.as_slice()[..shape.data_len()]))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a block arrived with a wrong digest");
+            Checked::Not(Verified::Bad)
+        }
+    }
+}
+
+pub(super) fn stored_job(
+    at: At,
+    placed: Placed,
+    digest: Digest,
+    sink: Arc<dyn BlockSink>,
+) -> impl FnOnce() -> Done {
+    move || Done::Stored { at, placed, result: sink.stored(placed, digest) }
+}
+
+/// A disk request under way.
+pub(super) enum Io {
+    /// A block is being read.
+    Read { at: At, shape: BlockShape, placed: Placed },
+    /// A block is being written.
+    Write { at: At, placed: Placed, digest: Digest },
+}
+
+/// What a disk error means to the user and to the peer.
+pub(super) fn disk_failure(error: &DiskError, reading: bool) -> Failure {
+    let code = match error {
+        _ if error.is_out_of_space() => FailCode::NoSpace,
+        _ if reading => FailCode::SourceUnreadable,
+        _ => FailCode::Io,
+    };
+    let what = if reading { "reading the source" } else { "writing the destination" };
+    Failure { code, reason: format!("{what} failed: {error}") }
+}
+
+/// Total bytes of the segments, for sanity checks against the block.
+pub(super) fn segments_len(segments: &[Segment]) -> usize {
+    segments.iter().map(|segment| segment.len).sum()
+}

@@ -1,0 +1,213 @@
+//! What the driver is told, and what it tells.
+
+use crate::objects::{BlockSink, BlockSource, Failure};
+use crate::seal::{LaneSecrets, OpenKey, SealKey};
+use farhaul_proto::congestion::{Policy, View};
+use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId};
+use farhaul_proto::objects::ObjectError;
+use farhaul_proto::recv::RecvCounters;
+use farhaul_proto::send::SendCounters;
+use farhaul_proto::session::{SessionConfig, SessionError};
+use farhaul_proto::trace::{Counters, Limit};
+use farhaul_proto::units::{BitRate, Bytes};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// A session of this engine; never reused while the engine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionKey(pub u64);
+
+/// The keys of one lane in both directions.
+pub struct LaneKeys {
+    /// Tag in the packets that we send.
+    pub send_tag: LaneTag,
+    /// Tag in the packets that we receive.
+    pub recv_tag: LaneTag,
+    /// Seals what we send.
+    pub seal: SealKey,
+    /// Opens what we receive.
+    pub open: OpenKey,
+}
+
+impl LaneKeys {
+    /// The keys that follow from a lane's secrets; make them once per lane.
+    pub fn from_secrets(secrets: &LaneSecrets) -> Self {
+        Self {
+            send_tag: secrets.send.tag(),
+            recv_tag: secrets.recv.tag(),
+            seal: secrets.send.seal_key(),
+            open: secrets.recv.open_key(),
+        }
+    }
+}
+
+impl fmt::Debug for LaneKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaneKeys").finish_non_exhaustive()
+    }
+}
+
+/// A new session for the driver.
+pub struct NewSession {
+    /// Its name.
+    pub key: SessionKey,
+    /// Its keys.
+    pub lane: LaneKeys,
+    /// The peer's address, validated by the handshake.
+    pub peer: SocketAddr,
+    /// How it is set up.
+    pub config: SessionConfig,
+    /// Where its events go.
+    pub events: mpsc::Sender<SessionEvent>,
+}
+
+/// A reply to a command about objects.
+pub type ObjectReply<T> = oneshot::Sender<Result<T, ObjectError>>;
+
+/// Blocks that the receiver holds already, as ascending runs of `(first, count)`.
+pub type HeldRuns = Vec<(u32, u32)>;
+
+/// What the driver is told.
+pub enum Command {
+    /// Take a session in.
+    Add(Box<NewSession>),
+    /// Forget a session.
+    Remove(SessionKey),
+    /// Data will follow: look for the rate.
+    WarmUp(SessionKey),
+    /// An object to send.
+    DeclareSend {
+        /// The session.
+        session: SessionKey,
+        /// Its length.
+        len: Bytes,
+        /// Blocks that the peer holds.
+        held: HeldRuns,
+        /// Where its bytes come from.
+        source: Arc<dyn BlockSource>,
+        /// Its id.
+        reply: ObjectReply<ObjectId>,
+    },
+    /// An object to receive.
+    DeclareRecv {
+        /// The session.
+        session: SessionKey,
+        /// Its length.
+        len: Bytes,
+        /// Blocks that are here.
+        held: HeldRuns,
+        /// Where its bytes go.
+        sink: Arc<dyn BlockSink>,
+        /// Its id.
+        reply: ObjectReply<ObjectId>,
+    },
+    /// Send blocks that the peer wrongly claimed.
+    ReopenSend {
+        /// The session.
+        session: SessionKey,
+        /// The object.
+        object: ObjectId,
+        /// First block within the object.
+        position: u32,
+        /// How many.
+        count: u32,
+        /// Their first new index.
+        reply: ObjectReply<BlockIndex>,
+    },
+    /// Expect blocks that we wrongly claimed.
+    ReopenRecv {
+        /// The session.
+        session: SessionKey,
+        /// The object.
+        object: ObjectId,
+        /// First block within the object.
+        position: u32,
+        /// How many.
+        count: u32,
+        /// Their first new index.
+        reply: ObjectReply<BlockIndex>,
+    },
+    /// Stop sending an object.
+    AbandonSend(SessionKey, ObjectId),
+    /// Stop receiving an object.
+    AbandonRecv(SessionKey, ObjectId),
+    /// Send a block again from its start.
+    RestartSend(SessionKey, BlockIndex),
+    /// Change policy and cap.
+    SetPolicy(SessionKey, Policy, Option<BitRate>),
+    /// Report figures.
+    Stats(SessionKey, oneshot::Sender<SessionStats>),
+    /// End the driver.
+    Stop,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Add(_) => "Add",
+            Self::Remove(_) => "Remove",
+            Self::WarmUp(_) => "WarmUp",
+            Self::DeclareSend { .. } => "DeclareSend",
+            Self::DeclareRecv { .. } => "DeclareRecv",
+            Self::ReopenSend { .. } => "ReopenSend",
+            Self::ReopenRecv { .. } => "ReopenRecv",
+            Self::AbandonSend(..) => "AbandonSend",
+            Self::AbandonRecv(..) => "AbandonRecv",
+            Self::RestartSend(..) => "RestartSend",
+            Self::SetPolicy(..) => "SetPolicy",
+            Self::Stats(..) => "Stats",
+            Self::Stop => "Stop",
+        })
+    }
+}
+
+/// What the driver tells about a session.
+#[derive(Clone, Debug)]
+pub enum SessionEvent {
+    /// Every placed block of an outgoing object was read from its source.
+    SendRead(ObjectId),
+    /// The peer has every placed block of an object.
+    SendComplete(ObjectId),
+    /// Every placed block of an object is verified and written.
+    RecvComplete(ObjectId),
+    /// An outgoing object failed at its source; it is no longer sent.
+    SourceFailed(ObjectId, Failure),
+    /// An incoming object failed at its destination; it is no longer received.
+    SinkFailed(ObjectId, Failure),
+    /// The peer has to send a block again from its start.
+    AskAgain(BlockIndex),
+    /// The peer broke the protocol on the lane.
+    Violation(SessionError),
+    /// Too many forged packets.
+    ForgeryLimit,
+}
+
+/// Figures of a session at one moment.
+#[derive(Clone, Debug)]
+pub struct SessionStats {
+    /// What the rate controller believes.
+    pub view: View,
+    /// Packet counters.
+    pub counters: Counters,
+    /// Symbols sent.
+    pub sent: SendCounters,
+    /// Blocks received.
+    pub received: RecvCounters,
+    /// Data bytes not yet sent once.
+    pub unsent: Bytes,
+    /// Bytes in flight.
+    pub in_flight: Bytes,
+    /// Smallest round trip.
+    pub rtt_min: Duration,
+    /// Smoothed round trip.
+    pub rtt: Duration,
+    /// 95th percentile of queue delay.
+    pub queue_delay_p95: Duration,
+    /// What limits now.
+    pub limited_by: Option<Limit>,
+    /// What limited for the longest time.
+    pub limited_mostly: Option<Limit>,
+}

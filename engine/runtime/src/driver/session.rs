@@ -1,0 +1,102 @@
+//! One session's body: its keys, its blocks in memory, and its core.
+
+use super::blocks::{RecvBlock, SendBlock};
+use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats};
+use crate::objects::{BlockSink, BlockSource};
+use crate::seal::{OpenKey, SealKey};
+use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber};
+use farhaul_proto::limits::REPLAY_WINDOW;
+use farhaul_proto::path::replay::ReplayWindow;
+use farhaul_proto::session::Session;
+use farhaul_proto::units::Timestamp;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Sealed datagrams of one length that the socket would not take yet.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    pub(super) segment_len: usize,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The body of a session.
+pub(super) struct SessionBody {
+    pub(super) core: Session,
+    pub(super) peer: SocketAddr,
+    pub(super) send_tag: LaneTag,
+    pub(super) recv_tag: LaneTag,
+    pub(super) seal: SealKey,
+    pub(super) open: OpenKey,
+    pub(super) replay: ReplayWindow,
+    pub(super) largest: Option<PacketNumber>,
+    pub(super) send_blocks: BTreeMap<BlockIndex, SendBlock>,
+    pub(super) recv_blocks: BTreeMap<BlockIndex, RecvBlock>,
+    pub(super) sources: BTreeMap<ObjectId, Arc<dyn BlockSource>>,
+    pub(super) sinks: BTreeMap<ObjectId, Arc<dyn BlockSink>>,
+    pub(super) unsent: VecDeque<Unsent>,
+    /// Events that the listener has no room for yet; bounded by the number of declared objects.
+    pub(super) pending_events: VecDeque<SessionEvent>,
+    pub(super) events: mpsc::Sender<SessionEvent>,
+    /// The peer broke the rules: nothing is sent or taken any more.
+    pub(super) dead: bool,
+}
+
+impl SessionBody {
+    pub(super) fn new(new: NewSession, now: Timestamp) -> Self {
+        let LaneKeys { send_tag, recv_tag, seal, open } = new.lane;
+        Self {
+            core: Session::new(new.config, now),
+            peer: new.peer,
+            send_tag,
+            recv_tag,
+            seal,
+            open,
+            replay: ReplayWindow::new(REPLAY_WINDOW),
+            largest: None,
+            send_blocks: BTreeMap::new(),
+            recv_blocks: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            unsent: VecDeque::new(),
+            pending_events: VecDeque::new(),
+            events: new.events,
+            dead: false,
+        }
+    }
+
+    pub(super) fn tell(&mut self, event: SessionEvent) {
+        self.pending_events.push_back(event);
+        self.flush_events();
+    }
+
+    pub(super) fn flush_events(&mut self) {
+        while let Some(event) = self.pending_events.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    self.pending_events.push_front(event);
+                    return;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => self.pending_events.clear(),
+            }
+        }
+    }
+
+    pub(super) fn stats(&self) -> SessionStats {
+        SessionStats {
+            view: self.core.view(),
+            counters: self.core.counters(),
+            sent: self.core.sender().counters(),
+            received: self.core.receiver().counters(),
+            unsent: self.core.sender().unsent(),
+            in_flight: self.core.in_flight(),
+            rtt_min: self.core.rtt().min(),
+            rtt: self.core.rtt().smoothed(),
+            queue_delay_p95: self.core.queue_delay().quantile(0.95),
+            limited_by: self.core.limits().current(),
+            limited_mostly: self.core.limits().dominant(),
+        }
+    }
+}

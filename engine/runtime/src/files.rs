@@ -1,0 +1,25 @@
+//! Files and trees: reading a source, staging and committing a destination.
+//!
+//! Every path goes through held directory handles and is resolved beneath a root, without
+//! symbolic links and without crossing mounts; metadata is read and set on descriptors; names
+//! are bytes. Nothing here knows the network, and bulk data is neither read nor written here:
+//! callers get open files and the runs to transfer. Only bundles of small files, which are many
+//! short operations, are read and written synchronously.
+
+pub mod bundle;
+pub mod commit;
+pub mod confine;
+pub mod dir;
+pub mod journal;
+pub mod receive;
+pub mod scan;
+pub mod source;
+pub mod space;
+pub mod staging;
+
+pub use commit::{CommitError, Report};
+pub use confine::{ConfineError, Root};
+pub use receive::{HaveBlocks, ReceiveError, ReceiveOptions, ReceivePlan, Receiver};
+pub use scan::{ScanError, ScannedSource, scan, scan_beneath};
+pub use source::{Segment, Source, SourceError};
+pub use staging::StagedFile;

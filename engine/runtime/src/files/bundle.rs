@@ -1,0 +1,122 @@
+//! Bundles of small files at the receiver: create all, sync once, place all.
+//!
+//! A bundle is one block whose digest has been checked. Its files are created under temporary
+//! names in the staging directory, made durable together, then renamed one by one. One that
+//! fails does not concern the others.
+
+use super::commit::{CommitError, describe};
+use super::confine::ConfineError;
+use super::receive::{Parents, Receiver};
+use farhaul_proto::layout::ObjectSpec;
+use farhaul_proto::manifest::Entry;
+use rustix::fs::fsync;
+use rustix::io::Errno;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+/// Files from which on one sync of the file system replaces one fsync for each.
+const SYNC_TOGETHER_MIN: usize = 16;
+
+/// What became of one file of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleOutcome {
+    /// Its entry.
+    pub entry: u32,
+    /// Whether it is in place; a failure is noted for the report as well.
+    pub result: Result<(), CommitError>,
+}
+
+/// A file of the bundle under its temporary name.
+struct Created {
+    index: u32,
+    name: String,
+    /// Kept open where each file is synced on its own.
+    file: Option<File>,
+}
+
+impl Receiver {
+    /// Writes the files of bundle `object` from its content `data` and puts them in place.
+    /// Entries that were abandoned or are not expected are left out, as failures.
+    pub fn write_bundle(&self, object: &ObjectSpec, data: &[u8]) -> Vec<BundleOutcome> {
+        let entries = object.entries();
+        let expected = entries.iter().filter_map(|&e| self.manifest.entry(e));
+        let expected = expected.fold(0u64, |sum, entry| sum.saturating_add(entry.data_len()));
+        let found = data.len() as u64;
+        if expected != found {
+            let error = CommitError::BundleLength { expected, found };
+            let fail = |&entry| self.outcome(entry, Err(error.clone()));
+            return entries.iter().map(fail).collect();
+        }
+        let mut rest = data;
+        let parts = entries.iter().map(|&index| {
+            let len = self.manifest.entry(index).map_or(0, Entry::data_len);
+            let (part, tail) = rest.split_at(usize::try_from(len).unwrap_or(usize::MAX));
+            rest = tail;
+            (index, part)
+        });
+        self.write_small(&parts.collect::<Vec<_>>())
+    }
+
+    /// Creates the files `parts` with their data, syncs them, puts them in place.
+    pub(super) fn write_small(&self, parts: &[(u32, &[u8])]) -> Vec<BundleOutcome> {
+        let together = parts.len() >= SYNC_TOGETHER_MIN;
+        let mut outcomes = Vec::with_capacity(parts.len());
+        let mut created = Vec::with_capacity(parts.len());
+        for &(index, data) in parts {
+            match self.create_small(index, data) {
+                Ok(new) => created.push(Created { file: new.file.filter(|_| !together), ..new }),
+                Err(error) => outcomes.push(self.outcome(index, Err(error))),
+            }
+        }
+        let synced = if together { self.sync_together() } else { Ok(()) };
+        let mut parents = Parents::new(&self.root);
+        for new in created {
+            let result = synced.clone().and_then(|()| self.place_small(&mut parents, &new));
+            self.clean_up(new.name.as_bytes(), &result);
+            outcomes.push(self.outcome(new.index, result));
+        }
+        outcomes.sort_by_key(|outcome| outcome.entry);
+        outcomes
+    }
+
+    fn outcome(&self, entry: u32, result: Result<(), CommitError>) -> BundleOutcome {
+        BundleOutcome { entry, result: self.noted(entry, result) }
+    }
+
+    fn create_small(&self, index: u32, data: &[u8]) -> Result<Created, CommitError> {
+        let item = self.expected(index)?;
+        let name = self.staging.tmp_name(index);
+        let at = |errno| CommitError::Place(ConfineError::at(&item.path, errno));
+        let file = self.staging.dir().create_file(name.as_bytes()).map_err(at)?;
+        if let Err(errno) = fill(&file, item, data).and_then(|()| describe(&file, item)) {
+            let _ = self.staging.dir().remove_file(name.as_bytes());
+            return Err(at(errno));
+        }
+        Ok(Created { index, name, file: Some(file) })
+    }
+
+    fn sync_together(&self) -> Result<(), CommitError> {
+        let synced = self.staging.dir().sync_file_system();
+        synced.map_err(|errno| CommitError::Place(ConfineError::at(&b""[..], errno)))
+    }
+
+    fn place_small(&self, parents: &mut Parents<'_>, new: &Created) -> Result<(), CommitError> {
+        let item = self.expected(new.index)?;
+        if let Some(file) = &new.file {
+            fsync(file).map_err(|errno| ConfineError::at(&item.path, errno))?;
+        }
+        self.place(parents, new.name.as_bytes(), new.index, item)
+    }
+}
+
+fn fill(file: &File, entry: &Entry, data: &[u8]) -> rustix::io::Result<()> {
+    let mut rest = data;
+    for extent in entry.data_extents() {
+        let len = usize::try_from(extent.len).unwrap_or(usize::MAX).min(rest.len());
+        let (part, tail) = rest.split_at(len);
+        let written = file.write_all_at(part, extent.offset);
+        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        rest = tail;
+    }
+    Ok(())
+}

@@ -1,0 +1,449 @@
+//! From staged to in place: metadata, fsync, a last look at the destination, one rename.
+//!
+//! The order is fixed: data, then metadata on the descriptor, then fsync, then the comparison of
+//! the destination with what the plan saw, through the held parent directory, then the rename.
+//! A free name is taken without replacing; an occupied one is exchanged, and the displaced file
+//! looked at before it goes. Directories get their modes and times at the very end and are
+//! synced in one batch. What fails is one entry; the others go on.
+
+use super::confine::{ConfineError, ShownPath};
+use super::dir::{Dir, FileKind, Identity, times};
+use super::receive::{Parents, Receiver, Target};
+use super::staging::{Part, StagedFile, StagingError};
+use farhaul_proto::layout::BUNDLE_FILES_MAX;
+use farhaul_proto::manifest::{Entry, EntryKind, MODE_MASK};
+use farhaul_proto::path_name::{PathError, RelPath};
+use rustix::fs::{Mode, fchmod, fsync, ftruncate, futimens};
+use rustix::io::Errno;
+use std::fs::File;
+use std::sync::Arc;
+
+/// Changed directories that are synced one by one; more are synced with their file system.
+const CHANGED_DIRS_MAX: usize = 256;
+/// Ends the name of a displaced file that could not be put back; unknown to sweeps.
+const KEPT_SUFFIX: &[u8] = b".kept";
+
+/// Why one entry did not arrive.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Somebody changed the destination during the transfer; nothing was overwritten, and the
+    /// data of a large file stays staged.
+    #[error("{path}: changed at the destination during the transfer")]
+    DestinationChanged {
+        /// Where.
+        path: ShownPath,
+    },
+    /// Somebody changed the destination at the very moment of the rename, and what they put there
+    /// could not be put back; it is kept in the staging directory.
+    #[error("{path}: displaced during the transfer, kept as {kept} in the staging directory")]
+    Displaced {
+        /// Where.
+        path: ShownPath,
+        /// Its name in the staging directory.
+        kept: ShownPath,
+    },
+    /// The destination holds something that is not replaced by what arrives.
+    #[error("{path}: {found} is in the way")]
+    InTheWay {
+        /// Where.
+        path: ShownPath,
+        /// What is there.
+        found: FileKind,
+    },
+    /// Blocks are missing; the caller is at fault.
+    #[error("{path}: {missing} blocks are missing")]
+    Incomplete {
+        /// Where.
+        path: ShownPath,
+        /// How many.
+        missing: u32,
+    },
+    /// The bundle has not the length that the layout says; the caller is at fault.
+    #[error("a bundle of {expected} bytes came as {found}")]
+    BundleLength {
+        /// Bytes that the layout says.
+        expected: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+    /// The entry is not to be received: unknown, in place, failed, or of another kind.
+    #[error("entry {entry} is not expected")]
+    NotExpected {
+        /// Its index.
+        entry: u32,
+    },
+    /// The sender could not deliver it.
+    #[error("{path}: the sender could not deliver it")]
+    SourceFailed {
+        /// Where.
+        path: ShownPath,
+    },
+    /// Destination and path together exceed what can be named.
+    #[error("{path}: {fault}")]
+    Path {
+        /// Where, beneath the destination.
+        path: ShownPath,
+        /// Which limit.
+        fault: PathError,
+    },
+    /// The staging area refuses.
+    #[error("{path}: {fault}")]
+    Staging {
+        /// Where.
+        path: ShownPath,
+        /// Why.
+        fault: StagingError,
+    },
+    /// The destination tree, the disk or the kernel refuses.
+    #[error(transparent)]
+    Place(#[from] ConfineError),
+}
+
+impl CommitError {
+    pub(super) fn path(entry: &Entry, fault: PathError) -> Self {
+        Self::Path { path: (&entry.path).into(), fault }
+    }
+}
+
+/// How a transfer ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Files and links put in place.
+    pub committed: u64,
+    /// Files that were in place before.
+    pub skipped_files: u64,
+    /// Entries that failed, by index.
+    pub failures: Vec<(u32, CommitError)>,
+    /// A directory that could not be synced: what was committed is in place, but not sure to
+    /// survive a power cut.
+    pub not_durable: Option<ConfineError>,
+}
+
+impl Receiver {
+    /// Puts a completely received large file in place.
+    ///
+    /// All writes to it must have completed. On failure its data stays staged, except after a
+    /// failed fsync: then nobody knows what the disk holds, and it is discarded.
+    ///
+    /// # Errors
+    /// [`CommitError`]; it also counts as the entry's failure.
+    pub fn commit(&self, staged: &Arc<StagedFile>) -> Result<(), CommitError> {
+        let result = self.noted(staged.entry, self.commit_staged(staged));
+        self.lock().staged.remove(&staged.entry);
+        result
+    }
+
+    /// Puts an entry without data in place: an empty file, one that is all hole, a link.
+    /// Nothing is left to do for directories.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_plain(&self, entry: u32) -> Result<(), CommitError> {
+        self.noted(entry, self.commit_dataless(entry))
+    }
+
+    /// [`commit_plain`](Self::commit_plain) for every entry without data that is still to come;
+    /// empty files are synced together. Failures are noted for the report.
+    pub fn commit_all_plain(&self) {
+        let mut empty = Vec::new();
+        for (index, entry) in (0u32..).zip(&self.manifest.entries) {
+            if entry.data_len() > 0 || entry.is_dir() || self.expected(index).is_err() {
+                continue;
+            }
+            match entry.kind {
+                EntryKind::File { .. } => empty.push((index, &[][..])),
+                EntryKind::Symlink { .. } => drop(self.commit_plain(index)),
+                EntryKind::Dir => {}
+            }
+            if empty.len() == BUNDLE_FILES_MAX {
+                self.write_small(&empty);
+                empty.clear();
+            }
+        }
+        self.write_small(&empty);
+    }
+
+    /// Ends the transfer: gives directories their modes and times, deepest first, and makes
+    /// every rename durable. Staging directories go if nothing is left in them.
+    pub fn finish(&self) -> Report {
+        self.finish_dirs();
+        let not_durable = self.sync_changed().err();
+        self.staging.remove_if_empty();
+        let committed = self.lock().committed;
+        let failures = self.failures();
+        Report { committed, skipped_files: self.skipped_files, failures, not_durable }
+    }
+
+    fn commit_staged(&self, staged: &StagedFile) -> Result<(), CommitError> {
+        let item = self.expected(staged.entry)?;
+        let missing = staged.journal.missing();
+        if missing > 0 {
+            return Err(CommitError::Incomplete { path: (&item.path).into(), missing });
+        }
+        let at = |errno| CommitError::Place(ConfineError::at(&item.path, errno));
+        describe(&staged.fd, item).map_err(at)?;
+        if let Err(errno) = fsync(&staged.fd) {
+            self.staging.discard(staged, Part::Remove);
+            return Err(at(errno));
+        }
+        let mut parents = Parents::new(&self.root);
+        let name = staged.part_name();
+        if let Err(error) = self.place(&mut parents, name.as_bytes(), staged.entry, item) {
+            // A later transfer must be able to open it for writing.
+            let _ = fchmod(&staged.fd, Mode::RUSR | Mode::WUSR);
+            return Err(error);
+        }
+        self.staging.discard(staged, Part::Placed);
+        Ok(())
+    }
+
+    fn commit_dataless(&self, index: u32) -> Result<(), CommitError> {
+        let item = self.expected(index)?;
+        let name = self.staging.tmp_name(index);
+        let at = |errno| CommitError::Place(ConfineError::at(&item.path, errno));
+        let dir = self.staging.dir();
+        let made = match &item.kind {
+            EntryKind::Dir => return Ok(()),
+            EntryKind::Symlink { target } => dir
+                .symlink(target, name.as_bytes())
+                .and_then(|()| dir.set_link_mtime(name.as_bytes(), item.mtime)),
+            EntryKind::File { .. } if item.data_len() == 0 => dir
+                .create_file(name.as_bytes())
+                .and_then(|file| describe(&file, item).and_then(|()| fsync(&file))),
+            EntryKind::File { .. } => return Err(CommitError::NotExpected { entry: index }),
+        };
+        let mut parents = Parents::new(&self.root);
+        let placed =
+            made.map_err(at).and_then(|()| self.place(&mut parents, name.as_bytes(), index, item));
+        self.clean_up(name.as_bytes(), &placed);
+        placed
+    }
+
+    /// Removes what a failed commit left under the temporary name, if it is ours.
+    pub(super) fn clean_up(&self, name: &[u8], result: &Result<(), CommitError>) {
+        match result {
+            Ok(()) | Err(CommitError::Displaced { .. }) => {}
+            Err(_) => drop(self.staging.dir().remove_file(name)),
+        }
+    }
+
+    /// Renames `name` from the staging directory to where `entry` belongs.
+    pub(super) fn place(
+        &self,
+        parents: &mut Parents<'_>,
+        name: &[u8],
+        index: u32,
+        entry: &Entry,
+    ) -> Result<(), CommitError> {
+        let path = self.place_of(entry).map_err(|fault| CommitError::path(entry, fault))?;
+        let parent = parents.of(&path)?;
+        let parent = parent.ok_or_else(|| ConfineError::NotFound { path: (&path).into() })?;
+        match self.target(index) {
+            Some(Target::Absent) => self.place_new(name, &parent, &path)?,
+            Some(Target::Present(identity)) => self.replace(name, &parent, &path, identity)?,
+            Some(Target::Same | Target::Refused) | None => {
+                return Err(CommitError::NotExpected { entry: index });
+            }
+        }
+        self.lock().committed += 1;
+        self.note_changed(entry);
+        Ok(())
+    }
+
+    fn place_new(&self, name: &[u8], parent: &Dir, path: &RelPath) -> Result<(), CommitError> {
+        match self.staging.dir().rename_new(name, parent, path.file_name()) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => Err(CommitError::DestinationChanged { path: path.into() }),
+            Err(errno) => Err(ConfineError::at(path, errno).into()),
+        }
+    }
+
+    fn replace(
+        &self,
+        name: &[u8],
+        parent: &Dir,
+        path: &RelPath,
+        identity: &Identity,
+    ) -> Result<(), CommitError> {
+        let found = parent.stat(path.file_name()).map_err(|errno| ConfineError::at(path, errno))?;
+        if !found.is_some_and(|meta| meta.identity == *identity) {
+            return Err(CommitError::DestinationChanged { path: path.into() });
+        }
+        self.exchange(name, parent, path, identity)
+    }
+
+    /// Swaps the staged file with the one in its place, then looks at what came out: there
+    /// nobody can slip in another any more.
+    fn exchange(
+        &self,
+        name: &[u8],
+        parent: &Dir,
+        path: &RelPath,
+        identity: &Identity,
+    ) -> Result<(), CommitError> {
+        let at = |errno| CommitError::Place(ConfineError::at(path, errno));
+        let staging = self.staging.dir();
+        match staging.exchange(name, parent, path.file_name()) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => {
+                return Err(CommitError::DestinationChanged { path: path.into() });
+            }
+            // The file system cannot exchange: the look just taken has to do.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                return staging.rename_over(name, parent, path.file_name()).map_err(at);
+            }
+            Err(errno) => return Err(at(errno)),
+        }
+        match staging.stat(name) {
+            Ok(Some(displaced)) if displaced.identity.is_same_content(identity) => {
+                // Should it stay behind, it is swept later.
+                let _ = staging.remove_file(name);
+                Ok(())
+            }
+            Ok(_) | Err(_) => Err(self.give_back(name, parent, path)),
+        }
+    }
+
+    /// Puts the displaced file `name` back where it was, or keeps it where no sweep takes it.
+    fn give_back(&self, name: &[u8], parent: &Dir, path: &RelPath) -> CommitError {
+        let staging = self.staging.dir();
+        let back = match staging.exchange(name, parent, path.file_name()) {
+            // What we had put there is gone already.
+            Err(Errno::NOENT) => staging.rename_new(name, parent, path.file_name()),
+            other => other,
+        };
+        if back.is_ok() {
+            return CommitError::DestinationChanged { path: path.into() };
+        }
+        let kept = [name, KEPT_SUFFIX].concat();
+        let kept = if staging.rename_new(name, staging, &kept).is_ok() { &kept } else { name };
+        CommitError::Displaced { path: path.into(), kept: ShownPath::new(kept) }
+    }
+
+    /// Notes that the directory of `entry` has a new name in it.
+    pub(super) fn note_changed(&self, entry: &Entry) {
+        let mut progress = self.lock();
+        let Some(parent) = entry.path.parent() else {
+            progress.base_changed = true;
+            return;
+        };
+        if let Some(dirs) = &mut progress.changed_dirs {
+            dirs.insert(parent);
+            if dirs.len() > CHANGED_DIRS_MAX {
+                progress.changed_dirs = None;
+            }
+        }
+    }
+
+    fn finish_dirs(&self) {
+        // Backwards in tree order is deepest first: a time set here is not changed by what
+        // comes after it.
+        for index in (0..self.manifest.len()).rev() {
+            let Some(entry) = self.manifest.entry(index) else { continue };
+            if entry.is_dir()
+                && self.expected(index).is_ok()
+                && let Err(error) = self.finish_dir(entry)
+            {
+                self.fail(index, error);
+            }
+        }
+    }
+
+    fn finish_dir(&self, entry: &Entry) -> Result<(), CommitError> {
+        let path = self.place_of(entry).map_err(|fault| CommitError::path(entry, fault))?;
+        let at = |errno| CommitError::Place(ConfineError::at(&path, errno));
+        let dir = self.root.open_dir(&path)?;
+        let meta = dir.meta().map_err(at)?;
+        // A set-group-id bit that the destination hands down to its directories stays.
+        let mode = (entry.mode & MODE_MASK) | (meta.mode & 0o2000);
+        if meta.mode != mode {
+            fchmod(&dir, Mode::from_raw_mode(mode)).map_err(at)?;
+        }
+        if meta.mtime() != entry.mtime {
+            futimens(&dir, &times(entry.mtime)).map_err(at)?;
+        }
+        Ok(())
+    }
+
+    /// Syncs every directory with a new name in it; one that fails does not keep the others
+    /// from it.
+    fn sync_changed(&self) -> Result<(), ConfineError> {
+        let (dirs, base_changed) = {
+            let progress = self.lock();
+            (progress.changed_dirs.clone(), progress.base_changed)
+        };
+        let Some(dirs) = dirs else {
+            let synced = self.root.dir().sync_file_system();
+            return synced.map_err(|errno| ConfineError::at(&b""[..], errno));
+        };
+        let mut result = if base_changed { self.sync_base() } else { Ok(()) };
+        for dir in dirs {
+            let path = self.base.as_ref().map_or(Ok(dir.clone()), |base| base.join(&dir));
+            // A path that is too long was refused with its entries.
+            let Ok(path) = path else { continue };
+            result = result.and(self.sync_dir(&path));
+        }
+        result
+    }
+
+    /// The destination directory and those above it, which may be new as well.
+    fn sync_base(&self) -> Result<(), ConfineError> {
+        let mut above = self.base.clone();
+        while let Some(path) = above {
+            self.sync_dir(&path)?;
+            above = path.parent();
+        }
+        self.root.dir().sync().map_err(|errno| ConfineError::at(&b""[..], errno))
+    }
+
+    fn sync_dir(&self, path: &RelPath) -> Result<(), ConfineError> {
+        let dir = self.root.open_dir(path)?;
+        dir.sync().map_err(|errno| ConfineError::at(path, errno))
+    }
+}
+
+/// Gives a staged file its length, mode and time.
+pub(super) fn describe(file: &File, entry: &Entry) -> rustix::io::Result<()> {
+    ftruncate(file, entry.size())?;
+    fchmod(file, Mode::from_raw_mode(entry.mode & MODE_MASK))?;
+    futimens(file, &times(entry.mtime))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::confine::Root;
+    use super::super::receive::ReceiveOptions;
+    use super::*;
+    use farhaul_proto::manifest::{Extents, FileTime, Manifest};
+    use std::fs;
+
+    #[test]
+    fn a_displaced_file_that_is_not_the_planned_one_is_put_back() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("file"), "user's").unwrap();
+        let path = RelPath::parse(b"file").unwrap();
+        let kind = EntryKind::File { size: 3, extents: Extents::Full };
+        let entry = Entry { path: path.clone(), mode: 0o644, mtime: FileTime::default(), kind };
+        let manifest = Arc::new(Manifest { entries: vec![entry] });
+        let root = Root::open(home.path()).unwrap();
+        let options = ReceiveOptions { resume: false, peer: [0; 32] };
+        let (receiver, _) = Receiver::open(&root, None, manifest, options).unwrap();
+        let staging = receiver.staging.dir();
+        staging.create_file(b"new").unwrap();
+        let staged = staging.stat(b"new").unwrap();
+        let planned = Identity { size: 7, ..root.stat(&path).unwrap().identity };
+        let refused = receiver.exchange(b"new", root.dir(), &path, &planned);
+        assert_eq!(refused, Err(CommitError::DestinationChanged { path: (&path).into() }));
+        assert_eq!(fs::read(home.path().join("file")).unwrap(), b"user's");
+        let ino = |meta: Option<super::super::dir::Meta>| meta.unwrap().identity.ino;
+        assert_eq!(ino(staging.stat(b"new").unwrap()), ino(staged));
+
+        // Gone at that very moment: what was displaced is put back all the same.
+        staging.exchange(b"new", root.dir(), b"file").unwrap();
+        fs::remove_file(home.path().join("file")).unwrap();
+        let refused = receiver.give_back(b"new", root.dir(), &path);
+        assert_eq!(refused, CommitError::DestinationChanged { path: (&path).into() });
+        assert_eq!(fs::read(home.path().join("file")).unwrap(), b"user's");
+    }
+}

@@ -1,0 +1,425 @@
+//! Files on their way in: `<root>/.farhaul/staging`, on the same file system as the destination.
+//!
+//! A large file is staged as `<key>.part` with its journal `<key>.journal` beside it; the key
+//! follows from the sending peer, the destination and the file's version, so the same transfer
+//! finds its staged data again and no other does. Whoever works on a staged file holds the lock
+//! on its journal. Small files, links and empty files are staged as `<nonce>-<entry>.tmp` for the
+//! moment of their commit. Placing staged files is `commit`'s business.
+
+use super::confine::{ConfineError, Root, ShownPath};
+use super::dir::{Dir, Meta, try_lock};
+use super::journal::{Binding, Digest, Journal, Resumed};
+use farhaul_proto::layout::DataMap;
+use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime};
+use farhaul_proto::path_name::{RESERVED_NAME, RelPath};
+use rustix::fs::fstat;
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+const STAGING_NAME: &[u8] = b"staging";
+const KEY_CONTEXT: &str = "farhaul 2026 staging v1";
+const PART: &str = "part";
+const JOURNAL: &str = "journal";
+const TMP: &str = "tmp";
+/// Age at which staged files that nobody works on are removed.
+pub const STALE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Stale files removed by one sweep.
+const SWEEP_MAX: usize = 10_000;
+/// Attempts at something that others may undo between two steps.
+const ATTEMPTS: usize = 8;
+
+/// Why the staging area cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StagingError {
+    /// Another transfer works on the same file.
+    #[error("another transfer is receiving the same file")]
+    Busy,
+    /// The staging directory belongs to somebody else, or others may write to it.
+    #[error("the staging directory is not private to this user")]
+    NotPrivate,
+    /// Others keep removing what was just made.
+    #[error("the staging directory keeps changing")]
+    Unstable,
+    /// The disk or the kernel refuses.
+    #[error(transparent)]
+    Disk(#[from] ConfineError),
+}
+
+fn at(name: &str) -> impl Fn(Errno) -> StagingError + '_ {
+    move |errno| {
+        let path = [RESERVED_NAME, b"/", STAGING_NAME, b"/", name.as_bytes()].concat();
+        ConfineError::at(ShownPath::new(&path), errno).into()
+    }
+}
+
+/// What names a staged file: a hash of everything that must be equal for its data to be reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key([u8; 32]);
+
+impl Key {
+    /// The key of `entry`, sent by `peer`, below the destination directory `base`.
+    pub(crate) fn of(peer: &[u8; 32], base: Option<&RelPath>, entry: &Entry) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key(KEY_CONTEXT);
+        let mut number = |n: u64| {
+            hasher.update(&n.to_le_bytes());
+        };
+        let base = base.map_or(&b""[..], RelPath::as_bytes);
+        number(base.len() as u64);
+        number(entry.path.as_bytes().len() as u64);
+        number(entry.mtime.secs.cast_unsigned());
+        number(entry.mtime.nanos.into());
+        if let EntryKind::File { size, extents } = &entry.kind {
+            number(*size);
+            if let Extents::List(list) = extents {
+                number(list.len() as u64);
+                list.iter().for_each(|extent| {
+                    number(extent.offset);
+                    number(extent.len);
+                });
+            }
+        }
+        hasher.update(peer).update(base).update(entry.path.as_bytes());
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    fn name(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+/// Whether data staged earlier is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Earlier {
+    Keep,
+    Discard,
+}
+
+/// A large file on its way in. Dropping it keeps the staged data for a later transfer.
+#[derive(Debug)]
+pub struct StagedFile {
+    /// The staged file, open for reading and writing.
+    pub fd: Arc<File>,
+    /// Its entry in the manifest.
+    pub entry: u32,
+    pub(super) map: DataMap,
+    pub(super) key: Key,
+    /// Which blocks are on disk; holds the lock.
+    pub journal: Journal,
+}
+
+impl StagedFile {
+    /// Where the data of block `block` belongs in the file, in order.
+    pub fn block_runs(&self, block: u32) -> impl Iterator<Item = Extent> + '_ {
+        self.map.block_runs(block)
+    }
+
+    /// The number of blocks.
+    pub fn blocks(&self) -> u32 {
+        self.map.blocks()
+    }
+
+    /// True when every block is on disk.
+    pub fn is_complete(&self) -> bool {
+        self.journal.missing() == 0
+    }
+
+    pub(super) fn part_name(&self) -> String {
+        self.key.name(PART)
+    }
+}
+
+/// The held staging directory of one transfer.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    root: Root,
+    dir: Dir,
+    nonce: u64,
+}
+
+impl Staging {
+    /// Holds the staging directory of `root`, creating it for this user alone.
+    pub(crate) fn open(root: &Root) -> Result<Self, StagingError> {
+        for _ in 0..ATTEMPTS {
+            let dir = match make_private(root) {
+                // Its last user removed it between our two steps.
+                Err(Errno::NOENT) => continue,
+                other => other.map_err(at("."))?,
+            };
+            if !is_private(&dir).map_err(at("."))? {
+                return Err(StagingError::NotPrivate);
+            }
+            // Waits at most for the moment in which another transfer removes it.
+            dir.lock_shared().map_err(at("."))?;
+            if is_named(root, &dir) {
+                // Tells the temporary files of transfers apart; creation is exclusive anyway.
+                let nonce = RandomState::new().hash_one(std::process::id());
+                return Ok(Self { root: root.clone(), dir, nonce });
+            }
+        }
+        Err(StagingError::Unstable)
+    }
+
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// The name under which entry `entry` is staged for the moment of its commit.
+    pub(crate) fn tmp_name(&self, entry: u32) -> String {
+        format!("{:016x}-{entry}.{TMP}", self.nonce)
+    }
+
+    /// True when there is a journal for `key`.
+    pub(crate) fn has_journal(&self, key: Key) -> Result<bool, StagingError> {
+        let name = key.name(JOURNAL);
+        Ok(self.dir.stat(name.as_bytes()).map_err(at(&name))?.is_some())
+    }
+
+    /// Opens or creates the staged file of `key`; returns the blocks that its journal claims.
+    pub(crate) fn stage(
+        &self,
+        key: Key,
+        entry: u32,
+        map: DataMap,
+        earlier: Earlier,
+    ) -> Result<(StagedFile, BTreeMap<u32, Digest>), StagingError> {
+        let (part, journal) = (key.name(PART), key.name(JOURNAL));
+        let mut lock = self.lock_journal(&journal)?;
+        if let (Earlier::Keep, Some((file, meta))) = (earlier, self.open_part(&part)) {
+            let binding = Binding { key: key.0, inode: meta.identity.ino, blocks: map.blocks() };
+            match Journal::resume(lock, &binding).map_err(|e| at(&journal)(errno_of(&e)))? {
+                Resumed::Foreign(file) => lock = file,
+                Resumed::Journal(journal, claims) => {
+                    return Ok((
+                        StagedFile { fd: Arc::new(file), entry, map, key, journal },
+                        claims,
+                    ));
+                }
+            }
+        }
+        lock.set_len(0).map_err(|e| at(&journal)(errno_of(&e)))?;
+        let file = self.create_part(&part)?;
+        let inode = Meta::of(&file).map_err(at(&part))?.identity.ino;
+        let binding = Binding { key: key.0, inode, blocks: map.blocks() };
+        let started = Journal::create(lock, &binding).map_err(|e| at(&journal)(errno_of(&e)))?;
+        let staged = StagedFile { fd: Arc::new(file), entry, map, key, journal: started };
+        Ok((staged, BTreeMap::new()))
+    }
+
+    /// Removes the journal of a placed file, and with `part` its staged data.
+    pub(crate) fn discard(&self, staged: &StagedFile, part: Part) {
+        // A file that stays behind is swept later; the transfer is not concerned.
+        if part == Part::Remove {
+            let _ = self.dir.remove_file(staged.part_name().as_bytes());
+        }
+        let _ = self.dir.remove_file(staged.key.name(JOURNAL).as_bytes());
+    }
+
+    /// Removes the staging directory if nothing is in it and nobody else uses it.
+    pub(crate) fn remove_if_empty(&self) {
+        // The exclusive lock takes the place of our shared one, so nobody is between opening
+        // the directory and using it.
+        if try_lock(&self.dir) == Ok(true)
+            && is_named(&self.root, &self.dir)
+            && let Ok(top) = self.root.dir().open_dir(RESERVED_NAME)
+        {
+            let _ = top.remove_dir(STAGING_NAME);
+            let _ = self.root.dir().remove_dir(RESERVED_NAME);
+        }
+        let _ = self.dir.lock_shared();
+    }
+
+    /// Removes what nobody has touched for [`STALE_AFTER`] before `now` and nobody works on.
+    /// Returns how many files went.
+    pub(crate) fn sweep(&self, now: FileTime) -> Result<usize, StagingError> {
+        let age = i64::try_from(STALE_AFTER.as_secs()).unwrap_or(i64::MAX);
+        let before = now.secs.saturating_sub(age);
+        let mut removed = 0;
+        for name in self.dir.names().map_err(at("."))? {
+            // Times of last change cannot be set, those of last modification are the sender's.
+            let stale = |meta: Meta| meta.identity.ctime.secs < before;
+            if removed < SWEEP_MAX && self.dir.stat(&name).map_err(at("."))?.is_some_and(stale) {
+                removed += usize::from(self.sweep_one(&name));
+            }
+        }
+        Ok(removed)
+    }
+
+    fn sweep_one(&self, name: &[u8]) -> bool {
+        let Some(dot) = name.iter().rposition(|&b| b == b'.') else { return false };
+        let (stem, suffix) = (&name[..dot], &name[dot + 1..]);
+        if suffix == TMP.as_bytes() {
+            return self.dir.remove_file(name).is_ok();
+        }
+        if suffix != PART.as_bytes() && suffix != JOURNAL.as_bytes() {
+            return false;
+        }
+        let journal = [stem, b".", JOURNAL.as_bytes()].concat();
+        let lock = match self.dir.open_writable(&journal) {
+            Ok((file, _)) => Some(file),
+            Err(Errno::NOENT) => None,
+            Err(_) => return false,
+        };
+        let ours = lock.as_ref().is_none_or(|file| try_lock(file) == Ok(true));
+        // A journal in use is touched with every block; its staged file may rest for long.
+        ours && self.dir.remove_file(name).is_ok()
+    }
+
+    fn lock_journal(&self, name: &str) -> Result<File, StagingError> {
+        for _ in 0..ATTEMPTS {
+            let file = match self.dir.open_writable(name.as_bytes()) {
+                Ok((file, _)) => file,
+                Err(Errno::NOENT) => match self.dir.create_file(name.as_bytes()) {
+                    Err(Errno::EXIST) => continue,
+                    other => other.map_err(at(name))?,
+                },
+                Err(errno) => return Err(at(name)(errno)),
+            };
+            if !try_lock(&file).map_err(at(name))? {
+                return Err(StagingError::Busy);
+            }
+            // Its last holder may have removed it between our opening and locking it.
+            let named = self.dir.stat(name.as_bytes()).map_err(at(name))?;
+            let held = Meta::of(&file).map_err(at(name))?;
+            if named.is_some_and(|named| named.identity.ino == held.identity.ino) {
+                return Ok(file);
+            }
+        }
+        Err(StagingError::Unstable)
+    }
+
+    /// The staged file, if it can be gone on with. One with a second name is never written to:
+    /// it may be a displaced file of the user's.
+    fn open_part(&self, name: &str) -> Option<(File, Meta)> {
+        self.dir.open_writable(name.as_bytes()).ok().filter(|(_, meta)| meta.links == 1)
+    }
+
+    fn create_part(&self, name: &str) -> Result<File, StagingError> {
+        match self.dir.remove_file(name.as_bytes()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(at(name)(errno)),
+        }
+        self.dir.create_file(name.as_bytes()).map_err(at(name))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        self.remove_if_empty();
+    }
+}
+
+/// What [`Staging::discard`] does with staged data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It is in place under its own name.
+    Placed,
+    /// It goes.
+    Remove,
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+fn make_private(root: &Root) -> rustix::io::Result<Dir> {
+    let mut dir = root.dir().clone();
+    for name in [RESERVED_NAME, STAGING_NAME] {
+        match dir.make_dir(name, 0o700) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        dir = dir.open_dir(name)?;
+    }
+    Ok(dir)
+}
+
+/// True when `dir` is still what its name stands for.
+fn is_named(root: &Root, dir: &Dir) -> bool {
+    let top = root.dir().open_dir(RESERVED_NAME);
+    let named = top.and_then(|top| top.stat(STAGING_NAME));
+    let (Ok(Some(named)), Ok(held)) = (named, dir.meta()) else { return false };
+    named.identity.ino == held.identity.ino
+}
+
+fn is_private(dir: &Dir) -> rustix::io::Result<bool> {
+    let stat = fstat(dir)?;
+    Ok(stat.st_uid == geteuid().as_raw() && stat.st_mode & 0o077 == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farhaul_proto::manifest::Manifest;
+    use std::fs;
+
+    fn entry(name: &[u8], size: u64) -> Entry {
+        let path = RelPath::parse(name).unwrap();
+        let kind = EntryKind::File { size, extents: Extents::Full };
+        Entry { path, mode: 0o644, mtime: FileTime::default(), kind }
+    }
+
+    fn stage(staging: &Staging, entry: &Entry) -> StagedFile {
+        let key = Key::of(&[0; 32], None, entry);
+        staging.stage(key, 0, DataMap::of(entry), Earlier::Keep).unwrap().0
+    }
+
+    #[test]
+    fn every_part_of_a_version_and_its_place_makes_another_key() {
+        let first = entry(b"a", 1 << 21);
+        let mut others = vec![entry(b"b", 1 << 21), entry(b"a", 1 << 22), first.clone()];
+        others[2].mtime.nanos = 1;
+        let list = vec![Extent { offset: 0, len: 1 << 21 }];
+        let kind = EntryKind::File { size: 1 << 21, extents: Extents::List(list) };
+        others.push(Entry { kind, ..first.clone() });
+        let key = Key::of(&[0; 32], None, &first);
+        let base = RelPath::parse(b"a").unwrap();
+        let mut keys: Vec<Key> = others.iter().map(|e| Key::of(&[0; 32], None, e)).collect();
+        keys.extend([Key::of(&[1; 32], None, &first), Key::of(&[0; 32], Some(&base), &first)]);
+        assert!(keys.iter().all(|other| *other != key));
+        assert_eq!(Key::of(&[0; 32], None, &first), key);
+        Manifest { entries: vec![first] }.check().unwrap();
+    }
+
+    #[test]
+    fn a_sweep_takes_what_is_old_and_unused_and_nothing_else() {
+        let home = tempfile::tempdir().unwrap();
+        let root = Root::open(home.path()).unwrap();
+        let staging = Staging::open(&root).unwrap();
+        let (used, unused) = (entry(b"used", 1 << 21), entry(b"unused", 1 << 21));
+        let held = stage(&staging, &used);
+        drop(stage(&staging, &unused));
+        let at = |name: &str| home.path().join(".farhaul/staging").join(name);
+        for name in [&staging.tmp_name(1), "orphan.part", "x.tmp.kept", "notes"] {
+            fs::write(at(name), "x").unwrap();
+        }
+        let now = staging.dir().meta().unwrap().identity.ctime;
+        assert_eq!(staging.sweep(now), Ok(0));
+        let week = i64::try_from(STALE_AFTER.as_secs()).unwrap();
+        let later = FileTime { secs: now.secs + week + 60, ..now };
+        assert_eq!(staging.sweep(later), Ok(4));
+        let mut left = staging.dir().names().unwrap();
+        left.retain(|name| name != b"x.tmp.kept" && name != b"notes");
+        let mut expected = [held.part_name(), held.key.name(JOURNAL)].map(String::into_bytes);
+        expected.sort();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn the_staging_directory_goes_with_its_last_user() {
+        let home = tempfile::tempdir().unwrap();
+        let root = Root::open(home.path()).unwrap();
+        let (first, second) = (Staging::open(&root).unwrap(), Staging::open(&root).unwrap());
+        first.remove_if_empty();
+        drop(first);
+        assert!(second.dir().create_file(b"still there").is_ok());
+        second.dir().remove_file(b"still there").unwrap();
+        drop(second);
+        assert!(!home.path().join(".farhaul").exists());
+    }
+}

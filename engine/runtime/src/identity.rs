@@ -1,0 +1,438 @@
+//! Who a site is: an Ed25519 key pair on disk, its self-signed certificate, the name derived from it.
+//!
+//! The name is the hash of the public key, so certificates may be renewed without changing it and
+//! nothing else in a certificate is ever believed. It does not decide who may connect (`tls`).
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use data_encoding::{DecodeKind, Encoding, Specification};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, PublicKeyData};
+use ring::rand::{SecureRandom, SystemRandom};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
+
+/// Name of the key file inside the home directory.
+const KEY_FILE: &str = "identity.key";
+/// A PKCS#8 Ed25519 key has about 120 bytes as PEM.
+const KEY_FILE_LEN_MAX: usize = 4096;
+/// Length of a [`SiteId`] as text: 256 bits at 5 bits per letter.
+const TEXT_LEN: usize = 52;
+
+/// The identity of a site: BLAKE3 of the DER `SubjectPublicKeyInfo` of its key.
+///
+/// As text: 52 letters of base32 (RFC 4648 section 6) in lower case, without padding.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(pub [u8; 32]);
+
+impl SiteId {
+    /// The identity that belongs to a DER `SubjectPublicKeyInfo`.
+    pub fn of_public_key(spki: &[u8]) -> Self {
+        Self(*blake3::hash(spki).as_bytes())
+    }
+
+    /// The plain bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SiteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&ALPHABET.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for SiteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SiteId({self})")
+    }
+}
+
+/// Why a text is no [`SiteId`]; whoever wrote the text is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SiteIdError {
+    /// The text has another length.
+    #[error("a site id has {TEXT_LEN} letters, this has {found} bytes")]
+    Length {
+        /// Bytes found.
+        found: usize,
+    },
+    /// A letter outside `a` to `z` and `2` to `7`.
+    #[error("letter {} of the site id is none of a-z and 2-7", .at + 1)]
+    Letter {
+        /// Its position, from 0.
+        at: usize,
+    },
+    /// The last letter carries bits beyond the 256.
+    #[error("the last letter of the site id cannot stand there: mistyped or cut")]
+    Ending,
+}
+
+impl FromStr for SiteId {
+    type Err = SiteIdError;
+
+    fn from_str(text: &str) -> Result<Self, SiteIdError> {
+        if text.len() != TEXT_LEN {
+            return Err(SiteIdError::Length { found: text.len() });
+        }
+        let mut bytes = [0; 32];
+        match ALPHABET.decode_mut(text.as_bytes(), &mut bytes) {
+            Ok(_) => Ok(Self(bytes)),
+            Err(partial) => Err(match partial.error.kind {
+                DecodeKind::Symbol => SiteIdError::Letter { at: partial.error.position },
+                DecodeKind::Length | DecodeKind::Trailing | DecodeKind::Padding => {
+                    SiteIdError::Ending
+                }
+            }),
+        }
+    }
+}
+
+static ALPHABET: LazyLock<Encoding> = LazyLock::new(|| {
+    let mut base32 = Specification::new();
+    base32.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
+    base32.encoding().expect("32 distinct ASCII letters form an encoding")
+});
+
+/// Why a site has no identity.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// The disk is at fault, or its permissions.
+    #[error("{}: {source}", .path.display())]
+    Disk {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others can read the key, so it may have been copied.
+    #[error(
+        "{}: others have access to the key (mode {mode:04o}); mend it with: chmod 600 {}",
+        .path.display(),
+        .path.display()
+    )]
+    KeyExposed {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others can replace the key.
+    #[error(
+        "{}: others can write to the home directory (mode {mode:04o}); mend it with: chmod 700 {}",
+        .path.display(),
+        .path.display()
+    )]
+    HomeExposed {
+        /// The home directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file holds something else than one Ed25519 key.
+    #[error("{}: not an Ed25519 private key (PKCS#8, PEM); restore it or move it away", .path.display())]
+    KeyMalformed {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// The library could not make a key or certificate.
+    #[error("cannot make a key pair or its certificate: {0}")]
+    Crypto(#[from] rcgen::Error),
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
+}
+
+/// The key pair of this site, with its certificate.
+pub struct Identity {
+    id: SiteId,
+    certificate: CertificateDer<'static>,
+    key: PrivatePkcs8KeyDer<'static>,
+}
+
+impl Identity {
+    /// Reads the key of the site at `home`, or makes one if there is none.
+    ///
+    /// The file appears whole or not at all, readable by its owner only; when two processes race,
+    /// both end up with the same key.
+    ///
+    /// Errors: see [`IdentityError`]; an exposed or unreadable key is never replaced.
+    pub fn load_or_create(home: &Path) -> Result<Self, IdentityError> {
+        make_home(home)?;
+        let path = home.join(KEY_FILE);
+        match load(&path) {
+            Err(IdentityError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                create(home, &path)?;
+                load(&path)
+            }
+            other => other,
+        }
+    }
+
+    /// A key pair that lives in memory only.
+    pub fn ephemeral() -> Result<Self, IdentityError> {
+        Self::from_key_pair(&KeyPair::generate_for(&PKCS_ED25519)?)
+    }
+
+    /// The name of this site.
+    pub const fn id(&self) -> SiteId {
+        self.id
+    }
+
+    /// The self-signed certificate, made anew with each start.
+    pub const fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// A copy of the private key, for the TLS library.
+    pub fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(self.key.clone_key())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pkcs8(&self) -> PrivatePkcs8KeyDer<'static> {
+        self.key.clone_key()
+    }
+
+    fn from_key_pair(pair: &KeyPair) -> Result<Self, IdentityError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "farhaul site");
+        let certificate = params.self_signed(pair)?;
+        Ok(Self {
+            id: SiteId::of_public_key(&pair.subject_public_key_info()),
+            certificate: certificate.der().clone(),
+            key: PrivatePkcs8KeyDer::from(pair.serialize_der()),
+        })
+    }
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        let (id, certificate) = (self.id, self.certificate.clone());
+        Self { id, certificate, key: self.key.clone_key() }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Attaches the path to an I/O error.
+fn disk(path: &Path) -> impl FnOnce(io::Error) -> IdentityError {
+    move |source| IdentityError::Disk { path: path.to_owned(), source }
+}
+
+fn make_home(home: &Path) -> Result<(), IdentityError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(disk(home))?;
+    let mode = fs::metadata(home).map_err(disk(home))?.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(IdentityError::HomeExposed { path: home.to_owned(), mode });
+    }
+    Ok(())
+}
+
+fn load(path: &Path) -> Result<Identity, IdentityError> {
+    let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    let file =
+        OpenOptions::new().read(true).custom_flags(no_follow).open(path).map_err(disk(path))?;
+    let metadata = file.metadata().map_err(disk(path))?;
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(IdentityError::KeyExposed { path: path.to_owned(), mode });
+    }
+    let malformed = || IdentityError::KeyMalformed { path: path.to_owned() };
+    if !metadata.is_file() || metadata.len() > KEY_FILE_LEN_MAX as u64 {
+        return Err(malformed());
+    }
+    let mut pem = Zeroizing::new(String::with_capacity(KEY_FILE_LEN_MAX));
+    file.take(KEY_FILE_LEN_MAX as u64).read_to_string(&mut pem).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::InvalidData => malformed(),
+            _ => disk(path)(error),
+        }
+    })?;
+    let pair = KeyPair::from_pkcs8_pem_and_sign_algo(&pem, &PKCS_ED25519);
+    Identity::from_key_pair(&pair.map_err(|_| malformed())?)
+}
+
+/// Puts a new key in place unless there is one by then.
+fn create(home: &Path, path: &Path) -> Result<(), IdentityError> {
+    let pem = Zeroizing::new(KeyPair::generate_for(&PKCS_ED25519)?.serialize_pem());
+    let mut unique = [0; 8];
+    SystemRandom::new().fill(&mut unique).map_err(|_| IdentityError::Randomness)?;
+    let staged = home.join(format!("{KEY_FILE}.{:016x}.tmp", u64::from_ne_bytes(unique)));
+    let result = write_durably(&staged, pem.as_bytes()).and_then(|()| publish(&staged, path));
+    if result.is_err() {
+        // The error at hand matters more than a leftover that holds an unused key.
+        let _ = fs::remove_file(&staged);
+    }
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(disk(path)),
+    }?;
+    File::open(home).and_then(|dir| dir.sync_all()).map_err(disk(home))
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Gives the staged file its name without ever replacing another.
+fn publish(staged: &Path, path: &Path) -> io::Result<()> {
+    match renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE) {
+        // Some file systems know no such rename; a hard link refuses to replace as well.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            fs::hard_link(staged, path)?;
+            fs::remove_file(staged)
+        }
+        other => other.map_err(io::Error::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("own file");
+    }
+
+    fn home() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let home = dir.path().join("deep/home");
+        (dir, home)
+    }
+
+    #[test]
+    fn a_site_keeps_its_identity_over_restarts() {
+        let (_dir, home) = home();
+        let first = Identity::load_or_create(&home).expect("created");
+        let second = Identity::load_or_create(&home).expect("loaded");
+        assert_eq!(first.id(), second.id());
+        assert_eq!(fs::metadata(&home).expect("exists").mode() & 0o7777, 0o700);
+        assert_eq!(fs::metadata(home.join(KEY_FILE)).expect("exists").mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(&home).expect("readable").count(), 1, "no leftovers");
+    }
+
+    #[test]
+    fn the_id_is_the_hash_of_the_key_inside_the_certificate() {
+        let identity = Identity::ephemeral().expect("created");
+        let (_, parsed) =
+            x509_parser::parse_x509_certificate(identity.certificate()).expect("valid");
+        assert_eq!(identity.id(), SiteId::of_public_key(parsed.tbs_certificate.subject_pki.raw));
+        assert_ne!(identity.id(), Identity::ephemeral().expect("created").id());
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused_with_the_remedy() {
+        let (_dir, home) = home();
+        Identity::load_or_create(&home).expect("created");
+        let key = home.join(KEY_FILE);
+        for mode in [0o640, 0o604, 0o610] {
+            set_mode(&key, mode);
+            let error = Identity::load_or_create(&home).expect_err("exposed");
+            assert!(
+                matches!(error, IdentityError::KeyExposed { mode: found, .. } if found == mode)
+            );
+            let remedy = format!("chmod 600 {}", key.display());
+            assert!(error.to_string().contains(&remedy), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_home_that_others_can_write_to_is_refused_with_the_remedy() {
+        let (_dir, home) = home();
+        Identity::load_or_create(&home).expect("created");
+        set_mode(&home, 0o770);
+        let error = Identity::load_or_create(&home).expect_err("exposed");
+        assert!(error.to_string().contains(&format!("chmod 700 {}", home.display())), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_key_is_refused_and_left_alone() {
+        let (_dir, home) = home();
+        Identity::load_or_create(&home).expect("created");
+        let key = home.join(KEY_FILE);
+        let whole = fs::read(&key).expect("own file");
+        let other = KeyPair::generate().expect("ECDSA").serialize_pem().into_bytes();
+        for bytes in
+            [vec![], whole[..whole.len() / 2].to_vec(), vec![0xFF; 200], vec![b'x'; 9000], other]
+        {
+            fs::write(&key, &bytes).expect("own file");
+            let error = Identity::load_or_create(&home).expect_err("no key");
+            assert!(matches!(error, IdentityError::KeyMalformed { .. }), "{error}");
+            assert_eq!(fs::read(&key).expect("own file"), bytes);
+        }
+    }
+
+    #[test]
+    fn a_key_file_that_is_a_link_is_not_followed() {
+        let (_dir, home) = home();
+        Identity::load_or_create(&home).expect("created");
+        let (key, moved) = (home.join(KEY_FILE), home.join("moved"));
+        fs::rename(&key, &moved).expect("own file");
+        symlink(&moved, &key).expect("a link");
+        let error = Identity::load_or_create(&home).expect_err("a link");
+        assert!(matches!(error, IdentityError::Disk { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_race_of_two_creations_has_one_winner() {
+        let (_dir, home) = home();
+        make_home(&home).expect("created");
+        let path = home.join(KEY_FILE);
+        create(&home, &path).expect("first");
+        let first = load(&path).expect("loaded").id();
+        create(&home, &path).expect("second finds the first");
+        assert_eq!(load(&path).expect("loaded").id(), first);
+        assert_eq!(fs::read_dir(&home).expect("readable").count(), 1, "no leftovers");
+    }
+
+    #[test]
+    fn texts_that_are_no_site_id_say_why() {
+        let good = SiteId([7; 32]).to_string();
+        let parse = |text: &str| text.parse::<SiteId>().expect_err("not a site id");
+        assert_eq!(parse(&good[1..]), SiteIdError::Length { found: 51 });
+        assert_eq!(parse(""), SiteIdError::Length { found: 0 });
+        assert_eq!(parse(&good.to_uppercase()), SiteIdError::Letter { at: 0 });
+        assert_eq!(
+            parse(&format!("{}1{}", &good[..9], &good[10..])),
+            SiteIdError::Letter { at: 9 }
+        );
+        assert_eq!(parse(&format!("{}b", &good[..51])), SiteIdError::Ending);
+        assert_eq!(parse(&"é".repeat(26)), SiteIdError::Letter { at: 0 });
+    }
+
+    proptest! {
+        #[test]
+        fn a_site_id_survives_the_round_trip_as_text(bytes in any::<[u8; 32]>()) {
+            let id = SiteId(bytes);
+            let text = id.to_string();
+            prop_assert_eq!(text.len(), TEXT_LEN);
+            prop_assert_eq!(text.parse::<SiteId>(), Ok(id));
+        }
+
+        #[test]
+        fn a_text_that_parses_is_the_only_one_for_its_id(text in "[a-z2-7]{52}") {
+            if let Ok(id) = text.parse::<SiteId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The one UDP port of a site: batched datagrams in and out, and which kind each of them is.
+//!
+//! It knows datagrams and segments, not packets: it does not encrypt, pace, retry or queue. One
+//! thread owns receiving; any thread may send.
+
+mod batch;
+mod cmsg;
+mod offload;
+mod port;
+mod train;
+
+pub use batch::{RecvBatch, Segment};
+pub use port::{PortConfig, UdpPort};
+pub use train::{Sent, Train};
+
+/// The smallest first byte of a lane packet: 0 to 3 are left to STUN (RFC 7983).
+pub const LANE_FIRST_MIN: u8 = 4;
+/// The bits that are all zero in the first byte of a lane packet. QUIC sets at least one of them
+/// in every packet as long as greasing of its fixed bit is off on both ends (RFC 9000 17.2, 17.3).
+pub const LANE_FIRST_MASK: u8 = 0xC0;
+
+/// The two protocols that share the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketKind {
+    /// A packet of our own lanes.
+    Lane,
+    /// Everything else goes to QUIC, which discards what it does not know.
+    Control,
+}
+
+impl PacketKind {
+    /// Sorts one datagram by its first byte.
+    ///
+    /// Must be asked for each segment: the kernel merges datagrams of both kinds into one buffer
+    /// when their sizes are equal.
+    #[inline]
+    pub fn of(datagram: &[u8]) -> Self {
+        match datagram.first() {
+            Some(&first) if first & LANE_FIRST_MASK == 0 && first >= LANE_FIRST_MIN => Self::Lane,
+            _ => Self::Control,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_own_four_to_sixty_three_and_quic_the_rest() {
+        for first in 0..=u8::MAX {
+            let lane = (4..=63).contains(&first);
+            let expected = if lane { PacketKind::Lane } else { PacketKind::Control };
+            assert_eq!(PacketKind::of(&[first, 0]), expected, "first byte {first}");
+        }
+        assert_eq!(PacketKind::of(&[]), PacketKind::Control);
+    }
+}

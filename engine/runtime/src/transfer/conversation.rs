@@ -1,0 +1,157 @@
+//! Two event sources, one ear: control messages and what the lane tells.
+
+use super::TransferError;
+use crate::control::{ControlConnection, ControlError, ControlSender};
+use crate::driver::command::SessionEvent;
+use crate::engine::{Peer, SessionHandle};
+use farhaul_proto::wire::control::{FailCode, Message, RefuseCode, reason};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Control messages read ahead at most.
+const READ_AHEAD: usize = 64;
+
+/// Application code of a close in good order.
+const CLOSE_DONE: u64 = CLOSE_DONE_U32 as u64;
+const CLOSE_DONE_U32: u32 = 0;
+/// Application code of a close after a failure.
+const CLOSE_FAILED: u32 = 3;
+/// How long a peer may take to hear why we give up.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// Something happened.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// The peer said something.
+    Message(Message),
+    /// The lane reports.
+    Lane(SessionEvent),
+}
+
+/// A peer with its messages decoded.
+pub(crate) struct Conversation {
+    pub(super) session: SessionHandle,
+    connection: ControlConnection,
+    sender: ControlSender,
+    messages: mpsc::Receiver<Result<Message, TransferError>>,
+    events: mpsc::Receiver<SessionEvent>,
+    reader: JoinHandle<()>,
+}
+
+impl Conversation {
+    /// Takes a peer over. Frames are read by a task of their own, so that waiting for either
+    /// source can be interrupted at any time.
+    pub(crate) fn new(peer: Peer) -> Self {
+        let Peer { connection, sender, mut receiver, session, events } = peer;
+        let (heard, messages) = mpsc::channel(READ_AHEAD);
+        let reader = tokio::spawn(async move {
+            loop {
+                let message = match receiver.recv().await {
+                    Ok(Some(frame)) => Message::decode(&frame)
+                        .map_err(|error| TransferError::Violation(error.to_string())),
+                    Ok(None) => return,
+                    Err(error) => Err(error.into()),
+                };
+                let last = message.is_err();
+                if heard.send(message).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        Self { session, connection, sender, messages, events, reader }
+    }
+
+    /// The identity of the peer.
+    pub(crate) fn peer_id(&self) -> [u8; 32] {
+        self.connection.peer.0
+    }
+
+    /// Says something.
+    pub(super) async fn say(&mut self, message: &Message) -> Result<(), TransferError> {
+        tracing::debug!(?message, "says");
+        Ok(self.sender.send(&message.encode_body()).await?)
+    }
+
+    /// Waits for the next thing.
+    pub(super) async fn hear(&mut self) -> Result<Heard, TransferError> {
+        tokio::select! {
+            message = self.messages.recv() => match message {
+                Some(message) => message.map(|message| {
+                    tracing::debug!(?message, "hears");
+                    Heard::Message(message)
+                }),
+                None => Err(self.connection.closed().await.into()),
+            },
+            event = self.events.recv() => match event {
+                Some(SessionEvent::Violation(violation)) => {
+                    Err(TransferError::Violation(violation.to_string()))
+                }
+                Some(SessionEvent::ForgeryLimit) => {
+                    Err(TransferError::Violation("too many forged packets".to_owned()))
+                }
+                Some(event) => {
+                    tracing::debug!(?event, "the lane tells");
+                    Ok(Heard::Lane(event))
+                }
+                None => Err(TransferError::Internal("the driver dropped the session".to_owned())),
+            },
+        }
+    }
+
+    /// The next message that opens a transfer; `None` when the peer closed in good order.
+    pub(crate) async fn next_opening(&mut self) -> Result<Option<Message>, TransferError> {
+        match self.messages.recv().await {
+            Some(message) => message.map(Some),
+            None => match self.connection.closed().await {
+                ControlError::ClosedByPeer { code: CLOSE_DONE, .. } => Ok(None),
+                error => Err(error.into()),
+            },
+        }
+    }
+
+    /// Tells the peer why the conversation ends here, and ends it.
+    pub(crate) async fn give_up(mut self, error: &TransferError) {
+        let (code, what) = match error {
+            TransferError::Violation(what) => (FailCode::Protocol, what.clone()),
+            other => (FailCode::Internal, other.to_string()),
+        };
+        let transfer = farhaul_proto::ids::TransferId::new(0);
+        let cancel = Message::Cancel { transfer, code, reason: reason(&what) };
+        let said = self.say(&cancel).await.is_ok() && self.sender.finish().is_ok();
+        if said {
+            // The peer closes when it has heard.
+            let _ = tokio::time::timeout(FAREWELL_MAX, self.connection.closed()).await;
+        }
+        self.connection.close(CLOSE_FAILED, "the transfer failed");
+    }
+
+    /// Ends the conversation in good order: everything we said was answered.
+    pub(crate) fn finish(mut self) {
+        let _ = self.sender.finish();
+        self.connection.close(CLOSE_DONE_U32, "done");
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// The refusal that tells a peer about a local error.
+pub(super) fn refusal(
+    transfer: farhaul_proto::ids::TransferId,
+    error: &TransferError,
+) -> Option<Message> {
+    let (code, what) = match error {
+        TransferError::Local { what, code } => (*code, what.clone()),
+        TransferError::Internal(what) => (RefuseCode::Internal, what.clone()),
+        TransferError::Violation(what) => (RefuseCode::Unsupported, what.clone()),
+        TransferError::Refused { .. }
+        | TransferError::Cancelled { .. }
+        | TransferError::Control(_)
+        | TransferError::Session(_) => return None,
+    };
+    Some(Message::Refuse { transfer, code, reason: reason(&what) })
+}

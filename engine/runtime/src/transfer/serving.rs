@@ -1,0 +1,114 @@
+//! The side that waits: takes offers and requests of one peer, one after the other.
+
+use super::conversation::{Conversation, refusal};
+use super::sending::unexpected;
+use super::{Outcome, Progress, TransferError};
+use super::{receiving, sending};
+use crate::engine::Peer;
+use crate::files::confine::Root;
+use crate::files::scan::{ScannedSource, scan_beneath, scan_contents_beneath};
+use farhaul_proto::ids::TransferId;
+use farhaul_proto::path_name::RelPath;
+use farhaul_proto::wire::control::{Message, RefuseCode, Request};
+use tokio::sync::watch;
+
+/// Serves a peer below `root` until it closes; each transfer that ended is handed to `ended`.
+///
+/// # Errors
+/// What ended the conversation other than the peer closing it.
+pub async fn serve(
+    peer: Peer,
+    root: &Root,
+    mut ended: impl FnMut(&Outcome),
+) -> Result<(), TransferError> {
+    let mut conversation = Conversation::new(peer);
+    let served = serve_all(&mut conversation, root, &mut ended).await;
+    match &served {
+        Ok(()) => conversation.finish(),
+        Err(error) => conversation.give_up(error).await,
+    }
+    served
+}
+
+async fn serve_all(
+    conversation: &mut Conversation,
+    root: &Root,
+    ended: &mut impl FnMut(&Outcome),
+) -> Result<(), TransferError> {
+    let (progress, _) = watch::channel(Progress::default());
+    while let Some(opening) = conversation.next_opening().await? {
+        let outcome = match opening {
+            Message::Hello { .. } => continue,
+            Message::Offer(offer) => {
+                let transfer = offer.transfer;
+                match dest_path(&offer.dest) {
+                    Ok(dest) => {
+                        receiving::receive(conversation, offer, dest, root, true, &progress).await
+                    }
+                    Err(error) => refuse(conversation, transfer, error).await,
+                }
+            }
+            Message::Request(request) => give(conversation, &request, root, &progress).await,
+            other => return Err(unexpected(other)),
+        };
+        match outcome {
+            Ok(outcome) => ended(&outcome),
+            // The peer was told why; it may ask for something else.
+            Err(error @ TransferError::Local { .. }) => {
+                tracing::warn!(%error, "a transfer was refused");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn refuse(
+    conversation: &mut Conversation,
+    transfer: TransferId,
+    error: TransferError,
+) -> Result<Outcome, TransferError> {
+    if let Some(refusal) = refusal(transfer, &error) {
+        conversation.say(&refusal).await?;
+    }
+    Err(error)
+}
+
+async fn give(
+    conversation: &mut Conversation,
+    request: &Request,
+    root: &Root,
+    progress: &super::ProgressSender,
+) -> Result<Outcome, TransferError> {
+    conversation.session.warm_up();
+    let (root, path) = (root.clone(), request.path.clone());
+    let scanned = receiving::blocking(move || scan_path(&root, &path)).await;
+    match scanned {
+        Ok(scanned) => {
+            let (transfer, resume) = (request.transfer, request.resume);
+            sending::send(conversation, transfer, scanned, Vec::new(), resume, progress).await
+        }
+        Err(error) => refuse(conversation, request.transfer, error).await,
+    }
+}
+
+/// What is asked for: a path; with a trailing slash, what is in it; empty, all of the root.
+fn scan_path(root: &Root, path: &[u8]) -> Result<ScannedSource, TransferError> {
+    let Some(stripped) = path.strip_suffix(b"/") else {
+        let path = if path.is_empty() { None } else { Some(parse(path)?) };
+        return Ok(scan_beneath(root, path.as_ref())?);
+    };
+    if stripped.is_empty() {
+        return Ok(scan_beneath(root, None)?);
+    }
+    Ok(scan_contents_beneath(root, &parse(stripped)?)?)
+}
+
+fn dest_path(dest: &[u8]) -> Result<Option<RelPath>, TransferError> {
+    let dest = dest.strip_suffix(b"/").unwrap_or(dest);
+    if dest.is_empty() { Ok(None) } else { parse(dest).map(Some) }
+}
+
+fn parse(path: &[u8]) -> Result<RelPath, TransferError> {
+    RelPath::parse(path).map_err(|error| TransferError::local(error, RefuseCode::BadPath))
+}

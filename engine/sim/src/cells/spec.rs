@@ -1,0 +1,361 @@
+//! Cells as text: a TOML file of single cells and of grids.
+//!
+//! A `[[cell]]` is written out; a `[[grid]]` gives lists of RTTs and losses and stands for every
+//! combination. Unknown keys are errors, every quantity has a unit.
+
+use crate::profile::{LinkProfile, QuantityError, parse_rate, parse_ratio, parse_span};
+use core::fmt;
+use core::time::Duration;
+use farhaul_proto::congestion::Policy;
+use farhaul_proto::units::{BitRate, Ratio};
+use serde::Deserialize;
+
+/// Why a file of cells was refused.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CellFileError {
+    /// Not TOML, an unknown key, or a link that is refused.
+    Syntax(toml::de::Error),
+    /// A quantity outside a link.
+    Quantity {
+        /// In which cell or grid.
+        name: String,
+        /// What is wrong with it.
+        error: QuantityError,
+    },
+    /// A word that is not known.
+    Word {
+        /// In which cell or grid.
+        name: String,
+        /// The word.
+        word: String,
+    },
+}
+
+impl fmt::Display for CellFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(error) => error.fmt(f),
+            Self::Quantity { name, error } => write!(f, "{name}: {error}"),
+            Self::Word { name, word } => write!(f, "{name}: {word:?} is not known here"),
+        }
+    }
+}
+
+impl core::error::Error for CellFileError {}
+
+/// One sender of a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowSpec {
+    /// Its policy.
+    pub policy: Policy,
+    /// When it begins.
+    pub start: Duration,
+    /// Its cap (the target of `fixed`).
+    pub cap: Option<BitRate>,
+    /// A remembered rate.
+    pub hint: Option<BitRate>,
+    /// Largest rate at which its application has data; `None` is a full disk.
+    pub app: Option<BitRate>,
+}
+
+/// Stalls of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stalls {
+    /// Mean distance between them.
+    pub every: Duration,
+    /// The shortest.
+    pub min: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+/// A change of the forward link.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// When.
+    pub at: Duration,
+    /// The whole link from then on.
+    pub link: LinkProfile,
+}
+
+/// A cell, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// Its name in reports.
+    pub name: String,
+    /// The group it is reported in.
+    pub section: String,
+    /// The bottleneck.
+    pub link: LinkProfile,
+    /// The way back.
+    pub reverse: LinkProfile,
+    /// Senders.
+    pub flows: Vec<FlowSpec>,
+    /// Virtual time of the run.
+    pub duration: Duration,
+    /// Goodput and queue are measured from here to the end.
+    pub measure_from: Duration,
+    /// Half width of the receiver's timestamp noise.
+    pub noise: Duration,
+    /// The receiver looks at its socket this often; zero is at once.
+    pub poll: Duration,
+    /// The sender's host.
+    pub sender_stalls: Option<Stalls>,
+    /// The receiver's host.
+    pub receiver_stalls: Option<Stalls>,
+    /// Changes of the link.
+    pub steps: Vec<Step>,
+}
+
+impl Cell {
+    /// Base round trip.
+    pub fn rtt(&self) -> Duration {
+        self.link.delay + self.reverse.delay
+    }
+}
+
+/// A file of cells, in order.
+#[derive(Clone, Debug)]
+pub struct CellFile {
+    /// The cells; grids expanded.
+    pub cells: Vec<Cell>,
+}
+
+impl CellFile {
+    /// Reads a file of cells.
+    ///
+    /// # Errors
+    /// If the text is not TOML, has unknown keys or words, or a quantity without unit.
+    pub fn from_toml(text: &str) -> Result<Self, CellFileError> {
+        let written: WrittenFile = toml::from_str(text).map_err(CellFileError::Syntax)?;
+        let mut cells = Vec::new();
+        for cell in written.cell {
+            cells.push(cell.resolve()?);
+        }
+        for grid in &written.grid {
+            grid.expand(&mut cells)?;
+        }
+        Ok(Self { cells })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFile {
+    #[serde(default)]
+    cell: Vec<WrittenCell>,
+    #[serde(default)]
+    grid: Vec<WrittenGrid>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenCell {
+    name: String,
+    section: String,
+    /// Splits evenly between the two directions.
+    rtt: String,
+    link: LinkProfile,
+    #[serde(default)]
+    reverse: LinkProfile,
+    #[serde(default)]
+    flows: Vec<WrittenFlow>,
+    #[serde(default = "default_duration")]
+    duration: String,
+    #[serde(default = "default_measure")]
+    measure_from: String,
+    noise: Option<String>,
+    poll: Option<String>,
+    sender_stalls: Option<WrittenStalls>,
+    receiver_stalls: Option<WrittenStalls>,
+    #[serde(default)]
+    steps: Vec<WrittenStep>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFlow {
+    policy: String,
+    start: Option<String>,
+    cap: Option<String>,
+    hint: Option<String>,
+    app: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenStalls {
+    every: String,
+    min: String,
+    max: String,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenStep {
+    at: String,
+    /// Round trip from then on, if it changes.
+    rtt: Option<String>,
+    link: LinkProfile,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenGrid {
+    section: String,
+    rate: String,
+    rtt: Vec<String>,
+    /// Shares, or "GE 2%": runs of mean 10.
+    loss: Vec<String>,
+    /// Queue; one round trip if absent.
+    queue: Option<String>,
+    noise: Option<String>,
+    #[serde(default = "default_duration")]
+    duration: String,
+    #[serde(default = "default_measure")]
+    measure_from: String,
+}
+
+fn default_duration() -> String {
+    "30s".to_owned()
+}
+
+fn default_measure() -> String {
+    "5s".to_owned()
+}
+
+impl WrittenCell {
+    fn resolve(self) -> Result<Cell, CellFileError> {
+        let name = self.name.clone();
+        let wrong = |error| CellFileError::Quantity { name: name.clone(), error };
+        let rtt = parse_span(&self.rtt).map_err(wrong)?;
+        let optional = |text: Option<&String>| text.map_or(Ok(Duration::ZERO), |t| parse_span(t));
+        let steps = self.steps.iter().map(|s| s.resolve(rtt)).collect::<Result<_, _>>();
+        let flows: Result<Vec<_>, _> = self.flows.iter().map(|f| f.resolve(&name)).collect();
+        let mut flows = flows?;
+        if flows.is_empty() {
+            flows.push(FlowSpec::fair());
+        }
+        Ok(Cell {
+            section: self.section,
+            link: LinkProfile { delay: rtt / 2, ..self.link },
+            reverse: LinkProfile { delay: rtt / 2, ..self.reverse },
+            flows,
+            duration: parse_span(&self.duration).map_err(wrong)?,
+            measure_from: parse_span(&self.measure_from).map_err(wrong)?,
+            noise: optional(self.noise.as_ref()).map_err(wrong)?,
+            poll: optional(self.poll.as_ref()).map_err(wrong)?,
+            sender_stalls: self.sender_stalls.map(|s| s.resolve()).transpose().map_err(wrong)?,
+            receiver_stalls: self
+                .receiver_stalls
+                .map(|s| s.resolve())
+                .transpose()
+                .map_err(wrong)?,
+            steps: steps.map_err(wrong)?,
+            name: self.name,
+        })
+    }
+}
+
+impl FlowSpec {
+    /// A flow that begins at once and is fair.
+    pub fn fair() -> Self {
+        Self { policy: Policy::Fair, start: Duration::ZERO, cap: None, hint: None, app: None }
+    }
+}
+
+impl WrittenFlow {
+    fn resolve(&self, name: &str) -> Result<FlowSpec, CellFileError> {
+        let wrong = |error| CellFileError::Quantity { name: name.to_owned(), error };
+        let rate = |text: Option<&String>| text.map(|t| parse_rate(t)).transpose().map_err(wrong);
+        let policy = match self.policy.as_str() {
+            "fixed" => Policy::Fixed,
+            "high" => Policy::High,
+            "fair" => Policy::Fair,
+            "low" => Policy::Low,
+            word => {
+                return Err(CellFileError::Word { name: name.to_owned(), word: word.to_owned() });
+            }
+        };
+        let start = self.start.as_deref().map_or(Ok(Duration::ZERO), parse_span).map_err(wrong)?;
+        Ok(FlowSpec {
+            policy,
+            start,
+            cap: rate(self.cap.as_ref())?,
+            hint: rate(self.hint.as_ref())?,
+            app: rate(self.app.as_ref())?,
+        })
+    }
+}
+
+impl WrittenStalls {
+    fn resolve(&self) -> Result<Stalls, QuantityError> {
+        let (min, max) = (parse_span(&self.min)?, parse_span(&self.max)?);
+        if max < min {
+            return Err(QuantityError::Range { text: self.max.clone(), allowed: "max above min" });
+        }
+        Ok(Stalls { every: parse_span(&self.every)?, min, max })
+    }
+}
+
+impl WrittenStep {
+    fn resolve(&self, rtt: Duration) -> Result<Step, QuantityError> {
+        let rtt_after = self.rtt.as_deref().map_or(Ok(rtt), parse_span)?;
+        // The way back keeps its delay: all of the change is on the forward link.
+        let delay = rtt_after.saturating_sub(rtt / 2);
+        Ok(Step { at: parse_span(&self.at)?, link: LinkProfile { delay, ..self.link.clone() } })
+    }
+}
+
+impl WrittenGrid {
+    fn expand(&self, cells: &mut Vec<Cell>) -> Result<(), CellFileError> {
+        for rtt in &self.rtt {
+            for loss in &self.loss {
+                cells.push(self.cell(rtt, loss)?.resolve()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn cell(&self, rtt: &str, loss: &str) -> Result<WrittenCell, CellFileError> {
+        let name = format!("{} x {rtt} x {loss}", self.rate);
+        let wrong = |error| CellFileError::Quantity { name: name.clone(), error };
+        let queue = self.queue.clone().unwrap_or_else(|| rtt.to_owned());
+        let queue = LinkProfile::from_toml(&format!("queue = {queue:?}"))
+            .map_err(CellFileError::Syntax)?
+            .queue;
+        let link = LinkProfile {
+            rate: Some(parse_rate(&self.rate).map_err(wrong)?),
+            queue,
+            loss: read_loss(loss).map_err(wrong)?,
+            ..LinkProfile::default()
+        };
+        Ok(WrittenCell {
+            name,
+            section: self.section.clone(),
+            rtt: rtt.to_owned(),
+            link,
+            reverse: LinkProfile::default(),
+            flows: Vec::new(),
+            duration: self.duration.clone(),
+            measure_from: self.measure_from.clone(),
+            noise: self.noise.clone(),
+            poll: None,
+            sender_stalls: None,
+            receiver_stalls: None,
+            steps: Vec::new(),
+        })
+    }
+}
+
+fn read_loss(text: &str) -> Result<crate::profile::Loss, QuantityError> {
+    use crate::profile::Loss;
+    Ok(match text.strip_prefix("GE ") {
+        Some(share) => Loss::GilbertElliott { mean: parse_ratio(share)?, burst: 10.0 },
+        None => match parse_ratio(text)? {
+            Ratio::ZERO => Loss::None,
+            share => Loss::Bernoulli(share),
+        },
+    })
+}

@@ -1,0 +1,183 @@
+//! Rate control against the link model, in virtual time: the figures that must not get worse.
+//!
+//! The cells are those of `engine/sim/cells/`, shortened; the seeds are fixed, so every figure is
+//! exact and a failure repeats. `cargo run --release -p farhaul-sim --bin cells` prints the whole
+//! tables.
+
+use core::time::Duration;
+use farhaul_proto::units::{BitRate, Ratio};
+use farhaul_sim::cells::{Cell, CellFile, Outcome, run};
+
+const ACCEPTANCE: &str = include_str!("../cells/acceptance.toml");
+const MATRIX: &str = include_str!("../cells/matrix.toml");
+const SHAPES: &str = include_str!("../cells/shapes.toml");
+const SHARING: &str = include_str!("../cells/sharing.toml");
+const SEED: u64 = 7;
+
+fn cell(file: &str, name: &str, seconds: u64) -> Cell {
+    let cells = CellFile::from_toml(file).expect("the files of the repository are valid").cells;
+    let found = cells.into_iter().find(|cell| cell.name == name);
+    let cell = found.unwrap_or_else(|| panic!("there is no cell {name:?}"));
+    let duration = cell.duration.min(Duration::from_secs(seconds));
+    let measure_from = cell.measure_from.min(duration / 2);
+    Cell { duration, measure_from, ..cell }
+}
+
+fn play(file: &str, name: &str, seconds: u64) -> Outcome {
+    run(&cell(file, name, seconds), SEED)
+}
+
+/// Goal G1 and the queue bound of G7.
+fn assert_full_and_polite(outcome: &Outcome, name: &str) {
+    let goodput = outcome.goodput();
+    assert!(goodput >= 0.97, "{name}: {goodput:.3} of G*");
+    let bound = Duration::from_millis(5).max(outcome.rtt / 10);
+    let queue = outcome.queue_mean();
+    assert!(queue <= bound, "{name}: {queue:?} of queue, allowed {bound:?}");
+}
+
+#[test]
+fn the_acceptance_cells_are_full_with_a_short_queue_and_a_quick_start() {
+    for name in [
+        "A 500M 100ms 0.1%",
+        "B 500M 200ms 2%",
+        "C 200M 150ms 1%",
+        "D 200M 200ms 10%",
+        "E 100M 300ms 20%",
+    ] {
+        let outcome = play(ACCEPTANCE, name, 12);
+        assert_full_and_polite(&outcome, name);
+        let ready = outcome.rtts_to_90().unwrap_or(f64::INFINITY);
+        assert!(ready <= 5.0, "{name}: 90 % after {ready:.1} round trips");
+        assert!(outcome.overshoot_bdp() <= 0.05, "{name}: {:.3} BDP lost", outcome.overshoot_bdp());
+    }
+}
+
+#[test]
+fn reverse_jitter_of_milliseconds_does_not_cost_goodput() {
+    for name in ["A 500M 100ms 0.1%, jitter", "D 200M 200ms 10%, jitter"] {
+        assert_full_and_polite(&play(ACCEPTANCE, name, 12), name);
+    }
+}
+
+/// The sender of these cells stands still for 6 % of the time; what its queue cannot bridge is
+/// lost to any law. What must not happen is a rate that collapses.
+#[test]
+fn stalls_of_either_host_cost_no_more_than_the_time_they_take() {
+    for name in ["B 500M 200ms 2%, stalls", "C 200M 150ms 1%, both", "E 100M 300ms 20%, both"] {
+        let goodput = play(ACCEPTANCE, name, 12).goodput();
+        assert!(goodput >= 0.93, "{name}: {goodput:.3}");
+    }
+}
+
+#[test]
+fn random_loss_does_not_slow_a_lone_flow_down() {
+    for name in [
+        "100Mbit/s x 1ms x 1%",
+        "100Mbit/s x 10ms x 0%",
+        "100Mbit/s x 50ms x 20%",
+        "100Mbit/s x 100ms x 5%",
+        "100Mbit/s x 200ms x GE 2%",
+        "100Mbit/s x 300ms x 10%",
+    ] {
+        assert_full_and_polite(&play(MATRIX, name, 15), name);
+    }
+    assert!(play(MATRIX, "50Mbit/s x 1s x 2%", 30).goodput() >= 0.97);
+}
+
+#[test]
+fn a_shallow_queue_is_filled_without_drowning_it() {
+    for name in ["100Mbit/s x 20ms x 2%", "100Mbit/s x 100ms x 0%"] {
+        let outcome = play(SHAPES, name, 15);
+        assert!(outcome.goodput() >= 0.97, "{name}: {:.3}", outcome.goodput());
+        assert!(outcome.load_loss() <= Ratio::new(0.01), "{name}: {:?}", outcome.load_loss());
+    }
+}
+
+#[test]
+fn a_step_of_random_loss_is_not_taken_for_congestion() {
+    let outcome = play(SHAPES, "loss 1 % -> 20 %, 100 ms", 20);
+    assert!(outcome.goodput() >= 0.97, "{:.3}", outcome.goodput());
+}
+
+#[test]
+fn a_link_that_becomes_four_times_slower_or_faster_is_followed() {
+    for name in ["rate x4, 50 ms", "rate x4, 100 ms, 2 %", "rate /4, 50 ms", "rate /4, 100 ms, 2 %"]
+    {
+        let outcome = play(SHAPES, name, 24);
+        assert!(outcome.goodput() >= 0.95, "{name}: {:.3}", outcome.goodput());
+        assert!(outcome.load_loss() <= Ratio::new(0.02), "{name}: {:?}", outcome.load_loss());
+    }
+}
+
+#[test]
+fn a_longer_path_is_not_taken_for_a_queue() {
+    let outcome = play(SHAPES, "rtt 50 -> 150 ms", 25);
+    assert!(outcome.goodput() >= 0.9, "{:.3}", outcome.goodput());
+}
+
+#[test]
+fn a_policer_is_found_and_remembered() {
+    let outcome = play(SHAPES, "20 of 100, 50 ms bucket, 20 ms", 40);
+    assert!(outcome.goodput() >= 0.85, "{:.3}", outcome.goodput());
+    assert!(outcome.load_loss() <= Ratio::new(0.01), "{:?}", outcome.load_loss());
+}
+
+#[test]
+fn half_of_the_feedback_is_enough() {
+    let outcome = play(SHAPES, "feedback loss 50 %, 1 %", 15);
+    assert!(outcome.goodput() >= 0.97, "{:.3}", outcome.goodput());
+}
+
+#[test]
+fn a_right_hint_gives_the_rate_in_two_round_trips_and_a_wrong_one_is_dropped() {
+    let right = play(SHAPES, "hint 450 of 500 Mbit/s, 100 ms", 6);
+    let at = right.first_bin_at(BitRate::mbps(405), Duration::ZERO);
+    assert!(at.is_some_and(|at| at <= right.rtt * 2), "{at:?}");
+    let wrong = play(SHAPES, "hint 450 of 100 Mbit/s, 100 ms", 6);
+    assert!(wrong.goodput() >= 0.95, "{:.3}", wrong.goodput());
+}
+
+#[test]
+fn an_application_with_little_data_keeps_its_rate() {
+    let outcome = play(SHAPES, "application at 20 of 100 Mbit/s, 100 ms", 10);
+    assert!((0.18..0.21).contains(&outcome.goodput()), "{:.3}", outcome.goodput());
+}
+
+#[test]
+fn own_flows_share_a_link_and_keep_it_full() {
+    let outcome = play(SHARING, "2 flows, second after 10 s, 100 ms", 45);
+    assert!(outcome.goodput() >= 0.97, "{:.3}", outcome.goodput());
+    for flow in 0..2 {
+        let share = outcome.share(flow);
+        assert!((0.4..0.6).contains(&share), "flow {flow}: {share:.3}");
+    }
+}
+
+#[test]
+fn low_fills_an_idle_link_with_less_than_ten_milliseconds_of_queue() {
+    let outcome = play(SHARING, "low alone, 50 ms", 15);
+    assert!(outcome.goodput() >= 0.9, "{:.3}", outcome.goodput());
+    assert!(outcome.queue_p95() <= Duration::from_millis(10), "{:?}", outcome.queue_p95());
+}
+
+#[test]
+fn low_leaves_the_link_to_whoever_wants_it() {
+    let outcome = play(SHARING, "low beside fixed at 90 %, 50 ms", 20);
+    assert!(outcome.share(0) >= 0.89, "{:.3}", outcome.share(0));
+    assert!(outcome.queue_p95() <= Duration::from_millis(20), "{:?}", outcome.queue_p95());
+}
+
+#[test]
+fn fixed_holds_its_rate_under_loss() {
+    let outcome = play(SHARING, "fixed at 80 Mbit/s, 100 ms, 5 %", 15);
+    assert!(outcome.goodput() >= 0.99, "{:.3}", outcome.goodput());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_figures() {
+    let cell = cell(ACCEPTANCE, "D 200M 200ms 10%, both", 4);
+    let figures = |outcome: Outcome| (outcome.flows[0].arrived, outcome.flows[0].sent.clone());
+    assert_eq!(figures(run(&cell, 3)), figures(run(&cell, 3)));
+    assert_ne!(figures(run(&cell, 3)), figures(run(&cell, 4)));
+}

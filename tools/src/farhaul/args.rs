@@ -1,0 +1,234 @@
+//! The command line as typed; checked values with units come out of clap already.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use farhaul_engine::disk::DiskKind;
+use farhaul_engine::identity::SiteId;
+use farhaul_proto::congestion::Policy;
+use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::units::{BitRate, Bytes, Ratio};
+use farhaul_sim::profile::{parse_rate, parse_ratio, parse_size, parse_span};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::target::Target;
+
+/// Carries files, trees and images over long, lossy links at the rate of the link.
+#[derive(Debug, Parser)]
+#[command(name = "farhaul", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Print this host's site id; creates its key pair at first use.
+    Id(IdArgs),
+    /// Accept and offer transfers below a directory, for allowed sites only.
+    Serve(ServeArgs),
+    /// Send files and trees to a site.
+    Send(SendArgs),
+    /// Get files and trees from a site.
+    Get(GetArgs),
+    /// Carry data between two endpoints on this machine over an emulated long, lossy link.
+    Demo(DemoArgs),
+}
+
+/// Where the host's state lives.
+#[derive(Clone, Debug, Args)]
+pub struct HomeArg {
+    /// Directory of this host's key pair [default: $XDG_STATE_HOME/farhaul or
+    /// ~/.local/state/farhaul].
+    #[arg(long, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+}
+
+/// `farhaul id`.
+#[derive(Debug, Args)]
+pub struct IdArgs {
+    /// Where the host's state lives.
+    #[command(flatten)]
+    pub home: HomeArg,
+}
+
+/// `farhaul serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Directory below which files are accepted and offered; nothing outside is ever touched.
+    #[arg(long, value_name = "DIR")]
+    pub root: PathBuf,
+    /// UDP address to listen on.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:7411")]
+    pub listen: SocketAddr,
+    /// Sites that may connect, separated by commas; nobody else gets an answer.
+    #[arg(long, value_name = "ID[,ID...]", value_delimiter = ',')]
+    pub allow: Vec<SiteId>,
+    /// Where the host's state lives.
+    #[command(flatten)]
+    pub home: HomeArg,
+    /// How files are read and written.
+    #[arg(long, value_enum, default_value_t = DiskArg::Auto)]
+    pub disk: DiskArg,
+    /// Rate limit or hint for what this host sends.
+    #[command(flatten)]
+    pub tuning: TuningArgs,
+}
+
+/// What shapes the data that this host sends.
+#[derive(Clone, Debug, Args)]
+pub struct TuningArgs {
+    /// Never send faster than this, e.g. 500Mbit/s; `auto` finds the link's rate.
+    #[arg(long, value_name = "RATE", default_value = "auto", value_parser = parse_rate_arg)]
+    pub rate: RateArg,
+    /// How to share the link with others.
+    #[arg(long, value_enum, default_value_t = PolicyArg::Fair)]
+    pub policy: PolicyArg,
+    /// When to send repair symbols.
+    #[arg(long, value_name = "auto|off|always", default_value = "auto")]
+    pub fec: FecPolicy,
+}
+
+/// Options of a transfer.
+#[derive(Clone, Debug, Args)]
+pub struct TransferArgs {
+    /// What shapes the data that this host sends.
+    #[command(flatten)]
+    pub tuning: TuningArgs,
+    /// Start over instead of continuing what an earlier attempt left.
+    #[arg(long)]
+    pub no_resume: bool,
+    /// Print one JSON object at the end instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress line and no summary.
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Where the host's state lives.
+    #[command(flatten)]
+    pub home: HomeArg,
+    /// How files are read and written.
+    #[arg(long, value_enum, default_value_t = DiskArg::Auto)]
+    pub disk: DiskArg,
+}
+
+/// `farhaul send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// Options of the transfer.
+    #[command(flatten)]
+    pub transfer: TransferArgs,
+    /// Files and directories; a directory with a trailing slash stands for its contents.
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<PathBuf>,
+    /// Where to: a directory below the peer's root, created if need be.
+    #[arg(value_name = "ID@HOST[:PORT]:[PATH]")]
+    pub target: Target,
+}
+
+/// `farhaul get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Options of the transfer.
+    #[command(flatten)]
+    pub transfer: TransferArgs,
+    /// What: a path below the peer's root; with a trailing slash, a directory's contents.
+    #[arg(value_name = "ID@HOST[:PORT]:PATH")]
+    pub target: Target,
+    /// Directory to put it in, created if need be.
+    #[arg(value_name = "DEST")]
+    pub dest: PathBuf,
+}
+
+/// `farhaul demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Round trip of the emulated link.
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = parse_span)]
+    pub rtt: Duration,
+    /// Packets lost at random, each way.
+    #[arg(long, value_name = "SHARE", default_value = "2%", value_parser = parse_ratio)]
+    pub loss: Ratio,
+    /// Rate of the emulated link, each way.
+    #[arg(long, value_name = "RATE", default_value = "200Mbit/s", value_parser = parse_rate)]
+    pub rate: BitRate,
+    /// How much made-up data to carry.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
+    pub size: Bytes,
+    /// Leave kernel TCP out of the comparison.
+    #[arg(long)]
+    pub no_tcp: bool,
+    /// Print one JSON object at the end instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Carry this file instead of made-up data.
+    #[arg(value_name = "FILE", conflicts_with = "size")]
+    pub file: Option<PathBuf>,
+}
+
+/// A rate, or `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateArg {
+    /// Find it.
+    Auto,
+    /// Never above this.
+    Cap(BitRate),
+}
+
+fn parse_rate_arg(text: &str) -> Result<RateArg, String> {
+    if text == "auto" {
+        return Ok(RateArg::Auto);
+    }
+    let rate = parse_rate(text).map_err(|error| error.to_string())?;
+    if rate < BitRate::kbps(10) {
+        return Err("the rate must be at least 10kbit/s".to_owned());
+    }
+    Ok(RateArg::Cap(rate))
+}
+
+/// The policies by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PolicyArg {
+    /// One fair share of the link.
+    Fair,
+    /// About two fair shares.
+    High,
+    /// Only what nobody else wants.
+    Low,
+    /// Exactly --rate, whatever happens.
+    Fixed,
+}
+
+impl From<PolicyArg> for Policy {
+    fn from(policy: PolicyArg) -> Self {
+        match policy {
+            PolicyArg::Fair => Self::Fair,
+            PolicyArg::High => Self::High,
+            PolicyArg::Low => Self::Low,
+            PolicyArg::Fixed => Self::Fixed,
+        }
+    }
+}
+
+/// The disk engines by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiskArg {
+    /// `io_uring` where the kernel permits it, else threads.
+    Auto,
+    /// `io_uring` or an error.
+    Uring,
+    /// A pool of threads.
+    Threads,
+}
+
+impl From<DiskArg> for DiskKind {
+    fn from(disk: DiskArg) -> Self {
+        match disk {
+            DiskArg::Auto => Self::Auto,
+            DiskArg::Uring => Self::Uring,
+            DiskArg::Threads => Self::Threads,
+        }
+    }
+}

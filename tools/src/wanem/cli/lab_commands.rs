@@ -1,0 +1,204 @@
+//! `wanem lab` and `wanem veth`.
+
+use super::{HoldArgs, LabArgs, NameArgs, SetArgs, StatusArgs, VethUpArgs, find};
+use crate::netns;
+use crate::wanem::control::{self, Answer, ControlError, LabStatus, Request};
+use crate::wanem::lab::{self, Lab, LabConfig, LabDescription, Naming, Wire};
+use crate::wanem::profile::Change;
+use crate::wanem::site::Site;
+use crate::wanem::status::DirectionStatus;
+use anyhow::{Context, Result, bail};
+use farhaul_proto::units::BitRate;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+/// Starts a [`hold`] in the background and waits until it is ready.
+pub(super) fn up(args: &LabArgs) -> Result<()> {
+    let name = &args.name.name;
+    netns::check_name(name)?;
+    let directory = lab::run_directory()?;
+    if let Ok(lab) = LabDescription::find(&directory, name)
+        && !matches!(control::ask(&lab.control, &Request::Status), Err(ControlError::NotUp(_)))
+    {
+        bail!("a lab called {name:?} is up already (wanem lab down --name {name})");
+    }
+    lab::clear(&directory, name)?;
+    let profile_path = directory.join(format!("{name}.toml"));
+    fs::write(&profile_path, args.link.profile()?.to_toml()?)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["lab", "hold", "--name", name, "--profile"]).arg(&profile_path);
+    command.args(["--mtu", &args.mtu.to_string(), "--seed", &args.seed.to_string()]);
+    command.args(["--quantum", &format!("{}ns", args.quantum.as_nanos())]);
+    if netns::is_privileged() {
+        command.arg("--named");
+    }
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let log = lab::create_log(&directory, name)?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
+    let output = child.stdout.take().context("standard output was piped")?;
+    let mut line = String::new();
+    BufReader::new(output).take(1 << 16).read_line(&mut line)?;
+    if line.is_empty() {
+        let complaint = fs::read_to_string(lab::log_path(&directory, name))?;
+        bail!("the lab did not come up: {}", complaint.trim());
+    }
+    introduce(&serde_json::from_str(&line)?);
+    Ok(())
+}
+
+fn introduce(lab: &LabDescription) {
+    let name = &lab.name;
+    println!("lab {name:?} is up (process {})", lab.pid);
+    for site in Site::BOTH {
+        let letter = site.letter();
+        println!("  site {letter}  {}  {}", site.ipv4(), site.ipv6());
+        println!("          wanem exec --name {name} {letter} -- COMMAND...");
+    }
+    println!("  wanem lab set --name {name} --loss 5%");
+    println!("  wanem lab status --name {name}; wanem lab down --name {name}");
+}
+
+/// Is the lab. Everything before [`Lab::start`] runs on one thread, as user namespaces ask for.
+pub(super) fn hold(args: &HoldArgs) -> Result<()> {
+    let directory = lab::run_directory()?;
+    let user_namespace = if netns::is_privileged() {
+        None
+    } else {
+        netns::enter_user_namespace()?;
+        Some(format!("/proc/{}/ns/user", std::process::id()).into())
+    };
+    let wire = match args.veth {
+        true => Wire::Veth,
+        false => Wire::Emulated(Box::new(args.lab.link.profile()?)),
+    };
+    let config = LabConfig {
+        name: args.lab.name.name.clone(),
+        wire,
+        mtu: args.lab.mtu,
+        seed: args.lab.seed,
+        quantum: args.lab.quantum,
+        naming: if args.named { Naming::Named } else { Naming::Anonymous },
+    };
+    let mut lab = Lab::start(config, directory, user_namespace)?;
+    if args.until_eof {
+        stop_at_eof(&lab.description().control);
+    }
+    lab.serve(|description| {
+        // Whoever started this may not care to read.
+        drop(print_line(description));
+    })?;
+    Ok(())
+}
+
+fn print_line(description: &LabDescription) -> Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, description)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+fn stop_at_eof(control: &Path) {
+    let control = control.to_owned();
+    thread::spawn(move || {
+        // An error ends standard input as well.
+        drop(io::copy(&mut io::stdin().lock(), &mut io::sink()));
+        if control::ask(&control, &Request::Stop).is_err() {
+            // Not listening yet, or no longer: nothing would end this process otherwise.
+            std::process::exit(1);
+        }
+    });
+}
+
+/// Changes a running lab.
+pub(super) fn set(args: &SetArgs) -> Result<()> {
+    let file = args.link.file()?.unwrap_or_default();
+    let mut change = args.link.change()?;
+    if args.down || args.up {
+        change.both.insert("down".to_owned(), args.down.into());
+    }
+    let change = Change {
+        both: file.both.into_iter().chain(change.both).collect(),
+        forward: file.forward,
+        reverse: file.reverse.into_iter().chain(change.reverse).collect(),
+    };
+    let change = match args.dir {
+        super::Way::Both => change,
+        way => way.change(change.both),
+    };
+    control::ask(&find(&args.name)?.control, &Request::Set(change))?;
+    Ok(())
+}
+
+/// Prints what a lab did so far.
+pub(super) fn status(args: &StatusArgs) -> Result<()> {
+    let Answer::Status(status) = control::ask(&find(&args.name)?.control, &Request::Status)? else {
+        bail!("the lab gave another answer than its status");
+    };
+    if args.json {
+        crate::wanem::probe::print_json(&status)?;
+    } else {
+        print_status(&status);
+    }
+    Ok(())
+}
+
+fn print_status(status: &LabStatus) {
+    println!("lab {:?}, up {:.1} s, seed {}", status.name, status.up_seconds, status.seed);
+    for (title, way) in [("A -> B", &status.a_to_b), ("B -> A", &status.b_to_a)] {
+        print_direction(title, way);
+    }
+}
+
+fn print_direction(title: &str, way: &DirectionStatus) {
+    let link = way.profile.trim().replace('\n', ", ");
+    let (rate_in, rate_out) = (BitRate::bps(way.rate_in_bps), BitRate::bps(way.rate_out_bps));
+    println!("{title}: {link}");
+    println!("  rate       in {rate_in}, out {rate_out}, {} packets under way", way.in_flight);
+    println!("  packets    {} offered, {} delivered", way.offered, way.delivered);
+    let d = way.dropped;
+    println!(
+        "  dropped    loss {}, queue {}, red {}, policer {}, mtu {}, down {}",
+        d.loss, d.queue, d.red, d.policer, d.mtu, d.down
+    );
+    println!("  altered    {} duplicated, {} damaged", way.duplicated, way.corrupted);
+    println!(
+        "  queue      {} us now, mean {} us, p95 {} us",
+        way.queue_us, way.queue_mean_us, way.queue_p95_us
+    );
+    println!(
+        "  emulator   late p50 {} us, p99 {} us, max {} us; own drops {}; {:.2} s CPU{}",
+        way.late_p50_us,
+        way.late_p99_us,
+        way.late_max_us,
+        way.own_drops.total(),
+        way.cpu_seconds,
+        if way.real_time { ", real-time" } else { "" }
+    );
+}
+
+/// Takes a lab down, whatever is left of it.
+pub(super) fn down(args: &NameArgs) -> Result<()> {
+    let directory = lab::run_directory()?;
+    let stopped = match LabDescription::find(&directory, &args.name) {
+        Ok(lab) => control::ask(&lab.control, &Request::Stop).is_ok(),
+        Err(_) => false,
+    };
+    // The emulator clears up itself as well; both may be at it, which is harmless.
+    let cleared = lab::clear(&directory, &args.name)?;
+    if !stopped && !cleared {
+        bail!("no lab called {:?} is up", args.name);
+    }
+    Ok(())
+}
+
+/// Makes a veth lab that needs no process.
+pub(super) fn veth_up(args: &VethUpArgs) -> Result<()> {
+    let paths = lab::leave_veth(&args.name.name, args.mtu)?;
+    for (site, path) in Site::BOTH.iter().zip(paths) {
+        println!("site {}  {}  {}", site.letter(), site.ipv4(), path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! A lab as a child process: what tests and measurements use.
+//!
+//! The child is `wanem lab hold`; it ends with this process, whatever happens to it, because it
+//! reads the end of its standard input. Works as root and, where the system permits user
+//! namespaces, for ordinary users.
+
+use super::control::{self, Answer, ControlError, LabStatus, Request};
+use super::lab::{LabDescription, Wire, run_directory};
+use super::profile::{Change, LabProfile};
+use super::site::Site;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Why there is no lab.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The emulator said why it does not start: no permission, no TUN device.
+    #[error("{0}")]
+    Refused(String),
+    /// The program cannot be run or its files not be written.
+    #[error("cannot run the emulator {program}")]
+    Program {
+        /// Which one.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A running lab does not answer as it should.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The profile cannot be written.
+    #[error(transparent)]
+    Profile(#[from] super::profile::ProfileError),
+}
+
+/// What a lab is beside its wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// MTU of the devices.
+    pub mtu: u16,
+    /// Seed of the link.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { mtu: 1500, seed: 1 }
+    }
+}
+
+/// A lab that is up as long as this is held.
+#[derive(Debug)]
+pub struct LabProcess {
+    program: PathBuf,
+    child: Child,
+    description: LabDescription,
+}
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+impl LabProcess {
+    /// Brings a lab up with the `wanem` at `program`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn start(program: &Path, wire: &Wire, settings: Settings) -> Result<Self, ClientError> {
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("t{}-{number}", std::process::id());
+        let failed =
+            |source: io::Error| ClientError::Program { program: program.to_owned(), source };
+        let mut command = Command::new(program);
+        command.args(["lab", "hold", "--until-eof", "--name", &name]);
+        command.args(["--mtu", &settings.mtu.to_string(), "--seed", &settings.seed.to_string()]);
+        let directory = run_directory().map_err(|error| ClientError::Refused(error.to_string()))?;
+        let profile_path = directory.join(format!("{name}.toml"));
+        match wire {
+            Wire::Veth => {
+                command.arg("--veth");
+            }
+            Wire::Emulated(profile) => {
+                fs::write(&profile_path, profile.to_toml()?).map_err(failed)?;
+                command.arg("--profile").arg(&profile_path);
+            }
+        }
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = child.spawn().and_then(await_ready);
+        // Read by now, or never.
+        drop(fs::remove_file(&profile_path));
+        let (child, line) = started.map_err(failed)?;
+        match serde_json::from_str(&line) {
+            Ok(description) => Ok(Self { program: program.to_owned(), child, description }),
+            Err(_) => Err(ClientError::Refused(last_words(child))),
+        }
+    }
+
+    /// The command that runs `program` inside a site; arguments can be added.
+    pub fn command(&self, site: Site, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["exec", "--name", &self.description.name, &site.letter().to_string(), "--"]);
+        command.arg(program);
+        command
+    }
+
+    /// The command that runs one of wanem's traffic tools inside a site.
+    pub fn probe(&self, site: Site, tool: &str) -> Command {
+        let mut command = self.command(site, &self.program);
+        command.args(["probe", tool]);
+        command
+    }
+
+    /// Changes some properties of the link.
+    ///
+    /// # Errors
+    /// [`ClientError::Control`].
+    pub fn change(&self, change: Change) -> Result<(), ClientError> {
+        control::ask(&self.description.control, &Request::Set(change))?;
+        Ok(())
+    }
+
+    /// Makes the link another one.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn set(&self, profile: &LabProfile) -> Result<(), ClientError> {
+        control::ask(&self.description.control, &Request::Replace(profile.to_toml()?))?;
+        Ok(())
+    }
+
+    /// What the lab did so far.
+    ///
+    /// # Errors
+    /// [`ClientError::Control`]; a veth lab has no status.
+    pub fn status(&self) -> Result<LabStatus, ClientError> {
+        match control::ask(&self.description.control, &Request::Status)? {
+            Answer::Status(status) => Ok(*status),
+            Answer::Done | Answer::Refused(_) => {
+                Err(ControlError::Refused("no status".to_owned()).into())
+            }
+        }
+    }
+
+    /// Process id of the emulator.
+    pub fn pid(&self) -> u32 {
+        self.description.pid
+    }
+}
+
+impl Drop for LabProcess {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        // It ends by itself now; how it ends does not matter any more.
+        drop(self.child.wait());
+    }
+}
+
+/// Waits for the line that describes the lab; an empty one means that it failed.
+fn await_ready(mut child: Child) -> io::Result<(Child, String)> {
+    let mut line = String::new();
+    if let Some(output) = &mut child.stdout {
+        BufReader::new(output.take(1 << 16)).read_line(&mut line)?;
+    }
+    Ok((child, line))
+}
+
+fn last_words(mut child: Child) -> String {
+    drop(child.stdin.take());
+    let mut text = String::new();
+    if let Some(stderr) = &mut child.stderr {
+        // What cannot be read is not shown.
+        drop(stderr.take(1 << 16).read_to_string(&mut text));
+    }
+    drop(child.wait());
+    text.trim().to_owned()
+}

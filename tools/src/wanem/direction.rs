@@ -1,0 +1,365 @@
+//! One direction of the emulated link: a thread that reads frames from one TUN device, asks the
+//! link model for the fate of each packet in them, and writes what survives to the other device
+//! when its time has come.
+//!
+//! ```text
+//! TUN --read--> frame --split--> Link::offer, packet by packet --> schedule --due--> run --write--> TUN
+//! ```
+//! Neighbours of one frame that are due in the same turn leave as one frame again. Deadlines are
+//! absolute; the thread sleeps in `ppoll` and never spins, because the programs under test share
+//! its processors. How late packets left is measured and reported, not hidden.
+
+use super::flight::{Flight, FrameId, Waiting};
+use super::segment::{self, Frame, Run};
+use super::status::{DirectionStatus, OwnDrops, RateMeter};
+use super::tun::Tun;
+use super::vnet::VnetHeader;
+use crate::sys;
+use farhaul_proto::units::{Bytes, Timestamp};
+use farhaul_sim::link::{DelayHistogram, Fate, Link};
+use farhaul_sim::profile::LinkProfile;
+use farhaul_sim::rng::Rng;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Frames read in one turn, so that a flood of input cannot delay what is due.
+const FRAMES_PER_TURN: usize = 16;
+/// Orders that may wait for a direction.
+const ORDERS_MAX: usize = 16;
+/// How long an answer is waited for; a direction answers within one turn.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a direction is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Short name for the thread, such as `wanem-ab`.
+    pub name: String,
+    /// Where packets come from.
+    pub input: Arc<Tun>,
+    /// Where they go.
+    pub output: Arc<Tun>,
+    /// What the link is like.
+    pub profile: LinkProfile,
+    /// All its randomness follows from this.
+    pub seed: u64,
+    /// The origin of its clock.
+    pub origin: Instant,
+    /// Shortest time between two turns that write: packets due within it leave together.
+    pub quantum: Duration,
+    /// Memory for packets under way.
+    pub flight_max: Bytes,
+}
+
+enum Order {
+    SetProfile(LinkProfile),
+    Report(SyncSender<DirectionStatus>),
+    Stop,
+}
+
+/// A running direction; it stops when this is dropped.
+#[derive(Debug)]
+pub struct DirectionHandle {
+    orders: SyncSender<Order>,
+    wake: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A direction's thread is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the emulator thread has ended or does not answer")]
+pub struct Stopped;
+
+impl DirectionHandle {
+    /// Starts a direction.
+    ///
+    /// # Errors
+    /// If the system gives no thread or event descriptor.
+    pub fn start(parts: Parts) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (orders, inbox) = sync_channel(ORDERS_MAX);
+        let name = parts.name.clone();
+        let direction = Direction::new(parts, inbox, Arc::clone(&wake));
+        let thread = thread::Builder::new().name(name).spawn(move || direction.run())?;
+        Ok(Self { orders, wake, thread: Some(thread) })
+    }
+
+    /// Changes what the link is like, from the next packet on.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn set_profile(&self, profile: LinkProfile) -> Result<(), Stopped> {
+        self.order(Order::SetProfile(profile))
+    }
+
+    /// What it did so far.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn status(&self) -> Result<DirectionStatus, Stopped> {
+        let (answer, inbox) = sync_channel(1);
+        self.order(Order::Report(answer))?;
+        inbox.recv_timeout(ANSWER_TIMEOUT).map_err(|_| Stopped)
+    }
+
+    fn order(&self, order: Order) -> Result<(), Stopped> {
+        self.orders.send(order).map_err(|_| Stopped)?;
+        rustix::io::write(&*self.wake, &1u64.to_ne_bytes()).map_err(|_| Stopped)?;
+        Ok(())
+    }
+}
+
+impl Drop for DirectionHandle {
+    fn drop(&mut self) {
+        if self.order(Order::Stop).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            // A panicked thread has told so on standard error; there is nothing to add here.
+            drop(thread.join());
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    GoOn,
+    Stop,
+}
+
+struct Direction {
+    link: Link,
+    input: Arc<Tun>,
+    output: Arc<Tun>,
+    flight: Flight,
+    origin: Instant,
+    quantum: Duration,
+    released_at: Timestamp,
+    inbox: Receiver<Order>,
+    wake: Arc<OwnedFd>,
+    damage: Rng,
+    scratch: Vec<u8>,
+    own_drops: OwnDrops,
+    lateness: DelayHistogram,
+    rate_in: RateMeter,
+    rate_out: RateMeter,
+    real_time: bool,
+}
+
+/// Packets of one frame that leave together; `references` counts the entries it stands for.
+#[derive(Clone, Copy)]
+struct Batch {
+    frame: FrameId,
+    run: Run,
+}
+
+impl Direction {
+    fn new(parts: Parts, inbox: Receiver<Order>, wake: Arc<OwnedFd>) -> Self {
+        Self {
+            link: Link::new(parts.profile, parts.seed),
+            input: parts.input,
+            output: parts.output,
+            flight: Flight::new(parts.flight_max.as_len()),
+            origin: parts.origin,
+            quantum: parts.quantum,
+            released_at: Timestamp::ZERO,
+            inbox,
+            wake,
+            damage: Rng::new(parts.seed).fork("damage"),
+            scratch: Vec::with_capacity(1 << 16),
+            own_drops: OwnDrops::default(),
+            lateness: DelayHistogram::default(),
+            rate_in: RateMeter::default(),
+            rate_out: RateMeter::default(),
+            real_time: false,
+        }
+    }
+
+    fn run(mut self) {
+        // Without the right to it the thread competes like any other; the status says which.
+        self.real_time = sys::schedule_real_time().is_ok();
+        loop {
+            if self.obey() == Turn::Stop {
+                return;
+            }
+            self.release_due();
+            if self.take_in() < FRAMES_PER_TURN {
+                self.wait();
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::ZERO + self.origin.elapsed()
+    }
+
+    fn obey(&mut self) -> Turn {
+        while let Ok(order) = self.inbox.try_recv() {
+            let now = self.now();
+            match order {
+                Order::SetProfile(profile) => self.link.set_profile(profile, now),
+                // Whoever asked may have gone away; that is no concern of the link's.
+                Order::Report(answer) => drop(answer.try_send(self.report(now))),
+                Order::Stop => return Turn::Stop,
+            }
+        }
+        Turn::GoOn
+    }
+
+    /// Reads what waits, up to one turn's worth; gives the number of frames.
+    fn take_in(&mut self) -> usize {
+        for taken in 0..FRAMES_PER_TURN {
+            match self.take_one() {
+                Ok(true) => {}
+                Ok(false) => return taken,
+                Err(_) => {
+                    self.own_drops.read_failed += 1;
+                    return taken;
+                }
+            }
+        }
+        FRAMES_PER_TURN
+    }
+
+    fn take_one(&mut self) -> io::Result<bool> {
+        let Some(space) = self.flight.space() else {
+            return self.discard_one();
+        };
+        let Some(len) = self.input.read(space)? else { return Ok(false) };
+        let parsed = space[..len]
+            .split_first_chunk::<{ VnetHeader::LEN }>()
+            .and_then(|(header, packet)| Frame::parse(VnetHeader::decode(header)?, packet).ok());
+        match parsed {
+            Some(frame) => self.offer(frame, len),
+            None => self.own_drops.malformed += 1,
+        }
+        Ok(true)
+    }
+
+    /// Reads a frame for which there is no memory, so that the device does not stall unseen.
+    fn discard_one(&mut self) -> io::Result<bool> {
+        self.scratch.resize(super::arena::FRAME_MAX, 0);
+        let read = self.input.read(&mut self.scratch)?;
+        self.own_drops.memory_full += u64::from(read.is_some());
+        Ok(read.is_some())
+    }
+
+    fn offer(&mut self, frame: Frame, len: usize) {
+        let now = self.now();
+        let id = self.flight.admit(frame, len, VnetHeader::LEN);
+        for segment in 0..frame.segments() {
+            let bytes = frame.segment_len(segment);
+            self.rate_in.add(bytes, now);
+            let Fate::Deliver { at, duplicate_at, corrupt } = self.link.offer(bytes, now) else {
+                continue;
+            };
+            self.flight.hold(at, Waiting { frame: id, segment, corrupt });
+            if let Some(at) = duplicate_at {
+                self.flight.hold(at, Waiting { frame: id, segment, corrupt: false });
+            }
+        }
+        self.flight.release(id, 1);
+    }
+
+    /// Writes all packets that are due now, in order.
+    fn release_due(&mut self) {
+        let now = self.now();
+        let mut batch: Option<Batch> = None;
+        while let Some((at, waiting)) = self.flight.pop_due(now) {
+            self.lateness.record(now.since(at));
+            if let Some(open) = &mut batch {
+                if open.takes(waiting) {
+                    open.run.count += 1;
+                    continue;
+                }
+                self.write(*open, now);
+            }
+            batch = None;
+            if waiting.corrupt {
+                self.write_damaged(waiting, now);
+            } else {
+                let run = Run { first: waiting.segment, count: 1 };
+                batch = Some(Batch { frame: waiting.frame, run });
+            }
+        }
+        if let Some(open) = batch {
+            self.write(open, now);
+        }
+        self.released_at = now;
+    }
+
+    fn write(&mut self, batch: Batch, now: Timestamp) {
+        let (frame, packet) = self.flight.frame(batch.frame);
+        let headers = frame.headers(packet, batch.run);
+        let payload = &packet[frame.payload(batch.run)];
+        let parts = [IoSlice::new(headers.as_bytes()), IoSlice::new(payload)];
+        let written = self.output.write(&parts);
+        let segments = batch.run.first..batch.run.first + batch.run.count;
+        let bytes = segments.map(|segment| frame.segment_len(segment)).sum();
+        self.account(&written, bytes, u64::from(batch.run.count), now);
+        self.flight.release(batch.frame, u32::from(batch.run.count));
+    }
+
+    fn write_damaged(&mut self, waiting: Waiting, now: Timestamp) {
+        let (frame, packet) = self.flight.frame(waiting.frame);
+        segment::materialise(frame, packet, waiting.segment, &mut self.scratch);
+        let bytes = frame.segment_len(waiting.segment);
+        segment::damage(&mut self.scratch[VnetHeader::LEN..], self.damage.next_u64());
+        let written = self.output.write(&[IoSlice::new(&self.scratch)]);
+        self.account(&written, bytes, 1, now);
+        self.flight.release(waiting.frame, 1);
+    }
+
+    fn account(&mut self, written: &io::Result<()>, bytes: Bytes, packets: u64, now: Timestamp) {
+        match written {
+            Ok(()) => self.rate_out.add(bytes, now),
+            Err(_) => self.own_drops.write_failed += packets,
+        }
+    }
+
+    /// Sleeps until input, an order or the next packet's time.
+    fn wait(&mut self) {
+        let now = self.now();
+        let timeout = self.flight.next_at().map(|at| {
+            let at = at.max(self.released_at + self.quantum);
+            at.since(now)
+        });
+        if timeout.is_some_and(|span| span.is_zero()) {
+            return;
+        }
+        let timeout = timeout.and_then(|span| Timespec::try_from(span).ok());
+        let mut fds =
+            [PollFd::new(&*self.input, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)];
+        // An interrupted or failed sleep only means an early turn.
+        if poll(&mut fds, timeout.as_ref()).is_ok() && fds[1].revents().contains(PollFlags::IN) {
+            let mut count = [0; 8];
+            // The count does not matter: all orders are taken at the next turn.
+            let _ = rustix::io::read(&*self.wake, &mut count);
+        }
+    }
+
+    fn report(&self, now: Timestamp) -> DirectionStatus {
+        DirectionStatus::new(&self.link, now)
+            .with_flight(self.flight.len(), &self.lateness)
+            .with_rates(&self.rate_in, &self.rate_out, now)
+            .with_own_drops(self.own_drops)
+            .with_thread(thread_cpu(), self.real_time)
+    }
+}
+
+impl Batch {
+    fn takes(&self, next: Waiting) -> bool {
+        let follows = self.run.first + self.run.count;
+        next.frame == self.frame && next.segment == follows && !next.corrupt
+    }
+}
+
+/// CPU time of the calling thread; what the kernel does for the receiver while a packet is written
+/// is part of it.
+fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}

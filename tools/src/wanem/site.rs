@@ -1,0 +1,149 @@
+//! The two sites of a lab: a network namespace each, with a device called `wan0` that leads to the
+//! other one.
+
+use super::tun::{Offload, Tun};
+use crate::netlink::{LinkIndex, Netlink, NetlinkError};
+use crate::netns::{Netns, NetnsError};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+
+/// The device in each site.
+pub const DEVICE: &str = "wan0";
+const PREFIX_V4: u8 = 30;
+const PREFIX_V6: u8 = 64;
+/// Frames that the kernel keeps for the emulator while that is busy: at 64 KiB each more than any
+/// link here carries in a scheduling slice.
+const DEVICE_QUEUE_LEN: u32 = 4096;
+
+/// Settings of a site's network namespace: TCP windows for long, fast paths (512 MiB), and no
+/// memory of earlier connections, so that runs do not influence each other.
+const SETTINGS: [(&str, &str); 3] = [
+    ("tcp_rmem", "4096 131072 536870912"),
+    ("tcp_wmem", "4096 65536 536870912"),
+    ("tcp_no_metrics_save", "1"),
+];
+
+/// Which end of the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[derive(clap::ValueEnum)]
+pub enum Site {
+    /// 10.77.0.1
+    A,
+    /// 10.77.0.2
+    B,
+}
+
+impl Site {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    /// Its letter, as in the names of namespaces.
+    pub fn letter(self) -> char {
+        match self {
+            Self::A => 'a',
+            Self::B => 'b',
+        }
+    }
+
+    /// Its IPv4 address.
+    pub fn ipv4(self) -> Ipv4Addr {
+        match self {
+            Self::A => Ipv4Addr::new(10, 77, 0, 1),
+            Self::B => Ipv4Addr::new(10, 77, 0, 2),
+        }
+    }
+
+    /// Its IPv6 address.
+    pub fn ipv6(self) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, self.ipv4().octets()[3].into())
+    }
+}
+
+/// Why the sites could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SiteError {
+    /// No network namespaces.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// A device could not be set up.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// No TUN device.
+    #[error("cannot make a TUN device")]
+    Tun(#[source] io::Error),
+}
+
+/// A site that exists as long as this is held.
+#[derive(Debug)]
+pub struct SiteHandle {
+    /// Its network namespace.
+    pub netns: Netns,
+    netlink: Netlink,
+    device: LinkIndex,
+}
+
+impl SiteHandle {
+    /// Frames that the site's device dropped because nobody took them in time.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn device_drops(&mut self) -> Result<u64, NetlinkError> {
+        Ok(self.netlink.counters(self.device)?.send_dropped)
+    }
+}
+
+/// Makes a site whose device leads to an emulator.
+///
+/// # Errors
+/// [`SiteError`].
+pub fn make_tun_site(site: Site, mtu: u16) -> Result<(SiteHandle, Tun), SiteError> {
+    let netns = Netns::create()?;
+    let (tun, netlink, device) = netns.run(|| {
+        let tun = Tun::create(DEVICE, Offload::Full).map_err(SiteError::Tun)?;
+        let (netlink, device) = set_up(site, mtu)?;
+        Ok::<_, SiteError>((tun, netlink, device))
+    })??;
+    Ok((SiteHandle { netns, netlink, device }, tun))
+}
+
+/// Makes two sites joined by a plain veth pair, no emulator.
+///
+/// # Errors
+/// [`SiteError`].
+pub fn make_veth_sites(mtu: u16) -> Result<[SiteHandle; 2], SiteError> {
+    let [a, b] = [Netns::create()?, Netns::create()?];
+    a.run(|| Netlink::open()?.add_veth(DEVICE, DEVICE, b.as_fd()))??;
+    let (netlink_a, device_a) = a.run(|| set_up(Site::A, mtu))??;
+    let (netlink_b, device_b) = b.run(|| set_up(Site::B, mtu))??;
+    Ok([
+        SiteHandle { netns: a, netlink: netlink_a, device: device_a },
+        SiteHandle { netns: b, netlink: netlink_b, device: device_b },
+    ])
+}
+
+/// Sets up the namespace of the calling thread; its device exists.
+fn set_up(site: Site, mtu: u16) -> Result<(Netlink, LinkIndex), SiteError> {
+    let mut netlink = Netlink::open()?;
+    let loopback = netlink.index_of("lo")?;
+    netlink.set_up(loopback)?;
+    let device = netlink.index_of(DEVICE)?;
+    netlink.set_size(device, mtu, DEVICE_QUEUE_LEN)?;
+    netlink.add_address(device, IpAddr::V4(site.ipv4()), PREFIX_V4)?;
+    // A kernel without IPv6 leaves an IPv4 lab.
+    let v6 = netlink.add_address(device, IpAddr::V6(site.ipv6()), PREFIX_V6);
+    netlink.set_up(device)?;
+    if let Err(error) = v6 {
+        eprintln!("wanem: no IPv6 in the lab: {error}");
+    }
+    for (name, value) in SETTINGS {
+        if let Err(error) = fs::write(format!("/proc/sys/net/ipv4/{name}"), value) {
+            eprintln!("wanem: cannot set net.ipv4.{name}: {error}");
+        }
+    }
+    Ok((netlink, device))
+}
