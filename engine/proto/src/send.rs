@@ -268,7 +268,7 @@ impl Sender {
     /// True when the next word is the peer's: everything that could be sent was sent, and what
     /// is open waits for its decoder or disk.
     pub fn awaits_peer(&self) -> bool {
-        !self.blocks.is_empty() && self.blocks.values().all(|block| block.first_pass_done())
+        !self.blocks.is_empty() && self.blocks.values().all(SendBlock::first_pass_done)
     }
 
     /// Starts reads so that at least `ahead` data bytes are loaded or loading.

@@ -264,8 +264,10 @@ impl World {
         let mut plans = core::mem::take(&mut self.plans);
         session.poll_transmit(self.now, &mut plans);
         let after = session.in_flight();
-        let train = packet_bytes(SYMBOL_SIZE).saturating_mul(u64::from(TRAIN_PACKETS_MAX));
-        bound(side, "bytes in flight", after.get(), (limit.max(before) + train).get())?;
+        // Beyond the limit goes one train, or a probe.
+        let packet = packet_bytes(SYMBOL_SIZE);
+        let train = packet.saturating_mul(u64::from(TRAIN_PACKETS_MAX));
+        bound(side, "bytes in flight", after.get(), (limit + train).max(before + packet).get())?;
         let count = plans.len();
         for plan in plans.drain(..) {
             let mut around =
@@ -299,7 +301,7 @@ impl World {
         match step {
             Step::Declare { source, place } => self.declare_first(source, place),
             Step::Reopen { source, object, position, count } => {
-                if self.truths[source.index()].is_declared(source, object) {
+                if self.may_reopen(source, object) {
                     return self.reopen(source, object, position, count);
                 }
                 // Not declared yet: look again later.
@@ -315,6 +317,17 @@ impl World {
                 self.links[from.index()].set_profile(profile, self.now);
                 Ok(())
             }
+        }
+    }
+
+    /// Both sides must number blocks in the same order: where the target declares first, the
+    /// source may not reopen before it has heard every declaration.
+    fn may_reopen(&self, source: Side, object: ObjectId) -> bool {
+        let truth = &self.truths[source.index()];
+        let count = self.scenario.loads[source.index()].len();
+        match self.scenario.first {
+            First::Source => truth.is_declared(source, object),
+            First::Target => truth.objects_declared(source) == count,
         }
     }
 

@@ -72,7 +72,9 @@ impl Session {
         match self.silence.permission(nominal, self.rtt.smoothed(), now) {
             Permission::Rate(rate) => {
                 self.plan_probes(now, plans);
-                self.plan_train(now, plans);
+                if self.may_train(rate, nominal) {
+                    self.plan_train(now, plans);
+                }
                 self.plan_paced(rate, now, plans);
             }
             Permission::Probe => self.plan_probe(now, plans),
@@ -200,6 +202,12 @@ impl Session {
         }
     }
 
+    /// Trains overdraw the pacer, but not the window, and they do not ask a path that has fallen
+    /// silent: on a short one they would be thousands before the silence is a second old.
+    fn may_train(&self, rate: BitRate, nominal: BitRate) -> bool {
+        rate >= nominal && self.window_open()
+    }
+
     fn window_open(&self) -> bool {
         self.ledger.in_flight() + packet_bytes(SYMBOL_SIZE) <= self.controller.in_flight_limit()
     }
@@ -217,9 +225,9 @@ impl Session {
 
     /// When the body must call again, and nothing else happens before.
     pub fn poll_timeout(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let rate = self.controller.pacing_rate(now);
-        let permission = self.silence.permission(rate, self.rtt.smoothed(), now);
-        let controller = self.next_steering(permission, now);
+        let nominal = self.controller.pacing_rate(now);
+        let permission = self.silence.permission(nominal, self.rtt.smoothed(), now);
+        let controller = self.next_steering(permission, nominal, now);
         let sending = self.next_send(permission, now);
         let size = self.sender.wants_symbol_size().then(|| {
             self.mtu.decision_at(self.rtt.reorder_window()).map(|at| at.max(now + STEERING_MIN))
@@ -229,10 +237,15 @@ impl Session {
 
     /// When the controller wants to be called. Its timer may have passed without being served
     /// (a train has to wait for a pause of the law): to ask again at once would spin.
-    fn next_steering(&self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
-        let steering = self.is_steering();
-        let free = matches!(permission, Permission::Rate(_));
-        let due = self.controller.next_timer().filter(|_| steering && free)?;
+    fn next_steering(
+        &self,
+        permission: Permission,
+        nominal: BitRate,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let Permission::Rate(rate) = permission else { return None };
+        let wanted = self.is_steering() && self.may_train(rate, nominal);
+        let due = self.controller.next_timer().filter(|_| wanted)?;
         Some(due.max(now + STEERING_MIN))
     }
 

@@ -99,6 +99,11 @@ impl Truth {
         self.objects.get(&object).is_some_and(|state| state.declared[side.index()])
     }
 
+    /// How many objects a side has declared.
+    pub(crate) fn objects_declared(&self, side: Side) -> usize {
+        self.objects.values().filter(|state| state.declared[side.index()]).count()
+    }
+
     /// One side reopened wrongly claimed blocks.
     pub(crate) fn on_reopened(&mut self, by: Side, object: ObjectId, count: u32) {
         let Some(state) = self.objects.get_mut(&object) else { return };
