@@ -66,7 +66,8 @@ pub(crate) struct Driver {
     files: WorkPool<Done>,
     /// Blocks to read for which there was no buffer.
     waiting_reads: VecDeque<effects::WaitingRead>,
-    batch: RecvBatch,
+    /// Lent out while its datagrams are worked on; making one anew would touch 2 MiB.
+    batch: Option<RecvBatch>,
     plans: Vec<PacketPlan>,
     train: Vec<u8>,
     drops: LaneDrops,
@@ -98,7 +99,7 @@ impl Driver {
             work,
             files,
             waiting_reads: VecDeque::new(),
-            batch: RecvBatch::new(),
+            batch: Some(RecvBatch::new()),
             plans: Vec::new(),
             train: Vec::new(),
             drops: LaneDrops::default(),
@@ -154,7 +155,7 @@ impl Driver {
 
     /// Takes datagrams in; true when there may be more.
     fn receive(&mut self) -> bool {
-        let mut batch = std::mem::take(&mut self.batch);
+        let mut batch = self.batch.take().unwrap_or_default();
         let mut full = true;
         for _ in 0..RECEIVES_PER_TURN {
             full = self.port.recv_batch(&mut batch).is_ok_and(|count| count > 0);
@@ -175,7 +176,7 @@ impl Driver {
                 }
             }
         }
-        self.batch = batch;
+        self.batch = Some(batch);
         full
     }
 
