@@ -14,7 +14,7 @@ use crate::ranges::RangeSet;
 use crate::units::Bytes;
 use crate::wire::feedback::{BlockDeficit, BlockRange, Feedback};
 use block::{RecvBlock, Stage, Take};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Times a block may fail its digest before its object is given up: then the peer's source or
 /// memory is broken, and another round would not mend it.
@@ -148,6 +148,7 @@ pub struct Receiver {
     done: RangeSet,
     /// Blocks that were given up here.
     dropped: RangeSet,
+    given_up: BTreeSet<ObjectId>,
     repair_held: u32,
     writing: Bytes,
     counters: RecvCounters,
@@ -165,6 +166,7 @@ impl Receiver {
             open: BTreeMap::new(),
             done: RangeSet::new(),
             dropped: RangeSet::new(),
+            given_up: BTreeSet::new(),
             repair_held: 0,
             writing: Bytes::ZERO,
             counters: RecvCounters::default(),
@@ -192,7 +194,14 @@ impl Receiver {
         count: u32,
     ) -> Result<BlockIndex, ObjectError> {
         let first = self.table.reopen(object, position, count)?;
-        *self.remaining.entry(object).or_default() += count;
+        if self.given_up.contains(&object) {
+            // The two messages crossed: the numbers are taken all the same, as the peer did.
+            for index in first.get()..first.get().saturating_add(count) {
+                self.dropped.insert(u64::from(index));
+            }
+        } else {
+            *self.remaining.entry(object).or_default() += count;
+        }
         Ok(first)
     }
 
@@ -201,6 +210,7 @@ impl Receiver {
     /// the peer is not known to have sent them. [`Self::settle`] closes the gap in the reports.
     pub fn abandon(&mut self, object: ObjectId) {
         self.remaining.remove(&object);
+        self.given_up.insert(object);
         for index in self.indices_of(object) {
             if !self.done.contains(u64::from(index.get())) {
                 self.dropped.insert(u64::from(index.get()));

@@ -213,9 +213,10 @@ impl Session {
         self.ledger.in_flight() + packet_bytes(SYMBOL_SIZE) <= self.controller.in_flight_limit()
     }
 
-    /// The path is silent: one packet asks whether it is back. A symbol, if there is one.
+    /// The path is silent: one packet asks whether it is back. A symbol, if there is one. Who has
+    /// nothing to send does not ask.
     fn plan_probe(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        if self.sender.is_idle() && !self.warm {
+        if !self.is_steering() {
             return;
         }
         self.silence.on_probe(now);
@@ -259,7 +260,7 @@ impl Session {
             }
             // Silence is measured against the clock: look again.
             Permission::Rate(_) => self.awaits_answer().then(|| now + SILENCE_CHECK),
-            Permission::Probe if self.warm || !self.sender.is_idle() => Some(now),
+            Permission::Probe if self.is_steering() => Some(now),
             Permission::Probe => None,
             Permission::WaitUntil(at) => Some(at),
         }
