@@ -196,9 +196,8 @@ impl Receiver {
         let first = self.table.reopen(object, position, count)?;
         if self.given_up.contains(&object) {
             // The two messages crossed: the numbers are taken all the same, as the peer did.
-            for index in first.get()..first.get().saturating_add(count) {
-                self.dropped.insert(u64::from(index));
-            }
+            let end = u64::from(first.get()) + u64::from(count);
+            self.dropped.insert_range(u64::from(first.get()), end.saturating_sub(1));
         } else {
             *self.remaining.entry(object).or_default() += count;
         }
@@ -211,30 +210,30 @@ impl Receiver {
     pub fn abandon(&mut self, object: ObjectId) {
         self.remaining.remove(&object);
         self.given_up.insert(object);
-        for index in self.indices_of(object) {
-            if !self.done.contains(u64::from(index.get())) {
-                self.dropped.insert(u64::from(index.get()));
-                self.let_go(index);
+        for (first, end) in self.runs_of(object) {
+            let open: Vec<_> = self.open.range(first..end).map(|(&index, _)| index).collect();
+            for block in open {
+                self.let_go(block);
             }
+            self.dropped.insert_range(u64::from(first.get()), u64::from(end.get()) - 1);
         }
     }
 
     /// The peer abandoned the object too: the blocks that were given up count as done, so that
     /// reports need not speak around them.
     pub fn settle(&mut self, object: ObjectId) {
-        for index in self.indices_of(object) {
-            if self.dropped.contains(u64::from(index.get())) {
-                self.done.insert(u64::from(index.get()));
+        if self.given_up.contains(&object) {
+            for (first, end) in self.runs_of(object) {
+                self.done.insert_range(u64::from(first.get()), u64::from(end.get()) - 1);
             }
         }
     }
 
-    fn indices_of(&self, object: ObjectId) -> Vec<BlockIndex> {
+    /// The runs of an object as `first .. end`.
+    fn runs_of(&self, object: ObjectId) -> Vec<(BlockIndex, BlockIndex)> {
         let runs = self.table.runs_of(object);
-        let indices = runs.flat_map(|(first, count)| {
-            (first.get()..first.get().saturating_add(count)).map(BlockIndex::new)
-        });
-        indices.collect()
+        runs.map(|(first, count)| (first, BlockIndex::new(first.get().saturating_add(count))))
+            .collect()
     }
 
     /// True when every declared object is complete.

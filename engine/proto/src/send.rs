@@ -195,22 +195,30 @@ impl Sender {
     }
 
     fn add_unsent(&mut self, from: BlockIndex) {
-        for index in from.get()..self.table.next_block().get() {
-            if let Some(placed) = self.table.find(BlockIndex::new(index)) {
-                self.unsent += placed.len;
-            }
-        }
+        let runs = self.table.runs_from(from);
+        let added =
+            runs.map(|(first, count)| self.table.bytes_between(first, end_of(first, count)));
+        self.unsent += added.sum();
     }
 
     /// Stops sending an object (its source failed): its blocks count as done.
     pub fn abandon(&mut self, object: ObjectId) {
         // Forgotten first: an object that is given up is not complete.
-        self.objects.remove(&object);
+        if self.objects.remove(&object).is_none() {
+            return;
+        }
         let runs: Vec<_> = self.table.runs_of(object).collect();
         for (first, count) in runs {
-            for index in first.get()..first.get().saturating_add(count) {
-                self.retire(BlockIndex::new(index), false);
+            let end = end_of(first, count);
+            let open: Vec<_> = self.blocks.range(first..end).map(|(&index, _)| index).collect();
+            for block in open {
+                self.retire(block, false);
             }
+            let unstarted = first.max(self.next_start);
+            if unstarted < end {
+                self.unsent -= self.table.bytes_between(unstarted, end);
+            }
+            self.done.insert_range(u64::from(first.get()), u64::from(end.get()) - 1);
         }
     }
 
@@ -280,11 +288,12 @@ impl Sender {
             && self.blocks_open() < limit
             && self.next_start < self.table.next_block()
         {
-            let index = self.next_start;
-            self.next_start = index.next();
-            if self.done.contains(u64::from(index.get())) {
-                continue;
+            let index = block_index(self.done.absent_from(u64::from(self.next_start.get())));
+            if index >= self.table.next_block() {
+                self.next_start = self.table.next_block();
+                break;
             }
+            self.next_start = index.next();
             let Some(placed) = self.table.find(index) else { continue };
             let Ok(shape) = BlockShape::new(placed.len, symbol_size) else { continue };
             self.blocks.insert(index, SendBlock::new(placed, shape));
@@ -484,4 +493,13 @@ impl Sender {
     pub fn poll_event(&mut self) -> Option<SendEvent> {
         self.events.pop_front()
     }
+}
+
+/// One past the last index of a run.
+const fn end_of(first: BlockIndex, count: u32) -> BlockIndex {
+    BlockIndex::new(first.get().saturating_add(count))
+}
+
+fn block_index(n: u64) -> BlockIndex {
+    BlockIndex::new(u32::try_from(n).unwrap_or(u32::MAX))
 }
