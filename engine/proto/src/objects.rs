@@ -143,6 +143,22 @@ impl ObjectTable {
         Some(Placed { object: run.object, position, offset, len })
     }
 
+    /// The runs that were placed from index `from` on: `(first index, count)`.
+    pub fn runs_from(&self, from: BlockIndex) -> impl Iterator<Item = (BlockIndex, u32)> + '_ {
+        self.runs.range(from.get()..).map(|(&first, run)| (BlockIndex::new(first), run.count))
+    }
+
+    /// Data bytes of the blocks `first .. end`, which must lie in one run.
+    pub fn bytes_between(&self, first: BlockIndex, end: BlockIndex) -> Bytes {
+        let last = BlockIndex::new(end.get().saturating_sub(1));
+        match (self.find(first), self.find(last)) {
+            (Some(first), Some(last)) if end > BlockIndex::new(0) => {
+                last.offset + last.len - first.offset
+            }
+            _ => Bytes::ZERO,
+        }
+    }
+
     /// The blocks of `object` that have indices, ascending runs of `(first index, count)`.
     pub fn runs_of(&self, object: ObjectId) -> impl Iterator<Item = (BlockIndex, u32)> + '_ {
         self.runs

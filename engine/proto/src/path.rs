@@ -3,6 +3,7 @@
 //! No I/O and no keys: packets are numbers here, already or not yet authenticated.
 
 pub mod ledger;
+pub mod loss;
 pub mod mtu;
 pub mod replay;
 pub mod rtt;

@@ -38,6 +38,12 @@ impl RangeSet {
         after > 0 && self.ranges[after - 1].1 >= n
     }
 
+    /// Whether every number of `first ..= last` is a member.
+    pub fn contains_all(&self, first: u64, last: u64) -> bool {
+        let after = self.ranges.partition_point(|&(start, _)| start <= first);
+        after > 0 && self.ranges[after - 1].1 >= last
+    }
+
     /// The smallest number that is not a member.
     pub fn first_absent(&self) -> u64 {
         match self.ranges.front() {
@@ -72,6 +78,31 @@ impl RangeSet {
         true
     }
 
+    /// Adds `first ..= last`, whatever of it was there before.
+    pub fn insert_range(&mut self, first: u64, last: u64) {
+        if first > last {
+            return;
+        }
+        // Ranges that overlap or touch the new one become part of it.
+        let from = self.ranges.partition_point(|&(_, end)| end.saturating_add(1) < first);
+        let to = self.ranges.partition_point(|&(start, _)| start <= last.saturating_add(1));
+        let mut joined = (first, last);
+        for &(start, end) in self.ranges.range(from..to) {
+            joined = (joined.0.min(start), joined.1.max(end));
+        }
+        self.ranges.drain(from..to);
+        self.ranges.insert(from, joined);
+    }
+
+    /// The smallest number from `n` on that is not a member.
+    pub fn absent_from(&self, n: u64) -> u64 {
+        let after = self.ranges.partition_point(|&(first, _)| first <= n);
+        match after.checked_sub(1).map(|index| self.ranges[index]) {
+            Some((_, last)) if last >= n => last.saturating_add(1),
+            _ => n,
+        }
+    }
+
     /// Forgets the lowest ranges until at most `count` are left; returns the lowest number that
     /// the set still speaks about, if anything was forgotten.
     pub fn keep_newest(&mut self, count: usize) -> Option<u64> {
@@ -100,6 +131,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ranges_go_in_like_their_numbers(
+            spans in prop::collection::vec((0u64..120, 0u64..12), 0..40),
+            probe in 0u64..140,
+            length in 0u64..10,
+        ) {
+            let (mut set, mut model) = (RangeSet::new(), RangeSet::new());
+            for (first, length) in spans {
+                set.insert_range(first, first + length);
+                (first..=first + length).for_each(|n| {
+                    model.insert(n);
+                });
+            }
+            prop_assert_eq!(&set, &model);
+            prop_assert_eq!(set.absent_from(probe), (probe..).find(|&n| !model.contains(n)).unwrap());
+            let all = (probe..=probe + length).all(|n| model.contains(n));
+            prop_assert_eq!(set.contains_all(probe, probe + length), all);
+        }
+
         #[test]
         fn behaves_like_a_set(numbers in prop::collection::vec(0u64..120, 0..200)) {
             let mut set = RangeSet::new();

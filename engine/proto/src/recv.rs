@@ -14,7 +14,7 @@ use crate::ranges::RangeSet;
 use crate::units::Bytes;
 use crate::wire::feedback::{BlockDeficit, BlockRange, Feedback};
 use block::{RecvBlock, Stage, Take};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Times a block may fail its digest before its object is given up: then the peer's source or
 /// memory is broken, and another round would not mend it.
@@ -144,7 +144,11 @@ pub struct Receiver {
     table: ObjectTable,
     remaining: BTreeMap<ObjectId, u32>,
     open: BTreeMap<BlockIndex, RecvBlock>,
+    /// Blocks that are written, or that the peer has abandoned.
     done: RangeSet,
+    /// Blocks that were given up here.
+    dropped: RangeSet,
+    given_up: BTreeSet<ObjectId>,
     repair_held: u32,
     writing: Bytes,
     counters: RecvCounters,
@@ -161,6 +165,8 @@ impl Receiver {
             remaining: BTreeMap::new(),
             open: BTreeMap::new(),
             done: RangeSet::new(),
+            dropped: RangeSet::new(),
+            given_up: BTreeSet::new(),
             repair_held: 0,
             writing: Bytes::ZERO,
             counters: RecvCounters::default(),
@@ -188,19 +194,46 @@ impl Receiver {
         count: u32,
     ) -> Result<BlockIndex, ObjectError> {
         let first = self.table.reopen(object, position, count)?;
-        *self.remaining.entry(object).or_default() += count;
+        if self.given_up.contains(&object) {
+            // The two messages crossed: the numbers are taken all the same, as the peer did.
+            let end = u64::from(first.get()) + u64::from(count);
+            self.dropped.insert_range(u64::from(first.get()), end.saturating_sub(1));
+        } else {
+            *self.remaining.entry(object).or_default() += count;
+        }
         Ok(first)
     }
 
-    /// Gives an object up: its blocks count as done.
+    /// Gives an object up: what is held for it is let go, and its symbols are not needed any
+    /// more. Reports do not call its blocks complete: the peer would take that for delivery, and
+    /// the peer is not known to have sent them. [`Self::settle`] closes the gap in the reports.
     pub fn abandon(&mut self, object: ObjectId) {
         self.remaining.remove(&object);
-        let runs: Vec<_> = self.table.runs_of(object).collect();
-        for (first, count) in runs {
-            for index in first.get()..first.get().saturating_add(count) {
-                self.close(BlockIndex::new(index));
+        self.given_up.insert(object);
+        for (first, end) in self.runs_of(object) {
+            let open: Vec<_> = self.open.range(first..end).map(|(&index, _)| index).collect();
+            for block in open {
+                self.let_go(block);
+            }
+            self.dropped.insert_range(u64::from(first.get()), u64::from(end.get()) - 1);
+        }
+    }
+
+    /// The peer abandoned the object too: the blocks that were given up count as done, so that
+    /// reports need not speak around them.
+    pub fn settle(&mut self, object: ObjectId) {
+        if self.given_up.contains(&object) {
+            for (first, end) in self.runs_of(object) {
+                self.done.insert_range(u64::from(first.get()), u64::from(end.get()) - 1);
             }
         }
+    }
+
+    /// The runs of an object as `first .. end`.
+    fn runs_of(&self, object: ObjectId) -> Vec<(BlockIndex, BlockIndex)> {
+        let runs = self.table.runs_of(object);
+        runs.map(|(first, count)| (first, BlockIndex::new(first.get().saturating_add(count))))
+            .collect()
     }
 
     /// True when every declared object is complete.
@@ -225,7 +258,7 @@ impl Receiver {
 
     /// Decides where a symbol goes. spec: W-043
     pub fn on_symbol(&mut self, block: BlockIndex, symbol: SymbolId, len: u16) -> Placement {
-        if self.done.contains(u64::from(block.get())) {
+        if self.is_unwanted(block) {
             self.counters.redundant += 1;
             return Placement::Redundant;
         }
@@ -263,6 +296,11 @@ impl Receiver {
             }
             Take::Full => self.refuse(Refusal::RepairFull),
         }
+    }
+
+    fn is_unwanted(&self, block: BlockIndex) -> bool {
+        let index = u64::from(block.get());
+        self.done.contains(index) || self.dropped.contains(index)
     }
 
     fn open_block(&mut self, block: BlockIndex, len: u16) -> Result<(), Refusal> {
@@ -335,7 +373,8 @@ impl Receiver {
         }
         let placed = state.placed;
         self.counters.written += placed.len;
-        self.close(block);
+        self.done.insert(u64::from(block.get()));
+        self.let_go(block);
         if let Some(remaining) = self.remaining.get_mut(&placed.object) {
             *remaining = remaining.saturating_sub(1);
             if *remaining == 0 {
@@ -345,10 +384,7 @@ impl Receiver {
         }
     }
 
-    fn close(&mut self, block: BlockIndex) {
-        if !self.done.insert(u64::from(block.get())) {
-            return;
-        }
+    fn let_go(&mut self, block: BlockIndex) {
         if let Some(state) = self.open.remove(&block) {
             self.repair_held -= state.repair_count();
             if state.stage == Stage::Writing {

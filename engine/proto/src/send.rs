@@ -156,7 +156,8 @@ impl Sender {
             next_start: BlockIndex::new(0),
             unsent: Bytes::ZERO,
             done: RangeSet::new(),
-            peer_blocks_max: 8,
+            // Known before the first block starts: the packet size has to be asked for first.
+            peer_blocks_max: 1,
             symbol_size: None,
             counters: SendCounters::default(),
             effects: VecDeque::new(),
@@ -194,22 +195,31 @@ impl Sender {
     }
 
     fn add_unsent(&mut self, from: BlockIndex) {
-        for index in from.get()..self.table.next_block().get() {
-            if let Some(placed) = self.table.find(BlockIndex::new(index)) {
-                self.unsent += placed.len;
-            }
-        }
+        let runs = self.table.runs_from(from);
+        let added =
+            runs.map(|(first, count)| self.table.bytes_between(first, end_of(first, count)));
+        self.unsent += added.sum();
     }
 
     /// Stops sending an object (its source failed): its blocks count as done.
     pub fn abandon(&mut self, object: ObjectId) {
+        // Forgotten first: an object that is given up is not complete.
+        if self.objects.remove(&object).is_none() {
+            return;
+        }
         let runs: Vec<_> = self.table.runs_of(object).collect();
         for (first, count) in runs {
-            for index in first.get()..first.get().saturating_add(count) {
-                self.retire(BlockIndex::new(index), false);
+            let end = end_of(first, count);
+            let open: Vec<_> = self.blocks.range(first..end).map(|(&index, _)| index).collect();
+            for block in open {
+                self.retire(block, false);
             }
+            let unstarted = first.max(self.next_start);
+            if unstarted < end {
+                self.unsent -= self.table.bytes_between(unstarted, end);
+            }
+            self.done.insert_range(u64::from(first.get()), u64::from(end.get()) - 1);
         }
-        self.objects.remove(&object);
     }
 
     /// The object that a block belongs to.
@@ -263,6 +273,12 @@ impl Sender {
             && self.blocks.values().next_back().is_some_and(|block| block.stage == Stage::Reading)
     }
 
+    /// True when the next word is the peer's: everything that could be sent was sent, and what
+    /// is open waits for its decoder or disk.
+    pub fn awaits_peer(&self) -> bool {
+        !self.blocks.is_empty() && self.blocks.values().all(SendBlock::first_pass_done)
+    }
+
     /// Starts reads so that at least `ahead` data bytes are loaded or loading.
     pub fn read_ahead(&mut self, ahead: Bytes) {
         let Some(symbol_size) = self.symbol_size else { return };
@@ -272,11 +288,12 @@ impl Sender {
             && self.blocks_open() < limit
             && self.next_start < self.table.next_block()
         {
-            let index = self.next_start;
-            self.next_start = index.next();
-            if self.done.contains(u64::from(index.get())) {
-                continue;
+            let index = block_index(self.done.absent_from(u64::from(self.next_start.get())));
+            if index >= self.table.next_block() {
+                self.next_start = self.table.next_block();
+                break;
             }
+            self.next_start = index.next();
             let Some(placed) = self.table.find(index) else { continue };
             let Ok(shape) = BlockShape::new(placed.len, symbol_size) else { continue };
             self.blocks.insert(index, SendBlock::new(placed, shape));
@@ -386,15 +403,7 @@ impl Sender {
         feedback: &Feedback,
         context: &RepairContext,
     ) -> Result<(), SendError> {
-        let started = self.next_start;
-        if feedback.complete_below > started {
-            return Err(SendError::NeverSent(feedback.complete_below));
-        }
-        if let Some(range) = feedback.complete.last()
-            && range.last >= started
-        {
-            return Err(SendError::NeverSent(range.last));
-        }
+        self.check_claims(feedback)?;
         self.peer_blocks_max = feedback.open_blocks_limit;
         let below = feedback.complete_below;
         let mut complete: Vec<BlockIndex> =
@@ -411,13 +420,33 @@ impl Sender {
         Ok(())
     }
 
+    /// A peer cannot have what was never started, unless it was abandoned.
+    fn check_claims(&self, feedback: &Feedback) -> Result<(), SendError> {
+        let started = u64::from(self.next_start.get());
+        let below = u64::from(feedback.complete_below.get());
+        if below > started && !self.done.contains_all(started, below - 1) {
+            return Err(SendError::NeverSent(feedback.complete_below));
+        }
+        for range in feedback.complete.iter().rev() {
+            let (first, last) = (u64::from(range.first.get()), u64::from(range.last.get()));
+            if last < started {
+                break;
+            }
+            if !self.done.contains_all(first.max(started), last) {
+                return Err(SendError::NeverSent(range.last));
+            }
+        }
+        Ok(())
+    }
+
     /// The peer threw a block away and wants it again.
     pub fn on_restart(&mut self, block: BlockIndex) {
         if let Some(state) = self.blocks.get_mut(&block)
             && state.stage == Stage::Active
         {
+            self.unsent += state.bytes_sent_once();
             state.restart();
-            self.unsent += state.placed.len;
+            self.repairs.remove(&block);
             self.first_pass.insert(block);
         }
     }
@@ -431,9 +460,7 @@ impl Sender {
         self.first_pass.remove(&block);
         match self.blocks.remove(&block) {
             Some(state) => {
-                let sent = u64::from(state.symbols() - state.unsent());
-                let sent = Bytes::new(sent * u64::from(state.shape.symbol_size()));
-                self.unsent -= placed.len.saturating_sub(sent);
+                self.unsent -= placed.len - state.bytes_sent_once();
                 // A block still being read is released when its read completes.
                 if state.stage == Stage::Active {
                     self.effects.push_back(SendEffect::Release { block });
@@ -466,4 +493,13 @@ impl Sender {
     pub fn poll_event(&mut self) -> Option<SendEvent> {
         self.events.pop_front()
     }
+}
+
+/// One past the last index of a run.
+const fn end_of(first: BlockIndex, count: u32) -> BlockIndex {
+    BlockIndex::new(first.get().saturating_add(count))
+}
+
+fn block_index(n: u64) -> BlockIndex {
+    BlockIndex::new(u32::try_from(n).unwrap_or(u32::MAX))
 }

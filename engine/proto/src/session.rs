@@ -14,17 +14,18 @@ mod transmit;
 
 use crate::congestion::pacer::Pacer;
 use crate::congestion::{Controller, Outcome, Policy, Sample, TrainSample, View, controller};
-use crate::fec::{FecPolicy, LossEstimate};
+use crate::fec::FecPolicy;
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::objects::ObjectError;
 use crate::path::ledger::{Carried, Ledger, LedgerError, Settled};
+use crate::path::loss::LossMeter;
 use crate::path::mtu::{PathMtu, packet_bytes};
 use crate::path::rtt::RttEstimator;
 use crate::recv::acks::AckRecorder;
 use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
 use crate::trace::{Counters, DelayHistogram, Limit, LimitClock};
-use crate::units::{BitRate, Bytes, Ratio, Timestamp};
+use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::feedback::Feedback;
 use crate::wire::header::DataId;
 use core::time::Duration;
@@ -32,6 +33,10 @@ use report::ReportClock;
 use silence::Silence;
 use skip::SkipPlan;
 pub use transmit::{PacketPlan, PlanBody};
+
+/// Trains sent before anything is declared: a peer that never answers an offer must not be asked
+/// for its link for ever.
+const IDLE_TRAINS_MAX: u32 = 8;
 
 /// How a session is set up.
 #[derive(Clone, Debug)]
@@ -103,9 +108,12 @@ pub struct Session {
     receiver: Receiver,
     acks: AckRecorder,
     reports: ReportClock,
+    loss: LossMeter,
     repair: RepairContext,
     warm: bool,
     small_probes_left: u32,
+    full_probes_left: u32,
+    idle_trains_left: u32,
     app_limited: bool,
     receiver_drops_seen: u64,
     local_drops: u64,
@@ -138,13 +146,16 @@ impl Session {
             receiver: Receiver::new(config.recv_blocks),
             acks: AckRecorder::new(),
             reports: ReportClock::new(),
+            loss: LossMeter::new(),
             repair: RepairContext {
-                loss: LossEstimate { mean: Ratio::ZERO, upper80: Ratio::ZERO, run: 1.0 },
+                loss: LossMeter::new().estimate(1.0),
                 bdp: Bytes::ZERO,
                 congested: false,
             },
             warm: false,
             small_probes_left: 0,
+            full_probes_left: 0,
+            idle_trains_left: 0,
             app_limited: false,
             receiver_drops_seen: 0,
             local_drops: 0,
@@ -162,6 +173,10 @@ impl Session {
         if !self.warm {
             self.warm = true;
             self.small_probes_left = crate::path::mtu::SMALL_PROBES;
+            // Other policies send trains of full-size packets.
+            let trains = !matches!(self.config.policy, Policy::Fixed);
+            self.full_probes_left = if trains { 0 } else { crate::path::mtu::FULL_PROBES };
+            self.idle_trains_left = IDLE_TRAINS_MAX;
         }
     }
 
@@ -172,6 +187,7 @@ impl Session {
         held: &[(u32, u32)],
     ) -> Result<ObjectId, ObjectError> {
         self.warm_up();
+        self.idle_trains_left = 0;
         self.sender.declare(len, held)
     }
 
@@ -209,9 +225,15 @@ impl Session {
         self.sender.abandon(object);
     }
 
-    /// Stops receiving an object.
+    /// Stops receiving an object; see [`Receiver::abandon`].
     pub fn abandon_recv(&mut self, object: ObjectId, now: Timestamp) {
         self.receiver.abandon(object);
+        self.reports.hurry(now);
+    }
+
+    /// The peer stopped sending an abandoned object; see [`Receiver::settle`].
+    pub fn settle_recv(&mut self, object: ObjectId, now: Timestamp) {
+        self.receiver.settle(object);
         self.reports.hurry(now);
     }
 
@@ -251,6 +273,9 @@ impl Session {
         self.receiver.on_written(block);
         if self.receiver.blocks_open() <= 1 {
             self.reports.hurry(now);
+        } else {
+            // A sender that waits for credit must not wait for the back-off of quiet times.
+            self.reports.soon(self.rtt.smoothed(), now);
         }
     }
 
@@ -311,7 +336,7 @@ impl Session {
         self.counters.reports_received += 1;
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
-        let waiting = self.ledger.in_flight() > Bytes::ZERO;
+        let waiting = self.awaits_answer();
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);
@@ -322,6 +347,12 @@ impl Session {
         self.settled = settled;
         self.sender.on_feedback(feedback, &self.repair)?;
         Ok(())
+    }
+
+    /// Feedback has to come: packets are out, or an object of which everything arrived waits for
+    /// the word that it is written.
+    fn awaits_answer(&self) -> bool {
+        self.ledger.in_flight() > Bytes::ZERO || self.sender.awaits_peer()
     }
 
     fn count(&mut self, settled: &Settled) {
@@ -359,7 +390,8 @@ impl Session {
         for sample in &settled.rtts {
             self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
         }
-        self.repair = repair_context(&view, &self.rtt);
+        self.loss.on_settled(settled.acked.len(), self.lost.len(), settled.spurious.len());
+        self.repair = repair_context(&view, &self.loss, &self.rtt);
     }
 
     /// Packets that died in an outage say nothing about the rate.
@@ -458,14 +490,16 @@ impl Session {
     pub const fn in_flight(&self) -> Bytes {
         self.ledger.in_flight()
     }
+
+    /// Bytes that may be in flight; trains and probes may go beyond.
+    pub fn in_flight_limit(&self) -> Bytes {
+        self.controller.in_flight_limit()
+    }
 }
 
-fn repair_context(view: &View, rtt: &RttEstimator) -> RepairContext {
-    let mean = view.loss;
-    // Upper 80 % bound of a proportion measured over about 2,000 packets.
-    let spread = 0.84 * (mean.get() * (1.0 - mean.get()) * view.loss_run / 2000.0).sqrt();
+fn repair_context(view: &View, loss: &LossMeter, rtt: &RttEstimator) -> RepairContext {
     RepairContext {
-        loss: LossEstimate { mean, upper80: Ratio::new(mean.get() + spread), run: view.loss_run },
+        loss: loss.estimate(view.loss_run),
         bdp: view.rate.bytes_in(rtt.smoothed()),
         congested: view.queue_delay > Duration::from_millis(20).max(view.rtt_min / 4),
     }

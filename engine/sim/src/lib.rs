@@ -5,6 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod cells;
+pub mod check;
+pub mod disk;
+mod host;
 pub mod link;
 pub mod profile;
+pub mod report;
 pub mod rng;
+pub mod scenario;
+pub mod world;

@@ -10,7 +10,14 @@ use crate::path::rtt::RttEstimator;
 use crate::units::{Bytes, Timestamp};
 use crate::wire::feedback::Feedback;
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Lost packets remembered beyond the usual time, for their late arrival.
+const LATE_MAX: usize = 65_536;
+/// How long they are remembered: no round trip takes longer.
+const LATE_SPAN: Duration = Duration::from_secs(10);
+/// Reports remembered while no data is out: nobody answers them, so nothing else ends them.
+const UNWATCHED_MAX: usize = 4096;
 
 /// What a packet carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +110,11 @@ pub struct Ledger {
     records: VecDeque<Record>,
     /// Everything below is settled: acknowledged or declared lost.
     settled_below: u64,
+    /// Lost packets that left the records: when the round trip grows suddenly (a deep queue
+    /// behind a short path), their late arrival is the only way to learn of it.
+    late: BTreeMap<u64, Record>,
+    /// Late packets that the newest feedback acknowledged, with the time at which they left.
+    late_acked: Vec<(u64, Timestamp)>,
     in_flight: Bytes,
     newest_acked_sent: Option<Timestamp>,
     largest_acked: Option<PacketNumber>,
@@ -141,7 +153,11 @@ impl Ledger {
 
     /// When packet `number` left, while it is remembered.
     pub fn sent_at(&self, number: PacketNumber) -> Option<Timestamp> {
-        self.index_of(number.get()).map(|index| self.records[index].sent_at)
+        if let Some(index) = self.index_of(number.get()) {
+            return Some(self.records[index].sent_at);
+        }
+        let late = self.late_acked.iter().find(|&&(late, _)| late == number.get());
+        late.map(|&(_, sent_at)| sent_at)
     }
 
     /// When the oldest packet of unknown fate left.
@@ -163,6 +179,23 @@ impl Ledger {
         let bytes = if watched { u16::try_from(bytes.get()).unwrap_or(u16::MAX) } else { 0 };
         let record = Record { sent_at: now, bytes, epoch, fate: Fate::Flying, carried };
         self.records.push_back(record);
+        if !watched {
+            self.shed_unwatched();
+        }
+    }
+
+    /// A side that only receives hears nothing about its own packets: its records end by count.
+    fn shed_unwatched(&mut self) {
+        while self.records.len() > UNWATCHED_MAX
+            && self
+                .records
+                .front()
+                .is_some_and(|r| !r.carried.is_watched() || r.fate != Fate::Flying)
+        {
+            self.records.pop_front();
+            self.base += 1;
+        }
+        self.settled_below = self.settled_below.max(self.base);
     }
 
     /// Applies one feedback packet: fills `settled` with what is newly known.
@@ -177,7 +210,9 @@ impl Ledger {
         if feedback.largest >= self.next_number() {
             return Err(LedgerError::NeverSent(feedback.largest));
         }
+        self.late_acked.clear();
         for range in feedback.ranges.iter().rev() {
+            self.acknowledge_late(range.first.get(), range.last.get(), settled);
             self.acknowledge(range.first.get(), range.last.get(), settled)?;
         }
         self.largest_acked = self.largest_acked.max(Some(feedback.largest));
@@ -228,6 +263,15 @@ impl Ledger {
         Ok(())
     }
 
+    fn acknowledge_late(&mut self, first: u64, last: u64, settled: &mut Settled) {
+        while let Some((&number, record)) = self.late.range(first..=last).next() {
+            settled.spurious.push(outcome(PacketNumber::new(number), record));
+            settled.spurious_carried.push(record.carried);
+            self.late_acked.push((number, record.sent_at));
+            self.late.remove(&number);
+        }
+    }
+
     fn sample_delays(
         &self,
         feedback: &Feedback,
@@ -238,13 +282,13 @@ impl Ledger {
         let newest = core::iter::once((feedback.largest, feedback.largest_age));
         let marks = feedback.delays.iter().map(|mark| (mark.number, mark.age));
         for (number, age) in marks.chain(newest) {
-            let Some(index) = self.index_of(number.get()) else { continue };
-            let record = &self.records[index];
-            let elapsed = now.since(record.sent_at);
+            let acked = self.index_of(number.get()).map(|index| self.records[index].fate);
+            let Some(sent_at) = self.sent_at(number) else { continue };
+            let elapsed = now.since(sent_at);
             let age = Duration::from(age);
             // A receiver that claims to have held a packet longer than it was gone is wrong.
-            if record.fate == Fate::Acked && age <= elapsed {
-                settled.rtts.push(RttSample { sent_at: record.sent_at, rtt: elapsed - age });
+            if acked.unwrap_or(Fate::Acked) == Fate::Acked && age <= elapsed {
+                settled.rtts.push(RttSample { sent_at, rtt: elapsed - age });
             }
         }
         settled.rtts.sort_unstable_by_key(|sample| sample.sent_at);
@@ -281,14 +325,22 @@ impl Ledger {
         self.settled_below = number;
     }
 
-    /// Drops settled records once a late arrival can no longer be told apart from a new round.
+    /// Drops settled records after two round trips; lost ones are kept aside for longer.
     fn forget(&mut self, rtt: &RttEstimator, now: Timestamp) {
         let horizon = now - (rtt.pessimistic() * 2 + rtt.reorder_window());
         while self.base < self.settled_below
-            && self.records.front().is_some_and(|record| record.sent_at < horizon)
+            && let Some(record) = self.records.pop_front_if(|record| record.sent_at < horizon)
         {
-            self.records.pop_front();
+            if record.fate == Fate::Lost && record.carried.is_watched() {
+                self.late.insert(self.base, record);
+            }
             self.base += 1;
+        }
+        let horizon = now - LATE_SPAN;
+        while let Some(oldest) = self.late.first_entry()
+            && (oldest.get().sent_at < horizon || self.late.len() > LATE_MAX)
+        {
+            self.late.pop_first();
         }
     }
 }

@@ -11,6 +11,8 @@ use core::time::Duration;
 
 /// Small probes sent beside the first train.
 pub const SMALL_PROBES: u32 = 2;
+/// Full-size probes sent where the policy sends no trains.
+pub const FULL_PROBES: u32 = 3;
 /// Time without any answer after which the small size is used.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -53,9 +55,15 @@ impl PathMtu {
         if self.full_arrived {
             return Some(SYMBOL_SIZE);
         }
-        let small_only = self.small_arrived_at.is_some_and(|at| now.since(at) > reorder * 2);
-        let silent = self.first_probe_at.is_some_and(|at| now.since(at) > PATIENCE);
-        (small_only || silent).then_some(SYMBOL_SIZE_SMALL)
+        let decided = self.decision_at(reorder).is_some_and(|at| now >= at);
+        decided.then_some(SYMBOL_SIZE_SMALL)
+    }
+
+    /// When waiting for a full-size packet ends; nothing else may happen until then.
+    pub fn decision_at(&self, reorder: Duration) -> Option<Timestamp> {
+        let small_only = self.small_arrived_at.map(|at| at + reorder * 2);
+        let silent = self.first_probe_at.map(|at| at + PATIENCE);
+        [small_only, silent].into_iter().flatten().min()
     }
 }
 

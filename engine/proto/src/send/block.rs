@@ -9,6 +9,7 @@ use crate::fec::{BlockShape, SymbolSet};
 use crate::ids::SymbolId;
 use crate::limits::BLOCK_REPAIR_MAX;
 use crate::objects::Placed;
+use crate::units::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where a block is in its life.
@@ -85,6 +86,12 @@ impl SendBlock {
         self.symbols() - self.next_source
     }
 
+    /// Data bytes that were sent at least once.
+    pub fn bytes_sent_once(&self) -> Bytes {
+        let sent = u64::from(self.next_source) * u64::from(self.shape.symbol_size());
+        Bytes::new(sent).min(self.placed.len)
+    }
+
     /// True when every source symbol was sent once.
     pub fn first_pass_done(&self) -> bool {
         self.unsent() == 0
@@ -124,6 +131,11 @@ impl SendBlock {
             && self.first_pass_done()
             && self.resend.is_empty()
             && self.repair_wanted == 0
+    }
+
+    /// Nothing is planned that could complete the block, and the peer is known to need more.
+    pub fn is_starved(&self) -> bool {
+        self.is_stuck() && self.acked.len() < self.symbols()
     }
 
     /// Takes the next source symbol of the first pass.
@@ -204,26 +216,29 @@ impl SendBlock {
         }
     }
 
-    /// Plans `count` fresh repair symbols; returns `(first, count)` to encode, if any.
-    pub fn plan_repair(&mut self, count: u32) -> Option<(SymbolId, u32)> {
+    /// Plans `count` fresh repair symbols; [`Self::to_encode`] says what that takes.
+    pub fn plan_repair(&mut self, count: u32) {
         self.coded = true;
         let room = self.symbols() + BLOCK_REPAIR_MAX - self.next_repair;
         self.repair_wanted = (self.repair_wanted + count).min(room);
-        let covered = self.encoded_end + self.encoding - self.next_repair;
+    }
+
+    /// First and number of the repair symbols to encode next, if any. One job at a time: two
+    /// would end in any order, and their ends carry no names.
+    pub fn to_encode(&mut self) -> Option<(SymbolId, u32)> {
+        let covered = self.encoded_end - self.next_repair;
         let missing = self.repair_wanted.saturating_sub(covered);
-        if missing == 0 {
+        if missing == 0 || self.encoding > 0 {
             return None;
         }
-        let first = self.encoded_end + self.encoding;
-        self.encoding += missing;
-        Some((SymbolId::new(first), missing))
+        self.encoding = missing;
+        Some((SymbolId::new(self.encoded_end), missing))
     }
 
     /// The encoder delivered `count` more repair symbols.
     pub fn on_encoded(&mut self, count: u32) {
-        let count = count.min(self.encoding);
-        self.encoding -= count;
-        self.encoded_end += count;
+        self.encoded_end += count.min(self.encoding);
+        self.encoding = 0;
     }
 
     /// The encoder gave up: forget what was asked; exact resends take over.

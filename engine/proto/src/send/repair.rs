@@ -4,6 +4,7 @@
 //! the tail of a job, for small objects, and for a block that failed one repair round: then its
 //! whole deficit is over-provisioned so that one more round suffices (`PROTOCOL.md` W-060).
 
+use super::block::SendBlock;
 use super::{SendEffect, Sender};
 use crate::fec::{FecPolicy, Goal, LossEstimate, proactive};
 use crate::ids::{BlockIndex, SymbolId};
@@ -33,7 +34,7 @@ impl Sender {
     /// After a block's first pass: repair symbols in advance, where waiting for feedback would
     /// cost the job a round trip.
     pub(super) fn plan_proactive(&mut self, block: BlockIndex, context: &RepairContext) {
-        let tail = self.unsent <= context.bdp;
+        let tail = self.unsent.saturating_mul(2) <= context.bdp.saturating_mul(3);
         let goal = match self.config.fec {
             FecPolicy::Off => return,
             FecPolicy::Always => Goal::Tail,
@@ -78,6 +79,10 @@ impl Sender {
         } else {
             self.plan_fast(block, symbol, context);
         }
+        // A receiver that never opened the block reports no deficit: the last loss must plan.
+        if self.blocks.get(&block).is_some_and(SendBlock::is_starved) {
+            self.resend_all_in_doubt(block);
+        }
     }
 
     /// One more round must suffice: copies of few missing symbols, coding for many.
@@ -109,7 +114,14 @@ impl Sender {
 
     fn plan_coded(&mut self, block: BlockIndex, count: u32) {
         let Some(state) = self.blocks.get_mut(&block) else { return };
-        if let Some((first, count)) = state.plan_repair(count) {
+        state.plan_repair(count);
+        self.encode_and_send(block);
+    }
+
+    /// Asks for the repair symbols that a block lacks, and lets those that are there leave.
+    fn encode_and_send(&mut self, block: BlockIndex) {
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        if let Some((first, count)) = state.to_encode() {
             let shape = state.shape;
             self.effects.push_back(SendEffect::Encode { block, shape, first, count });
         }
@@ -122,9 +134,7 @@ impl Sender {
     pub fn on_encoded(&mut self, block: BlockIndex, count: u32) {
         if let Some(state) = self.blocks.get_mut(&block) {
             state.on_encoded(count);
-            if state.has_repair_ready() {
-                self.repairs.insert(block);
-            }
+            self.encode_and_send(block);
         }
     }
 

@@ -56,6 +56,18 @@ impl ReportClock {
         self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
     }
 
+    /// Nothing arrived yet, so there is nothing to say.
+    pub(super) const fn cancel(&mut self) {
+        self.due = None;
+    }
+
+    /// Something happened that the sender should know soon: the usual spacing is kept, the
+    /// back-off of quiet times is not.
+    pub(super) fn soon(&mut self, rtt: Duration, now: Timestamp) {
+        let wanted = self.last.map_or(now, |last| (last + self.spacing(rtt)).max(now));
+        self.due = Some(self.due.map_or(wanted, |due| due.min(wanted)));
+    }
+
     /// When the next report is due.
     pub(super) const fn due(&self) -> Option<Timestamp> {
         self.due
@@ -67,7 +79,8 @@ impl ReportClock {
         self.sent = self.sent.saturating_add(1);
         self.last = Some(now);
         let spacing = self.spacing(rtt);
-        self.idle_gap = if fresh { spacing } else { (self.idle_gap * 2).min(IDLE_MAX) };
+        self.idle_gap =
+            if fresh { spacing } else { (self.idle_gap.max(spacing) * 2).min(IDLE_MAX) };
         // Repeat even when nothing is missing any more: the last word may have been lost.
         let repeats = active || self.idle_gap < IDLE_MAX;
         self.due = repeats.then(|| now + self.idle_gap.max(spacing));
@@ -96,6 +109,20 @@ mod tests {
         }
         assert!(gaps.windows(2).all(|w| w[0] <= w[1]));
         assert_eq!(*gaps.last().unwrap(), IDLE_MAX);
+    }
+
+    /// A peer's report had been written down before any packet that wants an answer came; then
+    /// something was worth a report, and the back-off doubled nothing, every 5 ms for ever.
+    #[test]
+    fn a_first_report_without_news_backs_off_too() {
+        let mut clock = ReportClock::new();
+        clock.hurry(Timestamp::ZERO);
+        let mut sent = 0;
+        while let Some(due) = clock.due() {
+            clock.on_sent(false, false, RTT, due);
+            sent += 1;
+            assert!(sent < 20, "still reporting");
+        }
     }
 
     #[test]

@@ -18,8 +18,14 @@ const PLANS_MAX: usize = 64;
 /// What a data header has and a plain one has not.
 const HEADER_DIFFERENCE: u16 = 7;
 const _: () = assert!(DATA_HEADER_LEN - PLAIN_HEADER_LEN == HEADER_DIFFERENCE as usize);
+/// Largest report: one that passes where only small packets do. A side that only receives never
+/// learns more about its path.
+const REPORT_LEN_MAX: usize = SYMBOL_SIZE_SMALL as usize + HEADER_DIFFERENCE as usize;
+const _: () = assert!(REPORT_LEN_MAX <= FEEDBACK_LEN_MAX);
 /// How often silence is looked for while packets are out.
 const SILENCE_CHECK: Duration = Duration::from_millis(100);
+/// Shortest time between two calls of the controller that change nothing.
+const STEERING_MIN: Duration = Duration::from_micros(100);
 /// Data kept loaded ahead of the first pass, as time at the current rate.
 const READ_AHEAD: Duration = Duration::from_millis(100);
 /// Data kept loaded ahead at least.
@@ -66,8 +72,10 @@ impl Session {
         let nominal = rate;
         match self.silence.permission(nominal, self.rtt.smoothed(), now) {
             Permission::Rate(rate) => {
-                self.plan_small_probes(now, plans);
-                self.plan_train(now, plans);
+                self.plan_probes(now, plans);
+                if self.may_train(rate, nominal) {
+                    self.plan_train(now, plans);
+                }
                 self.plan_paced(rate, now, plans);
             }
             Permission::Probe => self.plan_probe(now, plans),
@@ -90,11 +98,14 @@ impl Session {
             return;
         }
         let fresh = self.acks.unreported() > 0;
-        let Some(mut feedback) = self.acks.report(now) else { return };
+        let Some(mut feedback) = self.acks.report(now) else {
+            self.reports.cancel();
+            return;
+        };
         feedback.receiver_drops = self.local_drops;
         self.receiver.report(&mut feedback);
-        let mut payload = Vec::with_capacity(FEEDBACK_LEN_MAX);
-        feedback.encode_into(&mut payload, FEEDBACK_LEN_MAX);
+        let mut payload = Vec::with_capacity(REPORT_LEN_MAX);
+        feedback.encode_into(&mut payload, REPORT_LEN_MAX);
         let active = !self.receiver.is_idle();
         self.reports.on_sent(fresh, active, self.rtt.smoothed(), now);
         self.counters.reports_sent += 1;
@@ -150,23 +161,34 @@ impl Session {
         plans.push(PacketPlan { number, kind, body: PlanBody::Padding(len) });
     }
 
-    fn plan_small_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+    fn plan_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         while self.small_probes_left > 0 {
             self.small_probes_left -= 1;
             self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
         }
+        while self.full_probes_left > 0 {
+            self.full_probes_left -= 1;
+            self.plan_padding(Kind::Pad, SYMBOL_SIZE, now, plans);
+        }
     }
 
     fn plan_train(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        if !self.warm || (self.sender.is_idle() && !self.controller.view().starting) {
+        if !self.is_steering() {
             return;
         }
         let Some(count) = self.controller.take_train(now) else { return };
+        self.idle_trains_left = self.idle_trains_left.saturating_sub(1);
         for _ in 0..count {
             if !self.plan_symbol(true, now, plans) {
                 self.plan_padding(Kind::PadTrain, SYMBOL_SIZE, now, plans);
             }
         }
+    }
+
+    /// The rate matters: there is something to send, or soon will be.
+    fn is_steering(&self) -> bool {
+        let soon = self.idle_trains_left > 0 && self.controller.view().starting;
+        self.warm && (!self.sender.is_idle() || soon)
     }
 
     fn plan_paced(&mut self, rate: BitRate, now: Timestamp, plans: &mut Vec<PacketPlan>) {
@@ -181,13 +203,20 @@ impl Session {
         }
     }
 
+    /// Trains overdraw the pacer, but not the window, and they do not ask a path that has fallen
+    /// silent: on a short one they would be thousands before the silence is a second old.
+    fn may_train(&self, rate: BitRate, nominal: BitRate) -> bool {
+        rate >= nominal && self.window_open()
+    }
+
     fn window_open(&self) -> bool {
         self.ledger.in_flight() + packet_bytes(SYMBOL_SIZE) <= self.controller.in_flight_limit()
     }
 
-    /// The path is silent: one packet asks whether it is back. A symbol, if there is one.
+    /// The path is silent: one packet asks whether it is back. A symbol, if there is one. Who has
+    /// nothing to send does not ask.
     fn plan_probe(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        if self.sender.is_idle() && !self.warm {
+        if !self.is_steering() {
             return;
         }
         self.silence.on_probe(now);
@@ -198,26 +227,40 @@ impl Session {
 
     /// When the body must call again, and nothing else happens before.
     pub fn poll_timeout(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let steering = self.warm && (!self.sender.is_idle() || self.controller.view().starting);
-        let controller = self.controller.next_timer().filter(|_| steering);
-        let sending = self.next_send(now);
-        [self.reports.due(), controller, sending].into_iter().flatten().min()
+        let nominal = self.controller.pacing_rate(now);
+        let permission = self.silence.permission(nominal, self.rtt.smoothed(), now);
+        let controller = self.next_steering(permission, nominal, now);
+        let sending = self.next_send(permission, now);
+        let size = self.sender.wants_symbol_size().then(|| {
+            self.mtu.decision_at(self.rtt.reorder_window()).map(|at| at.max(now + STEERING_MIN))
+        });
+        [self.reports.due(), controller, sending, size.flatten()].into_iter().flatten().min()
     }
 
-    fn next_send(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let rate = self.controller.pacing_rate(now);
-        match self.silence.permission(rate, self.rtt.smoothed(), now) {
+    /// When the controller wants to be called. Its timer may have passed without being served
+    /// (a train has to wait for a pause of the law): to ask again at once would spin.
+    fn next_steering(
+        &self,
+        permission: Permission,
+        nominal: BitRate,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let Permission::Rate(rate) = permission else { return None };
+        let wanted = self.is_steering() && self.may_train(rate, nominal);
+        let due = self.controller.next_timer().filter(|_| wanted)?;
+        Some(due.max(now + STEERING_MIN))
+    }
+
+    fn next_send(&mut self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
+        match permission {
             Permission::Rate(rate) if self.sender.has_symbol() && self.window_open() => {
                 // Half a quantum: a timer that fires late by the other half loses nothing.
                 let burst = Bytes::new(Pacer::quantum(rate).get() / 2);
                 Some(self.pacer.next_release(now, rate, burst))
             }
             // Silence is measured against the clock: look again.
-            Permission::Rate(_) => {
-                let waiting = self.ledger.in_flight() > Bytes::ZERO;
-                waiting.then(|| now + SILENCE_CHECK)
-            }
-            Permission::Probe if self.warm || !self.sender.is_idle() => Some(now),
+            Permission::Rate(_) => self.awaits_answer().then(|| now + SILENCE_CHECK),
+            Permission::Probe if self.is_steering() => Some(now),
             Permission::Probe => None,
             Permission::WaitUntil(at) => Some(at),
         }

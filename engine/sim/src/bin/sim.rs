@@ -1,0 +1,195 @@
+//! Plays seeds or named scenarios and tells which of them broke a rule, and how to see it again.
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use core::time::Duration;
+use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_sim::check::Violation;
+use farhaul_sim::report::{Direction, Report};
+use farhaul_sim::scenario::{self, NAMES, Scenario};
+use farhaul_sim::world::{Failure, Speech, run};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// One seed in this many runs twice: the second run must be the same.
+const REPEAT_EVERY: u64 = 100;
+
+/// Play the transfer core in a virtual world.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many generated scenarios to play.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Play this seed alone.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Tell every event (with one seed or scenario).
+    #[arg(long)]
+    trace: bool,
+    /// Print what the scenario is, before it is played.
+    #[arg(long)]
+    show: bool,
+    /// Play a named scenario instead of generated ones.
+    #[arg(long)]
+    scenario: Option<String>,
+    /// Print speed and tail of objects of several sizes at 200 ms and 2 % loss, with and without
+    /// repair symbols; medians over this many seeds.
+    #[arg(long)]
+    table: Option<u64>,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: u64,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    if let Some(seeds) = arguments.table {
+        return print_table(seeds);
+    }
+    let single = match (&arguments.scenario, arguments.seed) {
+        (Some(name), seed) => match scenario::named(name, seed.unwrap_or(1)) {
+            Some(scenario) => Some(scenario),
+            None => bail!("no scenario {name:?}; there are: {}", NAMES.join(", ")),
+        },
+        (None, Some(seed)) => Some(scenario::generate(seed)),
+        (None, None) => None,
+    };
+    let Some(scenario) = single else { return Ok(play_seeds(&arguments)) };
+    if arguments.show {
+        println!("{scenario:#?}");
+    }
+    let speech = if arguments.trace { Speech::Lines } else { Speech::Silent };
+    match run(&scenario, speech) {
+        Ok(report) => {
+            println!("{report}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failure) => {
+            println!("FAILED {failure}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// What a job of each size comes to, at two rates.
+fn print_table(seeds: u64) -> Result<ExitCode> {
+    let sizes = [Bytes::kib(64), Bytes::mib(1), Bytes::mib(10), Bytes::mib(100)];
+    println!("rate        size       fec     elapsed    of G*   tail (of rtt)  worst   over");
+    for rate in [BitRate::mbps(100), BitRate::mbps(500)] {
+        for size in sizes {
+            for fec in [FecPolicy::Off, FecPolicy::Auto] {
+                print_row(rate, size, fec, seeds)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_row(rate: BitRate, size: Bytes, fec: FecPolicy, seeds: u64) -> Result<()> {
+    let rtt = Duration::from_millis(200);
+    let mut runs = Vec::new();
+    for seed in 0..seeds.max(1) {
+        let link = scenario::cell(rate, rtt, 0.02);
+        let mut scenario = Scenario::one_way("table", seed, link, &[size]);
+        scenario.hosts[0].fec = fec;
+        runs.push(run(&scenario, Speech::Silent)?.directions[0]);
+    }
+    let median = |value: &dyn Fn(&Direction) -> f64| {
+        let mut values: Vec<f64> = runs.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let tail = |direction: &Direction| direction.tail.as_secs_f64() / rtt.as_secs_f64();
+    println!(
+        "{:<11} {:<10} {:<7} {:>7.3} s  {:>6.3}   {:>6.2}        {:>6.2}  {:>5.1} %",
+        rate.to_string(),
+        size.to_string(),
+        fec,
+        median(&|direction| direction.elapsed.as_secs_f64()),
+        median(&Direction::efficiency),
+        median(&tail),
+        runs.iter().map(tail).fold(0.0, f64::max),
+        median(&Direction::overhead) * 100.0,
+    );
+    Ok(())
+}
+
+/// Sums over many runs.
+#[derive(Debug, Default)]
+struct Total {
+    packets: u64,
+    bytes: u64,
+    abandoned: usize,
+    failures: Vec<Failure>,
+}
+
+fn play_seeds(arguments: &Arguments) -> ExitCode {
+    let began = Instant::now();
+    let next = AtomicU64::new(arguments.from);
+    let end = arguments.from.saturating_add(arguments.seeds);
+    let total = Mutex::new(Total::default());
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let outcome = play_seed(seed);
+                    let Ok(mut total) = total.lock() else { return };
+                    total.take(outcome);
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap_or_default();
+    let seconds = began.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "for display")]
+    let speed = arguments.seeds as f64 / seconds;
+    println!(
+        "{} seeds in {seconds:.1} s ({speed:.1} a second), {} packets, {} MiB, {} objects given \
+         up, {} failed",
+        arguments.seeds,
+        total.packets,
+        total.bytes >> 20,
+        total.abandoned,
+        total.failures.len()
+    );
+    if total.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn play_seed(seed: u64) -> Result<Report, Failure> {
+    let scenario = scenario::generate(seed);
+    let report = run(&scenario, Speech::Silent)?;
+    if seed.is_multiple_of(REPEAT_EVERY) {
+        let again = run(&scenario, Speech::Silent)?;
+        if again.hash != report.hash {
+            let violation = Violation::NotRepeatable;
+            return Err(Failure { name: scenario.name, seed, at: Default::default(), violation });
+        }
+    }
+    Ok(report)
+}
+
+impl Total {
+    fn take(&mut self, outcome: Result<Report, Failure>) {
+        match outcome {
+            Ok(report) => {
+                self.packets += report.packets;
+                self.bytes += report.directions.iter().map(|d| d.bytes.get()).sum::<u64>();
+                self.abandoned += report.abandoned.0;
+            }
+            Err(failure) => {
+                println!("FAILED {failure}\n       again: sim --seed {} --trace", failure.seed);
+                self.failures.push(failure);
+            }
+        }
+    }
+}

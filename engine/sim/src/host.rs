@@ -1,0 +1,553 @@
+//! The body of one host: performs what its session asks for, on a simulated disk and workers.
+//!
+//! It moves tickets, holds every request against what really lies in its buffers, and knows
+//! nothing of links: packets go in and out through [`crate::world`].
+
+mod buffers;
+mod workers;
+
+use crate::check::{Truth, Violation, bound, none_left, same};
+use crate::disk::{Access, Disk, Ending};
+use crate::rng::Rng;
+use crate::scenario::{HostProfile, Side};
+use crate::world::agenda::{Agenda, Happening, Packet};
+use crate::world::control::Message;
+use buffers::{RecvBuffer, SendBuffer};
+use farhaul_proto::fec::BlockShape;
+use farhaul_proto::ids::{BlockIndex, ObjectId, PacketNumber, SymbolId};
+use farhaul_proto::limits::{PLAIN_HEADER_LEN, TAG_LEN, UDP_IP_OVERHEAD};
+use farhaul_proto::objects::Placed;
+use farhaul_proto::path::mtu::packet_bytes;
+use farhaul_proto::path::replay::{ReplayWindow, Verdict};
+use farhaul_proto::recv::{Placement, RecvEffect, RecvEvent, Verified};
+use farhaul_proto::send::{SendEffect, SendEvent};
+use farhaul_proto::session::{Effect, Event, PacketPlan, PlanBody, Session, SessionConfig};
+use farhaul_proto::units::{Bytes, Timestamp};
+use farhaul_proto::wire::feedback::{Feedback, PacketRange};
+use farhaul_proto::wire::header::{DataId, Kind};
+use std::collections::{BTreeMap, VecDeque};
+
+/// An operation of disk or workers that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// A block was read, or could not be.
+    Loaded { block: BlockIndex, placed: Placed, ending: Ending },
+    /// Repair symbols were computed, or could not be.
+    Encoded { block: BlockIndex, first: SymbolId, count: u32, ending: Ending },
+    /// A block was decoded and checked.
+    Verified { block: BlockIndex, verified: Verified },
+    /// A block was written, or could not be.
+    Written { block: BlockIndex, placed: Placed, ending: Ending },
+}
+
+/// What a host did so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) wire: Bytes,
+    pub(crate) packets: u64,
+    pub(crate) data_packets: u64,
+    pub(crate) reports: u64,
+    pub(crate) corrupt: u64,
+    pub(crate) duplicate: u64,
+    pub(crate) refused: u64,
+    pub(crate) send_buffers_max: usize,
+    pub(crate) recv_buffers_max: usize,
+    pub(crate) encodes: u64,
+    pub(crate) decodes: u64,
+    /// Something useful happened at this time.
+    pub(crate) progress: Timestamp,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) side: Side,
+    pub(crate) session: Session,
+    profile: HostProfile,
+    replay: ReplayWindow,
+    disk: Disk,
+    workers: workers::Workers,
+    rng: Rng,
+    sending: BTreeMap<BlockIndex, SendBuffer>,
+    receiving: BTreeMap<BlockIndex, RecvBuffer>,
+    /// Reads that wait for a buffer.
+    waiting_reads: VecDeque<(BlockIndex, Placed, BlockShape)>,
+    last_number: Option<PacketNumber>,
+    /// Control messages to send.
+    pub(crate) outbox: Vec<Message>,
+    pub(crate) tally: Tally,
+}
+
+/// Everything around a host that it acts on.
+pub(crate) struct Around<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) agenda: &'a mut Agenda,
+    /// By the side that is the source.
+    pub(crate) truths: &'a mut [Truth; 2],
+}
+
+impl Host {
+    pub(crate) fn new(
+        side: Side,
+        profile: HostProfile,
+        initial_rtt: core::time::Duration,
+        rng: &Rng,
+    ) -> Self {
+        let config = SessionConfig {
+            policy: profile.policy,
+            cap: profile.cap,
+            start_hint: profile.start_hint,
+            fec: profile.fec,
+            initial_rtt,
+            send_blocks: profile.send_blocks,
+            recv_blocks: profile.recv_blocks,
+            seed: rng.fork("session").next_u64(),
+        };
+        Self {
+            side,
+            session: Session::new(config, Timestamp::ZERO),
+            replay: ReplayWindow::default(),
+            disk: Disk::new(profile.disk.clone(), rng.fork("disk")),
+            workers: workers::Workers::new(profile.workers, profile.job, rng.fork("workers")),
+            rng: rng.fork("body"),
+            profile,
+            sending: BTreeMap::new(),
+            receiving: BTreeMap::new(),
+            waiting_reads: VecDeque::new(),
+            last_number: None,
+            outbox: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// A packet arrives from the link.
+    pub(crate) fn on_packet(
+        &mut self,
+        packet: &Packet,
+        around: &mut Around<'_>,
+    ) -> Result<(), Violation> {
+        if packet.corrupt {
+            self.tally.corrupt += 1;
+            return Ok(());
+        }
+        if self.replay.commit(packet.number) != Verdict::Fresh {
+            self.tally.duplicate += 1;
+            return Ok(());
+        }
+        let (number, train, now) = (packet.number, packet.kind.is_train(), around.now);
+        match &packet.body {
+            PlanBody::Symbol { data, len } => {
+                let placement = self.session.on_data(number, train, *data, *len, now, now);
+                self.place(placement, *data, around)
+            }
+            PlanBody::Padding(_) => {
+                self.session.on_padding(number, train, packet.bytes, now, now);
+                Ok(())
+            }
+            PlanBody::Report(payload) => {
+                let side = self.side;
+                let feedback =
+                    Feedback::decode(payload).map_err(|error| Violation::Report { side, error })?;
+                self.session
+                    .on_feedback(number, &feedback, now)
+                    .map_err(|error| Violation::Closed { side, error })
+            }
+        }
+    }
+
+    fn place(
+        &mut self,
+        placement: Placement,
+        data: DataId,
+        around: &mut Around<'_>,
+    ) -> Result<(), Violation> {
+        let (block, first) = match placement {
+            Placement::Source { block, first, .. } | Placement::Repair { block, first, .. } => {
+                (block, first)
+            }
+            Placement::Redundant => return Ok(()),
+            Placement::Refused(_) => {
+                self.tally.refused += 1;
+                return Ok(());
+            }
+        };
+        let side = self.side;
+        if first && self.receiving.insert(block, RecvBuffer::new()).is_some() {
+            return Err(Violation::SecondBuffer { side, block });
+        }
+        let Some(buffer) = self.receiving.get_mut(&block).filter(|buffer| !buffer.released) else {
+            return Err(Violation::NoBuffer { side, block, what: "a symbol" });
+        };
+        let fresh = match placement {
+            Placement::Source { .. } => buffer.put_source(data.symbol),
+            _ => buffer.repair.insert(data.symbol.get()),
+        };
+        self.tally.recv_buffers_max = self.tally.recv_buffers_max.max(self.receiving.len());
+        if fresh {
+            self.tally.progress = around.now;
+            around.truths[side.peer().index()].on_stored(block, data.symbol)?;
+        }
+        Ok(())
+    }
+
+    /// Does what the session asks for, until it asks for nothing.
+    pub(crate) fn perform(&mut self, around: &mut Around<'_>) -> Result<(), Violation> {
+        loop {
+            if let Some(effect) = self.session.poll_effect() {
+                match effect {
+                    Effect::Send(effect) => self.on_send_effect(effect, around)?,
+                    Effect::Recv(effect) => self.on_recv_effect(effect, around)?,
+                }
+            } else if let Some(event) = self.session.poll_event() {
+                self.on_event(event, around)?;
+            } else {
+                self.begin_reads(around);
+                return Ok(());
+            }
+        }
+    }
+
+    fn on_send_effect(
+        &mut self,
+        effect: SendEffect,
+        around: &mut Around<'_>,
+    ) -> Result<(), Violation> {
+        match effect {
+            SendEffect::Read { block, placed, shape } => {
+                let side = self.side;
+                if self.sending.contains_key(&block) {
+                    return Err(Violation::SecondBuffer { side, block });
+                }
+                self.waiting_reads.push_back((block, placed, shape));
+                self.begin_reads(around);
+            }
+            SendEffect::Encode { block, shape, first, count } => {
+                self.encode(block, shape, first, count, around)?;
+            }
+            SendEffect::Release { block } => {
+                let buffer = self.send_buffer(block, "a release")?;
+                buffer.released = true;
+                self.free_send(block);
+            }
+        }
+        Ok(())
+    }
+
+    /// A read waits for a buffer: those of abandoned objects come back when their operations end.
+    fn begin_reads(&mut self, around: &mut Around<'_>) {
+        while self.sending.len() < self.profile.send_blocks as usize
+            && let Some((block, placed, shape)) = self.waiting_reads.pop_front()
+        {
+            self.sending.insert(block, SendBuffer::new(shape));
+            self.tally.send_buffers_max = self.tally.send_buffers_max.max(self.sending.len());
+            let (at, ending) = self.disk.begin(Access::Read, &placed, around.now);
+            let done = Completion::Loaded { block, placed, ending };
+            around.agenda.plan(at, Happening::Done(self.side, done));
+        }
+    }
+
+    fn encode(
+        &mut self,
+        block: BlockIndex,
+        shape: BlockShape,
+        first: SymbolId,
+        count: u32,
+        around: &mut Around<'_>,
+    ) -> Result<(), Violation> {
+        let at = self.workers.begin(around.now);
+        self.tally.encodes += 1;
+        let every = u64::from(self.profile.failing_encodes);
+        let fails = every > 0 && self.tally.encodes.is_multiple_of(every);
+        let side = self.side;
+        let buffer = self.send_buffer(block, "an encode")?;
+        if !buffer.loaded || buffer.shape != shape || first.get() < shape.symbols() {
+            return Err(Violation::NoBuffer { side, block, what: "an impossible encode" });
+        }
+        buffer.busy += 1;
+        let ending = if fails { Ending::Failed } else { Ending::Done };
+        let done = Completion::Encoded { block, first, count, ending };
+        around.agenda.plan(at, Happening::Done(side, done));
+        Ok(())
+    }
+
+    fn on_recv_effect(
+        &mut self,
+        effect: RecvEffect,
+        around: &mut Around<'_>,
+    ) -> Result<(), Violation> {
+        match effect {
+            RecvEffect::Verify { block, placed, shape, whole } => {
+                let verified = self.verdict(block, &placed, shape, whole)?;
+                self.tally.decodes += u64::from(!whole);
+                let at = self.workers.begin(around.now);
+                let done = Completion::Verified { block, verified };
+                around.agenda.plan(at, Happening::Done(self.side, done));
+            }
+            RecvEffect::Write { block, placed } => {
+                self.recv_buffer(block, "a write")?.busy += 1;
+                let (at, ending) = self.disk.begin(Access::Write, &placed, around.now);
+                let done = Completion::Written { block, placed, ending };
+                around.agenda.plan(at, Happening::Done(self.side, done));
+            }
+            RecvEffect::Release { block } => {
+                self.recv_buffer(block, "a release")?.released = true;
+                self.free_recv(block);
+            }
+            RecvEffect::Clear { block } => self.recv_buffer(block, "a clear")?.clear(),
+            RecvEffect::AskAgain { block } => self.outbox.push(Message::AskAgain(block)),
+        }
+        Ok(())
+    }
+
+    /// What decoding the symbols at hand comes to: K + n of them fail with 256^-(n + 1).
+    fn verdict(
+        &mut self,
+        block: BlockIndex,
+        placed: &Placed,
+        shape: BlockShape,
+        whole: bool,
+    ) -> Result<Verified, Violation> {
+        let need = shape.symbols();
+        let draw = self.rng.f64();
+        let buffer = self.recv_buffer(block, "a verification")?;
+        buffer.busy += 1;
+        let have = if whole { buffer.source_len() } else { buffer.symbols() };
+        if have < need {
+            return Err(Violation::TooEarly { block, have, need });
+        }
+        let spare = i32::try_from(have - need).unwrap_or(i32::MAX);
+        if !whole && draw < 256f64.powi(-(spare.min(8) + 1)) {
+            return Ok(Verified::NotYet);
+        }
+        let failures = self.profile.digest_failures.get_mut(&(placed.object, placed.position));
+        match failures {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                Ok(Verified::Bad)
+            }
+            _ => Ok(Verified::Good),
+        }
+    }
+
+    fn on_event(&mut self, event: Event, around: &mut Around<'_>) -> Result<(), Violation> {
+        let (side, now) = (self.side, around.now);
+        let (sent, received) = (side.index(), side.peer().index());
+        match event {
+            Event::Send(SendEvent::ObjectComplete(object)) => {
+                self.tally.progress = now;
+                around.truths[sent].on_complete(side, object, now)
+            }
+            Event::Send(SendEvent::ObjectRead(_)) => Ok(()),
+            Event::Recv(RecvEvent::ObjectComplete(object)) => {
+                self.tally.progress = now;
+                around.truths[received].on_complete(side, object, now)
+            }
+            Event::Recv(RecvEvent::ObjectCorrupt(object)) => {
+                self.outbox.push(Message::Abandon(object));
+                around.truths[received].on_abandoned(side, object)
+            }
+        }
+    }
+
+    /// Disk or a worker finished.
+    pub(crate) fn on_done(
+        &mut self,
+        done: Completion,
+        around: &mut Around<'_>,
+    ) -> Result<(), Violation> {
+        let now = around.now;
+        match done {
+            Completion::Loaded { block, placed, ending } => {
+                let buffer = self.send_buffer(block, "a read")?;
+                buffer.busy -= 1;
+                if ending == Ending::Failed {
+                    buffer.released = true;
+                    self.free_send(block);
+                    self.abandon_send(placed.object, around)?;
+                } else {
+                    buffer.loaded = true;
+                    self.session.on_loaded(block);
+                }
+            }
+            Completion::Encoded { block, first, count, ending } => {
+                let buffer = self.send_buffer(block, "an encode")?;
+                buffer.busy -= 1;
+                if ending == Ending::Done {
+                    buffer.repair.extend(first.get()..first.get() + count);
+                }
+                self.session.on_encoded(block, (ending == Ending::Done).then_some(count));
+                self.free_send(block);
+            }
+            Completion::Verified { block, verified } => {
+                self.recv_buffer(block, "a verification")?.busy -= 1;
+                self.session.on_verified(block, verified, now);
+                self.free_recv(block);
+            }
+            Completion::Written { block, placed, ending } => {
+                let buffer = self.recv_buffer(block, "a write")?;
+                buffer.busy -= 1;
+                let wanted = !buffer.released;
+                if ending == Ending::Failed {
+                    self.refuse(placed.object, around)?;
+                } else if wanted {
+                    self.tally.progress = now;
+                    around.truths[self.side.peer().index()].on_written(&placed)?;
+                    self.session.on_written(block, now);
+                }
+                self.free_recv(block);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops sending an object and tells the target.
+    pub(crate) fn abandon_send(
+        &mut self,
+        object: ObjectId,
+        around: &mut Around<'_>,
+    ) -> Result<(), Violation> {
+        self.session.abandon_send(object);
+        self.outbox.push(Message::Abandoned(object));
+        around.truths[self.side.index()].on_abandoned(self.side, object)
+    }
+
+    /// Stops taking an object and tells the source.
+    pub(crate) fn refuse(
+        &mut self,
+        object: ObjectId,
+        around: &mut Around<'_>,
+    ) -> Result<(), Violation> {
+        self.session.abandon_recv(object, around.now);
+        self.outbox.push(Message::Abandon(object));
+        around.truths[self.side.peer().index()].on_abandoned(self.side, object)
+    }
+
+    /// Turns a plan into a packet, after asking whether that could be done.
+    pub(crate) fn seal(
+        &mut self,
+        plan: PacketPlan,
+        around: &mut Around<'_>,
+    ) -> Result<Packet, Violation> {
+        let (side, number) = (self.side, plan.number);
+        if let Some(before) = self.last_number.filter(|&before| number <= before) {
+            return Err(Violation::Number { side, number, before });
+        }
+        self.last_number = Some(number);
+        let plain =
+            |len: usize| Bytes::new((PLAIN_HEADER_LEN + len + TAG_LEN) as u64 + UDP_IP_OVERHEAD);
+        let mut body = plan.body;
+        let bytes = match &mut body {
+            PlanBody::Symbol { data, len } => {
+                self.check_symbol(*data, *len, around)?;
+                self.tally.data_packets += 1;
+                packet_bytes(*len)
+            }
+            PlanBody::Padding(len) => plain(usize::from(*len)),
+            PlanBody::Report(payload) => {
+                self.tally.reports += 1;
+                let bytes = plain(payload.len());
+                if self.profile.acknowledges_everything {
+                    *payload = exaggerated(payload);
+                }
+                bytes
+            }
+        };
+        debug_assert_eq!(plan.kind == Kind::Feedback, matches!(body, PlanBody::Report(_)));
+        self.tally.wire += bytes;
+        self.tally.packets += 1;
+        Ok(Packet { number, kind: plan.kind, bytes, body, corrupt: false })
+    }
+
+    fn check_symbol(
+        &self,
+        data: DataId,
+        len: u16,
+        around: &mut Around<'_>,
+    ) -> Result<(), Violation> {
+        let DataId { block, symbol } = data;
+        let buffer = self.sending.get(&block);
+        let Some(buffer) = buffer.filter(|b| b.has(symbol) && b.shape.symbol_size() == len) else {
+            return Err(Violation::Unavailable { side: self.side, block, symbol });
+        };
+        around.truths[self.side.index()].on_sent(block, symbol, buffer.shape, around.now);
+        Ok(())
+    }
+
+    /// Rules that hold after every step.
+    pub(crate) fn check(&self) -> Result<(), Violation> {
+        let side = self.side;
+        let (sender, receiver) = (self.session.sender(), self.session.receiver());
+        let send_blocks = u64::from(self.profile.send_blocks);
+        let recv_blocks = u64::from(self.profile.recv_blocks);
+        bound(side, "blocks to send", u64::from(sender.blocks_open()), send_blocks)?;
+        bound(side, "blocks to receive", u64::from(receiver.blocks_open()), recv_blocks)?;
+        let counters = self.session.counters();
+        same(side, "wire bytes", counters.wire_sent.get(), self.tally.wire.get())?;
+        same(side, "packets", counters.packets_sent, self.tally.packets)?;
+        let sent = sender.counters();
+        let planned = sent.source + sent.resent + sent.repair;
+        same(side, "symbols", planned, self.tally.data_packets)
+    }
+
+    /// Rules that hold when everything is over.
+    pub(crate) fn check_end(&self) -> Result<(), Violation> {
+        let side = self.side;
+        none_left(side, "send buffers", self.sending.len())?;
+        none_left(side, "receive buffers", self.receiving.len())?;
+        let session = &self.session;
+        none_left(side, "blocks to send", session.sender().blocks_open() as usize)?;
+        none_left(side, "blocks to receive", session.receiver().blocks_open() as usize)?;
+        none_left(side, "unsent bytes", session.sender().unsent().as_len())?;
+        none_left(side, "bytes before the disk", session.receiver().backlog().as_len())?;
+        same(side, "idleness", u64::from(session.sender().is_idle()), 1)?;
+        same(side, "idleness", u64::from(session.receiver().is_idle()), 1)
+    }
+
+    /// True when every buffer was given back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sending.is_empty() && self.receiving.is_empty() && self.waiting_reads.is_empty()
+    }
+
+    fn send_buffer(
+        &mut self,
+        block: BlockIndex,
+        what: &'static str,
+    ) -> Result<&mut SendBuffer, Violation> {
+        let side = self.side;
+        self.sending.get_mut(&block).ok_or(Violation::NoBuffer { side, block, what })
+    }
+
+    fn recv_buffer(
+        &mut self,
+        block: BlockIndex,
+        what: &'static str,
+    ) -> Result<&mut RecvBuffer, Violation> {
+        let side = self.side;
+        self.receiving.get_mut(&block).ok_or(Violation::NoBuffer { side, block, what })
+    }
+
+    /// A released buffer is free once nobody works on it.
+    fn free_send(&mut self, block: BlockIndex) {
+        if self.sending.get(&block).is_some_and(|buffer| buffer.released && buffer.busy == 0) {
+            self.sending.remove(&block);
+        }
+    }
+
+    fn free_recv(&mut self, block: BlockIndex) {
+        if self.receiving.get(&block).is_some_and(|buffer| buffer.released && buffer.busy == 0) {
+            self.receiving.remove(&block);
+        }
+    }
+}
+
+/// The report of a liar: everything up to the largest number arrived.
+fn exaggerated(payload: &[u8]) -> Vec<u8> {
+    let Ok(mut feedback) = Feedback::decode(payload) else { return payload.to_vec() };
+    if !feedback.ranges.is_empty() {
+        feedback.ranges = vec![PacketRange { first: PacketNumber::new(0), last: feedback.largest }];
+        feedback.covered_from = PacketNumber::new(0);
+    }
+    let mut lie = Vec::new();
+    feedback.encode_into(&mut lie, farhaul_proto::limits::FEEDBACK_LEN_MAX);
+    lie
+}

@@ -1,0 +1,69 @@
+//! The buffers of a host, as far as truth is concerned: which symbols really lie in them.
+//!
+//! The core is believed nothing here: what it asks for is held against what arrived.
+
+use farhaul_proto::fec::{BlockShape, SymbolSet};
+use farhaul_proto::ids::SymbolId;
+use std::collections::BTreeSet;
+
+/// A block that is being sent.
+#[derive(Debug)]
+pub(super) struct SendBuffer {
+    pub(super) shape: BlockShape,
+    pub(super) loaded: bool,
+    /// Repair symbols that were computed.
+    pub(super) repair: BTreeSet<u32>,
+    /// A worker or the disk holds it.
+    pub(super) busy: u32,
+    /// The core let it go.
+    pub(super) released: bool,
+}
+
+impl SendBuffer {
+    pub(super) const fn new(shape: BlockShape) -> Self {
+        Self { shape, loaded: false, repair: BTreeSet::new(), busy: 1, released: false }
+    }
+
+    /// Whether this symbol could be sealed now.
+    pub(super) fn has(&self, symbol: SymbolId) -> bool {
+        let source = symbol.get() < self.shape.symbols();
+        self.loaded && !self.released && (source || self.repair.contains(&symbol.get()))
+    }
+}
+
+/// A block that is being received.
+#[derive(Debug)]
+pub(super) struct RecvBuffer {
+    pub(super) source: Option<SymbolSet>,
+    pub(super) repair: BTreeSet<u32>,
+    pub(super) busy: u32,
+    pub(super) released: bool,
+}
+
+impl RecvBuffer {
+    pub(super) const fn new() -> Self {
+        Self { source: None, repair: BTreeSet::new(), busy: 0, released: false }
+    }
+
+    /// Takes a source symbol at byte `offset`; true when it was not there.
+    pub(super) fn put_source(&mut self, symbol: SymbolId) -> bool {
+        // The shape is not told with the first symbol: room for any block.
+        let room = farhaul_proto::limits::BLOCK_SYMBOLS_MAX;
+        self.source.get_or_insert_with(|| SymbolSet::new(room)).insert(symbol)
+    }
+
+    /// Distinct symbols that lie here.
+    pub(super) fn symbols(&self) -> u32 {
+        let source = self.source.as_ref().map_or(0, SymbolSet::len);
+        source + u32::try_from(self.repair.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn source_len(&self) -> u32 {
+        self.source.as_ref().map_or(0, SymbolSet::len)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.source = None;
+        self.repair.clear();
+    }
+}

@@ -1,0 +1,244 @@
+//! What a run consists of: two hosts, the link between them, what is to be carried, what happens
+//! on the way.
+//!
+//! Plain data. `generate` draws it from a seed, `named` holds the cases that people talk about;
+//! [`crate::world::World`] plays it.
+
+mod generate;
+mod named;
+
+pub use generate::generate;
+pub use named::{NAMES, cell, named};
+
+use crate::disk::DiskProfile;
+use crate::profile::LinkProfile;
+use core::time::Duration;
+use farhaul_proto::congestion::Policy;
+use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::ids::ObjectId;
+use farhaul_proto::units::{BitRate, Bytes, Timestamp};
+use std::collections::BTreeMap;
+
+/// One of the two hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+impl Side {
+    /// Both sides.
+    pub const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    /// Its place in a pair.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The other side.
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// What a host is like.
+#[derive(Clone, Debug)]
+pub struct HostProfile {
+    /// How it shares the path.
+    pub policy: Policy,
+    /// Never faster than this.
+    pub cap: Option<BitRate>,
+    /// A rate to start from.
+    pub start_hint: Option<BitRate>,
+    /// When it sends repair symbols.
+    pub fec: FecPolicy,
+    /// Blocks it may hold for sending.
+    pub send_blocks: u32,
+    /// Blocks it lets the peer hold open.
+    pub recv_blocks: u32,
+    /// Its disk.
+    pub disk: DiskProfile,
+    /// Threads of its worker pool.
+    pub workers: u32,
+    /// Mean time of one job (encode, decode, verify).
+    pub job: Duration,
+    /// Times that a block (object, position) received here fails its digest.
+    pub digest_failures: BTreeMap<(ObjectId, u32), u32>,
+    /// Encodes that fail: every so many-th; zero for none.
+    pub failing_encodes: u32,
+    /// A liar: acknowledges everything up to the largest number, seen or not.
+    pub acknowledges_everything: bool,
+}
+
+impl Default for HostProfile {
+    fn default() -> Self {
+        Self {
+            policy: Policy::Fair,
+            cap: None,
+            start_hint: None,
+            fec: FecPolicy::Auto,
+            send_blocks: 64,
+            recv_blocks: 64,
+            disk: DiskProfile { latency: Duration::from_millis(1), ..DiskProfile::default() },
+            workers: 2,
+            job: Duration::from_millis(5),
+            digest_failures: BTreeMap::new(),
+            failing_encodes: 0,
+            acknowledges_everything: false,
+        }
+    }
+}
+
+/// An object to be carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// When the first side declares it.
+    pub at: Timestamp,
+    /// Its bytes.
+    pub len: Bytes,
+    /// Runs of blocks that the target claims to hold.
+    pub held: Vec<(u32, u32)>,
+    /// Runs within `held` that it does not hold after all.
+    pub wrong: Vec<(u32, u32)>,
+}
+
+/// Which side declares an object first; the other follows when it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// The source: symbols may arrive for objects that the target does not know yet.
+    Source,
+    /// The target: then all objects are declared at the start, because both sides must agree
+    /// on the order of declarations and reopened claims.
+    Target,
+}
+
+/// Something that happens at its time.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// The first side declares the object at this place of the source's list.
+    Declare {
+        /// Whose list.
+        source: Side,
+        /// The place.
+        place: usize,
+    },
+    /// The source finds these blocks wrongly claimed.
+    Reopen {
+        /// The source.
+        source: Side,
+        /// Which object.
+        object: ObjectId,
+        /// First block.
+        position: u32,
+        /// How many.
+        count: u32,
+    },
+    /// The source's user stops an object.
+    Cancel {
+        /// The source.
+        source: Side,
+        /// Which object.
+        object: ObjectId,
+    },
+    /// The target's user stops an object.
+    Refuse {
+        /// The source.
+        source: Side,
+        /// Which object.
+        object: ObjectId,
+    },
+    /// The link from this side to its peer changes.
+    Link {
+        /// The sending side.
+        from: Side,
+        /// What it is like from now on.
+        profile: LinkProfile,
+    },
+}
+
+/// A whole run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: String,
+    /// Where all its randomness comes from.
+    pub seed: u64,
+    /// The links from A to B and from B to A.
+    pub links: [LinkProfile; 2],
+    /// The hosts.
+    pub hosts: [HostProfile; 2],
+    /// What A sends, and what B sends.
+    pub loads: [Vec<Load>; 2],
+    /// Who declares first.
+    pub first: First,
+    /// What happens besides declarations and reopened claims (those follow from the loads).
+    pub steps: Vec<(Timestamp, Step)>,
+    /// Times in which nothing passes in either direction; both links are down then.
+    pub outages: Vec<(Timestamp, Timestamp)>,
+    /// How much later than the lanes the control channel is.
+    pub control_lag: Duration,
+    /// The longest that the run may go without progress while the link works.
+    pub patience: Duration,
+    /// The longest that the whole run may take.
+    pub deadline: Duration,
+}
+
+impl Scenario {
+    /// One direction, from A to B, over a symmetric link.
+    pub fn one_way(name: &str, seed: u64, link: LinkProfile, lens: &[Bytes]) -> Self {
+        let back = LinkProfile { loss: crate::profile::Loss::None, ..link.clone() };
+        let load = |&len| Load { at: Timestamp::ZERO, len, held: Vec::new(), wrong: Vec::new() };
+        Self {
+            name: name.to_owned(),
+            seed,
+            links: [link, back],
+            hosts: [HostProfile::default(), HostProfile::default()],
+            loads: [lens.iter().map(load).collect(), Vec::new()],
+            first: First::Target,
+            steps: Vec::new(),
+            outages: Vec::new(),
+            control_lag: Duration::ZERO,
+            patience: Duration::from_secs(60),
+            deadline: Duration::from_secs(600),
+        }
+    }
+
+    /// The round trip without queues.
+    pub fn rtt(&self) -> Duration {
+        self.links[0].delay + self.links[1].delay
+    }
+
+    /// Every step in the order of time: those given, declarations, reopened claims, outages.
+    pub(crate) fn agenda(&self) -> Vec<(Timestamp, Step)> {
+        let mut steps = self.steps.clone();
+        for source in Side::BOTH {
+            for (place, load) in self.loads[source.index()].iter().enumerate() {
+                steps.push((load.at, Step::Declare { source, place }));
+                let object = ObjectId::new(u32::try_from(place).unwrap_or(u32::MAX));
+                let found = load.at + self.rtt() * 2 + Duration::from_millis(700);
+                for &(position, count) in &load.wrong {
+                    steps.push((found, Step::Reopen { source, object, position, count }));
+                }
+            }
+            let profile = &self.links[source.index()];
+            for &(from, until) in &self.outages {
+                let dead = LinkProfile { down: true, ..profile.clone() };
+                steps.push((from, Step::Link { from: source, profile: dead }));
+                steps.push((until, Step::Link { from: source, profile: profile.clone() }));
+            }
+        }
+        steps.sort_by_key(|&(at, _)| at);
+        steps
+    }
+
+    /// When the link works, seen from `now`.
+    pub(crate) fn up_at(&self, now: Timestamp) -> Timestamp {
+        let outage = self.outages.iter().find(|&&(from, until)| from <= now && now < until);
+        outage.map_or(now, |&(_, until)| until)
+    }
+}

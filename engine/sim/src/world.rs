@@ -1,0 +1,422 @@
+//! The virtual world: two hosts, the links between them, a clock that jumps from event to event.
+//!
+//! It carries packets and messages, calls the hosts and asks after every step whether all rules
+//! still hold. Deterministic: one heap by (time, order of planning), one generator forked per
+//! component, no hash maps. It decides nothing about the protocol.
+
+pub(crate) mod agenda;
+pub(crate) mod control;
+mod messages;
+mod summary;
+mod trace;
+
+use crate::check::{Truth, Violation, bound};
+use crate::host::{Around, Host};
+use crate::link::{Fate, Link};
+use crate::report::Report;
+use crate::rng::Rng;
+use crate::scenario::{First, Load, Scenario, Side, Step};
+use agenda::{Agenda, Happening, Packet};
+use control::Control;
+use core::time::Duration;
+use farhaul_proto::ids::ObjectId;
+use farhaul_proto::limits::{SYMBOL_SIZE, TRAIN_PACKETS_MAX};
+use farhaul_proto::path::mtu::packet_bytes;
+use farhaul_proto::session::PacketPlan;
+use farhaul_proto::units::Timestamp;
+use thiserror::Error;
+use trace::Trace;
+
+/// Calls in a row at one moment that do nothing: beyond this the session spins.
+const IDLE_CALLS_MAX: u32 = 1_000;
+/// After the end a session may repeat its last words for so long.
+const FAREWELL: Duration = Duration::from_secs(60);
+
+/// Whether a run tells its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// It does not.
+    Silent,
+    /// One line per event on standard output.
+    Lines,
+}
+
+/// A run that broke a rule.
+#[derive(Clone, Debug, Error)]
+#[error("{name} (seed {seed}) at {:.6} s: {violation}", at.as_secs_f64())]
+pub struct Failure {
+    /// The scenario.
+    pub name: String,
+    /// Its seed.
+    pub seed: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Which rule.
+    pub violation: Violation,
+}
+
+/// See the module.
+pub struct World {
+    scenario: Scenario,
+    steps: Vec<Option<Step>>,
+    steps_left: usize,
+    now: Timestamp,
+    agenda: Agenda,
+    hosts: [Host; 2],
+    /// By the side that sends.
+    links: [Link; 2],
+    controls: [Control; 2],
+    messages_flying: usize,
+    wakes: [Option<Timestamp>; 2],
+    idle_calls: u32,
+    truths: [Truth; 2],
+    plans: Vec<PacketPlan>,
+    trace: Trace,
+    over_since: Option<Timestamp>,
+    farewell_said: bool,
+    packets_at_end: [u64; 2],
+}
+
+/// Plays a scenario to its end.
+///
+/// # Errors
+/// The first rule that does not hold, with the time at which it was broken.
+pub fn run(scenario: &Scenario, speech: Speech) -> Result<Report, Failure> {
+    World::new(scenario.clone(), speech).play()
+}
+
+impl World {
+    /// A world in which nothing has happened yet.
+    pub fn new(scenario: Scenario, speech: Speech) -> Self {
+        let rng = Rng::new(scenario.seed);
+        let rtt = scenario.rtt();
+        let host = |side: Side, label: &str| {
+            let profile = scenario.hosts[side.index()].clone();
+            Host::new(side, profile, rtt.max(Duration::from_millis(1)), &rng.fork(label))
+        };
+        let link = |side: Side, label: &str| {
+            Link::new(scenario.links[side.index()].clone(), rng.fork(label).next_u64())
+        };
+        let mut agenda = Agenda::default();
+        let steps = scenario.agenda();
+        for (index, (at, _)) in steps.iter().enumerate() {
+            agenda.plan(*at, Happening::Step(index));
+        }
+        Self {
+            hosts: [host(Side::A, "host a"), host(Side::B, "host b")],
+            links: [link(Side::A, "link a"), link(Side::B, "link b")],
+            controls: [Control::new(rng.fork("control a")), Control::new(rng.fork("control b"))],
+            truths: [Truth::new(Side::A, rtt), Truth::new(Side::B, rtt)],
+            steps_left: steps.len(),
+            steps: steps.into_iter().map(|(_, step)| Some(step)).collect(),
+            scenario,
+            now: Timestamp::ZERO,
+            agenda,
+            messages_flying: 0,
+            wakes: [None; 2],
+            idle_calls: 0,
+            plans: Vec::new(),
+            trace: Trace::new(speech == Speech::Lines),
+            over_since: None,
+            farewell_said: false,
+            packets_at_end: [0; 2],
+        }
+    }
+
+    /// Plays to the end.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn play(mut self) -> Result<Report, Failure> {
+        match self.play_on() {
+            Ok(()) => Ok(self.summary()),
+            Err(violation) => {
+                self.tell_state();
+                let Scenario { name, seed, .. } = self.scenario;
+                Err(Failure { name, seed, at: self.now, violation })
+            }
+        }
+    }
+
+    /// For whoever looks for the cause of a failure.
+    fn tell_state(&self) {
+        for host in &self.hosts {
+            let session = &host.session;
+            self.trace.line(self.now, || {
+                format!(
+                    "{:?} in flight {} of {}, {:?}\n{:?}\n{:#?}\n{:#?}",
+                    host.side,
+                    session.in_flight(),
+                    session.in_flight_limit(),
+                    session.rtt(),
+                    session.view(),
+                    session.sender(),
+                    session.receiver()
+                )
+            });
+        }
+    }
+
+    fn play_on(&mut self) -> Result<(), Violation> {
+        while let Some((at, what)) = self.agenda.next() {
+            self.now = at;
+            self.happen(what)?;
+            self.check_progress()?;
+            if self.is_said() {
+                break;
+            }
+        }
+        if self.over_since.is_none() {
+            // Nothing is planned, and not everything is done: nobody will ever wake up.
+            return Err(self.stalled(Duration::MAX));
+        }
+        self.check_end()
+    }
+
+    fn happen(&mut self, what: Happening) -> Result<(), Violation> {
+        match what {
+            Happening::Wake(side) => {
+                if self.wakes[side.index()] != Some(self.now) {
+                    return Ok(());
+                }
+                self.wakes[side.index()] = None;
+                self.trace.note(self.now, "wake", side as u64, 0);
+                self.serve(side)
+            }
+            Happening::Arrive(side, packet) => self.arrive(side, &packet),
+            Happening::Done(side, done) => {
+                self.trace.note(self.now, "done", side as u64, 0);
+                self.trace.line(self.now, || format!("{side:?} {done:?}"));
+                self.with_host(side, |host, around| host.on_done(done, around))?;
+                self.serve(side)
+            }
+            Happening::Control(side, message) => {
+                self.messages_flying -= 1;
+                self.trace.note(self.now, "control", side as u64, 0);
+                self.trace.line(self.now, || format!("{side:?} hears {message:?}"));
+                self.on_message(side, message)?;
+                self.serve(side)
+            }
+            Happening::Step(index) => self.step(index),
+        }
+    }
+
+    fn arrive(&mut self, side: Side, packet: &Packet) -> Result<(), Violation> {
+        let number = packet.number.get();
+        self.trace.note(self.now, "arrive", side as u64, number);
+        self.trace.line(self.now, || format!("{side:?} <- {number} {}", told(packet)));
+        self.with_host(side, |host, around| host.on_packet(packet, around))?;
+        self.serve(side)
+    }
+
+    fn with_host(
+        &mut self,
+        side: Side,
+        act: impl FnOnce(&mut Host, &mut Around<'_>) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let mut around =
+            Around { now: self.now, agenda: &mut self.agenda, truths: &mut self.truths };
+        act(&mut self.hosts[side.index()], &mut around)
+    }
+
+    /// The contract of a session: effects and events, then packets, until there is nothing;
+    /// then the next timeout.
+    fn serve(&mut self, side: Side) -> Result<(), Violation> {
+        let mut sent = 0;
+        loop {
+            self.with_host(side, Host::perform)?;
+            let now = self.transmit(side)?;
+            if now == 0 {
+                break;
+            }
+            sent += now;
+        }
+        self.with_host(side, Host::perform)?;
+        for message in core::mem::take(&mut self.hosts[side.index()].outbox) {
+            self.tell(side, message);
+        }
+        self.plan_wake(side, sent)?;
+        self.hosts[side.index()].check()
+    }
+
+    fn plan_wake(&mut self, side: Side, sent: usize) -> Result<(), Violation> {
+        let Some(at) = self.hosts[side.index()].session.poll_timeout(self.now) else {
+            return Ok(());
+        };
+        let at = at.max(self.now);
+        self.idle_calls = if sent == 0 && at == self.now { self.idle_calls + 1 } else { 0 };
+        if self.idle_calls > IDLE_CALLS_MAX {
+            return Err(Violation::Spins { side });
+        }
+        let planned = &mut self.wakes[side.index()];
+        // An earlier call is kept: it does no harm, and asks again.
+        if planned.is_none_or(|planned| at < planned) {
+            *planned = Some(at);
+            self.agenda.plan(at, Happening::Wake(side));
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, side: Side) -> Result<usize, Violation> {
+        let session = &mut self.hosts[side.index()].session;
+        let before = session.in_flight();
+        let limit = session.in_flight_limit();
+        let mut plans = core::mem::take(&mut self.plans);
+        session.poll_transmit(self.now, &mut plans);
+        let after = session.in_flight();
+        // Beyond the limit goes one train, or a probe.
+        let packet = packet_bytes(SYMBOL_SIZE);
+        let train = packet.saturating_mul(u64::from(TRAIN_PACKETS_MAX));
+        bound(side, "bytes in flight", after.get(), (limit + train).max(before + packet).get())?;
+        let count = plans.len();
+        for plan in plans.drain(..) {
+            let mut around =
+                Around { now: self.now, agenda: &mut self.agenda, truths: &mut self.truths };
+            let packet = self.hosts[side.index()].seal(plan, &mut around)?;
+            self.offer(side, packet);
+        }
+        self.plans = plans;
+        Ok(count)
+    }
+
+    fn offer(&mut self, side: Side, packet: Packet) {
+        let fate = self.links[side.index()].offer(packet.bytes, self.now);
+        self.trace.note(self.now, "send", side as u64, packet.number.get());
+        self.trace
+            .line(self.now, || format!("{side:?} -> {} {} {fate:?}", packet.number, told(&packet)));
+        let Fate::Deliver { at, duplicate_at, corrupt } = fate else { return };
+        let peer = side.peer();
+        if let Some(again) = duplicate_at {
+            let copy = Packet { corrupt, ..packet.clone() };
+            self.agenda.plan(again, Happening::Arrive(peer, copy));
+        }
+        self.agenda.plan(at, Happening::Arrive(peer, Packet { corrupt, ..packet }));
+    }
+
+    fn step(&mut self, index: usize) -> Result<(), Violation> {
+        let Some(step) = self.steps[index].take() else { return Ok(()) };
+        self.trace.note(self.now, "step", index as u64, 0);
+        self.trace.line(self.now, || format!("step {step:?}"));
+        self.steps_left -= 1;
+        match step {
+            Step::Declare { source, place } => self.declare_first(source, place),
+            Step::Reopen { source, object, position, count } => {
+                if self.may_reopen(source, object) {
+                    return self.reopen(source, object, position, count);
+                }
+                // Not declared yet: look again later.
+                self.steps[index] = Some(Step::Reopen { source, object, position, count });
+                self.steps_left += 1;
+                let later = self.now + Duration::from_millis(500);
+                self.agenda.plan(later, Happening::Step(index));
+                Ok(())
+            }
+            Step::Cancel { source, object } => self.cancel(source, object),
+            Step::Refuse { source, object } => self.refuse(source, object),
+            Step::Link { from, profile } => {
+                self.links[from.index()].set_profile(profile, self.now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Both sides must number blocks in the same order: where the target declares first, the
+    /// source may not reopen before it has heard every declaration.
+    fn may_reopen(&self, source: Side, object: ObjectId) -> bool {
+        let truth = &self.truths[source.index()];
+        let count = self.scenario.loads[source.index()].len();
+        match self.scenario.first {
+            First::Source => truth.is_declared(source, object),
+            First::Target => truth.objects_declared(source) == count,
+        }
+    }
+
+    fn declare_first(&mut self, source: Side, place: usize) -> Result<(), Violation> {
+        let load = self.scenario.loads[source.index()][place].clone();
+        let first = match self.scenario.first {
+            First::Source => source,
+            First::Target => source.peer(),
+        };
+        let object = ObjectId::new(u32::try_from(place).unwrap_or(u32::MAX));
+        self.declare(first, source, object, &load)?;
+        let Load { len, held, .. } = load;
+        self.tell(first, control::Message::Declare { object, len, held });
+        self.serve(first)
+    }
+
+    fn check_progress(&mut self) -> Result<(), Violation> {
+        if let Some(over) = self.over_since {
+            if !self.farewell_said && self.now.since(over) > FAREWELL {
+                self.farewell_said = true;
+                self.packets_at_end = [0, 1].map(|side: usize| self.hosts[side].tally.packets);
+            }
+            return Ok(());
+        }
+        if self.is_over() {
+            self.over_since = Some(self.now);
+            return Ok(());
+        }
+        let elapsed = self.now.since(Timestamp::ZERO);
+        if elapsed > self.scenario.deadline {
+            return Err(Violation::TooSlow(elapsed));
+        }
+        let useful = self.hosts[0].tally.progress.max(self.hosts[1].tally.progress);
+        let up = self.scenario.outages.iter().map(|&(_, until)| until);
+        let up = up.filter(|&until| until <= self.now).max().unwrap_or_default();
+        let idle = self.now.since(useful.max(up));
+        let dark = self.scenario.up_at(self.now) > self.now;
+        let waits = self.steps_left > 0 || self.messages_flying > 0;
+        if idle > self.scenario.patience && !dark && !waits {
+            return Err(self.stalled(idle));
+        }
+        Ok(())
+    }
+
+    fn stalled(&self, idle: Duration) -> Violation {
+        let (total, missing) = (0..2)
+            .map(|index| self.truths[index].bytes())
+            .fold(Default::default(), |(all, open), (total, missing)| {
+                (all + total, open + missing)
+            });
+        Violation::Stalled { idle, missing, total }
+    }
+
+    /// Every object ended on both sides, and every buffer was given back.
+    fn is_over(&self) -> bool {
+        self.steps_left == 0
+            && self.messages_flying == 0
+            && self.truths.iter().zip(&self.scenario.loads).all(|(t, l)| t.is_over(l.len()))
+            && self.hosts.iter().all(Host::is_empty)
+    }
+
+    /// The end was long enough ago.
+    fn is_said(&self) -> bool {
+        self.over_since.is_some_and(|over| self.now.since(over) > FAREWELL * 2)
+    }
+}
+
+fn told(packet: &Packet) -> String {
+    use farhaul_proto::session::PlanBody;
+    match &packet.body {
+        PlanBody::Symbol { data, .. } => {
+            format!("{:?} {}/{}", packet.kind, data.block, data.symbol)
+        }
+        PlanBody::Padding(len) => format!("{:?} {len}", packet.kind),
+        PlanBody::Report(payload) => {
+            let feedback = farhaul_proto::wire::feedback::Feedback::decode(payload);
+            feedback.map_or_else(
+                |error| format!("{error}"),
+                |feedback| {
+                    format!(
+                        "Report largest {} below {} complete {:?} deficits {:?} limit {}",
+                        feedback.largest,
+                        feedback.complete_below,
+                        feedback.complete,
+                        feedback.deficits,
+                        feedback.open_blocks_limit
+                    )
+                },
+            )
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What the transfer core promises, one behaviour a test, in the virtual world. Every run also
+//! holds all rules of `farhaul_sim::check`.
+
+use core::time::Duration;
+use farhaul_proto::congestion::Policy;
+use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::ids::ObjectId;
+use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
+use farhaul_proto::path::ledger::LedgerError;
+use farhaul_proto::session::SessionError;
+use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
+use farhaul_sim::check::Violation;
+use farhaul_sim::profile::{Jitter, LinkProfile, Loss};
+use farhaul_sim::report::{Direction, Report};
+use farhaul_sim::scenario::{First, Scenario, Side, Step, cell, named};
+use farhaul_sim::world::{Speech, run};
+
+const RTT: Duration = Duration::from_millis(200);
+
+fn play(scenario: &Scenario) -> Report {
+    run(scenario, Speech::Silent).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// 10 MiB from A to B at 100 Mbit/s and 200 ms, after `change`.
+fn carried(loss: f64, change: impl FnOnce(&mut Scenario)) -> (Report, Direction) {
+    let link = cell(BitRate::mbps(100), RTT, loss);
+    let mut scenario = Scenario::one_way("test", 7, link, &[Bytes::mib(10)]);
+    change(&mut scenario);
+    let report = play(&scenario);
+    let direction = report.directions[0];
+    (report, direction)
+}
+
+fn complete(report: &Report) -> bool {
+    report.abandoned.0 == 0 && report.directions[0].bytes == Bytes::mib(10)
+}
+
+#[test]
+fn a_clean_link_carries_every_symbol_once() {
+    let (report, direction) = carried(0.0, |s| s.hosts[0].fec = FecPolicy::Off);
+    assert!(complete(&report));
+    assert_eq!((direction.repair, direction.resent), (0, 0));
+    assert_eq!(direction.data_packets, direction.needed);
+    assert_eq!(direction.symbol_size, SYMBOL_SIZE);
+}
+
+#[test]
+fn a_lost_tail_is_repaired_without_waiting() {
+    // Half a round trip carries the last symbol; exact repair adds at least a whole one.
+    let tail = |fec| {
+        let (report, direction) = carried(0.02, |s| s.hosts[0].fec = fec);
+        assert!(complete(&report));
+        direction.tail
+    };
+    let (coded, exact) = (tail(FecPolicy::Auto), tail(FecPolicy::Off));
+    assert!(coded < RTT, "{coded:?}");
+    assert!(exact > RTT, "{exact:?}");
+}
+
+#[test]
+fn half_of_all_reports_lost_does_not_stop_it() {
+    let lossless = carried(0.02, |_| ()).1.elapsed;
+    let (report, direction) = carried(0.02, |s| {
+        s.links[1].loss = Loss::Bernoulli(Ratio::new(0.5));
+    });
+    assert!(complete(&report));
+    assert!(direction.elapsed < lossless * 2, "{:?} after {lossless:?}", direction.elapsed);
+}
+
+#[test]
+fn an_outage_of_five_seconds_is_survived_and_left_soon() {
+    let (report, direction) = carried(0.02, |s| {
+        let from = Timestamp::from_millis(800);
+        s.outages.push((from, from + Duration::from_secs(5)));
+    });
+    assert!(complete(&report));
+    // Probes leave every second, a little less often as time goes by.
+    assert!(direction.elapsed < Duration::from_secs(11), "{:?}", direction.elapsed);
+}
+
+#[test]
+fn reordering_is_hardly_taken_for_loss() {
+    let (report, direction) = carried(0.0, |s| {
+        s.links[0].reorder = Ratio::new(0.05);
+        s.links[0].reorder_by = Duration::from_millis(20);
+    });
+    assert!(complete(&report));
+    let share = Ratio::of(direction.resent + direction.repair, direction.needed).get();
+    assert!(share < 0.005, "{share} of all symbols were repaired needlessly");
+}
+
+#[test]
+fn jitter_is_hardly_taken_for_loss() {
+    let (report, direction) = carried(0.0, |s| {
+        s.links[0].jitter = Some(Jitter { amplitude: Duration::from_millis(20), reorder: true });
+    });
+    assert!(complete(&report));
+    let share = Ratio::of(direction.resent + direction.repair, direction.needed).get();
+    assert!(share < 0.05, "{share} of all symbols were repaired needlessly");
+}
+
+#[test]
+fn duplicates_are_harmless() {
+    let (report, direction) = carried(0.0, |s| {
+        s.links[0].duplicate = Ratio::new(0.2);
+        s.links[1].duplicate = Ratio::new(0.2);
+    });
+    assert!(complete(&report));
+    assert_eq!((direction.redundant, direction.data_packets), (0, direction.needed));
+}
+
+#[test]
+fn corruption_is_a_loss_like_any_other() {
+    let (report, direction) = carried(0.0, |s| s.links[0].corrupt = Ratio::new(0.02));
+    assert!(complete(&report));
+    assert!(direction.repair + direction.resent > 0);
+}
+
+#[test]
+fn a_credit_of_one_block_is_enough() {
+    let (report, direction) = carried(0.02, |s| s.hosts[1].recv_blocks = 1);
+    assert!(complete(&report));
+    assert_eq!((direction.buffers.1, direction.refused), (1, 0));
+}
+
+#[test]
+fn one_buffer_at_the_source_is_enough() {
+    let (report, direction) = carried(0.02, |s| s.hosts[0].send_blocks = 1);
+    assert!(complete(&report));
+    assert_eq!(direction.buffers.0, 1);
+}
+
+#[test]
+fn a_symbol_for_an_undeclared_block_is_not_acknowledged_and_comes_again() {
+    let (report, direction) = carried(0.0, |s| {
+        s.first = First::Source;
+        s.control_lag = Duration::from_secs(1);
+    });
+    assert!(complete(&report));
+    assert!(direction.refused > 0, "nothing was refused: the test tests nothing");
+}
+
+#[test]
+fn wrongly_claimed_blocks_come_after_all() {
+    let (report, direction) = carried(0.02, |s| {
+        s.loads[0][0].held = vec![(1, 4)];
+        s.loads[0][0].wrong = vec![(2, 2)];
+    });
+    assert_eq!(report.abandoned.0, 0);
+    let held = BLOCK_DATA.saturating_mul(2);
+    assert_eq!(direction.bytes, Bytes::mib(10) - held);
+}
+
+#[test]
+fn claims_found_wrong_after_the_end_come_after_all() {
+    let (report, direction) = carried(0.0, |s| {
+        s.loads[0][0].held = vec![(0, 7)];
+        let (source, object) = (Side::A, ObjectId::new(0));
+        let found = Timestamp::from_millis(20_000);
+        s.steps.push((found, Step::Reopen { source, object, position: 3, count: 2 }));
+    });
+    assert_eq!(report.abandoned.0, 0);
+    assert_eq!(direction.bytes, Bytes::mib(10) - BLOCK_DATA.saturating_mul(5));
+}
+
+#[test]
+fn a_block_with_a_wrong_digest_is_sent_again() {
+    let block = (ObjectId::new(0), 2);
+    let (report, direction) = carried(0.02, |s| {
+        s.hosts[1].digest_failures.insert(block, 2);
+    });
+    assert!(complete(&report));
+    assert!(direction.overhead() > 2.0 / 8.0, "{}", direction.overhead());
+}
+
+#[test]
+fn three_wrong_digests_end_the_object_and_no_other() {
+    let block = (ObjectId::new(0), 2);
+    let (report, direction) = carried(0.02, |s| {
+        s.hosts[1].digest_failures.insert(block, 3);
+        let other = s.loads[0][0].clone();
+        s.loads[0].push(other);
+    });
+    assert_eq!(report.abandoned, (1, 2));
+    assert!(direction.bytes >= Bytes::mib(10));
+}
+
+#[test]
+fn a_source_that_fails_ends_the_object_and_no_other() {
+    let (report, _) = carried(0.02, |s| {
+        s.hosts[0].disk.failing_reads.insert((ObjectId::new(0), 3));
+        let other = s.loads[0][0].clone();
+        s.loads[0].push(other);
+    });
+    assert_eq!(report.abandoned, (1, 2));
+}
+
+/// The target's reports called blocks complete that were never started, and the source closed the
+/// session over it.
+#[test]
+fn a_target_that_fails_early_ends_the_object_and_not_the_session() {
+    let (report, _) = carried(0.02, |s| {
+        s.hosts[1].disk.failing_writes.insert((ObjectId::new(0), 0));
+        s.hosts[0].send_blocks = 2;
+        let other = s.loads[0][0].clone();
+        s.loads[0].push(other);
+    });
+    assert_eq!(report.abandoned, (1, 2));
+}
+
+#[test]
+fn both_users_may_stop_at_the_same_time() {
+    let (report, direction) = carried(0.02, |s| {
+        let (source, object, at) = (Side::A, ObjectId::new(0), Timestamp::from_millis(900));
+        s.steps.push((at, Step::Cancel { source, object }));
+        s.steps.push((at, Step::Refuse { source, object }));
+    });
+    assert_eq!(report.abandoned, (1, 1));
+    assert!(direction.bytes < Bytes::mib(10));
+}
+
+#[test]
+fn a_path_for_small_packets_gets_small_symbols_and_small_reports() {
+    // Enough loss that reports have more to say than fits a small packet.
+    let (report, direction) = carried(0.1, |s| {
+        s.links = s.links.clone().map(|link| LinkProfile { mtu: Some(1_300), ..link });
+    });
+    assert!(complete(&report));
+    assert_eq!(direction.symbol_size, SYMBOL_SIZE_SMALL);
+}
+
+/// A fixed rate sends no trains, so no full-size packet ever asked the path.
+#[test]
+fn a_fixed_rate_finds_that_full_size_packets_pass() {
+    let (report, direction) = carried(0.0, |s| {
+        s.hosts[0].policy = Policy::Fixed;
+        s.hosts[0].cap = Some(BitRate::mbps(95));
+    });
+    assert!(complete(&report));
+    assert_eq!(direction.symbol_size, SYMBOL_SIZE);
+}
+
+#[test]
+fn a_receiver_that_acknowledges_a_skipped_number_is_caught() {
+    let link = cell(BitRate::mbps(100), RTT, 0.02);
+    let mut scenario = Scenario::one_way("liar", 7, link, &[Bytes::mib(20)]);
+    scenario.hosts[1].acknowledges_everything = true;
+    let failure = run(&scenario, Speech::Silent).expect_err("the liar was believed");
+    let Violation::Closed { side, error } = failure.violation else { panic!("{failure}") };
+    assert_eq!(side, Side::A);
+    assert!(matches!(error, SessionError::Ledger(LedgerError::Skipped(_))), "{error}");
+}
+
+/// Everything had arrived and was acknowledged, the word that it was written died in an outage,
+/// nothing was in flight: both sides waited for ever.
+#[test]
+fn the_last_word_may_die_in_an_outage() {
+    let (report, _) = carried(0.0, |s| {
+        s.hosts[1].disk.latency = Duration::from_secs(2);
+        s.outages.push((Timestamp::from_millis(2_300), Timestamp::from_millis(8_000)));
+    });
+    assert!(complete(&report));
+}
+
+/// Packets that arrive long after two of the round trips believed in were forgotten by then; the
+/// sender took everything for lost and never learned the true round trip.
+#[test]
+fn a_round_trip_that_grows_a_hundredfold_is_learned() {
+    let (report, direction) = carried(0.0, |s| {
+        for link in &mut s.links {
+            link.delay = Duration::from_millis(1);
+        }
+        let slow = LinkProfile { delay: Duration::from_millis(200), ..s.links[0].clone() };
+        s.steps.push((Timestamp::from_millis(300), Step::Link { from: Side::A, profile: slow }));
+    });
+    assert!(complete(&report));
+    assert!(direction.overhead() < 1.0, "{}", direction.overhead());
+}
+
+#[test]
+fn named_scenarios_hold_all_rules() {
+    for name in farhaul_sim::scenario::NAMES {
+        let scenario = named(name, 11).expect("a listed name");
+        assert_eq!(play(&scenario).abandoned.0, 0, "{name}");
+    }
+}
