@@ -11,6 +11,7 @@
 //! ```
 
 mod arena;
+mod arrivals;
 mod checksum;
 pub mod cli;
 pub mod client;

@@ -54,6 +54,11 @@ impl RunReport {
         // A veth lab has no status.
         if let Ok(status) = lab.status() {
             let way = status.a_to_b;
+            if report.timed_out {
+                // What the link delivered bounds what the receiver can have.
+                let bytes = way.delivered_bytes.min(plan.size);
+                report.goodput_bps = Some(Goodput::new(bytes, plan.limit).bps);
+            }
             report.link_bytes_offered = Some(way.offered_bytes);
             report.queue_p95_us = Some(way.queue_p95_us);
             report.emulator_drops = Some(way.own_drops.total() + status.b_to_a.own_drops.total());

@@ -17,7 +17,10 @@ pub const BUNDLED_MAX: u64 = 1 << 20;
 /// Files of one bundle, so that committing one stays a short piece of work.
 pub const BUNDLE_FILES_MAX: usize = 4096;
 
-const _: () = assert!(BUNDLED_MAX <= BLOCK_DATA.get());
+/// Most data bytes in a bundle: behind them stands a status byte for each file, in one block.
+pub const BUNDLE_DATA_MAX: u64 = BLOCK_DATA.get() - BUNDLE_FILES_MAX as u64;
+
+const _: () = assert!(BUNDLED_MAX <= BUNDLE_DATA_MAX);
 
 /// A run of bytes of one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,7 +241,7 @@ struct Bundle {
 
 impl Bundle {
     fn has_room(&self, len: u64) -> bool {
-        self.entries.len() < BUNDLE_FILES_MAX && self.len + len <= BLOCK_DATA.get()
+        self.entries.len() < BUNDLE_FILES_MAX && self.len + len <= BUNDLE_DATA_MAX
     }
 
     fn push(&mut self, entry: u32, len: u64) {

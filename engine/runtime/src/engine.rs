@@ -38,6 +38,8 @@ const COMMANDS_MAX: usize = 4096;
 const EVENTS_MAX: usize = 4096;
 /// Requests at the disk at once.
 const DISK_DEPTH: usize = 32;
+/// How long the driver may take to answer.
+const STATS_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long closing may take.
 const CLOSE_MAX: Duration = Duration::from_millis(500);
 /// Share of the buffers that one session may fill in each direction.
@@ -128,6 +130,12 @@ impl Mailbox {
         let posted = self.commands.send(command).map_err(|_| EngineError::Stopped);
         self.waker.wake();
         posted
+    }
+
+    async fn stats(&self, key: SessionKey) -> Option<SessionStats> {
+        let (reply, answer) = oneshot::channel();
+        self.post(Command::Stats(key, reply)).ok()?;
+        tokio::time::timeout(STATS_WAIT_MAX, answer).await.ok()?.ok()
     }
 }
 
@@ -312,6 +320,27 @@ pub struct SessionHandle {
     mailbox: Mailbox,
 }
 
+impl Peer {
+    /// A way to ask for the session's figures while somebody else owns it.
+    pub fn probe(&self) -> SessionProbe {
+        SessionProbe { key: self.session.key, mailbox: self.session.mailbox.clone() }
+    }
+}
+
+/// Asks for a session's figures; does not keep it alive.
+#[derive(Clone)]
+pub struct SessionProbe {
+    key: SessionKey,
+    mailbox: Mailbox,
+}
+
+impl SessionProbe {
+    /// Figures of this moment; `None` once the session is over.
+    pub async fn stats(&self) -> Option<SessionStats> {
+        self.mailbox.stats(self.key).await
+    }
+}
+
 /// Why a command to a session did not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionFault {
@@ -421,9 +450,7 @@ impl SessionHandle {
 
     /// Figures of this moment; `None` once the session is over.
     pub async fn stats(&self) -> Option<SessionStats> {
-        let (reply, answer) = oneshot::channel();
-        self.mailbox.post(Command::Stats(self.key, reply)).ok()?;
-        tokio::time::timeout(Duration::from_secs(5), answer).await.ok()?.ok()
+        self.mailbox.stats(self.key).await
     }
 }
 

@@ -18,6 +18,7 @@ mod memory;
 mod receiving;
 mod sending;
 pub mod serving;
+pub mod supersede;
 
 use crate::control::ControlError;
 use crate::driver::command::SessionStats;

@@ -8,6 +8,7 @@ use farhaul_engine::engine::{Engine, EngineConfig, Incoming, SessionOptions};
 use farhaul_engine::files::Root;
 use farhaul_engine::identity::SiteId;
 use farhaul_engine::transfer::serving;
+use farhaul_engine::transfer::supersede::Sessions;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
@@ -47,21 +48,29 @@ pub(super) fn run(args: ServeArgs) -> Ended {
 }
 
 async fn accept_all(engine: &Arc<Engine>, root: &Root, options: SessionOptions) {
+    let sessions = Sessions::new();
     while let Some(incoming) = engine.accept().await {
-        let (engine, root) = (Arc::clone(engine), root.clone());
-        tokio::spawn(async move { serve_one(&engine, incoming, &root, options).await });
+        let (engine, root, sessions) = (Arc::clone(engine), root.clone(), sessions.clone());
+        tokio::spawn(async move { serve_one(&engine, incoming, &root, options, &sessions).await });
     }
 }
 
-async fn serve_one(engine: &Engine, incoming: Incoming, root: &Root, options: SessionOptions) {
+async fn serve_one(
+    engine: &Engine,
+    incoming: Incoming,
+    root: &Root,
+    options: SessionOptions,
+    sessions: &Sessions,
+) {
     let (site, from) = (incoming.id(), incoming.addr());
     let served = match engine.welcome(incoming, options).await {
         Ok(peer) => {
-            serving::serve(peer, root, |outcome| {
+            let admitted = sessions.admit(site, peer.probe()).await;
+            let serving = serving::serve(peer, root, |outcome| {
                 let (bytes, files) = (outcome.bytes, outcome.files);
                 tracing::info!(%site, %from, %bytes, files, "a transfer is done");
-            })
-            .await
+            });
+            admitted.run(serving).await.unwrap_or(Ok(()))
         }
         Err(error) => Err(error.into()),
     };

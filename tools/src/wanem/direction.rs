@@ -9,6 +9,7 @@
 //! absolute; the thread sleeps in `ppoll` and never spins, because the programs under test share
 //! its processors. How late packets left is measured and reported, not hidden.
 
+use super::arrivals::{self, Arrivals};
 use super::flight::{Flight, FrameId, Waiting};
 use super::segment::{self, Frame, Run};
 use super::status::{DirectionStatus, OwnDrops, RateMeter};
@@ -29,6 +30,8 @@ use std::time::{Duration, Instant};
 
 /// Frames read in one turn, so that a flood of input cannot delay what is due.
 const FRAMES_PER_TURN: usize = 16;
+/// Frames read at once after a standstill: as many as the device holds.
+const CATCH_UP_MAX: usize = 4096;
 /// Orders that may wait for a direction.
 const ORDERS_MAX: usize = 16;
 /// How long an answer is waited for; a direction answers within one turn.
@@ -147,6 +150,8 @@ struct Direction {
     rate_in: RateMeter,
     rate_out: RateMeter,
     real_time: bool,
+    arrivals: Arrivals,
+    caught: Vec<(FrameId, Frame)>,
 }
 
 /// Packets of one frame that leave together; `references` counts the entries it stands for.
@@ -175,6 +180,8 @@ impl Direction {
             rate_in: RateMeter::default(),
             rate_out: RateMeter::default(),
             real_time: false,
+            arrivals: Arrivals::default(),
+            caught: Vec::new(),
         }
     }
 
@@ -186,7 +193,7 @@ impl Direction {
                 return;
             }
             self.release_due();
-            if self.take_in() < FRAMES_PER_TURN {
+            if !self.take_in() {
                 self.wait();
             }
         }
@@ -209,47 +216,92 @@ impl Direction {
         Turn::GoOn
     }
 
-    /// Reads what waits, up to one turn's worth; gives the number of frames.
-    fn take_in(&mut self) -> usize {
-        for taken in 0..FRAMES_PER_TURN {
-            match self.take_one() {
-                Ok(true) => {}
-                Ok(false) => return taken,
-                Err(_) => {
-                    self.own_drops.read_failed += 1;
-                    return taken;
-                }
-            }
+    /// Reads what waits, up to one turn's worth, and gives it to the link. True if more may wait.
+    fn take_in(&mut self) -> bool {
+        let now = self.now();
+        match self.arrivals.standstill(now) {
+            None => self.take_in_now(),
+            Some(since) => self.catch_up(since, now),
         }
-        FRAMES_PER_TURN
     }
 
-    fn take_one(&mut self) -> io::Result<bool> {
-        let Some(space) = self.flight.space() else {
-            return self.discard_one();
-        };
-        let Some(len) = self.input.read(space)? else { return Ok(false) };
-        let parsed = space[..len]
-            .split_first_chunk::<{ VnetHeader::LEN }>()
-            .and_then(|(header, packet)| Frame::parse(VnetHeader::decode(header)?, packet).ok());
-        match parsed {
-            Some(frame) => self.offer(frame, len),
-            None => self.own_drops.malformed += 1,
+    fn take_in_now(&mut self) -> bool {
+        for _ in 0..FRAMES_PER_TURN {
+            let Some(taken) = self.read_one() else { return false };
+            if let Some((id, frame)) = taken {
+                let at = self.now();
+                self.offer(id, &frame, at);
+            }
         }
-        Ok(true)
+        true
+    }
+
+    /// Reads everything that waits and spreads it over the time in which nobody read.
+    fn catch_up(&mut self, since: Timestamp, now: Timestamp) -> bool {
+        let mut caught = std::mem::take(&mut self.caught);
+        while caught.len() < CATCH_UP_MAX {
+            match self.read_one() {
+                Some(Some(taken)) => caught.push(taken),
+                Some(None) => {}
+                None => break,
+            }
+        }
+        let more = caught.len() == CATCH_UP_MAX;
+        if !caught.is_empty() {
+            self.arrivals.count(since, now);
+        }
+        let total = caught.iter().map(|(_, frame)| frame.bytes()).sum();
+        let mut done = Bytes::ZERO;
+        for (id, frame) in caught.drain(..) {
+            done += frame.bytes();
+            self.offer(id, &frame, arrivals::spread(since, now, done, total));
+        }
+        self.caught = caught;
+        self.arrivals.on_empty(now);
+        more
+    }
+
+    /// Reads one frame: nothing if none waits, nothing inside if it could not be kept.
+    fn read_one(&mut self) -> Option<Option<(FrameId, Frame)>> {
+        let read = match self.flight.space() {
+            Some(space) => self.input.read(space),
+            None => return self.discard_one(),
+        };
+        match read {
+            Ok(Some(len)) => Some(self.admit(len)),
+            Ok(None) => {
+                self.arrivals.on_empty(self.now());
+                None
+            }
+            Err(_) => {
+                self.own_drops.read_failed += 1;
+                None
+            }
+        }
+    }
+
+    fn admit(&mut self, len: usize) -> Option<(FrameId, Frame)> {
+        let parsed = self.flight.space().and_then(|space| {
+            let (header, packet) = space[..len].split_first_chunk::<{ VnetHeader::LEN }>()?;
+            Frame::parse(VnetHeader::decode(header)?, packet).ok()
+        });
+        let Some(frame) = parsed else {
+            self.own_drops.malformed += 1;
+            return None;
+        };
+        Some((self.flight.admit(frame, len, VnetHeader::LEN), frame))
     }
 
     /// Reads a frame for which there is no memory, so that the device does not stall unseen.
-    fn discard_one(&mut self) -> io::Result<bool> {
+    fn discard_one(&mut self) -> Option<Option<(FrameId, Frame)>> {
         self.scratch.resize(super::arena::FRAME_MAX, 0);
-        let read = self.input.read(&mut self.scratch)?;
+        let read = self.input.read(&mut self.scratch).ok().flatten();
         self.own_drops.memory_full += u64::from(read.is_some());
-        Ok(read.is_some())
+        read.map(|_| None)
     }
 
-    fn offer(&mut self, frame: Frame, len: usize) {
-        let now = self.now();
-        let id = self.flight.admit(frame, len, VnetHeader::LEN);
+    fn offer(&mut self, id: FrameId, frame: &Frame, at: Timestamp) {
+        let now = self.arrivals.in_order(at);
         for segment in 0..frame.segments() {
             let bytes = frame.segment_len(segment);
             self.rate_in.add(bytes, now);
@@ -323,10 +375,8 @@ impl Direction {
     /// Sleeps until input, an order or the next packet's time.
     fn wait(&mut self) {
         let now = self.now();
-        let timeout = self.flight.next_at().map(|at| {
-            let at = at.max(self.released_at + self.quantum);
-            at.since(now)
-        });
+        let planned = self.flight.next_at().map(|at| at.max(self.released_at + self.quantum));
+        let timeout = planned.map(|at| at.since(now));
         if timeout.is_some_and(|span| span.is_zero()) {
             return;
         }
@@ -339,6 +389,7 @@ impl Direction {
             // The count does not matter: all orders are taken at the next turn.
             let _ = rustix::io::read(&*self.wake, &mut count);
         }
+        self.arrivals.on_wake(planned, self.now());
     }
 
     fn report(&self, now: Timestamp) -> DirectionStatus {
@@ -346,6 +397,7 @@ impl Direction {
             .with_flight(self.flight.len(), &self.lateness)
             .with_rates(&self.rate_in, &self.rate_out, now)
             .with_own_drops(self.own_drops)
+            .with_standstills(self.arrivals.standstills())
             .with_thread(thread_cpu(), self.real_time)
     }
 }

@@ -71,10 +71,10 @@ impl LabProfile {
     pub fn to_toml(&self) -> Result<String, ProfileError> {
         let forward = table_of(&self.forward)?;
         let mut reverse = table_of(&self.reverse)?;
-        for key in
-            forward.keys().filter(|key| !reverse.contains_key(*key)).cloned().collect::<Vec<_>>()
-        {
-            reverse.insert(key, Value::from(ABSENT));
+        for key in forward.keys() {
+            if !reverse.contains_key(key) {
+                reverse.insert(key.clone(), Value::from(ABSENT));
+            }
         }
         reverse.retain(|key, value| forward.get(key) != Some(value));
         let mut table = forward;

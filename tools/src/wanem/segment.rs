@@ -125,6 +125,11 @@ impl Frame {
         Run { first: 0, count: self.segments }
     }
 
+    /// Bytes of the frame as it is, headers once.
+    pub fn bytes(&self) -> Bytes {
+        Bytes::of_len(self.len)
+    }
+
     /// Bytes at IP level of one segment.
     pub fn segment_len(&self, segment: u16) -> Bytes {
         let headers = self.layout.map_or(0, |layout| layout.payload_at);

@@ -85,6 +85,11 @@ pub struct DirectionStatus {
     pub late_p99_us: u64,
     /// The latest that a packet left.
     pub late_max_us: u64,
+    /// Times that the machine kept the emulator from running for more than 1 ms while frames waited;
+    /// those are then offered to the link as if they had come evenly.
+    pub standstills: u64,
+    /// The longest of them.
+    pub standstill_max_us: u64,
     /// CPU time of the direction's thread, with the kernel's receive work it triggers.
     pub cpu_seconds: f64,
     /// True when the thread runs in the real-time class.
@@ -141,6 +146,12 @@ impl DirectionStatus {
 
     pub(crate) fn with_own_drops(mut self, own_drops: OwnDrops) -> Self {
         self.own_drops = own_drops;
+        self
+    }
+
+    pub(crate) fn with_standstills(mut self, (count, longest): (u64, Duration)) -> Self {
+        self.standstills = count;
+        self.standstill_max_us = micros(longest);
         self
     }
 

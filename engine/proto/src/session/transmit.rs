@@ -4,6 +4,7 @@
 
 use super::silence::Permission;
 use super::{Carried, Limit, Session};
+use crate::congestion::pacer::Pacer;
 use crate::ids::PacketNumber;
 use crate::limits::{DATA_HEADER_LEN, FEEDBACK_LEN_MAX, PLAIN_HEADER_LEN, SYMBOL_SIZE};
 use crate::limits::{SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
@@ -207,7 +208,9 @@ impl Session {
         let rate = self.controller.pacing_rate(now);
         match self.silence.permission(rate, self.rtt.smoothed(), now) {
             Permission::Rate(rate) if self.sender.has_symbol() && self.window_open() => {
-                Some(self.pacer.next_release(now, rate, packet_bytes(SYMBOL_SIZE)))
+                // Half a quantum: a timer that fires late by the other half loses nothing.
+                let burst = Bytes::new(Pacer::quantum(rate).get() / 2);
+                Some(self.pacer.next_release(now, rate, burst))
             }
             // Silence is measured against the clock: look again.
             Permission::Rate(_) => {

@@ -101,10 +101,4 @@ impl ControlConnection {
         let mut stream = opened.map_err(|error| ControlError::of_connection(error, self.addr))?;
         stream.finish().map_err(|_| ControlError::ClosedHere)
     }
-
-    /// Waits for the server's [`Self::welcome`].
-    pub(super) async fn welcomed(&self) -> Result<(), ControlError> {
-        let accepted = self.connection.accept_uni().await;
-        accepted.map(drop).map_err(|error| ControlError::of_connection(error, self.addr))
-    }
 }

@@ -210,4 +210,6 @@ pub struct SessionStats {
     pub limited_by: Option<Limit>,
     /// What limited for the longest time.
     pub limited_mostly: Option<Limit>,
+    /// Time since the last authentic packet.
+    pub heard_ago: Duration,
 }

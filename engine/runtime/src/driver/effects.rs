@@ -76,7 +76,7 @@ impl Driver {
                 self.with(key, |session| session.core.set_policy(policy, cap, now));
             }
             Command::Stats(key, reply) => self.with(key, |session| {
-                let _ = reply.send(session.stats());
+                let _ = reply.send(session.stats(now));
             }),
             Command::Stop => self.stopping = true,
         }
@@ -165,7 +165,7 @@ impl Driver {
     fn on_recv_effect(&mut self, key: SessionKey, effect: RecvEffect) {
         match effect {
             RecvEffect::Verify { block, placed, shape, .. } => {
-                self.check(key, block, placed, shape)
+                self.check(key, block, placed, shape);
             }
             // The sink already answered when the block was checked; see `on_checked`.
             RecvEffect::Write { .. } => {}

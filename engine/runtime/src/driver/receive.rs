@@ -68,6 +68,7 @@ impl Driver {
             return;
         };
         session.replay.commit(number);
+        session.heard_at = times.now;
         session.largest = session.largest.max(Some(number));
         let packet = Opened { number, header, payload };
         self.drops.no_buffer += u64::from(!session.take(packet, &self.pool, times));

@@ -39,6 +39,8 @@ pub(super) struct SessionBody {
     /// Events that the listener has no room for yet; bounded by the number of declared objects.
     pub(super) pending_events: VecDeque<SessionEvent>,
     pub(super) events: mpsc::Sender<SessionEvent>,
+    /// When the last authentic packet came.
+    pub(super) heard_at: Timestamp,
     /// The peer broke the rules: nothing is sent or taken any more.
     pub(super) dead: bool,
 }
@@ -62,6 +64,7 @@ impl SessionBody {
             unsent: VecDeque::new(),
             pending_events: VecDeque::new(),
             events: new.events,
+            heard_at: now,
             dead: false,
         }
     }
@@ -84,7 +87,7 @@ impl SessionBody {
         }
     }
 
-    pub(super) fn stats(&self) -> SessionStats {
+    pub(super) fn stats(&self, now: Timestamp) -> SessionStats {
         SessionStats {
             view: self.core.view(),
             counters: self.core.counters(),
@@ -97,6 +100,7 @@ impl SessionBody {
             queue_delay_p95: self.core.queue_delay().quantile(0.95),
             limited_by: self.core.limits().current(),
             limited_mostly: self.core.limits().dominant(),
+            heard_ago: now.since(self.heard_at),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Driver;
 use super::command::SessionKey;
 use super::session::{SessionBody, Unsent};
 use crate::net::UdpPort;
-use farhaul_proto::limits::{DATAGRAM_MAX, TAG_LEN};
+use farhaul_proto::limits::{DATA_HEADER_LEN, TAG_LEN};
 use farhaul_proto::session::{PacketPlan, PlanBody};
 use farhaul_proto::units::Timestamp;
 use farhaul_proto::wire::header::{Header, Kind, Train};
@@ -98,7 +98,7 @@ impl SessionBody {
             }
         };
         let start = out.len();
-        let mut head = [0; DATAGRAM_MAX];
+        let mut head = [0; DATA_HEADER_LEN];
         let head_len = header.encode(&mut head);
         out.extend_from_slice(&head[..head_len]);
         match &plan.body {

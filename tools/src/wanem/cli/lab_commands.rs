@@ -169,10 +169,11 @@ fn print_direction(title: &str, way: &DirectionStatus) {
         way.queue_us, way.queue_mean_us, way.queue_p95_us
     );
     println!(
-        "  emulator   late p50 {} us, p99 {} us, max {} us; own drops {}; {:.2} s CPU{}",
+        "  emulator   late p50 {} us, p99 {} us, max {} us; {} standstills; own drops {}; {:.2} s CPU{}",
         way.late_p50_us,
         way.late_p99_us,
         way.late_max_us,
+        way.standstills,
         way.own_drops.total(),
         way.cpu_seconds,
         if way.real_time { ", real-time" } else { "" }
