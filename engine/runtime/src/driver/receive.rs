@@ -79,6 +79,7 @@ impl Driver {
 ///
 /// A client's first packets travel beside the last flight of its handshake and may be read
 /// before the session is set up. A few are kept, unread, for as long as that takes.
+/// spec: W-033
 #[derive(Debug, Default)]
 pub(super) struct EarlyPackets {
     kept: VecDeque<(LaneTag, Timestamp, Vec<u8>)>,

@@ -356,6 +356,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Asks whether the source changed, once all of it was read and every claim was checked.
+    /// spec: W-092
     fn seal_if_ready(&mut self, index: u32) {
         let Some(outgoing) = self.objects.get_mut(&index) else { return };
         if outgoing.sealed || !outgoing.read || outgoing.claims_open {
