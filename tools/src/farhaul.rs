@@ -5,6 +5,7 @@
 
 pub mod args;
 mod demo;
+mod demo_tcp;
 mod failure;
 mod id;
 mod progress;
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Send(args) => transfer::send(args),
         Verb::Get(args) => transfer::get(args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::DemoTcp => demo_tcp::run(),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
