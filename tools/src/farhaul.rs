@@ -25,7 +25,7 @@ pub fn run(cli: Cli) -> ExitCode {
     setup::logging();
     let ended = match cli.verb {
         Verb::Id(args) => id::run(&args),
-        Verb::Serve(args) => serve::run(args),
+        Verb::Serve(args) => serve::run(&args),
         Verb::Send(args) => transfer::send(args),
         Verb::Get(args) => transfer::get(args),
         Verb::Demo(args) => demo::run(&args),
