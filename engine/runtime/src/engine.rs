@@ -8,7 +8,7 @@ use crate::control::{
 };
 use crate::disk::{DiskConfig, DiskError, DiskKind};
 use crate::driver::command::{
-    Command, HeldRuns, LaneKeys, NewSession, SessionEvent, SessionKey, SessionStats,
+    Command, GivenUp, HeldRuns, LaneKeys, NewSession, SessionEvent, SessionKey, SessionStats,
 };
 use crate::driver::{Driver, Parts};
 use crate::identity::{Identity, SiteId};
@@ -433,9 +433,9 @@ impl SessionHandle {
         let _ = self.mailbox.post(Command::AbandonSend(self.key, object));
     }
 
-    /// Stops receiving an object.
+    /// Stops receiving an object that the peer gave up.
     pub fn abandon_recv(&self, object: ObjectId) {
-        let _ = self.mailbox.post(Command::AbandonRecv(self.key, object));
+        let _ = self.mailbox.post(Command::AbandonRecv(self.key, object, GivenUp::ByPeer));
     }
 
     /// Sends a block again from its start.

@@ -70,6 +70,15 @@ pub type ObjectReply<T> = oneshot::Sender<Result<T, ObjectError>>;
 /// Blocks that the receiver holds already, as ascending runs of `(first, count)`.
 pub type HeldRuns = Vec<(u32, u32)>;
 
+/// Who gave an object up first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// This side; the peer may still send blocks of it.
+    Here,
+    /// The peer: no more of it comes.
+    ByPeer,
+}
+
 /// What the driver is told.
 pub enum Command {
     /// Take a session in.
@@ -133,7 +142,7 @@ pub enum Command {
     /// Stop sending an object.
     AbandonSend(SessionKey, ObjectId),
     /// Stop receiving an object.
-    AbandonRecv(SessionKey, ObjectId),
+    AbandonRecv(SessionKey, ObjectId, GivenUp),
     /// Send a block again from its start.
     RestartSend(SessionKey, BlockIndex),
     /// Change policy and cap.

@@ -5,7 +5,7 @@ use super::blocks::{
     At, Check, Checked, Done, Io, RecvBlock, SendBlock, Way, check_job, disk_failure, encode_job,
     finish_job, load_job, segments_len, stored_job,
 };
-use super::command::{Command, NewSession, SessionEvent, SessionKey};
+use super::command::{Command, GivenUp, NewSession, SessionEvent, SessionKey};
 use super::session::SessionBody;
 use crate::buffers::Lease;
 use crate::disk::{Completion, Op, Request};
@@ -66,9 +66,12 @@ impl Driver {
             Command::AbandonSend(key, object) => {
                 self.with(key, |session| session.core.abandon_send(object));
             }
-            Command::AbandonRecv(key, object) => {
-                self.with(key, |session| session.core.abandon_recv(object, now));
-            }
+            Command::AbandonRecv(key, object, by) => self.with(key, |session| {
+                session.core.abandon_recv(object, now);
+                if by == GivenUp::ByPeer {
+                    session.core.settle_recv(object, now);
+                }
+            }),
             Command::RestartSend(key, block) => {
                 self.with(key, |session| session.core.restart_send(block));
             }

@@ -290,7 +290,7 @@ impl<'a> Sending<'a> {
                         self.publish(progress).await;
                         return Ok(self.outcome(&done).await);
                     }
-                    Heard::Message(message) => self.on_message(message)?,
+                    Heard::Message(message) => self.on_message(message).await?,
                     Heard::Lane(event) => self.on_event(event).await?,
                 },
                 Some(answer) = self.answers.recv() => self.on_answer(answer).await?,
@@ -299,12 +299,13 @@ impl<'a> Sending<'a> {
         }
     }
 
-    fn on_message(&mut self, message: Message) -> Result<(), TransferError> {
+    async fn on_message(&mut self, message: Message) -> Result<(), TransferError> {
         match message {
             Message::Restart { block } => self.conversation.session.restart_send(block),
             Message::ObjectFailed { object, code, reason } => {
                 self.conversation.session.abandon_send(object);
-                self.fail_object(object, &Failure { code, reason });
+                // Said back, so that the receiver knows that no more of it comes.
+                self.tell_failed(object, Failure { code, reason }).await?;
             }
             other => return Err(unexpected(other)),
         }

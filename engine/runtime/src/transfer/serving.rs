@@ -38,7 +38,10 @@ async fn serve_all(
     let (progress, _) = watch::channel(Progress::default());
     while let Some(opening) = conversation.next_opening().await? {
         let outcome = match opening {
-            Message::Hello { .. } => continue,
+            // Last words about objects of a transfer that is over.
+            Message::Hello { .. } | Message::Sealed { .. } | Message::ObjectFailed { .. } => {
+                continue;
+            }
             Message::Offer(offer) => {
                 let transfer = offer.transfer;
                 match dest_path(&offer.dest) {
