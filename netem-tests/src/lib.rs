@@ -15,14 +15,21 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod content;
 pub mod lab;
 pub mod measure;
+pub mod report;
 pub mod require;
 pub mod run;
+pub mod sites;
+pub mod tree;
+pub mod turn;
 
 pub use farhaul_tools::wanem::profile::LabProfile;
 pub use farhaul_tools::wanem::site::Site;
 pub use lab::Lab;
 pub use measure::{Goodput, cell, goodput_limit};
+pub use report::Report;
 pub use require::Unavailable;
 pub use run::{Finished, Running};
+pub use sites::{Host, Sites};

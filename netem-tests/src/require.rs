@@ -89,8 +89,22 @@ fn build(name: &str, directory: &Path) {
         }
     }
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    forget_package(&mut command);
     if !command.status().is_ok_and(|status| status.success()) {
         eprintln!("cargo could not build {name}");
+    }
+}
+
+/// Takes away what cargo tells this package about itself: the build script of ring watches these
+/// variables, and would have itself and all that depends on it built anew each time.
+fn forget_package(command: &mut Command) {
+    let about_package = |name: &str| {
+        ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|prefix| name.starts_with(prefix))
+    };
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(about_package) {
+            command.env_remove(name);
+        }
     }
 }
 
@@ -115,6 +129,19 @@ mod tests {
         let error = program("no-such-program").expect_err("there is none");
         assert_eq!(error.to_string(), "no-such-program is not installed");
         assert!(program("sh").is_ok());
+    }
+
+    #[test]
+    fn a_build_is_not_told_which_package_asked_for_it() {
+        let mut command = Command::new("cargo");
+        forget_package(&mut command);
+        let removed =
+            |name: &str| command.get_envs().any(|(key, value)| key == name && value.is_none());
+        let set = ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME"];
+        for name in set.into_iter().filter(|name| env::var_os(name).is_some()) {
+            assert!(removed(name), "{name} is passed on");
+        }
+        assert!(!removed("PATH"));
     }
 
     #[test]

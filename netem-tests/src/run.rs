@@ -1,6 +1,8 @@
 //! Programs inside a site: started, bounded in time and output, and measured.
 
 use farhaul_tools::sys::{self, Usage};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -85,6 +87,29 @@ impl Running {
         }
         line.truncate(line.trim_end_matches(['\r', '\n']).len());
         Ok(line)
+    }
+
+    /// How long ago it was started.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// True once it has ended, though nobody waited for it yet.
+    pub fn has_ended(&self) -> bool {
+        // The third word of `stat` is the state; the name before it is in parentheses.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let state = stat.ok().and_then(|stat| stat.rsplit(") ").next()?.chars().next());
+        state.is_none_or(|state| matches!(state, 'Z' | 'X'))
+    }
+
+    /// Asks it to end (SIGTERM), without waiting for that.
+    ///
+    /// # Errors
+    /// If it has no process id, or the system refuses.
+    pub fn terminate(&self) -> io::Result<()> {
+        // It is reaped by `finish`, `kill` and `drop` only, so the pid is still its own.
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        Ok(kill_process(pid.ok_or(io::ErrorKind::NotFound)?, Signal::TERM)?)
     }
 
     /// Kills it (SIGKILL) and tells what it used until then.
@@ -183,11 +208,22 @@ mod tests {
     }
 
     #[test]
+    fn a_program_can_be_asked_to_end() {
+        let mut command = Command::new("sh");
+        let script = "trap 'exit 5' TERM; echo ready; while :; do read never; done";
+        let mut running = Running::spawn(command.args(["-c", script])).expect("it starts");
+        assert_eq!(running.line().expect("a line"), "ready");
+        running.terminate().expect("it runs");
+        assert_eq!(running.finish(TIME_LIMIT).expect("it ends").usage.exit_code, 5);
+    }
+
+    #[test]
     fn lines_come_as_they_are_printed() {
         let mut command = Command::new("sh");
         let mut running =
             Running::spawn(command.args(["-c", "echo first; exec sleep 1000"])).expect("it starts");
         assert_eq!(running.line().expect("a line"), "first");
+        assert!(!running.has_ended());
         assert_eq!(running.kill().expect("reaped").usage.exit_code, 128 + 9);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod args;
 mod demo;
+mod demo_tcp;
 mod failure;
 mod id;
 mod progress;
@@ -24,10 +25,11 @@ pub fn run(cli: Cli) -> ExitCode {
     setup::logging();
     let ended = match cli.verb {
         Verb::Id(args) => id::run(&args),
-        Verb::Serve(args) => serve::run(args),
+        Verb::Serve(args) => serve::run(&args),
         Verb::Send(args) => transfer::send(args),
         Verb::Get(args) => transfer::get(args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::DemoTcp => demo_tcp::run(),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

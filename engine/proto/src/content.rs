@@ -12,7 +12,8 @@ pub type Digest = [u8; BLOCK_DIGEST_LEN];
 /// Domain of block digests. Part of the wire format and of journals on disk.
 const BLOCK_CONTEXT: &str = "farhaul 2026 block v1";
 
-/// Digest of one block: `data` as it stands at byte `offset_in_object` of its object.
+/// Digest of one block: `data` as it stands at byte `offset_in_object` of its object
+/// (`spec: W-073`).
 ///
 /// BLAKE3 in key-derivation mode over `data ++ offset ++ length`, both as u64 little-endian.
 pub fn block_digest(data: &[u8], offset_in_object: u64) -> Digest {

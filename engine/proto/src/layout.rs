@@ -160,7 +160,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The objects for the entries in `want`. The ranges are read as a set: order and overlap do
+    /// The objects for the entries in `want` (`spec: W-090`). The ranges are read as a set: order and overlap do
     /// not matter, what lies beyond the manifest is ignored.
     pub fn new(manifest: &Manifest, want: &[EntryRange]) -> Self {
         let mut layout = Self::default();

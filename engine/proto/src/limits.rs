@@ -34,8 +34,6 @@ pub const SESSION_REPAIR_MAX: u32 = 8192;
 pub const OPEN_BLOCKS_MAX: u32 = 1024;
 /// Largest object, in bytes.
 pub const OBJECT_MAX: Bytes = Bytes::new(1 << 50);
-/// Objects declared by one control message.
-pub const OBJECTS_PER_MESSAGE_MAX: usize = 65_536;
 
 /// Largest control message.
 pub const CONTROL_MESSAGE_MAX: usize = 16 << 20;

@@ -2,7 +2,7 @@
 //!
 //! A block that the receiver already holds (resume) gets no index. Indices are handed out in the
 //! order of declaration and never reused within a session, so "everything below X is complete"
-//! is a statement about data that was sent. spec: W-040
+//! is a statement about data that was sent. spec: W-070
 
 use crate::ids::{BlockIndex, ObjectId};
 use crate::limits::{BLOCK_DATA, OBJECT_MAX};

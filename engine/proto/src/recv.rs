@@ -256,7 +256,7 @@ impl Receiver {
         self.writing
     }
 
-    /// Decides where a symbol goes. spec: W-043
+    /// Decides where a symbol goes. spec: W-076
     pub fn on_symbol(&mut self, block: BlockIndex, symbol: SymbolId, len: u16) -> Placement {
         if self.is_unwanted(block) {
             self.counters.redundant += 1;

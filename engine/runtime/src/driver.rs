@@ -162,8 +162,10 @@ impl Driver {
             if !full {
                 break;
             }
-            let now = self.clock.now();
+            // The wall clock first: a pause between the two readings then makes packets look
+            // later than they were, which is noise, and not earlier, which no filter removes.
             let wall = self.clock.wall_nanos();
+            let now = self.clock.now();
             for segment in batch.segments_mut() {
                 match PacketKind::of(segment.data) {
                     PacketKind::Control => {

@@ -9,6 +9,7 @@
 //!                 key, iv      key, iv              HKDF-Expand(secret, "farhaul key" | "farhaul iv")
 //! nonce = iv xor packet number;  epoch = packet number / 2^22
 //! ```
+//! spec: W-026
 
 use std::fmt;
 

@@ -35,6 +35,9 @@ pub enum Verb {
     Get(GetArgs),
     /// Carry data between two endpoints on this machine over an emulated long, lossy link.
     Demo(DemoArgs),
+    /// Measure kernel TCP for `demo`; the request comes on standard input, as JSON.
+    #[command(hide = true)]
+    DemoTcp,
 }
 
 /// Where the host's state lives.

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub(super) fn run(args: ServeArgs) -> Ended {
+pub(super) fn run(args: &ServeArgs) -> Ended {
     check(&args.tuning)?;
     let root = Root::open(&args.root).map_err(|error| {
         Failure::new(Kind::Disk, error).advise("--root must be an existing directory")

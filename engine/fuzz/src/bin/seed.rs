@@ -6,8 +6,8 @@ use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, 
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
-    Accept, Done, EntryFailure, EntryRange, FailCode, Have, ManifestCarrier, Message, Objects,
-    Offer, RefuseCode, Request,
+    Accept, Done, EntryFailure, EntryRange, FailCode, Have, ManifestCarrier, Message, Offer,
+    RefuseCode, Request,
 };
 use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
@@ -138,8 +138,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("request", Message::Request(request)),
         ("accept", Message::Accept(accept(transfer))),
         ("refuse", Message::Refuse { transfer, code: RefuseCode::NoSpace, reason: reason() }),
-        ("objects", Message::Objects(objects(transfer))),
-        ("reopen", Message::Reopen { first: BlockIndex::new(5), count: 2 }),
+        ("sealed", Message::Sealed { object: ObjectId::new(3) }),
+        ("reopen", reopen()),
         (
             "object-failed",
             Message::ObjectFailed {
@@ -148,7 +148,7 @@ fn messages() -> Vec<(&'static str, Message)> {
                 reason: reason(),
             },
         ),
-        ("finish", Message::Finish { transfer, digest: [9; 32] }),
+        ("restart", Message::Restart { block: BlockIndex::new(70_000) }),
         ("done", Message::Done(done(transfer))),
         ("cancel", Message::Cancel { transfer, code: FailCode::Cancelled, reason: reason() }),
     ]
@@ -162,15 +162,15 @@ fn accept(transfer: TransferId) -> Accept {
     }
 }
 
-fn objects(transfer: TransferId) -> Objects {
-    let (first_object, first_block) = (ObjectId::new(2), BlockIndex::new(40));
-    Objects { transfer, first_object, first_block, lens: vec![1, 1 << 20, 1 << 40] }
+fn reopen() -> Message {
+    let (object, first_block) = (ObjectId::new(3), BlockIndex::new(70_000));
+    Message::Reopen { object, position: 12, count: 2, first_block }
 }
 
 fn done(transfer: TransferId) -> Done {
     let reason = "permission denied".to_owned();
     let failed = vec![EntryFailure { entry: 8, code: FailCode::NoPermission, reason }];
-    Done { transfer, files: 70_000, bytes: 1 << 40, failed, failed_total: 1 }
+    Done { transfer, files: 70_000, bytes: 1 << 40, failed, failed_total: 1, skipped: 9 }
 }
 
 /// Streams of frames, each after the byte that says how they are cut.

@@ -60,7 +60,7 @@ struct Record {
     carried: Carried,
 }
 
-/// Feedback that no honest receiver can send.
+/// Feedback that no honest receiver can send (`spec: W-049`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// The peer acknowledged a packet that was never sent.
@@ -299,7 +299,7 @@ impl Ledger {
     }
 
     /// Declares lost what left too long before something that arrived (reordering allowed for),
-    /// and what must have been seen by this feedback had it arrived at all.
+    /// and what must have been seen by this feedback had it arrived at all. spec: W-051
     fn declare_lost(&mut self, rtt: &RttEstimator, now: Timestamp, settled: &mut Settled) {
         let window = rtt.reorder_window();
         let by_order = self.newest_acked_sent.map_or(Timestamp::ZERO, |sent| sent - window);

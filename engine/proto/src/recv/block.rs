@@ -98,7 +98,7 @@ impl RecvBlock {
         self.source.is_full()
     }
 
-    /// Symbols still missing: to be whole, or to be decodable.
+    /// Symbols still missing: to be whole, or to be decodable. spec: W-055
     pub fn missing(&self) -> u32 {
         if self.stage != Stage::Open {
             return 0;

@@ -2,7 +2,7 @@
 //!
 //! Bulk goes by exact repair, which reaches the limit and costs no CPU. Repair symbols are for
 //! the tail of a job, for small objects, and for a block that failed one repair round: then its
-//! whole deficit is over-provisioned so that one more round suffices (`PROTOCOL.md` W-060).
+//! whole deficit is over-provisioned so that one more round suffices. spec: W-054, W-055
 
 use super::block::SendBlock;
 use super::{SendEffect, Sender};

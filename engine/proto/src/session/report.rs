@@ -2,7 +2,7 @@
 //!
 //! Every RTT/8 within 5 .. 25 ms while packets arrive; sooner after a block completes near the
 //! end; slower and slower while nothing arrives, because an absolute report repeated is what
-//! tells a sender that its last packets were lost. spec: W-050
+//! tells a sender that its last packets were lost. spec: W-048
 
 use crate::limits::{FEEDBACK_MAX, FEEDBACK_MIN};
 use crate::units::Timestamp;

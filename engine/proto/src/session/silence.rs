@@ -2,7 +2,7 @@
 //!
 //! No authenticated feedback for max(2 RTT, 200 ms) halves the rate, again and again; for 1 s
 //! (plus the RTT in which none could have come) stops it, but for single probes with back-off.
-//! It guards third parties against a peer that vanished or lied about its address. spec: W-071
+//! It guards third parties against a peer that vanished or lied about its address. spec: W-058
 
 use crate::units::{BitRate, Timestamp};
 use core::time::Duration;

@@ -1,6 +1,6 @@
 //! Packet numbers that are skipped on purpose: a receiver that acknowledges one is lying.
 //!
-//! spec: W-024
+//! spec: W-049
 
 /// One number in this many is skipped, on average.
 const PERIOD: u64 = 1024;

@@ -71,7 +71,7 @@ impl Driver {
         session.heard_at = times.now;
         session.largest = session.largest.max(Some(number));
         let packet = Opened { number, header, payload };
-        self.drops.no_buffer += u64::from(!session.take(packet, &self.pool, times));
+        self.drops.no_buffer += u64::from(!session.take(&packet, &self.pool, times));
     }
 }
 
@@ -79,6 +79,7 @@ impl Driver {
 ///
 /// A client's first packets travel beside the last flight of its handshake and may be read
 /// before the session is set up. A few are kept, unread, for as long as that takes.
+/// spec: W-033
 #[derive(Debug, Default)]
 pub(super) struct EarlyPackets {
     kept: VecDeque<(LaneTag, Timestamp, Vec<u8>)>,
@@ -132,18 +133,18 @@ impl Opened<'_> {
 
 impl SessionBody {
     /// Acts on an authentic packet; false when it had to be dropped for want of a buffer.
-    fn take(&mut self, packet: Opened<'_>, pool: &BufferPool, times: Times) -> bool {
+    fn take(&mut self, packet: &Opened<'_>, pool: &BufferPool, times: Times) -> bool {
         let train = packet.header.kind.is_train();
         match packet.header.kind {
             Kind::Data | Kind::DataTrain => {
                 let Some(data) = packet.header.data else { return true };
-                return self.take_symbol(&packet, data, pool, times);
+                return self.take_symbol(packet, data, pool, times);
             }
             Kind::Pad | Kind::PadTrain => {
                 let bytes = packet.bytes();
                 self.core.on_padding(packet.number, train, bytes, times.arrived, times.now);
             }
-            Kind::Feedback => self.take_feedback(&packet, times.now),
+            Kind::Feedback => self.take_feedback(packet, times.now),
             Kind::PathChallenge | Kind::PathResponse | Kind::Close => {}
         }
         true

@@ -77,7 +77,7 @@ pub struct LaneSecrets {
 }
 
 impl LaneSecrets {
-    /// Derives the secrets of `lane` through `export(output, label, context)`, the exporter of
+    /// Derives the secrets of `lane` (`spec: W-025`) through `export(output, label, context)`, the exporter of
     /// the live connection. Both sides arrive at the same values, mirrored.
     ///
     /// Errors: what the exporter said.

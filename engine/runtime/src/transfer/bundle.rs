@@ -2,7 +2,7 @@
 //!
 //! The status says whether the bytes are the file's (0), or why the sender could not read it
 //! (`FailCode` + 1): so a bundle needs no second message before its files may be put in place.
-//! spec: W-046
+//! spec: W-091
 
 use super::file::source_failure;
 use crate::files::receive::Receiver;

@@ -101,12 +101,14 @@ impl Conversation {
 
     /// The next message that opens a transfer; `None` when the peer closed in good order.
     pub(crate) async fn next_opening(&mut self) -> Result<Option<Message>, TransferError> {
-        match self.messages.recv().await {
-            Some(message) => message.map(Some),
-            None => match self.connection.closed().await {
-                ControlError::ClosedByPeer { code: CLOSE_DONE, .. } => Ok(None),
-                error => Err(error.into()),
-            },
+        let error = match self.messages.recv().await {
+            Some(Ok(message)) => return Ok(Some(message)),
+            Some(Err(error)) => error,
+            None => self.connection.closed().await.into(),
+        };
+        match error {
+            TransferError::Control(ControlError::ClosedByPeer { code: CLOSE_DONE, .. }) => Ok(None),
+            error => Err(error),
         }
     }
 
@@ -114,6 +116,13 @@ impl Conversation {
     pub(crate) async fn give_up(mut self, error: &TransferError) {
         let (code, what) = match error {
             TransferError::Violation(what) => (FailCode::Protocol, what.clone()),
+            // The peer decided so: it need not be told.
+            TransferError::Refused { .. }
+            | TransferError::Cancelled { .. }
+            | TransferError::Control(_) => {
+                self.connection.close(CLOSE_DONE_U32, "done");
+                return;
+            }
             other => (FailCode::Internal, other.to_string()),
         };
         let transfer = farhaul_proto::ids::TransferId::new(0);

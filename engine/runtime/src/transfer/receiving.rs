@@ -355,7 +355,8 @@ impl<'a> Receiving<'a> {
         }
     }
 
-    /// Puts a file in place once all of it is here and the sender vouches for it. The files of
+    /// Puts a file in place once all of it is here and the sender vouches for it
+    /// (`spec: W-092`). The files of
     /// a bundle are in place when its block is stored.
     fn commit_if_ready(&mut self, index: u32) {
         let Some(coming) = self.open.get(&index) else { return };

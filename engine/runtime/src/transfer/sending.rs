@@ -304,7 +304,7 @@ impl<'a> Sending<'a> {
             Message::Restart { block } => self.conversation.session.restart_send(block),
             Message::ObjectFailed { object, code, reason } => {
                 self.conversation.session.abandon_send(object);
-                self.fail_object(object, Failure { code, reason });
+                self.fail_object(object, &Failure { code, reason });
             }
             other => return Err(unexpected(other)),
         }
@@ -341,12 +341,12 @@ impl<'a> Sending<'a> {
     ) -> Result<(), TransferError> {
         let code = failure.code;
         let reason = reason(&failure.reason);
-        self.fail_object(object, failure);
+        self.fail_object(object, &failure);
         self.conversation.say(&Message::ObjectFailed { object, code, reason }).await
     }
 
     /// Notes why an object failed and forgets it.
-    fn fail_object(&mut self, object: ObjectId, failure: Failure) {
+    fn fail_object(&mut self, object: ObjectId, failure: &Failure) {
         let Some(index) = self.index_of(object) else { return };
         self.objects.remove(&index);
         let layout = Arc::clone(self.source.layout());
@@ -356,6 +356,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Asks whether the source changed, once all of it was read and every claim was checked.
+    /// spec: W-092
     fn seal_if_ready(&mut self, index: u32) {
         let Some(outgoing) = self.objects.get_mut(&index) else { return };
         if outgoing.sealed || !outgoing.read || outgoing.claims_open {

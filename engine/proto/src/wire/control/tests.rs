@@ -1,7 +1,7 @@
 //! What control messages promise: they survive, their bounds hold both ways, newer fields pass.
 
 use super::*;
-use crate::limits::{INLINE_MANIFEST_MAX, OBJECT_MAX, OBJECTS_PER_MESSAGE_MAX, PATH_MAX};
+use crate::limits::{INLINE_MANIFEST_MAX, OBJECT_MAX, PATH_MAX};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -19,9 +19,9 @@ fn have(entry: u32, first: u32, count: u32) -> Have {
     Have { entry, first, count, digest: [9; 32] }
 }
 
-fn objects(first_object: u32, first_block: u32, lens: Vec<u64>) -> Message {
-    let (first_object, first_block) = (ObjectId::new(first_object), BlockIndex::new(first_block));
-    Message::Objects(Objects { transfer: TRANSFER, first_object, first_block, lens })
+fn reopen(position: u32, count: u32, first_block: u32) -> Message {
+    let (object, first_block) = (ObjectId::new(1), BlockIndex::new(first_block));
+    Message::Reopen { object, position, count, first_block }
 }
 
 fn offer(dest: Vec<u8>, manifest: ManifestCarrier) -> Message {
@@ -29,7 +29,7 @@ fn offer(dest: Vec<u8>, manifest: ManifestCarrier) -> Message {
 }
 
 fn done(failed: Vec<EntryFailure>, failed_total: u64) -> Message {
-    Message::Done(Done { transfer: TRANSFER, files: 1, bytes: 2, failed, failed_total })
+    Message::Done(Done { transfer: TRANSFER, files: 1, bytes: 2, failed, failed_total, skipped: 3 })
 }
 
 fn refuse(reason: String) -> Message {
@@ -51,9 +51,9 @@ fn a_hello_has_the_documented_bytes() {
 
 #[test]
 fn a_field_of_a_newer_peer_is_skipped() {
-    let body = [0x84, 6, 1, 2, 0xa1, 0, 0x81, 0];
+    let body = [0x86, 6, 1, 2, 3, 4, 0xa1, 0, 0x81, 0];
     let decoded = Message::decode(&body).expect("one field more");
-    assert_eq!(decoded, Message::Reopen { first: BlockIndex::new(1), count: 2 });
+    assert_eq!(decoded, reopen(2, 3, 4));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn an_unknown_message_or_code_is_refused() {
 
 #[test]
 fn a_missing_field_is_refused() {
-    let missing = Message::decode(&[0x82, 6, 1]);
+    let missing = Message::decode(&[0x84, 6, 1, 2, 3]);
     assert!(matches!(missing, Err(ControlError::Content(_))), "{missing:?}");
 }
 
@@ -111,14 +111,9 @@ fn every_bound_holds_exactly() {
         (request(PATH_MAX), request(PATH_MAX + 1)),
         (done(failures(1000), 1000), done(failures(1001), 1001)),
         (done(failures(2), 2), done(failures(2), 1)),
-        (
-            objects(0, 0, vec![1; OBJECTS_PER_MESSAGE_MAX]),
-            objects(0, 0, vec![1; OBJECTS_PER_MESSAGE_MAX + 1]),
-        ),
-        (objects(0, 0, vec![1]), objects(0, 0, vec![])),
-        (objects(0, 0, vec![1]), objects(0, 0, vec![0])),
-        (objects(u32::MAX - 2, 0, vec![1, 1]), objects(u32::MAX - 1, 0, vec![1, 1])),
-        (objects(0, u32::MAX - 1, vec![1]), objects(0, u32::MAX - 1, vec![1, 1])),
+        (reopen(0, 1, 0), reopen(0, 0, 0)),
+        (reopen(u32::MAX - 1, 1, 0), reopen(u32::MAX, 1, 0)),
+        (reopen(0, 1, u32::MAX - 1), reopen(0, 1, u32::MAX)),
     ];
     for (within, beyond) in pairs {
         let decoded = Message::decode(&encode_unchecked(&within)).expect("within the bound");
@@ -129,14 +124,12 @@ fn every_bound_holds_exactly() {
 
 #[test]
 fn ranges_that_overlap_descend_or_pass_the_end_are_refused() {
-    let reopen = |first, count| Message::Reopen { first: BlockIndex::new(first), count };
     for good in [
         accept(
             vec![entries(0, 2), entries(2, 1)],
             vec![have(0, 4, 2), have(0, 6, 1), have(1, 0, 1)],
         ),
         accept(vec![entries(u32::MAX - 1, 1)], vec![have(0, u32::MAX - 1, 1)]),
-        reopen(u32::MAX - 1, 1),
     ] {
         assert_eq!(Message::decode(&encode_unchecked(&good)).expect("in order"), good);
     }
@@ -149,8 +142,6 @@ fn ranges_that_overlap_descend_or_pass_the_end_are_refused() {
         accept(vec![], vec![have(1, 0, 1), have(0, 0, 1)]),
         accept(vec![], vec![have(0, 1, 0)]),
         accept(vec![], vec![have(0, u32::MAX, 1)]),
-        reopen(0, 0),
-        reopen(u32::MAX, 1),
     ] {
         assert!(Message::decode(&encode_unchecked(&bad)).is_err(), "{bad:?}");
     }
@@ -235,13 +226,24 @@ prop_compose! {
 prop_compose! {
     fn any_done()(
         transfer in any_transfer(),
-        (files, bytes, more) in (any::<u64>(), any::<u64>(), 0u64..1 << 40),
+        (files, bytes, skipped, more) in (any::<u64>(), any::<u64>(), any::<u64>(), 0u64..1 << 40),
         failed in vec((any::<u32>(), any_fail_code(), any_reason()), 0..10),
     ) -> Done {
         let failed_total = failed.len() as u64 + more;
         let failed = failed.into_iter();
         let failed = failed.map(|(entry, code, reason)| EntryFailure { entry, code, reason });
-        Done { transfer, files, bytes, failed: failed.collect(), failed_total }
+        Done { transfer, files, bytes, failed: failed.collect(), failed_total, skipped }
+    }
+}
+
+prop_compose! {
+    fn any_reopen()(
+        object in any::<u32>().prop_map(ObjectId::new),
+        position in 0u32..1 << 31,
+        count in 1u32..1 << 31,
+        first_block in (0u32..1 << 31).prop_map(BlockIndex::new),
+    ) -> Message {
+        Message::Reopen { object, position, count, first_block }
     }
 }
 
@@ -257,17 +259,14 @@ fn any_message() -> impl Strategy<Value = Message> {
         any_accept().prop_map(Message::Accept),
         (any_transfer(), any_refuse_code(), any_reason())
             .prop_map(|(transfer, code, reason)| Message::Refuse { transfer, code, reason }),
-        (0u32..1 << 31, 0u32..1 << 31, vec(1u64..1 << 40, 1..100))
-            .prop_map(|(object, block, lens)| objects(object, block, lens)),
-        (0u32..1 << 31, 1u32..1 << 31)
-            .prop_map(|(first, count)| Message::Reopen { first: BlockIndex::new(first), count }),
+        any::<u32>().prop_map(|object| Message::Sealed { object: ObjectId::new(object) }),
+        any_reopen(),
         failure().prop_map(|(object, code, reason)| Message::ObjectFailed {
             object: ObjectId::new(object),
             code,
             reason
         }),
-        (any_transfer(), any::<Digest>())
-            .prop_map(|(transfer, digest)| Message::Finish { transfer, digest }),
+        any::<u32>().prop_map(|block| Message::Restart { block: BlockIndex::new(block) }),
         any_done().prop_map(Message::Done),
         failure().prop_map(|(transfer, code, reason)| Message::Cancel {
             transfer: TransferId::new(transfer),

@@ -1,0 +1,121 @@
+//! Transfers that are cut off, by a killed process at either end: the next attempt goes on where
+//! the first one stopped.
+
+use farhaul_netem_tests::content::{self, MIB};
+use farhaul_netem_tests::sites::Server;
+use farhaul_netem_tests::{LabProfile, Sites, require};
+use std::path::{Path, PathBuf};
+
+const LEN: usize = 16 * MIB;
+/// Blocks that are at the receiver when the transfer is cut off.
+const BLOCKS: u64 = 3;
+const BLOCK_LEN: u64 = 343 * 4096;
+/// The first attempt takes longer than it is let.
+const SLOWLY: [&str; 2] = ["--rate", "20Mbit/s"];
+
+fn link() -> LabProfile {
+    let text = "rate = '200Mbit/s'\nrtt = '40ms'\nloss = '1%'\nqueue = '50ms'";
+    LabProfile::from_toml(text).expect("well-formed")
+}
+
+/// A file and a server.
+fn source_and_server(sites: &Sites) -> (PathBuf, Server) {
+    (sites.file("image.raw", content::bytes(1, LEN)), sites.serve())
+}
+
+/// Sends until some blocks are there, and kills the sender.
+fn kill_sender(sites: &Sites, source: &Path) {
+    let sender = sites.begin(&sites.sending(source, "in", &SLOWLY));
+    sites.await_blocks(&sites.root(), BLOCKS, &sender);
+    let killed = sender.kill().expect("our own child");
+    assert_eq!(killed.usage.exit_code, 128 + 9);
+    content::assert_absent(&sites.root().join("in/image.raw"));
+}
+
+#[test]
+fn a_killed_sender_resumes() {
+    let sites = require!("a_killed_sender_resumes", Sites::start(&link()));
+    let (source, _server) = source_and_server(&sites);
+    kill_sender(&sites, &source);
+    let report = sites.send(&source, "in", &[]);
+    content::assert_same(&source, &sites.root().join("in/image.raw"));
+    assert!(report.resumed_bytes >= BLOCKS * BLOCK_LEN, "{report:?}");
+    assert_eq!((report.bytes, report.files), (LEN as u64, 1));
+    assert!(report.symbols_source * 1408 < LEN as u64, "{report:?}");
+}
+
+#[test]
+fn a_killed_receiver_resumes_after_its_restart() {
+    let test = "a_killed_receiver_resumes_after_its_restart";
+    let sites = require!(test, Sites::start(&link()));
+    let (source, server) = source_and_server(&sites);
+    let sender = sites.begin(&sites.sending(&source, "in", &SLOWLY));
+    sites.await_blocks(&sites.root(), BLOCKS, &sender);
+    server.kill();
+    sender.kill().expect("our own child");
+    let _server = sites.serve();
+    let report = sites.send(&source, "in", &[]);
+    content::assert_same(&source, &sites.root().join("in/image.raw"));
+    assert!(report.resumed_bytes >= BLOCKS * BLOCK_LEN, "{report:?}");
+}
+
+#[test]
+fn a_killed_getter_resumes() {
+    let sites = require!("a_killed_getter_resumes", Sites::start(&link()));
+    let source = sites.root().join("image.raw");
+    std::fs::write(&source, content::bytes(2, LEN)).expect("writable");
+    let _server = sites.serve_with(&[&sites.client], &SLOWLY);
+    let back = sites.path("back");
+    let getter = sites.begin(&sites.getting("image.raw", &back, &[]));
+    sites.await_blocks(&back, BLOCKS, &getter);
+    getter.kill().expect("our own child");
+    content::assert_absent(&back.join("image.raw"));
+    let report = sites.get("image.raw", &back, &[]);
+    content::assert_same(&source, &back.join("image.raw"));
+    assert!(report.resumed_bytes >= BLOCKS * BLOCK_LEN, "{report:?}");
+}
+
+#[test]
+fn a_transfer_that_was_interrupted_by_its_user_resumes() {
+    let test = "a_transfer_that_was_interrupted_by_its_user_resumes";
+    let sites = require!(test, Sites::start(&link()));
+    let (source, _server) = source_and_server(&sites);
+    let sender = sites.begin(&sites.sending(&source, "in", &SLOWLY));
+    sites.await_blocks(&sites.root(), BLOCKS, &sender);
+    sender.terminate().expect("our own child");
+    let limit = sender.age() + farhaul_netem_tests::sites::TRANSFER_LIMIT;
+    let ended = sender.finish(limit).expect("it ends when asked to");
+    farhaul_netem_tests::sites::assert_failed(&ended, 1, &["interrupted", "run the same command"]);
+    let report = sites.send(&source, "in", &[]);
+    content::assert_same(&source, &sites.root().join("in/image.raw"));
+    assert!(report.resumed_bytes >= BLOCKS * BLOCK_LEN, "{report:?}");
+}
+
+#[test]
+fn no_resume_starts_over() {
+    let sites = require!("no_resume_starts_over", Sites::start(&link()));
+    let (source, _server) = source_and_server(&sites);
+    kill_sender(&sites, &source);
+    let report = sites.send(&source, "in", &["--no-resume"]);
+    content::assert_same(&source, &sites.root().join("in/image.raw"));
+    assert_eq!((report.resumed_bytes, report.bytes), (0, LEN as u64));
+    assert!(report.symbols_source * 1408 >= LEN as u64, "{report:?}");
+}
+
+#[test]
+fn staged_data_that_was_damaged_meanwhile_is_sent_again() {
+    let test = "staged_data_that_was_damaged_meanwhile_is_sent_again";
+    let sites = require!(test, Sites::start(&link()));
+    let (source, server) = source_and_server(&sites);
+    kill_sender(&sites, &source);
+    server.kill();
+    let staging = sites.root().join(".farhaul/staging");
+    let parts = std::fs::read_dir(staging).expect("staged").flatten().map(|entry| entry.path());
+    let part = parts.into_iter().find(|path| path.extension().is_some_and(|end| end == "part"));
+    let part = std::fs::File::options().write(true).open(part.expect("one file")).expect("ours");
+    std::os::unix::fs::FileExt::write_all_at(&part, b"damage", 1000).expect("writable");
+    let _server = sites.serve();
+    let report = sites.send(&source, "in", &[]);
+    content::assert_same(&source, &sites.root().join("in/image.raw"));
+    assert!(report.resumed_bytes > 0, "{report:?}");
+}
