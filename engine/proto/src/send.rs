@@ -503,3 +503,6 @@ const fn end_of(first: BlockIndex, count: u32) -> BlockIndex {
 fn block_index(n: u64) -> BlockIndex {
     BlockIndex::new(u32::try_from(n).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

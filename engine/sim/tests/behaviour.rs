@@ -277,6 +277,34 @@ fn a_round_trip_that_grows_a_hundredfold_is_learned() {
     assert!(direction.overhead() < 1.0, "{}", direction.overhead());
 }
 
+/// The target gave the object up while the source reopened a claim of it: the block came, and
+/// the target called an object complete that it had given up.
+#[test]
+fn a_reopened_claim_may_cross_a_refusal() {
+    let (report, _) = carried(0.0, |s| {
+        s.loads[0][0].held = vec![(1, 2)];
+        let (source, object, at) = (Side::A, ObjectId::new(0), Timestamp::from_millis(700));
+        s.steps.push((at, Step::Reopen { source, object, position: 1, count: 1 }));
+        s.steps.push((at, Step::Refuse { source, object }));
+    });
+    assert_eq!(report.abandoned, (1, 1));
+}
+
+/// On a short path the start-up asks with a train every sixth of a round trip, and went on for the
+/// second that silence takes to be noticed: thousands of packets, and a debt of minutes.
+#[test]
+fn a_short_path_that_falls_silent_is_not_flooded_with_trains() {
+    let (report, direction) = carried(0.0, |s| {
+        for link in &mut s.links {
+            link.delay = Duration::from_micros(500);
+        }
+        s.outages.push((Timestamp::from_millis(20), Timestamp::from_millis(3_000)));
+    });
+    assert!(complete(&report));
+    let spare = report.packets - direction.needed;
+    assert!(spare < 3_000, "{spare} packets beyond the data");
+}
+
 #[test]
 fn named_scenarios_hold_all_rules() {
     for name in farhaul_sim::scenario::NAMES {

@@ -353,3 +353,65 @@ fn outcome(number: PacketNumber, record: &Record) -> Outcome {
         epoch: record.epoch,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::feedback::PacketRange;
+
+    const PACKET: Bytes = Bytes::new(1473);
+    const RTT: Duration = Duration::from_millis(2);
+
+    fn symbol(n: u32) -> Carried {
+        Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n) }
+    }
+
+    fn report(first: u64, last: u64) -> Feedback {
+        let (first, last) = (PacketNumber::new(first), PacketNumber::new(last));
+        let ranges = vec![PacketRange { first, last }];
+        Feedback { largest: last, covered_from: first, ranges, ..Feedback::default() }
+    }
+
+    #[test]
+    fn a_packet_that_arrives_long_after_it_was_written_off_still_measures_the_round_trip() {
+        let mut ledger = Ledger::new();
+        let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
+        for n in 0..40 {
+            let at = Timestamp::from_millis(u64::from(n) * 10);
+            ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), at);
+        }
+        // Packet 39 proves that the others are lost; all but a few records are dropped.
+        let now = Timestamp::from_millis(392);
+        ledger.on_feedback(&report(39, 39), &mut rtt, now, &mut settled).unwrap();
+        assert_eq!(settled.lost.len(), 39);
+        let now = Timestamp::from_millis(500);
+        ledger.on_feedback(&report(0, 20), &mut rtt, now, &mut settled).unwrap();
+        assert_eq!(settled.spurious.len(), 21);
+        assert_eq!(rtt.latest(), Duration::from_millis(300));
+        ledger.on_feedback(&report(0, 20), &mut rtt, now, &mut settled).unwrap();
+        assert!(settled.spurious.is_empty(), "counted twice");
+    }
+
+    #[test]
+    fn a_side_that_only_reports_does_not_remember_every_report() {
+        let mut ledger = Ledger::new();
+        for n in 0..100_000 {
+            let at = Timestamp::from_millis(n * 25);
+            ledger.on_sent(PACKET, RateEpoch::default(), Carried::Report, at);
+        }
+        assert!(ledger.len() <= UNWATCHED_MAX);
+        assert_eq!(ledger.next_number(), PacketNumber::new(100_000));
+    }
+
+    #[test]
+    fn packets_of_unknown_fate_are_never_shed() {
+        let mut ledger = Ledger::new();
+        ledger.on_sent(PACKET, RateEpoch::default(), symbol(0), Timestamp::ZERO);
+        for n in 0..10_000 {
+            let at = Timestamp::from_millis(n);
+            ledger.on_sent(PACKET, RateEpoch::default(), Carried::Report, at);
+        }
+        assert_eq!(ledger.in_flight(), PACKET);
+        assert_eq!(ledger.sent_at(PacketNumber::new(0)), Some(Timestamp::ZERO));
+    }
+}
