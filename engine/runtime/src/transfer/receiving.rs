@@ -355,9 +355,8 @@ impl<'a> Receiving<'a> {
         }
     }
 
-    /// Puts a file in place once all of it is here and the sender vouches for it
-    /// (`spec: W-092`). The files of
-    /// a bundle are in place when its block is stored.
+    /// Puts a file in place once all of it is here and the sender vouches for it. The files of
+    /// a bundle are in place when its block is stored. spec: W-092
     fn commit_if_ready(&mut self, index: u32) {
         let Some(coming) = self.open.get(&index) else { return };
         let Some(sink) = coming.file.clone() else {

@@ -1,4 +1,4 @@
-//! What a cell showed.
+//! What a cell showed, flow by flow; it measures nothing itself.
 
 use crate::link::LinkStats;
 use core::time::Duration;
