@@ -192,7 +192,7 @@ impl Sites {
     /// If it does not.
     #[track_caller]
     pub fn send(&self, source: impl AsRef<OsStr>, path: &str, options: &[&str]) -> Report {
-        succeeded(self.run(&self.sending(source, path, options)))
+        succeeded(&self.run(&self.sending(source, path, options)))
     }
 
     /// Gets `path` of the server into `dest`, which must succeed.
@@ -201,7 +201,7 @@ impl Sites {
     /// If it does not.
     #[track_caller]
     pub fn get(&self, path: &str, dest: impl AsRef<OsStr>, options: &[&str]) -> Report {
-        succeeded(self.run(&self.getting(path, dest, options)))
+        succeeded(&self.run(&self.getting(path, dest, options)))
     }
 
     /// Waits until the journals in `root` note at least `blocks` blocks as received.
@@ -276,7 +276,7 @@ impl Drop for Server {
 /// # Panics
 /// If it did not, or its report lacks a field of the contract.
 #[track_caller]
-pub fn succeeded(finished: Finished) -> Report {
+pub fn succeeded(finished: &Finished) -> Report {
     assert_eq!(finished.usage.exit_code, 0, "{}{}", finished.stdout, finished.stderr);
     match Report::parse(&finished.stdout) {
         Ok(report) => report,
