@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// Small files of mixed sizes in the tree.
@@ -45,10 +45,11 @@ fn set_time(path: &Path, number: u64) {
     file.set_times(FileTimes::new().set_modified(modified)).expect("our own file");
 }
 
-fn put(path: PathBuf, content: impl AsRef<[u8]>, mode: u32, number: u64) {
-    fs::write(&path, content).expect("a new file");
-    fs::set_permissions(&path, Permissions::from_mode(mode)).expect("our own file");
-    set_time(&path, number);
+fn put(path: impl AsRef<Path>, content: impl AsRef<[u8]>, mode: u32, number: u64) {
+    let path = path.as_ref();
+    fs::write(path, content).expect("a new file");
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("our own file");
+    set_time(path, number);
 }
 
 /// Sizes from nothing to a few kilobytes.

@@ -116,7 +116,7 @@ pub(super) enum NotMeasured {
         cause: String,
     },
     /// A call of the system failed.
-    #[error("could not {action} for TCP ({cause})")]
+    #[error("the measurement of TCP could not {action} ({cause})")]
     System {
         /// What was tried.
         action: String,
