@@ -93,7 +93,9 @@ impl ControlEndpoint {
         self.admission.counts()
     }
 
-    /// Connects to the site `expect` at `addr`; done when both sides have accepted each other.
+    /// Connects to the site `expect` at `addr`; done when the peer has proven who it is. Whether it
+    /// accepts us is known a round trip later: a refusal ends the connection as
+    /// [`ControlError::Refused`] at its first use, and nobody waits for a welcome.
     ///
     /// Errors: `Unreachable` after 10 s without an answer, `WrongIdentity`, `Refused`, and
     /// whatever else [`ControlError`] names.
