@@ -24,6 +24,9 @@ pub enum Unavailable {
     /// A program of somebody else is not installed.
     #[error("{0} is not installed")]
     Program(String),
+    /// The user may not mount file systems, not even in a namespace.
+    #[error("mounts are not permitted")]
+    Mount,
 }
 
 /// Takes what a test needs, or says by name that the test was skipped and returns from it.

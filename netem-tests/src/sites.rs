@@ -215,14 +215,14 @@ impl Sites {
         assert!(!transfer.has_ended(), "the transfer ended before it could be disturbed");
     }
 
-    /// Takes the link down for `span`.
+    /// Takes the link down for `span`, in one direction or both.
     ///
     /// # Panics
     /// If the lab does not answer.
-    pub fn interrupt(&self, span: Duration) {
-        self.lab.change(Way::Both, "down = true").expect("a running lab");
+    pub fn interrupt(&self, way: Way, span: Duration) {
+        self.lab.change(way, "down = true").expect("a running lab");
         thread::sleep(span);
-        self.lab.change(Way::Both, "down = false").expect("a running lab");
+        self.lab.change(way, "down = false").expect("a running lab");
     }
 }
 
