@@ -13,6 +13,8 @@ use core::time::Duration;
 pub const SMALL_PROBES: u32 = 2;
 /// Full-size probes sent where the policy sends no trains.
 pub const FULL_PROBES: u32 = 3;
+/// A host that stands still for a moment must not look like a path that drops large packets.
+const FULL_SLACK: Duration = Duration::from_millis(250);
 /// Time without any answer after which the small size is used.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -61,7 +63,7 @@ impl PathMtu {
 
     /// When waiting for a full-size packet ends; nothing else may happen until then.
     pub fn decision_at(&self, reorder: Duration) -> Option<Timestamp> {
-        let small_only = self.small_arrived_at.map(|at| at + reorder * 2);
+        let small_only = self.small_arrived_at.map(|at| at + FULL_SLACK.max(reorder * 2));
         let silent = self.first_probe_at.map(|at| at + PATIENCE);
         [small_only, silent].into_iter().flatten().min()
     }
@@ -97,7 +99,7 @@ mod tests {
         let mut mtu = PathMtu::new();
         mtu.on_probe(Timestamp::ZERO);
         mtu.on_acked(&arrived(SYMBOL_SIZE_SMALL), Timestamp::from_millis(200));
-        assert_eq!(mtu.symbol_size(REORDER, Timestamp::from_millis(260)), Some(SYMBOL_SIZE_SMALL));
+        assert_eq!(mtu.symbol_size(REORDER, Timestamp::from_millis(460)), Some(SYMBOL_SIZE_SMALL));
     }
 
     #[test]
