@@ -4,9 +4,15 @@
 //! when it is read. When the machine stood still for a while (a virtual processor that its host
 //! took away, for tens of milliseconds), everything that was sent meanwhile waits in the device; to
 //! offer it to the link in one instant would overflow queues that were never full. After such a
-//! standstill the frames are spread evenly over it instead.
+//! standstill the frames are spread evenly over the time that the link takes for them, but not
+//! over more than the standstill.
+//!
+//! The time of the link, not the standstill, because senders may have stood still too, and then
+//! sent all of it just now: a packet dated back further than the link's rate explains would arrive
+//! before light could have carried it, and a sender that steers by its smallest round trip would
+//! believe that for the rest of the run.
 
-use farhaul_proto::units::{Bytes, Timestamp};
+use farhaul_proto::units::{BitRate, Bytes, Timestamp};
 use std::time::Duration;
 
 /// Shorter gaps are the ordinary course of scheduling and stay as they are.
@@ -56,6 +62,14 @@ impl Arrivals {
     }
 }
 
+/// What a sender may have sent in one burst just now: it stays where it was read.
+const BURST: Duration = Duration::from_millis(1);
+
+/// When what waited since a standstill's start began to arrive: `total` took `rate` that long.
+pub(crate) fn began(since: Timestamp, now: Timestamp, total: Bytes, rate: BitRate) -> Timestamp {
+    since.max(now - total.time_at(rate).saturating_sub(BURST))
+}
+
 /// Where in `since ..= now` a frame arrived, if all of `total` came evenly and it is complete after
 /// `done` of them.
 pub(crate) fn spread(since: Timestamp, now: Timestamp, done: Bytes, total: Bytes) -> Timestamp {
@@ -78,6 +92,20 @@ mod tests {
             [25, 50, 100].map(|done| spread(at(10), at(50), Bytes::new(done), Bytes::new(100)));
         assert_eq!(times, [at(20), at(30), at(50)]);
         assert_eq!(spread(at(10), at(50), Bytes::ZERO, Bytes::ZERO), at(10));
+    }
+
+    /// A processor that stood still for 13 ms had its first burst dated back by as much: the
+    /// emulated round trip was 87 ms on a link of 100 ms, and a transfer slowed down for good.
+    #[test]
+    fn a_burst_after_a_common_standstill_is_not_dated_back() {
+        let rate = BitRate::mbps(500);
+        let burst = rate.bytes_in(Duration::from_micros(900));
+        assert_eq!(began(at(10), at(50), burst, rate), at(50));
+        let train = rate.bytes_in(Duration::from_millis(5));
+        assert_eq!(began(at(10), at(50), train, rate), at(46));
+        let flood = rate.bytes_in(Duration::from_millis(500));
+        assert_eq!(began(at(10), at(50), flood, rate), at(10));
+        assert_eq!(began(at(10), at(50), flood, BitRate::MAX), at(50));
     }
 
     #[test]

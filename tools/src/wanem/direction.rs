@@ -16,7 +16,7 @@ use super::status::{DirectionStatus, OwnDrops, RateMeter};
 use super::tun::Tun;
 use super::vnet::VnetHeader;
 use crate::sys;
-use farhaul_proto::units::{Bytes, Timestamp};
+use farhaul_proto::units::{BitRate, Bytes, Timestamp};
 use farhaul_sim::link::{DelayHistogram, Fate, Link};
 use farhaul_sim::profile::LinkProfile;
 use farhaul_sim::rng::Rng;
@@ -221,7 +221,7 @@ impl Direction {
         let now = self.now();
         match self.arrivals.standstill(now) {
             None => self.take_in_now(),
-            Some(since) => self.catch_up(since, now),
+            Some(since) => self.catch_up(since),
         }
     }
 
@@ -236,8 +236,8 @@ impl Direction {
         true
     }
 
-    /// Reads everything that waits and spreads it over the time in which nobody read.
-    fn catch_up(&mut self, since: Timestamp, now: Timestamp) -> bool {
+    /// Reads everything that waits and spreads it over the time in which it may have come.
+    fn catch_up(&mut self, since: Timestamp) -> bool {
         let mut caught = std::mem::take(&mut self.caught);
         while caught.len() < CATCH_UP_MAX {
             match self.read_one() {
@@ -247,14 +247,18 @@ impl Direction {
             }
         }
         let more = caught.len() == CATCH_UP_MAX;
+        // After the last of them: none arrived later than this.
+        let now = self.now();
         if !caught.is_empty() {
             self.arrivals.count(since, now);
         }
         let total = caught.iter().map(|(_, frame)| frame.bytes()).sum();
+        let rate = self.link.profile().rate.unwrap_or(BitRate::MAX);
+        let began = arrivals::began(since, now, total, rate);
         let mut done = Bytes::ZERO;
         for (id, frame) in caught.drain(..) {
             done += frame.bytes();
-            self.offer(id, &frame, arrivals::spread(since, now, done, total));
+            self.offer(id, &frame, arrivals::spread(began, now, done, total));
         }
         self.caught = caught;
         self.arrivals.on_empty(now);
