@@ -3,4 +3,5 @@
 //! Nothing here is needed to build or run the product.
 #![forbid(unsafe_code)]
 
+pub mod quinn_copy;
 pub mod side_by_side;

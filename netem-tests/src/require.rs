@@ -62,6 +62,14 @@ pub fn skip(test: &str, because: &Unavailable) {
 /// # Errors
 /// [`Unavailable::Binary`].
 pub fn binary(name: &str) -> Result<PathBuf, Unavailable> {
+    binary_of("farhaul-tools", name)
+}
+
+/// The same for a binary of another package of this workspace.
+///
+/// # Errors
+/// [`Unavailable::Binary`].
+pub fn binary_of(package: &str, name: &str) -> Result<PathBuf, Unavailable> {
     static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let missing = |path: PathBuf| Unavailable::Binary { name: name.to_owned(), path };
     let own = env::current_exe().map_err(|_| missing(PathBuf::from(name)))?;
@@ -69,7 +77,7 @@ pub fn binary(name: &str) -> Result<PathBuf, Unavailable> {
     let path = directory.join(name);
     let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if !built.iter().any(|known| known == name) {
-        build(name, &directory);
+        build(package, name, &directory);
         built.push(name.to_owned());
     }
     if path.is_file() { Ok(path) } else { Err(missing(path)) }
@@ -81,10 +89,10 @@ fn build_directory(own: &Path) -> &Path {
     if parent.ends_with("deps") { parent.parent().unwrap_or(parent) } else { parent }
 }
 
-fn build(name: &str, directory: &Path) {
+fn build(package: &str, name: &str, directory: &Path) {
     let Some(cargo) = env::var_os("CARGO") else { return };
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--locked", "--package", "farhaul-tools", "--bin", name]);
+    command.args(["build", "--quiet", "--locked", "--package", package, "--bin", name]);
     match directory.file_name().and_then(|profile| profile.to_str()) {
         Some("debug") | None => {}
         Some(profile) => {

@@ -100,7 +100,7 @@ fn links(arguments: &Arguments) -> Result<Vec<Link>> {
 
 /// Those that can run here; the others are named in the report.
 fn available(wanted: &[Peer], report: &mut Report) -> Vec<Peer> {
-    let all = [Peer::Farhaul, Peer::Bbr, Peer::Cubic, Peer::Rsync];
+    let all = [Peer::Farhaul, Peer::Bbr, Peer::Cubic, Peer::Rsync, Peer::Quinn];
     let wanted = if wanted.is_empty() { &all } else { wanted };
     let mut peers = Vec::new();
     for peer in wanted {

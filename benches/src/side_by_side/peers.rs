@@ -2,7 +2,7 @@
 //!
 //! Farhaul gets no other treatment than its peers. A sender runs in site A, a receiver in site B.
 
-use farhaul_netem_tests::require::{binary, program};
+use farhaul_netem_tests::require::{binary, binary_of, program};
 use farhaul_netem_tests::{Finished, Lab, Running, Site, Unavailable};
 use std::fs;
 use std::io;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 const FARHAUL_PORT: u16 = 4711;
 const TCP_PORT: u16 = 5001;
+const QUIC_PORT: u16 = 4712;
 const RSYNC_PORT: u16 = 8730;
 /// How long a receiver may take to listen, or to end after its sender.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,6 +29,8 @@ pub enum Peer {
     Cubic,
     /// rsync to an rsync daemon, over BBR.
     Rsync,
+    /// One stream of a QUIC library, as it comes.
+    Quinn,
 }
 
 /// One run's surroundings.
@@ -62,6 +65,7 @@ impl Peer {
             Self::Bbr => "tcp-bbr",
             Self::Cubic => "tcp-cubic",
             Self::Rsync => "rsync-bbr",
+            Self::Quinn => "quinn-copy",
         }
     }
 
@@ -78,6 +82,7 @@ impl Peer {
                 congestion_available("bbr")?;
                 program("rsync").map(drop)
             }
+            Self::Quinn => binary_of("farhaul-benches", "quinn_copy").map(drop),
         }
     }
 
@@ -93,6 +98,7 @@ impl Peer {
             Self::Bbr => tcp(transfer, &target, "bbr")?,
             Self::Cubic => tcp(transfer, &target, "cubic")?,
             Self::Rsync => rsync(transfer, &target)?,
+            Self::Quinn => quinn(transfer, &target)?,
         };
         if !same_content(transfer.source, &arrived)? {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is not the same"));
@@ -195,6 +201,21 @@ fn tcp(transfer: &Transfer<'_>, target: &Path, congestion: &str) -> io::Result<(
     send.args(["probe", "tcp-send", &at]).arg(transfer.source).args(["--congestion", congestion]);
     let sender = transfer.lab.run_within(Site::A, &send, transfer.limit)?.succeeded()?;
     let receiver = receiver.finish(sender.elapsed + transfer.limit)?.succeeded()?;
+    Ok((Ends { sender, receiver, wire_bytes: None }, arrived))
+}
+
+fn quinn(transfer: &Transfer<'_>, target: &Path) -> io::Result<(Ends, PathBuf)> {
+    let quinn_copy = binary_of("farhaul-benches", "quinn_copy").map_err(io::Error::other)?;
+    let at = format!("{}:{QUIC_PORT}", Site::B.ipv4());
+    let arrived = target.join("file");
+    let mut receive = Command::new(&quinn_copy);
+    receive.args(["receive", &at]).arg(&arrived);
+    let mut receiver = transfer.lab.spawn(Site::B, &receive)?;
+    let identity = receiver.line()?;
+    let mut send = Command::new(&quinn_copy);
+    send.args(["send", &at, identity.trim()]).arg(transfer.source);
+    let sender = transfer.lab.run_within(Site::A, &send, transfer.limit)?.succeeded()?;
+    let receiver = receiver.finish(PATIENCE)?.succeeded()?;
     Ok((Ends { sender, receiver, wire_bytes: None }, arrived))
 }
 
