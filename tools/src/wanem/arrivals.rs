@@ -4,8 +4,8 @@
 //! when it is read. When the machine stood still for a while (a virtual processor that its host
 //! took away, for tens of milliseconds), everything that was sent meanwhile waits in the device; to
 //! offer it to the link in one instant would overflow queues that were never full. After such a
-//! standstill the frames are spread evenly over the time that the link takes for them, but not
-//! over more than the standstill.
+//! standstill the frames are spread evenly over about the time that the link takes for them, but
+//! not over more than the standstill.
 //!
 //! The time of the link, not the standstill, because senders may have stood still too, and then
 //! sent all of it just now: a packet dated back further than the link's rate explains would arrive
@@ -65,9 +65,10 @@ impl Arrivals {
 /// What a sender may have sent in one burst just now: it stays where it was read.
 const BURST: Duration = Duration::from_millis(1);
 
-/// When what waited since a standstill's start began to arrive: `total` took `rate` that long.
+/// When what waited since a standstill's start began to arrive, if it came as fast as senders of
+/// this link make up for lost time: a burst, then a quarter above `rate`.
 pub(crate) fn began(since: Timestamp, now: Timestamp, total: Bytes, rate: BitRate) -> Timestamp {
-    since.max(now - total.time_at(rate).saturating_sub(BURST))
+    since.max(now - total.time_at(rate).saturating_sub(BURST) * 4 / 5)
 }
 
 /// Where in `since ..= now` a frame arrived, if all of `total` came evenly and it is complete after
@@ -101,7 +102,7 @@ mod tests {
         let rate = BitRate::mbps(500);
         let burst = rate.bytes_in(Duration::from_micros(900));
         assert_eq!(began(at(10), at(50), burst, rate), at(50));
-        let train = rate.bytes_in(Duration::from_millis(5));
+        let train = rate.bytes_in(Duration::from_millis(6));
         assert_eq!(began(at(10), at(50), train, rate), at(46));
         let flood = rate.bytes_in(Duration::from_millis(500));
         assert_eq!(began(at(10), at(50), flood, rate), at(10));
