@@ -434,9 +434,7 @@ impl Session {
         for &carried in &settled.spurious_carried {
             self.sender.on_spurious(carried);
         }
-        for &carried in &settled.lost_carried {
-            self.sender.on_lost(carried, &self.repair);
-        }
+        self.sender.on_lost(&settled.lost_carried, &self.repair);
     }
 
     /// The next thing to do, until there is none.

@@ -38,6 +38,8 @@ pub struct SendBlock {
     acked: SymbolSet,
     /// Source symbols that were lost at least once.
     lost_once: SymbolSet,
+    /// Symbols of which several copies were planned.
+    copied: u32,
     /// Symbols sent and undecided, copies counted once each.
     flying: u32,
     /// Copies in flight beyond the first, by symbol.
@@ -66,6 +68,7 @@ impl SendBlock {
             resend: VecDeque::new(),
             acked: SymbolSet::new(k + BLOCK_REPAIR_MAX),
             lost_once: SymbolSet::new(k),
+            copied: 0,
             flying: 0,
             extra_copies: BTreeMap::new(),
             coded: false,
@@ -206,6 +209,12 @@ impl SendBlock {
         symbol.get() < self.symbols() && !self.lost_once.insert(symbol)
     }
 
+    /// Counts `count` more symbols that copies could bring; answers how many that makes.
+    pub const fn count_copied(&mut self, count: u32) -> u32 {
+        self.copied = self.copied.saturating_add(count);
+        self.copied
+    }
+
     /// Plans `copies` exact resends of a source symbol.
     pub fn plan_resend(&mut self, symbol: SymbolId, copies: u32) {
         for _ in 0..copies {
@@ -216,9 +225,14 @@ impl SendBlock {
         }
     }
 
+    /// From now on repair symbols are part of the plan.
+    pub const fn begin_coding(&mut self) {
+        self.coded = true;
+    }
+
     /// Plans `count` fresh repair symbols; [`Self::to_encode`] says what that takes.
     pub fn plan_repair(&mut self, count: u32) {
-        self.coded = true;
+        self.begin_coding();
         let room = self.symbols() + BLOCK_REPAIR_MAX - self.next_repair;
         self.repair_wanted = (self.repair_wanted + count).min(room);
     }
@@ -270,6 +284,7 @@ impl SendBlock {
         self.acked.clear();
         self.lost_once.clear();
         self.extra_copies.clear();
+        self.copied = 0;
         self.repair_wanted = 0;
     }
 }
