@@ -160,6 +160,16 @@ impl Ledger {
         late.map(|&(_, sent_at)| sent_at)
     }
 
+    /// Mean size of the packets behind `first` up to `last`, as far as they are remembered.
+    pub fn mean_bytes(&self, first: PacketNumber, last: PacketNumber) -> Option<Bytes> {
+        let from = self.index_of(first.get().max(self.base))?.checked_add(1)?;
+        let to = self.index_of(last.get())?;
+        let sizes = self.records.range(from..=to.max(from - 1)).map(|record| record.bytes);
+        let sizes = sizes.filter(|&bytes| bytes > 0);
+        let (sum, count) = sizes.fold((0, 0), |(sum, n), bytes| (sum + u64::from(bytes), n + 1));
+        u64::checked_div(sum, count).map(Bytes::new)
+    }
+
     /// When the oldest packet of unknown fate left.
     pub fn oldest_flying(&self) -> Option<Timestamp> {
         let skip = usize::try_from(self.settled_below - self.base).unwrap_or(usize::MAX);
@@ -423,6 +433,20 @@ mod tests {
         assert_eq!(ledger.sent_at(PacketNumber::new(3)), Some(Timestamp::ZERO));
         ledger.on_feedback(&report(0, 9_999), &mut rtt, now, &mut settled).unwrap();
         assert_eq!(settled.spurious.len(), lost);
+    }
+
+    #[test]
+    fn the_size_of_packets_in_a_train_is_that_of_those_behind_the_first() {
+        let mut ledger = Ledger::new();
+        for bytes in [1473, 1217, 1217, 1217] {
+            let (bytes, epoch) = (Bytes::new(bytes), RateEpoch::default());
+            ledger.on_sent(bytes, epoch, Carried::Padding, Timestamp::ZERO);
+        }
+        let mean =
+            |first, last| ledger.mean_bytes(PacketNumber::new(first), PacketNumber::new(last));
+        assert_eq!(mean(0, 3), Some(Bytes::new(1217)));
+        assert_eq!(mean(3, 3), None);
+        assert_eq!(mean(2, 9), None);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct SendBlock {
     pub shape: BlockShape,
     /// Where it is in its life.
     pub stage: Stage,
+    /// A symbol of it left at some time.
+    begun: bool,
     /// First-pass cursor: source symbols below were sent at least once.
     next_source: u32,
     /// Source symbols waiting to be sent again.
@@ -64,6 +66,7 @@ impl SendBlock {
             placed,
             shape,
             stage: Stage::Reading,
+            begun: false,
             next_source: 0,
             resend: VecDeque::new(),
             acked: SymbolSet::new(k + BLOCK_REPAIR_MAX),
@@ -98,6 +101,11 @@ impl SendBlock {
     /// True when every source symbol was sent once.
     pub fn first_pass_done(&self) -> bool {
         self.unsent() == 0
+    }
+
+    /// True once a symbol left, whatever happened since.
+    pub const fn is_begun(&self) -> bool {
+        self.begun
     }
 
     /// True once repair symbols are part of the plan.
@@ -147,6 +155,7 @@ impl SendBlock {
             return None;
         }
         let symbol = self.next_source;
+        self.begun = true;
         self.next_source += 1;
         self.flying += 1;
         Some(SymbolId::new(symbol))

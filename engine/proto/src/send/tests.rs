@@ -24,7 +24,7 @@ fn sender(fec: FecPolicy) -> Sender {
     let mut sender = Sender::new(SendConfig { blocks_max: 64, fec });
     sender.set_symbol_size(SYMBOL_SIZE);
     let feedback = Feedback { open_blocks_limit: 64, ..Feedback::default() };
-    sender.on_feedback(&feedback, &context()).unwrap();
+    sender.on_feedback(&feedback, true, &context()).unwrap();
     sender
 }
 
@@ -92,10 +92,10 @@ fn abandoned_blocks_may_be_reported_although_they_were_never_started() {
     sender.abandon(object);
     let below = BlockIndex::new(10);
     let feedback = Feedback { complete_below: below, open_blocks_limit: 64, ..Feedback::default() };
-    assert_eq!(sender.on_feedback(&feedback, &context()), Ok(()));
+    assert_eq!(sender.on_feedback(&feedback, true, &context()), Ok(()));
     let feedback = Feedback { complete_below: below.next(), ..feedback };
     let lie = SendError::NeverSent(below.next());
-    assert_eq!(sender.on_feedback(&feedback, &context()), Err(lie));
+    assert_eq!(sender.on_feedback(&feedback, true, &context()), Err(lie));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_block_that_was_never_started_cannot_be_complete() {
     let (first, last) = (BlockIndex::new(4), BlockIndex::new(6));
     let complete = vec![BlockRange { first, last }];
     let feedback = Feedback { complete, ..Feedback::default() };
-    assert_eq!(sender.on_feedback(&feedback, &context()), Err(SendError::NeverSent(last)));
+    assert_eq!(sender.on_feedback(&feedback, true, &context()), Err(SendError::NeverSent(last)));
 }
 
 /// Two jobs of one block end in any order, and their ends carry no names: symbols of the job that
@@ -175,7 +175,7 @@ fn a_deficit_of_a_block_with_nothing_under_way_is_repaired() {
     sent.into_iter().for_each(|carried| sender.on_acked(carried));
     let deficits = vec![BlockDeficit { block, missing: 5 }];
     let feedback = Feedback { deficits, open_blocks_limit: 64, ..Feedback::default() };
-    sender.on_feedback(&feedback, &context()).unwrap();
+    sender.on_feedback(&feedback, true, &context()).unwrap();
     let asked: u32 = encodes(&mut sender).iter().map(|&(_, count)| count).sum();
     assert!(asked >= 5, "{asked}");
 }
@@ -230,4 +230,46 @@ fn copies_are_for_the_first_three_symbols_of_a_block() {
     }
     assert_eq!(copies, 12);
     assert!(!encodes(&mut sender).is_empty());
+}
+
+#[test]
+fn a_block_of_which_nothing_was_sent_cannot_be_complete() {
+    let (mut sender, _) = loaded(FecPolicy::Off, 3);
+    sender.next_symbol(&context()).unwrap();
+    let below = BlockIndex::new(1);
+    let feedback = Feedback { complete_below: below, open_blocks_limit: 64, ..Feedback::default() };
+    assert_eq!(sender.on_feedback(&feedback, true, &context()), Ok(()));
+    let lie = Feedback { complete_below: below.next(), ..feedback.clone() };
+    let caught = Err(SendError::NeverSent(below));
+    assert_eq!(sender.on_feedback(&lie, true, &context()), caught);
+    let complete = vec![BlockRange { first: below.next(), last: below.next() }];
+    let lie = Feedback { complete, ..feedback };
+    assert_eq!(sender.on_feedback(&lie, true, &context()), Err(SendError::NeverSent(below.next())));
+}
+
+/// It may have held all it needed although nothing was sent since it asked.
+#[test]
+fn a_restarted_block_may_be_complete_at_once() {
+    let (mut sender, _) = loaded(FecPolicy::Off, 1);
+    sender.next_symbol(&context()).unwrap();
+    sender.on_restart(BlockIndex::new(0));
+    let feedback = Feedback { complete_below: BlockIndex::new(1), ..Feedback::default() };
+    assert_eq!(sender.on_feedback(&feedback, true, &context()), Ok(()));
+}
+
+#[test]
+fn an_overtaken_report_completes_blocks_and_changes_nothing_else() {
+    let (mut sender, _) = loaded(FecPolicy::Off, 2);
+    for _ in 0..998 {
+        sender.next_symbol(&context()).unwrap();
+    }
+    let stale = Feedback {
+        complete_below: BlockIndex::new(1),
+        open_blocks_limit: 0,
+        ..Feedback::default()
+    };
+    sender.on_feedback(&stale, false, &context()).unwrap();
+    assert_eq!((sender.blocks_open(), sender.peer_blocks_max), (1, 64));
+    sender.on_feedback(&stale, true, &context()).unwrap();
+    assert_eq!(sender.peer_blocks_max, 0);
 }
