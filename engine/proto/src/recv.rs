@@ -342,6 +342,8 @@ impl Receiver {
         match verified {
             Verified::Good => {
                 self.counters.decoded += u64::from(!state.is_whole());
+                // What lies in the buffer is the block: the symbols beside it are gone.
+                self.repair_held -= state.drop_repair();
                 state.stage = Stage::Writing;
                 self.writing += state.placed.len;
                 self.effects.push_back(RecvEffect::Write { block, placed: state.placed });
@@ -438,3 +440,6 @@ impl Receiver {
 fn block_index(n: u64) -> BlockIndex {
     BlockIndex::new(u32::try_from(n).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

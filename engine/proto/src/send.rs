@@ -232,6 +232,11 @@ impl Sender {
         self.symbol_size = Some(symbol_size);
     }
 
+    /// The symbol size of new blocks, once it is fixed.
+    pub const fn symbol_size(&self) -> Option<u16> {
+        self.symbol_size
+    }
+
     /// True when blocks wait only for the symbol size.
     pub fn wants_symbol_size(&self) -> bool {
         self.symbol_size.is_none() && self.next_start < self.table.next_block()
@@ -397,27 +402,39 @@ impl Sender {
         }
     }
 
-    /// Applies what the feedback says about blocks: completion, credit, deficits.
+    /// Applies what the feedback says about blocks: completion, and, if it is the `newest` that
+    /// the peer sent, credit and deficits: those of an older report are overtaken. spec: W-044
     pub fn on_feedback(
         &mut self,
         feedback: &Feedback,
+        newest: bool,
         context: &RepairContext,
     ) -> Result<(), SendError> {
         self.check_claims(feedback)?;
-        self.peer_blocks_max = feedback.open_blocks_limit;
-        let below = feedback.complete_below;
-        let mut complete: Vec<BlockIndex> =
-            self.blocks.range(..below).map(|(&index, _)| index).collect();
-        for range in &feedback.complete {
-            complete.extend(self.blocks.range(range.first..=range.last).map(|(&i, _)| i));
+        let claimed = self.claimed(feedback);
+        // spec: W-049
+        let unsent = |block: &&BlockIndex| self.blocks.get(*block).is_some_and(|b| !b.is_begun());
+        if let Some(&block) = claimed.iter().find(unsent) {
+            return Err(SendError::NeverSent(block));
         }
-        for block in complete {
+        for block in claimed {
             self.retire(block, true);
         }
-        for deficit in &feedback.deficits {
-            self.on_deficit(deficit.block, deficit.missing, context);
+        if newest {
+            self.peer_blocks_max = feedback.open_blocks_limit;
+            for deficit in &feedback.deficits {
+                self.on_deficit(deficit.block, deficit.missing, context);
+            }
         }
         Ok(())
+    }
+
+    /// Blocks in memory that the peer says it has.
+    fn claimed(&self, feedback: &Feedback) -> Vec<BlockIndex> {
+        let below = self.blocks.range(..feedback.complete_below);
+        let above = feedback.complete.iter();
+        let above = above.flat_map(|range| self.blocks.range(range.first..=range.last));
+        below.chain(above).map(|(&index, _)| index).collect()
     }
 
     /// A peer cannot have what was never started, unless it was abandoned.

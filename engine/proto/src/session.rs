@@ -101,6 +101,10 @@ pub struct Session {
     lost: Vec<Outcome>,
     trains: Vec<TrainSample>,
     trains_seen: PacketNumber,
+    /// The number behind the last train.
+    train_end: Option<PacketNumber>,
+    /// The newest report that the peer sent.
+    newest_report: Option<PacketNumber>,
     skip: SkipPlan,
     silence: Silence,
     outage: Option<(Timestamp, Timestamp)>,
@@ -116,6 +120,8 @@ pub struct Session {
     idle_trains_left: u32,
     app_limited: bool,
     receiver_drops_seen: u64,
+    /// What our host had dropped when the session began, once that is known.
+    drops_before: Option<u64>,
     local_drops: u64,
     peer_backlog: Bytes,
     counters: Counters,
@@ -139,6 +145,8 @@ impl Session {
             lost: Vec::new(),
             trains: Vec::new(),
             trains_seen: PacketNumber::new(0),
+            train_end: None,
+            newest_report: None,
             skip: SkipPlan::new(config.seed),
             silence: Silence::new(),
             outage: None,
@@ -158,6 +166,7 @@ impl Session {
             idle_trains_left: 0,
             app_limited: false,
             receiver_drops_seen: 0,
+            drops_before: None,
             local_drops: 0,
             peer_backlog: Bytes::ZERO,
             counters: Counters::default(),
@@ -279,9 +288,12 @@ impl Session {
         }
     }
 
-    /// Our host dropped lane packets before we saw them (cumulative count).
-    pub const fn on_local_drops(&mut self, total: u64) {
-        self.local_drops = total;
+    /// Our host dropped so many lane packets before we saw them, since it began to count. The
+    /// first call tells what was dropped before the session began, so it has to come at once.
+    /// spec: W-040
+    pub fn on_local_drops(&mut self, total: u64) {
+        let before = *self.drops_before.get_or_insert(total);
+        self.local_drops = self.local_drops.max(total.saturating_sub(before));
     }
 
     /// An authentic data packet with `len` payload bytes: says where the payload goes.
@@ -322,7 +334,7 @@ impl Session {
         now: Timestamp,
     ) {
         self.acks.on_packet(number, bytes, train, arrived);
-        self.reports.on_packet(self.acks.unreported(), self.rtt.smoothed(), now);
+        self.reports.on_packet(self.acks.unreported_span(), self.rtt.smoothed(), now);
     }
 
     /// An authentic, decoded feedback packet.
@@ -334,6 +346,11 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.acks.on_silent_packet(number, now);
         self.counters.reports_received += 1;
+        let newest = self.newest_report.is_none_or(|seen| number > seen);
+        self.newest_report = self.newest_report.max(Some(number));
+        if newest {
+            self.peer_backlog = feedback.backlog;
+        }
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
         let waiting = self.awaits_answer();
@@ -345,7 +362,7 @@ impl Session {
         self.steer(&settled, feedback, now);
         self.apply(&settled);
         self.settled = settled;
-        self.sender.on_feedback(feedback, &self.repair)?;
+        self.sender.on_feedback(feedback, newest, &self.repair)?;
         Ok(())
     }
 
@@ -373,8 +390,7 @@ impl Session {
         let drops = feedback.receiver_drops.saturating_sub(self.receiver_drops_seen);
         self.receiver_drops_seen = self.receiver_drops_seen.max(feedback.receiver_drops);
         self.counters.receiver_drops = self.receiver_drops_seen;
-        self.peer_backlog = feedback.backlog;
-        self.discard_dead(&settled.lost, now);
+        self.discard_dead(settled, now);
         let sample = Sample {
             acked: &settled.acked,
             lost: &self.lost,
@@ -394,15 +410,20 @@ impl Session {
         self.repair = repair_context(&view, &self.loss, &self.rtt);
     }
 
-    /// Packets that died in an outage say nothing about the rate.
-    fn discard_dead(&mut self, lost: &[Outcome], now: Timestamp) {
-        self.lost.clear();
-        let Some((from, until)) = self.outage else {
-            self.lost.extend_from_slice(lost);
-            return;
+    /// Packets that died in an outage say nothing about the rate, and neither does a probe of a
+    /// packet size that the path may not carry (RFC 8899 section 3).
+    fn discard_dead(&mut self, settled: &Settled, now: Timestamp) {
+        let (mtu, outage) = (&self.mtu, self.outage);
+        let died = |lost: &Outcome| {
+            outage.is_some_and(|(from, until)| lost.sent_at >= from && lost.sent_at < until)
         };
-        self.lost.extend(lost.iter().filter(|lost| lost.sent_at < from || lost.sent_at >= until));
-        if now.since(until) > self.rtt.pessimistic() * 3 {
+        let counts = settled.lost.iter().zip(&settled.lost_carried).filter(|(lost, carried)| {
+            let probe = **carried == Carried::Padding && mtu.is_probe(lost.bytes);
+            !probe && !died(lost)
+        });
+        self.lost.clear();
+        self.lost.extend(counts.map(|(lost, _)| *lost));
+        if self.outage.is_some_and(|(_, until)| now.since(until) > self.rtt.pessimistic() * 3) {
             self.outage = None;
         }
     }
@@ -414,9 +435,10 @@ impl Session {
                 continue;
             }
             let Some(sent) = self.ledger.sent_at(train.first) else { continue };
+            // Which gaps were counted is not known, so packets of two sizes are averaged.
+            let Some(packet) = self.ledger.mean_bytes(train.first, train.last) else { continue };
             self.trains.push(TrainSample {
-                bytes: packet_bytes(crate::limits::SYMBOL_SIZE)
-                    .saturating_mul(u64::from(train.gaps)),
+                bytes: packet.saturating_mul(u64::from(train.gaps)),
                 gap_sum: Duration::from(train.gap_sum),
                 gaps: train.gaps,
                 sent_at: sent,
@@ -434,9 +456,7 @@ impl Session {
         for &carried in &settled.spurious_carried {
             self.sender.on_spurious(carried);
         }
-        for &carried in &settled.lost_carried {
-            self.sender.on_lost(carried, &self.repair);
-        }
+        self.sender.on_lost(&settled.lost_carried, &self.repair);
     }
 
     /// The next thing to do, until there is none.
@@ -504,3 +524,6 @@ fn repair_context(view: &View, loss: &LossMeter, rtt: &RttEstimator) -> RepairCo
         congested: view.queue_delay > Duration::from_millis(20).max(view.rtt_min / 4),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 const LATE_MAX: usize = 65_536;
 /// How long they are remembered: no round trip takes longer.
 const LATE_SPAN: Duration = Duration::from_secs(10);
-/// Reports remembered while no data is out: nobody answers them, so nothing else ends them.
+/// Reports remembered beyond [`LATE_SPAN`]: nobody answers them, so nothing else ends them.
 const UNWATCHED_MAX: usize = 4096;
 
 /// What a packet carried.
@@ -160,6 +160,16 @@ impl Ledger {
         late.map(|&(_, sent_at)| sent_at)
     }
 
+    /// Mean size of the packets behind `first` up to `last`, as far as they are remembered.
+    pub fn mean_bytes(&self, first: PacketNumber, last: PacketNumber) -> Option<Bytes> {
+        let from = self.index_of(first.get().max(self.base))?.checked_add(1)?;
+        let to = self.index_of(last.get())?;
+        let sizes = self.records.range(from..=to.max(from - 1)).map(|record| record.bytes);
+        let sizes = sizes.filter(|&bytes| bytes > 0);
+        let (sum, count) = sizes.fold((0, 0), |(sum, n), bytes| (sum + u64::from(bytes), n + 1));
+        u64::checked_div(sum, count).map(Bytes::new)
+    }
+
     /// When the oldest packet of unknown fate left.
     pub fn oldest_flying(&self) -> Option<Timestamp> {
         let skip = usize::try_from(self.settled_below - self.base).unwrap_or(usize::MAX);
@@ -180,17 +190,19 @@ impl Ledger {
         let record = Record { sent_at: now, bytes, epoch, fate: Fate::Flying, carried };
         self.records.push_back(record);
         if !watched {
-            self.shed_unwatched();
+            self.shed_unwatched(now);
         }
     }
 
-    /// A side that only receives hears nothing about its own packets: its records end by count.
-    fn shed_unwatched(&mut self) {
+    /// A side that only receives hears nothing about its own packets: its records end by count,
+    /// once they are so old that no feedback can be about them.
+    fn shed_unwatched(&mut self, now: Timestamp) {
+        let horizon = now - LATE_SPAN;
         while self.records.len() > UNWATCHED_MAX
-            && self
-                .records
-                .front()
-                .is_some_and(|r| !r.carried.is_watched() || r.fate != Fate::Flying)
+            && self.records.front().is_some_and(|record| {
+                let undecided = record.carried.is_watched() && record.fate == Fate::Flying;
+                !undecided && record.sent_at < horizon
+            })
         {
             self.records.pop_front();
             self.base += 1;
@@ -401,6 +413,40 @@ mod tests {
         }
         assert!(ledger.len() <= UNWATCHED_MAX);
         assert_eq!(ledger.next_number(), PacketNumber::new(100_000));
+    }
+
+    /// Any report that left pushed settled packets out of a ledger of more than 4096 records, so
+    /// their late arrival was no news and their trains could not be placed in time.
+    #[test]
+    fn a_sender_that_also_reports_remembers_its_settled_packets() {
+        let (mut ledger, long) = (Ledger::new(), Duration::from_millis(500));
+        let (mut rtt, mut settled) = (RttEstimator::new(long), Settled::default());
+        for n in 0..10_000 {
+            let at = Timestamp::from_millis(u64::from(n) / 20);
+            ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), at);
+        }
+        let now = Timestamp::from_millis(1_000);
+        ledger.on_feedback(&report(9_000, 9_999), &mut rtt, now, &mut settled).unwrap();
+        assert!(settled.lost.len() > 5_000, "{}", settled.lost.len());
+        let lost = settled.lost.len();
+        ledger.on_sent(PACKET, RateEpoch::default(), Carried::Report, now);
+        assert_eq!(ledger.sent_at(PacketNumber::new(3)), Some(Timestamp::ZERO));
+        ledger.on_feedback(&report(0, 9_999), &mut rtt, now, &mut settled).unwrap();
+        assert_eq!(settled.spurious.len(), lost);
+    }
+
+    #[test]
+    fn the_size_of_packets_in_a_train_is_that_of_those_behind_the_first() {
+        let mut ledger = Ledger::new();
+        for bytes in [1473, 1217, 1217, 1217] {
+            let (bytes, epoch) = (Bytes::new(bytes), RateEpoch::default());
+            ledger.on_sent(bytes, epoch, Carried::Padding, Timestamp::ZERO);
+        }
+        let mean =
+            |first, last| ledger.mean_bytes(PacketNumber::new(first), PacketNumber::new(last));
+        assert_eq!(mean(0, 3), Some(Bytes::new(1217)));
+        assert_eq!(mean(3, 3), None);
+        assert_eq!(mean(2, 9), None);
     }
 
     #[test]

@@ -51,6 +51,11 @@ impl PathMtu {
         }
     }
 
+    /// Whether a packet of `bytes` that was lost may just have been too long for the path.
+    pub fn is_probe(&self, bytes: Bytes) -> bool {
+        !self.full_arrived && bytes > packet_bytes(SYMBOL_SIZE_SMALL)
+    }
+
     /// The symbol size to use, once that is known; `reorder` is how much later than the small
     /// probes the full-size train may arrive.
     pub fn symbol_size(&self, reorder: Duration, now: Timestamp) -> Option<u16> {

@@ -19,7 +19,7 @@ const MARKS_MAX: usize = 15;
 const TRAINS_MAX: usize = 8;
 /// Reports that repeat a train.
 const TRAIN_REPEATS: u32 = 3;
-/// A train whose next packet is this late has ended.
+/// A train is silent for at least this long when it has ended.
 const TRAIN_END: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,16 @@ struct Train {
     reported: u32,
 }
 
+impl Train {
+    /// Whether its next packet is overdue at `at`: by four of its gaps, on a link so slow that
+    /// this is longer than the usual time. How slow a link is, a train without gaps does not know.
+    fn is_silent(&self, at: Timestamp) -> bool {
+        let sum = u64::try_from(self.gap_sum_ns).unwrap_or(0);
+        let mean = sum.checked_div(u64::from(self.gaps)).map(Duration::from_nanos);
+        mean.is_some_and(|mean| at.since(self.last_at) >= TRAIN_END.max(mean * 4))
+    }
+}
+
 /// Receive-side record of one lane.
 #[derive(Debug, Default)]
 pub struct AckRecorder {
@@ -42,6 +52,8 @@ pub struct AckRecorder {
     packets: u64,
     bytes: Bytes,
     duplicates: u64,
+    /// The largest number that the last report named.
+    reported_to: u64,
     marks: Vec<(PacketNumber, Timestamp)>,
     mark_stride: u32,
     since_mark: u32,
@@ -59,6 +71,11 @@ impl AckRecorder {
     /// Packets since the last report.
     pub const fn unreported(&self) -> u32 {
         self.unreported
+    }
+
+    /// Numbers since those that the last report could name.
+    pub fn unreported_span(&self) -> u64 {
+        self.largest.map_or(0, |(largest, _)| largest.get().saturating_sub(self.reported_to))
     }
 
     /// True once anything arrived.
@@ -117,10 +134,11 @@ impl AckRecorder {
 
     fn follow_train(&mut self, number: PacketNumber, marked: bool, at: Timestamp) {
         if let Some(train) = &mut self.train {
-            let gap = at.since(train.last_at);
-            let near = number > train.last
+            // A train without gaps begins anew behind a hole: nothing is lost by that.
+            let joins = number == train.last.next() || (train.gaps > 0 && number > train.last);
+            let near = joins
                 && number.get() - train.first.get() < u64::from(TRAIN_PACKETS_MAX)
-                && gap < TRAIN_END;
+                && !train.is_silent(at);
             if marked && near {
                 if number == train.last.next() {
                     train.gap_sum_ns += at.signed_nanos_since(train.last_at);
@@ -158,7 +176,7 @@ impl AckRecorder {
     /// Fills the packet part of a report; `None` while nothing has arrived.
     pub fn report(&mut self, now: Timestamp) -> Option<Feedback> {
         let (largest, largest_at) = self.largest?;
-        if self.train.is_some_and(|train| now.since(train.last_at) >= TRAIN_END) {
+        if self.train.is_some_and(|train| train.is_silent(now)) {
             self.end_train();
         }
         let ranges = self.received.iter().rev().map(|(first, last)| PacketRange {
@@ -184,6 +202,7 @@ impl AckRecorder {
         self.mark_stride = 1;
         self.since_mark = 0;
         self.unreported = 0;
+        self.reported_to = largest.get();
         for train in &mut self.trains {
             train.reported += 1;
         }
@@ -200,3 +219,6 @@ fn train_report(train: &Train) -> TrainReport {
         gaps: train.gaps,
     }
 }
+
+#[cfg(test)]
+mod tests;

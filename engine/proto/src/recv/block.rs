@@ -119,12 +119,18 @@ impl RecvBlock {
         // Symbols that came meanwhile were refused, so the count is still that of the attempt.
     }
 
+    /// Forgets the repair symbols; returns how many there were.
+    pub fn drop_repair(&mut self) -> u32 {
+        let dropped = self.repair_count();
+        self.repair.clear();
+        dropped
+    }
+
     /// The digest was wrong: everything received is worthless. Returns the repair symbols freed.
     pub fn restart(&mut self) -> u32 {
-        let freed = self.repair_count();
+        let freed = self.drop_repair();
         self.stage = Stage::Open;
         self.source.clear();
-        self.repair.clear();
         self.overhead = 1;
         self.failures += 1;
         freed

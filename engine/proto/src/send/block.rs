@@ -30,6 +30,8 @@ pub struct SendBlock {
     pub shape: BlockShape,
     /// Where it is in its life.
     pub stage: Stage,
+    /// A symbol of it left at some time.
+    begun: bool,
     /// First-pass cursor: source symbols below were sent at least once.
     next_source: u32,
     /// Source symbols waiting to be sent again.
@@ -38,6 +40,8 @@ pub struct SendBlock {
     acked: SymbolSet,
     /// Source symbols that were lost at least once.
     lost_once: SymbolSet,
+    /// Symbols of which several copies were planned.
+    copied: u32,
     /// Symbols sent and undecided, copies counted once each.
     flying: u32,
     /// Copies in flight beyond the first, by symbol.
@@ -62,10 +66,12 @@ impl SendBlock {
             placed,
             shape,
             stage: Stage::Reading,
+            begun: false,
             next_source: 0,
             resend: VecDeque::new(),
             acked: SymbolSet::new(k + BLOCK_REPAIR_MAX),
             lost_once: SymbolSet::new(k),
+            copied: 0,
             flying: 0,
             extra_copies: BTreeMap::new(),
             coded: false,
@@ -95,6 +101,11 @@ impl SendBlock {
     /// True when every source symbol was sent once.
     pub fn first_pass_done(&self) -> bool {
         self.unsent() == 0
+    }
+
+    /// True once a symbol left, whatever happened since.
+    pub const fn is_begun(&self) -> bool {
+        self.begun
     }
 
     /// True once repair symbols are part of the plan.
@@ -144,6 +155,7 @@ impl SendBlock {
             return None;
         }
         let symbol = self.next_source;
+        self.begun = true;
         self.next_source += 1;
         self.flying += 1;
         Some(SymbolId::new(symbol))
@@ -206,6 +218,12 @@ impl SendBlock {
         symbol.get() < self.symbols() && !self.lost_once.insert(symbol)
     }
 
+    /// Counts `count` more symbols that copies could bring; answers how many that makes.
+    pub const fn count_copied(&mut self, count: u32) -> u32 {
+        self.copied = self.copied.saturating_add(count);
+        self.copied
+    }
+
     /// Plans `copies` exact resends of a source symbol.
     pub fn plan_resend(&mut self, symbol: SymbolId, copies: u32) {
         for _ in 0..copies {
@@ -216,9 +234,14 @@ impl SendBlock {
         }
     }
 
+    /// From now on repair symbols are part of the plan.
+    pub const fn begin_coding(&mut self) {
+        self.coded = true;
+    }
+
     /// Plans `count` fresh repair symbols; [`Self::to_encode`] says what that takes.
     pub fn plan_repair(&mut self, count: u32) {
-        self.coded = true;
+        self.begin_coding();
         let room = self.symbols() + BLOCK_REPAIR_MAX - self.next_repair;
         self.repair_wanted = (self.repair_wanted + count).min(room);
     }
@@ -270,6 +293,7 @@ impl SendBlock {
         self.acked.clear();
         self.lost_once.clear();
         self.extra_copies.clear();
+        self.copied = 0;
         self.repair_wanted = 0;
     }
 }

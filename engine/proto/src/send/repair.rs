@@ -30,6 +30,15 @@ pub struct RepairContext {
     pub congested: bool,
 }
 
+/// A symbol that has to be repaired.
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    block: BlockIndex,
+    symbol: SymbolId,
+    /// Not for the first time.
+    again: bool,
+}
+
 impl Sender {
     /// After a block's first pass: repair symbols in advance, where waiting for feedback would
     /// cost the job a round trip.
@@ -60,24 +69,37 @@ impl Sender {
         self.unsent == Bytes::ZERO
     }
 
-    /// A packet's content was lost.
-    pub fn on_lost(&mut self, carried: Carried, context: &RepairContext) {
-        let Carried::Symbol { block, symbol } = carried else { return };
+    /// The contents of packets that one report showed to be lost. All of them land before
+    /// anything is planned: a packet that is lost as well must not count as being on its way.
+    pub fn on_lost(&mut self, lost: &[Carried], context: &RepairContext) {
+        let mut landed: Vec<Loss> = lost.iter().filter_map(|&carried| self.land(carried)).collect();
+        landed.sort_by_key(|loss| loss.block);
+        for losses in landed.chunk_by(|a, b| a.block == b.block) {
+            self.plan_losses(losses[0].block, losses, context);
+        }
+    }
+
+    /// Takes a lost symbol out of flight; nothing if it need not be repaired.
+    fn land(&mut self, carried: Carried) -> Option<Loss> {
+        let Carried::Symbol { block, symbol } = carried else { return None };
+        let state = self.blocks.get_mut(&block)?;
+        state.on_lost(symbol).then(|| Loss { block, symbol, again: state.lost_again(symbol) })
+    }
+
+    fn plan_losses(&mut self, block: BlockIndex, losses: &[Loss], context: &RepairContext) {
         let endgame = self.in_endgame();
         let Some(state) = self.blocks.get_mut(&block) else { return };
-        if !state.on_lost(symbol) {
-            return;
-        }
-        let again = state.lost_again(symbol);
         let coding = self.config.fec != FecPolicy::Off && !state.repair_exhausted();
         if coding && state.is_coded() {
             self.plan_shortage(block, context);
-        } else if !coding || !(again || endgame) {
-            if symbol.get() < state.symbols() {
-                self.plan_exact(block, symbol, 1);
-            }
         } else {
-            self.plan_fast(block, symbol, context);
+            let k = state.symbols();
+            let source = losses.iter().filter(|loss| loss.symbol.get() < k);
+            let (urgent, plain): (Vec<&Loss>, Vec<&Loss>) =
+                source.partition(|loss| coding && (loss.again || endgame));
+            plain.iter().for_each(|loss| state.plan_resend(loss.symbol, 1));
+            self.repairs.insert(block);
+            self.plan_urgent(block, &urgent, context);
         }
         // A receiver that never opened the block reports no deficit: the last loss must plan.
         if self.blocks.get(&block).is_some_and(SendBlock::is_starved) {
@@ -86,29 +108,28 @@ impl Sender {
     }
 
     /// One more round must suffice: copies of few missing symbols, coding for many.
-    fn plan_fast(&mut self, block: BlockIndex, symbol: SymbolId, context: &RepairContext) {
-        let Some(state) = self.blocks.get(&block) else { return };
-        if state.shortage() <= COPIES_INSTEAD_OF_CODING_MAX {
-            self.plan_exact(block, symbol, copies_for(context.loss.mean));
+    fn plan_urgent(&mut self, block: BlockIndex, urgent: &[&Loss], context: &RepairContext) {
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        let count = u32::try_from(urgent.len()).unwrap_or(u32::MAX);
+        if count == 0 {
+            return;
+        }
+        if state.count_copied(count) <= COPIES_INSTEAD_OF_CODING_MAX {
+            let copies = copies_for(context.loss.mean);
+            urgent.iter().for_each(|loss| state.plan_resend(loss.symbol, copies));
         } else {
             self.plan_shortage(block, context);
         }
     }
 
     fn plan_shortage(&mut self, block: BlockIndex, context: &RepairContext) {
-        let Some(state) = self.blocks.get(&block) else { return };
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        state.begin_coding();
         let missing = state.shortage();
         if missing > 0 {
             let goal = Goal::Deficit { missing };
             let count = proactive(state.symbols(), context.loss, goal).max(missing);
             self.plan_coded(block, count);
-        }
-    }
-
-    fn plan_exact(&mut self, block: BlockIndex, symbol: SymbolId, copies: u32) {
-        if let Some(state) = self.blocks.get_mut(&block) {
-            state.plan_resend(symbol, copies);
-            self.repairs.insert(block);
         }
     }
 

@@ -13,12 +13,18 @@ fn context() -> RepairContext {
     RepairContext { loss, bdp: Bytes::mib(10), congested: false }
 }
 
+/// A long path with a loss that is known exactly.
+fn lossy(mean: f64) -> RepairContext {
+    let loss = LossEstimate { mean: Ratio::new(mean), upper80: Ratio::new(mean), run: 1.0 };
+    RepairContext { loss, ..context() }
+}
+
 /// A sender whose peer takes any number of blocks.
 fn sender(fec: FecPolicy) -> Sender {
     let mut sender = Sender::new(SendConfig { blocks_max: 64, fec });
     sender.set_symbol_size(SYMBOL_SIZE);
     let feedback = Feedback { open_blocks_limit: 64, ..Feedback::default() };
-    sender.on_feedback(&feedback, &context()).unwrap();
+    sender.on_feedback(&feedback, true, &context()).unwrap();
     sender
 }
 
@@ -46,6 +52,10 @@ fn encodes(sender: &mut Sender) -> Vec<(SymbolId, u32)> {
         SendEffect::Read { .. } | SendEffect::Release { .. } => None,
     };
     effects(sender).into_iter().filter_map(encode).collect()
+}
+
+fn first_block(n: u32) -> Carried {
+    Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n) }
 }
 
 #[test]
@@ -82,10 +92,10 @@ fn abandoned_blocks_may_be_reported_although_they_were_never_started() {
     sender.abandon(object);
     let below = BlockIndex::new(10);
     let feedback = Feedback { complete_below: below, open_blocks_limit: 64, ..Feedback::default() };
-    assert_eq!(sender.on_feedback(&feedback, &context()), Ok(()));
+    assert_eq!(sender.on_feedback(&feedback, true, &context()), Ok(()));
     let feedback = Feedback { complete_below: below.next(), ..feedback };
     let lie = SendError::NeverSent(below.next());
-    assert_eq!(sender.on_feedback(&feedback, &context()), Err(lie));
+    assert_eq!(sender.on_feedback(&feedback, true, &context()), Err(lie));
 }
 
 #[test]
@@ -95,7 +105,7 @@ fn a_block_that_was_never_started_cannot_be_complete() {
     let (first, last) = (BlockIndex::new(4), BlockIndex::new(6));
     let complete = vec![BlockRange { first, last }];
     let feedback = Feedback { complete, ..Feedback::default() };
-    assert_eq!(sender.on_feedback(&feedback, &context()), Err(SendError::NeverSent(last)));
+    assert_eq!(sender.on_feedback(&feedback, true, &context()), Err(SendError::NeverSent(last)));
 }
 
 /// Two jobs of one block end in any order, and their ends carry no names: symbols of the job that
@@ -107,8 +117,8 @@ fn a_block_has_one_encoder_at_a_time() {
     let first = encodes(&mut sender);
     assert_eq!(first.len(), 1, "{first:?}");
     // Nothing arrived: more is needed, but the first job still runs.
-    let lost = |n| Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n) };
-    (0..100).for_each(|n| sender.on_lost(lost(n), &context()));
+    let lost: Vec<_> = (0..100).map(first_block).collect();
+    sender.on_lost(&lost, &context());
     assert_eq!(encodes(&mut sender), []);
     let (start, count) = first[0];
     sender.on_encoded(BlockIndex::new(0), count);
@@ -140,7 +150,7 @@ fn the_last_loss_of_a_block_that_nobody_knows_plans_everything_again() {
             sent.push(Carried::Symbol { block, symbol: ticket.symbol });
         }
         packets += sent.len();
-        sent.into_iter().for_each(|carried| sender.on_lost(carried, &context()));
+        sender.on_lost(&sent, &context());
         for (_, count) in encodes(&mut sender) {
             sender.on_encoded(block, count);
         }
@@ -165,7 +175,101 @@ fn a_deficit_of_a_block_with_nothing_under_way_is_repaired() {
     sent.into_iter().for_each(|carried| sender.on_acked(carried));
     let deficits = vec![BlockDeficit { block, missing: 5 }];
     let feedback = Feedback { deficits, open_blocks_limit: 64, ..Feedback::default() };
-    sender.on_feedback(&feedback, &context()).unwrap();
+    sender.on_feedback(&feedback, true, &context()).unwrap();
     let asked: u32 = encodes(&mut sender).iter().map(|&(_, count)| count).sum();
     assert!(asked >= 5, "{asked}");
+}
+
+/// Each loss was planned alone, while the others of the report still counted as on their way: forty
+/// symbols got four copies each instead of sixty repair symbols.
+#[test]
+fn many_second_losses_in_one_report_are_planned_together() {
+    let (mut sender, _) = loaded(FecPolicy::Auto, 30);
+    let tickets: Vec<_> = (0..998).map(|_| sender.next_symbol(&context()).unwrap()).collect();
+    assert!(tickets.iter().all(|ticket| ticket.block == BlockIndex::new(0)));
+    let lost: Vec<_> = (0..40).map(first_block).collect();
+    sender.on_lost(&lost, &context());
+    for n in 0..40 {
+        assert_eq!(sender.next_symbol(&context()).unwrap().symbol, SymbolId::new(n));
+    }
+    assert_eq!(encodes(&mut sender), [], "a first loss is resent as it is");
+    let high = RepairContext { bdp: Bytes::ZERO, ..lossy(0.2) };
+    sender.on_lost(&lost, &high);
+    let asked: u32 = encodes(&mut sender).iter().map(|&(_, count)| count).sum();
+    // 41 / 0.8 + 2 sqrt(41) + 2.
+    assert_eq!(asked, 67);
+    assert_eq!(sender.next_symbol(&high).map(|ticket| ticket.reason), Some(Reason::Source));
+}
+
+#[test]
+fn a_coded_block_plans_a_hundred_losses_as_one_deficit() {
+    let (mut sender, _) = loaded(FecPolicy::Always, 30);
+    for _ in 0..998 {
+        sender.next_symbol(&lossy(0.0)).unwrap();
+    }
+    let state = &sender.blocks[&BlockIndex::new(0)];
+    assert!(state.first_pass_done() && !state.is_coded());
+    sender.blocks.get_mut(&BlockIndex::new(0)).unwrap().begin_coding();
+    let lost: Vec<_> = (0..99).map(first_block).collect();
+    sender.on_lost(&lost, &lossy(0.1));
+    // One symbol more than K, so 100 are missing: W-055.
+    assert_eq!(encodes(&mut sender), [(SymbolId::new(998), 134)]);
+}
+
+/// A block that trickles is coded as well, once it lacked more than three symbols in all.
+#[test]
+fn copies_are_for_the_first_three_symbols_of_a_block() {
+    let (mut sender, _) = loaded(FecPolicy::Auto, 1);
+    while sender.next_symbol(&lossy(0.0)).is_some() {}
+    let mut copies = 0;
+    for n in 0..10 {
+        sender.on_lost(&[first_block(n)], &lossy(0.2));
+        while let Some(ticket) = sender.next_symbol(&lossy(0.2)) {
+            copies += u32::from(ticket.reason == Reason::Resend);
+        }
+    }
+    assert_eq!(copies, 12);
+    assert!(!encodes(&mut sender).is_empty());
+}
+
+#[test]
+fn a_block_of_which_nothing_was_sent_cannot_be_complete() {
+    let (mut sender, _) = loaded(FecPolicy::Off, 3);
+    sender.next_symbol(&context()).unwrap();
+    let below = BlockIndex::new(1);
+    let feedback = Feedback { complete_below: below, open_blocks_limit: 64, ..Feedback::default() };
+    assert_eq!(sender.on_feedback(&feedback, true, &context()), Ok(()));
+    let lie = Feedback { complete_below: below.next(), ..feedback.clone() };
+    let caught = Err(SendError::NeverSent(below));
+    assert_eq!(sender.on_feedback(&lie, true, &context()), caught);
+    let complete = vec![BlockRange { first: below.next(), last: below.next() }];
+    let lie = Feedback { complete, ..feedback };
+    assert_eq!(sender.on_feedback(&lie, true, &context()), Err(SendError::NeverSent(below.next())));
+}
+
+/// It may have held all it needed although nothing was sent since it asked.
+#[test]
+fn a_restarted_block_may_be_complete_at_once() {
+    let (mut sender, _) = loaded(FecPolicy::Off, 1);
+    sender.next_symbol(&context()).unwrap();
+    sender.on_restart(BlockIndex::new(0));
+    let feedback = Feedback { complete_below: BlockIndex::new(1), ..Feedback::default() };
+    assert_eq!(sender.on_feedback(&feedback, true, &context()), Ok(()));
+}
+
+#[test]
+fn an_overtaken_report_completes_blocks_and_changes_nothing_else() {
+    let (mut sender, _) = loaded(FecPolicy::Off, 2);
+    for _ in 0..998 {
+        sender.next_symbol(&context()).unwrap();
+    }
+    let stale = Feedback {
+        complete_below: BlockIndex::new(1),
+        open_blocks_limit: 0,
+        ..Feedback::default()
+    };
+    sender.on_feedback(&stale, false, &context()).unwrap();
+    assert_eq!((sender.blocks_open(), sender.peer_blocks_max), (1, 64));
+    sender.on_feedback(&stale, true, &context()).unwrap();
+    assert_eq!(sender.peer_blocks_max, 0);
 }

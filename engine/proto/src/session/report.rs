@@ -12,8 +12,11 @@ use core::time::Duration;
 const EAGER_REPORTS: u32 = 16;
 /// Longest spacing while nothing arrives.
 const IDLE_MAX: Duration = Duration::from_millis(400);
-/// Packets after which a report leaves early, so that one report holds its ranges.
-const PACKETS_MAX: u32 = 8192;
+/// Numbers after which a report leaves early: as a bitmap they take about a third of a report, so
+/// that each packet is named by two or three.
+const SPAN_MAX: u64 = 2048;
+/// Shortest spacing of such reports.
+const SPACING_MIN: Duration = Duration::from_millis(1);
 
 /// Schedules reports.
 #[derive(Clone, Debug, Default)]
@@ -38,21 +41,21 @@ impl ReportClock {
         }
     }
 
-    /// A packet arrived that wants an answer.
-    pub(super) fn on_packet(&mut self, unreported: u32, rtt: Duration, now: Timestamp) {
+    /// A packet arrived that wants an answer; `span` numbers were never reported.
+    pub(super) fn on_packet(&mut self, span: u64, rtt: Duration, now: Timestamp) {
         let spacing = self.spacing(rtt);
         let wanted = match self.last {
-            Some(last) if unreported < PACKETS_MAX => (last + spacing).max(now),
+            Some(last) if span < SPAN_MAX => (last + spacing).max(now),
             // The very first packet of a train: wait for the rest of it.
             None => now + FEEDBACK_MIN,
-            Some(_) => now,
+            Some(last) => (last + SPACING_MIN).max(now),
         };
         self.due = Some(self.due.map_or(wanted, |due| due.min(wanted)));
     }
 
     /// Something happened that the sender should know at once (at most every millisecond).
     pub(super) fn hurry(&mut self, now: Timestamp) {
-        let soonest = self.last.map_or(now, |last| (last + Duration::from_millis(1)).max(now));
+        let soonest = self.last.map_or(now, |last| (last + SPACING_MIN).max(now));
         self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
     }
 
@@ -109,6 +112,17 @@ mod tests {
         }
         assert!(gaps.windows(2).all(|w| w[0] <= w[1]));
         assert_eq!(*gaps.last().unwrap(), IDLE_MAX);
+    }
+
+    #[test]
+    fn a_report_leaves_before_it_overflows() {
+        let mut clock = ReportClock::new();
+        clock.on_sent(true, true, RTT, Timestamp::ZERO);
+        let now = Timestamp::from_nanos(1_500_000);
+        clock.on_packet(SPAN_MAX - 1, RTT, now);
+        assert!(clock.due() > Some(now));
+        clock.on_packet(SPAN_MAX, RTT, now);
+        assert_eq!(clock.due(), Some(now));
     }
 
     /// A peer's report had been written down before any packet that wants an answer came; then

@@ -132,9 +132,13 @@ impl Session {
 
     fn skip_sometimes(&mut self, now: Timestamp) {
         if self.skip.take() {
-            let epoch = crate::ids::RateEpoch::default();
-            self.ledger.on_sent(Bytes::ZERO, epoch, Carried::Skipped, now);
+            self.skip_number(now);
         }
+    }
+
+    fn skip_number(&mut self, now: Timestamp) {
+        let epoch = crate::ids::RateEpoch::default();
+        self.ledger.on_sent(Bytes::ZERO, epoch, Carried::Skipped, now);
     }
 
     fn plan_symbol(&mut self, train: bool, now: Timestamp, plans: &mut Vec<PacketPlan>) -> bool {
@@ -178,11 +182,18 @@ impl Session {
         }
         let Some(count) = self.controller.take_train(now) else { return };
         self.idle_trains_left = self.idle_trains_left.saturating_sub(1);
+        // Two trains in a row would be one to the receiver, pause included. spec: W-016
+        if self.train_end == Some(self.ledger.next_number()) {
+            self.skip_number(now);
+        }
+        // Until the size is known, trains ask for it as well.
+        let padding = self.sender.symbol_size().unwrap_or(SYMBOL_SIZE);
         for _ in 0..count {
             if !self.plan_symbol(true, now, plans) {
-                self.plan_padding(Kind::PadTrain, SYMBOL_SIZE, now, plans);
+                self.plan_padding(Kind::PadTrain, padding, now, plans);
             }
         }
+        self.train_end = Some(self.ledger.next_number());
     }
 
     /// The rate matters: there is something to send, or soon will be.

@@ -38,10 +38,13 @@ struct Arguments {
     /// Play a named scenario instead of generated ones.
     #[arg(long)]
     scenario: Option<String>,
-    /// Print speed and tail of objects of several sizes at 200 ms and 2 % loss, with and without
-    /// repair symbols; medians over this many seeds.
+    /// Print speed, tail and waste of objects of several sizes at 200 ms, with and without repair
+    /// symbols; medians over this many seeds.
     #[arg(long)]
     table: Option<u64>,
+    /// The loss of that table, as a share.
+    #[arg(long, default_value_t = 0.02)]
+    loss: f64,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: u64,
@@ -50,7 +53,7 @@ struct Arguments {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     if let Some(seeds) = arguments.table {
-        return print_table(seeds);
+        return print_table(seeds, arguments.loss);
     }
     let single = match (&arguments.scenario, arguments.seed) {
         (Some(name), seed) => match scenario::named(name, seed.unwrap_or(1)) {
@@ -78,24 +81,26 @@ fn main() -> Result<ExitCode> {
 }
 
 /// What a job of each size comes to, at two rates.
-fn print_table(seeds: u64) -> Result<ExitCode> {
+fn print_table(seeds: u64, loss: f64) -> Result<ExitCode> {
     let sizes = [Bytes::kib(64), Bytes::mib(1), Bytes::mib(10), Bytes::mib(100)];
-    println!("rate        size       fec     elapsed    of G*   tail (of rtt)  worst   over");
+    println!(
+        "rate        size       fec     elapsed    of G*   tail (of rtt)  worst   over     in vain"
+    );
     for rate in [BitRate::mbps(100), BitRate::mbps(500)] {
         for size in sizes {
             for fec in [FecPolicy::Off, FecPolicy::Auto] {
-                print_row(rate, size, fec, seeds)?;
+                print_row((rate, loss), size, fec, seeds)?;
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_row(rate: BitRate, size: Bytes, fec: FecPolicy, seeds: u64) -> Result<()> {
+fn print_row((rate, loss): (BitRate, f64), size: Bytes, fec: FecPolicy, seeds: u64) -> Result<()> {
     let rtt = Duration::from_millis(200);
     let mut runs = Vec::new();
     for seed in 0..seeds.max(1) {
-        let link = scenario::cell(rate, rtt, 0.02);
+        let link = scenario::cell(rate, rtt, loss);
         let mut scenario = Scenario::one_way("table", seed, link, &[size]);
         scenario.hosts[0].fec = fec;
         runs.push(run(&scenario, Speech::Silent)?.directions[0]);
@@ -107,7 +112,7 @@ fn print_row(rate: BitRate, size: Bytes, fec: FecPolicy, seeds: u64) -> Result<(
     };
     let tail = |direction: &Direction| direction.tail.as_secs_f64() / rtt.as_secs_f64();
     println!(
-        "{:<11} {:<10} {:<7} {:>7.3} s  {:>6.3}   {:>6.2}        {:>6.2}  {:>5.1} %",
+        "{:<11} {:<10} {:<7} {:>7.3} s  {:>6.3}   {:>6.2}        {:>6.2}  {:>5.1} %  {:>5.2} %",
         rate.to_string(),
         size.to_string(),
         fec,
@@ -116,6 +121,7 @@ fn print_row(rate: BitRate, size: Bytes, fec: FecPolicy, seeds: u64) -> Result<(
         median(&tail),
         runs.iter().map(tail).fold(0.0, f64::max),
         median(&Direction::overhead) * 100.0,
+        median(&Direction::waste) * 100.0,
     );
     Ok(())
 }

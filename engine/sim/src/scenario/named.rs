@@ -3,12 +3,22 @@
 use super::{HostProfile, Load, Scenario};
 use crate::profile::{LinkProfile, Loss, QueueLimit};
 use core::time::Duration;
+use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 
 /// Every named scenario.
-pub const NAMES: [&str; 8] =
-    ["clean", "lossy", "bursty", "reverse-loss", "outage", "long", "slow-disk", "both-ways"];
+pub const NAMES: [&str; 9] = [
+    "clean",
+    "lossy",
+    "bursty",
+    "reverse-loss",
+    "outage",
+    "long",
+    "slow-disk",
+    "both-ways",
+    "fast",
+];
 
 /// A long link as the measurements use it: 100 Mbit/s, 200 ms, one bandwidth-delay product of
 /// queue at most 100 ms long, `loss` in the direction of the data.
@@ -64,6 +74,19 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
             let load = Load { at: Timestamp::ZERO, len, held: Vec::new(), wrong: Vec::new() };
             scenario.loads[1].push(load);
             scenario
+        }
+        // In 25 ms come more packets than one report can name.
+        "fast" => {
+            let rate = BitRate::mbps(5_000);
+            let link = cell(rate, rtt, 0.1);
+            let mut scenario = Scenario::one_way(name, seed, link, &[Bytes::mib(200)]);
+            for host in &mut scenario.hosts {
+                (host.policy, host.cap) = (Policy::Fixed, Some(rate.mul_f64(0.95)));
+                (host.send_blocks, host.recv_blocks) = (256, 256);
+            }
+            // Every symbol that comes in vain was taken for lost.
+            scenario.hosts[0].fec = FecPolicy::Off;
+            return Some(scenario);
         }
         _ => return None,
     };

@@ -1,0 +1,123 @@
+//! What a receiver takes, what it refuses, and what it lets go.
+
+use super::*;
+use crate::limits::{BLOCK_DATA, BLOCK_REPAIR_MAX};
+
+const SIZE: u16 = SYMBOL_SIZE;
+/// Source symbols of a full block.
+const K: u32 = 998;
+
+fn block(n: u32) -> BlockIndex {
+    BlockIndex::new(n)
+}
+
+/// A receiver of one object of `blocks` full blocks, of which `open` may be open.
+fn receiver(open: u32, blocks: u64) -> Receiver {
+    let mut receiver = Receiver::new(open);
+    receiver.declare(BLOCK_DATA.saturating_mul(blocks), &[]).unwrap();
+    receiver
+}
+
+fn take(receiver: &mut Receiver, index: u32, symbol: u32) -> Placement {
+    receiver.on_symbol(block(index), SymbolId::new(symbol), SIZE)
+}
+
+/// Repair symbols of one block, of which so many are taken.
+fn repair(receiver: &mut Receiver, index: u32, count: u32) -> u32 {
+    let taken = |&n: &u32| matches!(take(receiver, index, K + n), Placement::Repair { .. });
+    let count = (0..count).filter(taken).count();
+    u32::try_from(count).unwrap()
+}
+
+#[test]
+fn a_symbol_of_a_block_that_nobody_declared_is_refused() {
+    let mut receiver = receiver(4, 1);
+    assert_eq!(take(&mut receiver, 1, 0), Placement::Refused(Refusal::Undeclared));
+    assert_eq!(receiver.counters().refused, 1);
+    assert_eq!(receiver.blocks_open(), 0);
+}
+
+#[test]
+fn a_block_has_one_of_two_symbol_sizes_and_keeps_it() {
+    let mut receiver = receiver(4, 2);
+    let malformed = Placement::Refused(Refusal::Malformed);
+    assert_eq!(receiver.on_symbol(block(0), SymbolId::new(0), 1344), malformed);
+    assert_eq!(receiver.blocks_open(), 0);
+    assert!(matches!(take(&mut receiver, 0, 0), Placement::Source { first: true, .. }));
+    assert_eq!(receiver.on_symbol(block(0), SymbolId::new(1), SYMBOL_SIZE_SMALL), malformed);
+}
+
+#[test]
+fn a_block_beyond_the_credit_is_refused_until_another_is_written() {
+    let mut receiver = receiver(1, 2);
+    (0..K).for_each(|n| {
+        take(&mut receiver, 0, n);
+    });
+    assert_eq!(take(&mut receiver, 1, 0), Placement::Refused(Refusal::OverCredit));
+    receiver.on_verified(block(0), Verified::Good);
+    assert_eq!(take(&mut receiver, 1, 0), Placement::Refused(Refusal::OverCredit));
+    receiver.on_written(block(0));
+    assert!(matches!(take(&mut receiver, 1, 0), Placement::Source { first: true, .. }));
+    assert_eq!(take(&mut receiver, 0, 0), Placement::Redundant);
+}
+
+#[test]
+fn the_same_symbol_is_taken_once() {
+    let mut receiver = receiver(4, 1);
+    for symbol in [5, K + 5] {
+        assert!(!matches!(take(&mut receiver, 0, symbol), Placement::Redundant));
+        assert_eq!(take(&mut receiver, 0, symbol), Placement::Redundant);
+    }
+}
+
+#[test]
+fn repair_symbols_are_bounded_for_a_session() {
+    let blocks = SESSION_REPAIR_MAX / (K - 1) + 2;
+    let mut receiver = receiver(blocks, u64::from(blocks));
+    // One symbol fewer than a block needs to be solved.
+    let taken: u32 = (0..blocks).map(|index| repair(&mut receiver, index, K)).sum();
+    assert_eq!(taken, SESSION_REPAIR_MAX);
+    assert_eq!(take(&mut receiver, blocks - 1, K), Placement::Refused(Refusal::RepairFull));
+    receiver.abandon(ObjectId::new(0));
+    assert_eq!(receiver.repair_held, 0);
+}
+
+#[test]
+fn repair_symbols_are_bounded_for_a_block() {
+    let mut state = RecvBlock::new(
+        Placed { object: ObjectId::new(0), position: 0, offset: Bytes::ZERO, len: BLOCK_DATA },
+        BlockShape::new(BLOCK_DATA, SIZE).unwrap(),
+    );
+    let taken = (0..2 * BLOCK_REPAIR_MAX)
+        .filter(|n| state.take(SymbolId::new(K + n), true) == Take::Repair);
+    assert_eq!(taken.count(), BLOCK_REPAIR_MAX as usize);
+}
+
+/// A slow disk held the budget of blocks that were solved long ago, and the others got nothing.
+#[test]
+fn a_solved_block_gives_its_repair_budget_back_before_it_is_written() {
+    let mut receiver = receiver(4, 1);
+    (0..K - 10).for_each(|n| {
+        take(&mut receiver, 0, n);
+    });
+    assert_eq!(repair(&mut receiver, 0, 11), 11);
+    assert_eq!(receiver.repair_held, 11);
+    receiver.on_verified(block(0), Verified::Good);
+    assert_eq!(receiver.repair_held, 0);
+    receiver.on_written(block(0));
+    assert_eq!(receiver.repair_held, 0);
+}
+
+#[test]
+fn a_wrong_digest_frees_everything_and_asks_again() {
+    let mut receiver = receiver(4, 1);
+    (0..K - 1).for_each(|n| {
+        take(&mut receiver, 0, n);
+    });
+    repair(&mut receiver, 0, 2);
+    receiver.on_verified(block(0), Verified::Bad);
+    assert_eq!(receiver.repair_held, 0);
+    let effects: Vec<_> = core::iter::from_fn(|| receiver.poll_effect()).collect();
+    assert!(effects.contains(&RecvEffect::AskAgain { block: block(0) }), "{effects:?}");
+    assert!(matches!(take(&mut receiver, 0, 0), Placement::Source { first: false, .. }));
+}

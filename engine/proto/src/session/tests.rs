@@ -1,0 +1,179 @@
+//! Two sessions at the ends of a wire that carries every packet it takes, in a millisecond.
+
+use super::*;
+use crate::limits::{PLAIN_HEADER_LEN, SYMBOL_SIZE, SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
+use crate::wire::header::Kind;
+use std::collections::VecDeque;
+
+const DELAY: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_micros(50);
+
+struct Pair {
+    ends: [Session; 2],
+    /// By the side that sends.
+    wires: [VecDeque<(Timestamp, PacketPlan)>; 2],
+    now: Timestamp,
+    /// The largest packet at IP level that passes.
+    mtu: Bytes,
+    /// Everything that the first side sent, call by call.
+    sent: Vec<Vec<PacketPlan>>,
+}
+
+fn session(policy: Policy, cap: Option<BitRate>) -> Session {
+    let config = SessionConfig {
+        policy,
+        cap,
+        start_hint: None,
+        fec: FecPolicy::Auto,
+        initial_rtt: DELAY * 2,
+        send_blocks: 8,
+        recv_blocks: 8,
+        seed: 7,
+    };
+    Session::new(config, Timestamp::ZERO)
+}
+
+fn size(plan: &PacketPlan) -> Bytes {
+    let plain =
+        |len: usize| Bytes::new((PLAIN_HEADER_LEN + len + TAG_LEN) as u64 + UDP_IP_OVERHEAD);
+    match &plan.body {
+        PlanBody::Symbol { len, .. } => packet_bytes(*len),
+        PlanBody::Padding(len) => plain(usize::from(*len)),
+        PlanBody::Report(payload) => plain(payload.len()),
+    }
+}
+
+impl Pair {
+    fn new(policy: Policy, cap: Option<BitRate>) -> Self {
+        Self {
+            ends: [session(policy, cap), session(Policy::Fair, None)],
+            wires: [VecDeque::new(), VecDeque::new()],
+            now: Timestamp::ZERO,
+            mtu: Bytes::new(1_500),
+            sent: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now += TICK;
+            self.step(0);
+            self.step(1);
+        }
+    }
+
+    fn step(&mut self, side: usize) {
+        while let Some((_, plan)) = self.wires[1 - side].pop_front_if(|(at, _)| *at <= self.now) {
+            self.arrive(side, &plan);
+        }
+        let end = &mut self.ends[side];
+        while let Some(effect) = end.poll_effect() {
+            match effect {
+                Effect::Send(SendEffect::Read { block, .. }) => end.on_loaded(block),
+                Effect::Send(SendEffect::Encode { block, count, .. }) => {
+                    end.on_encoded(block, Some(count));
+                }
+                Effect::Recv(RecvEffect::Verify { block, .. }) => {
+                    end.on_verified(block, Verified::Good, self.now);
+                }
+                Effect::Recv(RecvEffect::Write { block, .. }) => end.on_written(block, self.now),
+                Effect::Send(SendEffect::Release { .. }) | Effect::Recv(_) => {}
+            }
+        }
+        let mut plans = Vec::new();
+        end.poll_transmit(self.now, &mut plans);
+        if side == 0 {
+            self.sent.push(plans.clone());
+        }
+        let passes = plans.into_iter().filter(|plan| size(plan) <= self.mtu);
+        self.wires[side].extend(passes.map(|plan| (self.now + DELAY, plan)));
+    }
+
+    fn arrive(&mut self, side: usize, plan: &PacketPlan) {
+        let (end, now, train) = (&mut self.ends[side], self.now, plan.kind.is_train());
+        match &plan.body {
+            PlanBody::Symbol { data, len } => {
+                end.on_data(plan.number, train, *data, *len, now, now);
+            }
+            PlanBody::Padding(_) => end.on_padding(plan.number, train, size(plan), now, now),
+            PlanBody::Report(payload) => {
+                let feedback = Feedback::decode(payload).unwrap();
+                end.on_feedback(plan.number, &feedback, now).unwrap();
+            }
+        }
+    }
+}
+
+/// A socket counts from the start of the process. The first report of a session spoke of all
+/// that, and its peer forgave as many losses.
+#[test]
+fn reports_count_the_drops_of_their_own_session() {
+    let mut end = session(Policy::Fair, None);
+    end.on_local_drops(5_000);
+    let mut drops = Vec::new();
+    for (number, total) in [(0, 5_000), (1, 5_003), (2, 5_003)] {
+        end.on_local_drops(total);
+        let at = Timestamp::from_millis(number * 100);
+        end.on_padding(PacketNumber::new(number), false, Bytes::new(1_473), at, at);
+        let mut plans = Vec::new();
+        end.poll_transmit(at + Duration::from_millis(50), &mut plans);
+        let PlanBody::Report(payload) = &plans[0].body else { panic!("{plans:?}") };
+        drops.push(Feedback::decode(payload).unwrap().receiver_drops);
+    }
+    assert_eq!(drops, [0, 3, 3]);
+}
+
+/// On a short path the trains of the start-up follow each other with nothing in between; the
+/// receiver took them for one.
+#[test]
+fn two_trains_are_never_neighbours() {
+    let mut pair = Pair::new(Policy::Fair, None);
+    pair.ends[0].warm_up();
+    pair.run(Duration::from_millis(100));
+    let trains = pair.sent.iter().filter(|plans| plans.iter().any(|plan| plan.kind.is_train()));
+    let mut last: Option<PacketNumber> = None;
+    let mut count = 0;
+    for train in trains {
+        let mut members = train.iter().filter(|plan| plan.kind.is_train());
+        let first = members.next().unwrap();
+        assert!(last.is_none_or(|last| first.number > last.next()), "{last:?} {first:?}");
+        last = Some(members.last().unwrap_or(first).number);
+        count += 1;
+    }
+    assert!(count >= 3, "{count} trains");
+}
+
+#[test]
+fn a_path_for_small_packets_is_measured_with_small_packets_and_without_loss() {
+    let mut pair = Pair::new(Policy::Fair, Some(BitRate::mbps(100)));
+    pair.mtu = Bytes::new(1_300);
+    pair.ends[0].declare_send(Bytes::mib(64), &[]).unwrap();
+    pair.ends[1].declare_recv(Bytes::mib(64), &[]).unwrap();
+    pair.run(Duration::from_millis(600));
+    let sender = &pair.ends[0];
+    assert_eq!(sender.sender().symbol_size(), Some(SYMBOL_SIZE_SMALL));
+    assert!(sender.counters().packets_lost >= 32, "{:?}", sender.counters());
+    assert_eq!(sender.repair.loss.mean.get(), 0.0);
+    assert_eq!(sender.view().loss.get(), 0.0);
+    let full = packet_bytes(SYMBOL_SIZE);
+    let chosen = pair.sent.iter().position(|plans| plans.iter().any(|plan| plan.kind.has_data()));
+    let later = pair.sent[chosen.unwrap()..].iter().flatten();
+    let trains: Vec<_> = later.filter(|plan| plan.kind == Kind::PadTrain).collect();
+    assert!(trains.iter().all(|plan| size(plan) < full), "{trains:?}");
+}
+
+#[test]
+fn an_overtaken_report_takes_no_credit_back() {
+    let mut pair = Pair::new(Policy::Fixed, Some(BitRate::mbps(20)));
+    pair.ends[0].declare_send(Bytes::mib(64), &[]).unwrap();
+    pair.ends[1].declare_recv(Bytes::mib(64), &[]).unwrap();
+    pair.run(Duration::from_millis(200));
+    let sender = &mut pair.ends[0];
+    let open = sender.sender().blocks_open();
+    assert!(open >= 1 && !sender.sender().blocked_by_peer());
+    let stale = Feedback { open_blocks_limit: 1, backlog: Bytes::mib(900), ..Feedback::default() };
+    sender.on_feedback(PacketNumber::new(0), &stale, pair.now).unwrap();
+    assert!(!sender.sender().blocked_by_peer());
+    assert!(sender.peer_backlog < Bytes::mib(900));
+}
