@@ -83,14 +83,11 @@ pub enum Message {
         /// Which object.
         #[n(0)]
         object: ObjectId,
-        /// The first of them, counted within the object.
+        /// Which blocks: ascending, disjoint; at least one run, at most [`HAVE_MAX`].
         #[n(1)]
-        position: u32,
-        /// How many; at least one.
-        #[n(2)]
-        count: u32,
+        runs: Vec<BlockSpan>,
         /// The index of the first, as the sender counts: both sides must agree.
-        #[n(3)]
+        #[n(2)]
         first_block: BlockIndex,
     },
     /// One side gives an object up: its source or its destination failed.
@@ -215,6 +212,17 @@ pub struct Accept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct EntryRange {
     /// The first entry.
+    #[n(0)]
+    pub first: u32,
+    /// How many; at least one.
+    #[n(1)]
+    pub count: u32,
+}
+
+/// Blocks `first .. first + count` of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct BlockSpan {
+    /// The first block, counted within the object.
     #[n(0)]
     pub first: u32,
     /// How many; at least one.

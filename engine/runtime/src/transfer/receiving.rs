@@ -7,7 +7,7 @@ use super::memory::MemorySink;
 use super::sending::{path_of, unexpected};
 use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError};
 use crate::driver::command::{HeldRuns, SessionEvent};
-use crate::engine::Peer;
+use crate::engine::{Peer, SessionFault};
 use crate::files::commit::{CommitError, Report};
 use crate::files::confine::Root;
 use crate::files::receive::{ReceiveOptions, ReceivePlan, Receiver};
@@ -136,7 +136,7 @@ async fn receive_manifest(
     let object = session.declare_recv(Bytes::new(len), Vec::new(), dyn_sink).await?;
     loop {
         match conversation.hear().await? {
-            Heard::Lane(SessionEvent::RecvComplete(complete)) if complete == object => break,
+            Heard::Lane(SessionEvent::RecvComplete(complete, _)) if complete == object => break,
             Heard::Lane(SessionEvent::AskAgain(block)) => {
                 conversation.say(&Message::Restart { block }).await?;
             }
@@ -296,9 +296,15 @@ impl<'a> Receiving<'a> {
                     self.commit_if_ready(index);
                 }
             }
-            Message::Reopen { object, position, count, first_block } => {
+            Message::Reopen { object, runs, first_block } => {
                 let session = &self.conversation.session;
-                let ours = session.reopen_recv(object, position, count).await?;
+                let runs = runs.iter().map(|run| (run.first, run.count)).collect();
+                let reopened = session.reopen_recv(object, runs).await;
+                let ours = reopened.map_err(|fault| match fault {
+                    SessionFault::Object(error) => TransferError::Violation(error.to_string()),
+                    SessionFault::Gone => fault.into(),
+                })?;
+                let ours = ours.first_block;
                 if ours != first_block {
                     let what = format!("it counts block {first_block} where {ours} is next");
                     return Err(TransferError::Violation(what));
@@ -320,7 +326,7 @@ impl<'a> Receiving<'a> {
 
     async fn on_event(&mut self, event: SessionEvent) -> Result<(), TransferError> {
         match event {
-            SessionEvent::RecvComplete(object) => {
+            SessionEvent::RecvComplete(object, _) => {
                 if let Some(index) = self.index_of(object) {
                     if let Some(coming) = self.open.get_mut(&index) {
                         coming.received = true;
@@ -336,8 +342,8 @@ impl<'a> Receiving<'a> {
             SessionEvent::AskAgain(block) => {
                 self.conversation.say(&Message::Restart { block }).await?;
             }
-            SessionEvent::SendRead(_)
-            | SessionEvent::SendComplete(_)
+            SessionEvent::SendRead(..)
+            | SessionEvent::SendComplete(..)
             | SessionEvent::SourceFailed(..)
             | SessionEvent::Violation(_)
             | SessionEvent::ForgeryLimit => {}
