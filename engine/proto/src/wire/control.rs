@@ -14,6 +14,8 @@ use crate::ids::{BlockIndex, ObjectId, TransferId};
 use crate::limits::CONTROL_MESSAGE_MAX;
 use minicbor::{Decode, Encode};
 
+pub use crate::content::Digest;
+pub use crate::manifest::EntryRange;
 pub use error::{ControlError, Field, ShapeError};
 pub use frame::{FRAME_PREFIX_LEN, FrameReader};
 pub use text::{Printable, reason};
@@ -28,9 +30,6 @@ pub const WANT_MAX: usize = 1 << 20;
 pub const HAVE_MAX: usize = 1 << 16;
 /// Failures named one by one at the end of a transfer; the rest is only counted.
 pub const FAILURES_MAX: usize = 1000;
-
-/// A BLAKE3 digest.
-pub type Digest = [u8; 32];
 
 /// One control message (`spec: W-060`).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -206,17 +205,6 @@ pub struct Accept {
     /// Blocks that need not be sent: ascending, disjoint; at most [`HAVE_MAX`].
     #[n(2)]
     pub have: Vec<Have>,
-}
-
-/// Entries `first .. first + count` of a manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct EntryRange {
-    /// The first entry.
-    #[n(0)]
-    pub first: u32,
-    /// How many; at least one.
-    #[n(1)]
-    pub count: u32,
 }
 
 /// Blocks `first .. first + count` of an object.

@@ -7,14 +7,14 @@ use super::memory::MemorySource;
 use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError};
 use crate::driver::command::{HeldRuns, SessionEvent};
 use crate::engine::{Peer, SessionFault};
-use crate::files::scan::{ScannedSource, SkipReason};
+use crate::files::scan::{ScanError, ScannedSource, SkipReason};
 use crate::files::source::{Source, SourceError};
 use crate::objects::Failure;
 use farhaul_proto::content::{Digest, block_digest, run_digest};
 use farhaul_proto::ids::{ObjectId, TransferId};
 use farhaul_proto::layout::{Layout, ObjectKind};
 use farhaul_proto::limits::{BLOCK_DATA, INLINE_MANIFEST_MAX};
-use farhaul_proto::manifest::{EntryRange, Manifest};
+use farhaul_proto::manifest::{ENCODED_MAX, Manifest};
 use farhaul_proto::objects::ObjectError;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{
@@ -74,6 +74,9 @@ async fn offer(
     resume: bool,
 ) -> Result<(), TransferError> {
     let encoded = manifest.encode();
+    if encoded.len() > ENCODED_MAX {
+        return Err(ScanError::TooLarge.into());
+    }
     let manifest_carrier = if encoded.len() <= INLINE_MANIFEST_MAX {
         ManifestCarrier::Inline(encoded)
     } else {
@@ -175,12 +178,7 @@ impl<'a> Sending<'a> {
         scanned: &Arc<ScannedSource>,
         accept: &Accept,
     ) -> Result<Self, TransferError> {
-        let want: Vec<EntryRange> = accept
-            .want
-            .iter()
-            .map(|range| EntryRange { first: range.first, count: range.count })
-            .collect();
-        let layout = Arc::new(Layout::new(&scanned.manifest, &want));
+        let layout = Arc::new(Layout::new(&scanned.manifest, &accept.want));
         let source = Arc::new(Source::new(Arc::clone(scanned), Arc::clone(&layout)));
         let (answers_in, answers) = mpsc::channel(ANSWERS_MAX);
         let mut sending = Self {
