@@ -2,9 +2,15 @@
 //!
 //! Used by the fuzzer and by the test that replays the corpora, so both check the same things.
 
-use farhaul_proto::ids::PacketNumber;
-use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN};
+use farhaul_proto::fec::{
+    BlockShape, RepairSet, SymbolSet, decode, finish_source, repair_symbols, verify_source,
+};
+use farhaul_proto::ids::{PacketNumber, SymbolId};
+use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DEPTH_MAX, PATH_MAX};
+use farhaul_proto::manifest::{Entry, Manifest, WEIGHT_MAX};
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
+use farhaul_proto::path_name::RelPath;
+use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
 use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback};
 use farhaul_proto::wire::header::{self, Header};
@@ -15,12 +21,15 @@ use std::collections::BTreeSet;
 pub type Check = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Check; 5] = [
+pub const ALL: [Check; 8] = [
     ("header", header),
     ("feedback", feedback),
     ("control", control),
     ("frames", frames),
     ("replay", replay),
+    ("manifest", manifest),
+    ("path", path),
+    ("fec", fec),
 ];
 
 /// A header that decodes is a lane's, agrees with its epoch and encodes to the same bytes.
@@ -116,4 +125,91 @@ fn model(opened: &BTreeSet<u64>, number: u64, size: u64) -> Verdict {
         _ if opened.contains(&number) => Verdict::Duplicate,
         _ => Verdict::Fresh,
     }
+}
+
+/// A manifest that decodes keeps every rule, weighs what it may and survives.
+pub fn manifest(bytes: &[u8]) {
+    let Ok(manifest) = Manifest::decode(bytes) else { return };
+    manifest.check().expect("decoding checks");
+    assert!(manifest.entries.iter().map(Entry::weight).sum::<usize>() <= WEIGHT_MAX);
+    let again = manifest.encode();
+    assert_eq!(Manifest::decode(&again).expect("own manifest"), manifest);
+    for (index, entry) in (0..).zip(&manifest.entries) {
+        assert_eq!(manifest.find(&entry.path), Some(index));
+    }
+}
+
+/// A path that parses stays beneath its root, whatever a file system makes of its bytes.
+pub fn path(bytes: &[u8]) {
+    let Ok(path) = RelPath::parse(bytes) else { return };
+    assert_eq!(path.as_bytes(), bytes);
+    assert!(bytes.len() <= PATH_MAX && path.depth() <= DEPTH_MAX && !bytes.contains(&0));
+    for component in path.components() {
+        assert!(!component.is_empty() && component != b"." && component != b"..");
+        assert!(!component.contains(&b'/'));
+    }
+    if let Some(parent) = path.parent() {
+        assert_eq!(RelPath::parse(parent.as_bytes()).as_ref(), Ok(&parent));
+        assert!(path.starts_with(&parent) && parent < path);
+    }
+}
+
+/// Whatever symbols come, the guard returns, writes where symbols were missing and nowhere else,
+/// and true ones give the block back.
+///
+/// Bytes: data length (2), symbol size, lost symbols (8 bits each repeated over the block), then
+/// four bytes a repair symbol: three of its id, one that says whether it is true, forged, or of a
+/// wrong length. Panics within the library are caught by the guard, but end the fuzzer: they are
+/// worth knowing.
+pub fn fec(input: &[u8]) {
+    let Some((&[high, low, size, lost], symbols)) = input.split_first_chunk::<4>() else { return };
+    let data_len = Bytes::new(u64::from(u16::from_be_bytes([high, low]) % 2048));
+    let Ok(shape) = BlockShape::new(data_len, 32 + u16::from(size) % 96) else { return };
+    let mut source = vec![0; shape.source_len()];
+    (0..=u8::MAX).cycle().zip(&mut source).for_each(|(value, byte)| *byte = value);
+    finish_source(shape, &mut source, 0);
+    let (mut buffer, mut present) = (source.clone(), SymbolSet::new(shape.symbols()));
+    for id in 0..shape.symbols() {
+        if lost >> (id % 8) & 1 == 0 {
+            present.insert(SymbolId::new(id));
+        } else {
+            symbol(shape, &mut buffer, id).fill(0xee);
+        }
+    }
+    let before = buffer.clone();
+    let mut forged = false;
+    let bodies: Vec<(SymbolId, Vec<u8>)> = symbols
+        .chunks_exact(4)
+        .take(128)
+        .map(|chunk| {
+            let id = SymbolId::new(u32::from_be_bytes([0, chunk[0], chunk[1], chunk[2]]));
+            let truth = repair_symbols(shape, &source, id, 1).ok();
+            let mut body =
+                truth.as_ref().map_or_else(Vec::new, |set: &RepairSet| set.bytes.clone());
+            if chunk[3] & 1 == 1 {
+                forged = true;
+                body.resize(usize::from(shape.symbol_size()) + usize::from(chunk[3] >> 7), 0);
+                body[0] ^= chunk[3];
+            }
+            (id, body)
+        })
+        .collect();
+    let repair: Vec<(SymbolId, &[u8])> = bodies.iter().map(|(id, b)| (*id, &b[..])).collect();
+    let outcome = decode(shape, &mut buffer, &present, &repair);
+    for id in 0..shape.symbols() {
+        if outcome.is_err() || present.contains(SymbolId::new(id)) {
+            let now = symbol(shape, &mut buffer, id).to_vec();
+            assert_eq!(now, symbol(shape, &mut before.clone(), id), "symbol {id} was there");
+        }
+    }
+    if outcome.is_ok() && !forged {
+        assert_eq!(buffer, source);
+        verify_source(shape, &buffer, 0).expect("the block is as it was");
+    }
+}
+
+/// Source symbol `id` within its block.
+fn symbol(shape: BlockShape, block: &mut [u8], id: u32) -> &mut [u8] {
+    let size = usize::from(shape.symbol_size());
+    &mut block[id as usize * size..][..size]
 }

@@ -95,9 +95,9 @@ pub enum ControlError {
     /// The peer breaks the rules.
     #[error("the peer breaks the protocol: {0}")]
     Peer(#[from] PeerFault),
-    /// We were asked to send a message longer than `CONTROL_MESSAGE_MAX`.
-    #[error("a message of {len} bytes is too long for the control channel")]
-    TooLong {
+    /// We were asked to send a message of no bytes, or longer than `CONTROL_MESSAGE_MAX`.
+    #[error("a message of {len} bytes does not fit into the control channel")]
+    Length {
         /// Its length.
         len: usize,
     },
@@ -122,12 +122,9 @@ pub enum ControlError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerFault {
-    /// It announced a message longer than `CONTROL_MESSAGE_MAX`.
-    #[error("a message of {len} bytes")]
-    MessageTooLong {
-        /// The length announced.
-        len: u32,
-    },
+    /// It announced a message of no bytes, or of more than `CONTROL_MESSAGE_MAX`.
+    #[error("a message that is empty or too long")]
+    MessageLength,
     /// It ended a stream inside a message.
     #[error("a message cut off by the end of its stream")]
     MessageCut,

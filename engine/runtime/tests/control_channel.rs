@@ -288,7 +288,7 @@ async fn a_message_beyond_the_limit_is_refused_before_it_is_sent() {
     let (client, server, ours, theirs) = connected().await;
     let (mut send, _recv) = ours.open_stream().await.expect("open");
     let error = send.send(&vec![0; (16 << 20) + 1]).await.expect_err("too long");
-    assert!(matches!(error, ControlError::TooLong { len } if len == (16 << 20) + 1));
+    assert!(matches!(error, ControlError::Length { len } if len == (16 << 20) + 1));
     send.send(b"short").await.expect("the stream is as before");
     let (_send, mut recv) = theirs.accept_stream().await.expect("open");
     assert_eq!(recv.recv().await.expect("well-formed"), Some(b"short".to_vec()));

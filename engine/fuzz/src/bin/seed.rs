@@ -4,10 +4,12 @@
 
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
+use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
+use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
-    Accept, Done, EntryFailure, EntryRange, FailCode, Have, ManifestCarrier, Message, Offer,
-    RefuseCode, Request,
+    Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Have, ManifestCarrier, Message,
+    Offer, RefuseCode, Request, frame_prefix,
 };
 use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
@@ -24,6 +26,9 @@ fn main() -> io::Result<()> {
     write("feedback", reports())?;
     write("frames", frames(&messages))?;
     write("control", messages.into_iter().map(|(name, m)| (name.into(), m.encode_body())))?;
+    write("manifest", manifests())?;
+    write("path", paths())?;
+    write("fec", blocks())?;
     write("replay", windows())
 }
 
@@ -164,7 +169,8 @@ fn accept(transfer: TransferId) -> Accept {
 
 fn reopen() -> Message {
     let (object, first_block) = (ObjectId::new(3), BlockIndex::new(70_000));
-    Message::Reopen { object, position: 12, count: 2, first_block }
+    let runs = vec![BlockSpan { first: 12, count: 2 }, BlockSpan { first: 20, count: 1 }];
+    Message::Reopen { object, runs, first_block }
 }
 
 fn done(transfer: TransferId) -> Done {
@@ -175,8 +181,13 @@ fn done(transfer: TransferId) -> Done {
 
 /// Streams of frames, each after the byte that says how they are cut.
 fn frames(messages: &[(&'static str, Message)]) -> Vec<Seed> {
-    let all: Vec<u8> = messages.iter().flat_map(|(_, message)| message.encode()).collect();
-    let one = messages[0].1.encode();
+    let frame = |message: &Message| {
+        let body = message.encode_body();
+        let prefix = frame_prefix(body.len()).expect("messages fit into frames");
+        [&prefix[..], &body].concat()
+    };
+    let all: Vec<u8> = messages.iter().flat_map(|(_, message)| frame(message)).collect();
+    let one = frame(&messages[0].1);
     let with = |cut: u8, stream: &[u8]| [&[cut], stream].concat();
     vec![
         ("one".into(), with(1, &one)),
@@ -185,6 +196,81 @@ fn frames(messages: &[(&'static str, Message)]) -> Vec<Seed> {
         ("cut-short".into(), with(7, &all[..all.len() - 5])),
         ("too-long".into(), with(2, &[1, 0, 0, 1, 0])),
         ("empty".into(), with(2, &[0, 0, 0, 0, 0])),
+    ]
+}
+
+/// Lists of files: empty, one file, a tree with all kinds, and one with a shared prefix forged.
+fn manifests() -> Vec<Seed> {
+    let entry = |path: &str, kind| Entry {
+        path: RelPath::parse(path.as_bytes()).expect("a good path"),
+        mode: 0o640,
+        mtime: FileTime { secs: -1, nanos: 999_999_999 },
+        kind,
+    };
+    let file = |size| EntryKind::File { size, extents: Extents::Full };
+    let list = vec![Extent { offset: 4096, len: 4096 }, Extent { offset: 1 << 30, len: 1 }];
+    let sparse = EntryKind::File { size: 1 << 40, extents: Extents::List(list) };
+    let hole = EntryKind::File { size: 1 << 20, extents: Extents::List(Vec::new()) };
+    let tree = vec![
+        entry("run", EntryKind::Dir),
+        entry("run/data.bin", file(3_000_000)),
+        entry("run/data.idx", file(0)),
+        entry("run/deep", EntryKind::Dir),
+        entry("run/deep/hole", hole),
+        entry("run/deep/sparse", sparse),
+        entry("run/latest", EntryKind::Symlink { target: b"../other".to_vec() }),
+    ];
+    let encode = |entries| Manifest::new(entries).expect("a good manifest").encode();
+    let tree = encode(tree);
+    let mut forged = tree.clone();
+    if let Some(shared) = forged.get_mut(40) {
+        *shared = 0x17;
+    }
+    vec![
+        ("none".into(), encode(Vec::new())),
+        ("file".into(), encode(vec![entry("a", file(1))])),
+        ("names".into(), encode(vec![entry("a\u{e4}\n", file(1)), entry("b c", file(1 << 50))])),
+        ("cut".into(), tree[..tree.len() - 3].to_vec()),
+        ("tree".into(), tree),
+        ("forged".into(), forged),
+    ]
+}
+
+/// Paths, good and bad.
+fn paths() -> Vec<Seed> {
+    let named: [(&str, &[u8]); 8] = [
+        ("name", b"report.pdf"),
+        ("deep", b"a/b/c/d/e/f"),
+        ("odd", b"...\n/ \xff\xfe"),
+        ("dots", b"a/...b/.c"),
+        ("up", b"a/../../etc/passwd"),
+        ("absolute", b"/etc/passwd"),
+        ("reserved", b".farhaul/x"),
+        ("nul", b"a\0b"),
+    ];
+    named.into_iter().map(|(name, path)| (name.into(), path.to_vec())).collect()
+}
+
+/// Blocks with lost symbols, and what comes in their place; see `checks::fec`.
+fn blocks() -> Vec<Seed> {
+    let with = |head: [u8; 4], symbols: &[(u32, u8)]| {
+        let symbols = symbols.iter().flat_map(|&(id, how)| {
+            let [_, a, b, c] = id.to_be_bytes();
+            [a, b, c, how]
+        });
+        head.into_iter().chain(symbols).collect::<Vec<u8>>()
+    };
+    // 1000 bytes and a digest in symbols of 64: 17 of them.
+    let head = [3, 232, 32, 0x11];
+    let good: Vec<(u32, u8)> = (17..25).map(|id| (id, 0)).collect();
+    let forged: Vec<(u32, u8)> = (17..25).map(|id| (id, 1)).collect();
+    vec![
+        ("good".into(), with(head, &good)),
+        ("forged".into(), with(head, &forged)),
+        ("too-few".into(), with(head, &good[..2])),
+        ("twice".into(), with(head, &[good[0]; 8])),
+        ("ids".into(), with(head, &[(0, 0), (16, 1), (0xff_ffff, 0), (17, 0x81), (18, 0)])),
+        ("none-lost".into(), with([0, 1, 0, 0], &[])),
     ]
 }
 

@@ -14,8 +14,10 @@ use crate::ids::{BlockIndex, ObjectId, TransferId};
 use crate::limits::CONTROL_MESSAGE_MAX;
 use minicbor::{Decode, Encode};
 
+pub use crate::content::Digest;
+pub use crate::manifest::EntryRange;
 pub use error::{ControlError, Field, ShapeError};
-pub use frame::{FRAME_PREFIX_LEN, FrameReader};
+pub use frame::{FRAME_PREFIX_LEN, FrameReader, frame_prefix};
 pub use text::{Printable, reason};
 
 /// Longest name and version of a program in a hello, in bytes.
@@ -28,9 +30,6 @@ pub const WANT_MAX: usize = 1 << 20;
 pub const HAVE_MAX: usize = 1 << 16;
 /// Failures named one by one at the end of a transfer; the rest is only counted.
 pub const FAILURES_MAX: usize = 1000;
-
-/// A BLAKE3 digest.
-pub type Digest = [u8; 32];
 
 /// One control message (`spec: W-060`).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -83,14 +82,11 @@ pub enum Message {
         /// Which object.
         #[n(0)]
         object: ObjectId,
-        /// The first of them, counted within the object.
+        /// Which blocks: ascending, disjoint; at least one run, at most [`HAVE_MAX`].
         #[n(1)]
-        position: u32,
-        /// How many; at least one.
-        #[n(2)]
-        count: u32,
+        runs: Vec<BlockSpan>,
         /// The index of the first, as the sender counts: both sides must agree.
-        #[n(3)]
+        #[n(2)]
         first_block: BlockIndex,
     },
     /// One side gives an object up: its source or its destination failed.
@@ -211,10 +207,10 @@ pub struct Accept {
     pub have: Vec<Have>,
 }
 
-/// Entries `first .. first + count` of a manifest.
+/// Blocks `first .. first + count` of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct EntryRange {
-    /// The first entry.
+pub struct BlockSpan {
+    /// The first block, counted within the object.
     #[n(0)]
     pub first: u32,
     /// How many; at least one.
@@ -345,25 +341,16 @@ pub enum FailCode {
 }
 
 impl Message {
-    /// The message as a frame: its length as a big-endian `u32`, then its body.
+    /// The body of the message; what stands before it is [`frame_prefix`]'s.
     ///
     /// # Panics
     /// When the body exceeds [`CONTROL_MESSAGE_MAX`], which no message that passes
     /// [`Self::validate`] does.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut frame = self.encode_after(vec![0; FRAME_PREFIX_LEN]);
-        let len = frame.len() - FRAME_PREFIX_LEN;
-        let prefix = u32::try_from(len).expect("checked against CONTROL_MESSAGE_MAX");
-        frame[..FRAME_PREFIX_LEN].copy_from_slice(&prefix.to_be_bytes());
-        frame
-    }
-
-    /// The body of the message without its length, for a channel that writes frames itself.
-    ///
-    /// # Panics
-    /// As [`Self::encode`].
     pub fn encode_body(&self) -> Vec<u8> {
-        self.encode_after(Vec::new())
+        debug_assert!(self.validate().is_ok(), "the peer would refuse this message: {self:?}");
+        let body = minicbor::to_vec(self).expect("no field refuses its value");
+        assert!(body.len() <= CONTROL_MESSAGE_MAX, "the message passes validate");
+        body
     }
 
     /// Reads the body of one frame.
@@ -379,16 +366,6 @@ impl Message {
         let message: Self = minicbor::decode(frame)?;
         message.validate()?;
         Ok(message)
-    }
-
-    fn encode_after(&self, prefix: Vec<u8>) -> Vec<u8> {
-        debug_assert!(self.validate().is_ok(), "the peer would refuse this message: {self:?}");
-        let start = prefix.len();
-        let mut encoder = minicbor::Encoder::new(prefix);
-        encoder.encode(self).expect("a vector takes every byte and no field refuses its value");
-        let out = encoder.into_writer();
-        assert!(out.len() - start <= CONTROL_MESSAGE_MAX, "the message passes validate");
-        out
     }
 }
 

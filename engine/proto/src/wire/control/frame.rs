@@ -9,6 +9,18 @@ use crate::limits::CONTROL_MESSAGE_MAX;
 /// Bytes of a frame's length.
 pub const FRAME_PREFIX_LEN: usize = 4;
 
+/// What stands before a body of `len` bytes.
+///
+/// # Errors
+/// No frame is empty or longer than [`CONTROL_MESSAGE_MAX`].
+pub fn frame_prefix(len: usize) -> Result<[u8; FRAME_PREFIX_LEN], ControlError> {
+    match u32::try_from(len) {
+        Ok(0) => Err(ControlError::FrameEmpty),
+        Ok(announced) if len <= CONTROL_MESSAGE_MAX => Ok(announced.to_be_bytes()),
+        Ok(_) | Err(_) => Err(ControlError::FrameTooLong { len }),
+    }
+}
+
 /// Collects the bytes of one frame at a time (`spec: W-063`).
 ///
 /// ```
@@ -71,6 +83,15 @@ impl FrameReader {
         Some(core::mem::take(&mut self.body))
     }
 
+    /// How many bytes the part of the frame that is under way still lacks: of its length, or of
+    /// its body.
+    pub const fn wanted(&self) -> usize {
+        match FRAME_PREFIX_LEN - self.prefix_len {
+            0 => self.body_len - self.body.len(),
+            of_prefix => of_prefix,
+        }
+    }
+
     /// True between two frames: a stream that ends here ends cleanly.
     pub const fn is_idle(&self) -> bool {
         self.prefix_len == 0
@@ -97,8 +118,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn framed(body: &[u8]) -> Vec<u8> {
-        let len = u32::try_from(body.len()).expect("small");
-        [&len.to_be_bytes()[..], body].concat()
+        [&frame_prefix(body.len()).expect("small")[..], body].concat()
+    }
+
+    #[test]
+    fn a_frame_that_would_be_refused_is_not_begun() {
+        assert!(matches!(frame_prefix(0), Err(ControlError::FrameEmpty)));
+        assert_eq!(frame_prefix(CONTROL_MESSAGE_MAX).expect("the largest"), [1, 0, 0, 0]);
+        let too_long = frame_prefix(CONTROL_MESSAGE_MAX + 1);
+        assert!(matches!(too_long, Err(ControlError::FrameTooLong { .. })));
     }
 
     #[test]
@@ -147,7 +175,10 @@ mod tests {
                 if rest.is_empty() {
                     break;
                 }
-                let taken = reader.push(&rest[..rest.len().min(*cut)]).expect("valid stream");
+                let wanted = reader.wanted();
+                let piece = &rest[..rest.len().min(*cut)];
+                let taken = reader.push(piece).expect("valid stream");
+                prop_assert!(taken > 0 && taken >= piece.len().min(wanted));
                 rest = &rest[taken..];
                 frames.extend(reader.pull());
             }
