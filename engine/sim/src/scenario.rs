@@ -46,6 +46,26 @@ impl Side {
     }
 }
 
+/// A fault played on a core, to see whether the rules notice it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mutation {
+    /// None.
+    #[default]
+    None,
+    /// Source symbols go one byte before their place.
+    MisplacesSymbol,
+    /// Blocks are written over the one before.
+    MisplacesBlock,
+    /// Every block is written twice.
+    WritesTwice,
+    /// Blocks are written without being verified.
+    SkipsVerification,
+    /// Blocks are read where the one before lies.
+    ReadsNeighbour,
+    /// Buffers are never given back.
+    KeepsBuffers,
+}
+
 /// What a host is like.
 #[derive(Clone, Debug)]
 pub struct HostProfile {
@@ -71,8 +91,13 @@ pub struct HostProfile {
     pub digest_failures: BTreeMap<(ObjectId, u32), u32>,
     /// Encodes that fail: every so many-th; zero for none.
     pub failing_encodes: u32,
+    /// Buffers for incoming blocks, if fewer than it lets the peer hold open: symbols of further
+    /// blocks are dropped.
+    pub recv_pool: Option<u32>,
     /// A liar: acknowledges everything up to the largest number, seen or not.
     pub acknowledges_everything: bool,
+    /// A fault of its core.
+    pub mutation: Mutation,
 }
 
 impl Default for HostProfile {
@@ -89,7 +114,9 @@ impl Default for HostProfile {
             job: Duration::from_millis(5),
             digest_failures: BTreeMap::new(),
             failing_encodes: 0,
+            recv_pool: None,
             acknowledges_everything: false,
+            mutation: Mutation::None,
         }
     }
 }

@@ -236,7 +236,7 @@ impl World {
             self.tell(side, message);
         }
         self.plan_wake(side, sent)?;
-        self.hosts[side.index()].check()
+        self.hosts[side.index()].check(&self.truths)
     }
 
     fn plan_wake(&mut self, side: Side, sent: usize) -> Result<(), Violation> {

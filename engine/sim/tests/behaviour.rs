@@ -12,7 +12,7 @@ use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 use farhaul_sim::check::Violation;
 use farhaul_sim::profile::{Jitter, LinkProfile, Loss};
 use farhaul_sim::report::{Direction, Report};
-use farhaul_sim::scenario::{First, Scenario, Side, Step, cell, named};
+use farhaul_sim::scenario::{First, Mutation, Scenario, Side, Step, cell, named};
 use farhaul_sim::world::{Speech, run};
 
 const RTT: Duration = Duration::from_millis(200);
@@ -311,4 +311,62 @@ fn named_scenarios_hold_all_rules() {
         let scenario = named(name, 11).expect("a listed name");
         assert_eq!(play(&scenario).abandoned.0, 0, "{name}");
     }
+}
+
+/// What goes wrong when A sends 10 MiB to B and one of the two has a faulty core.
+fn found(faulty: Side, mutation: Mutation) -> Violation {
+    let link = cell(BitRate::mbps(100), RTT, 0.02);
+    let mut scenario = Scenario::one_way("mutant", 7, link, &[Bytes::mib(10)]);
+    scenario.hosts[faulty.index()].mutation = mutation;
+    run(&scenario, Speech::Silent).expect_err("nothing was noticed").violation
+}
+
+#[test]
+fn a_core_that_puts_things_in_the_wrong_place_is_caught() {
+    let violation = found(Side::B, Mutation::MisplacesSymbol);
+    assert!(matches!(violation, Violation::WrongPlace { .. }), "{violation}");
+    for (faulty, mutation) in
+        [(Side::B, Mutation::MisplacesBlock), (Side::A, Mutation::ReadsNeighbour)]
+    {
+        let violation = found(faulty, mutation);
+        assert!(matches!(violation, Violation::Misplaced { .. }), "{violation}");
+    }
+}
+
+#[test]
+fn a_core_that_writes_what_it_should_not_is_caught() {
+    let violation = found(Side::B, Mutation::WritesTwice);
+    assert!(matches!(violation, Violation::WrittenTwice { .. }), "{violation}");
+    let violation = found(Side::B, Mutation::SkipsVerification);
+    assert!(matches!(violation, Violation::Unverified { .. }), "{violation}");
+}
+
+#[test]
+fn a_core_that_keeps_its_buffers_is_caught() {
+    let violation = found(Side::B, Mutation::KeepsBuffers);
+    assert!(matches!(violation, Violation::Count { .. }), "{violation}");
+}
+
+#[test]
+fn short_writes_are_completed() {
+    let (report, _) = carried(0.02, |s| s.hosts[1].disk.short_writes = 2);
+    assert!(complete(&report));
+}
+
+#[test]
+fn a_full_disk_ends_what_does_not_fit_and_nothing_else() {
+    let (report, direction) = carried(0.02, |s| {
+        let other = s.loads[0][0].clone();
+        s.loads[0].push(other);
+        s.hosts[1].disk.capacity = Some(Bytes::mib(15));
+    });
+    assert_eq!(report.abandoned, (1, 2));
+    assert!(direction.bytes >= Bytes::mib(10));
+}
+
+#[test]
+fn fewer_buffers_than_credit_slow_it_down_and_no_more() {
+    let (report, direction) = carried(0.02, |s| s.hosts[1].recv_pool = Some(2));
+    assert!(complete(&report));
+    assert_eq!(direction.buffers.1, 2);
 }
