@@ -302,7 +302,7 @@ impl Host {
                 self.free_send(block);
             }
             Completion::Verified { block, verified } => {
-                self.on_verified(block, verified, around)?
+                self.on_verified(block, verified, around)?;
             }
             Completion::Written { block, placed, ending } => {
                 self.on_written(block, placed, ending, around)?;

@@ -12,7 +12,7 @@ use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 use farhaul_sim::check::Violation;
 use farhaul_sim::profile::{Jitter, LinkProfile, Loss};
 use farhaul_sim::report::{Direction, Report};
-use farhaul_sim::scenario::{First, Mutation, Scenario, Side, Step, cell, named};
+use farhaul_sim::scenario::{First, Mutation, Outage, Scenario, Side, Step, cell, named};
 use farhaul_sim::world::{Speech, run};
 
 const RTT: Duration = Duration::from_millis(200);
@@ -71,7 +71,7 @@ fn half_of_all_reports_lost_does_not_stop_it() {
 fn an_outage_of_five_seconds_is_survived_and_left_soon() {
     let (report, direction) = carried(0.02, |s| {
         let from = Timestamp::from_millis(800);
-        s.outages.push((from, from + Duration::from_secs(5)));
+        s.outages.push(Outage::both(from, from + Duration::from_secs(5)));
     });
     assert!(complete(&report));
     // Probes leave every second, a little less often as time goes by.
@@ -257,7 +257,7 @@ fn a_receiver_that_acknowledges_a_skipped_number_is_caught() {
 fn the_last_word_may_die_in_an_outage() {
     let (report, _) = carried(0.0, |s| {
         s.hosts[1].disk.latency = Duration::from_secs(2);
-        s.outages.push((Timestamp::from_millis(2_300), Timestamp::from_millis(8_000)));
+        s.outages.push(Outage::both(Timestamp::from_millis(2_300), Timestamp::from_millis(8_000)));
     });
     assert!(complete(&report));
 }
@@ -298,7 +298,7 @@ fn a_short_path_that_falls_silent_is_not_flooded_with_trains() {
         for link in &mut s.links {
             link.delay = Duration::from_micros(500);
         }
-        s.outages.push((Timestamp::from_millis(20), Timestamp::from_millis(3_000)));
+        s.outages.push(Outage::both(Timestamp::from_millis(20), Timestamp::from_millis(3_000)));
     });
     assert!(complete(&report));
     let spare = report.packets - direction.needed;
