@@ -8,7 +8,7 @@
 pub mod peers;
 pub mod report;
 
-use farhaul_netem_tests::measure::{cell, goodput_limit};
+use farhaul_netem_tests::measure::{bytes_needed, cell, goodput_limit};
 use farhaul_netem_tests::{Lab, LabProfile, Unavailable};
 use farhaul_tools::wanem::client::Settings;
 use farhaul_tools::wanem::lab::Wire;
@@ -27,10 +27,20 @@ pub struct Plan {
     pub rounds: u32,
     /// Bytes of the file.
     pub size: u64,
-    /// A run that takes longer is stopped.
+    /// A run whose sender takes longer is stopped.
     pub limit: Duration,
+    /// Other limits for some peers.
+    pub limits: Vec<(Peer, Duration)>,
     /// Seed of the first round.
     pub seed: u64,
+}
+
+impl Plan {
+    /// A run of `peer` whose sender takes longer is stopped.
+    pub fn limit_of(&self, peer: Peer) -> Duration {
+        let own = self.limits.iter().rev().find(|(of, _)| *of == peer);
+        own.map_or(self.limit, |(_, limit)| *limit)
+    }
 }
 
 /// A link to measure on.
@@ -87,9 +97,12 @@ pub fn measure(
     let source = work.join("source");
     farhaul_tools::wanem::selftest::write_noise(&source, plan.size).map_err(Failure::Io)?;
     let wire = link.wire();
-    let (profile, limit_bps) = match &wire {
-        Wire::Veth => (None, None),
-        Wire::Emulated(profile) => (profile.to_toml().ok(), goodput_limit(&profile.forward)),
+    let (profile, limit_bps, needed_bytes) = match &wire {
+        Wire::Veth => (None, None, None),
+        Wire::Emulated(profile) => {
+            let needed = bytes_needed(&profile.forward, plan.size);
+            (profile.to_toml().ok(), goodput_limit(&profile.forward), Some(needed))
+        }
     };
     let mut reports: Vec<PeerReport> =
         plan.peers.iter().map(|peer| PeerReport::new(peer.name())).collect();
@@ -97,11 +110,19 @@ pub fn measure(
         for (peer, report) in plan.peers.iter().zip(&mut reports) {
             let settings = Settings { seed: plan.seed + u64::from(round), ..Settings::default() };
             let lab = Lab::start_with(&wire, settings).map_err(Failure::Unavailable)?;
-            let transfer = Transfer { lab: &lab, source: &source, work, limit: plan.limit };
-            let run = RunReport::new(peer.run(&transfer), plan, &lab);
+            let limit = plan.limit_of(*peer);
+            let transfer = Transfer { lab: &lab, source: &source, work, limit };
+            let run = RunReport::new(peer.run(&transfer), plan, limit, &lab);
             progress(peer.name(), &run);
             report.runs.push(run);
         }
     }
-    Ok(CellReport { name: link.name(), profile, limit_bps, size: plan.size, peers: reports })
+    Ok(CellReport {
+        name: link.name(),
+        profile,
+        limit_bps,
+        size: plan.size,
+        needed_bytes,
+        peers: reports,
+    })
 }

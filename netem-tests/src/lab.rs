@@ -70,6 +70,19 @@ impl Lab {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(&self, site: Site, command: &Command) -> io::Result<Running> {
+        Running::spawn(&mut self.inside(site, command))
+    }
+
+    /// Starts a command inside a site that starts others; all are killed when the result is
+    /// dropped. See [`Running::spawn_group`].
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_group(&self, site: Site, command: &Command) -> io::Result<Running> {
+        Running::spawn_group(&mut self.inside(site, command))
+    }
+
+    fn inside(&self, site: Site, command: &Command) -> Command {
         let mut inside = self.0.command(site, command.get_program());
         inside.args(command.get_args());
         for (key, value) in command.get_envs() {
@@ -81,7 +94,7 @@ impl Lab {
         if let Some(directory) = command.get_current_dir() {
             inside.current_dir(directory);
         }
-        Running::spawn(&mut inside)
+        inside
     }
 
     /// Makes the link another one, while it runs.

@@ -27,12 +27,22 @@ pub fn cell(name: char) -> LabProfile {
 /// What no scheme can beat on this link, in bits of payload per second: its rate, times the share
 /// that is not lost, times payload per packet. `None` without a rate limit.
 pub fn goodput_limit(link: &LinkProfile) -> Option<f64> {
-    let lost = match link.loss {
+    link.rate.map(|rate| rate.as_f64() * (1.0 - lost_share(link)) * EFFICIENCY)
+}
+
+/// Bytes at IP level that must be offered to this link for `size` bytes of payload to pass it: each
+/// packet that is lost is replaced once, and nothing is sent that is not needed.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+pub fn bytes_needed(link: &LinkProfile, size: u64) -> f64 {
+    size as f64 / EFFICIENCY / (1.0 - lost_share(link))
+}
+
+fn lost_share(link: &LinkProfile) -> f64 {
+    match link.loss {
         Loss::None => 0.0,
         Loss::Bernoulli(share) => share.get(),
         Loss::GilbertElliott { mean, .. } => mean.get(),
-    };
-    link.rate.map(|rate| rate.as_f64() * (1.0 - lost) * EFFICIENCY)
+    }
 }
 
 /// Payload over time.
@@ -80,6 +90,12 @@ mod tests {
             let limit = goodput_limit(&cell(name).forward).expect("cells have a rate");
             assert!((limit / 1e6 - megabits).abs() < 1.0, "cell {name}: {limit}");
         }
+    }
+
+    #[test]
+    fn a_lossy_link_needs_more_bytes_than_the_file_has() {
+        let needed = bytes_needed(&cell('d').forward, 1408);
+        assert!((needed - 1473.0 / 0.9).abs() < 1e-6, "{needed}");
     }
 
     #[test]

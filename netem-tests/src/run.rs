@@ -1,11 +1,12 @@
 //! Programs inside a site: started, bounded in time and output, and measured.
 
 use farhaul_tools::sys::{self, Usage};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,10 @@ pub struct Running {
     started: Instant,
     stdout: Option<BufReader<io::Take<ChildStdout>>>,
     stderr: Option<JoinHandle<String>>,
-    ended: Option<Receiver<io::Result<Usage>>>,
+    /// Somebody waits for its end already, and will reap it.
+    awaited: bool,
+    /// It leads a process group of its own, which is killed with it.
+    leads: bool,
 }
 
 impl Running {
@@ -67,7 +71,18 @@ impl Running {
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().map(|out| BufReader::new(out.take(OUTPUT_MAX)));
         let stderr = child.stderr.take().map(|err| thread::spawn(move || read_all(err)));
-        Ok(Self { child, started, stdout, stderr, ended: None })
+        Ok(Self { child, started, stdout, stderr, awaited: false, leads: false })
+    }
+
+    /// The same for a program that starts others, which must not outlive it: they are killed with
+    /// it. An interrupt at the terminal does not reach them.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_group(command: &mut Command) -> io::Result<Self> {
+        let mut running = Self::spawn(command.process_group(0))?;
+        running.leads = true;
+        Ok(running)
     }
 
     /// Its process id.
@@ -102,14 +117,36 @@ impl Running {
         state.is_none_or(|state| matches!(state, 'Z' | 'X'))
     }
 
+    /// True once it has no children any more, those that it has not waited for included.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn is_childless(&self) -> io::Result<bool> {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        Ok(children.trim().is_empty())
+    }
+
     /// Asks it to end (SIGTERM), without waiting for that.
     ///
     /// # Errors
     /// If it has no process id, or the system refuses.
     pub fn terminate(&self) -> io::Result<()> {
         // It is reaped by `finish`, `kill` and `drop` only, so the pid is still its own.
+        Ok(kill_process(self.process()?, Signal::TERM)?)
+    }
+
+    fn process(&self) -> io::Result<Pid> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        Ok(kill_process(pid.ok_or(io::ErrorKind::NotFound)?, Signal::TERM)?)
+        pid.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Must not be called once it is reaped.
+    fn kill_all(&mut self) -> io::Result<()> {
+        if self.leads {
+            kill_process_group(self.process()?, Signal::KILL)?;
+        }
+        self.child.kill()
     }
 
     /// Kills it (SIGKILL) and tells what it used until then.
@@ -117,8 +154,9 @@ impl Running {
     /// # Errors
     /// As [`Running::finish`].
     pub fn kill(mut self) -> io::Result<Finished> {
-        self.child.kill()?;
-        self.finish(TIME_LIMIT)
+        self.kill_all()?;
+        let limit = self.age() + TIME_LIMIT;
+        self.finish(limit)
     }
 
     /// Waits for its end, at most until `limit` after its start.
@@ -145,18 +183,18 @@ impl Running {
     fn wait(&mut self, left: Duration) -> io::Result<(bool, Usage)> {
         let (answer, ended) = sync_channel(1);
         let pid = self.child.id();
+        self.awaited = true;
         thread::spawn(move || {
             // The receiver may have gone with a failed test.
             drop(answer.send(sys::wait_usage(pid)));
         });
         let first = ended.recv_timeout(left);
         let late = matches!(first, Err(RecvTimeoutError::Timeout));
-        let ended = self.ended.insert(ended);
         let usage = match first {
             Ok(usage) => usage,
             Err(_) => {
                 // Not reaped yet, so the pid is still its own.
-                self.child.kill()?;
+                self.kill_all()?;
                 ended.recv().map_err(io::Error::other)?
             }
         }?;
@@ -167,8 +205,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Once `wait` has begun, the child is reaped there and its pid may belong to another.
-        if self.ended.is_none() {
-            drop(self.child.kill());
+        if !self.awaited {
+            drop(self.kill_all());
             drop(self.child.wait());
         }
     }
@@ -205,6 +243,24 @@ mod tests {
         let error = running.finish(Duration::ZERO).expect_err("it does not end");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn the_children_of_a_group_are_killed_with_it() {
+        let mut command = Command::new("sh");
+        let script = "sleep 1000 & echo $!; wait";
+        let mut running = Running::spawn_group(command.args(["-c", script])).expect("it starts");
+        let child = running.line().expect("its pid");
+        assert!(!running.is_childless().expect("told"));
+        let error = running.finish(Duration::ZERO).expect_err("it does not end");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // Whoever inherited it may still have to reap it.
+        let state = || fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let since = Instant::now();
+        while !state().is_empty() && !state().contains(") Z ") {
+            assert!(since.elapsed() < TIME_LIMIT, "{}", state());
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]

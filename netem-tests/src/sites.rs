@@ -58,11 +58,22 @@ impl Sites {
     /// # Panics
     /// If the machine permits it and it fails all the same.
     pub fn start(profile: &LabProfile) -> Result<Self, Unavailable> {
+        Self::start_in(profile, &std::env::temp_dir())
+    }
+
+    /// The same with all files beneath `parent`.
+    ///
+    /// # Errors
+    /// As [`Sites::start`].
+    ///
+    /// # Panics
+    /// As [`Sites::start`].
+    pub fn start_in(profile: &LabProfile, parent: &Path) -> Result<Self, Unavailable> {
         let turn = Turn::take();
         let program = binary("farhaul")?;
         let wire = Wire::Emulated(Box::new(profile.clone()));
         let lab = Lab::start_with(&wire, Settings::default())?;
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        let directory = tempfile::tempdir_in(parent).expect("a temporary directory");
         let client = make_host(&program, directory.path().join("client-home"));
         let server = make_host(&program, directory.path().join("server-home"));
         let sites = Self { lab, client, server, program, directory, _turn: turn };

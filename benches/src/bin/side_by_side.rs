@@ -3,7 +3,7 @@
 //! `cargo run --release -p farhaul-benches --bin side_by_side -- --cells ab --rounds 5`
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use farhaul_benches::side_by_side::peers::Peer;
 use farhaul_benches::side_by_side::report::{Report, RunReport};
 use farhaul_benches::side_by_side::{Link, Plan, measure};
@@ -36,9 +36,12 @@ struct Arguments {
     /// Size of the file.
     #[arg(long, default_value = "256MiB", value_parser = parse_size)]
     size: Bytes,
-    /// A run is stopped after this.
+    /// A run is stopped when its sender takes longer than this.
     #[arg(long, default_value = "150s", value_parser = parse_span)]
     limit: Duration,
+    /// Another limit for one peer, such as "cubic=20s"; may be given for several.
+    #[arg(long, value_name = "PEER=SPAN", value_parser = parse_limit)]
+    limit_of: Vec<(Peer, Duration)>,
     /// Seed of the first round's link.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
         rounds: arguments.rounds,
         size: arguments.size.get(),
         limit: arguments.limit,
+        limits: arguments.limit_of,
         seed: arguments.seed,
     };
     let work = tempfile::tempdir_in(&arguments.work)
@@ -73,6 +77,12 @@ fn main() -> Result<()> {
     }
     print!("{}", report.to_markdown());
     Ok(())
+}
+
+fn parse_limit(text: &str) -> Result<(Peer, Duration), String> {
+    let (peer, span) = text.split_once('=').ok_or("not of the form PEER=SPAN")?;
+    let span = parse_span(span).map_err(|error| error.to_string())?;
+    Ok((Peer::from_str(peer, true)?, span))
 }
 
 fn links(arguments: &Arguments) -> Result<Vec<Link>> {
@@ -116,7 +126,7 @@ fn line(peer: &str, run: &RunReport) -> String {
     match (&run.failure, run.goodput_bps) {
         (Some(failure), _) => format!("{peer:10} failed: {failure}"),
         (None, bps) => {
-            let most = if run.timed_out { "at most " } else { "" };
+            let most = if run.stopped { "at most " } else { "" };
             format!("{peer:10} {most}{:.1} Mbit/s", bps.unwrap_or(0.0) / 1e6)
         }
     }

@@ -17,6 +17,10 @@ const QUIC_PORT: u16 = 4712;
 const RSYNC_PORT: u16 = 8730;
 /// How long a receiver may take to listen, or to end after its sender.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// After which silence rsync's processes give up, should they outlive us.
+const RSYNC_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A program that sends a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -44,6 +48,18 @@ pub struct Transfer<'a> {
     pub work: &'a Path,
     /// The sender is stopped after this.
     pub limit: Duration,
+}
+
+/// How a run ended that did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The sender was not done at the limit.
+    #[error("stopped at the limit")]
+    Stopped,
+    /// Something broke, or took too long that is not the sending.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
 }
 
 /// Both ends of a run that ended well.
@@ -89,8 +105,9 @@ impl Peer {
     /// Sends the file once and checks that it arrived whole.
     ///
     /// # Errors
-    /// `TimedOut` at the limit; `InvalidData` if the file is not the same; else what went wrong.
-    pub fn run(self, transfer: &Transfer<'_>) -> io::Result<Ends> {
+    /// [`Fault::Stopped`] at the limit; [`Fault::Failed`] with `InvalidData` if the file is not the
+    /// same, else with what went wrong.
+    pub fn run(self, transfer: &Transfer<'_>) -> Result<Ends, Fault> {
         let target = transfer.work.join("target");
         remake_directory(&target)?;
         let (ends, arrived) = match self {
@@ -101,10 +118,28 @@ impl Peer {
             Self::Quinn => quinn(transfer, &target)?,
         };
         if !same_content(transfer.source, &arrived)? {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is not the same"));
+            let other = io::Error::new(io::ErrorKind::InvalidData, "the file is not the same");
+            return Err(other.into());
         }
         Ok(ends)
     }
+}
+
+impl Transfer<'_> {
+    /// Runs the sender in site A to its end, or to the limit.
+    fn send(&self, command: &Command) -> Result<Finished, Fault> {
+        let sender = self.lab.spawn(Site::A, command)?;
+        match sender.finish(self.limit) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Fault::Stopped),
+            ended => Ok(ended?.succeeded()?),
+        }
+    }
+}
+
+/// Waits for a receiver whose sender has ended.
+fn finish(receiver: Running) -> io::Result<Finished> {
+    let limit = receiver.age() + PATIENCE;
+    receiver.finish(limit)?.succeeded()
 }
 
 fn remake_directory(path: &Path) -> io::Result<()> {
@@ -153,7 +188,7 @@ fn farhaul_answers(farhaul: &Path) -> Result<(), Unavailable> {
     }
 }
 
-fn farhaul(transfer: &Transfer<'_>, target: &Path) -> io::Result<(Ends, PathBuf)> {
+fn farhaul(transfer: &Transfer<'_>, target: &Path) -> Result<(Ends, PathBuf), Fault> {
     let farhaul = binary("farhaul").map_err(io::Error::other)?;
     let homes = Site::BOTH.map(|site| transfer.work.join(format!("home-{}", site.letter())));
     let id = identity(&farhaul, &homes[0])?;
@@ -167,7 +202,7 @@ fn farhaul(transfer: &Transfer<'_>, target: &Path) -> io::Result<(Ends, PathBuf)
     let mut send = Command::new(&farhaul);
     send.args(["send", "--json", "--home"]).arg(&homes[0]).arg(transfer.source);
     send.arg(format!("{server_id}@{listen}:"));
-    let sender = transfer.lab.run_within(Site::A, &send, transfer.limit)?.succeeded()?;
+    let sender = transfer.send(&send)?;
     let receiver = server.kill()?;
     let said: serde_json::Value = sender
         .stdout
@@ -189,7 +224,7 @@ fn identity(farhaul: &Path, home: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn tcp(transfer: &Transfer<'_>, target: &Path, congestion: &str) -> io::Result<(Ends, PathBuf)> {
+fn tcp(transfer: &Transfer<'_>, target: &Path, congestion: &str) -> Result<(Ends, PathBuf), Fault> {
     let wanem = binary("wanem").map_err(io::Error::other)?;
     let at = format!("{}:{TCP_PORT}", Site::B.ipv4());
     let arrived = target.join("file");
@@ -199,12 +234,12 @@ fn tcp(transfer: &Transfer<'_>, target: &Path, congestion: &str) -> io::Result<(
     receiver.line()?;
     let mut send = Command::new(&wanem);
     send.args(["probe", "tcp-send", &at]).arg(transfer.source).args(["--congestion", congestion]);
-    let sender = transfer.lab.run_within(Site::A, &send, transfer.limit)?.succeeded()?;
-    let receiver = receiver.finish(sender.elapsed + transfer.limit)?.succeeded()?;
+    let sender = transfer.send(&send)?;
+    let receiver = finish(receiver)?;
     Ok((Ends { sender, receiver, wire_bytes: None }, arrived))
 }
 
-fn quinn(transfer: &Transfer<'_>, target: &Path) -> io::Result<(Ends, PathBuf)> {
+fn quinn(transfer: &Transfer<'_>, target: &Path) -> Result<(Ends, PathBuf), Fault> {
     let quinn_copy = binary_of("farhaul-benches", "quinn_copy").map_err(io::Error::other)?;
     let at = format!("{}:{QUIC_PORT}", Site::B.ipv4());
     let arrived = target.join("file");
@@ -214,40 +249,50 @@ fn quinn(transfer: &Transfer<'_>, target: &Path) -> io::Result<(Ends, PathBuf)> 
     let identity = receiver.line()?;
     let mut send = Command::new(&quinn_copy);
     send.args(["send", &at, identity.trim()]).arg(transfer.source);
-    let sender = transfer.lab.run_within(Site::A, &send, transfer.limit)?.succeeded()?;
-    let receiver = receiver.finish(PATIENCE)?.succeeded()?;
+    let sender = transfer.send(&send)?;
+    let receiver = finish(receiver)?;
     Ok((Ends { sender, receiver, wire_bytes: None }, arrived))
 }
 
-fn rsync(transfer: &Transfer<'_>, target: &Path) -> io::Result<(Ends, PathBuf)> {
+fn rsync(transfer: &Transfer<'_>, target: &Path) -> Result<(Ends, PathBuf), Fault> {
     for site in Site::BOTH {
         let setting = "echo bbr > /proc/sys/net/ipv4/tcp_congestion_control";
         transfer.lab.run(site, Command::new("sh").args(["-c", setting]))?.succeeded()?;
     }
     let config = transfer.work.join("rsyncd.conf");
     let text = format!(
-        "use chroot = no\nreverse lookup = no\n[data]\npath = {}\nread only = no\nuid = 0\ngid = 0\n",
+        "use chroot = no\nreverse lookup = no\ntimeout = {}\n[data]\npath = {}\nread only = no\n\
+         uid = 0\ngid = 0\n",
+        RSYNC_TIMEOUT.as_secs(),
         target.display()
     );
     fs::write(&config, text)?;
     let mut daemon = Command::new("rsync");
     daemon.args(["--daemon", "--no-detach", "--address", &Site::B.ipv4().to_string()]);
     daemon.args(["--port", &RSYNC_PORT.to_string(), "--config"]).arg(&config);
-    let daemon = transfer.lab.spawn(Site::B, &daemon)?;
+    let daemon = transfer.lab.spawn_group(Site::B, &daemon)?;
     await_listener(transfer.lab, RSYNC_PORT)?;
     let mut send = Command::new("rsync");
     send.args(["--whole-file", "--inplace"]).arg(transfer.source);
     send.arg(format!("rsync://{}:{RSYNC_PORT}/data/file", Site::B.ipv4()));
-    let sender = transfer.lab.run_within(Site::A, &send, transfer.limit)?.succeeded()?;
+    let sender = transfer.send(&send)?;
     let receiver = stop_daemon(daemon)?;
     Ok((Ends { sender, receiver, wire_bytes: None }, target.join("file")))
 }
 
-/// Ends rsync's daemon in a way that lets it count its finished children.
+/// Ends rsync's daemon once it has waited for its children: what they used counts as its own then.
 fn stop_daemon(daemon: Running) -> io::Result<Finished> {
-    let kill = format!("kill -TERM {}", daemon.pid());
-    Command::new("sh").args(["-c", &kill]).status()?;
-    daemon.finish(Duration::MAX)
+    let since = Instant::now();
+    while !daemon.is_childless()? {
+        if since.elapsed() > PATIENCE {
+            let words = "the receiver goes on though its sender has ended";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, words));
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    daemon.terminate()?;
+    let limit = daemon.age() + PATIENCE;
+    daemon.finish(limit)
 }
 
 /// Waits until something listens on `port` in site B, without touching it.
@@ -260,7 +305,7 @@ fn await_listener(lab: &Lab, port: u16) -> io::Result<()> {
         if table.stdout.contains(&wanted) {
             return Ok(());
         }
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(LOOK_EVERY);
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "the receiver does not listen"))
 }

@@ -1,31 +1,33 @@
 //! What a measurement found, as JSON for machines and Markdown for people.
 
 use super::Plan;
-use super::peers::Ends;
+use super::peers::{Ends, Fault};
 use farhaul_netem_tests::Lab;
 use farhaul_netem_tests::measure::{Goodput, median_min_max};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
-use std::io;
+use std::time::Duration;
 
 /// One run of one peer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
-    /// Bits of payload per second from start to exit; the most it can have been when `timed_out`;
+    /// Bits of payload per second from start to exit; the most it can have been when `stopped`;
     /// none when it failed.
     pub goodput_bps: Option<f64>,
     /// Seconds from start to exit.
     pub seconds: f64,
-    /// True when it was stopped at the limit.
-    pub timed_out: bool,
+    /// True when its sender was stopped at the limit.
+    pub stopped: bool,
     /// Why it failed.
     pub failure: Option<String>,
     /// CPU seconds of the sender.
     pub sender_cpu_seconds: f64,
     /// CPU seconds of the receiver.
     pub receiver_cpu_seconds: f64,
-    /// Largest resident set of the two, in bytes.
-    pub resident_bytes_max: u64,
+    /// Largest resident set of the sender, in bytes.
+    pub sender_resident_bytes_max: u64,
+    /// Largest resident set of the receiver, in bytes; of its largest process if it has several.
+    pub receiver_resident_bytes_max: u64,
     /// Bytes at IP level that left site A, by the emulator's count.
     pub link_bytes_offered: Option<u64>,
     /// Bytes at IP level that the sender says it sent.
@@ -40,24 +42,20 @@ pub struct RunReport {
 
 impl RunReport {
     /// From a run's outcome and the state of its lab.
-    pub(super) fn new(outcome: io::Result<Ends>, plan: &Plan, lab: &Lab) -> Self {
-        let mut report = match outcome {
-            Ok(ends) => Self::of_ends(&ends, plan.size),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Self {
-                goodput_bps: Some(Goodput::new(plan.size, plan.limit).bps),
-                seconds: plan.limit.as_secs_f64(),
-                timed_out: true,
-                ..Self::default()
-            },
-            Err(error) => Self { failure: Some(error.to_string()), ..Self::default() },
-        };
+    pub(super) fn new(
+        outcome: Result<Ends, Fault>,
+        plan: &Plan,
+        limit: Duration,
+        lab: &Lab,
+    ) -> Self {
+        let mut report = Self::of_outcome(outcome, plan.size, limit);
         // A veth lab has no status.
         if let Ok(status) = lab.status() {
             let way = status.a_to_b;
-            if report.timed_out {
+            if report.stopped {
                 // What the link delivered bounds what the receiver can have.
                 let bytes = way.delivered_bytes.min(plan.size);
-                report.goodput_bps = Some(Goodput::new(bytes, plan.limit).bps);
+                report.goodput_bps = Some(Goodput::new(bytes, limit).bps);
             }
             report.link_bytes_offered = Some(way.offered_bytes);
             report.queue_p95_us = Some(way.queue_p95_us);
@@ -65,6 +63,26 @@ impl RunReport {
             report.emulator_late_p99_us = Some(way.late_p99_us);
         }
         report
+    }
+
+    fn of_outcome(outcome: Result<Ends, Fault>, size: u64, limit: Duration) -> Self {
+        match outcome {
+            Ok(ends) => Self::of_ends(&ends, size),
+            Err(Fault::Stopped) => Self {
+                goodput_bps: Some(Goodput::new(size, limit).bps),
+                seconds: limit.as_secs_f64(),
+                stopped: true,
+                ..Self::default()
+            },
+            Err(Fault::Failed(error)) => {
+                Self { failure: Some(error.to_string()), ..Self::default() }
+            }
+        }
+    }
+
+    /// True when the file arrived whole.
+    pub fn finished(&self) -> bool {
+        !self.stopped && self.failure.is_none()
     }
 
     fn of_ends(ends: &Ends, size: u64) -> Self {
@@ -75,10 +93,8 @@ impl RunReport {
             seconds: goodput.seconds,
             sender_cpu_seconds: sender.cpu_seconds(),
             receiver_cpu_seconds: receiver.cpu_seconds(),
-            resident_bytes_max: sender
-                .usage
-                .resident_bytes_max
-                .max(receiver.usage.resident_bytes_max),
+            sender_resident_bytes_max: sender.usage.resident_bytes_max,
+            receiver_resident_bytes_max: receiver.usage.resident_bytes_max,
             wire_bytes_sent: ends.wire_bytes,
             ..Self::default()
         }
@@ -106,8 +122,10 @@ impl PeerReport {
         median_min_max(&figures)
     }
 
+    /// Of the runs that finished and have this figure.
     fn median(&self, figure: impl Fn(&RunReport) -> Option<f64>) -> Option<f64> {
-        let figures: Vec<f64> = self.runs.iter().filter_map(figure).collect();
+        let finished = self.runs.iter().filter(|run| run.finished());
+        let figures: Vec<f64> = finished.filter_map(figure).collect();
         median_min_max(&figures).map(|[median, ..]| median)
     }
 }
@@ -123,6 +141,8 @@ pub struct CellReport {
     pub limit_bps: Option<f64>,
     /// Bytes of the file.
     pub size: u64,
+    /// Bytes at IP level that must be offered to the link for the file to pass it.
+    pub needed_bytes: Option<f64>,
     /// In the order of the rounds.
     pub peers: Vec<PeerReport>,
 }
@@ -143,6 +163,7 @@ impl Report {
         for cell in &self.cells {
             cell.write_markdown(&mut text);
         }
+        text.push_str(LEGEND);
         for missing in &self.missing {
             let _ = writeln!(text, "\nNot measured: {missing}.");
         }
@@ -158,8 +179,8 @@ impl CellReport {
             self.limit_bps.map_or("none".to_owned(), |bps| format!("{:.0} Mbit/s", bps / 1e6));
         let _ =
             writeln!(text, "\n## {}\n\n{profile}. G* {limit}, {} bytes.\n", self.name, self.size);
-        text.push_str("| peer | goodput Mbit/s: median (min - max) | of G* | seconds | CPU s/GB sender, receiver | queue p95 ms | sent / needed | runs |\n");
-        text.push_str("|---|---|---|---|---|---|---|---|\n");
+        text.push_str("| peer | goodput Mbit/s: median (min - max) | of G* | seconds | CPU s/GB sender, receiver | resident MiB sender, receiver | queue p95 ms | sent / needed | runs |\n");
+        text.push_str("|---|---|---|---|---|---|---|---|---|\n");
         for peer in &self.peers {
             self.write_peer(text, peer);
         }
@@ -168,41 +189,50 @@ impl CellReport {
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     fn write_peer(&self, text: &mut String, peer: &PeerReport) {
         let Some([median, min, max]) = peer.goodput() else { return };
-        let dash = || "-".to_owned();
-        let share = self.limit_bps.map_or_else(dash, |limit| format!("{:.3}", median / limit));
-        let seconds = peer.median(|run| Some(run.seconds)).map_or_else(dash, |s| format!("{s:.2}"));
-        let per_gb = |figure: fn(&RunReport) -> f64| {
-            let done =
-                |run: &RunReport| (!run.timed_out && run.failure.is_none()).then(|| figure(run));
-            peer.median(done).map_or_else(dash, |s| format!("{:.2}", s * 1e9 / self.size as f64))
-        };
-        let queue = peer.median(|run| run.queue_p95_us.map(|us| us as f64 / 1e3));
-        let sent = peer.median(|run| run.link_bytes_offered.map(|b| b as f64 / self.size as f64));
+        let most = if peer.runs.iter().any(|run| run.stopped) { "at most " } else { "" };
         let figure = |value: Option<f64>, digits: usize| {
-            value.map_or_else(dash, |value| format!("{value:.digits$}"))
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
         };
+        let of_run = |of: fn(&RunReport) -> f64, factor: f64, digits: usize| {
+            figure(peer.median(|run| Some(of(run) * factor)), digits)
+        };
+        let per_gb = 1e9 / self.size as f64;
+        let per_mib = 1.0 / f64::from(1 << 20);
+        let sent = |run: &RunReport| Some(run.link_bytes_offered? as f64 / self.needed_bytes?);
         let _ = writeln!(
             text,
-            "| {} | {:.1} ({:.1} - {:.1}) | {share} | {seconds} | {}, {} | {} | {} | {} |",
+            "| {} | {most}{:.1} ({:.1} - {:.1}) | {} | {} | {}, {} | {}, {} | {} | {} | {} |",
             peer.name,
             median / 1e6,
             min / 1e6,
             max / 1e6,
-            per_gb(|run| run.sender_cpu_seconds),
-            per_gb(|run| run.receiver_cpu_seconds),
-            figure(queue, 1),
-            figure(sent, 3),
+            figure(self.limit_bps.map(|limit| median / limit), 3),
+            of_run(|run| run.seconds, 1.0, 2),
+            of_run(|run| run.sender_cpu_seconds, per_gb, 2),
+            of_run(|run| run.receiver_cpu_seconds, per_gb, 2),
+            of_run(|run| run.sender_resident_bytes_max as f64, per_mib, 0),
+            of_run(|run| run.receiver_resident_bytes_max as f64, per_mib, 0),
+            figure(peer.median(|run| Some(run.queue_p95_us? as f64 / 1e3)), 1),
+            figure(peer.median(sent), 3),
             notes(&peer.runs)
         );
     }
 }
+
+/// What the columns mean.
+const LEGEND: &str = "
+Goodput counts a failed run as zero and a stopped one as all that the link delivered until then,
+hence \"at most\"; the other columns are medians of the runs that finished. \"Sent / needed\": bytes at
+IP level offered to the link, over the file's size in packets with 1408 bytes of payload in 1473,
+divided by the share that the link does not lose. \"Resident\": the most that was ever resident.
+";
 
 /// How many runs, and what was wrong with some.
 fn notes(runs: &[RunReport]) -> String {
     let count = |wrong: fn(&RunReport) -> bool| runs.iter().filter(|run| wrong(run)).count();
     let mut text = runs.len().to_string();
     for (number, what) in [
-        (count(|run| run.timed_out), "stopped at the limit"),
+        (count(|run| run.stopped), "stopped at the limit"),
         (count(|run| run.failure.is_some()), "failed"),
         (count(|run| run.emulator_drops.is_some_and(|n| n > 0)), "with emulator drops"),
     ] {
@@ -222,6 +252,8 @@ mod tests {
             goodput_bps: Some(*bps),
             seconds: 1.0,
             sender_cpu_seconds: 0.5,
+            sender_resident_bytes_max: 64 << 20,
+            link_bytes_offered: Some(1_200_000_000),
             ..RunReport::default()
         };
         let peer = PeerReport { name: "x".to_owned(), runs: goodputs.iter().map(run).collect() };
@@ -230,6 +262,7 @@ mod tests {
             profile: Some("rate = '500Mbit/s'\n".to_owned()),
             limit_bps: Some(468e6),
             size: 1_000_000_000,
+            needed_bytes: Some(1.0e9),
             peers: vec![peer],
         }
     }
@@ -239,20 +272,39 @@ mod tests {
         let report = Report { cells: vec![report(&[468e6, 234e6, 400e6])], missing: Vec::new() };
         let text = report.to_markdown();
         assert!(
-            text.contains("| x | 400.0 (234.0 - 468.0) | 0.855 | 1.00 | 0.50, 0.00 |"),
+            text.contains(
+                "| x | 400.0 (234.0 - 468.0) | 0.855 | 1.00 | 0.50, 0.00 | 64, 0 | - | 1.200 | 3 |"
+            ),
             "{text}"
         );
     }
 
     #[test]
-    fn failed_and_stopped_runs_are_named_and_count_as_slow() {
+    fn failed_and_stopped_runs_are_named_and_slow_but_count_nowhere_else() {
         let mut cell = report(&[468e6]);
         let failed = RunReport { failure: Some("reset".to_owned()), ..RunReport::default() };
-        let stopped = RunReport { goodput_bps: Some(1e6), timed_out: true, ..RunReport::default() };
+        let stopped = RunReport {
+            goodput_bps: Some(1e6),
+            seconds: 20.0,
+            stopped: true,
+            link_bytes_offered: Some(3),
+            ..RunReport::default()
+        };
         cell.peers[0].runs.extend([failed, stopped]);
         assert_eq!(cell.peers[0].goodput(), Some([1e6, 0.0, 468e6]));
         let text = Report { cells: vec![cell], missing: vec!["y: gone".to_owned()] }.to_markdown();
-        assert!(text.contains("3, 1 stopped at the limit, 1 failed"), "{text}");
+        assert!(text.contains("| at most 1.0 (0.0 - 468.0) | 0.002 | 1.00 |"), "{text}");
+        assert!(text.contains("| 1.200 | 3, 1 stopped at the limit, 1 failed"), "{text}");
         assert!(text.contains("Not measured: y: gone."));
+    }
+
+    #[test]
+    fn only_the_senders_limit_makes_a_run_a_stopped_one() {
+        let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "the receiver");
+        let limit = Duration::from_secs(2);
+        let failed = RunReport::of_outcome(Err(late.into()), 1 << 20, limit);
+        assert!(!failed.stopped && failed.failure.is_some());
+        let stopped = RunReport::of_outcome(Err(Fault::Stopped), 1 << 20, limit);
+        assert!(stopped.stopped && stopped.failure.is_none());
     }
 }

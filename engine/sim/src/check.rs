@@ -3,6 +3,7 @@
 //! The ledger is filled from the wire and the disks, never from what a core says. A broken rule
 //! is a [`Violation`]; the world stops at the first.
 
+mod contents;
 mod truth;
 
 pub(crate) use truth::{End, Truth};
@@ -10,7 +11,8 @@ pub(crate) use truth::{End, Truth};
 use crate::scenario::Side;
 use core::time::Duration;
 use farhaul_proto::ids::{BlockIndex, ObjectId, PacketNumber, SymbolId};
-use farhaul_proto::objects::ObjectError;
+use farhaul_proto::objects::{ObjectError, Placed};
+use farhaul_proto::recv::Placement;
 use farhaul_proto::session::SessionError;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::feedback::FeedbackError;
@@ -113,8 +115,56 @@ pub enum Violation {
         /// Symbols needed.
         need: u32,
     },
-    /// A block was written again.
-    #[error("block {position} of object {object} was written twice")]
+    /// A block is read from outside its object.
+    #[error("block {block} is read at {placed:?} of an object of {len}")]
+    OutOfBounds {
+        /// Which block.
+        block: BlockIndex,
+        /// Where.
+        placed: Placed,
+        /// Length of the object.
+        len: Bytes,
+    },
+    /// A symbol goes to the wrong place.
+    #[error("symbol {symbol} of block {block} goes to {placement:?}")]
+    WrongPlace {
+        /// Which block.
+        block: BlockIndex,
+        /// Which symbol.
+        symbol: SymbolId,
+        /// Where it goes.
+        placement: Placement,
+    },
+    /// A block belongs elsewhere, or is cut in another way.
+    #[error("block {block} was read at {read:?} and belongs to {placed:?}")]
+    Misplaced {
+        /// Which block.
+        block: BlockIndex,
+        /// Where the source read it.
+        read: Option<Placed>,
+        /// Where the other core says that it belongs.
+        placed: Placed,
+    },
+    /// A block is to be written without a good digest.
+    #[error("block {block} is to be written and was not found right")]
+    Unverified {
+        /// Which block.
+        block: BlockIndex,
+    },
+    /// An honest sender opened more blocks than it was granted.
+    #[error("block {block} was refused for want of credit")]
+    OverCredit {
+        /// Which block.
+        block: BlockIndex,
+    },
+    /// A block is called written and is not on the disk.
+    #[error("block {block} is not written in full")]
+    Unwritten {
+        /// Which block.
+        block: BlockIndex,
+    },
+    /// A byte was written again.
+    #[error("a byte of block {position} of object {object} was written twice")]
     WrittenTwice {
         /// Which object.
         object: ObjectId,

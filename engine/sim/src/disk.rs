@@ -7,7 +7,7 @@ use crate::rng::Rng;
 use core::time::Duration;
 use farhaul_proto::ids::ObjectId;
 use farhaul_proto::objects::Placed;
-use farhaul_proto::units::{BitRate, Timestamp};
+use farhaul_proto::units::{BitRate, Bytes, Timestamp};
 use std::collections::BTreeSet;
 
 /// What a disk is like.
@@ -21,6 +21,11 @@ pub struct DiskProfile {
     pub failing_reads: BTreeSet<(ObjectId, u32)>,
     /// Blocks (object, position) whose write fails.
     pub failing_writes: BTreeSet<(ObjectId, u32)>,
+    /// Writes that take only a part of what they are given: every so many-th; zero for none.
+    pub short_writes: u32,
+    /// What it holds; a write beyond fails, and so does every later one that does not fit. `None`
+    /// is unlimited.
+    pub capacity: Option<Bytes>,
 }
 
 /// What the disk is asked to do with a block.
@@ -34,6 +39,8 @@ pub(crate) enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Done,
+    /// Only so many bytes were written: the rest has to be written again.
+    Short(Bytes),
     Failed,
 }
 
@@ -43,11 +50,13 @@ pub(crate) struct Disk {
     profile: DiskProfile,
     rng: Rng,
     free_at: Timestamp,
+    writes: u64,
+    used: Bytes,
 }
 
 impl Disk {
     pub(crate) fn new(profile: DiskProfile, rng: Rng) -> Self {
-        Self { profile, rng, free_at: Timestamp::ZERO }
+        Self { profile, rng, free_at: Timestamp::ZERO, writes: 0, used: Bytes::ZERO }
     }
 
     /// Begins an operation on a block; says when it ends and how. Operations share the rate in
@@ -61,20 +70,32 @@ impl Disk {
         let busy = self.profile.rate.map_or(Duration::ZERO, |rate| placed.len.time_at(rate));
         self.free_at = self.free_at.max(now) + busy;
         let latency = self.profile.latency.mul_f64(0.5 + self.rng.f64());
-        let failing = match access {
-            Access::Read => &self.profile.failing_reads,
-            Access::Write => &self.profile.failing_writes,
+        let block = (placed.object, placed.position);
+        let ending = match access {
+            Access::Read if self.profile.failing_reads.contains(&block) => Ending::Failed,
+            Access::Read => Ending::Done,
+            Access::Write if self.profile.failing_writes.contains(&block) => Ending::Failed,
+            Access::Write => self.write(placed.len),
         };
-        let fails = failing.contains(&(placed.object, placed.position));
-        let ending = if fails { Ending::Failed } else { Ending::Done };
         (self.free_at + latency, ending)
+    }
+
+    fn write(&mut self, len: Bytes) -> Ending {
+        self.writes += 1;
+        let every = u64::from(self.profile.short_writes);
+        let short = every > 0 && self.writes.is_multiple_of(every) && len > Bytes::new(1);
+        let len = if short { Bytes::new(1 + self.rng.below(len.get() - 1)) } else { len };
+        if self.profile.capacity.is_some_and(|capacity| self.used + len > capacity) {
+            return Ending::Failed;
+        }
+        self.used += len;
+        if short { Ending::Short(len) } else { Ending::Done }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farhaul_proto::units::Bytes;
 
     fn block(position: u32) -> Placed {
         let len = Bytes::new(1_250_000);
@@ -89,6 +110,24 @@ mod tests {
         let (second, _) = disk.begin(Access::Write, &block(1), Timestamp::ZERO);
         assert_eq!(first, Timestamp::from_millis(100));
         assert_eq!(second, Timestamp::from_millis(200));
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_fits() {
+        let capacity = Some(Bytes::new(2_600_000));
+        let mut disk = Disk::new(DiskProfile { capacity, ..DiskProfile::default() }, Rng::new(1));
+        let mut end = |position| disk.begin(Access::Write, &block(position), Timestamp::ZERO).1;
+        assert_eq!([end(0), end(1), end(2)], [Ending::Done, Ending::Done, Ending::Failed]);
+    }
+
+    #[test]
+    fn a_short_write_takes_a_part() {
+        let profile = DiskProfile { short_writes: 2, ..DiskProfile::default() };
+        let mut disk = Disk::new(profile, Rng::new(1));
+        let mut end = |position| disk.begin(Access::Write, &block(position), Timestamp::ZERO).1;
+        assert_eq!(end(0), Ending::Done);
+        let Ending::Short(len) = end(1) else { panic!("it is not short") };
+        assert!(len > Bytes::ZERO && len < block(1).len);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! nothing of links: packets go in and out through [`crate::world`].
 
 mod buffers;
+mod mutant;
+mod receive;
 mod workers;
 
-use crate::check::{Truth, Violation, bound, none_left, same};
+use crate::check::{End, Truth, Violation, bound, none_left, same};
 use crate::disk::{Access, Disk, Ending};
 use crate::rng::Rng;
 use crate::scenario::{HostProfile, Side};
@@ -15,11 +17,13 @@ use crate::world::control::Message;
 use buffers::{RecvBuffer, SendBuffer};
 use farhaul_proto::fec::BlockShape;
 use farhaul_proto::ids::{BlockIndex, ObjectId, PacketNumber, SymbolId};
-use farhaul_proto::limits::{PLAIN_HEADER_LEN, TAG_LEN, UDP_IP_OVERHEAD};
+use farhaul_proto::limits::{
+    BLOCK_REPAIR_MAX, PLAIN_HEADER_LEN, SESSION_REPAIR_MAX, TAG_LEN, UDP_IP_OVERHEAD,
+};
 use farhaul_proto::objects::Placed;
 use farhaul_proto::path::mtu::packet_bytes;
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
-use farhaul_proto::recv::{Placement, RecvEffect, RecvEvent, Verified};
+use farhaul_proto::recv::{RecvEvent, Verified};
 use farhaul_proto::send::{SendEffect, SendEvent};
 use farhaul_proto::session::{Effect, Event, PacketPlan, PlanBody, Session, SessionConfig};
 use farhaul_proto::units::{Bytes, Timestamp};
@@ -50,6 +54,8 @@ pub(crate) struct Tally {
     pub(crate) corrupt: u64,
     pub(crate) duplicate: u64,
     pub(crate) refused: u64,
+    /// Packets dropped because no buffer was free.
+    pub(crate) no_buffer: u64,
     pub(crate) send_buffers_max: usize,
     pub(crate) recv_buffers_max: usize,
     pub(crate) encodes: u64,
@@ -137,8 +143,12 @@ impl Host {
         let (number, train, now) = (packet.number, packet.kind.is_train(), around.now);
         match &packet.body {
             PlanBody::Symbol { data, len } => {
+                if !self.has_room_for(data.block) {
+                    self.tally.no_buffer += 1;
+                    return Ok(());
+                }
                 let placement = self.session.on_data(number, train, *data, *len, now, now);
-                self.place(placement, *data, around)
+                self.place(placement, *data, *len, around)
             }
             PlanBody::Padding(_) => {
                 self.session.on_padding(number, train, packet.bytes, now, now);
@@ -155,48 +165,20 @@ impl Host {
         }
     }
 
-    fn place(
-        &mut self,
-        placement: Placement,
-        data: DataId,
-        around: &mut Around<'_>,
-    ) -> Result<(), Violation> {
-        let (block, first) = match placement {
-            Placement::Source { block, first, .. } | Placement::Repair { block, first, .. } => {
-                (block, first)
-            }
-            Placement::Redundant => return Ok(()),
-            Placement::Refused(_) => {
-                self.tally.refused += 1;
-                return Ok(());
-            }
-        };
-        let side = self.side;
-        if first && self.receiving.insert(block, RecvBuffer::new()).is_some() {
-            return Err(Violation::SecondBuffer { side, block });
-        }
-        let Some(buffer) = self.receiving.get_mut(&block).filter(|buffer| !buffer.released) else {
-            return Err(Violation::NoBuffer { side, block, what: "a symbol" });
-        };
-        let fresh = match placement {
-            Placement::Source { .. } => buffer.put_source(data.symbol),
-            _ => buffer.repair.insert(data.symbol.get()),
-        };
-        self.tally.recv_buffers_max = self.tally.recv_buffers_max.max(self.receiving.len());
-        if fresh {
-            self.tally.progress = around.now;
-            around.truths[side.peer().index()].on_stored(block, data.symbol)?;
-        }
-        Ok(())
-    }
-
     /// Does what the session asks for, until it asks for nothing.
     pub(crate) fn perform(&mut self, around: &mut Around<'_>) -> Result<(), Violation> {
         loop {
             if let Some(effect) = self.session.poll_effect() {
                 match effect {
-                    Effect::Send(effect) => self.on_send_effect(effect, around)?,
-                    Effect::Recv(effect) => self.on_recv_effect(effect, around)?,
+                    Effect::Send(effect) => {
+                        let effect = self.profile.mutation.on_send(effect);
+                        self.on_send_effect(effect, around)?;
+                    }
+                    Effect::Recv(effect) => {
+                        for effect in self.profile.mutation.on_recv(effect) {
+                            self.on_recv_effect(effect, around)?;
+                        }
+                    }
                 }
             } else if let Some(event) = self.session.poll_event() {
                 self.on_event(event, around)?;
@@ -218,6 +200,7 @@ impl Host {
                 if self.sending.contains_key(&block) {
                     return Err(Violation::SecondBuffer { side, block });
                 }
+                around.truths[side.index()].on_read(block, placed)?;
                 self.waiting_reads.push_back((block, placed, shape));
                 self.begin_reads(around);
             }
@@ -238,7 +221,7 @@ impl Host {
         while self.sending.len() < self.profile.send_blocks as usize
             && let Some((block, placed, shape)) = self.waiting_reads.pop_front()
         {
-            self.sending.insert(block, SendBuffer::new(shape));
+            self.sending.insert(block, SendBuffer::new(shape, placed.object));
             self.tally.send_buffers_max = self.tally.send_buffers_max.max(self.sending.len());
             let (at, ending) = self.disk.begin(Access::Read, &placed, around.now);
             let done = Completion::Loaded { block, placed, ending };
@@ -270,65 +253,6 @@ impl Host {
         Ok(())
     }
 
-    fn on_recv_effect(
-        &mut self,
-        effect: RecvEffect,
-        around: &mut Around<'_>,
-    ) -> Result<(), Violation> {
-        match effect {
-            RecvEffect::Verify { block, placed, shape, whole } => {
-                let verified = self.verdict(block, &placed, shape, whole)?;
-                self.tally.decodes += u64::from(!whole);
-                let at = self.workers.begin(around.now);
-                let done = Completion::Verified { block, verified };
-                around.agenda.plan(at, Happening::Done(self.side, done));
-            }
-            RecvEffect::Write { block, placed } => {
-                self.recv_buffer(block, "a write")?.busy += 1;
-                let (at, ending) = self.disk.begin(Access::Write, &placed, around.now);
-                let done = Completion::Written { block, placed, ending };
-                around.agenda.plan(at, Happening::Done(self.side, done));
-            }
-            RecvEffect::Release { block } => {
-                self.recv_buffer(block, "a release")?.released = true;
-                self.free_recv(block);
-            }
-            RecvEffect::Clear { block } => self.recv_buffer(block, "a clear")?.clear(),
-            RecvEffect::AskAgain { block } => self.outbox.push(Message::AskAgain(block)),
-        }
-        Ok(())
-    }
-
-    /// What decoding the symbols at hand comes to: K + n of them fail with 256^-(n + 1).
-    fn verdict(
-        &mut self,
-        block: BlockIndex,
-        placed: &Placed,
-        shape: BlockShape,
-        whole: bool,
-    ) -> Result<Verified, Violation> {
-        let need = shape.symbols();
-        let draw = self.rng.f64();
-        let buffer = self.recv_buffer(block, "a verification")?;
-        buffer.busy += 1;
-        let have = if whole { buffer.source_len() } else { buffer.symbols() };
-        if have < need {
-            return Err(Violation::TooEarly { block, have, need });
-        }
-        let spare = i32::try_from(have - need).unwrap_or(i32::MAX);
-        if !whole && draw < 256f64.powi(-(spare.min(8) + 1)) {
-            return Ok(Verified::NotYet);
-        }
-        let failures = self.profile.digest_failures.get_mut(&(placed.object, placed.position));
-        match failures {
-            Some(left) if *left > 0 => {
-                *left -= 1;
-                Ok(Verified::Bad)
-            }
-            _ => Ok(Verified::Good),
-        }
-    }
-
     fn on_event(&mut self, event: Event, around: &mut Around<'_>) -> Result<(), Violation> {
         let (side, now) = (self.side, around.now);
         let (sent, received) = (side.index(), side.peer().index());
@@ -355,7 +279,6 @@ impl Host {
         done: Completion,
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
-        let now = around.now;
         match done {
             Completion::Loaded { block, placed, ending } => {
                 let buffer = self.send_buffer(block, "a read")?;
@@ -379,22 +302,10 @@ impl Host {
                 self.free_send(block);
             }
             Completion::Verified { block, verified } => {
-                self.recv_buffer(block, "a verification")?.busy -= 1;
-                self.session.on_verified(block, verified, now);
-                self.free_recv(block);
+                self.on_verified(block, verified, around)?;
             }
             Completion::Written { block, placed, ending } => {
-                let buffer = self.recv_buffer(block, "a write")?;
-                buffer.busy -= 1;
-                let wanted = !buffer.released;
-                if ending == Ending::Failed {
-                    self.refuse(placed.object, around)?;
-                } else if wanted {
-                    self.tally.progress = now;
-                    around.truths[self.side.peer().index()].on_written(&placed)?;
-                    self.session.on_written(block, now);
-                }
-                self.free_recv(block);
+                self.on_written(block, placed, ending, around)?;
             }
         }
         Ok(())
@@ -474,13 +385,27 @@ impl Host {
     }
 
     /// Rules that hold after every step.
-    pub(crate) fn check(&self) -> Result<(), Violation> {
+    pub(crate) fn check(&self, truths: &[Truth; 2]) -> Result<(), Violation> {
         let side = self.side;
         let (sender, receiver) = (self.session.sender(), self.session.receiver());
         let send_blocks = u64::from(self.profile.send_blocks);
         let recv_blocks = u64::from(self.profile.recv_blocks);
-        bound(side, "blocks to send", u64::from(sender.blocks_open()), send_blocks)?;
-        bound(side, "blocks to receive", u64::from(receiver.blocks_open()), recv_blocks)?;
+        let truth = &truths[side.index()];
+        // What was given up while it was read is forgotten by the core, not yet by the disk.
+        let wanted = |object| truth.end_of(side, object) != Some(End::Abandoned);
+        let reading = self.waiting_reads.iter().filter(|(_, placed, _)| wanted(placed.object));
+        let sending = self.sending.values().filter(|b| !b.released && wanted(b.object));
+        let open = (reading.count() + sending.count()) as u64;
+        bound(side, "blocks to send", open, send_blocks)?;
+        bound(side, "blocks to send, by the core,", u64::from(sender.blocks_open()), open)?;
+        let receiving = || self.receiving.values().filter(|buffer| !buffer.released);
+        let open = receiving().count() as u64;
+        bound(side, "blocks to receive", open, recv_blocks)?;
+        same(side, "blocks to receive", u64::from(receiver.blocks_open()), open)?;
+        let repair: usize = receiving().map(|buffer| buffer.repair.len()).sum();
+        bound(side, "repair symbols", repair as u64, u64::from(SESSION_REPAIR_MAX))?;
+        let repair = receiving().map(|buffer| buffer.repair.len()).max().unwrap_or_default();
+        bound(side, "repair symbols of a block", repair as u64, u64::from(BLOCK_REPAIR_MAX))?;
         let counters = self.session.counters();
         same(side, "wire bytes", counters.wire_sent.get(), self.tally.wire.get())?;
         same(side, "packets", counters.packets_sent, self.tally.packets)?;
@@ -517,25 +442,10 @@ impl Host {
         self.sending.get_mut(&block).ok_or(Violation::NoBuffer { side, block, what })
     }
 
-    fn recv_buffer(
-        &mut self,
-        block: BlockIndex,
-        what: &'static str,
-    ) -> Result<&mut RecvBuffer, Violation> {
-        let side = self.side;
-        self.receiving.get_mut(&block).ok_or(Violation::NoBuffer { side, block, what })
-    }
-
     /// A released buffer is free once nobody works on it.
     fn free_send(&mut self, block: BlockIndex) {
         if self.sending.get(&block).is_some_and(|buffer| buffer.released && buffer.busy == 0) {
             self.sending.remove(&block);
-        }
-    }
-
-    fn free_recv(&mut self, block: BlockIndex) {
-        if self.receiving.get(&block).is_some_and(|buffer| buffer.released && buffer.busy == 0) {
-            self.receiving.remove(&block);
         }
     }
 }

@@ -64,7 +64,7 @@ pub enum Fate {
         at: Timestamp,
         /// When a second copy arrives, if one does.
         duplicate_at: Option<Timestamp>,
-        /// True if it arrives damaged.
+        /// True if it arrives damaged; a second copy never does.
         corrupt: bool,
     },
 }

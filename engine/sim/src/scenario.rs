@@ -7,7 +7,7 @@
 mod generate;
 mod named;
 
-pub use generate::generate;
+pub use generate::{generate, generate_calm};
 pub use named::{NAMES, cell, named};
 
 use crate::disk::DiskProfile;
@@ -46,6 +46,26 @@ impl Side {
     }
 }
 
+/// A fault played on a core, to see whether the rules notice it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mutation {
+    /// None.
+    #[default]
+    None,
+    /// Source symbols go one byte before their place.
+    MisplacesSymbol,
+    /// Blocks are written over the one before.
+    MisplacesBlock,
+    /// Every block is written twice.
+    WritesTwice,
+    /// Blocks are written without being verified.
+    SkipsVerification,
+    /// Blocks are read where the one before lies.
+    ReadsNeighbour,
+    /// Buffers are never given back.
+    KeepsBuffers,
+}
+
 /// What a host is like.
 #[derive(Clone, Debug)]
 pub struct HostProfile {
@@ -71,8 +91,13 @@ pub struct HostProfile {
     pub digest_failures: BTreeMap<(ObjectId, u32), u32>,
     /// Encodes that fail: every so many-th; zero for none.
     pub failing_encodes: u32,
+    /// Buffers for incoming blocks, if fewer than it lets the peer hold open: symbols of further
+    /// blocks are dropped.
+    pub recv_pool: Option<u32>,
     /// A liar: acknowledges everything up to the largest number, seen or not.
     pub acknowledges_everything: bool,
+    /// A fault of its core.
+    pub mutation: Mutation,
 }
 
 impl Default for HostProfile {
@@ -89,7 +114,9 @@ impl Default for HostProfile {
             job: Duration::from_millis(5),
             digest_failures: BTreeMap::new(),
             failing_encodes: 0,
+            recv_pool: None,
             acknowledges_everything: false,
+            mutation: Mutation::None,
         }
     }
 }
@@ -161,6 +188,29 @@ pub enum Step {
     },
 }
 
+/// A time in which nothing passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// The sending side of the direction that is down; `None` for both directions.
+    pub side: Option<Side>,
+    /// Its begin.
+    pub from: Timestamp,
+    /// Its end.
+    pub until: Timestamp,
+}
+
+impl Outage {
+    /// In both directions.
+    pub const fn both(from: Timestamp, until: Timestamp) -> Self {
+        Self { side: None, from, until }
+    }
+
+    /// Of what `side` sends.
+    pub const fn one_way(side: Side, from: Timestamp, until: Timestamp) -> Self {
+        Self { side: Some(side), from, until }
+    }
+}
+
 /// A whole run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -178,8 +228,8 @@ pub struct Scenario {
     pub first: First,
     /// What happens besides declarations and reopened claims (those follow from the loads).
     pub steps: Vec<(Timestamp, Step)>,
-    /// Times in which nothing passes in either direction; both links are down then.
-    pub outages: Vec<(Timestamp, Timestamp)>,
+    /// Times in which nothing passes.
+    pub outages: Vec<Outage>,
     /// How much later than the lanes the control channel is.
     pub control_lag: Duration,
     /// The longest that the run may go without progress while the link works.
@@ -226,7 +276,8 @@ impl Scenario {
                 }
             }
             let profile = &self.links[source.index()];
-            for &(from, until) in &self.outages {
+            let silent = |outage: &&Outage| outage.side.is_none_or(|side| side == source);
+            for &Outage { from, until, .. } in self.outages.iter().filter(silent) {
                 let dead = LinkProfile { down: true, ..profile.clone() };
                 steps.push((from, Step::Link { from: source, profile: dead }));
                 steps.push((until, Step::Link { from: source, profile: profile.clone() }));
@@ -236,9 +287,13 @@ impl Scenario {
         steps
     }
 
-    /// When the link works, seen from `now`.
+    /// When the link works in both directions, seen from `now`; both are needed for anything to be
+    /// acknowledged.
     pub(crate) fn up_at(&self, now: Timestamp) -> Timestamp {
-        let outage = self.outages.iter().find(|&&(from, until)| from <= now && now < until);
-        outage.map_or(now, |&(_, until)| until)
+        let mut up = now;
+        while let Some(outage) = self.outages.iter().find(|o| o.from <= up && up < o.until) {
+            up = outage.until;
+        }
+        up
     }
 }

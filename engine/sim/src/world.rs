@@ -185,14 +185,14 @@ impl World {
             }
             Happening::Arrive(side, packet) => self.arrive(side, &packet),
             Happening::Done(side, done) => {
-                self.trace.note(self.now, "done", side as u64, 0);
+                self.trace.note_words(self.now, "done", side, &done);
                 self.trace.line(self.now, || format!("{side:?} {done:?}"));
                 self.with_host(side, |host, around| host.on_done(done, around))?;
                 self.serve(side)
             }
             Happening::Control(side, message) => {
                 self.messages_flying -= 1;
-                self.trace.note(self.now, "control", side as u64, 0);
+                self.trace.note_words(self.now, "control", side, &message);
                 self.trace.line(self.now, || format!("{side:?} hears {message:?}"));
                 self.on_message(side, message)?;
                 self.serve(side)
@@ -203,7 +203,7 @@ impl World {
 
     fn arrive(&mut self, side: Side, packet: &Packet) -> Result<(), Violation> {
         let number = packet.number.get();
-        self.trace.note(self.now, "arrive", side as u64, number);
+        self.trace.note_packet(self.now, "arrive", side, packet);
         self.trace.line(self.now, || format!("{side:?} <- {number} {}", told(packet)));
         self.with_host(side, |host, around| host.on_packet(packet, around))?;
         self.serve(side)
@@ -236,7 +236,7 @@ impl World {
             self.tell(side, message);
         }
         self.plan_wake(side, sent)?;
-        self.hosts[side.index()].check()
+        self.hosts[side.index()].check(&self.truths)
     }
 
     fn plan_wake(&mut self, side: Side, sent: usize) -> Result<(), Violation> {
@@ -281,13 +281,15 @@ impl World {
 
     fn offer(&mut self, side: Side, packet: Packet) {
         let fate = self.links[side.index()].offer(packet.bytes, self.now);
-        self.trace.note(self.now, "send", side as u64, packet.number.get());
+        self.trace.note_packet(self.now, "send", side, &packet);
+        self.trace.note_words(self.now, "fate", side, &fate);
         self.trace
             .line(self.now, || format!("{side:?} -> {} {} {fate:?}", packet.number, told(&packet)));
         let Fate::Deliver { at, duplicate_at, corrupt } = fate else { return };
         let peer = side.peer();
         if let Some(again) = duplicate_at {
-            let copy = Packet { corrupt, ..packet.clone() };
+            // Only the first copy is damaged, as in the emulator.
+            let copy = packet.clone();
             self.agenda.plan(again, Happening::Arrive(peer, copy));
         }
         self.agenda.plan(at, Happening::Arrive(peer, Packet { corrupt, ..packet }));
@@ -361,7 +363,7 @@ impl World {
             return Err(Violation::TooSlow(elapsed));
         }
         let useful = self.hosts[0].tally.progress.max(self.hosts[1].tally.progress);
-        let up = self.scenario.outages.iter().map(|&(_, until)| until);
+        let up = self.scenario.outages.iter().map(|outage| outage.until);
         let up = up.filter(|&until| until <= self.now).max().unwrap_or_default();
         let idle = self.now.since(useful.max(up));
         let dark = self.scenario.up_at(self.now) > self.now;

@@ -12,7 +12,7 @@ use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 use farhaul_sim::check::Violation;
 use farhaul_sim::profile::{Jitter, LinkProfile, Loss};
 use farhaul_sim::report::{Direction, Report};
-use farhaul_sim::scenario::{First, Scenario, Side, Step, cell, named};
+use farhaul_sim::scenario::{First, Mutation, Outage, Scenario, Side, Step, cell, named};
 use farhaul_sim::world::{Speech, run};
 
 const RTT: Duration = Duration::from_millis(200);
@@ -71,7 +71,7 @@ fn half_of_all_reports_lost_does_not_stop_it() {
 fn an_outage_of_five_seconds_is_survived_and_left_soon() {
     let (report, direction) = carried(0.02, |s| {
         let from = Timestamp::from_millis(800);
-        s.outages.push((from, from + Duration::from_secs(5)));
+        s.outages.push(Outage::both(from, from + Duration::from_secs(5)));
     });
     assert!(complete(&report));
     // Probes leave every second, a little less often as time goes by.
@@ -257,7 +257,7 @@ fn a_receiver_that_acknowledges_a_skipped_number_is_caught() {
 fn the_last_word_may_die_in_an_outage() {
     let (report, _) = carried(0.0, |s| {
         s.hosts[1].disk.latency = Duration::from_secs(2);
-        s.outages.push((Timestamp::from_millis(2_300), Timestamp::from_millis(8_000)));
+        s.outages.push(Outage::both(Timestamp::from_millis(2_300), Timestamp::from_millis(8_000)));
     });
     assert!(complete(&report));
 }
@@ -298,7 +298,7 @@ fn a_short_path_that_falls_silent_is_not_flooded_with_trains() {
         for link in &mut s.links {
             link.delay = Duration::from_micros(500);
         }
-        s.outages.push((Timestamp::from_millis(20), Timestamp::from_millis(3_000)));
+        s.outages.push(Outage::both(Timestamp::from_millis(20), Timestamp::from_millis(3_000)));
     });
     assert!(complete(&report));
     let spare = report.packets - direction.needed;
@@ -320,4 +320,62 @@ fn named_scenarios_hold_all_rules() {
         let scenario = named(name, 11).expect("a listed name");
         assert_eq!(play(&scenario).abandoned.0, 0, "{name}");
     }
+}
+
+/// What goes wrong when A sends 10 MiB to B and one of the two has a faulty core.
+fn found(faulty: Side, mutation: Mutation) -> Violation {
+    let link = cell(BitRate::mbps(100), RTT, 0.02);
+    let mut scenario = Scenario::one_way("mutant", 7, link, &[Bytes::mib(10)]);
+    scenario.hosts[faulty.index()].mutation = mutation;
+    run(&scenario, Speech::Silent).expect_err("nothing was noticed").violation
+}
+
+#[test]
+fn a_core_that_puts_things_in_the_wrong_place_is_caught() {
+    let violation = found(Side::B, Mutation::MisplacesSymbol);
+    assert!(matches!(violation, Violation::WrongPlace { .. }), "{violation}");
+    for (faulty, mutation) in
+        [(Side::B, Mutation::MisplacesBlock), (Side::A, Mutation::ReadsNeighbour)]
+    {
+        let violation = found(faulty, mutation);
+        assert!(matches!(violation, Violation::Misplaced { .. }), "{violation}");
+    }
+}
+
+#[test]
+fn a_core_that_writes_what_it_should_not_is_caught() {
+    let violation = found(Side::B, Mutation::WritesTwice);
+    assert!(matches!(violation, Violation::WrittenTwice { .. }), "{violation}");
+    let violation = found(Side::B, Mutation::SkipsVerification);
+    assert!(matches!(violation, Violation::Unverified { .. }), "{violation}");
+}
+
+#[test]
+fn a_core_that_keeps_its_buffers_is_caught() {
+    let violation = found(Side::B, Mutation::KeepsBuffers);
+    assert!(matches!(violation, Violation::Count { .. }), "{violation}");
+}
+
+#[test]
+fn short_writes_are_completed() {
+    let (report, _) = carried(0.02, |s| s.hosts[1].disk.short_writes = 2);
+    assert!(complete(&report));
+}
+
+#[test]
+fn a_full_disk_ends_what_does_not_fit_and_nothing_else() {
+    let (report, direction) = carried(0.02, |s| {
+        let other = s.loads[0][0].clone();
+        s.loads[0].push(other);
+        s.hosts[1].disk.capacity = Some(Bytes::mib(15));
+    });
+    assert_eq!(report.abandoned, (1, 2));
+    assert!(direction.bytes >= Bytes::mib(10));
+}
+
+#[test]
+fn fewer_buffers_than_credit_slow_it_down_and_no_more() {
+    let (report, direction) = carried(0.02, |s| s.hosts[1].recv_pool = Some(2));
+    assert!(complete(&report));
+    assert_eq!(direction.buffers.1, 2);
 }

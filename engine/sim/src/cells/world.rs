@@ -214,10 +214,10 @@ impl<'a> World<'a> {
     }
 
     fn offer(&mut self, flow: usize, packet: Packet, now: Timestamp) {
-        if let Fate::Deliver { at, duplicate_at, corrupt: false } =
-            self.link.offer(packet.bytes, now)
-        {
-            self.schedule(at, Event::Arrive { flow, packet });
+        if let Fate::Deliver { at, duplicate_at, corrupt } = self.link.offer(packet.bytes, now) {
+            if !corrupt {
+                self.schedule(at, Event::Arrive { flow, packet });
+            }
             if let Some(again) = duplicate_at {
                 self.schedule(again, Event::Arrive { flow, packet });
             }

@@ -1,13 +1,16 @@
 //! The ledger of one direction: what was really sent, arrived, written and ended.
 
 use super::Violation;
+use super::contents::Contents;
 use crate::scenario::Side;
 use core::time::Duration;
 use farhaul_proto::fec::{BlockShape, SymbolSet};
 use farhaul_proto::ids::{BlockIndex, ObjectId, SymbolId};
 use farhaul_proto::limits::{BLOCK_REPAIR_MAX, BLOCK_SYMBOLS_MAX};
 use farhaul_proto::objects::{Placed, blocks_of};
+use farhaul_proto::recv::Placement;
 use farhaul_proto::units::{Bytes, Timestamp};
+use farhaul_proto::wire::header::DataId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How an object ended on one side.
@@ -45,6 +48,7 @@ pub(crate) struct Truth {
     source: Side,
     rtt: Duration,
     pub(crate) objects: BTreeMap<ObjectId, ObjectTruth>,
+    pub(crate) contents: Contents,
     blocks: BTreeMap<BlockIndex, BlockTruth>,
     /// Symbols that brought something new to the target.
     pub(crate) useful: u64,
@@ -62,6 +66,7 @@ impl Truth {
             source,
             rtt,
             objects: BTreeMap::new(),
+            contents: Contents::default(),
             blocks: BTreeMap::new(),
             useful: 0,
             needed: 0,
@@ -161,8 +166,38 @@ impl Truth {
         if sent { Ok(()) } else { Err(Violation::Invented { block, symbol }) }
     }
 
+    /// The source reads a block.
+    pub(crate) fn on_read(&mut self, block: BlockIndex, placed: Placed) -> Result<(), Violation> {
+        let len = self.objects.get(&placed.object).map_or(Bytes::ZERO, |object| object.len);
+        self.contents.on_read(block, placed, len)
+    }
+
+    /// The target's core says where a symbol goes.
+    pub(crate) fn check_symbol(
+        &self,
+        placement: Placement,
+        data: DataId,
+        len: u16,
+    ) -> Result<(), Violation> {
+        self.contents.check_symbol(placement, data, len)
+    }
+
+    /// A block was refused for want of credit. What the source gave up may still be open at the
+    /// target; otherwise the source knows what it was granted.
+    pub(crate) fn on_over_credit(&self, block: BlockIndex) -> Result<(), Violation> {
+        let given_up = |object: &ObjectTruth| object.source_end == Some(End::Abandoned);
+        if self.objects.values().any(given_up) {
+            return Ok(());
+        }
+        Err(Violation::OverCredit { block })
+    }
+
     /// A block is on the target's disk.
-    pub(crate) fn on_written(&mut self, placed: &Placed) -> Result<(), Violation> {
+    pub(crate) fn on_written(&mut self, block: BlockIndex) -> Result<(), Violation> {
+        let placed = self.contents.place_of(block).ok_or(Violation::Unwritten { block })?;
+        if !self.contents.is_written(&placed) {
+            return Err(Violation::Unwritten { block });
+        }
         let (object, position) = (placed.object, placed.position);
         let new = self.objects.get_mut(&object).is_some_and(|o| o.written.insert(position));
         if new { Ok(()) } else { Err(Violation::WrittenTwice { object, position }) }

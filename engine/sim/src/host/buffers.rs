@@ -3,13 +3,14 @@
 //! The core is believed nothing here: what it asks for is held against what arrived.
 
 use farhaul_proto::fec::{BlockShape, SymbolSet};
-use farhaul_proto::ids::SymbolId;
+use farhaul_proto::ids::{ObjectId, SymbolId};
 use std::collections::BTreeSet;
 
 /// A block that is being sent.
 #[derive(Debug)]
 pub(super) struct SendBuffer {
     pub(super) shape: BlockShape,
+    pub(super) object: ObjectId,
     pub(super) loaded: bool,
     /// Repair symbols that were computed.
     pub(super) repair: BTreeSet<u32>,
@@ -20,8 +21,8 @@ pub(super) struct SendBuffer {
 }
 
 impl SendBuffer {
-    pub(super) const fn new(shape: BlockShape) -> Self {
-        Self { shape, loaded: false, repair: BTreeSet::new(), busy: 1, released: false }
+    pub(super) const fn new(shape: BlockShape, object: ObjectId) -> Self {
+        Self { shape, object, loaded: false, repair: BTreeSet::new(), busy: 1, released: false }
     }
 
     /// Whether this symbol could be sealed now.
@@ -36,13 +37,17 @@ impl SendBuffer {
 pub(super) struct RecvBuffer {
     pub(super) source: Option<SymbolSet>,
     pub(super) repair: BTreeSet<u32>,
+    pub(super) symbol_size: u16,
+    /// The digest was right.
+    pub(super) verified: bool,
     pub(super) busy: u32,
     pub(super) released: bool,
 }
 
 impl RecvBuffer {
-    pub(super) const fn new() -> Self {
-        Self { source: None, repair: BTreeSet::new(), busy: 0, released: false }
+    pub(super) const fn new(symbol_size: u16) -> Self {
+        let repair = BTreeSet::new();
+        Self { source: None, repair, symbol_size, verified: false, busy: 0, released: false }
     }
 
     /// Takes a source symbol at byte `offset`; true when it was not there.
@@ -65,5 +70,6 @@ impl RecvBuffer {
     pub(super) fn clear(&mut self) {
         self.source = None;
         self.repair.clear();
+        self.verified = false;
     }
 }

@@ -3,9 +3,9 @@
 //! Every draw comes from the seed; what is drawn does not depend on how earlier draws were used
 //! more than the order of the lines here.
 
-use super::{First, HostProfile, Load, Scenario, Side, Step};
+use super::{First, HostProfile, Load, Outage, Scenario, Side, Step};
 use crate::disk::DiskProfile;
-use crate::profile::{Jitter, LinkProfile, Loss, QueueLimit};
+use crate::profile::{Jitter, LinkProfile, Loss, Policer, QueueLimit, Red};
 use crate::rng::Rng;
 use core::time::Duration;
 use farhaul_proto::congestion::Policy;
@@ -24,6 +24,17 @@ const USUAL_MAX: u64 = 16 << 20;
 
 /// The scenario that belongs to `seed`.
 pub fn generate(seed: u64) -> Scenario {
+    let mut scenario = generate_calm(seed);
+    let rng = Rng::new(seed).fork("scenario");
+    weather(&mut Draw(rng.fork("weather")), &mut scenario);
+    scarcity(&mut Draw(rng.fork("scarcity")), &mut scenario);
+    scenario
+}
+
+/// The same without what was added later: policers, early drop, uneven delays, links that change,
+/// silence in one direction, short and full disks. Seeds that failed before that
+/// keep their meaning here.
+pub fn generate_calm(seed: u64) -> Scenario {
     let rng = Rng::new(seed).fork("scenario");
     let mut draw = Draw(rng.fork("shape"));
     let rtt = draw.log(1.0, 1000.0) / 1e3;
@@ -221,7 +232,7 @@ fn claims(draw: &mut Draw, len: u64) -> (Runs, Runs) {
 fn trouble(draw: &mut Draw, scenario: &mut Scenario) {
     if draw.chance(0.15) {
         let from = Timestamp::ZERO + draw.span_ms(1.0, 5_000.0);
-        scenario.outages.push((from, from + draw.span_ms(1_000.0, 20_000.0)));
+        scenario.outages.push(Outage::both(from, from + draw.span_ms(1_000.0, 20_000.0)));
     }
     for source in Side::BOTH {
         let loads = scenario.loads[source.index()].clone();
@@ -245,6 +256,95 @@ fn trouble(draw: &mut Draw, scenario: &mut Scenario) {
                 6 => scenario.steps.push((at, Step::Refuse { source, object })),
                 _ => {}
             }
+        }
+    }
+}
+
+/// Slowest that a link becomes: a block must still pass before patience ends.
+const RATE_MIN: BitRate = BitRate::mbps(1);
+
+/// What else a link may be like, and become.
+fn weather(draw: &mut Draw, scenario: &mut Scenario) {
+    if draw.chance(0.2) {
+        let rtt = scenario.rtt();
+        let ahead = rtt.mul_f64(draw.uniform(0.02, 0.98));
+        scenario.links[0].delay = ahead;
+        scenario.links[1].delay = rtt.saturating_sub(ahead);
+    }
+    for link in &mut scenario.links {
+        let rate = link.rate.unwrap_or(BitRate::mbps(100));
+        if draw.chance(0.1) {
+            let rate = rate.mul_f64(draw.uniform(0.2, 0.95)).max(RATE_MIN);
+            link.policer = Some(Policer { rate, bucket: draw.span_ms(2.0, 200.0) });
+        }
+        if draw.chance(0.1) {
+            let min = draw.span_ms(1.0, 50.0);
+            let max = min.mul_f64(draw.uniform(1.5, 4.0));
+            link.red = Some(Red { min, max, ceiling: Ratio::new(draw.log(0.01, 0.3)) });
+        }
+    }
+    for from in Side::BOTH {
+        if draw.chance(0.05) {
+            let at = Timestamp::ZERO + draw.span_ms(1.0, 5_000.0);
+            let until = at + draw.span_ms(300.0, 15_000.0);
+            scenario.outages.push(Outage::one_way(from, at, until));
+        }
+        for _ in 0..if draw.chance(0.15) { 1 + draw.below(3) } else { 0 } {
+            let at = Timestamp::ZERO + draw.span_ms(10.0, 10_000.0);
+            let profile = changed(draw, &scenario.links[from.index()]);
+            scenario.steps.push((at, Step::Link { from, profile }));
+        }
+    }
+}
+
+/// Another capacity, another way, another quality.
+fn changed(draw: &mut Draw, link: &LinkProfile) -> LinkProfile {
+    let rate = link.rate.map(|rate| rate.mul_f64(draw.log(0.2, 4.0)).max(RATE_MIN));
+    let delay = link.delay.mul_f64(draw.log(0.3, 3.0));
+    LinkProfile { rate, delay, loss: loss(draw, 0.3), ..link.clone() }
+}
+
+/// Disks that are not enough. Pools smaller than the credit are left to tests of their own: a
+/// sender repairs its oldest block first, and waits for ever if that is the one without a buffer.
+fn scarcity(draw: &mut Draw, scenario: &mut Scenario) {
+    for side in Side::BOTH {
+        let coming: Bytes = scenario.loads[side.peer().index()].iter().map(|load| load.len).sum();
+        let host = &mut scenario.hosts[side.index()];
+        if draw.chance(0.2) {
+            host.disk.short_writes = 1 + draw.below(6);
+        }
+        if draw.chance(0.05) {
+            let capacity = draw.0.below(coming.get().max(1));
+            host.disk.capacity = Some(Bytes::new(capacity));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_drawn_now_and_then() {
+        let runs: Vec<Scenario> = (0..300).map(generate).collect();
+        let count = |has: &dyn Fn(&Scenario) -> bool| runs.iter().filter(|s| has(s)).count();
+        let link = |has: fn(&LinkProfile) -> bool| count(&|s| s.links.iter().any(has));
+        let host = |has: fn(&HostProfile) -> bool| count(&|s| s.hosts.iter().any(has));
+        let step = |has: fn(&Step) -> bool| count(&|s| s.steps.iter().any(|(_, step)| has(step)));
+        for (what, times) in [
+            ("policer", link(|l| l.policer.is_some())),
+            ("early drop", link(|l| l.red.is_some())),
+            ("uneven delay", count(&|s| s.links[0].delay > s.links[1].delay.mul_f64(1.5))),
+            ("outage", count(&|s| s.outages.iter().any(|o| o.side.is_none()))),
+            ("silence one way", count(&|s| s.outages.iter().any(|o| o.side.is_some()))),
+            ("change", step(|step| matches!(step, Step::Link { .. }))),
+            ("short write", host(|h| h.disk.short_writes > 0)),
+            ("full disk", host(|h| h.disk.capacity.is_some())),
+            ("failing read", host(|h| !h.disk.failing_reads.is_empty())),
+            ("failing write", host(|h| !h.disk.failing_writes.is_empty())),
+            ("cancel", step(|step| matches!(step, Step::Cancel { .. }))),
+        ] {
+            assert!((5..250).contains(&times), "{what}: {times} of {}", runs.len());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The cases that people talk about, by name.
 
-use super::{HostProfile, Load, Scenario};
+use super::{HostProfile, Load, Outage, Scenario};
 use crate::profile::{LinkProfile, Loss, QueueLimit};
 use core::time::Duration;
 use farhaul_proto::congestion::Policy;
@@ -54,7 +54,7 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
         "outage" => {
             let mut scenario = base(0.02);
             let from = Timestamp::from_millis(1_000);
-            scenario.outages.push((from, from + Duration::from_secs(5)));
+            scenario.outages.push(Outage::both(from, from + Duration::from_secs(5)));
             scenario
         }
         "long" => {

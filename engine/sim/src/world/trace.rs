@@ -2,6 +2,10 @@
 //!
 //! It can also tell the events as lines, for a person who looks for the cause of a failure.
 
+use crate::scenario::Side;
+use crate::world::agenda::Packet;
+use core::fmt::{self, Debug, Write};
+use farhaul_proto::session::PlanBody;
 use farhaul_proto::units::Timestamp;
 
 /// See the module.
@@ -29,6 +33,44 @@ impl Trace {
         self.hasher.update(&record);
     }
 
+    /// Takes in a packet with all that it carries.
+    pub(crate) fn note_packet(
+        &mut self,
+        now: Timestamp,
+        kind: &'static str,
+        side: Side,
+        packet: &Packet,
+    ) {
+        self.note(now, kind, side as u64, packet.number.get());
+        let (what, symbol) = match &packet.body {
+            PlanBody::Symbol { data, .. } => (data.block.get(), data.symbol.get()),
+            PlanBody::Padding(_) | PlanBody::Report(_) => (0, 0),
+        };
+        let mut record = [0; 18];
+        record[..8].copy_from_slice(&packet.bytes.get().to_le_bytes());
+        record[8] = packet.kind as u8;
+        record[9] = u8::from(packet.corrupt);
+        record[10..14].copy_from_slice(&what.to_le_bytes());
+        record[14..].copy_from_slice(&symbol.to_le_bytes());
+        self.hasher.update(&record);
+        if let PlanBody::Report(payload) = &packet.body {
+            self.hasher.update(payload);
+        }
+    }
+
+    /// Takes in an event with all that there is to say about it.
+    pub(crate) fn note_words(
+        &mut self,
+        now: Timestamp,
+        kind: &'static str,
+        side: Side,
+        what: &impl Debug,
+    ) {
+        self.note(now, kind, side as u64, 0);
+        // The sink takes everything.
+        let _ = write!(Sink(&mut self.hasher), "{what:?}");
+    }
+
     /// Prints a line if lines are wanted.
     pub(crate) fn line(&self, now: Timestamp, text: impl FnOnce() -> String) {
         if self.speaks {
@@ -38,5 +80,15 @@ impl Trace {
 
     pub(crate) fn hash(&self) -> [u8; 32] {
         *self.hasher.finalize().as_bytes()
+    }
+}
+
+/// Text that goes straight into the hash.
+struct Sink<'a>(&'a mut blake3::Hasher);
+
+impl Write for Sink<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
     }
 }
