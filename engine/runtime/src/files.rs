@@ -10,16 +10,27 @@ pub mod bundle;
 pub mod commit;
 pub mod confine;
 pub mod dir;
+pub mod finish;
 pub mod journal;
 pub mod receive;
 pub mod scan;
 pub mod source;
 pub mod space;
 pub mod staging;
+pub mod stop;
 
-pub use commit::{CommitError, Report};
+pub use commit::CommitError;
 pub use confine::{ConfineError, Root};
+pub use finish::Report;
 pub use receive::{HaveBlocks, ReceiveError, ReceiveOptions, ReceivePlan, Receiver};
 pub use scan::{ScanError, ScannedSource, scan, scan_beneath};
 pub use source::{Segment, Source, SourceError};
 pub use staging::StagedFile;
+
+/// A point of the commit path at which a test can kill the process.
+#[cfg(not(test))]
+const fn step() {}
+#[cfg(test)]
+use crash::step;
+#[cfg(test)]
+mod crash;

@@ -7,6 +7,7 @@ use super::{receiving, sending};
 use crate::engine::Peer;
 use crate::files::confine::Root;
 use crate::files::scan::{ScannedSource, scan_beneath, scan_contents_beneath};
+use crate::files::stop::Stop;
 use farhaul_proto::ids::TransferId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::wire::control::{Message, RefuseCode, Request};
@@ -85,7 +86,7 @@ async fn give(
 ) -> Result<Outcome, TransferError> {
     conversation.session.warm_up();
     let (root, path) = (root.clone(), request.path.clone());
-    let scanned = receiving::blocking(move || scan_path(&root, &path)).await;
+    let scanned = receiving::blocking(move || scan_path(&root, &path, &Stop::default())).await;
     match scanned {
         Ok(scanned) => {
             let (transfer, resume) = (request.transfer, request.resume);
@@ -96,15 +97,15 @@ async fn give(
 }
 
 /// What is asked for: a path; with a trailing slash, what is in it; empty, all of the root.
-fn scan_path(root: &Root, path: &[u8]) -> Result<ScannedSource, TransferError> {
+fn scan_path(root: &Root, path: &[u8], stop: &Stop) -> Result<ScannedSource, TransferError> {
     let Some(stripped) = path.strip_suffix(b"/") else {
         let path = if path.is_empty() { None } else { Some(parse(path)?) };
-        return Ok(scan_beneath(root, path.as_ref())?);
+        return Ok(scan_beneath(root, path.as_ref(), stop)?);
     };
     if stripped.is_empty() {
-        return Ok(scan_beneath(root, None)?);
+        return Ok(scan_beneath(root, None, stop)?);
     }
-    Ok(scan_contents_beneath(root, &parse(stripped)?)?)
+    Ok(scan_contents_beneath(root, &parse(stripped)?, stop)?)
 }
 
 fn dest_path(dest: &[u8]) -> Result<Option<RelPath>, TransferError> {
