@@ -6,7 +6,7 @@ use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, 
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
-    Accept, Done, EntryFailure, EntryRange, FailCode, Have, ManifestCarrier, Message, Offer,
+    Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Have, ManifestCarrier, Message, Offer,
     RefuseCode, Request,
 };
 use farhaul_proto::wire::feedback::{
@@ -164,7 +164,8 @@ fn accept(transfer: TransferId) -> Accept {
 
 fn reopen() -> Message {
     let (object, first_block) = (ObjectId::new(3), BlockIndex::new(70_000));
-    Message::Reopen { object, position: 12, count: 2, first_block }
+    let runs = vec![BlockSpan { first: 12, count: 2 }, BlockSpan { first: 20, count: 1 }];
+    Message::Reopen { object, runs, first_block }
 }
 
 fn done(transfer: TransferId) -> Done {

@@ -14,6 +14,8 @@ use crate::ids::{BlockIndex, ObjectId, TransferId};
 use crate::limits::CONTROL_MESSAGE_MAX;
 use minicbor::{Decode, Encode};
 
+pub use crate::content::Digest;
+pub use crate::manifest::EntryRange;
 pub use error::{ControlError, Field, ShapeError};
 pub use frame::{FRAME_PREFIX_LEN, FrameReader};
 pub use text::{Printable, reason};
@@ -28,9 +30,6 @@ pub const WANT_MAX: usize = 1 << 20;
 pub const HAVE_MAX: usize = 1 << 16;
 /// Failures named one by one at the end of a transfer; the rest is only counted.
 pub const FAILURES_MAX: usize = 1000;
-
-/// A BLAKE3 digest.
-pub type Digest = [u8; 32];
 
 /// One control message (`spec: W-060`).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -83,14 +82,11 @@ pub enum Message {
         /// Which object.
         #[n(0)]
         object: ObjectId,
-        /// The first of them, counted within the object.
+        /// Which blocks: ascending, disjoint; at least one run, at most [`HAVE_MAX`].
         #[n(1)]
-        position: u32,
-        /// How many; at least one.
-        #[n(2)]
-        count: u32,
+        runs: Vec<BlockSpan>,
         /// The index of the first, as the sender counts: both sides must agree.
-        #[n(3)]
+        #[n(2)]
         first_block: BlockIndex,
     },
     /// One side gives an object up: its source or its destination failed.
@@ -211,10 +207,10 @@ pub struct Accept {
     pub have: Vec<Have>,
 }
 
-/// Entries `first .. first + count` of a manifest.
+/// Blocks `first .. first + count` of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct EntryRange {
-    /// The first entry.
+pub struct BlockSpan {
+    /// The first block, counted within the object.
     #[n(0)]
     pub first: u32,
     /// How many; at least one.

@@ -11,7 +11,7 @@ use super::dir::{Dir, FileKind, Identity, Meta};
 use super::stop::Stop;
 use farhaul_proto::limits::SYMLINK_TARGET_MAX;
 use farhaul_proto::manifest::{
-    ENTRIES_MAX, EXTENTS_MAX, Entry, EntryKind, Extent, Extents, MODE_MASK, Manifest,
+    ENTRIES_MAX, EXTENTS_MAX, Entry, EntryKind, Extent, Extents, MODE_MASK, Manifest, Scale,
 };
 use farhaul_proto::path_name::{PathError, RESERVED_NAME, RelPath};
 use rustix::fs::{SeekFrom, seek};
@@ -58,9 +58,13 @@ pub enum ScanError {
         /// The path beneath the destination.
         path: RelPath,
     },
-    /// More entries than [`ENTRIES_MAX`].
-    #[error("more than {ENTRIES_MAX} files and directories")]
-    TooManyEntries,
+    /// More than the manifest of one transfer may hold, see [`Scale`].
+    #[error(
+        "too much for one transfer: the list of files would take the other side more than 128 MiB \
+         of memory (about {ENTRIES_MAX} files and directories with short names, fewer with long \
+         ones or many holes); split it into several transfers, for example one a subdirectory"
+    )]
+    TooLarge,
     /// Nobody waits for it any more.
     #[error("stopped")]
     Stopped,
@@ -231,6 +235,7 @@ fn means_contents(path: &Path) -> bool {
 #[derive(Default)]
 struct Walk {
     found: Vec<(Entry, Origin)>,
+    scale: Scale,
     roots: Vec<SourceRoot>,
     skipped: Notes<SkipReason>,
     failures: Notes<FailReason>,
@@ -379,10 +384,8 @@ impl Walk {
         kind: EntryKind,
         root: u32,
     ) -> Result<(), ScanError> {
-        if self.found.len() >= ENTRIES_MAX {
-            return Err(ScanError::TooManyEntries);
-        }
         let entry = Entry { path, mode: meta.mode & MODE_MASK, mtime: meta.mtime(), kind };
+        self.scale.add(entry.weight()).map_err(|_| ScanError::TooLarge)?;
         self.found.push((entry, Origin { root, identity: meta.identity }));
         Ok(())
     }

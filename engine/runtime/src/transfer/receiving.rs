@@ -8,7 +8,7 @@ use super::memory::MemorySink;
 use super::sending::{path_of, unexpected};
 use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError};
 use crate::driver::command::{HeldRuns, SessionEvent};
-use crate::engine::Peer;
+use crate::engine::{Peer, SessionFault};
 use crate::files::confine::{ConfineError, Root};
 use crate::files::receive::{ReceiveOptions, ReceivePlan, Receiver};
 use crate::files::staging::StagingError;
@@ -16,20 +16,17 @@ use crate::files::{CommitError, Report};
 use crate::objects::{BlockSink, Failure};
 use farhaul_proto::ids::{ObjectId, TransferId};
 use farhaul_proto::layout::{Layout, ObjectKind};
-use farhaul_proto::limits::CONTROL_MESSAGE_MAX;
-use farhaul_proto::manifest::Manifest;
+use farhaul_proto::manifest::{ENCODED_MAX, Manifest};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{
-    Accept, Done, EntryFailure, EntryRange, FAILURES_MAX, FailCode, Have, ManifestCarrier, Message,
-    Offer, RefuseCode, Request, reason,
+    Accept, Done, EntryFailure, FAILURES_MAX, FailCode, Have, ManifestCarrier, Message, Offer,
+    RefuseCode, Request, reason,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Largest manifest taken from a peer: about 4 million entries.
-const MANIFEST_MAX: u64 = 512 << 20;
 /// Commits whose results wait to be heard.
 const RESULTS_MAX: usize = 256;
 /// Files committed at once: more would only queue at the disk.
@@ -128,17 +125,17 @@ async fn receive_manifest(
     len: u64,
     digest: [u8; 32],
 ) -> Result<Vec<u8>, TransferError> {
-    if len > MANIFEST_MAX || len <= CONTROL_MESSAGE_MAX.min(1) as u64 {
-        let what = format!("a manifest of {len} bytes is not taken (at most {MANIFEST_MAX})");
+    let Some(size) = usize::try_from(len).ok().filter(|&size| size <= ENCODED_MAX) else {
+        let what = format!("a manifest of {len} bytes is not taken (at most {ENCODED_MAX})");
         return Err(TransferError::local(what, RefuseCode::Unsupported));
-    }
-    let sink = Arc::new(MemorySink::new(usize::try_from(len).unwrap_or_default()));
+    };
+    let sink = Arc::new(MemorySink::new(size));
     let session = &conversation.session;
     let dyn_sink: Arc<dyn BlockSink> = Arc::clone(&sink) as Arc<dyn BlockSink>;
     let object = session.declare_recv(Bytes::new(len), Vec::new(), dyn_sink).await?;
     loop {
         match conversation.hear().await? {
-            Heard::Lane(SessionEvent::RecvComplete(complete)) if complete == object => break,
+            Heard::Lane(SessionEvent::RecvComplete(complete, _)) if complete == object => break,
             Heard::Lane(SessionEvent::AskAgain(block)) => {
                 conversation.say(&Message::Restart { block }).await?;
             }
@@ -249,15 +246,13 @@ impl<'a> Receiving<'a> {
     }
 
     async fn accept(&mut self, transfer: TransferId) -> Result<(), TransferError> {
-        let want = self.plan.want.iter();
-        let want = want.map(|range| EntryRange { first: range.first, count: range.count });
         let have = self.plan.have.iter().map(|have| Have {
             entry: have.entry,
             first: have.first,
             count: have.count,
             digest: have.digest,
         });
-        let accept = Accept { transfer, want: want.collect(), have: have.collect() };
+        let accept = Accept { transfer, want: self.plan.want.clone(), have: have.collect() };
         self.conversation.say(&Message::Accept(accept)).await
     }
 
@@ -298,9 +293,15 @@ impl<'a> Receiving<'a> {
                     self.commit_if_ready(index);
                 }
             }
-            Message::Reopen { object, position, count, first_block } => {
+            Message::Reopen { object, runs, first_block } => {
                 let session = &self.conversation.session;
-                let ours = session.reopen_recv(object, position, count).await?;
+                let runs = runs.iter().map(|run| (run.first, run.count)).collect();
+                let reopened = session.reopen_recv(object, runs).await;
+                let ours = reopened.map_err(|fault| match fault {
+                    SessionFault::Object(error) => TransferError::Violation(error.to_string()),
+                    SessionFault::Gone => fault.into(),
+                })?;
+                let ours = ours.first_block;
                 if ours != first_block {
                     let what = format!("it counts block {first_block} where {ours} is next");
                     return Err(TransferError::Violation(what));
@@ -322,7 +323,7 @@ impl<'a> Receiving<'a> {
 
     async fn on_event(&mut self, event: SessionEvent) -> Result<(), TransferError> {
         match event {
-            SessionEvent::RecvComplete(object) => {
+            SessionEvent::RecvComplete(object, _) => {
                 if let Some(index) = self.index_of(object) {
                     if let Some(coming) = self.open.get_mut(&index) {
                         coming.received = true;
@@ -338,8 +339,8 @@ impl<'a> Receiving<'a> {
             SessionEvent::AskAgain(block) => {
                 self.conversation.say(&Message::Restart { block }).await?;
             }
-            SessionEvent::SendRead(_)
-            | SessionEvent::SendComplete(_)
+            SessionEvent::SendRead(..)
+            | SessionEvent::SendComplete(..)
             | SessionEvent::SourceFailed(..)
             | SessionEvent::Violation(_)
             | SessionEvent::ForgeryLimit => {}

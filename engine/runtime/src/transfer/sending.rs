@@ -7,18 +7,19 @@ use super::file::{FileSource, source_failure};
 use super::memory::MemorySource;
 use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError};
 use crate::driver::command::{HeldRuns, SessionEvent};
-use crate::engine::Peer;
-use crate::files::scan::{ScannedSource, SkipReason};
+use crate::engine::{Peer, SessionFault};
+use crate::files::scan::{ScanError, ScannedSource, SkipReason};
 use crate::files::source::{Source, SourceError};
 use crate::objects::Failure;
 use farhaul_proto::content::{Digest, block_digest, run_digest};
 use farhaul_proto::ids::{ObjectId, TransferId};
 use farhaul_proto::layout::{Layout, ObjectKind};
 use farhaul_proto::limits::{BLOCK_DATA, INLINE_MANIFEST_MAX};
-use farhaul_proto::manifest::{EntryRange, Manifest};
+use farhaul_proto::manifest::{ENCODED_MAX, Manifest};
+use farhaul_proto::objects::ObjectError;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{
-    Accept, Done, EntryFailure, FailCode, Have, ManifestCarrier, Message, Offer, reason,
+    Accept, BlockSpan, Done, EntryFailure, FailCode, Have, ManifestCarrier, Message, Offer, reason,
 };
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -74,6 +75,9 @@ async fn offer(
     resume: bool,
 ) -> Result<(), TransferError> {
     let encoded = manifest.encode();
+    if encoded.len() > ENCODED_MAX {
+        return Err(ScanError::TooLarge.into());
+    }
     let manifest_carrier = if encoded.len() <= INLINE_MANIFEST_MAX {
         ManifestCarrier::Inline(encoded)
     } else {
@@ -175,12 +179,7 @@ impl<'a> Sending<'a> {
         scanned: &Arc<ScannedSource>,
         accept: &Accept,
     ) -> Result<Self, TransferError> {
-        let want: Vec<EntryRange> = accept
-            .want
-            .iter()
-            .map(|range| EntryRange { first: range.first, count: range.count })
-            .collect();
-        let layout = Arc::new(Layout::new(&scanned.manifest, &want));
+        let layout = Arc::new(Layout::new(&scanned.manifest, &accept.want));
         let source = Arc::new(Source::new(Arc::clone(scanned), Arc::clone(&layout)));
         let (answers_in, answers) = mpsc::channel(ANSWERS_MAX);
         let mut sending = Self {
@@ -315,7 +314,7 @@ impl<'a> Sending<'a> {
 
     async fn on_event(&mut self, event: SessionEvent) -> Result<(), TransferError> {
         match event {
-            SessionEvent::SendRead(object) => {
+            SessionEvent::SendRead(object, _) => {
                 if let Some(index) = self.index_of(object) {
                     if let Some(outgoing) = self.objects.get_mut(&index) {
                         outgoing.read = true;
@@ -326,8 +325,8 @@ impl<'a> Sending<'a> {
             SessionEvent::SourceFailed(object, failure) => {
                 self.tell_failed(object, Side::Here, failure).await?;
             }
-            SessionEvent::SendComplete(_)
-            | SessionEvent::RecvComplete(_)
+            SessionEvent::SendComplete(..)
+            | SessionEvent::RecvComplete(..)
             | SessionEvent::SinkFailed(..)
             | SessionEvent::AskAgain(_)
             | SessionEvent::Violation(_)
@@ -397,12 +396,17 @@ impl<'a> Sending<'a> {
     /// Sends the blocks whose claims do not hold.
     async fn reopen(&mut self, index: u32, wrong: &[Have]) -> Result<(), TransferError> {
         let object = ObjectId::new(self.base + index);
-        for claim in wrong {
-            let (position, count) = (claim.first, claim.count);
-            let session = &self.conversation.session;
-            let first_block = session.reopen_send(object, position, count).await?;
-            let reopen = Message::Reopen { object, position, count, first_block };
-            self.conversation.say(&reopen).await?;
+        if !wrong.is_empty() {
+            let runs = wrong.iter().map(|claim| (claim.first, claim.count)).collect();
+            let first_block = match self.conversation.session.reopen_send(object, runs).await {
+                Ok(reopened) => reopened.first_block,
+                // It failed meanwhile, which the peer is told by its own message.
+                Err(SessionFault::Object(ObjectError::GivenUp(_))) => return Ok(()),
+                Err(fault) => return Err(fault.into()),
+            };
+            let span = |claim: &Have| BlockSpan { first: claim.first, count: claim.count };
+            let runs = wrong.iter().map(span).collect();
+            self.conversation.say(&Message::Reopen { object, runs, first_block }).await?;
         }
         if let Some(outgoing) = self.objects.get_mut(&index) {
             outgoing.claims_open = false;

@@ -19,9 +19,14 @@ fn have(entry: u32, first: u32, count: u32) -> Have {
     Have { entry, first, count, digest: [9; 32] }
 }
 
-fn reopen(position: u32, count: u32, first_block: u32) -> Message {
+fn reopen(first: u32, count: u32, first_block: u32) -> Message {
+    reopen_all(&[(first, count)], first_block)
+}
+
+fn reopen_all(runs: &[(u32, u32)], first_block: u32) -> Message {
     let (object, first_block) = (ObjectId::new(1), BlockIndex::new(first_block));
-    Message::Reopen { object, position, count, first_block }
+    let runs = runs.iter().map(|&(first, count)| BlockSpan { first, count }).collect();
+    Message::Reopen { object, runs, first_block }
 }
 
 fn offer(dest: Vec<u8>, manifest: ManifestCarrier) -> Message {
@@ -51,7 +56,7 @@ fn a_hello_has_the_documented_bytes() {
 
 #[test]
 fn a_field_of_a_newer_peer_is_skipped() {
-    let body = [0x86, 6, 1, 2, 3, 4, 0xa1, 0, 0x81, 0];
+    let body = [0x85, 6, 1, 0x81, 0x82, 2, 3, 4, 0xa1, 0, 0x81, 0];
     let decoded = Message::decode(&body).expect("one field more");
     assert_eq!(decoded, reopen(2, 3, 4));
 }
@@ -66,7 +71,7 @@ fn an_unknown_message_or_code_is_refused() {
 
 #[test]
 fn a_missing_field_is_refused() {
-    let missing = Message::decode(&[0x84, 6, 1, 2, 3]);
+    let missing = Message::decode(&[0x83, 6, 1, 0x81, 0x82, 2, 3]);
     assert!(matches!(missing, Err(ControlError::Content(_))), "{missing:?}");
 }
 
@@ -114,6 +119,8 @@ fn every_bound_holds_exactly() {
         (reopen(0, 1, 0), reopen(0, 0, 0)),
         (reopen(u32::MAX - 1, 1, 0), reopen(u32::MAX, 1, 0)),
         (reopen(0, 1, u32::MAX - 1), reopen(0, 1, u32::MAX)),
+        (reopen_all(&[(0, 1), (1, 1)], 0), reopen_all(&[(0, 2), (1, 1)], 0)),
+        (reopen(0, 1, 0), reopen_all(&[], 0)),
     ];
     for (within, beyond) in pairs {
         let decoded = Message::decode(&encode_unchecked(&within)).expect("within the bound");
@@ -239,11 +246,16 @@ prop_compose! {
 prop_compose! {
     fn any_reopen()(
         object in any::<u32>().prop_map(ObjectId::new),
-        position in 0u32..1 << 31,
-        count in 1u32..1 << 31,
+        gaps in vec((0u32..1 << 20, 1u32..1 << 20), 1..20),
         first_block in (0u32..1 << 31).prop_map(BlockIndex::new),
     ) -> Message {
-        Message::Reopen { object, position, count, first_block }
+        let mut end = 0;
+        let run = |(gap, count)| {
+            let first = end + gap;
+            end = first + count;
+            BlockSpan { first, count }
+        };
+        Message::Reopen { object, runs: gaps.into_iter().map(run).collect(), first_block }
     }
 }
 

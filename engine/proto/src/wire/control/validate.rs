@@ -4,8 +4,8 @@
 //! what breaks a rule of this file ends the session.
 
 use super::{
-    AGENT_MAX, Accept, ControlError, Done, EntryRange, FAILURES_MAX, Field, HAVE_MAX, Have,
-    ManifestCarrier, Message, Offer, REASON_MAX, WANT_MAX,
+    AGENT_MAX, Accept, BlockSpan, ControlError, Done, EntryRange, FAILURES_MAX, Field, HAVE_MAX,
+    Have, ManifestCarrier, Message, Offer, REASON_MAX, WANT_MAX,
 };
 use crate::limits::{CONTROL_MESSAGE_MAX, INLINE_MANIFEST_MAX, OBJECT_MAX, PATH_MAX};
 
@@ -33,9 +33,8 @@ impl Message {
             Self::Request(request) => at_most(request.path.len(), PATH_MAX, Field::Path),
             Self::Accept(accept) => validate_accept(accept),
             Self::Refuse { transfer: _, code: _, reason } => validate_reason(reason),
-            Self::Reopen { object: _, position, count, first_block } => {
-                validate_run(*position, *count, Field::Reopen)?;
-                validate_run(first_block.get(), *count, Field::Reopen).map(|_| ())
+            Self::Reopen { object: _, runs, first_block } => {
+                validate_reopen(runs, first_block.get())
             }
             Self::ObjectFailed { object: _, code: _, reason } => validate_reason(reason),
             Self::Sealed { object: _ } | Self::Restart { block: _ } => Ok(()),
@@ -71,6 +70,19 @@ fn validate_accept(accept: &Accept) -> Result<(), ControlError> {
         floor = (entry, end);
     }
     Ok(())
+}
+
+fn validate_reopen(runs: &[BlockSpan], first_block: u32) -> Result<(), ControlError> {
+    at_most(runs.len(), HAVE_MAX, Field::Reopen)?;
+    let (mut floor, mut named) = (0, 0u32);
+    for &BlockSpan { first, count } in runs {
+        let end = validate_run(first, count, Field::Reopen)?;
+        in_order(u64::from(first) >= floor, Field::Reopen)?;
+        floor = end;
+        // The runs are disjoint: together they name no more than there are numbers.
+        named = named.saturating_add(count);
+    }
+    validate_run(first_block, named, Field::Reopen).map(|_| ())
 }
 
 fn validate_done(done: &Done) -> Result<(), ControlError> {
