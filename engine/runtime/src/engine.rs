@@ -145,6 +145,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] says what could not be set up.
     pub fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        crate::files::raise_open_files();
         let addr = config.listen;
         let port = UdpPort::bind(addr, PortConfig::default())
             .map_err(|source| EngineError::Bind { addr, source })?;

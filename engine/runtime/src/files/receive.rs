@@ -219,7 +219,8 @@ impl Receiver {
     /// Takes back that `count` blocks of `entry` from `first` on are here: the sender has others.
     pub fn reopen(&self, entry: u32, first: u32, count: u32) {
         if let Some(staged) = self.lock().staged.get(&entry) {
-            (first..first.saturating_add(count)).for_each(|block| staged.journal.reopen(block));
+            let end = first.saturating_add(count).min(staged.blocks());
+            (first..end).for_each(|block| staged.journal.reopen(block));
         }
     }
 

@@ -3,7 +3,7 @@
 use super::conversation::{Conversation, refusal};
 use super::sending::unexpected;
 use super::{Outcome, Progress, TransferError};
-use super::{receiving, sending};
+use super::{planning, sending};
 use crate::engine::Peer;
 use crate::files::confine::Root;
 use crate::files::scan::{ScannedSource, scan_beneath, scan_contents_beneath};
@@ -47,7 +47,7 @@ async fn serve_all(
                 let transfer = offer.transfer;
                 match dest_path(&offer.dest) {
                     Ok(dest) => {
-                        receiving::receive(conversation, offer, dest, root, true, &progress).await
+                        planning::receive(conversation, offer, dest, root, true, &progress).await
                     }
                     Err(error) => refuse(conversation, transfer, error).await,
                 }
@@ -86,7 +86,7 @@ async fn give(
 ) -> Result<Outcome, TransferError> {
     conversation.session.warm_up();
     let (root, path) = (root.clone(), request.path.clone());
-    let scanned = receiving::blocking(move || scan_path(&root, &path, &Stop::default())).await;
+    let scanned = planning::blocking(move |stop| scan_path(&root, &path, stop)).await;
     match scanned {
         Ok(scanned) => {
             let (transfer, resume) = (request.transfer, request.resume);
