@@ -13,8 +13,12 @@
 
 mod bundle;
 mod conversation;
+mod failures;
 mod file;
+mod jobs;
+mod left_out;
 mod memory;
+mod planning;
 mod receiving;
 mod sending;
 pub mod serving;
@@ -32,7 +36,8 @@ use farhaul_proto::wire::control::{FailCode, RefuseCode};
 use std::time::Duration;
 use tokio::sync::watch;
 
-pub use receiving::pull;
+pub use failures::Side;
+pub use planning::pull;
 pub use sending::push;
 
 /// How often progress is published.
@@ -47,8 +52,6 @@ pub struct Progress {
     pub bytes_done: Bytes,
     /// Data bytes that were there already.
     pub bytes_resumed: Bytes,
-    /// Files in the transfer, once known.
-    pub files_total: u64,
     /// Figures of the session.
     pub stats: Option<SessionStats>,
 }
@@ -61,8 +64,12 @@ pub type ProgressSender = watch::Sender<Progress>;
 pub struct FailedEntry {
     /// Its path, printable.
     pub path: String,
-    /// Why.
+    /// Why, in words.
     pub reason: String,
+    /// Why, for programs.
+    pub code: FailCode,
+    /// Whose disk or program failed.
+    pub at: Side,
 }
 
 /// How a transfer ended.
@@ -123,6 +130,14 @@ pub enum TransferError {
         /// How the peer is told.
         code: RefuseCode,
     },
+    /// The local disk fails in the middle of a transfer.
+    #[error("{what}")]
+    Disk {
+        /// What failed and why.
+        what: String,
+        /// How the peer is told.
+        code: FailCode,
+    },
     /// A part of this program failed.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -132,7 +147,14 @@ impl TransferError {
     /// What the user can do about it.
     pub fn advice(&self) -> Option<String> {
         let advice = match self {
-            Self::Refused { code: RefuseCode::NoSpace, .. } => "make room at the peer",
+            Self::Refused { code: RefuseCode::NoSpace, .. } => {
+                "make room at the peer; what interrupted transfers left is in `.farhaul/staging` \
+                 of the directory that it serves, and may be deleted"
+            }
+            Self::Local { code: RefuseCode::NoSpace, .. } => {
+                "make room; what interrupted transfers left is in `.farhaul/staging` of the \
+                 destination, and may be deleted"
+            }
             Self::Refused { code: RefuseCode::NotFound, .. } => {
                 "check the path; it is relative to the directory that the peer serves"
             }
@@ -142,7 +164,7 @@ impl TransferError {
             Self::Refused { code: RefuseCode::Busy, .. } => {
                 "another transfer of the same files is under way; wait for it or try again later"
             }
-            Self::Cancelled { .. } | Self::Control(_) => {
+            Self::Disk { .. } | Self::Cancelled { .. } | Self::Control(_) => {
                 "run the same command again to continue where it stopped"
             }
             Self::Refused { .. }

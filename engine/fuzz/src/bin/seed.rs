@@ -132,7 +132,8 @@ fn messages() -> Vec<(&'static str, Message)> {
     let object = ManifestCarrier::Object { len: 1 << 20, digest: [7; 32] };
     let offer = |manifest, resume| {
         let dest = b"incoming".to_vec();
-        Message::Offer(Offer { transfer, dest, manifest, entries: 2, bytes: 1 << 30, resume })
+        let (entries, bytes, left_out) = (2, 1 << 30, None);
+        Message::Offer(Offer { transfer, dest, manifest, entries, bytes, resume, left_out })
     };
     let request = Request { transfer, path: b"data/run-7".to_vec(), resume: true };
     let reason = || "no space left".to_owned();

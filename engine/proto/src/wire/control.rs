@@ -31,6 +31,9 @@ pub const HAVE_MAX: usize = 1 << 16;
 /// Failures named one by one at the end of a transfer; the rest is only counted.
 pub const FAILURES_MAX: usize = 1000;
 
+/// Things left out of an offer that are named one by one, of each kind; the rest is only counted.
+pub const LEFT_OUT_MAX: usize = 256;
+
 /// One control message (`spec: W-060`).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(flat)]
@@ -150,6 +153,39 @@ pub struct Offer {
     /// Whether the receiver may use what an earlier attempt left behind.
     #[n(5)]
     pub resume: bool,
+    /// What is not in the manifest though it was asked for; nothing if missing.
+    #[n(6)]
+    pub left_out: Option<LeftOut>,
+}
+
+/// What the sender of files could not, or would not, include in its offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct LeftOut {
+    /// What could not be included; at most [`LEFT_OUT_MAX`].
+    #[n(0)]
+    pub failed: Vec<LeftOutNote>,
+    /// How many failed in all.
+    #[n(1)]
+    pub failed_total: u64,
+    /// What was skipped on purpose (sockets, devices); at most [`LEFT_OUT_MAX`].
+    #[n(2)]
+    pub skipped: Vec<LeftOutNote>,
+    /// How many were skipped in all.
+    #[n(3)]
+    pub skipped_total: u64,
+}
+
+/// One thing that is not in the manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LeftOutNote {
+    /// Where it would have been; at most [`PATH_MAX`](crate::limits::PATH_MAX) bytes, for
+    /// people only.
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub path: Vec<u8>,
+    /// Why it is not, for people; at most [`REASON_MAX`] bytes.
+    #[n(1)]
+    pub reason: String,
 }
 
 /// How a manifest reaches the receiver.

@@ -1,32 +1,33 @@
 //! The side that has the files: offer, declare, seal, wait for the receipt.
 
-use super::bundle::{BundleSource, Failures, note, wire_len};
+use super::bundle::{BundleSource, wire_len};
 use super::conversation::{Conversation, Heard};
+use super::failures::{Failures, Fault, Side};
 use super::file::{FileSource, source_failure};
+use super::jobs::Jobs;
 use super::memory::MemorySource;
-use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError};
+use super::{
+    FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError, left_out,
+};
 use crate::driver::command::{HeldRuns, SessionEvent};
 use crate::engine::{Peer, SessionFault};
-use crate::files::scan::{ScanError, ScannedSource, SkipReason};
+use crate::files::scan::{ScanError, ScannedSource};
 use crate::files::source::{Source, SourceError};
+use crate::files::stop::Stop;
 use crate::objects::Failure;
 use farhaul_proto::content::{Digest, block_digest, run_digest};
-use farhaul_proto::ids::{ObjectId, TransferId};
-use farhaul_proto::layout::{Layout, ObjectKind};
+use farhaul_proto::ids::{Generation, ObjectId, TransferId};
+use farhaul_proto::layout::{Layout, ObjectKind, ObjectSpec};
 use farhaul_proto::limits::{BLOCK_DATA, INLINE_MANIFEST_MAX};
 use farhaul_proto::manifest::{ENCODED_MAX, Manifest};
 use farhaul_proto::objects::ObjectError;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{
-    Accept, BlockSpan, Done, FailCode, Have, ManifestCarrier, Message, Offer, reason,
+    Accept, BlockSpan, Done, EntryFailure, FailCode, Have, ManifestCarrier, Message, Offer, reason,
 };
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, PoisonError};
-use tokio::sync::mpsc;
-
-/// Jobs about sources (checks of claims and of changes) whose answers wait to be heard.
-const ANSWERS_MAX: usize = 256;
+use std::sync::Arc;
 
 /// Sends what was scanned into the directory `dest` (empty: the root) of the peer.
 ///
@@ -60,20 +61,26 @@ pub(super) async fn send(
     progress: &ProgressSender,
 ) -> Result<Outcome, TransferError> {
     let scanned = Arc::new(scanned);
-    offer(conversation, transfer, &scanned.manifest, dest, resume).await?;
+    let listed = offer(conversation, transfer, &scanned, dest, resume).await?;
     let accept = answer(conversation, transfer).await?;
+    if let Some(object) = listed {
+        conversation.session.forget_send(object);
+    }
     let mut sending = Sending::declare(conversation, &scanned, &accept).await?;
     sending.run(transfer, progress).await
 }
 
+/// Offers what was scanned; returns the object that carries the manifest if one does.
 async fn offer(
     conversation: &mut Conversation,
     transfer: TransferId,
-    manifest: &Manifest,
+    scanned: &ScannedSource,
     dest: Vec<u8>,
     resume: bool,
-) -> Result<(), TransferError> {
+) -> Result<Option<ObjectId>, TransferError> {
+    let manifest = &scanned.manifest;
     let encoded = manifest.encode();
+    let mut listed = None;
     if encoded.len() > ENCODED_MAX {
         return Err(ScanError::TooLarge.into());
     }
@@ -83,7 +90,8 @@ async fn offer(
         let (len, digest) = (encoded.len() as u64, *blake3::hash(&encoded).as_bytes());
         let source = Arc::new(MemorySource(encoded));
         // Its id is known to both sides: it is the next object.
-        conversation.session.declare_send(Bytes::new(len), Vec::new(), source).await?;
+        let object = conversation.session.declare_send(Bytes::new(len), Vec::new(), source).await?;
+        listed = Some(object);
         ManifestCarrier::Object { len, digest }
     };
     let offer = Offer {
@@ -93,8 +101,10 @@ async fn offer(
         entries: u64::from(manifest.len()),
         bytes: manifest.data_len(),
         resume,
+        left_out: left_out::of_scan(scanned),
     };
-    conversation.say(&Message::Offer(offer)).await
+    conversation.say(&Message::Offer(offer)).await?;
+    Ok(listed)
 }
 
 /// Waits for the receiver's plan.
@@ -145,19 +155,19 @@ fn name(message: &Message) -> &'static str {
 /// An object on its way.
 #[derive(Debug, Default)]
 struct Outgoing {
+    /// A large file; the receiver needs a word of ours before it is in place.
+    is_file: bool,
+    /// Reopenings so far: an event from before the last one says nothing.
+    generation: Generation,
     read: bool,
-    claims: Vec<Have>,
+    complete: bool,
     claims_open: bool,
+    sealing: bool,
     sealed: bool,
 }
 
-/// The answer of a job about a source.
-enum Answer {
-    /// Which claims of an object do not hold.
-    Claims { index: u32, wrong: Vec<Have>, failure: Option<Failure> },
-    /// Whether an object's source is still what was offered.
-    Unchanged { index: u32, result: Result<(), SourceError> },
-}
+/// Which claims of an object do not hold, or why that cannot be found out.
+type Checked = Result<Vec<Have>, Failure>;
 
 struct Sending<'a> {
     conversation: &'a mut Conversation,
@@ -166,9 +176,12 @@ struct Sending<'a> {
     base: u32,
     objects: BTreeMap<u32, Outgoing>,
     failures: Failures,
-    answers_in: mpsc::Sender<Answer>,
-    answers: mpsc::Receiver<Answer>,
+    claims: Jobs<Checked>,
+    seals: Jobs<Result<(), SourceError>>,
+    /// Data bytes that the receiver holds, as far as is known.
     resumed: Bytes,
+    /// What the session had delivered before this transfer's data.
+    sent_before: Bytes,
 }
 
 impl<'a> Sending<'a> {
@@ -180,16 +193,17 @@ impl<'a> Sending<'a> {
     ) -> Result<Self, TransferError> {
         let layout = Arc::new(Layout::new(&scanned.manifest, &accept.want));
         let source = Arc::new(Source::new(Arc::clone(scanned), Arc::clone(&layout)));
-        let (answers_in, answers) = mpsc::channel(ANSWERS_MAX);
+        let stats = conversation.session.stats().await;
         let mut sending = Self {
             conversation,
             source,
             base: 0,
             objects: BTreeMap::new(),
             failures: Failures::default(),
-            answers_in,
-            answers,
+            claims: Jobs::new(),
+            seals: Jobs::new(),
             resumed: Bytes::ZERO,
+            sent_before: stats.map_or(Bytes::ZERO, |stats| stats.sent.complete),
         };
         let mut claims = claims_by_entry(&accept.have);
         for index in 0..layout.len() {
@@ -211,15 +225,13 @@ impl<'a> Sending<'a> {
         let Some(spec) = layout.object(index) else { return Ok(()) };
         let session = &self.conversation.session;
         let mut outgoing = Outgoing::default();
+        let mut claimed = Vec::new();
         let id = match &spec.kind {
             ObjectKind::File { entry } => {
-                outgoing.claims = claims.remove(entry).unwrap_or_default();
-                outgoing.claims_open = !outgoing.claims.is_empty();
-                let held: HeldRuns = outgoing.claims.iter().map(|c| (c.first, c.count)).collect();
-                for &(first, count) in &held {
-                    let blocks = first..first.saturating_add(count);
-                    self.resumed += blocks.map(|b| Bytes::new(spec.block_len(b))).sum::<Bytes>();
-                }
+                outgoing.is_file = true;
+                claimed = claims.remove(entry).unwrap_or_default();
+                outgoing.claims_open = !claimed.is_empty();
+                let held: HeldRuns = claimed.iter().map(|c| (c.first, c.count)).collect();
                 let source = Arc::new(FileSource::new(Arc::clone(&self.source), index));
                 session.declare_send(Bytes::new(spec.len), held, source).await?
             }
@@ -227,7 +239,7 @@ impl<'a> Sending<'a> {
                 let source = Arc::new(BundleSource {
                     source: Arc::clone(&self.source),
                     object: index,
-                    failures: Arc::clone(&self.failures),
+                    failures: self.failures.clone(),
                 });
                 session.declare_send(Bytes::new(wire_len(spec)), Vec::new(), source).await?
             }
@@ -235,44 +247,23 @@ impl<'a> Sending<'a> {
         if index == 0 {
             self.base = id.get();
         }
-        self.check_claims(index, &outgoing.claims);
         self.objects.insert(index, outgoing);
+        // The session has found them within the object.
+        self.resumed += claimed.iter().map(|claim| bytes_of(spec, claim)).sum::<Bytes>();
+        if !claimed.is_empty() {
+            let source = Arc::clone(&self.source);
+            self.claims.push(index, move |stop| wrong_claims(&source, index, claimed, stop));
+        }
         Ok(())
     }
 
-    /// Reads the blocks that the receiver claims to hold, to see whether it holds these.
-    fn check_claims(&self, index: u32, claims: &[Have]) {
-        if claims.is_empty() {
-            return;
-        }
-        let (source, claims) = (Arc::clone(&self.source), claims.to_vec());
-        self.ask(move || {
-            let mut wrong = Vec::new();
-            for claim in claims {
-                match digest_of(&source, index, &claim) {
-                    Ok(digest) if digest == claim.digest => {}
-                    Ok(_) => wrong.push(claim),
-                    Err(failure) => {
-                        return Answer::Claims { index, wrong, failure: Some(failure) };
-                    }
-                }
-            }
-            Answer::Claims { index, wrong, failure: None }
-        });
-    }
-
-    /// Runs a job that may block and queues its answer.
-    fn ask(&self, job: impl FnOnce() -> Answer + Send + 'static) {
-        let answers = self.answers_in.clone();
-        tokio::task::spawn_blocking(move || {
-            // Nobody listens any more when the transfer has ended: then nothing is lost.
-            let _ = answers.blocking_send(job());
-        });
-    }
-
-    fn index_of(&self, object: ObjectId) -> Option<u32> {
+    fn outgoing(&mut self, object: ObjectId) -> Option<(u32, &mut Outgoing)> {
         let index = object.get().checked_sub(self.base)?;
-        self.objects.contains_key(&index).then_some(index)
+        Some((index, self.objects.get_mut(&index)?))
+    }
+
+    fn object(&self, index: u32) -> ObjectId {
+        ObjectId::new(self.base.saturating_add(index))
     }
 
     async fn run(
@@ -286,13 +277,15 @@ impl<'a> Sending<'a> {
             tokio::select! {
                 heard = self.conversation.hear() => match heard? {
                     Heard::Message(Message::Done(done)) if done.transfer == transfer => {
+                        self.check_done(&done)?;
                         self.publish(progress).await;
                         return Ok(self.outcome(&done).await);
                     }
                     Heard::Message(message) => self.on_message(message).await?,
                     Heard::Lane(event) => self.on_event(event).await?,
                 },
-                Some(answer) = self.answers.recv() => self.on_answer(answer).await?,
+                (index, checked) = self.claims.next() => self.on_checked(index, checked).await?,
+                (index, result) = self.seals.next() => self.on_unchanged(index, result).await?,
                 _ = tick.tick() => self.publish(progress).await,
             }
         }
@@ -304,7 +297,7 @@ impl<'a> Sending<'a> {
             Message::ObjectFailed { object, code, reason } => {
                 self.conversation.session.abandon_send(object);
                 // Said back, so that the receiver knows that no more of it comes.
-                self.tell_failed(object, Failure { code, reason }).await?;
+                self.tell_failed(object, Side::Peer, Failure { code, reason }).await?;
             }
             other => return Err(unexpected(other)),
         }
@@ -313,19 +306,26 @@ impl<'a> Sending<'a> {
 
     async fn on_event(&mut self, event: SessionEvent) -> Result<(), TransferError> {
         match event {
-            SessionEvent::SendRead(object, _) => {
-                if let Some(index) = self.index_of(object) {
-                    if let Some(outgoing) = self.objects.get_mut(&index) {
-                        outgoing.read = true;
-                    }
+            SessionEvent::SendRead(object, generation) => {
+                if let Some((index, outgoing)) = self.outgoing(object)
+                    && outgoing.generation == generation
+                {
+                    outgoing.read = true;
                     self.seal_if_ready(index);
                 }
             }
-            SessionEvent::SourceFailed(object, failure) => {
-                self.tell_failed(object, failure).await?;
+            SessionEvent::SendComplete(object, generation) => {
+                if let Some((index, outgoing)) = self.outgoing(object)
+                    && outgoing.generation == generation
+                {
+                    outgoing.complete = true;
+                    self.end_if_ready(index);
+                }
             }
-            SessionEvent::SendComplete(..)
-            | SessionEvent::RecvComplete(..)
+            SessionEvent::SourceFailed(object, failure) => {
+                self.tell_failed(object, Side::Here, failure).await?;
+            }
+            SessionEvent::RecvComplete(..)
             | SessionEvent::SinkFailed(..)
             | SessionEvent::AskAgain(_)
             | SessionEvent::Violation(_)
@@ -337,21 +337,23 @@ impl<'a> Sending<'a> {
     async fn tell_failed(
         &mut self,
         object: ObjectId,
+        at: Side,
         failure: Failure,
     ) -> Result<(), TransferError> {
         let code = failure.code;
         let reason = reason(&failure.reason);
-        self.fail_object(object, &failure);
+        self.fail_object(object, at, &failure);
         self.conversation.say(&Message::ObjectFailed { object, code, reason }).await
     }
 
     /// Notes why an object failed and forgets it.
-    fn fail_object(&mut self, object: ObjectId, failure: &Failure) {
-        let Some(index) = self.index_of(object) else { return };
+    fn fail_object(&mut self, object: ObjectId, at: Side, failure: &Failure) {
+        let Some((index, _)) = self.outgoing(object) else { return };
         self.objects.remove(&index);
+        self.source.close(index);
         let layout = Arc::clone(self.source.layout());
         for &entry in layout.object(index).map_or(&[][..], |spec| spec.entries()) {
-            note(&self.failures, entry, failure.clone());
+            self.failures.note(entry, at, failure.clone());
         }
     }
 
@@ -359,117 +361,157 @@ impl<'a> Sending<'a> {
     /// spec: W-092
     fn seal_if_ready(&mut self, index: u32) {
         let Some(outgoing) = self.objects.get_mut(&index) else { return };
-        if outgoing.sealed || !outgoing.read || outgoing.claims_open {
+        if outgoing.sealing || !outgoing.read || outgoing.claims_open {
             return;
         }
-        outgoing.sealed = true;
+        outgoing.sealing = true;
         let source = Arc::clone(&self.source);
-        self.ask(move || Answer::Unchanged { index, result: source.check_unchanged(index) });
+        self.seals.push(index, move |_| source.check_unchanged(index));
     }
 
-    async fn on_answer(&mut self, answer: Answer) -> Result<(), TransferError> {
-        match answer {
-            Answer::Claims { index, failure: Some(failure), .. } => {
-                let object = ObjectId::new(self.base + index);
-                self.conversation.session.abandon_send(object);
-                self.tell_failed(object, failure).await
+    async fn on_unchanged(
+        &mut self,
+        index: u32,
+        result: Option<Result<(), SourceError>>,
+    ) -> Result<(), TransferError> {
+        let failure = match result {
+            Some(Ok(())) => {
+                // It may have failed meanwhile.
+                let Some(outgoing) = self.objects.get_mut(&index) else { return Ok(()) };
+                outgoing.sealed = true;
+                self.source.close(index);
+                let object = self.object(index);
+                self.end_if_ready(index);
+                return self.conversation.say(&Message::Sealed { object }).await;
             }
-            Answer::Claims { index, wrong, failure: None } => self.reopen(index, &wrong).await,
-            Answer::Unchanged { index, result } => {
-                let object = ObjectId::new(self.base + index);
-                match result {
-                    Ok(()) => {
-                        self.source.close(index);
-                        self.conversation.say(&Message::Sealed { object }).await
-                    }
-                    Err(error) => {
-                        self.conversation.session.abandon_send(object);
-                        self.tell_failed(object, source_failure(&error)).await
-                    }
-                }
-            }
+            Some(Err(error)) => source_failure(&error),
+            None => check_panicked(),
+        };
+        self.give_up(index, failure).await
+    }
+
+    /// Lets the source of an object go: a block of it may be asked for until all are delivered.
+    fn end_if_ready(&mut self, index: u32) {
+        if self.objects.get(&index).is_some_and(|outgoing| outgoing.sealed && outgoing.complete) {
+            self.objects.remove(&index);
+            self.conversation.session.forget_send(self.object(index));
         }
+    }
+
+    async fn on_checked(
+        &mut self,
+        index: u32,
+        checked: Option<Checked>,
+    ) -> Result<(), TransferError> {
+        match checked.unwrap_or_else(|| Err(check_panicked())) {
+            Ok(wrong) => self.reopen(index, &wrong).await,
+            Err(failure) => self.give_up(index, failure).await,
+        }
+    }
+
+    /// Gives an object up that cannot be sent, unless it has failed already.
+    async fn give_up(&mut self, index: u32, failure: Failure) -> Result<(), TransferError> {
+        if !self.objects.contains_key(&index) {
+            return Ok(());
+        }
+        let object = self.object(index);
+        self.conversation.session.abandon_send(object);
+        self.tell_failed(object, Side::Here, failure).await
     }
 
     /// Sends the blocks whose claims do not hold.
     async fn reopen(&mut self, index: u32, wrong: &[Have]) -> Result<(), TransferError> {
-        let object = ObjectId::new(self.base + index);
+        // It may have failed meanwhile.
+        let Some(outgoing) = self.objects.get_mut(&index) else { return Ok(()) };
+        outgoing.claims_open = false;
         if !wrong.is_empty() {
+            // What is reopened has to be read before the object can be sealed.
+            (outgoing.read, outgoing.complete) = (false, false);
+            let object = self.object(index);
             let runs = wrong.iter().map(|claim| (claim.first, claim.count)).collect();
-            let first_block = match self.conversation.session.reopen_send(object, runs).await {
-                Ok(reopened) => reopened.first_block,
+            let reopened = match self.conversation.session.reopen_send(object, runs).await {
+                Ok(reopened) => reopened,
                 // It failed meanwhile, which the peer is told by its own message.
                 Err(SessionFault::Object(ObjectError::GivenUp(_))) => return Ok(()),
                 Err(fault) => return Err(fault.into()),
             };
+            if let Some(outgoing) = self.objects.get_mut(&index) {
+                outgoing.generation = reopened.generation;
+            }
+            if let Some(spec) = self.source.layout().object(index) {
+                let bytes = wrong.iter().map(|claim| bytes_of(spec, claim)).sum::<Bytes>();
+                self.resumed = self.resumed.saturating_sub(bytes);
+            }
+            let first_block = reopened.first_block;
             let span = |claim: &Have| BlockSpan { first: claim.first, count: claim.count };
             let runs = wrong.iter().map(span).collect();
             self.conversation.say(&Message::Reopen { object, runs, first_block }).await?;
         }
-        if let Some(outgoing) = self.objects.get_mut(&index) {
-            outgoing.claims_open = false;
-            // What is reopened has to be read before the object can be sealed.
-            outgoing.read &= wrong.is_empty();
-        }
         self.seal_if_ready(index);
         Ok(())
+    }
+
+    /// A receiver is not done with files that it could not have put in place yet.
+    fn check_done(&self, done: &Done) -> Result<(), TransferError> {
+        let all_named = done.failed.len() as u64 == done.failed_total;
+        let failed = |entry: &u32| done.failed.iter().any(|failure| failure.entry == *entry);
+        let layout = self.source.layout();
+        let open = self.objects.iter().find(|(index, outgoing)| {
+            let entries = layout.object(**index).map_or(&[][..], |spec| spec.entries());
+            outgoing.is_file && !outgoing.sealed && all_named && !entries.iter().all(failed)
+        });
+        open.map_or(Ok(()), |(&index, _)| {
+            let what =
+                format!("it is done with object {}, which is on its way", self.object(index));
+            Err(TransferError::Violation(what))
+        })
     }
 
     async fn publish(&self, progress: &ProgressSender) {
         let stats = self.conversation.session.stats().await;
         tracing::debug!(?stats, "sending");
         let layout = self.source.layout();
-        let done = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.sent.complete);
+        let sent = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.sent.complete);
+        let sent = sent.saturating_sub(self.sent_before);
+        let total = Bytes::new(layout.data_len());
         progress.send_replace(Progress {
-            bytes_total: Bytes::new(layout.data_len()),
-            bytes_done: done + self.resumed,
+            bytes_total: total,
+            // Bundles hold a little more than data.
+            bytes_done: (sent + self.resumed).min(total),
             bytes_resumed: self.resumed,
-            files_total: u64::from(self.source.scanned().manifest.len()),
             stats,
         });
     }
 
     async fn outcome(&self, done: &Done) -> Outcome {
         let manifest = &self.source.scanned().manifest;
-        let mut reasons: BTreeMap<u32, String> =
-            done.failed.iter().map(|f| (f.entry, f.reason.clone())).collect();
-        // Our own reasons say more than the receiver's "could not be delivered".
-        for (entry, failure) in self.failures.lock().unwrap_or_else(PoisonError::into_inner).iter()
-        {
-            reasons.insert(*entry, failure.reason.clone());
+        // Our own reasons say more than the receiver's "cannot read it".
+        for EntryFailure { entry, code, reason } in &done.failed {
+            let failure = Failure { code: *code, reason: reason.clone() };
+            self.failures.note(*entry, Side::Peer, failure);
         }
-        let mut failed: Vec<FailedEntry> = reasons
-            .into_iter()
-            .map(|(entry, reason)| FailedEntry { path: path_of(manifest, entry), reason })
+        let faults = self.failures.all().into_iter();
+        let mut failed: Vec<FailedEntry> = faults
+            .map(|(entry, Fault { at, failure })| FailedEntry {
+                path: path_of(manifest, entry),
+                reason: failure.reason,
+                code: failure.code,
+                at,
+            })
             .collect();
-        let scan_failures = &self.source.scanned().failures;
-        failed.extend(scan_failures.first.iter().map(|failure| FailedEntry {
-            path: failure.path.to_string(),
-            reason: failure.reason.to_string(),
-        }));
+        let scanned = self.source.scanned();
+        failed.extend(left_out::failed_here(scanned));
         let named = failed.len() as u64;
-        let left_out = self.source.scanned().skipped.first.iter();
         Outcome {
             bytes: Bytes::new(done.bytes),
             files: done.files,
             files_skipped: done.skipped,
             resumed: self.resumed,
             failed,
-            failed_total: named.max(done.failed_total + scan_failures.count),
-            left_out: left_out
-                .map(|note| format!("{}: {}", note.path, skipped_because(note.reason)))
-                .collect(),
+            failed_total: named.max(done.failed_total.saturating_add(scanned.failures.count)),
+            left_out: left_out::skipped_here(scanned),
             stats: self.conversation.session.stats().await,
         }
-    }
-}
-
-/// Why something was left out, for the user.
-fn skipped_because(reason: SkipReason) -> &'static str {
-    match reason {
-        SkipReason::Special => "sockets, pipes and devices are not carried",
-        SkipReason::Reserved => "the staging directory of a destination is not carried",
-        SkipReason::Vanished => "it went away while the tree was listed",
     }
 }
 
@@ -486,11 +528,38 @@ fn claims_by_entry(have: &[Have]) -> BTreeMap<u32, Vec<Have>> {
     claims
 }
 
+fn check_panicked() -> Failure {
+    let reason = "checking the source failed; this is a bug".to_owned();
+    Failure { code: FailCode::Internal, reason }
+}
+
+/// The data bytes of a claim, which lies within its object.
+fn bytes_of(spec: &ObjectSpec, claim: &Have) -> Bytes {
+    let start = u64::from(claim.first) * BLOCK_DATA.get();
+    let end = (u64::from(claim.first) + u64::from(claim.count)) * BLOCK_DATA.get();
+    Bytes::new(end.min(spec.len).saturating_sub(start))
+}
+
+/// Reads the blocks that the receiver claims to hold; returns the claims that are wrong.
+fn wrong_claims(source: &Source, index: u32, claims: Vec<Have>, stop: &Stop) -> Checked {
+    let mut wrong = Vec::new();
+    for claim in claims {
+        if digest_of(source, index, &claim, stop)? != claim.digest {
+            wrong.push(claim);
+        }
+    }
+    Ok(wrong)
+}
+
 /// Digest over the blocks of a claim, read from the source.
-fn digest_of(source: &Source, index: u32, claim: &Have) -> Result<Digest, Failure> {
+fn digest_of(source: &Source, index: u32, claim: &Have, stop: &Stop) -> Result<Digest, Failure> {
     let mut buffer = vec![0; BLOCK_DATA.as_len()];
     let mut digests = Vec::new();
     for block in claim.first..claim.first.saturating_add(claim.count) {
+        if stop.is_set() {
+            let reason = "nobody waits for it any more".to_owned();
+            return Err(Failure { code: FailCode::Cancelled, reason });
+        }
         let mut len = 0;
         let segments = source.read_segments(index, block).map_err(|e| source_failure(&e))?;
         for segment in &segments {

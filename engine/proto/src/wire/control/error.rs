@@ -94,4 +94,5 @@ pub enum Field {
     Reopen,
     Failed,
     FailedTotal,
+    LeftOut,
 }

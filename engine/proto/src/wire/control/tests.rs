@@ -30,7 +30,8 @@ fn reopen_all(runs: &[(u32, u32)], first_block: u32) -> Message {
 }
 
 fn offer(dest: Vec<u8>, manifest: ManifestCarrier) -> Message {
-    Message::Offer(Offer { transfer: TRANSFER, dest, manifest, entries: 3, bytes: 5, resume: true })
+    let (entries, bytes, resume, left_out) = (3, 5, true, None);
+    Message::Offer(Offer { transfer: TRANSFER, dest, manifest, entries, bytes, resume, left_out })
 }
 
 fn done(failed: Vec<EntryFailure>, failed_total: u64) -> Message {
@@ -204,9 +205,50 @@ prop_compose! {
         dest in vec(any::<u8>(), 0..100),
         manifest in any_manifest(),
         (entries, bytes, resume) in any::<(u64, u64, bool)>(),
+        left_out in proptest::option::of(any_left_out()),
     ) -> Offer {
-        Offer { transfer, dest, manifest, entries, bytes, resume }
+        Offer { transfer, dest, manifest, entries, bytes, resume, left_out }
     }
+}
+
+prop_compose! {
+    fn any_notes()(
+        notes in vec((vec(any::<u8>(), 0..20), any_reason()), 0..5),
+    ) -> Vec<LeftOutNote> {
+        notes.into_iter().map(|(path, reason)| LeftOutNote { path, reason }).collect()
+    }
+}
+
+prop_compose! {
+    fn any_left_out()(
+        (failed, skipped) in (any_notes(), any_notes()),
+        more in 0u64..9,
+    ) -> LeftOut {
+        let failed_total = failed.len() as u64 + more;
+        let skipped_total = skipped.len() as u64;
+        LeftOut { failed, failed_total, skipped, skipped_total }
+    }
+}
+
+#[test]
+fn what_is_left_out_of_an_offer_is_bounded_and_may_be_missing() {
+    let Message::Offer(plain) = offer(vec![], ManifestCarrier::Inline(vec![1])) else {
+        panic!("an offer")
+    };
+    let with = |notes: usize, failed_total: u64, path: usize| {
+        let note = LeftOutNote { path: vec![b'a'; path], reason: "x".repeat(REASON_MAX) };
+        let failed = vec![note; notes];
+        let left_out = Some(LeftOut { failed, failed_total, ..LeftOut::default() });
+        Message::Offer(Offer { left_out, ..plain.clone() })
+    };
+    let whole = with(LEFT_OUT_MAX, u64::MAX, PATH_MAX);
+    assert_eq!(Message::decode(&whole.encode_body()).unwrap(), whole);
+    for broken in [with(LEFT_OUT_MAX + 1, u64::MAX, 1), with(2, 1, 1), with(1, 1, PATH_MAX + 1)] {
+        assert!(Message::decode(&encode_unchecked(&broken)).is_err());
+    }
+    let without = Message::Offer(plain).encode_body();
+    // An array of two, the second of which has the six fields that always are there.
+    assert_eq!((without[0], without[2]), (0x82, 0x86));
 }
 
 prop_compose! {

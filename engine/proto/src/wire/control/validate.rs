@@ -5,7 +5,7 @@
 
 use super::{
     AGENT_MAX, Accept, BlockSpan, ControlError, Done, EntryRange, FAILURES_MAX, Field, HAVE_MAX,
-    Have, ManifestCarrier, Message, Offer, REASON_MAX, WANT_MAX,
+    Have, LEFT_OUT_MAX, LeftOut, ManifestCarrier, Message, Offer, REASON_MAX, WANT_MAX,
 };
 use crate::limits::{CONTROL_MESSAGE_MAX, INLINE_MANIFEST_MAX, OBJECT_MAX, PATH_MAX};
 
@@ -16,7 +16,8 @@ const FAILURE_LEN: usize = 1 + 5 + 1 + 3 + REASON_MAX;
 const _: () = {
     assert!(64 + WANT_MAX * RANGE_LEN + HAVE_MAX * HAVE_LEN <= CONTROL_MESSAGE_MAX);
     assert!(64 + FAILURES_MAX * FAILURE_LEN <= CONTROL_MESSAGE_MAX);
-    assert!(128 + INLINE_MANIFEST_MAX + PATH_MAX <= CONTROL_MESSAGE_MAX);
+    let left_out = 2 * LEFT_OUT_MAX * (1 + 3 + PATH_MAX + 3 + REASON_MAX);
+    assert!(256 + INLINE_MANIFEST_MAX + PATH_MAX + left_out <= CONTROL_MESSAGE_MAX);
     // `check_shape` bounds every list by the longest of them.
     assert!(HAVE_MAX <= WANT_MAX && FAILURES_MAX <= WANT_MAX);
 };
@@ -46,12 +47,29 @@ impl Message {
 
 fn validate_offer(offer: &Offer) -> Result<(), ControlError> {
     at_most(offer.dest.len(), PATH_MAX, Field::Dest)?;
+    offer.left_out.as_ref().map_or(Ok(()), validate_left_out)?;
     match &offer.manifest {
         ManifestCarrier::Inline(bytes) => {
             at_most(bytes.len(), INLINE_MANIFEST_MAX, Field::Manifest)
         }
         ManifestCarrier::Object { len, digest: _ } => validate_len(*len, Field::Manifest),
     }
+}
+
+fn validate_left_out(left_out: &LeftOut) -> Result<(), ControlError> {
+    let LeftOut { failed, failed_total, skipped, skipped_total } = left_out;
+    for (notes, total) in [(failed, *failed_total), (skipped, *skipped_total)] {
+        at_most(notes.len(), LEFT_OUT_MAX, Field::LeftOut)?;
+        for note in notes {
+            at_most(note.path.len(), PATH_MAX, Field::Path)?;
+            validate_reason(&note.reason)?;
+        }
+        let named = u64::try_from(notes.len()).unwrap_or(u64::MAX);
+        if total < named {
+            return Err(out_of_range(Field::LeftOut));
+        }
+    }
+    Ok(())
 }
 
 fn validate_accept(accept: &Accept) -> Result<(), ControlError> {
