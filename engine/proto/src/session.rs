@@ -135,9 +135,11 @@ impl Session {
         let controller =
             controller(config.policy, config.cap, config.start_hint, config.initial_rtt, now);
         let sender = SendConfig { blocks_max: config.send_blocks, fec: config.fec };
+        let mut pacer = Pacer::new();
+        pacer.set_cap(config.cap);
         Self {
             controller,
-            pacer: Pacer::new(),
+            pacer,
             rtt: RttEstimator::new(config.initial_rtt),
             mtu: PathMtu::new(),
             ledger: Ledger::new(),
@@ -245,6 +247,7 @@ impl Session {
     pub fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp) {
         self.config.policy = policy;
         self.config.cap = cap;
+        self.pacer.set_cap(cap);
         self.controller.set_policy(policy, cap, now);
     }
 

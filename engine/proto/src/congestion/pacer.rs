@@ -5,7 +5,9 @@
 //! below 20 Mbit/s: single packets
 //! ```
 //! Time lost beyond the quantum (the process did not run) is made up for, up to 5 ms, at 1.25 times
-//! the rate: a queue of that size kept the link busy meanwhile and is missing afterwards.
+//! the rate, but never above the cap: a queue of that size kept the link busy meanwhile and is
+//! missing afterwards. A pause for want of data is not lost time; one for want of window is:
+//! jitter closes windows, and the link runs dry meanwhile.
 //!
 //! There is no constant cap: a bucket of so many packets times a timer of so many milliseconds is
 //! a hidden speed limit. Trains may overdraw the bucket; the debt is paid before anything else
@@ -20,8 +22,8 @@ const QUANTUM: Duration = Duration::from_micros(500);
 const LATE_MAX: Duration = Duration::from_millis(5);
 /// Lost time that is made up for.
 const ARREARS_MAX: Duration = Duration::from_millis(5);
-/// While making up, a packet costs four fifths of its time.
-const DISCOUNT: u64 = 5;
+/// While making up, the rate is higher by a quarter.
+const HURRY: u64 = 4;
 const QUANTUM_FAST: Duration = Duration::from_micros(250);
 const FAST: BitRate = BitRate::mbps(5_000);
 /// Below this, bursts would be visible as queue: packets leave one by one.
@@ -40,13 +42,37 @@ pub struct Pacer {
     remainder: u128,
     /// Lost time, still to be made up for.
     arrears: Duration,
+    /// Not to be exceeded while making up.
+    cap: BitRate,
+    /// There was nothing to send at the last settlement.
+    paused: bool,
 }
 
 impl Pacer {
     /// A full bucket.
     pub fn new() -> Self {
         // The origin of time lies arbitrarily far back: nothing was lost since.
-        Self { paid: Timestamp::ZERO, rate: BitRate::ZERO, remainder: 0, arrears: Duration::ZERO }
+        Self {
+            paid: Timestamp::ZERO,
+            rate: BitRate::ZERO,
+            remainder: 0,
+            arrears: Duration::ZERO,
+            cap: BitRate::MAX,
+            paused: false,
+        }
+    }
+
+    /// From now on lost time is not made up for beyond `cap`.
+    pub const fn set_cap(&mut self, cap: Option<BitRate>) {
+        self.cap = match cap {
+            Some(cap) => cap,
+            None => BitRate::MAX,
+        };
+    }
+
+    /// There is nothing to send: the time until the next call is not lost.
+    pub const fn pause(&mut self) {
+        self.paused = true;
     }
 
     /// Bytes that may leave now at `rate`: none, or at least one packet's worth.
@@ -71,9 +97,17 @@ impl Pacer {
         let bits = u128::from(bytes.get()) * 8 * 1_000_000_000 + self.remainder;
         let nanos = u64::try_from(bits / rate).unwrap_or(u64::MAX);
         self.remainder = bits % rate;
-        let made_up = Duration::from_nanos(nanos / DISCOUNT).min(self.arrears);
+        let made_up = Duration::from_nanos(self.discount(nanos)).min(self.arrears);
         self.arrears -= made_up;
         self.paid += Duration::from_nanos(nanos) - made_up;
+    }
+
+    /// What of `nanos` a packet need not wait while lost time is made up for.
+    fn discount(&self, nanos: u64) -> u64 {
+        let rate = self.rate.get();
+        let hurried = rate.saturating_add(rate / HURRY).min(self.cap.get()).max(rate);
+        let spared = u128::from(nanos) * u128::from(hurried - rate) / u128::from(hurried.max(1));
+        u64::try_from(spared).unwrap_or(nanos)
     }
 
     /// When `bytes` may leave in one burst at `rate`; `now` if at once. A burst larger than the
@@ -106,10 +140,11 @@ impl Pacer {
         }
         let earliest = now - span(rate);
         if self.paid < earliest {
-            let lost = earliest.since(self.paid);
+            let lost = if self.paused { Duration::ZERO } else { earliest.since(self.paid) };
             self.arrears = (self.arrears + lost).min(ARREARS_MAX);
             self.paid = earliest;
         }
+        self.paused = false;
     }
 }
 
@@ -191,6 +226,59 @@ mod tests {
                 prop_assert!(sent <= bound, "{sent} > {bound}");
             }
         }
+    }
+
+    /// What leaves in 200 ms from `now` on, in packets, if everything leaves that may.
+    fn packets_in_200_ms(pacer: &mut Pacer, rate: BitRate, mut now: Timestamp) -> u64 {
+        let (end, mut packets) = (now + Duration::from_millis(200), 0);
+        while now < end {
+            while pacer.budget(now, rate) >= PACKET {
+                pacer.on_sent(PACKET);
+                packets += 1;
+            }
+            now = pacer.next_release(now, rate, PACKET).max(now + Duration::from_nanos(1));
+        }
+        packets
+    }
+
+    /// A pacer that sent, and then not for 50 ms, which `pause` may explain.
+    fn after_a_gap(
+        rate: BitRate,
+        cap: Option<BitRate>,
+        pause: impl FnOnce(&mut Pacer),
+    ) -> (Pacer, Timestamp) {
+        let mut pacer = Pacer::new();
+        pacer.set_cap(cap);
+        let now = Timestamp::from_millis(500);
+        while pacer.budget(now, rate) >= PACKET {
+            pacer.on_sent(PACKET);
+        }
+        pause(&mut pacer);
+        (pacer, now + Duration::from_millis(50))
+    }
+
+    #[test]
+    fn a_cap_is_never_exceeded_by_two_percent() {
+        let rate = BitRate::mbps(120);
+        let in_200_ms = 2_000;
+        let (mut pacer, now) = after_a_gap(rate, Some(rate), |_| ());
+        let sent = packets_in_200_ms(&mut pacer, rate, now);
+        assert!((in_200_ms..in_200_ms + 10).contains(&sent), "{sent}");
+        // Below the cap there is room to make up for lost time, as far as the cap goes.
+        let (mut pacer, now) = after_a_gap(rate, Some(rate.mul_f64(1.01)), |_| ());
+        let sent = packets_in_200_ms(&mut pacer, rate, now);
+        assert!((in_200_ms + 15..in_200_ms + 30).contains(&sent), "{sent}");
+        let (mut pacer, now) = after_a_gap(rate, None, |_| ());
+        let sent = packets_in_200_ms(&mut pacer, rate, now);
+        assert!((in_200_ms + 50..in_200_ms + 60).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_pause_is_not_lost_time() {
+        let rate = BitRate::mbps(120);
+        let (mut pacer, now) = after_a_gap(rate, None, Pacer::pause);
+        let sent = packets_in_200_ms(&mut pacer, rate, now);
+        assert!((2_000..2_010).contains(&sent), "{sent}");
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn two_trains_are_never_neighbours() {
         let mut members = train.iter().filter(|plan| plan.kind.is_train());
         let first = members.next().unwrap();
         assert!(last.is_none_or(|last| first.number > last.next()), "{last:?} {first:?}");
-        last = Some(members.last().unwrap_or(first).number);
+        last = Some(members.next_back().unwrap_or(first).number);
         count += 1;
     }
     assert!(count >= 3, "{count} trains");

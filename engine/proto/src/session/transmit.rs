@@ -208,7 +208,7 @@ impl Session {
         while budget >= packet && plans.len() < PLANS_MAX && self.window_open() {
             if !self.plan_symbol(false, now, plans) {
                 self.app_limited = true;
-                return;
+                return self.pacer.pause();
             }
             budget -= packet;
         }

@@ -106,6 +106,7 @@ impl Sender {
         while budget >= PACKET && self.in_flight + PACKET <= self.controller.in_flight_limit() {
             if !self.has_data(now) {
                 self.app_limited = true;
+                self.pacer.pause();
                 break;
             }
             self.app_sent += PACKET;
