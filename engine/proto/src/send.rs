@@ -1,7 +1,8 @@
 //! The sending side: which symbol leaves next, which block is read next, what a loss means.
 //!
-//! Order of sending: repairs of the oldest block first, then the first pass in index order. It
-//! does not pace, number or seal packets (`session`), and it never sees payload.
+//! Order of sending: repairs of blocks that the peer asks for, then of the oldest block, then the
+//! first pass in index order. It does not pace, number or seal packets (`session`), and it never
+//! sees payload.
 
 pub mod block;
 mod repair;
@@ -138,6 +139,8 @@ pub struct Sender {
     blocks: BTreeMap<BlockIndex, SendBlock>,
     /// Blocks with a repair ready to leave.
     repairs: BTreeSet<BlockIndex>,
+    /// What the newest report asks for, as far as it was not looked at since.
+    asked_for: BTreeSet<BlockIndex>,
     /// Active blocks whose first pass is not done.
     first_pass: BTreeSet<BlockIndex>,
     /// Next index to start.
@@ -162,6 +165,7 @@ impl Sender {
             objects: BTreeMap::new(),
             blocks: BTreeMap::new(),
             repairs: BTreeSet::new(),
+            asked_for: BTreeSet::new(),
             first_pass: BTreeSet::new(),
             next_start: BlockIndex::new(0),
             unsent: Bytes::ZERO,
@@ -362,7 +366,7 @@ impl Sender {
 
     /// The next symbol to send.
     pub fn next_symbol(&mut self, context: &RepairContext) -> Option<Ticket> {
-        while let Some(&block) = self.repairs.first() {
+        while let Some(block) = self.next_repair() {
             let state = self.blocks.get_mut(&block);
             let taken = state.and_then(|state| {
                 let symbol = state.take_repair()?;
@@ -381,6 +385,20 @@ impl Sender {
             return Some(Ticket { block, symbol, symbol_size: shape.symbol_size(), reason });
         }
         self.next_source(context)
+    }
+
+    /// The block to repair: one that the peer asks for, else the oldest. A peer that lacks buffers
+    /// for the oldest drops its symbols until another block is complete, and that block must not
+    /// wait behind them.
+    fn next_repair(&mut self) -> Option<BlockIndex> {
+        while let Some(&asked) = self.asked_for.first() {
+            if self.repairs.contains(&asked) {
+                return Some(asked);
+            }
+            // The next report names it again if it is still wanted.
+            self.asked_for.pop_first();
+        }
+        self.repairs.first().copied()
     }
 
     fn next_source(&mut self, context: &RepairContext) -> Option<Ticket> {
@@ -438,6 +456,7 @@ impl Sender {
         }
         if newest {
             self.peer_blocks_max = feedback.open_blocks_limit;
+            self.asked_for = feedback.deficits.iter().map(|deficit| deficit.block).collect();
             for deficit in &feedback.deficits {
                 self.on_deficit(deficit.block, deficit.missing, context);
             }
