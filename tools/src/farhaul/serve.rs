@@ -35,12 +35,14 @@ pub(super) fn run(args: &ServeArgs) -> Ended {
             buffers: BUFFERS,
             workers: WORKERS,
         })?);
+        // Before the line that says we are ready: whoever reads it may stop us at once.
+        let stopped = stop_signal();
         println!("listening on {} as {id}", engine.local_addr());
         let _ = std::io::stdout().flush();
         let options = options(&args.tuning);
         tokio::select! {
             () = accept_all(&engine, &root, options) => {}
-            () = stop_signal() => {}
+            () = stopped => {}
         }
         engine.close().await;
         Ok(())
@@ -79,15 +81,16 @@ async fn serve_one(
     }
 }
 
-/// Waits for SIGINT or SIGTERM.
-pub(super) async fn stop_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Listens for SIGINT and SIGTERM from this call on; the future ends with the first of them.
+pub(super) fn stop_signal() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
