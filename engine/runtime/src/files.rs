@@ -18,6 +18,7 @@ pub mod source;
 pub mod space;
 pub mod staging;
 pub mod stop;
+mod verify;
 
 pub use commit::CommitError;
 pub use confine::{ConfineError, Root};

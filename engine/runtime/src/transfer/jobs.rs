@@ -29,7 +29,11 @@ impl<T: Send + 'static> Jobs<T> {
     }
 
     /// Queues a job about `object`.
-    pub(super) fn push(&mut self, object: u32, job: impl FnOnce(&Stop) -> T + Send + Sync + 'static) {
+    pub(super) fn push(
+        &mut self,
+        object: u32,
+        job: impl FnOnce(&Stop) -> T + Send + Sync + 'static,
+    ) {
         let stop = self.stop.0.clone();
         self.waiting.push_back((object, Box::new(move || job(&stop))));
         self.start();
