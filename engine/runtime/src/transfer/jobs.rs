@@ -7,7 +7,7 @@ use tokio::task::{Id, JoinSet};
 /// Jobs that run at once: more would only queue at the disk, and each may hold a block.
 const AT_ONCE: usize = 4;
 
-type Job<T> = Box<dyn FnOnce() -> T + Send>;
+type Job<T> = Box<dyn FnOnce() -> T + Send + Sync>;
 
 /// A queue of jobs, each about one object. Dropping it drops those that wait and asks those that
 /// run to stop.
@@ -29,7 +29,11 @@ impl<T: Send + 'static> Jobs<T> {
     }
 
     /// Queues a job about `object`.
-    pub(super) fn push(&mut self, object: u32, job: impl FnOnce(&Stop) -> T + Send + 'static) {
+    pub(super) fn push(
+        &mut self,
+        object: u32,
+        job: impl FnOnce(&Stop) -> T + Send + Sync + 'static,
+    ) {
         let stop = self.stop.0.clone();
         self.waiting.push_back((object, Box::new(move || job(&stop))));
         self.start();
