@@ -13,6 +13,7 @@ pub mod dir;
 pub mod finish;
 pub mod journal;
 pub mod receive;
+mod resume;
 pub mod scan;
 pub mod source;
 pub mod space;

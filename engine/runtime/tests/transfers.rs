@@ -163,6 +163,7 @@ async fn wrong_claims_among_right_ones_of_a_partly_staged_file_are_mended() {
     }
 }
 
+/// spec: W-097
 #[tokio::test(flavor = "multi_thread")]
 async fn a_getter_hears_what_the_server_could_not_include() {
     let pair = Pair::start();
