@@ -13,12 +13,12 @@ pub mod dir;
 pub mod finish;
 pub mod journal;
 pub mod receive;
+mod resume;
 pub mod scan;
 pub mod source;
 pub mod space;
 pub mod staging;
 pub mod stop;
-mod verify;
 
 pub use commit::CommitError;
 pub use confine::{ConfineError, Root};

@@ -10,69 +10,13 @@ use farhaul_engine::files::staging::StagingError;
 use farhaul_engine::files::{ReceiveError, ReceiveOptions, Receiver, Root, SourceError};
 use farhaul_proto::layout::ObjectKind;
 use farhaul_proto::manifest::{Entry, EntryKind, Extents, FileTime, Manifest};
-use kit::{BLOCK, PEER, Transfer, contents_of, noise, os, rel, send, set_mode, set_mtime, tree};
+use kit::{
+    BLOCK, PEER, Pair, Transfer, carry_and_stop, noise, os, rel, send, set_mode, set_mtime, tree,
+};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-/// A directory to send from and one to receive into.
-struct Pair {
-    home: tempfile::TempDir,
-}
-
-impl Pair {
-    fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        fs::create_dir(home.path().join("from")).unwrap();
-        fs::create_dir(home.path().join("to")).unwrap();
-        Self { home }
-    }
-
-    fn from(&self, name: &str) -> PathBuf {
-        self.home.path().join("from").join(name)
-    }
-
-    fn to(&self, name: &str) -> PathBuf {
-        self.home.path().join("to").join(name)
-    }
-
-    /// What is sent: the contents of `from`.
-    fn sources(&self) -> [PathBuf; 1] {
-        [contents_of(&self.from("."))]
-    }
-
-    fn target(&self) -> PathBuf {
-        self.home.path().join("to")
-    }
-
-    fn open(&self) -> Transfer {
-        Transfer::open(&self.sources(), &self.target())
-    }
-
-    /// A file of three blocks and a bit.
-    fn with_large() -> (Self, Vec<u8>) {
-        let pair = Self::new();
-        let content = noise(1, 3 * BLOCK + 777);
-        fs::write(pair.from("large"), &content).unwrap();
-        (pair, content)
-    }
-
-    /// The only file of the staging directory that ends in `suffix`.
-    fn staged(&self, suffix: &str) -> PathBuf {
-        let mut found = fs::read_dir(self.to(".farhaul/staging")).unwrap().filter_map(|item| {
-            let path = item.unwrap().path();
-            path.extension().is_some_and(|e| e == suffix).then_some(path)
-        });
-        let first = found.next().unwrap();
-        assert_eq!(found.next(), None);
-        first
-    }
-
-    fn is_clean(&self) -> bool {
-        !self.to(".farhaul").exists()
-    }
-}
 
 /// A tree with one of everything.
 fn with_everything() -> Pair {
@@ -179,15 +123,6 @@ fn a_transfer_lands_below_its_destination_directory() {
     drop(transfer);
     assert_eq!(fs::read(pair.to("new/below/file")).unwrap(), b"x");
     assert!(pair.is_clean());
-}
-
-/// Carries the blocks `blocks` of the only object and stops, as if killed.
-fn carry_and_stop(pair: &Pair, blocks: &[u32]) {
-    let transfer = pair.open();
-    let staged = transfer.receiver.stage(0).unwrap();
-    for &block in blocks {
-        transfer.carry(&staged, 0, block);
-    }
 }
 
 #[test]

@@ -158,7 +158,7 @@ pub struct Offer {
     pub left_out: Option<LeftOut>,
 }
 
-/// What the sender of files could not, or would not, include in its offer.
+/// What the sender of files could not, or would not, include in its offer (`spec: W-097`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct LeftOut {
     /// What could not be included; at most [`LEFT_OUT_MAX`].

@@ -6,17 +6,15 @@
 //! in place by `commit` and `bundle`. Which blocks travel, and when, is the caller's business.
 
 use super::commit::CommitError;
-use super::confine::{ConfineError, Root, ShownPath};
+use super::confine::{ConfineError, Root};
 use super::dir::{Dir, FileKind, Identity, Meta};
 use super::space::{self, NoSpace};
 use super::staging::{Earlier, Key, Part, StagedFile, Staging, StagingError};
 use super::stop::Stop;
-use super::verify::verify;
-use farhaul_proto::layout::{BUNDLED_MAX, DataMap, EntryRange};
+use farhaul_proto::layout::{DataMap, EntryRange};
 use farhaul_proto::limits::BLOCK_DATA;
 use farhaul_proto::manifest::{Entry, EntryKind, FileTime, Manifest};
 use farhaul_proto::path_name::{PathError, RelPath};
-use farhaul_proto::wire::control::HAVE_MAX;
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,7 +119,7 @@ pub struct Receiver {
     pub(super) targets: Vec<Target>,
     pub(super) skipped_files: u64,
     progress: Mutex<Progress>,
-    options: ReceiveOptions,
+    pub(super) options: ReceiveOptions,
 }
 
 impl Receiver {
@@ -310,7 +308,7 @@ impl Receiver {
         Ok(item)
     }
 
-    fn key(&self, entry: &Entry) -> Key {
+    pub(super) fn key(&self, entry: &Entry) -> Key {
         Key::of(&self.options.peer, self.base.as_ref(), entry)
     }
 
@@ -337,14 +335,6 @@ impl Receiver {
             self.targets.push(target);
         }
         Ok(())
-    }
-
-    /// Frees the room of what nobody will take up: other versions of the same files, and all of
-    /// it when nothing shall be taken up.
-    fn drop_superseded(&self) -> Result<(), StagingError> {
-        let earlier = if self.options.resume { Earlier::Keep } else { Earlier::Discard };
-        let keys = self.manifest.entries.iter().map(|entry| self.key(entry));
-        self.staging.drop_superseded(keys, earlier)
     }
 
     fn look_at(&self, parents: &mut Parents<'_>, entry: &Entry) -> Result<Target, CommitError> {
@@ -375,55 +365,6 @@ impl Receiver {
             }
         };
         Ok(if same { Target::Same } else { Target::Present(Box::new(meta.identity)) })
-    }
-
-    fn take_up_staged(&self, plan: &mut ReceivePlan, stop: &Stop) -> Result<(), ReceiveError> {
-        if !self.options.resume {
-            return Ok(());
-        }
-        for (index, entry) in (0u32..).zip(&self.manifest.entries) {
-            let large = entry.data_len() > BUNDLED_MAX && self.expected(index).is_ok();
-            if !large || self.lock().staged.len() >= RESUMED_MAX {
-                continue;
-            }
-            let key = self.key(entry);
-            if !self.staging.has_journal(key)? {
-                continue;
-            }
-            match self.staging.stage(key, index, DataMap::of(entry), Earlier::Keep) {
-                Ok((staged, claims)) => {
-                    let have = verify(&staged, &claims, stop).ok_or(ReceiveError::Stopped)?;
-                    plan.have.extend(have);
-                    self.lock().staged.insert(index, Arc::new(staged));
-                }
-                Err(fault) => {
-                    self.fail(index, CommitError::Staging { path: (&entry.path).into(), fault });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Claims only what is wanted, and no more runs than an answer may hold: blocks that are
-    /// not claimed come again.
-    fn limit_claims(&self, plan: &mut ReceivePlan) {
-        plan.have.retain(|have| self.expected(have.entry).is_ok());
-        plan.have.truncate(HAVE_MAX);
-        let bytes = plan.have.iter().map(|have| self.bytes_of(have.entry, have.first, have.count));
-        plan.resumed_bytes = bytes.sum();
-    }
-
-    /// What was taken up may lack space that only a whole reservation has.
-    fn reserve_taken_up(&self) {
-        let staged: Vec<_> = self.lock().staged.values().cloned().collect();
-        for staged in staged {
-            if let Err(errno) = space::preallocate(&staged.fd, &staged.map) {
-                let path =
-                    self.manifest.entry(staged.entry).map(|item| ShownPath::from(&item.path));
-                let error = ConfineError::at(path.unwrap_or_else(|| b""[..].into()), errno);
-                self.fail(staged.entry, CommitError::Place(error));
-            }
-        }
     }
 
     fn space_needed(&self) -> u64 {

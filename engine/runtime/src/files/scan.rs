@@ -329,7 +329,9 @@ impl Walk {
         let path = match path {
             Ok(path) => path,
             Err(fault) => {
-                self.failures.push(ShownPath::new(name), fault.into());
+                let dir = at.path.as_ref().map(|dir| [dir.as_bytes(), b"/"].concat());
+                let shown = [&dir.unwrap_or_default()[..], name].concat();
+                self.failures.push(ShownPath::new(&shown), fault.into());
                 return Ok(None);
             }
         };

@@ -87,12 +87,17 @@ async fn give(
     conversation.session.warm_up();
     let (root, path) = (root.clone(), request.path.clone());
     let scanned = planning::blocking(move |stop| scan_path(&root, &path, stop)).await;
-    match scanned {
+    let (transfer, resume) = (request.transfer, request.resume);
+    let sent = match scanned {
         Ok(scanned) => {
-            let (transfer, resume) = (request.transfer, request.resume);
             sending::send(conversation, transfer, scanned, Vec::new(), resume, progress).await
         }
-        Err(error) => refuse(conversation, request.transfer, error).await,
+        Err(error) => Err(error),
+    };
+    match sent {
+        // Nothing is offered after all.
+        Err(error @ TransferError::Local { .. }) => refuse(conversation, transfer, error).await,
+        sent => sent,
     }
 }
 

@@ -201,3 +201,70 @@ pub(crate) fn send(sources: &[PathBuf], target: &Path) -> (ReceivePlan, Report) 
 pub(crate) fn contents_of(path: &Path) -> PathBuf {
     path.join("")
 }
+
+/// A directory to send from and one to receive into.
+pub(crate) struct Pair {
+    pub(crate) home: tempfile::TempDir,
+}
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("from")).unwrap();
+        fs::create_dir(home.path().join("to")).unwrap();
+        Self { home }
+    }
+
+    pub(crate) fn from(&self, name: &str) -> PathBuf {
+        self.home.path().join("from").join(name)
+    }
+
+    pub(crate) fn to(&self, name: &str) -> PathBuf {
+        self.home.path().join("to").join(name)
+    }
+
+    /// What is sent: the contents of `from`.
+    pub(crate) fn sources(&self) -> [PathBuf; 1] {
+        [contents_of(&self.from("."))]
+    }
+
+    pub(crate) fn target(&self) -> PathBuf {
+        self.home.path().join("to")
+    }
+
+    pub(crate) fn open(&self) -> Transfer {
+        Transfer::open(&self.sources(), &self.target())
+    }
+
+    /// A file of three blocks and a bit.
+    pub(crate) fn with_large() -> (Self, Vec<u8>) {
+        let pair = Self::new();
+        let content = noise(1, 3 * BLOCK + 777);
+        fs::write(pair.from("large"), &content).unwrap();
+        (pair, content)
+    }
+
+    /// The only file of the staging directory that ends in `suffix`.
+    pub(crate) fn staged(&self, suffix: &str) -> PathBuf {
+        let mut found = fs::read_dir(self.to(".farhaul/staging")).unwrap().filter_map(|item| {
+            let path = item.unwrap().path();
+            path.extension().is_some_and(|e| e == suffix).then_some(path)
+        });
+        let first = found.next().unwrap();
+        assert_eq!(found.next(), None);
+        first
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        !self.to(".farhaul").exists()
+    }
+}
+
+/// Carries the blocks `blocks` of the only object and stops, as if killed.
+pub(crate) fn carry_and_stop(pair: &Pair, blocks: &[u32]) {
+    let transfer = pair.open();
+    let staged = transfer.receiver.stage(0).unwrap();
+    for &block in blocks {
+        transfer.carry(&staged, 0, block);
+    }
+}

@@ -1,0 +1,289 @@
+//! Whole transfers between two engines over the loopback: what is resumed, what is reported.
+
+#[path = "kit/files.rs"]
+mod kit;
+
+use farhaul_engine::disk::DiskKind;
+use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions};
+use farhaul_engine::files::{Root, scan};
+use farhaul_engine::identity::{Identity, SiteId};
+use farhaul_engine::transfer::{Outcome, Progress, Side, TransferError, pull, push, serving};
+use farhaul_proto::congestion::Policy;
+use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::wire::control::FailCode;
+use kit::{BLOCK, Transfer, contents_of, noise, set_mtime};
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+const OPTIONS: SessionOptions =
+    SessionOptions { policy: Policy::Fair, cap: None, fec: FecPolicy::Auto };
+/// Longer than any of these transfers takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server with its directory, and a client.
+struct Pair {
+    home: tempfile::TempDir,
+    client: Arc<Engine>,
+    client_id: SiteId,
+    server_addr: SocketAddr,
+    server_id: SiteId,
+    options: SessionOptions,
+    /// What the server reported.
+    served: Arc<Mutex<Vec<Outcome>>>,
+}
+
+impl Pair {
+    fn start() -> Self {
+        Self::start_with(OPTIONS)
+    }
+
+    fn start_with(options: SessionOptions) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("from")).unwrap();
+        fs::create_dir(home.path().join("to")).unwrap();
+        let (ours, theirs) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
+        let (client_id, server_id) = (ours.id(), theirs.id());
+        let server = engine(theirs, Some(client_id));
+        let client = Arc::new(engine(ours, None));
+        let server_addr = server.local_addr();
+        let served = Arc::new(Mutex::new(Vec::new()));
+        let (root, log) = (Root::open(&home.path().join("to")).unwrap(), Arc::clone(&served));
+        tokio::spawn(async move {
+            while let Some(incoming) = server.accept().await {
+                let peer = server.welcome(incoming, options).await.unwrap();
+                let ended = |outcome: &Outcome| log.lock().unwrap().push(outcome.clone());
+                let _ = serving::serve(peer, &root, ended).await;
+            }
+        });
+        Self { home, client, client_id, server_addr, server_id, options, served }
+    }
+
+    fn from(&self, name: &str) -> PathBuf {
+        self.home.path().join("from").join(name)
+    }
+
+    fn to(&self, name: &str) -> PathBuf {
+        self.home.path().join("to").join(name)
+    }
+
+    async fn connect(&self) -> Peer {
+        self.client.connect(self.server_addr, self.server_id, self.options).await.unwrap()
+    }
+
+    /// Pushes what is in `from`.
+    async fn push(&self) -> Result<Outcome, TransferError> {
+        let (progress, _) = watch::channel(Progress::default());
+        let scanned = scan(&[contents_of(&self.from("."))]).unwrap();
+        let pushed = push(self.connect().await, scanned, Vec::new(), true, &progress);
+        tokio::time::timeout(PATIENCE, pushed).await.expect("the transfer hangs")
+    }
+
+    /// Gets all that the server has into `back`.
+    async fn pull(&self, back: &Path) -> Result<Outcome, TransferError> {
+        let (progress, _) = watch::channel(Progress::default());
+        fs::create_dir_all(back).unwrap();
+        let root = Root::open(back).unwrap();
+        let pulled = pull(self.connect().await, Vec::new(), root, true, &progress);
+        tokio::time::timeout(PATIENCE, pulled).await.expect("the transfer hangs")
+    }
+
+    /// What an earlier attempt of this client left at the server: `blocks` of the one file.
+    fn stage(&self, blocks: &[u32]) {
+        let sources = [contents_of(&self.from("."))];
+        let transfer = Transfer::try_open(&sources, &self.to("."), None, self.client_id.0).unwrap();
+        let staged = transfer.receiver.stage(0).unwrap();
+        for &block in blocks {
+            transfer.carry(&staged, 0, block);
+        }
+    }
+}
+
+fn engine(identity: Identity, allowed: Option<SiteId>) -> Engine {
+    let allow = allowed.map(|allowed| Arc::new(move |id: &SiteId| *id == allowed) as _);
+    Engine::start(EngineConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        identity,
+        allow,
+        disk: DiskKind::Auto,
+        buffers: Bytes::mib(48),
+        workers: 2,
+    })
+    .unwrap()
+}
+
+/// Six blocks; after `stage`, the source is rewritten in `changed`, and its time put back.
+async fn resume_from(staged: &[u32], changed: &[usize]) -> (Pair, Outcome) {
+    let pair = Pair::start();
+    let source = pair.from("large");
+    let mut content = noise(1, 5 * BLOCK + 4711);
+    fs::write(&source, &content).unwrap();
+    set_mtime(&source, 1_000_000, 5);
+    pair.stage(staged);
+    for &block in changed {
+        content[block * BLOCK + 100] ^= 1;
+    }
+    fs::write(&source, &content).unwrap();
+    set_mtime(&source, 1_000_000, 5);
+    let outcome = pair.push().await.unwrap();
+    assert_eq!(outcome.failed, []);
+    assert_eq!(fs::read(pair.to("large")).unwrap(), content, "stale data was put in place");
+    assert!(!pair.to(".farhaul").exists());
+    (pair, outcome)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_staged_whole_is_not_sent_again() {
+    let (_, outcome) = resume_from(&[0, 1, 2, 3, 4, 5], &[]).await;
+    assert_eq!(outcome.resumed, Bytes::new(5 * BLOCK as u64 + 4711));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_staged_whole_whose_source_was_rewritten_arrives_in_its_new_version() {
+    for _ in 0..10 {
+        let (pair, outcome) = resume_from(&[0, 1, 2, 3, 4, 5], &[3]).await;
+        assert_eq!(outcome.resumed, Bytes::ZERO, "what was reopened was not resumed");
+        assert_eq!(pair.served.lock().unwrap()[0].resumed, Bytes::ZERO);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_claims_among_right_ones_of_a_partly_staged_file_are_mended() {
+    for changed in [&[0][..], &[0, 4], &[2], &[0, 2, 4], &[1, 3]] {
+        let (_, outcome) = resume_from(&[0, 2, 4], changed).await;
+        let right = [0, 2, 4].iter().filter(|block| !changed.contains(block)).count();
+        assert_eq!(outcome.resumed, Bytes::new((right * BLOCK) as u64), "{changed:?}");
+    }
+}
+
+/// spec: W-097
+#[tokio::test(flavor = "multi_thread")]
+async fn a_getter_hears_what_the_server_could_not_include() {
+    let pair = Pair::start();
+    fs::write(pair.to("good"), "good").unwrap();
+    let mut deep = pair.to("deep");
+    (0..260).for_each(|_| deep.push("d"));
+    fs::create_dir_all(&deep).unwrap();
+    let _socket = UnixListener::bind(pair.to("socket")).unwrap();
+    let back = pair.home.path().join("back");
+    let outcome = pair.pull(&back).await.unwrap();
+    assert_eq!(fs::read(back.join("good")).unwrap(), b"good");
+    assert_eq!((outcome.failed_total, outcome.failed.len()), (1, 1), "{:?}", outcome.failed);
+    assert_eq!(outcome.failed[0].at, Side::Peer);
+    assert!(outcome.failed[0].path.starts_with("deep/d/d/"), "{:?}", outcome.failed);
+    assert!(matches!(&outcome.left_out[..], [note] if note.starts_with("socket: ")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_hears_that_what_it_gave_arrived() {
+    let pair = Pair::start();
+    fs::write(pair.to("large"), noise(3, 3 * BLOCK)).unwrap();
+    for n in 0..5 {
+        pair.pull(&pair.home.path().join(format!("back {n}"))).await.unwrap();
+    }
+    let arrived = async {
+        while pair.served.lock().unwrap().len() < 5 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, arrived).await.expect("a receipt was lost");
+    assert!(pair.served.lock().unwrap().iter().all(|outcome| outcome.files == 1));
+}
+
+/// Fills the disk that `dir` is on once a file is on its way to `dir`.
+fn fill_when_staged(dir: &Path) -> std::thread::JoinHandle<()> {
+    let dir = dir.to_owned();
+    std::thread::spawn(move || {
+        let staging = dir.join(".farhaul/staging");
+        let staged = || {
+            let names = fs::read_dir(&staging).into_iter().flatten().flatten();
+            names.map(|item| item.path()).any(|path| path.extension().is_some_and(|e| e == "part"))
+        };
+        while !staged() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut other = fs::File::create(dir.join("other")).unwrap();
+        while other.write_all(&[1; 4096]).is_ok() {}
+    })
+}
+
+/// Both directions, with a disk that others fill while files arrive on it.
+async fn on_filling_disk(tiny: &Path) {
+    let cap = Some(BitRate::mbps(60));
+    for pulls in [false, true] {
+        let pair = Pair::start_with(SessionOptions { cap, ..OPTIONS });
+        let (given, taken) = if pulls { ("to", "from") } else { ("from", "to") };
+        let (given, taken) = (pair.home.path().join(given), pair.home.path().join(taken));
+        for n in 0..3 {
+            fs::write(given.join(format!("{n}")), noise(n, 4 * BLOCK)).unwrap();
+        }
+        assert!(taken.starts_with(tiny));
+        let filler = fill_when_staged(&taken);
+        let outcome = if pulls { pair.pull(&taken).await } else { pair.push().await }.unwrap();
+        filler.join().unwrap();
+        assert!((1..=3).contains(&outcome.failed_total), "{outcome:?}");
+        let at = if pulls { Side::Here } else { Side::Peer };
+        for failed in &outcome.failed {
+            assert_eq!((failed.code, failed.at), (FailCode::NoSpace, at), "{failed:?}");
+        }
+        fs::remove_file(taken.join("other")).unwrap();
+        let outcome = if pulls { pair.pull(&taken).await } else { pair.push().await }.unwrap();
+        assert_eq!(outcome.failed, []);
+        for n in 0..3 {
+            let [here, there] = [&given, &taken].map(|dir| fs::read(dir.join(format!("{n}"))));
+            assert!(here.unwrap() == there.unwrap());
+        }
+    }
+}
+
+const TINY: &str = "FARHAUL_TEST_TINY_DISK";
+
+/// In a mount namespace of its own, where temporary files lie on a small disk.
+#[test]
+fn a_disk_that_fills_up_in_mid_transfer_is_told_as_full_on_the_side_that_has_it() {
+    if let Some(tiny) = std::env::var_os(TINY) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        return runtime.block_on(on_filling_disk(Path::new(&tiny)));
+    }
+    let home = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=64m none \"$1\" && exec \"$2\" --exact --nocapture \
+                  a_disk_that_fills_up_in_mid_transfer_is_told_as_full_on_the_side_that_has_it";
+    let may_mount = Command::new("unshare")
+        .args(["-Urm", "mount", "-t", "tmpfs", "none"])
+        .arg(home.path())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !may_mount {
+        eprintln!("skipped: no mount namespace is permitted here");
+        return;
+    }
+    let ran = Command::new("unshare")
+        .args(["-Urm", "sh", "-c", script, "sh"])
+        .arg(home.path())
+        .arg(std::env::current_exe().unwrap())
+        .env(TINY, home.path())
+        .env("TMPDIR", home.path())
+        .status();
+    assert!(ran.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_files_just_too_large_for_bundles_arrive() {
+    let pair = Pair::start();
+    for n in 0..100 {
+        fs::write(pair.from(&format!("{n:03}")), noise(n, (1 << 20) + 1)).unwrap();
+    }
+    let outcome = pair.push().await.unwrap();
+    assert_eq!((outcome.files, outcome.failed_total), (100, 0), "{:?}", outcome.failed);
+    for n in 0..100 {
+        let name = format!("{n:03}");
+        assert!(fs::read(pair.from(&name)).unwrap() == fs::read(pair.to(&name)).unwrap());
+    }
+}
