@@ -240,7 +240,7 @@ async fn recv_all(receiver: &mut ControlReceiver) -> Vec<Vec<u8>> {
 
 /// 1 MiB in messages of very different lengths.
 fn messages(seed: u8) -> Vec<Vec<u8>> {
-    let lengths = [0, 1, 3, 4, 1199, 1200, 65_536, 262_144, 700_000];
+    let lengths = [1, 3, 4, 1199, 1200, 65_536, 262_144, 700_000];
     let rest = (1 << 20) - lengths.iter().sum::<usize>();
     lengths.into_iter().chain([rest]).zip(seed..).map(|(len, byte)| vec![byte; len]).collect()
 }
@@ -289,6 +289,8 @@ async fn a_message_beyond_the_limit_is_refused_before_it_is_sent() {
     let (mut send, _recv) = ours.open_stream().await.expect("open");
     let error = send.send(&vec![0; (16 << 20) + 1]).await.expect_err("too long");
     assert!(matches!(error, ControlError::Length { len } if len == (16 << 20) + 1));
+    let error = send.send(b"").await.expect_err("empty");
+    assert!(matches!(error, ControlError::Length { len: 0 }));
     send.send(b"short").await.expect("the stream is as before");
     let (_send, mut recv) = theirs.accept_stream().await.expect("open");
     assert_eq!(recv.recv().await.expect("well-formed"), Some(b"short".to_vec()));

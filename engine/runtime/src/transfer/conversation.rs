@@ -37,6 +37,7 @@ pub(crate) struct Conversation {
     messages: mpsc::Receiver<Result<Message, TransferError>>,
     events: mpsc::Receiver<SessionEvent>,
     reader: JoinHandle<()>,
+    greeted: bool,
 }
 
 impl Conversation {
@@ -46,6 +47,7 @@ impl Conversation {
         let Peer { connection, sender, mut receiver, session, events } = peer;
         let (heard, messages) = mpsc::channel(READ_AHEAD);
         let reader = tokio::spawn(async move {
+            let mut greeted = false;
             loop {
                 let message = match receiver.recv().await {
                     Ok(Some(frame)) => Message::decode(&frame)
@@ -53,13 +55,24 @@ impl Conversation {
                     Ok(None) => return,
                     Err(error) => Err(error.into()),
                 };
+                let message = match message {
+                    Ok(Message::Hello { features, agent }) if !greeted => {
+                        tracing::debug!(features, agent, "the peer says hello");
+                        greeted = true;
+                        continue;
+                    }
+                    // spec: W-064
+                    Ok(Message::Hello { .. }) => Err(violation("it says hello twice")),
+                    Ok(_) if !greeted => Err(violation("its first message is no hello")),
+                    message => message,
+                };
                 let last = message.is_err();
                 if heard.send(message).await.is_err() || last {
                     return;
                 }
             }
         });
-        Self { session, connection, sender, messages, events, reader }
+        Self { session, connection, sender, messages, events, reader, greeted: false }
     }
 
     /// The identity of the peer.
@@ -67,8 +80,14 @@ impl Conversation {
         self.connection.peer.0
     }
 
-    /// Says something.
+    /// Says something; before the first thing, who we are. Nobody waits for that.
     pub(super) async fn say(&mut self, message: &Message) -> Result<(), TransferError> {
+        if !self.greeted {
+            self.greeted = true;
+            let agent = concat!("farhaul/", env!("CARGO_PKG_VERSION")).to_owned();
+            let hello = Message::Hello { features: 0, agent };
+            self.sender.send(&hello.encode_body()).await?;
+        }
         tracing::debug!(?message, "says");
         Ok(self.sender.send(&message.encode_body()).await?)
     }
@@ -146,6 +165,10 @@ impl Drop for Conversation {
     fn drop(&mut self) {
         self.reader.abort();
     }
+}
+
+fn violation(what: &str) -> TransferError {
+    TransferError::Violation(what.to_owned())
 }
 
 /// The refusal that tells a peer about a local error.
