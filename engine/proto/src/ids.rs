@@ -44,6 +44,13 @@ id! {
     /// A block within a session: every object owns a contiguous range of block indices.
     BlockIndex(u32)
 }
+impl BlockIndex {
+    /// The index of a member of a set of blocks; beyond the space, its end.
+    pub fn clamped(n: u64) -> Self {
+        Self(u32::try_from(n).unwrap_or(u32::MAX))
+    }
+}
+
 id! {
     /// Encoding symbol id (RFC 6330): below K a source symbol, from K on a repair symbol; 24 bits.
     SymbolId(u32)

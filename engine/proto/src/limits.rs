@@ -30,8 +30,6 @@ pub const SYMBOL_ID_END: u32 = 1 << 24;
 pub const BLOCK_REPAIR_MAX: u32 = 1024;
 /// Repair symbols that a receiver keeps for all open blocks of a session (11 MiB).
 pub const SESSION_REPAIR_MAX: u32 = 8192;
-/// Blocks that a peer may hold open on us, whatever credit says.
-pub const OPEN_BLOCKS_MAX: u32 = 1024;
 /// Largest object, in bytes.
 pub const OBJECT_MAX: Bytes = Bytes::new(1 << 50);
 

@@ -6,6 +6,7 @@
 //! never touches a file system.
 
 use crate::limits::{COMPONENT_MAX, DEPTH_MAX, PATH_MAX};
+use crate::wire::control::misleads;
 use core::cmp::Ordering;
 use core::fmt;
 
@@ -226,7 +227,7 @@ impl fmt::Display for Escaped<'_> {
         use fmt::Write as _;
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
-                if c == '\\' || is_steering(c) {
+                if c == '\\' || misleads(c) {
                     write_escaped(f, c.encode_utf8(&mut [0; 4]).as_bytes())?;
                 } else {
                     f.write_char(c)?;
@@ -236,13 +237,6 @@ impl fmt::Display for Escaped<'_> {
         }
         Ok(())
     }
-}
-
-/// C0, C1, line and paragraph separators, bidirectional controls.
-fn is_steering(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 fn write_escaped(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {

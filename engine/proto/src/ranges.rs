@@ -22,11 +22,6 @@ impl RangeSet {
         self.ranges.is_empty()
     }
 
-    /// How many ranges there are.
-    pub fn range_count(&self) -> usize {
-        self.ranges.len()
-    }
-
     /// The ranges, ascending.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> + '_ {
         self.ranges.iter().copied()

@@ -408,7 +408,10 @@ impl Receiver {
         let above = self.done.iter().filter(|&(first, _)| first > u64::from(below));
         feedback.complete = above
             .take(COMPLETE_RANGES_MAX)
-            .map(|(first, last)| BlockRange { first: block_index(first), last: block_index(last) })
+            .map(|(first, last)| BlockRange {
+                first: BlockIndex::clamped(first),
+                last: BlockIndex::clamped(last),
+            })
             .collect();
         feedback.deficits = self
             .open
@@ -440,10 +443,6 @@ impl Receiver {
     pub fn poll_event(&mut self) -> Option<RecvEvent> {
         self.events.pop_front()
     }
-}
-
-fn block_index(n: u64) -> BlockIndex {
-    BlockIndex::new(u32::try_from(n).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

@@ -308,7 +308,8 @@ impl Sender {
             && self.blocks_open() < limit
             && self.next_start < self.table.next_block()
         {
-            let index = block_index(self.done.absent_from(u64::from(self.next_start.get())));
+            let index =
+                BlockIndex::clamped(self.done.absent_from(u64::from(self.next_start.get())));
             if index >= self.table.next_block() {
                 self.next_start = self.table.next_block();
                 break;
@@ -546,10 +547,6 @@ impl Sender {
     pub fn poll_event(&mut self) -> Option<SendEvent> {
         self.events.pop_front()
     }
-}
-
-fn block_index(n: u64) -> BlockIndex {
-    BlockIndex::new(u32::try_from(n).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

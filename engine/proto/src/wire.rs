@@ -8,5 +8,4 @@ pub mod control;
 pub mod feedback;
 pub mod header;
 pub mod number;
-pub mod signal;
 pub mod varint;

@@ -1,8 +1,9 @@
 //! Repair symbols of a block.
 //!
-//! The first one costs a solve over the whole block, further ones a few additions each, so a
-//! [`RepairEncoder`] keeps the solved intermediate symbols for as long as its owner expects to
-//! need more. The library caches its elimination plans by K; its lock is held for look-ups only.
+//! The first one costs a solve over the whole block, further ones a few additions each. A
+//! [`RepairEncoder`] holds the solved intermediate symbols, which take twice the block's memory:
+//! [`repair_symbols`] does not keep it, so every call solves anew and should ask for many at once.
+//! The library caches its elimination plans by K; its lock is held for look-ups only.
 
 use super::{BlockShape, FecError, LIBRARY_BLOCK, guarded, library_parameters};
 use crate::ids::SymbolId;

@@ -117,7 +117,6 @@ pub struct Ledger {
     late_acked: Vec<(u64, Timestamp)>,
     in_flight: Bytes,
     newest_acked_sent: Option<Timestamp>,
-    largest_acked: Option<PacketNumber>,
 }
 
 impl Ledger {
@@ -134,11 +133,6 @@ impl Ledger {
     /// The number that the next packet gets.
     pub fn next_number(&self) -> PacketNumber {
         PacketNumber::new(self.base + self.records.len() as u64)
-    }
-
-    /// The largest number ever acknowledged.
-    pub const fn largest_acked(&self) -> Option<PacketNumber> {
-        self.largest_acked
     }
 
     /// Records held, for bounds checks.
@@ -168,16 +162,6 @@ impl Ledger {
         let sizes = sizes.filter(|&bytes| bytes > 0);
         let (sum, count) = sizes.fold((0, 0), |(sum, n), bytes| (sum + u64::from(bytes), n + 1));
         u64::checked_div(sum, count).map(Bytes::new)
-    }
-
-    /// When the oldest packet of unknown fate left.
-    pub fn oldest_flying(&self) -> Option<Timestamp> {
-        let skip = usize::try_from(self.settled_below - self.base).unwrap_or(usize::MAX);
-        self.records
-            .iter()
-            .skip(skip)
-            .find(|record| record.fate == Fate::Flying && record.carried.is_watched())
-            .map(|record| record.sent_at)
     }
 
     /// Writes down a packet that leaves now; it must carry [`Ledger::next_number`].
@@ -227,7 +211,6 @@ impl Ledger {
             self.acknowledge_late(range.first.get(), range.last.get(), settled);
             self.acknowledge(range.first.get(), range.last.get(), settled)?;
         }
-        self.largest_acked = self.largest_acked.max(Some(feedback.largest));
         self.sample_delays(feedback, rtt, now, settled);
         if !settled.spurious.is_empty() {
             rtt.on_spurious(now);

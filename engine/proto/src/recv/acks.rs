@@ -78,11 +78,6 @@ impl AckRecorder {
         self.largest.map_or(0, |(largest, _)| largest.get().saturating_sub(self.reported_to))
     }
 
-    /// True once anything arrived.
-    pub const fn has_any(&self) -> bool {
-        self.largest.is_some()
-    }
-
     /// Writes down an authentic packet that wants no answer (a report of the peer).
     pub fn on_silent_packet(&mut self, number: PacketNumber, at: Timestamp) {
         if number.get() >= self.covered_from && self.received.insert(number.get()) {

@@ -10,7 +10,6 @@ use crate::limits::{
     SYMBOL_SIZE_SMALL, TAG_LEN,
 };
 use crate::wire::number::{TruncatedNumber, epoch_of};
-use crate::wire::signal::{CLOSE_LEN, TOKEN_LEN};
 use core::ops::RangeInclusive;
 use thiserror::Error;
 
@@ -42,11 +41,11 @@ pub enum Kind {
     PadTrain = 3,
     /// A receiver's report.
     Feedback = 4,
-    /// Asks whether the peer receives at this address.
+    /// Reserved: a question whether the peer receives at an address.
     PathChallenge = 5,
-    /// Repeats the bytes of a challenge.
+    /// Reserved: the answer to a challenge.
     PathResponse = 6,
-    /// The session ends now.
+    /// Reserved: the end of the session.
     Close = 7,
 }
 
@@ -91,10 +90,9 @@ impl Kind {
             Self::Feedback => 1..=FEEDBACK_LEN_MAX,
             Self::PathChallenge | Self::PathResponse => {
                 const SHORTEST: usize = PATH_DATAGRAM_MIN - PLAIN_HEADER_LEN - TAG_LEN;
-                const { assert!(SHORTEST >= TOKEN_LEN) };
                 SHORTEST..=DATAGRAM_MAX - PLAIN_HEADER_LEN - TAG_LEN
             }
-            Self::Close => CLOSE_LEN..=CLOSE_LEN,
+            Self::Close => 2..=2,
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) struct Conversation {
     messages: mpsc::Receiver<Ahead>,
     events: mpsc::Receiver<SessionEvent>,
     reader: JoinHandle<()>,
+    greeted: bool,
 }
 
 impl Conversation {
@@ -56,6 +57,7 @@ impl Conversation {
         let (heard, messages) = mpsc::channel(READ_AHEAD);
         let room = Arc::new(Semaphore::new(READ_AHEAD_BYTES as usize));
         let reader = tokio::spawn(async move {
+            let mut greeted = false;
             loop {
                 let ahead = match receiver.recv().await {
                     Ok(Some(frame)) => {
@@ -70,13 +72,25 @@ impl Conversation {
                     Ok(None) => return,
                     Err(error) => Ahead { message: Err(error.into()), _share: None },
                 };
+                let message = match ahead.message {
+                    Ok(Message::Hello { features, agent }) if !greeted => {
+                        tracing::debug!(features, agent, "the peer says hello");
+                        greeted = true;
+                        continue;
+                    }
+                    // spec: W-064
+                    Ok(Message::Hello { .. }) => Err(violation("it says hello twice")),
+                    Ok(_) if !greeted => Err(violation("its first message is no hello")),
+                    message => message,
+                };
+                let ahead = Ahead { message, ..ahead };
                 let last = ahead.message.is_err();
                 if heard.send(ahead).await.is_err() || last {
                     return;
                 }
             }
         });
-        Self { session, connection, sender, messages, events, reader }
+        Self { session, connection, sender, messages, events, reader, greeted: false }
     }
 
     /// The identity of the peer.
@@ -84,8 +98,14 @@ impl Conversation {
         self.connection.peer.0
     }
 
-    /// Says something.
+    /// Says something; before the first thing, who we are. Nobody waits for that.
     pub(super) async fn say(&mut self, message: &Message) -> Result<(), TransferError> {
+        if !self.greeted {
+            self.greeted = true;
+            let agent = concat!("farhaul/", env!("CARGO_PKG_VERSION")).to_owned();
+            let hello = Message::Hello { features: 0, agent };
+            self.sender.send(&hello.encode_body()).await?;
+        }
         tracing::debug!(?message, "says");
         Ok(self.sender.send(&message.encode_body()).await?)
     }
@@ -188,6 +208,7 @@ impl Drop for Conversation {
 fn escaped(mut message: Message) -> Message {
     let escape = |text: &mut String| *text = Printable(text).to_string();
     match &mut message {
+        Message::Hello { agent, .. } => escape(agent),
         Message::Refuse { reason, .. }
         | Message::ObjectFailed { reason, .. }
         | Message::Cancel { reason, .. } => escape(reason),
@@ -199,6 +220,10 @@ fn escaped(mut message: Message) -> Message {
         _ => {}
     }
     message
+}
+
+fn violation(what: &str) -> TransferError {
+    TransferError::Violation(what.to_owned())
 }
 
 /// The refusal that tells a peer about a local error.

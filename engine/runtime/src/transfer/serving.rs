@@ -40,7 +40,7 @@ async fn serve_all(
     while let Some(opening) = conversation.next_opening().await? {
         let outcome = match opening {
             // Last words about objects of a transfer that is over.
-            Message::Hello { .. } | Message::Sealed { .. } | Message::ObjectFailed { .. } => {
+            Message::Sealed { .. } | Message::ObjectFailed { .. } => {
                 continue;
             }
             Message::Offer(offer) => {

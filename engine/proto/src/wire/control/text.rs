@@ -34,13 +34,12 @@ fn write_escaped(out: &mut impl Write, c: char) -> fmt::Result {
     if misleads(c) { write!(out, "{}", c.escape_default()) } else { out.write_char(c) }
 }
 
-/// Characters that act on the terminal instead of being seen.
-fn misleads(c: char) -> bool {
-    let direction = ['\u{61c}', '\u{200e}', '\u{200f}'].contains(&c)
-        || ('\u{202a}'..='\u{202e}').contains(&c)
-        || ('\u{2066}'..='\u{2069}').contains(&c);
-    let line = ['\u{2028}', '\u{2029}'].contains(&c);
-    c.is_control() || direction || line
+/// Characters that act on the terminal instead of being seen: control characters, separators of
+/// lines and paragraphs, marks of writing direction and of byte order.
+pub(crate) fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -50,9 +49,9 @@ mod tests {
 
     #[test]
     fn a_file_name_cannot_drive_the_terminal() {
-        let hostile = "a\u{1b}[2J\nb\u{202e}c\u{9b}d";
+        let hostile = "a\u{1b}[2J\nb\u{202e}c\u{9b}d\u{feff}";
         let shown = Printable(hostile).to_string();
-        assert_eq!(shown, "a\\u{1b}[2J\\nb\\u{202e}c\\u{9b}d");
+        assert_eq!(shown, "a\\u{1b}[2J\\nb\\u{202e}c\\u{9b}d\\u{feff}");
     }
 
     #[test]
