@@ -237,6 +237,11 @@ impl Sender {
         self.symbol_size = Some(symbol_size);
     }
 
+    /// Bounds the blocks in memory from now on; those beyond stay until they are at the peer.
+    pub const fn set_blocks_max(&mut self, blocks_max: u32) {
+        self.config.blocks_max = blocks_max;
+    }
+
     /// True when blocks wait only for the symbol size.
     pub fn wants_symbol_size(&self) -> bool {
         self.symbol_size.is_none() && self.next_start < self.table.next_block()

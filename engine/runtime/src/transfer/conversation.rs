@@ -1,7 +1,7 @@
 //! Two event sources, one ear: control messages and what the lane tells.
 
 use super::TransferError;
-use crate::control::{ControlConnection, ControlError, ControlSender};
+use crate::control::{CLOSE_FAILED, ControlConnection, ControlError, ControlSender};
 use crate::driver::command::SessionEvent;
 use crate::engine::{Peer, SessionHandle};
 use farhaul_proto::wire::control::{FailCode, Message, RefuseCode, reason};
@@ -15,8 +15,6 @@ const READ_AHEAD: usize = 64;
 /// Application code of a close in good order.
 const CLOSE_DONE: u64 = CLOSE_DONE_U32 as u64;
 const CLOSE_DONE_U32: u32 = 0;
-/// Application code of a close after a failure.
-const CLOSE_FAILED: u32 = 3;
 /// How long a peer may take to hear why we give up.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
@@ -101,10 +99,13 @@ impl Conversation {
 
     /// The next message that opens a transfer; `None` when the peer closed in good order.
     pub(crate) async fn next_opening(&mut self) -> Result<Option<Message>, TransferError> {
-        let error = match self.messages.recv().await {
-            Some(Ok(message)) => return Ok(Some(message)),
-            Some(Err(error)) => error,
-            None => self.connection.closed().await.into(),
+        let error = loop {
+            match self.hear().await {
+                Ok(Heard::Message(message)) => return Ok(Some(message)),
+                // Last words of the lane about a transfer that is over.
+                Ok(Heard::Lane(_)) => {}
+                Err(error) => break error,
+            }
         };
         match error {
             TransferError::Control(ControlError::ClosedByPeer { code: CLOSE_DONE, .. }) => Ok(None),
