@@ -146,6 +146,8 @@ pub struct RecvCounters {
 #[derive(Debug)]
 pub struct Receiver {
     blocks_max: u32,
+    /// What reports grant; at most `blocks_max`, so that what was granted before is still taken.
+    credit: u32,
     table: ObjectTable,
     remaining: BTreeMap<ObjectId, u32>,
     open: BTreeMap<BlockIndex, RecvBlock>,
@@ -165,6 +167,7 @@ impl Receiver {
     pub fn new(blocks_max: u32) -> Self {
         Self {
             blocks_max,
+            credit: blocks_max,
             table: ObjectTable::new(),
             remaining: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -249,6 +252,13 @@ impl Receiver {
     /// Blocks in memory.
     pub fn blocks_open(&self) -> u32 {
         u32::try_from(self.open.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Grants the peer so many open blocks from the next report on, at most the bound of
+    /// [`Self::new`]. True when a peer that had used up its credit may go on.
+    pub fn set_credit(&mut self, blocks: u32) -> bool {
+        let before = core::mem::replace(&mut self.credit, blocks.min(self.blocks_max));
+        before < self.credit && self.blocks_open() >= before
     }
 
     /// Data bytes verified and waiting for the disk.
@@ -420,7 +430,7 @@ impl Receiver {
             .take(DEFICITS_MAX)
             .map(|(&block, state)| BlockDeficit { block, missing: state.missing() })
             .collect();
-        feedback.open_blocks_limit = self.blocks_max;
+        feedback.open_blocks_limit = self.credit;
         feedback.backlog = self.writing;
     }
 

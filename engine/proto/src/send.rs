@@ -247,6 +247,11 @@ impl Sender {
         self.symbol_size = Some(symbol_size);
     }
 
+    /// Bounds the blocks in memory from now on; those beyond stay until they are at the peer.
+    pub const fn set_blocks_max(&mut self, blocks_max: u32) {
+        self.config.blocks_max = blocks_max;
+    }
+
     /// The symbol size of new blocks, once it is fixed.
     pub const fn symbol_size(&self) -> Option<u16> {
         self.symbol_size

@@ -251,6 +251,15 @@ impl Session {
         self.controller.set_policy(policy, cap, now);
     }
 
+    /// The body's buffers are shared anew: `send` blocks may be in memory on their way out, and
+    /// the peer is granted `recv` open blocks on its next report.
+    pub fn set_shares(&mut self, send: u32, recv: u32, now: Timestamp) {
+        self.sender.set_blocks_max(send);
+        if self.receiver.set_credit(recv) {
+            self.reports.soon(self.rtt.smoothed(), now);
+        }
+    }
+
     /// A block to send is in memory, digest and padding appended.
     pub fn on_loaded(&mut self, block: BlockIndex) {
         self.sender.on_loaded(block);

@@ -15,6 +15,7 @@ use crate::identity::SiteId;
 mod admission;
 mod connection;
 mod endpoint;
+mod opening;
 mod socket;
 mod stream;
 mod transport;
@@ -23,6 +24,7 @@ pub use crate::seal::Side;
 pub use admission::AdmissionCounts;
 pub use connection::ControlConnection;
 pub use endpoint::ControlEndpoint;
+pub use opening::{Opening, Openings};
 pub use socket::ControlSocket;
 pub use stream::{ControlReceiver, ControlSender, STREAM_ABANDONED};
 
@@ -32,6 +34,12 @@ pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 pub const IDLE_LIMIT: Duration = Duration::from_secs(30);
 /// Close code of a session whose site is not, or no longer, allowed.
 pub const CLOSE_NOT_ALLOWED: u32 = 1;
+/// Close code of a session that failed.
+pub const CLOSE_FAILED: u32 = 3;
+/// Close code of a site that is stopped; what was under way can go on later.
+pub const CLOSE_SHUTDOWN: u32 = 4;
+/// Close code of a session too many.
+pub const CLOSE_BUSY: u32 = 5;
 /// Longest reason that is kept from a peer's close.
 const REASON_LEN_MAX: usize = 200;
 
@@ -79,6 +87,18 @@ pub enum ControlError {
         code: u64,
         /// Its words; at most 200 bytes.
         reason: String,
+    },
+    /// The peer is being stopped.
+    #[error("{addr} is shutting down")]
+    ShuttingDown {
+        /// The peer.
+        addr: SocketAddr,
+    },
+    /// The peer has as many sessions as one site may have.
+    #[error("site {site} has too many sessions open")]
+    TooManySessions {
+        /// The peer.
+        site: SiteId,
     },
     /// The peer lost the session, usually by a restart.
     #[error("the peer no longer knows the session")]
@@ -162,6 +182,7 @@ impl ControlError {
             },
             ConnectionError::ApplicationClosed(close) => match close.error_code.into_inner() {
                 code if code == u64::from(CLOSE_NOT_ALLOWED) => Self::Refused { addr },
+                code if code == u64::from(CLOSE_SHUTDOWN) => Self::ShuttingDown { addr },
                 code => Self::ClosedByPeer { code, reason: reason(&close.reason) },
             },
         }

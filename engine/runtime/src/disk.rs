@@ -2,9 +2,8 @@
 //!
 //! Requests go in, completions come out by polling; a waker rings when there are some. Buffers
 //! belong to an operation until its completion, and then come back, whether it succeeded or not.
-//! Nothing is ordered: two requests in flight that touch the same bytes race, and a sync covers
-//! the writes whose completions were seen before it was submitted. The engines open no paths,
-//! keep no cache and know nothing of blocks or objects.
+//! Nothing is ordered: two requests in flight that touch the same bytes race. The engines make
+//! nothing durable, open no paths, keep no cache and know nothing of blocks or objects.
 
 #![forbid(unsafe_code)]
 
@@ -54,13 +53,6 @@ pub enum Op {
         /// Where to; in any order, disjoint in the files.
         segments: Vec<Segment>,
     },
-    /// Makes earlier, completed writes durable.
-    Sync {
-        /// The file.
-        file: Arc<DiskFile>,
-        /// Leaves out metadata that reading back does not need (fdatasync).
-        data_only: bool,
-    },
 }
 
 impl Op {
@@ -89,8 +81,8 @@ pub struct Request {
 pub struct Completion {
     /// The request's token.
     pub token: u64,
-    /// The request's buffer, on success and on failure. None for a sync, and where the engine
-    /// failed so badly that the kernel may still be using the memory.
+    /// The request's buffer, on success and on failure. None where the engine failed so badly that
+    /// the kernel may still be using the memory.
     pub buffer: Option<Buffer>,
     /// How it went.
     pub result: Result<(), DiskError>,

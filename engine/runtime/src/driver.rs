@@ -6,27 +6,34 @@
 
 mod blocks;
 pub mod command;
+mod commands;
+mod completions;
+mod early;
 mod effects;
 pub mod receive;
 mod session;
+#[cfg(test)]
+mod tests;
 mod transmit;
 
 use crate::buffers::BufferPool;
 use crate::clock::{Clock, arrival};
-use crate::control::ControlSocket;
-use crate::disk::{Completion, Disk, Request};
+use crate::control::{ControlSocket, Openings};
+use crate::disk::{Completion, Disk, DiskError, Request};
 use crate::net::{PacketKind, RecvBatch, UdpPort};
 use crate::wake::WakeSource;
 use crate::work::WorkPool;
 use blocks::{Done, Io};
 use command::{Command, SessionKey};
 use crossbeam_channel::Receiver;
+use early::EarlyPackets;
 use farhaul_proto::session::PacketPlan;
 use farhaul_proto::units::Timestamp;
-use receive::{EarlyPackets, LaneDrops, LaneTable, Times};
+use receive::{LaneDrops, LaneTable, Times};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use session::SessionBody;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,29 +41,46 @@ use std::time::Duration;
 const RECEIVES_PER_TURN: usize = 8;
 /// Longest sleep: events that found no room are offered again after it.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// Pause after a receive call that failed: the socket stays readable and would be asked at once.
+const RECEIVE_RETRY: Duration = Duration::from_millis(20);
+/// Threads for calls into sources and sinks.
+const FILE_THREADS: usize = 4;
+/// Blocks that a session may hold in each direction, however many share the buffers.
+const BLOCKS_RESERVED: u32 = 2;
 
 /// The parts that a driver is made of.
 pub(crate) struct Parts {
     pub(crate) port: Arc<UdpPort>,
     pub(crate) control: Arc<ControlSocket>,
+    pub(crate) openings: Openings,
     pub(crate) commands: Receiver<Command>,
     pub(crate) wake: WakeSource,
     pub(crate) pool: BufferPool,
     pub(crate) disk: Box<dyn Disk>,
+    /// Opens another disk engine if that one breaks.
+    pub(crate) spare_disk: Option<SpareDisk>,
     pub(crate) workers: usize,
 }
+
+/// Opens a disk engine.
+pub(crate) type SpareDisk = Box<dyn FnOnce() -> Result<Box<dyn Disk>, DiskError> + Send>;
 
 /// The state of the driver thread.
 pub(crate) struct Driver {
     clock: Clock,
     port: Arc<UdpPort>,
     control: Arc<ControlSocket>,
+    /// Handshakes and greetings under way: sessions to come.
+    openings: Openings,
     commands: Receiver<Command>,
     wake: WakeSource,
     pool: BufferPool,
     sessions: BTreeMap<SessionKey, SessionBody>,
     lanes: LaneTable<SessionKey>,
     disk: Box<dyn Disk>,
+    spare_disk: Option<SpareDisk>,
+    /// The engine that broke, until it has given its requests back.
+    broken_disk: Option<Box<dyn Disk>>,
     ios: HashMap<u64, Io>,
     next_token: u64,
     waiting_io: VecDeque<Request>,
@@ -72,27 +96,40 @@ pub(crate) struct Driver {
     train: Vec<u8>,
     drops: LaneDrops,
     early: EarlyPackets,
-    more_to_send: bool,
+    /// Not before this is the socket read again.
+    receive_at: Option<Timestamp>,
     stopping: bool,
+}
+
+/// What a round of the driver left over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Turn {
+    /// Something can go on at once.
+    more: bool,
+    /// The socket took no more.
+    blocked: bool,
 }
 
 /// Jobs under way at most: more than there are buffers, so that it is never the bound.
 const JOBS_MAX: usize = 8192;
 
 impl Driver {
-    pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
-        let work = WorkPool::new(parts.workers, JOBS_MAX, parts.wake.waker())?;
-        let files = WorkPool::new(2, JOBS_MAX, parts.wake.waker())?;
+    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
+        let work = WorkPool::new("work", parts.workers, JOBS_MAX, parts.wake.waker())?;
+        let files = WorkPool::new("files", FILE_THREADS, JOBS_MAX, parts.wake.waker())?;
         Ok(Self {
             clock: Clock::start(),
             port: parts.port,
             control: parts.control,
+            openings: parts.openings,
             commands: parts.commands,
             wake: parts.wake,
             pool: parts.pool,
             sessions: BTreeMap::new(),
             lanes: LaneTable::new(),
             disk: parts.disk,
+            spare_disk: parts.spare_disk,
+            broken_disk: None,
             ios: HashMap::new(),
             next_token: 0,
             waiting_io: VecDeque::new(),
@@ -103,27 +140,30 @@ impl Driver {
             plans: Vec::new(),
             train: Vec::new(),
             drops: LaneDrops::default(),
-            early: EarlyPackets::default(),
-            more_to_send: false,
+            early: EarlyPackets::new(),
+            receive_at: None,
             stopping: false,
         })
     }
 
     /// Runs until told to stop.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(&mut self) {
         while !self.stopping {
-            let now = self.clock.now();
-            self.apply_commands(now);
-            self.apply_completions(now);
-            let more = self.receive();
-            let now = self.clock.now();
-            let blocked = self.serve_sessions(now);
-            if !more && !self.more_to_send {
-                self.sleep(blocked);
+            let turn = self.turn();
+            if !turn.more {
+                self.sleep(turn.blocked);
             }
-            self.more_to_send = false;
         }
-        tracing::debug!(drops = ?self.drops, "the driver ends");
+    }
+
+    /// Takes in what there is, and sends what may leave.
+    fn turn(&mut self) -> Turn {
+        let now = self.clock.now();
+        self.apply_commands(now);
+        self.apply_completions(now);
+        let received = self.receive(now);
+        let sent = self.serve_sessions(self.clock.now());
+        Turn { more: received || sent.more, blocked: sent.blocked }
     }
 
     fn apply_commands(&mut self, now: Timestamp) {
@@ -141,6 +181,12 @@ impl Driver {
         }
         let mut completions: Vec<Completion> = Vec::new();
         self.disk.poll(&mut completions);
+        if let Some(broken) = &mut self.broken_disk {
+            broken.poll(&mut completions);
+            if broken.in_flight() == 0 {
+                self.broken_disk = None;
+            }
+        }
         for completion in completions {
             self.on_disk(completion, now);
         }
@@ -154,11 +200,21 @@ impl Driver {
     }
 
     /// Takes datagrams in; true when there may be more.
-    fn receive(&mut self) -> bool {
+    fn receive(&mut self, now: Timestamp) -> bool {
+        if self.receive_at.is_some_and(|at| at > now) {
+            return false;
+        }
+        self.receive_at = None;
         let mut batch = self.batch.take().unwrap_or_default();
         let mut full = true;
         for _ in 0..RECEIVES_PER_TURN {
-            full = self.port.recv_batch(&mut batch).is_ok_and(|count| count > 0);
+            full = match self.port.recv_batch(&mut batch) {
+                Ok(count) => count > 0,
+                Err(error) => {
+                    self.on_receive_error(&error, now);
+                    false
+                }
+            };
             if !full {
                 break;
             }
@@ -182,34 +238,71 @@ impl Driver {
         full
     }
 
-    /// Drains effects and sends; true when the socket took no more.
-    fn serve_sessions(&mut self, now: Timestamp) -> bool {
+    /// Nothing there is the usual answer. Anything else is looked at again after a pause, for the
+    /// socket is the only one there is.
+    fn on_receive_error(&mut self, error: &io::Error, now: Timestamp) {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return;
+        }
+        if self.drops.receive_errors == 0 {
+            tracing::error!(%error, "receiving failed; it is tried again and again");
+        }
+        self.drops.receive_errors += 1;
+        self.receive_at = Some(now + RECEIVE_RETRY);
+    }
+
+    /// Drains effects and sends.
+    fn serve_sessions(&mut self, now: Timestamp) -> Turn {
         let drops = self.port.receiver_drops();
         let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
-        let mut blocked = false;
+        let mut turn = Turn { more: false, blocked: false };
+        self.share_buffers(now);
         for key in keys {
-            if let Some(session) = self.sessions.get_mut(&key) {
-                session.core.on_local_drops(drops);
-                session.flush_events();
-            }
+            let Some(session) = self.sessions.get_mut(&key) else { continue };
+            session.flush_events();
+            session.report_drops(drops);
             self.drain(key);
-            blocked |= self.transmit(key, now);
+            let sent = self.transmit(key, now);
+            turn.more |= sent.more;
+            turn.blocked |= sent.blocked;
             self.drain(key);
         }
-        blocked
+        turn
+    }
+
+    /// Divides the buffers: half for each direction, in equal parts among the sessions that carry
+    /// something in it. Nobody is granted more than there is.
+    fn share_buffers(&mut self, now: Timestamp) {
+        let half = u32::try_from(self.pool.slots() / 2).unwrap_or(u32::MAX);
+        let free = u32::try_from(self.pool.free_slots()).unwrap_or(u32::MAX);
+        let live = || self.sessions.values().filter(|session| !session.is_dead());
+        let share = |busy: usize| half / u32::try_from(busy.max(1)).unwrap_or(u32::MAX);
+        let out = share(live().filter(|session| !session.core.sender().is_idle()).count());
+        let incoming = share(live().filter(|session| !session.core.receiver().is_idle()).count());
+        for session in self.sessions.values_mut().filter(|session| !session.is_dead()) {
+            let room = session.core.receiver().blocks_open().saturating_add(free);
+            let credit = incoming.min(room).max(BLOCKS_RESERVED);
+            session.core.set_shares(out.max(BLOCKS_RESERVED), credit, now);
+        }
+    }
+
+    /// When there is something to do again, unless something happens before.
+    fn wake_at(&mut self, blocked: bool, now: Timestamp) -> Timestamp {
+        let mut until = self.receive_at.unwrap_or(now + SLEEP_MAX).min(now + SLEEP_MAX);
+        if blocked {
+            return until;
+        }
+        for session in self.sessions.values_mut().filter(|session| !session.is_dead()) {
+            if let Some(at) = session.core.poll_timeout(now) {
+                until = until.min(at);
+            }
+        }
+        until
     }
 
     fn sleep(&mut self, blocked: bool) {
         let now = self.clock.now();
-        let mut until = now + SLEEP_MAX;
-        for session in self.sessions.values_mut() {
-            if let Some(at) = session.core.poll_timeout(now)
-                && !blocked
-            {
-                until = until.min(at);
-            }
-        }
-        let span = until.since(now);
+        let span = self.wake_at(blocked, now).since(now);
         if span.is_zero() {
             return;
         }
@@ -217,14 +310,17 @@ impl Driver {
         if blocked {
             interest |= PollFlags::OUT;
         }
-        let mut fds = [PollFd::new(&*self.port, interest), PollFd::new(&self.wake, PollFlags::IN)];
+        let wake = PollFd::new(&self.wake, PollFlags::IN);
+        let mut fds = [wake, PollFd::new(&*self.port, interest)];
+        // An error of the socket ends every poll that asks for it.
+        let asked = if self.receive_at.is_some() { 1 } else { 2 };
         let timeout = Timespec::try_from(span).ok();
-        if let Err(errno) = poll(&mut fds, timeout.as_ref())
+        if let Err(errno) = poll(&mut fds[..asked], timeout.as_ref())
             && errno != rustix::io::Errno::INTR
         {
             tracing::error!(%errno, "poll failed");
         }
-        if fds[1].revents().contains(PollFlags::IN) {
+        if fds[0].revents().contains(PollFlags::IN) {
             self.wake.drain();
         }
     }

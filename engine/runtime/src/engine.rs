@@ -2,35 +2,41 @@
 //!
 //! It knows nothing of files; transfers are conversations over a [`Peer`].
 
+mod counts;
+mod seats;
+mod session;
+
+pub use counts::EngineCounts;
+pub use session::{Peer, SessionFault, SessionHandle, SessionProbe};
+
 use crate::buffers::BufferPool;
 use crate::control::{
-    ControlConnection, ControlEndpoint, ControlError, ControlReceiver, ControlSender,
+    CLOSE_BUSY, CLOSE_FAILED, CLOSE_SHUTDOWN, ControlConnection, ControlEndpoint, ControlError,
+    ControlReceiver, ControlSender, HANDSHAKE_DEADLINE, Opening,
 };
 use crate::disk::{DiskConfig, DiskError, DiskKind};
-use crate::driver::command::{
-    Command, GivenUp, HeldRuns, LaneKeys, NewSession, SessionEvent, SessionKey, SessionStats,
-};
+use crate::driver::command::{Command, LaneKeys, NewSession, SessionKey};
 use crate::driver::{Driver, Parts};
 use crate::identity::{Identity, SiteId};
 use crate::net::{PortConfig, UdpPort};
-use crate::objects::{BlockSink, BlockSource};
 use crate::tls::Allow;
-use crate::wake::{WakeSource, Waker};
-use crossbeam_channel::Sender;
+use crate::wake::WakeSource;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{BlockShape, FecPolicy};
-use farhaul_proto::ids::{BlockIndex, ObjectId};
 use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
-use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
+use ring::rand::{SecureRandom, SystemRandom};
+use seats::{Seat, Seats};
+use session::Mailbox;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Commands waiting for the driver at most.
 const COMMANDS_MAX: usize = 4096;
@@ -38,12 +44,14 @@ const COMMANDS_MAX: usize = 4096;
 const EVENTS_MAX: usize = 4096;
 /// Requests at the disk at once.
 const DISK_DEPTH: usize = 32;
-/// How long the driver may take to answer.
-const STATS_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Threads of the disk engine that works everywhere.
+const DISK_THREADS: usize = 4;
 /// How long closing may take.
 const CLOSE_MAX: Duration = Duration::from_millis(500);
-/// Share of the buffers that one session may fill in each direction.
-const SESSION_SHARE: u32 = 2;
+/// How often the counters are logged.
+const COUNTS_EVERY: Duration = Duration::from_secs(60);
+/// Receive memory below which a fast path overruns the socket while the driver is not scheduled.
+const RECV_BUFFER_MIN: Bytes = Bytes::mib(16);
 
 /// How an engine is set up.
 pub struct EngineConfig {
@@ -104,39 +112,27 @@ pub enum EngineError {
     /// The driver has ended.
     #[error("the engine has stopped")]
     Stopped,
+    /// The driver panicked: nothing is received any more.
+    #[error("the engine broke down; this is a bug, please report it")]
+    Broken,
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    Randomness,
 }
 
 /// A running engine.
 pub struct Engine {
-    control: ControlEndpoint,
+    control: Arc<ControlEndpoint>,
     port: Arc<UdpPort>,
     mailbox: Mailbox,
     next_key: AtomicU64,
     session_blocks: u32,
     disk_name: &'static str,
+    seats: Seats,
+    broken: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// The way to the driver.
-#[derive(Clone)]
-struct Mailbox {
-    commands: Sender<Command>,
-    waker: Waker,
-}
-
-impl Mailbox {
-    /// The queue is bounded; a full one means that the driver is far behind, so waiting is right.
-    fn post(&self, command: Command) -> Result<(), EngineError> {
-        let posted = self.commands.send(command).map_err(|_| EngineError::Stopped);
-        self.waker.wake();
-        posted
-    }
-
-    async fn stats(&self, key: SessionKey) -> Option<SessionStats> {
-        let (reply, answer) = oneshot::channel();
-        self.post(Command::Stats(key, reply)).ok()?;
-        tokio::time::timeout(STATS_WAIT_MAX, answer).await.ok()?.ok()
-    }
+    /// Logs the counters now and then.
+    reporter: tokio::task::JoinHandle<()>,
 }
 
 impl Engine {
@@ -149,40 +145,50 @@ impl Engine {
         let addr = config.listen;
         let port = UdpPort::bind(addr, PortConfig::default())
             .map_err(|source| EngineError::Bind { addr, source })?;
+        warn_of_small_buffer(&port);
         let runtime = tokio::runtime::Handle::current();
         let control =
             ControlEndpoint::new(Arc::clone(&port), &config.identity, config.allow, runtime)?;
+        let control = Arc::new(control);
         let slots = slots_for(config.buffers);
         let pool = BufferPool::new(slots, slot_len())
             .map_err(|source| EngineError::Buffers { size: config.buffers, source })?;
         let wake = WakeSource::new().map_err(EngineError::Thread)?;
         let waker = wake.waker();
-        let disk_config = DiskConfig { depth: DISK_DEPTH, threads: 4, pool: &pool, direct: false };
-        let disk = crate::disk::open(config.disk, disk_config, wake.waker())?;
+        let disk = crate::disk::open(config.disk, disk_config(&pool), wake.waker())?;
         let disk_name = disk.name();
+        let (spare_pool, spare_waker) = (pool.clone(), wake.waker());
+        let spare_disk =
+            move || crate::disk::open(DiskKind::Threads, disk_config(&spare_pool), spare_waker);
         let (commands, receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
-        let parts = Parts {
+        let driver = Driver::new(Parts {
             port: Arc::clone(&port),
             control: Arc::clone(control.socket()),
+            openings: control.openings().clone(),
             commands: receiver,
             wake,
             pool,
             disk,
+            spare_disk: Some(Box::new(spare_disk)),
             workers: config.workers,
-        };
-        let driver = Driver::new(parts).map_err(EngineError::Thread)?;
-        let thread = std::thread::Builder::new()
-            .name("farhaul-driver".to_owned())
-            .spawn(move || driver.run())
-            .map_err(EngineError::Thread)?;
+        });
+        let driver = driver.map_err(EngineError::Thread)?;
+        let broken = Arc::<AtomicBool>::default();
+        let thread = spawn(driver, Arc::clone(&control), Arc::clone(&broken))?;
+        let mailbox = Mailbox { commands, waker };
+        let counters = (Arc::clone(&control), Arc::clone(&port), mailbox.clone());
         Ok(Self {
             control,
             port,
-            mailbox: Mailbox { commands, waker },
+            mailbox,
             next_key: AtomicU64::new(0),
-            session_blocks: u32::try_from(slots).unwrap_or(u32::MAX) / SESSION_SHARE,
+            // Half of the buffers for each direction, as long as nobody else wants them.
+            session_blocks: u32::try_from(slots / 2).unwrap_or(u32::MAX),
             disk_name,
+            seats: Seats::default(),
+            broken,
             thread: Some(thread),
+            reporter: tokio::spawn(report(counters.0, counters.1, counters.2)),
         })
     }
 
@@ -194,6 +200,17 @@ impl Engine {
     /// The disk engine in use.
     pub const fn disk_name(&self) -> &'static str {
         self.disk_name
+    }
+
+    /// Why the engine ended without being told to, once it has: [`Self::accept`] yields nothing
+    /// then, and sessions are over.
+    pub fn failure(&self) -> Option<EngineError> {
+        self.broken.load(Ordering::Acquire).then_some(EngineError::Broken)
+    }
+
+    /// What was dropped, refused or could not be sent so far.
+    pub async fn counts(&self) -> EngineCounts {
+        counts(&self.control, &self.port, &self.mailbox).await
     }
 
     /// Opens a session with the site `id` at `addr`.
@@ -208,26 +225,40 @@ impl Engine {
     ) -> Result<Peer, ControlError> {
         let connection = self.control.connect(addr, id).await?;
         let (sender, receiver) = connection.open_stream().await?;
-        self.admit(connection, sender, receiver, options)
+        self.admit(connection, sender, receiver, options, None)
     }
 
-    /// Waits for the next connection of an allowed site; `None` once the engine stops.
+    /// Waits for the next connection of an allowed site; `None` once the engine stops, or has
+    /// failed: see [`Self::failure`].
     pub async fn accept(&self) -> Option<Incoming> {
-        let connection = self.control.accept().await?;
-        Some(Incoming { connection })
+        let (connection, opening) = self.control.accept().await?;
+        Some(Incoming { connection, opening })
     }
 
-    /// Turns an incoming connection into a session: waits for its control stream.
+    /// Turns an incoming connection into a session: waits for its control stream, as long as for
+    /// a handshake.
     ///
     /// # Errors
-    /// [`ControlError`]: the peer went away, or took too long.
+    /// [`ControlError`]: the peer went away, said nothing, or has too many sessions.
     pub async fn welcome(
         &self,
         incoming: Incoming,
         options: SessionOptions,
     ) -> Result<Peer, ControlError> {
-        let (sender, receiver) = incoming.connection.accept_stream().await?;
-        self.admit(incoming.connection, sender, receiver, options)
+        let Incoming { connection, opening } = incoming;
+        let Some(seat) = self.seats.take(connection.peer) else {
+            connection.close(CLOSE_BUSY, "too many sessions");
+            return Err(ControlError::TooManySessions { site: connection.peer });
+        };
+        let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, connection.accept_stream()).await;
+        let Ok(stream) = stream else {
+            connection.close(CLOSE_FAILED, "no control stream came");
+            return Err(ControlError::Timeout { addr: connection.addr });
+        };
+        let (sender, receiver) = stream?;
+        let peer = self.admit(connection, sender, receiver, options, Some(seat));
+        drop(opening);
+        peer
     }
 
     fn admit(
@@ -236,6 +267,7 @@ impl Engine {
         sender: ControlSender,
         receiver: ControlReceiver,
         options: SessionOptions,
+        seat: Option<Seat>,
     ) -> Result<Peer, ControlError> {
         let key = SessionKey(self.next_key.fetch_add(1, Ordering::Relaxed));
         let secrets = connection.lane_secrets(0)?;
@@ -248,21 +280,25 @@ impl Engine {
             initial_rtt: connection.rtt(),
             send_blocks: self.session_blocks,
             recv_blocks: self.session_blocks,
-            // The tag is random and known to both ends; it only has to differ between sessions.
-            seed: secrets.send.tag().get(),
+            seed: seed()?,
         };
         let lane = LaneKeys::from_secrets(&secrets);
         let peer = connection.addr;
         let new = NewSession { key, lane, peer, config, events: events_in };
-        let session = SessionHandle { key, mailbox: self.mailbox.clone() };
+        let session = SessionHandle { key, mailbox: self.mailbox.clone(), _seat: seat };
         session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })
     }
 
-    /// Closes all sessions and waits until the peers have been told.
+    /// Closes all sessions and waits until the peers have been told. A transfer under way can be
+    /// continued later, and its peer is told so.
     pub async fn close(&self) {
-        self.control.close(0, "done");
+        self.control.close(CLOSE_SHUTDOWN, "shutting down");
         let _ = tokio::time::timeout(CLOSE_MAX, self.control.wait_idle()).await;
+        let counts = self.counts().await;
+        if !counts.is_clean() {
+            tracing::info!(?counts, "not everything was taken");
+        }
     }
 
     /// Closes all sessions and stops the driver.
@@ -271,6 +307,7 @@ impl Engine {
     }
 
     fn end(&mut self) {
+        self.reporter.abort();
         let _ = self.mailbox.post(Command::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -284,9 +321,80 @@ impl Drop for Engine {
     }
 }
 
+/// Runs the driver on a thread of its own. If it panics, nothing is received any more: then the
+/// control channel is closed, so that peers and callers learn of it at once.
+pub(crate) fn spawn(
+    mut driver: Driver,
+    control: Arc<ControlEndpoint>,
+    broken: Arc<AtomicBool>,
+) -> Result<JoinHandle<()>, EngineError> {
+    let run = move || {
+        // What the driver held is not looked at again, only dropped.
+        if catch_unwind(AssertUnwindSafe(|| driver.run())).is_err() {
+            tracing::error!("the driver panicked: the engine takes nothing in any more");
+            broken.store(true, Ordering::Release);
+            control.close(CLOSE_FAILED, "the engine broke down");
+        }
+    };
+    let thread = std::thread::Builder::new().name("farhaul-driver".to_owned());
+    thread.spawn(run).map_err(EngineError::Thread)
+}
+
+const fn disk_config(pool: &BufferPool) -> DiskConfig<'_> {
+    DiskConfig { depth: DISK_DEPTH, threads: DISK_THREADS, pool, direct: false }
+}
+
+/// What the numbers that the sender skips are drawn from: a peer that could compute them could
+/// acknowledge what it did not receive.
+fn seed() -> Result<u64, ControlError> {
+    let mut seed = [0; 8];
+    let filled = SystemRandom::new().fill(&mut seed);
+    filled.map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    Ok(u64::from_ne_bytes(seed))
+}
+
+fn warn_of_small_buffer(port: &UdpPort) {
+    // The kernel answers with twice what it grants, for its own bookkeeping.
+    let granted = Bytes::new(port.recv_buffer().get() / 2);
+    if granted < RECV_BUFFER_MIN {
+        tracing::warn!(
+            %granted,
+            "the system grants a small receive buffer: above about 1 Gbit/s packets are lost in \
+             this host; `sysctl -w net.core.rmem_max=33554432` mends it, and \
+             systemd/60-farhaul-sysctl.conf keeps it so"
+        );
+    }
+}
+
+async fn counts(control: &ControlEndpoint, port: &UdpPort, mailbox: &Mailbox) -> EngineCounts {
+    EngineCounts {
+        // A driver that has ended dropped nothing more.
+        lanes: mailbox.ask(Command::Drops).await.unwrap_or_default(),
+        admission: control.counts(),
+        socket_drops: port.receiver_drops(),
+        truncated: port.truncated(),
+        control_dropped: control.socket().dropped(),
+        control_unsent: control.socket().unsent(),
+    }
+}
+
+/// Logs the counters as long as they change.
+async fn report(control: Arc<ControlEndpoint>, port: Arc<UdpPort>, mailbox: Mailbox) {
+    let mut before = EngineCounts::default();
+    loop {
+        tokio::time::sleep(COUNTS_EVERY).await;
+        let counts = counts(&control, &port, &mailbox).await;
+        if counts != before {
+            tracing::debug!(?counts, "counters");
+            before = counts;
+        }
+    }
+}
+
 /// A connection that has proven who it is and asked for nothing yet.
 pub struct Incoming {
     connection: ControlConnection,
+    opening: Opening,
 }
 
 impl Incoming {
@@ -301,178 +409,8 @@ impl Incoming {
     }
 }
 
-/// A session with a peer, seen from the conversation.
-pub struct Peer {
-    /// The connection beneath.
-    pub connection: ControlConnection,
-    /// Control messages to the peer.
-    pub sender: ControlSender,
-    /// Control messages from the peer.
-    pub receiver: ControlReceiver,
-    /// The lane.
-    pub session: SessionHandle,
-    /// What the lane tells.
-    pub events: mpsc::Receiver<SessionEvent>,
-}
-
-/// The driver's end of a session; dropping it removes the session.
-pub struct SessionHandle {
-    key: SessionKey,
-    mailbox: Mailbox,
-}
-
-impl Peer {
-    /// A way to ask for the session's figures while somebody else owns it.
-    pub fn probe(&self) -> SessionProbe {
-        SessionProbe { key: self.session.key, mailbox: self.session.mailbox.clone() }
-    }
-}
-
-/// Asks for a session's figures; does not keep it alive.
-#[derive(Clone)]
-pub struct SessionProbe {
-    key: SessionKey,
-    mailbox: Mailbox,
-}
-
-impl SessionProbe {
-    /// Figures of this moment; `None` once the session is over.
-    pub async fn stats(&self) -> Option<SessionStats> {
-        self.mailbox.stats(self.key).await
-    }
-}
-
-/// Why a command to a session did not work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SessionFault {
-    /// The session is over.
-    #[error("the session is over")]
-    Gone,
-    /// The object cannot be declared so.
-    #[error(transparent)]
-    Object(#[from] ObjectError),
-}
-
-impl SessionHandle {
-    /// Its name within the engine.
-    pub const fn key(&self) -> SessionKey {
-        self.key
-    }
-
-    /// Looks for the path's rate before there is data.
-    pub fn warm_up(&self) {
-        let _ = self.mailbox.post(Command::WarmUp(self.key));
-    }
-
-    /// Declares an object to send.
-    ///
-    /// # Errors
-    /// [`SessionFault`].
-    pub async fn declare_send(
-        &self,
-        len: Bytes,
-        held: HeldRuns,
-        source: Arc<dyn BlockSource>,
-    ) -> Result<ObjectId, SessionFault> {
-        let session = self.key;
-        self.ask(|reply| Command::DeclareSend { session, len, held, source, reply }).await
-    }
-
-    /// Declares an object to receive.
-    ///
-    /// # Errors
-    /// [`SessionFault`].
-    pub async fn declare_recv(
-        &self,
-        len: Bytes,
-        held: HeldRuns,
-        sink: Arc<dyn BlockSink>,
-    ) -> Result<ObjectId, SessionFault> {
-        let session = self.key;
-        self.ask(|reply| Command::DeclareRecv { session, len, held, sink, reply }).await
-    }
-
-    /// Sends blocks that the peer wrongly claimed: all runs or none, as one reopening.
-    ///
-    /// # Errors
-    /// [`SessionFault`]; [`ObjectError::GivenUp`] in it says that the object failed meanwhile.
-    pub async fn reopen_send(
-        &self,
-        object: ObjectId,
-        runs: Vec<BlockRun>,
-    ) -> Result<Reopened, SessionFault> {
-        let session = self.key;
-        self.ask(|reply| Command::ReopenSend { session, object, runs, reply }).await
-    }
-
-    /// Expects blocks that we wrongly claimed: all runs or none, as one reopening.
-    ///
-    /// # Errors
-    /// [`SessionFault`].
-    pub async fn reopen_recv(
-        &self,
-        object: ObjectId,
-        runs: Vec<BlockRun>,
-    ) -> Result<Reopened, SessionFault> {
-        let session = self.key;
-        self.ask(|reply| Command::ReopenRecv { session, object, runs, reply }).await
-    }
-
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, ObjectError>>) -> Command,
-    ) -> Result<T, SessionFault> {
-        let (reply, answer) = oneshot::channel();
-        self.mailbox.post(command(reply)).map_err(|_| SessionFault::Gone)?;
-        Ok(answer.await.map_err(|_| SessionFault::Gone)??)
-    }
-
-    /// Lets the source of an object go. Until then it is kept, for the peer may turn out to lack
-    /// blocks it claimed; a block reopened afterwards fails the object.
-    pub fn forget_send(&self, object: ObjectId) {
-        let _ = self.mailbox.post(Command::ForgetSend(self.key, object));
-    }
-
-    /// Lets the sink of an object go. Until then it is kept, for the peer may reopen blocks; one
-    /// reopened afterwards fails the object.
-    pub fn forget_recv(&self, object: ObjectId) {
-        let _ = self.mailbox.post(Command::ForgetRecv(self.key, object));
-    }
-
-    /// Stops sending an object and lets its source go.
-    pub fn abandon_send(&self, object: ObjectId) {
-        let _ = self.mailbox.post(Command::AbandonSend(self.key, object));
-    }
-
-    /// Stops receiving an object that the peer gave up, and lets its sink go.
-    pub fn abandon_recv(&self, object: ObjectId) {
-        let _ = self.mailbox.post(Command::AbandonRecv(self.key, object, GivenUp::ByPeer));
-    }
-
-    /// Sends a block again from its start.
-    pub fn restart_send(&self, block: BlockIndex) {
-        let _ = self.mailbox.post(Command::RestartSend(self.key, block));
-    }
-
-    /// Changes policy and cap.
-    pub fn set_policy(&self, policy: Policy, cap: Option<BitRate>) {
-        let _ = self.mailbox.post(Command::SetPolicy(self.key, policy, cap));
-    }
-
-    /// Figures of this moment; `None` once the session is over.
-    pub async fn stats(&self) -> Option<SessionStats> {
-        self.mailbox.stats(self.key).await
-    }
-}
-
-impl Drop for SessionHandle {
-    fn drop(&mut self) {
-        let _ = self.mailbox.post(Command::Remove(self.key));
-    }
-}
-
 /// Bytes that the source symbols of a full block take at most.
-fn slot_len() -> usize {
+pub(crate) fn slot_len() -> usize {
     let full = [SYMBOL_SIZE, SYMBOL_SIZE_SMALL]
         .into_iter()
         .filter_map(|size| BlockShape::new(BLOCK_DATA, size).ok().map(BlockShape::source_len));

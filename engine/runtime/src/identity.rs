@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 
 use data_encoding::{DecodeKind, Encoding, Specification};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, PublicKeyData};
+use ring::hkdf;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -201,6 +202,17 @@ impl Identity {
     #[cfg(test)]
     pub(crate) fn pkcs8(&self) -> PrivatePkcs8KeyDer<'static> {
         self.key.clone_key()
+    }
+
+    /// A secret that follows from the private key and `info`, and says nothing about the key.
+    pub(crate) fn derive(&self, info: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut secret = Zeroizing::new([0; 32]);
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"farhaul site");
+        let key = salt.extract(self.key.secret_pkcs8_der());
+        let info = [info];
+        let okm = key.expand(&info, hkdf::HKDF_SHA256).expect("32 bytes are within the bound");
+        okm.fill(&mut secret[..]).expect("as long as the hash");
+        secret
     }
 
     fn from_key_pair(pair: &KeyPair) -> Result<Self, IdentityError> {

@@ -9,15 +9,11 @@ mod offload;
 mod port;
 mod train;
 
+use farhaul_proto::wire::header::is_lane;
+
 pub use batch::{RecvBatch, Segment};
 pub use port::{PortConfig, UdpPort};
 pub use train::{Sent, Train};
-
-/// The smallest first byte of a lane packet: 0 to 3 are left to STUN (RFC 7983).
-pub const LANE_FIRST_MIN: u8 = 4;
-/// The bits that are all zero in the first byte of a lane packet. QUIC sets at least one of them
-/// in every packet as long as greasing of its fixed bit is off on both ends (RFC 9000 17.2, 17.3).
-pub const LANE_FIRST_MASK: u8 = 0xC0;
 
 /// The two protocols that share the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +32,7 @@ impl PacketKind {
     #[inline]
     pub fn of(datagram: &[u8]) -> Self {
         match datagram.first() {
-            Some(&first) if first & LANE_FIRST_MASK == 0 && first >= LANE_FIRST_MIN => Self::Lane,
+            Some(&first) if is_lane(first) => Self::Lane,
             _ => Self::Control,
         }
     }

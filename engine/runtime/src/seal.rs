@@ -14,7 +14,8 @@
 use std::fmt;
 
 use farhaul_proto::ids::PacketNumber;
-use farhaul_proto::limits::{FORGERY_LIMIT, PACKETS_PER_EPOCH, TAG_LEN};
+use farhaul_proto::limits::{FORGERY_LIMIT, TAG_LEN};
+use farhaul_proto::wire::number;
 use zeroize::Zeroize;
 
 use derive::{Secret, expand, ratchet};
@@ -68,10 +69,6 @@ fn nonce(mut iv: [u8; NONCE_LEN], number: PacketNumber) -> [u8; NONCE_LEN] {
         *byte ^= number;
     }
     iv
-}
-
-const fn epoch_of(number: PacketNumber) -> u64 {
-    number.get() / PACKETS_PER_EPOCH
 }
 
 /// Why a packet was not sealed; the caller is at fault.
@@ -131,7 +128,7 @@ impl<A: Aead> SealKey<A> {
         if number < self.next {
             return Err(SealError::NumberReused { number, next: self.next });
         }
-        if epoch_of(number) != self.key.epoch {
+        if number::epoch_of(number).get() != self.key.epoch {
             self.advance_to(number)?;
         }
         // The number counts as used whatever happens next. The last one of all is given up, for
@@ -148,7 +145,7 @@ impl<A: Aead> SealKey<A> {
     /// Derives the key of the number's epoch; earlier ones cannot be derived again.
     #[cold]
     fn advance_to(&mut self, number: PacketNumber) -> Result<(), SealError> {
-        let epoch = epoch_of(number);
+        let epoch = number::epoch_of(number).get();
         if epoch > self.key.epoch + EPOCHS_AHEAD_MAX {
             return Err(SealError::TooFarAhead { number });
         }
@@ -241,7 +238,7 @@ impl<A: Aead> OpenKey<A> {
         if self.forgeries >= FORGERY_LIMIT {
             return Err(OpenError::Exhausted);
         }
-        let epoch = epoch_of(number);
+        let epoch = number::epoch_of(number).get();
         let key = self.key_of(epoch)?;
         let Some(body) = key.cipher.open(key.nonce(number), header, body_and_tag) else {
             self.forgeries += 1;
@@ -307,6 +304,7 @@ impl<A: Aead> fmt::Debug for OpenKey<A> {
 mod tests {
     use super::*;
     use crate::seal::derive::tests::secrets;
+    use farhaul_proto::limits::PACKETS_PER_EPOCH;
     use proptest::prelude::*;
     use ring::aead;
 

@@ -1,9 +1,9 @@
-//! A bounded pool of threads for CPU work: FEC coding, hashing, compression.
+//! A bounded pool of threads for work that must not hold the packet loop up.
 //!
 //! Jobs are closures whose results come back by polling, in no particular order. A job that
 //! panics is contained: its prepared failure result is delivered in its stead, because libraries
-//! that chew on a peer's bytes may panic and one block must not take the site down. The pool does
-//! no I/O, knows no priorities and cannot cancel a job.
+//! that chew on a peer's bytes may panic and one block must not take the site down. The pool
+//! knows no priorities and cannot cancel a job.
 
 #![forbid(unsafe_code)]
 
@@ -61,14 +61,14 @@ pub struct WorkPool<T> {
 }
 
 impl<T: Send + 'static> WorkPool<T> {
-    /// A pool of `threads` threads; with none, jobs run inside `try_submit`.
+    /// A pool of `threads` threads `name-0`, `name-1` ..; with none, jobs run inside `try_submit`.
     ///
     /// `queue` (at least 1) bounds the jobs that wait, run, or have a result nobody collected.
     /// `waker` rings when results wait.
     ///
     /// # Errors
     /// What the system says when it refuses a thread.
-    pub fn new(threads: usize, queue: usize, waker: Waker) -> io::Result<Self> {
+    pub fn new(name: &str, threads: usize, queue: usize, waker: Waker) -> io::Result<Self> {
         let queue = queue.max(1);
         let (tasks, task_queue) = bounded(queue);
         let (result_queue, results) = bounded(queue);
@@ -85,7 +85,7 @@ impl<T: Send + 'static> WorkPool<T> {
         for n in 0..threads {
             let (tasks, results) = (task_queue.clone(), result_queue.clone());
             let waker = pool.waker.clone();
-            let worker = Builder::new().name(format!("work-{n}"));
+            let worker = Builder::new().name(format!("{name}-{n}"));
             pool.workers.push(worker.spawn(move || work(&tasks, &results, &waker))?);
         }
         Ok(pool)
@@ -124,11 +124,6 @@ impl<T: Send + 'static> WorkPool<T> {
     /// Jobs submitted whose results were not collected yet.
     pub fn in_flight(&self) -> usize {
         self.in_flight
-    }
-
-    /// Jobs that can be submitted before the next poll.
-    pub fn room(&self) -> usize {
-        self.queue - self.in_flight
     }
 }
 
@@ -174,7 +169,7 @@ mod tests {
 
     fn pool(threads: usize, queue: usize) -> (WorkPool<u32>, WakeSource) {
         let (waker, source) = wake::pair().expect("an eventfd");
-        (WorkPool::new(threads, queue, waker).expect("threads"), source)
+        (WorkPool::new("work", threads, queue, waker).expect("threads"), source)
     }
 
     /// Polls until `count` results are there.
@@ -219,7 +214,6 @@ mod tests {
             let (mut pool, source) = pool(threads, 2);
             pool.try_submit(Box::new(|| 1), 0).expect("room");
             pool.try_submit(Box::new(|| 2), 0).expect("room");
-            assert_eq!(pool.room(), 0);
             let full = pool.try_submit(Box::new(|| 3), 9).expect_err("full");
             assert_eq!(((full.job)(), full.on_panic), (3, 9));
             assert_eq!(collect(&mut pool, &source, 2), [1, 2]);
@@ -258,7 +252,7 @@ mod tests {
     #[test]
     fn jobs_run_on_named_threads() {
         let (waker, source) = wake::pair().expect("an eventfd");
-        let mut pool = WorkPool::new(1, 1, waker).expect("a thread");
+        let mut pool = WorkPool::new("work", 1, 1, waker).expect("a thread");
         let name = || std::thread::current().name().map(str::to_owned);
         pool.try_submit(Box::new(name), None).expect("room");
         assert!(source.wait(Some(Duration::from_secs(20))).expect("poll"));

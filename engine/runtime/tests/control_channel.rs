@@ -32,9 +32,13 @@ struct Site {
 
 impl Site {
     fn start(identity: &Identity, bind: &str, allow: Option<Allow>) -> Self {
+        Self::start_on(identity, bind, allow, Handle::current())
+    }
+
+    fn start_on(identity: &Identity, bind: &str, allow: Option<Allow>, runtime: Handle) -> Self {
         let addr: SocketAddr = bind.parse().expect("a literal");
         let port = UdpPort::bind(addr, PortConfig::default()).expect("loopback has a free port");
-        let control = ControlEndpoint::new(Arc::clone(&port), identity, allow, Handle::current());
+        let control = ControlEndpoint::new(Arc::clone(&port), identity, allow, runtime);
         let control = Arc::new(control.expect("a valid identity"));
         let (stop, lane_packets) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let receiver = std::thread::spawn({
@@ -71,6 +75,11 @@ impl Site {
     async fn stop(mut self) {
         self.control.close(0, "done");
         self.control.wait_idle().await;
+        self.kill();
+    }
+
+    /// Receives nothing any more, and says nothing.
+    fn kill(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let receiver = self.receiver.take().expect("stopped once");
         receiver.join().expect("the receiving thread saw nothing misrouted");
@@ -92,6 +101,10 @@ fn only(site: SiteId) -> Option<Allow> {
     Some(Arc::new(move |asked| *asked == site))
 }
 
+async fn accept(site: &Site) -> Option<ControlConnection> {
+    site.control.accept().await.map(|(connection, _opening)| connection)
+}
+
 /// A client, a server that allows it, and the connection between them from both ends.
 async fn connected() -> (Site, Site, ControlConnection, ControlConnection) {
     let (client, server) = (identity(), identity());
@@ -99,7 +112,7 @@ async fn connected() -> (Site, Site, ControlConnection, ControlConnection) {
     let client = Site::start(&client, "127.0.0.1:0", None);
     let server = Site::start(&server, "127.0.0.1:0", allow);
     let (ours, theirs) =
-        tokio::join!(client.control.connect(server.addr(), server.id), server.control.accept(),);
+        tokio::join!(client.control.connect(server.addr(), server.id), accept(&server),);
     (client, server, ours.expect("allowed"), theirs.expect("open"))
 }
 
@@ -151,7 +164,7 @@ async fn both_ends_derive_the_same_lane_keys_and_every_lane_and_session_has_its_
         tags.extend([left.send.tag(), left.recv.tag()]);
     }
     let (again, _theirs) =
-        tokio::join!(client.control.connect(server.addr(), server.id), server.control.accept(),);
+        tokio::join!(client.control.connect(server.addr(), server.id), accept(&server),);
     tags.push(again.expect("allowed").lane_secrets(0).expect("open").send.tag());
     let count = tags.len();
     tags.sort_unstable();
@@ -196,7 +209,7 @@ async fn a_client_that_is_not_allowed_is_refused_and_never_accepted() {
     assert!(matches!(error, ControlError::Refused { addr } if addr == server.addr()), "{error}");
 
     let (ours, theirs) =
-        tokio::join!(friend.control.connect(server.addr(), server.id), server.control.accept(),);
+        tokio::join!(friend.control.connect(server.addr(), server.id), accept(&server),);
     ours.expect("allowed");
     assert_eq!(theirs.expect("open").peer, friend.id, "the stranger was not in the queue");
     assert_eq!(server.control.counts().unwelcome, 1);
@@ -210,6 +223,32 @@ async fn a_site_that_loses_its_permission_learns_why() {
     let (client, server, ours, theirs) = connected().await;
     theirs.close(CLOSE_NOT_ALLOWED, "removed from the roster");
     assert!(matches!(ours.closed().await, ControlError::Refused { .. }));
+    client.stop().await;
+    server.stop().await;
+}
+
+/// The server is killed: nothing is said to its peers. After its restart, the first packet of a
+/// peer tells that peer that the connection is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_learns_of_a_restart_from_the_first_packet_it_sends() {
+    let (client, identity) = (identity(), identity());
+    let doomed = tokio::runtime::Runtime::new().expect("a runtime");
+    let allow = only(client.id());
+    let mut server = Site::start_on(&identity, "127.0.0.1:0", allow, doomed.handle().clone());
+    let addr = server.addr();
+    let client = Site::start(&client, "127.0.0.1:0", None);
+    let (ours, theirs) = tokio::join!(client.control.connect(addr, server.id), accept(&server),);
+    let (ours, theirs) = (ours.expect("allowed"), theirs.expect("open"));
+    let (mut sender, _receiver) = ours.open_stream().await.expect("open");
+    doomed.shutdown_background();
+    server.kill();
+    drop((server, theirs));
+
+    let server = Site::start(&identity, &addr.to_string(), only(client.id));
+    sender.send(b"are you there?").await.expect("queued");
+
+    let ended = tokio::time::timeout(Duration::from_secs(5), ours.closed()).await;
+    assert!(matches!(ended, Ok(ControlError::Reset)), "{ended:?}");
     client.stop().await;
     server.stop().await;
 }
@@ -387,7 +426,7 @@ async fn a_dual_stack_port_and_an_ipv4_port_find_each_other() {
     let client = Site::start(&client, "127.0.0.1:0", None);
     let server = Site::start(&server, "[::]:0", allow);
     let (ours, theirs) =
-        tokio::join!(client.control.connect(server.addr(), server.id), server.control.accept(),);
+        tokio::join!(client.control.connect(server.addr(), server.id), accept(&server),);
     ours.expect("allowed");
     assert_eq!(theirs.expect("open").addr, client.addr());
     client.stop().await;

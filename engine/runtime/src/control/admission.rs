@@ -24,6 +24,8 @@ const BURST: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 const SOURCES_MAX: usize = 16_384;
 /// Decisions between two clearings of sources that are calm again.
 const SWEEP_EVERY: u64 = 1024;
+/// The same when no more sources are taken in: a source is calm after a quarter of a second.
+const SWEEP_EVERY_FULL: u64 = 32;
 
 /// What to do with an attempt.
 #[derive(Debug)]
@@ -160,7 +162,9 @@ impl Sources {
     }
 
     fn has_room(&self, addr: SocketAddr) -> bool {
-        if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
+        let full = self.limiter.len() >= SOURCES_MAX;
+        let every = if full { SWEEP_EVERY_FULL } else { SWEEP_EVERY };
+        if self.asked.fetch_add(1, Ordering::Relaxed) % every == every - 1 {
             self.limiter.retain_recent();
         }
         self.limiter.len() < SOURCES_MAX && self.limiter.check_key(&Source::of(addr)).is_ok()

@@ -93,12 +93,4 @@ impl ControlConnection {
     pub async fn closed(&self) -> ControlError {
         ControlError::of_connection(self.connection.closed().await, self.addr)
     }
-
-    /// Says that the handshake is complete on our side. Without it, a client could not tell being
-    /// admitted from not having been refused yet (TLS 1.3 clients finish first).
-    pub(super) async fn welcome(&self) -> Result<(), ControlError> {
-        let opened = self.connection.open_uni().await;
-        let mut stream = opened.map_err(|error| ControlError::of_connection(error, self.addr))?;
-        stream.finish().map_err(|_| ControlError::ClosedHere)
-    }
 }

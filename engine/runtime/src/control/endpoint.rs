@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use super::admission::{Admission, AdmissionCounts, Verdict};
 use super::connection::ControlConnection;
+use super::opening::{Opening, Openings};
 use super::socket::ControlSocket;
 use super::{CRYPTO_ACCESS_DENIED, ControlError, HANDSHAKE_DEADLINE, PeerFault, transport};
 use crate::identity::{Identity, SiteId};
@@ -36,13 +37,17 @@ const READY_MAX: usize = 32;
 /// Stands where TLS wants a server name; it is not sent and not checked.
 const SERVER_NAME: &str = "farhaul";
 
+/// A connection for `accept`, which is on its way to a session.
+type Ready = (ControlConnection, Opening);
+
 /// The control channel of a site.
 pub struct ControlEndpoint {
     endpoint: Endpoint,
     socket: Arc<ControlSocket>,
     identity: Identity,
     admission: Arc<Admission>,
-    ready: Mutex<mpsc::Receiver<ControlConnection>>,
+    openings: Openings,
+    ready: Mutex<mpsc::Receiver<Ready>>,
     acceptor: Option<JoinHandle<()>>,
     runtime: Handle,
 }
@@ -64,28 +69,35 @@ impl ControlEndpoint {
         let server = allow.map(|allow| server_config(identity, allow)).transpose()?;
         let accepts = server.is_some();
         let endpoint = Endpoint::new_with_abstract_socket(
-            transport::endpoint_config(),
+            transport::endpoint_config(identity),
             server,
             Arc::<ControlSocket>::clone(&socket),
             Arc::new(OnHandle(runtime.clone())),
         )?;
         let admission = Arc::new(Admission::new());
+        let openings = Openings::default();
         let (sender, ready) = mpsc::channel(READY_MAX);
         let acceptor = Acceptor {
             endpoint: endpoint.clone(),
             admission: Arc::clone(&admission),
+            openings: openings.clone(),
             local: identity.id(),
             ready: sender,
         };
         let acceptor = accepts.then(|| runtime.spawn(acceptor.run()));
         let ready = Mutex::new(ready);
         let identity = identity.clone();
-        Ok(Self { endpoint, socket, identity, admission, ready, acceptor, runtime })
+        Ok(Self { endpoint, socket, identity, admission, openings, ready, acceptor, runtime })
     }
 
     /// Where received datagrams go.
     pub const fn socket(&self) -> &Arc<ControlSocket> {
         &self.socket
+    }
+
+    /// Connections on their way to a session of ours.
+    pub const fn openings(&self) -> &Openings {
+        &self.openings
     }
 
     /// What became of attempts to connect to us.
@@ -151,8 +163,9 @@ impl ControlEndpoint {
         })
     }
 
-    /// The next site that connected; `None` when the endpoint is closed or admits nobody.
-    pub async fn accept(&self) -> Option<ControlConnection> {
+    /// The next site that connected; `None` when the endpoint is closed or admits nobody. It
+    /// counts as opening until the second part is dropped.
+    pub async fn accept(&self) -> Option<(ControlConnection, Opening)> {
         self.ready.lock().await.recv().await
     }
 
@@ -205,8 +218,9 @@ fn no_cipher(error: quinn::crypto::rustls::NoInitialCipherSuite) -> ControlError
 struct Acceptor {
     endpoint: Endpoint,
     admission: Arc<Admission>,
+    openings: Openings,
     local: SiteId,
-    ready: mpsc::Sender<ControlConnection>,
+    ready: mpsc::Sender<Ready>,
 }
 
 impl Acceptor {
@@ -228,13 +242,14 @@ impl Acceptor {
     /// Shakes hands in a task of its own; the permit bounds how many there are.
     fn shake(&self, incoming: Incoming, permit: OwnedSemaphorePermit) {
         let (admission, ready) = (Arc::clone(&self.admission), self.ready.clone());
-        let local = self.local;
+        let (local, opening) = (self.local, self.openings.begin());
         tokio::spawn(async move {
             let _permit = permit;
             match timeout(HANDSHAKE_DEADLINE, handshake(incoming, local)).await {
                 Ok(Ok(connection)) => {
                     // If nobody takes it, dropping the connection closes it.
-                    let _taken = timeout(HANDSHAKE_DEADLINE, ready.send(connection)).await;
+                    let _taken =
+                        timeout(HANDSHAKE_DEADLINE, ready.send((connection, opening))).await;
                 }
                 Ok(Err(error)) if is_unwelcome(&error) => admission.note_unwelcome(),
                 Ok(Err(_)) | Err(_) => admission.note_failed(),
@@ -247,9 +262,7 @@ async fn handshake(incoming: Incoming, local: SiteId) -> Result<ControlConnectio
     let addr = canonical(incoming.remote_address());
     let failed = |error: ConnectionError| ControlError::of_connection(error, addr);
     let connection = incoming.accept().map_err(failed)?.await.map_err(failed)?;
-    let connection = ControlConnection::new(connection, local, Side::Server)?;
-    connection.welcome().await?;
-    Ok(connection)
+    ControlConnection::new(connection, local, Side::Server)
 }
 
 /// True when the handshake ended because our own check of the peer's key failed.

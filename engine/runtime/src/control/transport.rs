@@ -10,12 +10,16 @@ use std::time::{Duration, Instant};
 use quinn::congestion::{Controller, ControllerFactory};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, EndpointConfig, IdleTimeout, NoneTokenLog, NoneTokenStore, ServerConfig,
-    TransportConfig, ValidationTokenConfig, VarInt,
+    ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, NoneTokenLog,
+    NoneTokenStore, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
 };
+
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
 
 use super::IDLE_LIMIT;
 use super::admission::HALF_OPEN_MAX;
+use crate::identity::Identity;
 
 const BIDI_STREAMS_MAX: u32 = 16;
 const UNI_STREAMS_MAX: u32 = 8;
@@ -31,12 +35,38 @@ const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
 const INCOMING_BUFFER: u64 = 1 << 20;
 const INCOMING_BUFFER_TOTAL: u64 = 16 << 20;
 const DATAGRAM_PAYLOAD: u16 = 1200;
+const CONNECTION_ID_LEN: usize = 8;
 
 /// Settings of an endpoint. The fixed bit stays set, so that the first byte tells QUIC from lanes.
-pub(super) fn endpoint_config() -> EndpointConfig {
-    let mut config = EndpointConfig::default();
-    config.grease_quic_bit(false);
+/// The key of stateless resets follows from the site's key, and an id says nothing about the process
+/// that gave it: after a restart the site can then tell its former peers that their connections
+/// are gone.
+pub(super) fn endpoint_config(identity: &Identity) -> EndpointConfig {
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, &identity.derive(b"farhaul reset")[..]);
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    config.cid_generator(|| Box::new(RandomIds(SystemRandom::new()))).grease_quic_bit(false);
     config
+}
+
+/// Connection ids without structure. Those that the library makes by default carry a mark of the
+/// process, and packets of another process's connections are then dropped in silence.
+struct RandomIds(SystemRandom);
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; CONNECTION_ID_LEN];
+        // Without random numbers no handshake succeeds either; a repeated id fails that one.
+        let _ = self.0.fill(&mut id);
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_LEN
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Settings to connect. No tokens are kept: each connection validates its address anew.
@@ -88,8 +118,8 @@ fn transport() -> TransportConfig {
     config
 }
 
-/// A congestion controller that does not control: control messages are few, and what they send
-/// counts in the budget of the path, which the lanes' controller keeps.
+/// A congestion controller that does not control: control messages are few. What they send is
+/// not part of the lanes' budget; the window bounds it.
 #[derive(Clone, Copy, Debug)]
 struct FixedWindow;
 

@@ -9,8 +9,7 @@ use super::{Completion, Direction, Disk, DiskConfig, DiskError, Op, Request, Seg
 use crate::buffers::Buffer;
 use crate::sys::writeback;
 use crate::wake::Waker;
-use rustix::fs::{fdatasync, fsync};
-use rustix::io::{Errno, pread, pwrite, retry_on_intr};
+use rustix::io::{Errno, pread, pwrite};
 use std::io;
 use std::os::fd::AsFd;
 use std::thread::{self, Builder, JoinHandle};
@@ -71,27 +70,26 @@ impl Drop for Threads {
 fn work(dock: &Dock, policy: Route) {
     for Request { token, op } in &dock.requests {
         let (buffer, result) = perform(op, policy);
-        dock.complete(Completion { token, buffer, result });
+        dock.complete(Completion { token, buffer: Some(buffer), result });
     }
 }
 
-fn perform(op: Op, policy: Route) -> (Option<Buffer>, Result<(), DiskError>) {
+fn perform(op: Op, policy: Route) -> (Buffer, Result<(), DiskError>) {
     match op {
         Op::Read { mut buffer, segments } => {
             let memory = buffer.as_mut_slice();
             let result = each(Direction::Read, &segments, memory.len(), policy, |file, piece| {
                 pread(file.fd(piece.route), &mut memory[piece.range.clone()], piece.file_offset)
             });
-            (Some(buffer.into()), result)
+            (buffer.into(), result)
         }
         Op::Write { buffer, segments } => {
             let memory = buffer.as_slice();
             let result = each(Direction::Write, &segments, memory.len(), policy, |file, piece| {
                 pwrite(file.fd(piece.route), &memory[piece.range.clone()], piece.file_offset)
             });
-            (Some(buffer), result)
+            (buffer, result)
         }
-        Op::Sync { file, data_only } => (None, sync(&file, data_only)),
     }
 }
 
@@ -124,9 +122,4 @@ fn each(
         }
     }
     Ok(())
-}
-
-fn sync(file: &DiskFile, data_only: bool) -> Result<(), DiskError> {
-    let sync = || if data_only { fdatasync(file) } else { fsync(file) };
-    retry_on_intr(sync).map_err(|errno| DiskError::from_errno(errno, 0))
 }

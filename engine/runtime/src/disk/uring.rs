@@ -4,7 +4,7 @@
 //! requests. When a segment fails, the rest of its request is not begun, and what is in the
 //! kernel is waited for before the completion.
 
-use super::file::{DiskFile, Route};
+use super::file::Route;
 use super::port::{self, Dock, Port};
 use super::progress::{Piece, Progress, Step};
 use super::{Completion, Direction, Disk, DiskConfig, DiskError, Op, Request, Segment, check};
@@ -111,44 +111,40 @@ fn run(
 /// What an operation in the kernel is for.
 enum Tag {
     Piece { request: usize, segment: usize, piece: Piece, progress: Progress },
-    Sync { request: usize },
     WriteBack,
 }
 
 /// A request that was begun.
 struct Active {
     token: u64,
-    work: Work,
+    direction: Direction,
+    memory: Loan,
+    segments: Vec<Segment>,
+    /// The first segment that was not begun.
+    next: usize,
     /// Its operations in the kernel.
     in_kernel: usize,
     /// The first error; nothing new is begun after it.
     error: Option<DiskError>,
 }
 
-enum Work {
-    Transfer { direction: Direction, memory: Loan, segments: Vec<Segment>, next: usize },
-    Sync { file: Arc<DiskFile>, data_only: bool, begun: bool },
-}
-
 impl Active {
     fn new(Request { token, op }: Request) -> Self {
-        let (work, checked) = match op {
-            Op::Read { buffer, segments } => {
-                Work::transfer(Direction::Read, buffer.into(), segments)
-            }
-            Op::Write { buffer, segments } => Work::transfer(Direction::Write, buffer, segments),
-            Op::Sync { file, data_only } => (Work::Sync { file, data_only, begun: false }, Ok(())),
+        let (direction, buffer, mut segments): (_, Buffer, _) = match op {
+            Op::Read { buffer, segments } => (Direction::Read, buffer.into(), segments),
+            Op::Write { buffer, segments } => (Direction::Write, buffer, segments),
         };
-        Self { token, work, in_kernel: 0, error: checked.err() }
+        let checked = check(&segments, buffer.as_slice().len());
+        if checked.is_ok() {
+            segments.retain(|segment| segment.len > 0);
+        }
+        let memory = Loan::new(buffer);
+        Self { token, direction, memory, segments, next: 0, in_kernel: 0, error: checked.err() }
     }
 
     /// Whether something is left to begin.
     fn is_ready(&self) -> bool {
-        let left = match &self.work {
-            Work::Transfer { segments, next, .. } => *next < segments.len(),
-            Work::Sync { begun, .. } => !begun,
-        };
-        left && self.error.is_none()
+        self.next < self.segments.len() && self.error.is_none()
     }
 
     fn is_over(&self) -> bool {
@@ -156,25 +152,8 @@ impl Active {
     }
 
     fn into_completion(self) -> Completion {
-        let buffer = match self.work {
-            Work::Transfer { memory, .. } => memory.redeem().ok(),
-            Work::Sync { .. } => None,
-        };
+        let buffer = self.memory.redeem().ok();
         Completion { token: self.token, buffer, result: self.error.map_or(Ok(()), Err) }
-    }
-}
-
-impl Work {
-    fn transfer(
-        direction: Direction,
-        buffer: Buffer,
-        mut segments: Vec<Segment>,
-    ) -> (Self, Result<(), DiskError>) {
-        let checked = check(&segments, buffer.as_slice().len());
-        if checked.is_ok() {
-            segments.retain(|segment| segment.len > 0);
-        }
-        (Self::Transfer { direction, memory: Loan::new(buffer), segments, next: 0 }, checked)
     }
 }
 
@@ -185,7 +164,7 @@ struct Engine {
     /// As many places as requests can be in flight.
     requests: Vec<Option<Active>>,
     free: Vec<usize>,
-    /// Requests with segments or a sync that the kernel does not have yet, in order of arrival.
+    /// Requests with segments that the kernel does not have yet, in order of arrival.
     ready: VecDeque<usize>,
 }
 
@@ -234,20 +213,11 @@ impl Engine {
         while self.ring.room() > 0 {
             let Some(&index) = self.ready.front() else { return };
             let active = self.requests[index].as_mut().expect("ready requests are there");
-            match &mut active.work {
-                Work::Sync { begun, .. } => {
-                    *begun = true;
-                    active.in_kernel += 1;
-                    self.push_sync(index);
-                }
-                Work::Transfer { direction, segments, next, .. } => {
-                    let segment = *next;
-                    let progress = Progress::new(*direction, &segments[segment]);
-                    *next += 1;
-                    active.in_kernel += 1;
-                    self.push_piece(index, segment, progress);
-                }
-            }
+            let segment = active.next;
+            let progress = Progress::new(active.direction, &active.segments[segment]);
+            active.next += 1;
+            active.in_kernel += 1;
+            self.push_piece(index, segment, progress);
             self.leave_ready(index);
         }
     }
@@ -260,25 +230,14 @@ impl Engine {
         }
     }
 
-    fn push_sync(&mut self, request: usize) {
-        let active = self.requests[request].as_ref().expect("it has this operation");
-        let Work::Sync { file, data_only, .. } = &active.work else {
-            unreachable!("a transfer does not sync")
-        };
-        let fd = Arc::clone(file.fd(Route::Buffered));
-        self.ring.push(Command::Sync { fd, data_only: *data_only }, Tag::Sync { request });
-    }
-
     fn push_piece(&mut self, request: usize, segment: usize, progress: Progress) {
         let active = self.requests[request].as_ref().expect("it has this operation");
-        let Work::Transfer { direction, memory, segments, .. } = &active.work else {
-            unreachable!("a sync has no pieces")
-        };
-        let file = &segments[segment].file;
+        let file = &active.segments[segment].file;
         let piece = progress.piece(file, self.policy);
         let fd = Arc::clone(file.fd(piece.route));
-        let (offset, memory, range) = (piece.file_offset, memory.clone(), piece.range.clone());
-        let command = match direction {
+        let (offset, range) = (piece.file_offset, piece.range.clone());
+        let memory = active.memory.clone();
+        let command = match active.direction {
             Direction::Read => Command::Read { fd, offset, memory, range },
             Direction::Write => Command::Write { fd, offset, memory, range },
         };
@@ -289,11 +248,6 @@ impl Engine {
         match tag {
             // A hint: what it could not do, the sync does, and reports.
             Tag::WriteBack => {}
-            Tag::Sync { request } => match result {
-                Err(Errno::INTR) => self.push_sync(request),
-                Err(errno) => self.end_operation(request, Err(DiskError::from_errno(errno, 0))),
-                Ok(_) => self.end_operation(request, Ok(())),
-            },
             Tag::Piece { request, segment, piece, progress } => {
                 self.on_piece(request, segment, &piece, progress, result);
             }
@@ -309,10 +263,7 @@ impl Engine {
         result: Result<usize, Errno>,
     ) {
         let active = self.requests[request].as_ref().expect("it has this operation");
-        let Work::Transfer { segments, .. } = &active.work else {
-            unreachable!("a sync has no pieces")
-        };
-        let place = &segments[segment];
+        let place = &active.segments[segment];
         match progress.on_result(&place.file, piece, result) {
             // The flight that just ended left room for the next piece, also after an error
             // elsewhere in the request: the rest of this segment is not worth a special case.

@@ -1,9 +1,13 @@
 //! Blocks in memory: the body's half of each block's life.
 //!
 //! ```text
-//! out:  lease -> load (worker) [-> disk read] -> digest (worker) -> shared, read-only -> release
-//! in:   lease <- symbols;  decode + verify + store (worker) [-> disk write] -> journal -> release
+//! out:  lease -> load (files) [-> disk read] -> digest (work) -> shared, read-only -> release
+//! in:   lease <- symbols;  decode + verify (work) -> store (files) [-> disk write] -> journal
+//!       (files) -> release
 //! ```
+//! `work` computes and never waits; `files` calls sources and sinks, which may wait for a file
+//! system.
+//!
 //! No decision is made here: the core says when, this says how.
 
 use super::command::SessionKey;
@@ -61,9 +65,11 @@ pub(super) enum Done {
     Finished { at: At, shape: BlockShape, lease: Lease },
     /// Repair symbols, or none if the encoder failed.
     Encoded { at: At, repair: Option<RepairSet> },
-    /// A block was decoded and checked, and if good, handed to its sink.
+    /// A block was decoded and checked.
     Checked { at: At, placed: Placed, block: RecvBlock, outcome: Checked },
-    /// The sink has noted that the block is written.
+    /// The sink said where a block is to be written.
+    Write { at: At, placed: Placed, digest: Digest, lease: Lease, segments: Vec<Segment> },
+    /// The sink has taken the block, and noted it; or it could not.
     Stored { at: At, placed: Placed, result: Result<(), Failure> },
     /// The job panicked.
     Panicked { at: At },
@@ -87,10 +93,10 @@ pub(super) struct At {
 }
 
 /// How a check ended.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Checked {
-    /// Right, and this is how it is stored.
-    Good(Digest, Result<Store, Failure>),
+    /// Right.
+    Good(Digest),
     /// Not right.
     Not(Verified),
 }
@@ -102,12 +108,9 @@ pub(super) fn load_job(
     mut lease: Lease,
     source: Arc<dyn BlockSource>,
 ) -> impl FnOnce() -> Done {
-    move || match source.load(placed, lease.as_mut_slice()) {
-        Ok(Load::Filled) => {
-            finish_source(shape, lease.as_mut_slice(), placed.offset.get());
-            Done::Finished { at, shape, lease }
-        }
-        load => Done::Loaded { at, shape, placed, lease, load },
+    move || {
+        let load = source.load(placed, lease.as_mut_slice());
+        Done::Loaded { at, shape, placed, lease, load }
     }
 }
 
@@ -146,14 +149,13 @@ pub(super) struct Check {
     pub(super) placed: Placed,
     pub(super) present: SymbolSet,
     pub(super) block: RecvBlock,
-    pub(super) sink: Arc<dyn BlockSink>,
 }
 
 pub(super) fn check_job(check: Check) -> impl FnOnce() -> Done {
     move || {
-        let Check { at, shape, placed, present, mut block, sink } = check;
+        let Check { at, shape, placed, present, mut block } = check;
         let outcome = match &mut block.lease {
-            Some(lease) => check_block(shape, placed, &present, lease, &block.repair, &*sink),
+            Some(lease) => check_block(shape, placed, &present, lease, &block.repair),
             None => Checked::Not(Verified::Bad),
         };
         Done::Checked { at, placed, block, outcome }
@@ -166,7 +168,6 @@ fn check_block(
     present: &SymbolSet,
     lease: &mut Lease,
     repair: &[(SymbolId, Box<[u8]>)],
-    sink: &dyn BlockSink,
 ) -> Checked {
     let repair: Vec<(SymbolId, &[u8])> = repair.iter().map(|(id, data)| (*id, &**data)).collect();
     match decode(shape, lease.as_mut_slice(), present, &repair) {
@@ -178,13 +179,25 @@ fn check_block(
         }
     }
     match verify_source(shape, lease.as_slice(), placed.offset.get()) {
-        Ok(digest) => {
-            Checked::Good(digest, sink.store(placed, &lease.as_slice()[..shape.data_len()]))
-        }
+        Ok(digest) => Checked::Good(digest),
         Err(error) => {
             tracing::warn!(%error, "a block arrived with a wrong digest");
             Checked::Not(Verified::Bad)
         }
+    }
+}
+
+pub(super) fn store_job(
+    at: At,
+    placed: Placed,
+    digest: Digest,
+    lease: Lease,
+    sink: Arc<dyn BlockSink>,
+) -> impl FnOnce() -> Done {
+    move || match sink.store(placed, &lease.as_slice()[..placed.len.as_len()]) {
+        Ok(Store::Taken) => Done::Stored { at, placed, result: sink.stored(placed, digest) },
+        Ok(Store::Write(segments)) => Done::Write { at, placed, digest, lease, segments },
+        Err(failure) => Done::Stored { at, placed, result: Err(failure) },
     }
 }
 
@@ -197,12 +210,23 @@ pub(super) fn stored_job(
     move || Done::Stored { at, placed, result: sink.stored(placed, digest) }
 }
 
-/// A disk request under way.
-pub(super) enum Io {
+/// A disk request under way, with what it takes to ask for it again.
+pub(super) struct Io {
+    pub(super) at: At,
+    pub(super) placed: Placed,
+    pub(super) segments: Vec<Segment>,
+    pub(super) aim: Aim,
+    /// It was asked of an engine that broke before.
+    pub(super) again: bool,
+}
+
+/// What a disk request is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Aim {
     /// A block is being read.
-    Read { at: At, shape: BlockShape, placed: Placed },
-    /// A block is being written.
-    Write { at: At, placed: Placed, digest: Digest },
+    Read(BlockShape),
+    /// A block with this digest is being written.
+    Write(Digest),
 }
 
 /// What a disk error means to the user and to the peer.

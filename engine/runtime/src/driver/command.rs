@@ -1,5 +1,6 @@
 //! What the driver is told, and what it tells.
 
+use super::receive::LaneDrops;
 use crate::objects::{BlockSink, BlockSource, Failure};
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Policy, View};
@@ -10,6 +11,7 @@ use farhaul_proto::send::SendCounters;
 use farhaul_proto::session::{SessionConfig, SessionError};
 use farhaul_proto::trace::{Counters, Limit};
 use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::wire::feedback::FeedbackError;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -149,6 +151,8 @@ pub enum Command {
     SetPolicy(SessionKey, Policy, Option<BitRate>),
     /// Report figures.
     Stats(SessionKey, oneshot::Sender<SessionStats>),
+    /// Report what was dropped.
+    Drops(oneshot::Sender<LaneDrops>),
     /// End the driver.
     Stop,
 }
@@ -170,6 +174,7 @@ impl fmt::Debug for Command {
             Self::RestartSend(..) => "RestartSend",
             Self::SetPolicy(..) => "SetPolicy",
             Self::Stats(..) => "Stats",
+            Self::Drops(..) => "Drops",
             Self::Stop => "Stop",
         })
     }
@@ -192,10 +197,24 @@ pub enum SessionEvent {
     SinkFailed(ObjectId, Failure),
     /// The peer has to send a block again from its start.
     AskAgain(BlockIndex),
-    /// The peer broke the protocol on the lane.
-    Violation(SessionError),
-    /// Too many forged packets.
+    /// The peer broke the protocol on the lane; the session is dead.
+    Violation(Violation),
+    /// Too many forged packets; the session is dead.
     ForgeryLimit,
+}
+
+/// How a peer broke the protocol in packets that opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Its report breaks a rule. spec: W-041
+    #[error("its report is malformed: {0}")]
+    Report(#[from] FeedbackError),
+    /// Its padding is not zeros. spec: W-045
+    #[error("its padding carries something")]
+    Padding,
+    /// It says what cannot be.
+    #[error(transparent)]
+    Session(#[from] SessionError),
 }
 
 /// Figures of a session at one moment.

@@ -2,7 +2,7 @@
 //!
 //! Nothing is ever answered here, and nothing about a packet is believed before it opened.
 
-use super::command::SessionEvent;
+use super::command::{SessionEvent, Violation};
 use super::session::SessionBody;
 use super::{Driver, blocks::RecvBlock};
 use crate::buffers::BufferPool;
@@ -14,8 +14,6 @@ use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::Feedback;
 use farhaul_proto::wire::header::{DataId, Header, Kind};
 use farhaul_proto::wire::number;
-use std::collections::VecDeque;
-use std::time::Duration;
 
 /// Lane packets that led to nothing, by reason; for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,8 +26,12 @@ pub struct LaneDrops {
     pub replayed: u64,
     /// Did not open.
     pub forged: u64,
+    /// Of a session whose peer broke the rules.
+    pub dead_session: u64,
     /// No buffer for a new block.
     pub no_buffer: u64,
+    /// Receive calls that failed, rather than find nothing.
+    pub receive_errors: u64,
 }
 
 /// When a packet came in, in both clocks' terms.
@@ -47,71 +49,44 @@ impl Driver {
             return;
         };
         let session = self.lanes.get(&header.lane).and_then(|key| self.sessions.get_mut(key));
-        let Some(session) = session.filter(|session| !session.dead) else {
+        let Some(session) = session else {
             self.drops.unknown_lane += 1;
-            self.early.keep(header.lane, datagram, times.arrived);
+            if self.openings.any() {
+                self.early.keep(header.lane, datagram, times.arrived);
+            }
             return;
         };
+        if session.is_dead() {
+            self.drops.dead_session += 1;
+            return;
+        }
         let number = number::expand(header.number.get(), session.largest);
         let epoch_fits = number::epoch_of(number).wire_byte() == header.epoch;
         if !epoch_fits || session.replay.check(number) != Verdict::Fresh {
             self.drops.replayed += 1;
             return;
         }
+        let epoch = session.open.epoch();
         let (head, body) = datagram.split_at_mut(header_len);
         let Ok(payload) = session.open.open_in_place(number, head, body) else {
             self.drops.forged += 1;
             if session.open.forgeries() >= FORGERY_LIMIT {
-                session.dead = true;
-                session.tell(SessionEvent::ForgeryLimit);
+                session.die(SessionEvent::ForgeryLimit);
             }
             return;
         };
         session.replay.commit(number);
+        session.keep_epochs(epoch, times.now);
         session.heard_at = times.now;
         session.largest = session.largest.max(Some(number));
         let packet = Opened { number, header, payload };
-        self.drops.no_buffer += u64::from(!session.take(&packet, &self.pool, times));
-    }
-}
-
-/// Packets of lanes that nobody knows yet.
-///
-/// A client's first packets travel beside the last flight of its handshake and may be read
-/// before the session is set up. A few are kept, unread, for as long as that takes.
-/// spec: W-033
-#[derive(Debug, Default)]
-pub(super) struct EarlyPackets {
-    kept: VecDeque<(LaneTag, Timestamp, Vec<u8>)>,
-}
-
-/// Early packets kept at most.
-const EARLY_MAX: usize = 64;
-/// Early packets are of use at most this long.
-const EARLY_AGE_MAX: Duration = Duration::from_millis(250);
-
-impl EarlyPackets {
-    fn keep(&mut self, lane: LaneTag, datagram: &[u8], arrived: Timestamp) {
-        if self.kept.len() >= EARLY_MAX {
-            self.kept.pop_front();
-        }
-        self.kept.push_back((lane, arrived, datagram.to_vec()));
-    }
-
-    fn take(&mut self, lane: LaneTag, now: Timestamp) -> Vec<(Timestamp, Vec<u8>)> {
-        self.kept.retain(|(_, arrived, _)| now.since(*arrived) < EARLY_AGE_MAX);
-        let (mine, others) = self.kept.drain(..).partition(|(tag, ..)| *tag == lane);
-        self.kept = others;
-        let mine: VecDeque<_> = mine;
-        mine.into_iter().map(|(_, arrived, datagram)| (arrived, datagram)).collect()
-    }
-}
-
-impl Driver {
-    /// Reads what came for a lane before it was known.
-    pub(super) fn take_early(&mut self, lane: LaneTag, now: Timestamp) {
-        for (arrived, mut datagram) in self.early.take(lane, now) {
-            self.on_lane_packet(&mut datagram, Times { arrived, now });
+        match session.take(&packet, &self.pool, times) {
+            Ok(Taken::Yes) => {}
+            Ok(Taken::NoBuffer) => {
+                self.drops.no_buffer += 1;
+                session.no_buffer += 1;
+            }
+            Err(violation) => session.die(SessionEvent::Violation(violation)),
         }
     }
 }
@@ -131,23 +106,42 @@ impl Opened<'_> {
     }
 }
 
+/// What became of an authentic packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Yes,
+    /// It opens a block and there is no buffer: to the peer it did not arrive.
+    NoBuffer,
+}
+
 impl SessionBody {
-    /// Acts on an authentic packet; false when it had to be dropped for want of a buffer.
-    fn take(&mut self, packet: &Opened<'_>, pool: &BufferPool, times: Times) -> bool {
+    /// Acts on an authentic packet.
+    fn take(
+        &mut self,
+        packet: &Opened<'_>,
+        pool: &BufferPool,
+        times: Times,
+    ) -> Result<Taken, Violation> {
         let train = packet.header.kind.is_train();
         match packet.header.kind {
             Kind::Data | Kind::DataTrain => {
-                let Some(data) = packet.header.data else { return true };
-                return self.take_symbol(packet, data, pool, times);
+                let Some(data) = packet.header.data else { return Ok(Taken::Yes) };
+                return Ok(self.take_symbol(packet, data, pool, times));
             }
             Kind::Pad | Kind::PadTrain => {
+                if packet.payload.iter().any(|&byte| byte != 0) {
+                    return Err(Violation::Padding);
+                }
                 let bytes = packet.bytes();
                 self.core.on_padding(packet.number, train, bytes, times.arrived, times.now);
             }
-            Kind::Feedback => self.take_feedback(packet, times.now),
+            Kind::Feedback => {
+                let feedback = Feedback::decode(packet.payload)?;
+                self.core.on_feedback(packet.number, &feedback, times.now)?;
+            }
             Kind::PathChallenge | Kind::PathResponse | Kind::Close => {}
         }
-        true
+        Ok(Taken::Yes)
     }
 
     fn take_symbol(
@@ -156,12 +150,12 @@ impl SessionBody {
         data: DataId,
         pool: &BufferPool,
         times: Times,
-    ) -> bool {
+    ) -> Taken {
         let new = !self.recv_blocks.contains_key(&data.block);
         if new && pool.free_slots() == 0 {
-            return false;
+            return Taken::NoBuffer;
         }
-        let Ok(len) = u16::try_from(packet.payload.len()) else { return true };
+        let Ok(len) = u16::try_from(packet.payload.len()) else { return Taken::Yes };
         let train = packet.header.kind.is_train();
         let Times { arrived, now } = times;
         match self.core.on_data(packet.number, train, data, len, arrived, now) {
@@ -183,7 +177,7 @@ impl SessionBody {
             }
             Placement::Redundant | Placement::Refused(_) => {}
         }
-        true
+        Taken::Yes
     }
 
     fn copy_symbol(&mut self, block: farhaul_proto::ids::BlockIndex, offset: u32, symbol: &[u8]) {
@@ -192,17 +186,6 @@ impl SessionBody {
         let Ok(start) = usize::try_from(offset) else { return };
         if let Some(place) = lease.as_mut_slice().get_mut(start..start + symbol.len()) {
             place.copy_from_slice(symbol);
-        }
-    }
-
-    fn take_feedback(&mut self, packet: &Opened<'_>, now: Timestamp) {
-        let Ok(feedback) = Feedback::decode(packet.payload) else {
-            tracing::warn!("an authentic report could not be decoded; it is ignored");
-            return;
-        };
-        if let Err(violation) = self.core.on_feedback(packet.number, &feedback, now) {
-            self.dead = true;
-            self.tell(SessionEvent::Violation(violation));
         }
     }
 }

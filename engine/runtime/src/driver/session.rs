@@ -12,6 +12,7 @@ use farhaul_proto::units::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Sealed datagrams of one length that the socket would not take yet.
@@ -41,15 +42,24 @@ pub(super) struct SessionBody {
     pub(super) events: mpsc::Sender<SessionEvent>,
     /// When the last authentic packet came.
     pub(super) heard_at: Timestamp,
+    /// Packets that opened and found no buffer.
+    pub(super) no_buffer: u64,
+    /// When the keys of the epoch before the current one are of no use any more.
+    retire_at: Option<Timestamp>,
     /// The peer broke the rules: nothing is sent or taken any more.
-    pub(super) dead: bool,
+    dead: bool,
 }
 
+/// Longest time for which packets of the previous key epoch are taken.
+const OLD_EPOCH_MAX: Duration = Duration::from_secs(5);
+
 impl SessionBody {
-    pub(super) fn new(new: NewSession, now: Timestamp) -> Self {
+    pub(super) fn new(new: NewSession, drops_before: u64, now: Timestamp) -> Self {
         let LaneKeys { send_tag, recv_tag, seal, open } = new.lane;
+        let mut core = Session::new(new.config, now);
+        core.on_local_drops(drops_before);
         Self {
-            core: Session::new(new.config, now),
+            core,
             peer: new.peer,
             send_tag,
             recv_tag,
@@ -65,7 +75,43 @@ impl SessionBody {
             pending_events: VecDeque::new(),
             events: new.events,
             heard_at: now,
+            no_buffer: 0,
+            retire_at: None,
             dead: false,
+        }
+    }
+
+    /// True once the peer broke the rules.
+    pub(super) const fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// Ends the session on the lane: all it holds goes back at once, and its owner is told why,
+    /// who closes the connection.
+    pub(super) fn die(&mut self, why: SessionEvent) {
+        self.dead = true;
+        self.send_blocks.clear();
+        self.recv_blocks.clear();
+        self.sources.clear();
+        self.sinks.clear();
+        self.unsent.clear();
+        self.tell(why);
+    }
+
+    /// Tells the core what this host dropped: in its socket, which all sessions share, and for
+    /// want of buffers. Neither is loss on the path.
+    pub(super) fn report_drops(&mut self, socket_total: u64) {
+        self.core.on_local_drops(socket_total + self.no_buffer);
+    }
+
+    /// An authentic packet moved the keys to another epoch, or gives occasion to forget the last
+    /// one: three times the span after which a packet counts as lost, nothing of it is on its way.
+    pub(super) fn keep_epochs(&mut self, before: u64, now: Timestamp) {
+        if self.open.epoch() != before {
+            self.retire_at = Some(now + (self.core.rtt().pessimistic() * 3).min(OLD_EPOCH_MAX));
+        } else if self.retire_at.is_some_and(|at| at <= now) {
+            self.retire_at = None;
+            self.open.retire_previous();
         }
     }
 

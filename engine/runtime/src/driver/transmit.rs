@@ -1,8 +1,8 @@
 //! From plan to datagram: copy a symbol beside its header, seal in place, send in trains.
 
-use super::Driver;
 use super::command::SessionKey;
 use super::session::{SessionBody, Unsent};
+use super::{Driver, Turn};
 use crate::net::UdpPort;
 use farhaul_proto::limits::{DATA_HEADER_LEN, TAG_LEN};
 use farhaul_proto::session::{PacketPlan, PlanBody};
@@ -13,25 +13,26 @@ use farhaul_proto::wire::header::{Header, Kind, Train};
 const TRAINS_PER_TURN: usize = 16;
 
 impl Driver {
-    /// Sends what a session may send now; true when the socket is full.
-    pub(super) fn transmit(&mut self, key: SessionKey, now: Timestamp) -> bool {
-        let Some(session) = self.sessions.get_mut(&key) else { return false };
-        if session.dead {
-            return false;
-        }
+    /// Sends what a session may send now.
+    pub(super) fn transmit(&mut self, key: SessionKey, now: Timestamp) -> Turn {
+        let done = Turn { more: false, blocked: false };
+        let Some(session) = self.sessions.get_mut(&key).filter(|s| !s.is_dead()) else {
+            return done;
+        };
         for _ in 0..TRAINS_PER_TURN {
             if !session.flush_unsent(&self.port) {
-                return true;
+                return Turn { blocked: true, ..done };
             }
             self.plans.clear();
             session.core.poll_transmit(now, &mut self.plans);
             if self.plans.is_empty() {
-                return false;
+                return done;
             }
             session.send_plans(&self.plans, &mut self.train, &self.port);
         }
-        self.more_to_send = true;
-        !session.unsent.is_empty()
+        // A full socket is waited for, not asked again at once.
+        let blocked = !session.unsent.is_empty();
+        Turn { more: !blocked, blocked }
     }
 }
 
@@ -39,10 +40,8 @@ impl SessionBody {
     /// Gives the socket what it would not take before; false when it still will not.
     fn flush_unsent(&mut self, port: &UdpPort) -> bool {
         while let Some(first) = self.unsent.pop_front() {
-            self.send_run(first.segment_len, &first.bytes, port);
-            if !self.unsent.is_empty() {
-                // What was left stands at the back: bring it to the front again.
-                self.unsent.rotate_right(1);
+            if let Some(rest) = self.send_run(first.segment_len, &first.bytes, port) {
+                self.unsent.push_front(rest);
                 return false;
             }
         }
@@ -61,28 +60,40 @@ impl SessionBody {
             }
             let len = train.len() - start;
             if start > 0 && len != run_len {
-                self.send_run(run_len, &train[..start], port);
+                self.send_or_keep(run_len, &train[..start], port);
                 train.drain(..start);
             }
             run_len = len;
         }
         if !train.is_empty() {
-            self.send_run(run_len, train, port);
+            self.send_or_keep(run_len, train, port);
         }
     }
 
-    fn send_run(&mut self, segment_len: usize, bytes: &[u8], port: &UdpPort) {
+    /// Sends a run, unless one before it still waits: numbers leave in order.
+    fn send_or_keep(&mut self, segment_len: usize, bytes: &[u8], port: &UdpPort) {
+        let left = if self.unsent.is_empty() {
+            self.send_run(segment_len, bytes, port)
+        } else {
+            Some(Unsent { segment_len, bytes: bytes.to_vec() })
+        };
+        self.unsent.extend(left);
+    }
+
+    /// Sends a run of datagrams; returns what the socket did not take.
+    fn send_run(&self, segment_len: usize, bytes: &[u8], port: &UdpPort) -> Option<Unsent> {
         match port.send_train(self.peer, segment_len, bytes) {
-            Ok(sent) if sent.would_block() => {
-                let done = bytes.len().saturating_sub(sent.left * segment_len);
-                // The last datagram may be shorter, so count from the front instead.
+            Ok(sent) => sent.would_block().then(|| {
+                // Only the last datagram may be shorter, and it is among those that are left.
                 let taken = (sent.datagrams + sent.failed) * segment_len;
-                let rest = bytes[done.max(taken).min(bytes.len())..].to_vec();
-                self.unsent.push_back(Unsent { segment_len, bytes: rest });
+                let bytes = bytes[taken.min(bytes.len())..].to_vec();
+                Unsent { segment_len, bytes }
+            }),
+            Err(error) => {
+                // Refused for good (no route, too large): to the core it is a lost packet.
+                tracing::debug!(%error, "datagrams were refused by the kernel");
+                None
             }
-            Ok(_) => {}
-            // Refused for good (no route, too large): to the core it is a lost packet.
-            Err(error) => tracing::debug!(%error, "datagrams were refused by the kernel"),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::sys::writeback;
 use crate::wake::WakeSource;
 use core::marker::PhantomData;
 use core::ops::Range;
-use io_uring::types::{Fd, FsyncFlags};
+use io_uring::types::Fd;
 use io_uring::{IoUring, Probe, opcode, squeue};
 use rustix::io::Errno;
 use std::io;
@@ -18,12 +18,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// Operations the engine cannot do without; all are there since Linux 5.6.
-const NEEDED: [u8; 7] = [
+const NEEDED: [u8; 6] = [
     opcode::Read::CODE,
     opcode::Write::CODE,
     opcode::ReadFixed::CODE,
     opcode::WriteFixed::CODE,
-    opcode::Fsync::CODE,
     opcode::SyncFileRange::CODE,
     opcode::PollAdd::CODE,
 ];
@@ -56,8 +55,6 @@ pub(crate) enum Command {
     Read { fd: Arc<OwnedFd>, offset: u64, memory: Loan, range: Range<usize> },
     /// Memory to file.
     Write { fd: Arc<OwnedFd>, offset: u64, memory: Loan, range: Range<usize> },
-    /// fsync or fdatasync.
-    Sync { fd: Arc<OwnedFd>, data_only: bool },
     /// Start of write-back, see [`writeback`].
     WriteBack { fd: Arc<OwnedFd>, offset: u64, len: u32 },
 }
@@ -142,10 +139,6 @@ impl<T> Ring<T> {
             }
             Command::Write { fd, offset, memory, range } => {
                 self.transfer_entry(Direction::Write, fd, *offset, memory.0.slot(), range)
-            }
-            Command::Sync { fd, data_only } => {
-                let flags = if *data_only { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
-                opcode::Fsync::new(Fd(fd.as_raw_fd())).flags(flags).build()
             }
             Command::WriteBack { fd, offset, len } => {
                 opcode::SyncFileRange::new(Fd(fd.as_raw_fd()), *len)

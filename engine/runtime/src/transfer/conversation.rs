@@ -1,7 +1,7 @@
 //! Two event sources, one ear: control messages and what the lane tells.
 
 use super::TransferError;
-use crate::control::{ControlConnection, ControlError, ControlSender};
+use crate::control::{CLOSE_FAILED, ControlConnection, ControlError, ControlSender};
 use crate::driver::command::SessionEvent;
 use crate::engine::{Peer, SessionHandle};
 use farhaul_proto::wire::control::{FailCode, Message, Offer, Printable, RefuseCode, reason};
@@ -18,8 +18,6 @@ const READ_AHEAD_BYTES: u32 = 8 << 20;
 /// Application code of a close in good order.
 const CLOSE_DONE: u64 = CLOSE_DONE_U32 as u64;
 const CLOSE_DONE_U32: u32 = 0;
-/// Application code of a close after a failure.
-const CLOSE_FAILED: u32 = 3;
 /// How long a peer may take to hear why we give up.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
@@ -120,19 +118,7 @@ impl Conversation {
                 }),
                 None => Err(self.silenced().await),
             },
-            event = self.events.recv() => match event {
-                Some(SessionEvent::Violation(violation)) => {
-                    Err(TransferError::Violation(violation.to_string()))
-                }
-                Some(SessionEvent::ForgeryLimit) => {
-                    Err(TransferError::Violation("too many forged packets".to_owned()))
-                }
-                Some(event) => {
-                    tracing::debug!(?event, "the lane tells");
-                    Ok(Heard::Lane(event))
-                }
-                None => Err(TransferError::Internal("the driver dropped the session".to_owned())),
-            },
+            event = self.events.recv() => told(event),
         }
     }
 
@@ -146,11 +132,21 @@ impl Conversation {
 
     /// The next message that opens a transfer; `None` when the peer ended in good order.
     pub(crate) async fn next_opening(&mut self) -> Result<Option<Message>, TransferError> {
-        let error = match self.messages.recv().await {
-            Some(Ahead { message: Ok(message), .. }) => return Ok(Some(message)),
-            Some(Ahead { message: Err(error), .. }) => error,
-            // It has nothing more to say, and waits for us to close.
-            None => return Ok(None),
+        let error = loop {
+            let heard = tokio::select! {
+                message = self.messages.recv() => match message {
+                    Some(ahead) => ahead.message.map(Heard::Message),
+                    // It has nothing more to say, and waits for us to close.
+                    None => return Ok(None),
+                },
+                event = self.events.recv() => told(event),
+            };
+            match heard {
+                Ok(Heard::Message(message)) => return Ok(Some(message)),
+                // Last words of the lane about a transfer that is over.
+                Ok(Heard::Lane(_)) => {}
+                Err(error) => break error,
+            }
         };
         match error {
             TransferError::Control(ControlError::ClosedByPeer { code: CLOSE_DONE, .. }) => Ok(None),
@@ -195,6 +191,23 @@ impl Conversation {
     pub(crate) fn finish(mut self) {
         let _ = self.sender.finish();
         self.connection.close(CLOSE_DONE_U32, "done");
+    }
+}
+
+/// What an event of the lane means to a conversation.
+fn told(event: Option<SessionEvent>) -> Result<Heard, TransferError> {
+    match event {
+        Some(SessionEvent::Violation(violation)) => {
+            Err(TransferError::Violation(violation.to_string()))
+        }
+        Some(SessionEvent::ForgeryLimit) => {
+            Err(TransferError::Violation("too many forged packets".to_owned()))
+        }
+        Some(event) => {
+            tracing::debug!(?event, "the lane tells");
+            Ok(Heard::Lane(event))
+        }
+        None => Err(TransferError::Internal("the driver dropped the session".to_owned())),
     }
 }
 

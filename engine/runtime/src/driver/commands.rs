@@ -1,0 +1,102 @@
+//! Commands: what the owners of sessions ask for.
+
+use super::Driver;
+use super::command::{Command, GivenUp, NewSession, SessionKey};
+use super::session::SessionBody;
+use farhaul_proto::units::Timestamp;
+
+impl Driver {
+    /// Applies one command.
+    pub(super) fn apply(&mut self, command: Command, now: Timestamp) {
+        match command {
+            Command::Add(new) => self.add(*new, now),
+            Command::Remove(key) => self.remove(key),
+            Command::WarmUp(key) => self.with(key, |session| session.core.warm_up()),
+            Command::DeclareSend { session, len, held, source, reply } => {
+                self.with(session, |session| {
+                    let declared = session.core.declare_send(len, &held);
+                    if let Ok(object) = declared {
+                        session.sources.insert(object, source);
+                    }
+                    let _ = reply.send(declared);
+                });
+            }
+            Command::DeclareRecv { session, len, held, sink, reply } => {
+                self.with(session, |session| {
+                    let declared = session.core.declare_recv(len, &held);
+                    if let Ok(object) = declared {
+                        session.sinks.insert(object, sink);
+                    }
+                    let _ = reply.send(declared);
+                });
+            }
+            Command::ReopenSend { session, object, runs, reply } => {
+                self.with(session, |session| {
+                    let _ = reply.send(session.core.reopen_send(object, &runs));
+                });
+            }
+            Command::ReopenRecv { session, object, runs, reply } => {
+                self.with(session, |session| {
+                    let _ = reply.send(session.core.reopen_recv(object, &runs));
+                });
+            }
+            Command::AbandonSend(key, object) => self.with(key, |session| {
+                session.sources.remove(&object);
+                session.core.abandon_send(object);
+            }),
+            Command::ForgetSend(key, object) => self.with(key, |session| {
+                session.sources.remove(&object);
+            }),
+            Command::ForgetRecv(key, object) => self.with(key, |session| {
+                session.sinks.remove(&object);
+            }),
+            Command::AbandonRecv(key, object, by) => self.with(key, |session| {
+                session.sinks.remove(&object);
+                session.core.abandon_recv(object, now);
+                if by == GivenUp::ByPeer {
+                    session.core.settle_recv(object, now);
+                }
+            }),
+            Command::RestartSend(key, block) => {
+                self.with(key, |session| session.core.restart_send(block));
+            }
+            Command::SetPolicy(key, policy, cap) => {
+                self.with(key, |session| session.core.set_policy(policy, cap, now));
+            }
+            Command::Stats(key, reply) => self.with(key, |session| {
+                let _ = reply.send(session.stats(now));
+            }),
+            Command::Drops(reply) => {
+                let _ = reply.send(self.drops);
+            }
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    /// A session that is not dead.
+    pub(super) fn live(&mut self, key: SessionKey) -> Option<&mut SessionBody> {
+        self.sessions.get_mut(&key).filter(|session| !session.is_dead())
+    }
+
+    pub(super) fn with(&mut self, key: SessionKey, act: impl FnOnce(&mut SessionBody)) {
+        if let Some(session) = self.live(key) {
+            act(session);
+        }
+    }
+
+    fn add(&mut self, new: NewSession, now: Timestamp) {
+        let key = new.key;
+        let session = SessionBody::new(new, self.port.receiver_drops(), now);
+        let lane = session.recv_tag;
+        self.lanes.insert(lane, key);
+        self.sessions.insert(key, session);
+        self.take_early(lane, now);
+    }
+
+    fn remove(&mut self, key: SessionKey) {
+        if let Some(session) = self.sessions.remove(&key) {
+            self.lanes.remove(&session.recv_tag);
+        }
+        self.waiting_reads.retain(|read| read.at.session != key);
+    }
+}

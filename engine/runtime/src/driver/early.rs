@@ -1,0 +1,130 @@
+//! Packets of lanes that nobody knows yet.
+//!
+//! A client's first packets travel beside the last flight of its handshake and may be read before
+//! the session is set up. A few are kept, unread, for as long as that takes, in memory allocated
+//! once: anyone can send such packets. spec: W-033
+
+use super::Driver;
+use super::receive::Times;
+use farhaul_proto::ids::LaneTag;
+use farhaul_proto::units::Timestamp;
+use std::time::Duration;
+
+/// Early packets kept at most.
+const KEPT_MAX: usize = 64;
+/// Early packets of one lane at most, so that one tag does not push out all others.
+const PER_LANE_MAX: usize = 32;
+/// Early packets are of use at most this long.
+const AGE_MAX: Duration = Duration::from_millis(250);
+/// Longer ones are no packets of a lane that begins.
+const DATAGRAM_MAX: usize = 1500;
+
+#[derive(Clone, Copy)]
+struct Slot {
+    lane: LaneTag,
+    arrived: Timestamp,
+    len: usize,
+}
+
+/// A ring of unread packets.
+pub(super) struct EarlyPackets {
+    slots: [Option<Slot>; KEPT_MAX],
+    memory: Box<[u8]>,
+    /// Where the next one goes.
+    next: usize,
+}
+
+impl EarlyPackets {
+    pub(super) fn new() -> Self {
+        let memory = vec![0; KEPT_MAX * DATAGRAM_MAX].into_boxed_slice();
+        Self { slots: [None; KEPT_MAX], memory, next: 0 }
+    }
+
+    pub(super) fn keep(&mut self, lane: LaneTag, datagram: &[u8], arrived: Timestamp) {
+        let mine = self.slots.iter().flatten().filter(|slot| slot.lane == lane);
+        if datagram.len() > DATAGRAM_MAX || mine.count() >= PER_LANE_MAX {
+            return;
+        }
+        let at = self.next;
+        self.next = (at + 1) % KEPT_MAX;
+        self.memory[at * DATAGRAM_MAX..][..datagram.len()].copy_from_slice(datagram);
+        self.slots[at] = Some(Slot { lane, arrived, len: datagram.len() });
+    }
+
+    /// Takes out the packets of a lane, oldest first, and forgets what is too old.
+    fn take(&mut self, lane: LaneTag, now: Timestamp) -> Vec<(Timestamp, Vec<u8>)> {
+        let mut taken = Vec::new();
+        for at in (self.next..KEPT_MAX).chain(0..self.next) {
+            let Some(slot) = self.slots[at] else { continue };
+            let fresh = now.since(slot.arrived) < AGE_MAX;
+            if fresh && slot.lane == lane {
+                let datagram = &self.memory[at * DATAGRAM_MAX..][..slot.len];
+                taken.push((slot.arrived, datagram.to_vec()));
+            }
+            if !fresh || slot.lane == lane {
+                self.slots[at] = None;
+            }
+        }
+        taken
+    }
+}
+
+impl Driver {
+    /// Reads what came for a lane before it was known.
+    pub(super) fn take_early(&mut self, lane: LaneTag, now: Timestamp) {
+        for (arrived, mut datagram) in self.early.take(lane, now) {
+            self.on_lane_packet(&mut datagram, Times { arrived, now });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1000);
+
+    fn lane(n: u64) -> LaneTag {
+        LaneTag::new(n)
+    }
+
+    #[test]
+    fn packets_of_a_lane_come_back_once_in_order() {
+        let mut early = EarlyPackets::new();
+        for n in 0..3 {
+            early.keep(lane(1), &[n; 10], NOW);
+            early.keep(lane(2), &[n + 100; 1500], NOW);
+        }
+        let taken = early.take(lane(1), NOW);
+        let firsts: Vec<u8> = taken.iter().map(|(_, datagram)| datagram[0]).collect();
+        assert_eq!((firsts, taken[0].1.len()), (vec![0, 1, 2], 10));
+        assert!(early.take(lane(1), NOW).is_empty());
+        assert_eq!(early.take(lane(2), NOW).len(), 3);
+    }
+
+    #[test]
+    fn one_lane_fills_half_and_the_oldest_make_room() {
+        let mut early = EarlyPackets::new();
+        early.keep(lane(7), &[7], NOW);
+        for n in 0..=u8::MAX {
+            early.keep(lane(1), &[n], NOW);
+        }
+        assert_eq!(early.take(lane(7), NOW).len(), 1);
+        assert_eq!(early.take(lane(1), NOW).len(), PER_LANE_MAX);
+        for n in 0..1000 {
+            early.keep(lane(100 + n), &[0], NOW);
+        }
+        assert_eq!(early.slots.iter().flatten().count(), KEPT_MAX);
+        assert!(early.take(lane(100), NOW).is_empty());
+        assert_eq!(early.take(lane(1099), NOW).len(), 1);
+    }
+
+    #[test]
+    fn what_is_old_or_too_long_is_not_kept() {
+        let mut early = EarlyPackets::new();
+        early.keep(lane(1), &[0; DATAGRAM_MAX + 1], NOW);
+        early.keep(lane(1), &[0; 100], NOW);
+        assert!(early.take(lane(1), NOW + AGE_MAX).is_empty());
+        assert!(early.take(lane(1), NOW).is_empty());
+    }
+}

@@ -1,0 +1,391 @@
+//! The driver against peers, disks, sources and sinks that misbehave.
+
+mod rig;
+
+use super::command::{Command, GivenUp, SessionEvent, Violation};
+use super::receive::Times;
+use super::{SLEEP_MAX, SpareDisk};
+use crate::disk::{Completion, Disk, DiskError, Request};
+use crate::objects::{BlockSource, Failure, Load};
+use farhaul_proto::ids::PacketNumber;
+use farhaul_proto::objects::Placed;
+use farhaul_proto::wire::control::FailCode;
+use farhaul_proto::wire::feedback::{Feedback, PacketRange};
+use farhaul_proto::wire::header::Kind;
+use rig::{Broken, Forger, Kept, Memory, OnDisk, Pair, Rig, SLOTS, blocks, content, secrets};
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
+
+impl Rig {
+    /// A lane packet arrives.
+    fn hear(&mut self, mut packet: Vec<u8>) {
+        let now = self.driver.clock.now();
+        self.driver.on_lane_packet(&mut packet, Times { arrived: now, now });
+    }
+}
+
+#[test]
+fn forged_replayed_and_unknown_packets_change_nothing_but_a_counter() {
+    let mut rig = Rig::new();
+    let (ours, theirs) = secrets(1);
+    let mut end = rig.add(&ours, NOWHERE);
+    let mut peer = Forger::new(&theirs);
+    let mut stranger = Forger::new(&secrets(2).1);
+    let good = peer.packet(Kind::Pad, &[0; 100]);
+    let mut forged = peer.packet(Kind::Pad, &[0; 100]);
+    forged[50] ^= 1;
+
+    rig.hear(good.clone());
+    rig.hear(good);
+    rig.hear(forged);
+    rig.hear(stranger.packet(Kind::Pad, &[0; 100]));
+    rig.hear(vec![0x3F; 40]);
+
+    let drops = rig.driver.drops;
+    let counts = (drops.replayed, drops.forged, drops.unknown_lane, drops.malformed);
+    assert_eq!(counts, (1, 1, 1, 1));
+    assert!(end.listen().is_empty());
+    // What was heard is the one packet that opened.
+    let session = &rig.driver.sessions[&end.key];
+    assert_eq!(session.largest, Some(PacketNumber::new(0)));
+}
+
+/// spec: W-041
+#[test]
+fn a_malformed_report_kills_its_session_and_no_other() {
+    let mut rig = Rig::new();
+    let (ours, theirs) = secrets(1);
+    let mut guilty = rig.add(&ours, NOWHERE);
+    let (other_ours, other_theirs) = secrets(2);
+    let mut innocent = rig.add(&other_ours, NOWHERE);
+    let source = Arc::new(Memory(content(blocks(1))));
+    rig.declare_send(guilty.key, blocks(1), vec![], source.clone()).expect("alive").expect("good");
+
+    rig.hear(Forger::new(&theirs).packet(Kind::Feedback, &[0xFF; 20]));
+    rig.hear(Forger::new(&other_theirs).packet(Kind::Pad, &[0; 20]));
+
+    let told = guilty.listen().last().cloned();
+    assert!(matches!(told, Some(SessionEvent::Violation(Violation::Report(_)))), "{told:?}");
+    assert!(innocent.listen().is_empty());
+    let session = guilty.key;
+    let sink = Kept::new(blocks(1));
+    assert!(rig.declare_recv(session, blocks(1), vec![], sink.clone()).is_none());
+    assert!(rig.declare_recv(innocent.key, blocks(1), vec![], sink).is_some());
+    rig.until("the buffers are back", |rig| rig.driver.pool.free_slots() == SLOTS);
+    assert_eq!(Arc::strong_count(&source), 1);
+    rig.hear(Forger::new(&theirs).packet(Kind::Pad, &[0; 20]));
+    assert_eq!(rig.driver.drops.dead_session, 1);
+}
+
+/// spec: W-045
+#[test]
+fn padding_that_carries_something_kills_its_session() {
+    let mut rig = Rig::new();
+    let (ours, theirs) = secrets(1);
+    let mut end = rig.add(&ours, NOWHERE);
+    let mut payload = [0; 100];
+    payload[99] = 1;
+    rig.hear(Forger::new(&theirs).packet(Kind::Pad, &payload));
+    let told = end.listen().last().cloned();
+    assert!(matches!(told, Some(SessionEvent::Violation(Violation::Padding))), "{told:?}");
+}
+
+#[test]
+fn a_dead_session_sets_no_timer() {
+    let mut rig = Rig::new();
+    let (ours, theirs) = secrets(1);
+    let mut end = rig.add(&ours, NOWHERE);
+    let mut peer = Forger::new(&theirs);
+    rig.hear(peer.packet(Kind::Pad, &[0; 100]));
+    let now = rig.driver.clock.now();
+    assert!(rig.driver.wake_at(false, now) < now + SLEEP_MAX, "the live session has a timer");
+
+    let never_sent = PacketNumber::new(1 << 30);
+    let range = PacketRange { first: never_sent, last: never_sent };
+    let lie = Feedback {
+        largest: never_sent,
+        received_packets: 1,
+        covered_from: never_sent,
+        ranges: vec![range],
+        ..Feedback::default()
+    };
+    let mut report = Vec::new();
+    lie.encode_into(&mut report, 1000);
+    rig.hear(peer.packet(Kind::Feedback, &report));
+    let told = end.listen().last().cloned();
+    assert!(matches!(told, Some(SessionEvent::Violation(Violation::Session(_)))), "{told:?}");
+
+    for _ in 0..3 {
+        let turn = rig.driver.turn();
+        let now = rig.driver.clock.now();
+        assert!(!turn.more && !turn.blocked);
+        assert_eq!(rig.driver.wake_at(false, now), now + SLEEP_MAX);
+    }
+}
+
+#[test]
+fn a_wrong_claim_is_made_good_after_the_rest_is_complete() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    let len = blocks(3);
+    let (source, sink) = (Arc::new(Memory(content(len))), Kept::new(len));
+    let object = pair.declare(len, vec![(1, 1)], source.clone(), sink.clone());
+    pair.until("the first pass is complete", |pair| pair.completions(object) == 1);
+    pair.until("the sender knows", |pair| {
+        pair.sender.seen.iter().any(|event| matches!(event, SessionEvent::SendComplete(..)))
+    });
+    assert_ne!(sink.bytes(), source.0);
+
+    pair.reopen(object, 1);
+
+    pair.until("the claim is made good", |pair| pair.completions(object) == 2);
+    assert_eq!(sink.bytes(), source.0);
+}
+
+#[test]
+fn an_object_that_was_claimed_whole_can_be_reopened() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    let len = blocks(2);
+    let (source, sink) = (Arc::new(Memory(content(len))), Kept::new(len));
+    let object = pair.declare(len, vec![(0, 2)], source.clone(), sink.clone());
+    pair.until("nothing is missing", |pair| pair.completions(object) == 1);
+    for position in [1, 0] {
+        pair.reopen(object, position);
+    }
+    pair.until("both blocks are here", |pair| pair.completions(object) == 2);
+    assert_eq!(sink.bytes(), source.0);
+}
+
+#[test]
+fn a_block_reopened_after_its_file_was_forgotten_fails_the_object() {
+    for forget_source in [true, false] {
+        let mut pair = Pair::new(Rig::new(), Rig::new());
+        let len = blocks(2);
+        let (source, sink) = (Arc::new(Memory(content(len))), Kept::new(len));
+        let object = pair.declare(len, vec![(0, 1)], source.clone(), sink.clone());
+        pair.until("the rest is complete", |pair| pair.completions(object) == 1);
+        let (sender, receiver) = (pair.sender.key, pair.receiver.key);
+        if forget_source {
+            pair.left.tell(Command::ForgetSend(sender, object));
+        } else {
+            pair.right.tell(Command::ForgetRecv(receiver, object));
+        }
+        pair.reopen(object, 0);
+        pair.until("the failure is told", |pair| {
+            pair.source_failure().or(pair.sink_failure()).is_some()
+        });
+        let held =
+            if forget_source { Arc::strong_count(&source) } else { Arc::strong_count(&sink) };
+        assert_eq!(held, 1, "the file is let go");
+        let failure = pair.source_failure().or(pair.sink_failure());
+        assert_eq!(failure.map(|failure| failure.code), Some(FailCode::Internal));
+    }
+}
+
+/// A source that waits until its gate opens.
+struct Slow(Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl BlockSource for Slow {
+    fn load(&self, _placed: Placed, _buffer: &mut [u8]) -> Result<Load, Failure> {
+        let _ = self.0.lock().expect("nobody panics in there").recv();
+        Ok(Load::Filled)
+    }
+}
+
+#[test]
+fn abandoning_while_a_job_runs_lets_everything_go() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    let (gate, waits) = std::sync::mpsc::channel();
+    let (source, sink) = (Arc::new(Slow(Mutex::new(waits))), Kept::new(blocks(1)));
+    let object = pair.declare(blocks(1), vec![], source.clone(), sink.clone());
+    pair.until("the job has its buffer", |pair| pair.left.driver.pool.free_slots() < SLOTS);
+
+    let (sender, receiver) = (pair.sender.key, pair.receiver.key);
+    pair.left.tell(Command::AbandonSend(sender, object));
+    pair.right.tell(Command::AbandonRecv(receiver, object, GivenUp::ByPeer));
+    pair.until("the sink is let go", |_| Arc::strong_count(&sink) == 1);
+    drop(gate);
+
+    pair.until("the source is let go", |_| Arc::strong_count(&source) == 1);
+    pair.until("the buffer is back", |pair| pair.left.driver.pool.free_slots() == SLOTS);
+    assert_eq!((pair.source_failure(), pair.sink_failure()), (None, None));
+    let len = blocks(2);
+    let (source, sink) = (Arc::new(Memory(content(len))), Kept::new(len));
+    let next = pair.declare(len, vec![], source.clone(), sink.clone());
+    pair.until("the next object arrives", |pair| pair.completions(next) == 1);
+    assert_eq!(sink.bytes(), source.0);
+}
+
+/// A source with a bug.
+struct Panics;
+
+impl BlockSource for Panics {
+    fn load(&self, _placed: Placed, _buffer: &mut [u8]) -> Result<Load, Failure> {
+        std::panic::resume_unwind(Box::new("a bug"))
+    }
+}
+
+#[test]
+fn a_panic_in_a_job_fails_its_object_and_no_other() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    pair.declare(blocks(1), vec![], Arc::new(Panics), Kept::new(blocks(1)));
+    let len = blocks(2);
+    let (source, sink) = (Arc::new(Memory(content(len))), Kept::new(len));
+    let good = pair.declare(len, vec![], source.clone(), sink.clone());
+    pair.until("the other object arrives", |pair| pair.completions(good) == 1);
+    assert_eq!(pair.source_failure().map(|failure| failure.code), Some(FailCode::Internal));
+    assert_eq!(sink.bytes(), source.0);
+}
+
+fn failing(error: DiskError) -> Rig {
+    Rig::with_disk(|_, _, waker| (Broken::new(error, waker), None))
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_fails_the_object_at_its_source() {
+    let mut pair = Pair::new(failing(DiskError::DeviceFailed), Rig::new());
+    let source = OnDisk::new(&content(blocks(2)));
+    pair.declare(blocks(2), vec![], source.clone(), Kept::new(blocks(2)));
+    pair.until("the failure is told", |pair| pair.source_failure().is_some());
+    let failure = pair.source_failure().map(|failure| failure.code);
+    assert_eq!(failure, Some(FailCode::SourceUnreadable));
+    pair.until("the buffers are back", |pair| pair.left.driver.pool.free_slots() == SLOTS);
+    assert_eq!(Arc::strong_count(&source), 1);
+}
+
+#[test]
+fn a_full_or_failing_disk_fails_the_object_at_its_sink() {
+    let cases = [
+        (DiskError::NoSpace, FailCode::NoSpace),
+        (DiskError::QuotaExceeded, FailCode::NoSpace),
+        (DiskError::DeviceFailed, FailCode::Io),
+    ];
+    for (error, code) in cases {
+        let mut pair = Pair::new(Rig::new(), failing(error));
+        let sink = OnDisk::new(&[]);
+        let source = Arc::new(Memory(content(blocks(2))));
+        pair.declare(blocks(2), vec![], source, sink.clone());
+        pair.until("the failure is told", |pair| pair.sink_failure().is_some());
+        assert_eq!(pair.sink_failure().map(|failure| failure.code), Some(code));
+        pair.until("the buffers are back", |pair| pair.right.driver.pool.free_slots() == SLOTS);
+        assert_eq!(Arc::strong_count(&sink), 1);
+    }
+}
+
+#[test]
+fn a_disk_engine_that_breaks_is_replaced_and_nothing_is_lost() {
+    let rig = || {
+        Rig::with_disk(|disk, _, waker| {
+            let spare: SpareDisk = Box::new(|| Ok(disk));
+            (Broken::new(DiskError::EngineFailed { errno: 5 }, waker), Some(spare))
+        })
+    };
+    let mut pair = Pair::new(rig(), rig());
+    let len = blocks(5);
+    let bytes = content(len);
+    let (source, sink) = (OnDisk::new(&bytes), OnDisk::new(&[]));
+    let object = pair.declare(len, vec![], source, sink.clone());
+    pair.until("the object arrives", |pair| pair.completions(object) == 1);
+    assert!(sink.bytes(len) == bytes);
+    for rig in [&pair.left, &pair.right] {
+        assert_eq!(rig.driver.disk.name(), "threads");
+        assert!(rig.driver.broken_disk.is_none());
+    }
+}
+
+#[test]
+fn without_another_disk_engine_a_broken_one_fails_objects() {
+    let mut pair = Pair::new(Rig::new(), failing(DiskError::EngineFailed { errno: 5 }));
+    let source = Arc::new(Memory(content(blocks(1))));
+    pair.declare(blocks(1), vec![], source, OnDisk::new(&[]));
+    pair.until("the failure is told", |pair| pair.sink_failure().is_some());
+}
+
+#[test]
+fn buffers_are_shared_by_the_sessions_that_carry_something() {
+    let mut rig = Rig::new();
+    let (ours, theirs) = secrets(1);
+    let first = rig.add(&ours, NOWHERE);
+    let second = rig.add(&secrets(2).0, NOWHERE);
+    let idle = rig.add(&secrets(3).0, NOWHERE);
+    let credit = |rig: &mut Rig, key| {
+        rig.driver.turn();
+        let mut feedback = Feedback::default();
+        rig.driver.sessions[&key].core.receiver().report(&mut feedback);
+        feedback.open_blocks_limit as usize
+    };
+    let sink = Kept::new(blocks(3));
+    rig.declare_recv(first.key, blocks(3), vec![], sink.clone()).expect("alive").expect("good");
+    assert_eq!(credit(&mut rig, first.key), SLOTS / 2);
+    rig.declare_recv(second.key, blocks(3), vec![], sink).expect("alive").expect("good");
+    for key in [first.key, second.key, idle.key] {
+        assert_eq!(credit(&mut rig, key), SLOTS / 4);
+    }
+    // A dead session gives its part back, and so does one that is removed.
+    rig.hear(Forger::new(&theirs).packet(Kind::Feedback, &[0xFF; 20]));
+    assert_eq!(credit(&mut rig, second.key), SLOTS / 2);
+}
+
+/// What the socket dropped before a session began is not reported to its peer.
+#[test]
+fn drops_before_a_session_are_not_its_own_and_missing_buffers_are() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    let key = pair.receiver.key;
+    let session = pair.right.driver.sessions.get_mut(&key).expect("alive");
+    session.no_buffer = 5;
+    let len = blocks(2);
+    let source = Arc::new(Memory(content(len)));
+    let object = pair.declare(len, vec![], source, Kept::new(len));
+    pair.until("the object arrives", |pair| pair.completions(object) == 1);
+    pair.until("the sender hears of it", |pair| {
+        let session = &pair.left.driver.sessions[&pair.sender.key];
+        session.core.counters().receiver_drops >= 5
+    });
+}
+
+/// A disk engine whose bug ends the driver.
+struct Bug;
+
+impl Disk for Bug {
+    fn submit(&mut self, request: Request) -> Result<(), Request> {
+        Err(request)
+    }
+
+    fn poll(&mut self, _out: &mut Vec<Completion>) {
+        std::panic::resume_unwind(Box::new("a bug"))
+    }
+
+    fn name(&self) -> &'static str {
+        "bug"
+    }
+
+    fn in_flight(&self) -> usize {
+        0
+    }
+}
+
+#[test]
+fn a_driver_that_panics_closes_the_control_channel() {
+    let mut rig = Rig::new();
+    rig.driver.disk = Box::new(Bug);
+    let broken = Arc::<AtomicBool>::default();
+    let Rig { driver, control, runtime, .. } = rig;
+    let thread = crate::engine::spawn(driver, control.clone(), Arc::clone(&broken));
+    assert!(runtime.block_on(control.accept()).is_none());
+    thread.expect("a thread").join().expect("the panic ends there");
+    assert!(broken.load(std::sync::atomic::Ordering::Acquire));
+}
+
+#[test]
+fn what_the_socket_did_not_take_leaves_first_and_in_order() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    let key = pair.sender.key;
+    let session = pair.left.driver.sessions.get_mut(&key).expect("alive");
+    let first = super::session::Unsent { segment_len: 3, bytes: vec![0x3F; 9] };
+    session.unsent.push_back(first);
+    pair.left.driver.turn();
+    assert!(pair.left.driver.sessions[&key].unsent.is_empty());
+    pair.until("they arrive", |pair| pair.right.driver.drops.malformed == 3);
+}

@@ -1,0 +1,220 @@
+//! A session from the outside: what its owner may ask of the driver.
+
+use super::EngineError;
+use super::seats::Seat;
+use crate::control::{ControlConnection, ControlReceiver, ControlSender};
+use crate::driver::command::{Command, GivenUp, HeldRuns, SessionEvent, SessionKey, SessionStats};
+use crate::objects::{BlockSink, BlockSource};
+use crate::wake::Waker;
+use crossbeam_channel::Sender;
+use farhaul_proto::congestion::Policy;
+use farhaul_proto::ids::{BlockIndex, ObjectId};
+use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
+use farhaul_proto::units::{BitRate, Bytes};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// How long the driver may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// The way to the driver.
+#[derive(Clone)]
+pub(super) struct Mailbox {
+    pub(super) commands: Sender<Command>,
+    pub(super) waker: Waker,
+}
+
+impl Mailbox {
+    /// The queue is bounded; a full one means that the driver is far behind, so waiting is right.
+    pub(super) fn post(&self, command: Command) -> Result<(), EngineError> {
+        let posted = self.commands.send(command).map_err(|_| EngineError::Stopped);
+        self.waker.wake();
+        posted
+    }
+
+    pub(super) async fn stats(&self, key: SessionKey) -> Option<SessionStats> {
+        self.ask(|reply| Command::Stats(key, reply)).await
+    }
+
+    pub(super) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.post(command(reply)).ok()?;
+        tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
+    }
+}
+
+/// A session with a peer, seen from the conversation.
+pub struct Peer {
+    /// The connection beneath.
+    pub connection: ControlConnection,
+    /// Control messages to the peer.
+    pub sender: ControlSender,
+    /// Control messages from the peer.
+    pub receiver: ControlReceiver,
+    /// The lane.
+    pub session: SessionHandle,
+    /// What the lane tells.
+    pub events: mpsc::Receiver<SessionEvent>,
+}
+
+/// The driver's end of a session; dropping it removes the session.
+pub struct SessionHandle {
+    pub(super) key: SessionKey,
+    pub(super) mailbox: Mailbox,
+    /// Its place among the sessions that peers opened.
+    pub(super) _seat: Option<Seat>,
+}
+
+impl Peer {
+    /// A way to ask for the session's figures while somebody else owns it.
+    pub fn probe(&self) -> SessionProbe {
+        SessionProbe { key: self.session.key, mailbox: self.session.mailbox.clone() }
+    }
+}
+
+/// Asks for a session's figures; does not keep it alive.
+#[derive(Clone)]
+pub struct SessionProbe {
+    key: SessionKey,
+    mailbox: Mailbox,
+}
+
+impl SessionProbe {
+    /// Figures of this moment; `None` once the session is over.
+    pub async fn stats(&self) -> Option<SessionStats> {
+        self.mailbox.stats(self.key).await
+    }
+}
+
+/// Why a command to a session did not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionFault {
+    /// The session is over.
+    #[error("the session is over")]
+    Gone,
+    /// The object cannot be declared so.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+}
+
+impl SessionHandle {
+    /// Its name within the engine.
+    pub const fn key(&self) -> SessionKey {
+        self.key
+    }
+
+    /// Looks for the path's rate before there is data.
+    pub fn warm_up(&self) {
+        let _ = self.mailbox.post(Command::WarmUp(self.key));
+    }
+
+    /// Declares an object to send.
+    ///
+    /// # Errors
+    /// [`SessionFault`].
+    pub async fn declare_send(
+        &self,
+        len: Bytes,
+        held: HeldRuns,
+        source: Arc<dyn BlockSource>,
+    ) -> Result<ObjectId, SessionFault> {
+        let session = self.key;
+        self.ask(|reply| Command::DeclareSend { session, len, held, source, reply }).await
+    }
+
+    /// Declares an object to receive.
+    ///
+    /// # Errors
+    /// [`SessionFault`].
+    pub async fn declare_recv(
+        &self,
+        len: Bytes,
+        held: HeldRuns,
+        sink: Arc<dyn BlockSink>,
+    ) -> Result<ObjectId, SessionFault> {
+        let session = self.key;
+        self.ask(|reply| Command::DeclareRecv { session, len, held, sink, reply }).await
+    }
+
+    /// Sends blocks that the peer wrongly claimed: all runs or none, as one reopening.
+    ///
+    /// # Errors
+    /// [`SessionFault`]; [`ObjectError::GivenUp`] in it says that the object failed meanwhile.
+    pub async fn reopen_send(
+        &self,
+        object: ObjectId,
+        runs: Vec<BlockRun>,
+    ) -> Result<Reopened, SessionFault> {
+        let session = self.key;
+        self.ask(|reply| Command::ReopenSend { session, object, runs, reply }).await
+    }
+
+    /// Expects blocks that we wrongly claimed: all runs or none, as one reopening.
+    ///
+    /// # Errors
+    /// [`SessionFault`].
+    pub async fn reopen_recv(
+        &self,
+        object: ObjectId,
+        runs: Vec<BlockRun>,
+    ) -> Result<Reopened, SessionFault> {
+        let session = self.key;
+        self.ask(|reply| Command::ReopenRecv { session, object, runs, reply }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, ObjectError>>) -> Command,
+    ) -> Result<T, SessionFault> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.post(command(reply)).map_err(|_| SessionFault::Gone)?;
+        Ok(answer.await.map_err(|_| SessionFault::Gone)??)
+    }
+
+    /// Lets the source of an object go. Until then it is kept, for the peer may turn out to lack
+    /// blocks it claimed; a block reopened afterwards fails the object.
+    pub fn forget_send(&self, object: ObjectId) {
+        let _ = self.mailbox.post(Command::ForgetSend(self.key, object));
+    }
+
+    /// Lets the sink of an object go. Until then it is kept, for the peer may reopen blocks; one
+    /// reopened afterwards fails the object.
+    pub fn forget_recv(&self, object: ObjectId) {
+        let _ = self.mailbox.post(Command::ForgetRecv(self.key, object));
+    }
+
+    /// Stops sending an object and lets its source go.
+    pub fn abandon_send(&self, object: ObjectId) {
+        let _ = self.mailbox.post(Command::AbandonSend(self.key, object));
+    }
+
+    /// Stops receiving an object that the peer gave up, and lets its sink go.
+    pub fn abandon_recv(&self, object: ObjectId) {
+        let _ = self.mailbox.post(Command::AbandonRecv(self.key, object, GivenUp::ByPeer));
+    }
+
+    /// Sends a block again from its start.
+    pub fn restart_send(&self, block: BlockIndex) {
+        let _ = self.mailbox.post(Command::RestartSend(self.key, block));
+    }
+
+    /// Changes policy and cap.
+    pub fn set_policy(&self, policy: Policy, cap: Option<BitRate>) {
+        let _ = self.mailbox.post(Command::SetPolicy(self.key, policy, cap));
+    }
+
+    /// Figures of this moment; `None` once the session is over.
+    pub async fn stats(&self) -> Option<SessionStats> {
+        self.mailbox.stats(self.key).await
+    }
+}
+
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        let _ = self.mailbox.post(Command::Remove(self.key));
+    }
+}
