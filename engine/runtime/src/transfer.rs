@@ -130,32 +130,98 @@ pub enum TransferError {
 
 impl TransferError {
     /// What the user can do about it.
-    pub fn advice(&self) -> Option<String> {
-        let advice = match self {
-            Self::Refused { code: RefuseCode::NoSpace, .. } => "make room at the peer",
-            Self::Refused { code: RefuseCode::NotFound, .. } => {
-                "check the path; it is relative to the directory that the peer serves"
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Refused { code, .. } => refused(*code),
+            Self::Cancelled { code, .. } => cancelled(*code),
+            Self::Control(_) | Self::Session(_) => AGAIN,
+            Self::Violation(_) => {
+                "check that both sides run the same version of Farhaul and run the same command \
+                 again; if it happens again with one version, please report it"
             }
-            Self::Refused { code: RefuseCode::BadPath, .. } => {
-                "give a path below the directory that the peer serves, without `..` and links"
+            Self::Local { code, .. } => local(*code),
+            Self::Internal(_) => {
+                "run the same command again to continue where it stopped, and report it with what \
+                 FARHAUL_LOG=debug shows"
             }
-            Self::Refused { code: RefuseCode::Busy, .. } => {
-                "another transfer of the same files is under way; wait for it or try again later"
-            }
-            Self::Cancelled { .. } | Self::Control(_) => {
-                "run the same command again to continue where it stopped"
-            }
-            Self::Refused { .. }
-            | Self::Session(_)
-            | Self::Violation(_)
-            | Self::Local { .. }
-            | Self::Internal(_) => return None,
-        };
-        Some(advice.to_owned())
+        }
     }
 
     fn local(what: impl std::fmt::Display, code: RefuseCode) -> Self {
         Self::Local { what: what.to_string(), code }
+    }
+}
+
+const AGAIN: &str = "run the same command again to continue where it stopped";
+
+/// What to do when the peer said no.
+const fn refused(code: RefuseCode) -> &'static str {
+    match code {
+        RefuseCode::NotAllowed => "ask the peer's operator to permit it",
+        RefuseCode::BadPath => {
+            "give a path below the directory that the peer serves, without `..` and links"
+        }
+        RefuseCode::NotFound => {
+            "check the path; it is relative to the directory that the peer serves"
+        }
+        RefuseCode::Exists => {
+            "have what is in the way moved at the peer, or name another destination"
+        }
+        RefuseCode::NoSpace => "make room at the peer, then run the same command again",
+        RefuseCode::NoPermission => {
+            "have the peer's operator give the user of `farhaul serve` access to that path"
+        }
+        RefuseCode::Busy => {
+            "another transfer of the same files is under way; wait for it or try again later"
+        }
+        RefuseCode::Unsupported => "use the same version of Farhaul on both sides",
+        RefuseCode::Internal => {
+            "the fault is at the peer: `farhaul serve` logs it there; mend it and try again"
+        }
+    }
+}
+
+/// What to do when the peer gave up.
+const fn cancelled(code: FailCode) -> &'static str {
+    match code {
+        FailCode::SourceChanged | FailCode::SourceUnreadable | FailCode::DestinationChanged => {
+            "see to it that nobody changes the files meanwhile, then run the same command again"
+        }
+        FailCode::NoSpace => "make room at the peer, then run the same command again",
+        FailCode::NoPermission => {
+            "have the peer's operator give the user of `farhaul serve` access to that path"
+        }
+        FailCode::Io => "have the peer's disk looked at, then run the same command again",
+        FailCode::Protocol => {
+            "check that both sides run the same version of Farhaul, then run the same command again"
+        }
+        FailCode::Cancelled | FailCode::Internal => AGAIN,
+    }
+}
+
+/// What to do about this host's file system.
+const fn local(code: RefuseCode) -> &'static str {
+    match code {
+        RefuseCode::NoSpace => {
+            "make room on this host's disk or name another destination, then run the same command \
+             again"
+        }
+        RefuseCode::NoPermission => {
+            "give this user access to it, or name another destination, then run the same command \
+             again"
+        }
+        RefuseCode::BadPath => "name the place without `..` and without links in its path",
+        RefuseCode::NotFound => "check the path",
+        RefuseCode::Exists => "move what is in the way, or name another destination",
+        RefuseCode::Busy => {
+            "another transfer of the same files is under way; wait for it or try again later"
+        }
+        RefuseCode::NotAllowed | RefuseCode::Unsupported => {
+            "use the same version of Farhaul on both sides, or carry it in parts"
+        }
+        RefuseCode::Internal => {
+            "look at the kernel's log (dmesg) for faults of the disk, then run the same command again"
+        }
     }
 }
 
