@@ -222,6 +222,11 @@ impl Sender {
         }
     }
 
+    /// True while blocks of the object are neither at the peer nor given up.
+    pub fn is_open(&self, object: ObjectId) -> bool {
+        self.objects.contains_key(&object)
+    }
+
     /// The object that a block belongs to.
     pub fn object_of(&self, block: BlockIndex) -> Option<ObjectId> {
         self.table.find(block).map(|placed| placed.object)

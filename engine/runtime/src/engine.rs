@@ -428,12 +428,24 @@ impl SessionHandle {
         Ok(answer.await.map_err(|_| SessionFault::Gone)??)
     }
 
-    /// Stops sending an object.
+    /// Lets the source of an object go. Until then it is kept, for the peer may turn out to lack
+    /// blocks it claimed; a block reopened afterwards fails the object.
+    pub fn forget_send(&self, object: ObjectId) {
+        let _ = self.mailbox.post(Command::ForgetSend(self.key, object));
+    }
+
+    /// Lets the sink of an object go. Until then it is kept, for the peer may reopen blocks; one
+    /// reopened afterwards fails the object.
+    pub fn forget_recv(&self, object: ObjectId) {
+        let _ = self.mailbox.post(Command::ForgetRecv(self.key, object));
+    }
+
+    /// Stops sending an object and lets its source go.
     pub fn abandon_send(&self, object: ObjectId) {
         let _ = self.mailbox.post(Command::AbandonSend(self.key, object));
     }
 
-    /// Stops receiving an object that the peer gave up.
+    /// Stops receiving an object that the peer gave up, and lets its sink go.
     pub fn abandon_recv(&self, object: ObjectId) {
         let _ = self.mailbox.post(Command::AbandonRecv(self.key, object, GivenUp::ByPeer));
     }

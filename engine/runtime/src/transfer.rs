@@ -13,6 +13,7 @@
 
 mod bundle;
 mod conversation;
+mod failures;
 mod file;
 mod memory;
 mod receiving;
@@ -32,6 +33,7 @@ use farhaul_proto::wire::control::{FailCode, RefuseCode};
 use std::time::Duration;
 use tokio::sync::watch;
 
+pub use failures::Side;
 pub use receiving::pull;
 pub use sending::push;
 
@@ -61,8 +63,12 @@ pub type ProgressSender = watch::Sender<Progress>;
 pub struct FailedEntry {
     /// Its path, printable.
     pub path: String,
-    /// Why.
+    /// Why, in words.
     pub reason: String,
+    /// Why, for programs.
+    pub code: FailCode,
+    /// Whose disk or program failed.
+    pub at: Side,
 }
 
 /// How a transfer ended.

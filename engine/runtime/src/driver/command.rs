@@ -143,6 +143,10 @@ pub enum Command {
     AbandonSend(SessionKey, ObjectId),
     /// Stop receiving an object.
     AbandonRecv(SessionKey, ObjectId, GivenUp),
+    /// No block of an object will be read again: let its source go.
+    ForgetSend(SessionKey, ObjectId),
+    /// No block of an object will be stored again: let its sink go.
+    ForgetRecv(SessionKey, ObjectId),
     /// Send a block again from its start.
     RestartSend(SessionKey, BlockIndex),
     /// Change policy and cap.
@@ -165,6 +169,8 @@ impl fmt::Debug for Command {
             Self::ReopenRecv { .. } => "ReopenRecv",
             Self::AbandonSend(..) => "AbandonSend",
             Self::AbandonRecv(..) => "AbandonRecv",
+            Self::ForgetSend(..) => "ForgetSend",
+            Self::ForgetRecv(..) => "ForgetRecv",
             Self::RestartSend(..) => "RestartSend",
             Self::SetPolicy(..) => "SetPolicy",
             Self::Stats(..) => "Stats",

@@ -12,7 +12,7 @@ use crate::disk::{Completion, Op, Request};
 use crate::objects::{Failure, Load, Store};
 use crate::work::Job;
 use farhaul_proto::content::Digest;
-use farhaul_proto::fec::{BlockShape, SymbolSet};
+use farhaul_proto::fec::BlockShape;
 use farhaul_proto::ids::{BlockIndex, ObjectId};
 use farhaul_proto::objects::Placed;
 use farhaul_proto::recv::{RecvEffect, RecvEvent, Verified};
@@ -63,10 +63,18 @@ impl Driver {
                     let _ = reply.send(session.core.reopen_recv(object, position, count));
                 });
             }
-            Command::AbandonSend(key, object) => {
-                self.with(key, |session| session.core.abandon_send(object));
-            }
+            Command::AbandonSend(key, object) => self.with(key, |session| {
+                session.sources.remove(&object);
+                session.core.abandon_send(object);
+            }),
+            Command::ForgetSend(key, object) => self.with(key, |session| {
+                session.sources.remove(&object);
+            }),
+            Command::ForgetRecv(key, object) => self.with(key, |session| {
+                session.sinks.remove(&object);
+            }),
             Command::AbandonRecv(key, object, by) => self.with(key, |session| {
+                session.sinks.remove(&object);
                 session.core.abandon_recv(object, now);
                 if by == GivenUp::ByPeer {
                     session.core.settle_recv(object, now);
@@ -150,11 +158,17 @@ impl Driver {
     /// Starts reads for which there is a buffer now.
     pub(super) fn retry_reads(&mut self) {
         while let Some(read) = self.waiting_reads.front() {
-            let at = read.at;
+            let (at, object) = (read.at, read.placed.object);
             let session = self.sessions.get(&at.session);
-            let source = session.and_then(|s| s.sources.get(&read.placed.object)).cloned();
+            let source = session.and_then(|s| s.sources.get(&object)).cloned();
             let Some(source) = source else {
                 self.waiting_reads.pop_front();
+                self.with(at.session, |session| {
+                    // Abandoned, or somebody forgot the source too early: that must be heard.
+                    if session.core.sender().is_open(object) {
+                        session.give_up_send(object, forgotten());
+                    }
+                });
                 continue;
             };
             let Some(lease) = self.pool.try_lease() else { return };
@@ -188,11 +202,16 @@ impl Driver {
 
     fn check(&mut self, key: SessionKey, block: BlockIndex, placed: Placed, shape: BlockShape) {
         let at = At { session: key, way: Way::In, block };
+        let now = self.clock.now();
         let Some(session) = self.sessions.get_mut(&key) else { return };
-        let present: Option<SymbolSet> = session.core.receiver().present(block).cloned();
+        // Abandoned meanwhile: nobody wants the block any more.
+        let Some(present) = session.core.receiver().present(block).cloned() else { return };
         let sink = session.sinks.get(&placed.object).cloned();
         let held = session.recv_blocks.get_mut(&block);
-        let (Some(present), Some(sink), Some(held)) = (present, sink, held) else { return };
+        let (Some(sink), Some(held)) = (sink, held) else {
+            session.give_up_recv(placed.object, forgotten(), now);
+            return;
+        };
         let held = std::mem::replace(held, RecvBlock { lease: None, repair: Vec::new() });
         let job = check_job(Check { at, shape, placed, present, block: held, sink });
         self.run_job(at, Box::new(job));
@@ -323,10 +342,12 @@ impl Driver {
     }
 
     fn note_stored(&mut self, at: At, placed: Placed, digest: Digest) {
-        let sink =
-            self.sessions.get(&at.session).and_then(|s| s.sinks.get(&placed.object)).cloned();
-        if let Some(sink) = sink {
+        let now = self.clock.now();
+        let Some(session) = self.sessions.get_mut(&at.session) else { return };
+        if let Some(sink) = session.sinks.get(&placed.object).cloned() {
             self.run_file(at, Box::new(stored_job(at, placed, digest, sink)));
+        } else if session.core.receiver().present(at.block).is_some() {
+            session.give_up_recv(placed.object, forgotten(), now);
         }
     }
 
@@ -356,9 +377,8 @@ impl Driver {
 
     fn source_failed(&mut self, at: At, object: ObjectId, failure: Failure) {
         self.with(at.session, |session| {
-            if session.sources.remove(&object).is_some() {
-                session.core.abandon_send(object);
-                session.tell(SessionEvent::SourceFailed(object, failure));
+            if session.sources.contains_key(&object) {
+                session.give_up_send(object, failure);
             }
         });
     }
@@ -387,12 +407,11 @@ impl SessionBody {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Send(SendEvent::ObjectRead(object)) => self.tell(SessionEvent::SendRead(object)),
+            // Source and sink stay: claims are still being checked, and a wrong one reopens blocks.
             Event::Send(SendEvent::ObjectComplete(object)) => {
-                self.sources.remove(&object);
                 self.tell(SessionEvent::SendComplete(object));
             }
             Event::Recv(RecvEvent::ObjectComplete(object)) => {
-                self.sinks.remove(&object);
                 self.tell(SessionEvent::RecvComplete(object));
             }
             Event::Recv(RecvEvent::ObjectCorrupt(object)) => {
@@ -406,11 +425,27 @@ impl SessionBody {
     }
 
     fn sink_failed(&mut self, object: ObjectId, failure: Failure, now: Timestamp) {
-        if self.sinks.remove(&object).is_some() {
-            self.core.abandon_recv(object, now);
-            self.tell(SessionEvent::SinkFailed(object, failure));
+        if self.sinks.contains_key(&object) {
+            self.give_up_recv(object, failure, now);
         }
     }
+
+    fn give_up_send(&mut self, object: ObjectId, failure: Failure) {
+        self.sources.remove(&object);
+        self.core.abandon_send(object);
+        self.tell(SessionEvent::SourceFailed(object, failure));
+    }
+
+    fn give_up_recv(&mut self, object: ObjectId, failure: Failure, now: Timestamp) {
+        self.sinks.remove(&object);
+        self.core.abandon_recv(object, now);
+        self.tell(SessionEvent::SinkFailed(object, failure));
+    }
+}
+
+fn forgotten() -> Failure {
+    let reason = "a block is wanted of an object whose file was let go; this is a bug";
+    Failure { code: FailCode::Internal, reason: reason.to_owned() }
 }
 
 fn layout_failure() -> Failure {

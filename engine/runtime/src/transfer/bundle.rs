@@ -4,6 +4,7 @@
 //! (`FailCode` + 1): so a bundle needs no second message before its files may be put in place.
 //! spec: W-091
 
+use super::failures::{Failures, Side, failure_of_status, status_of};
 use super::file::source_failure;
 use crate::files::receive::Receiver;
 use crate::files::source::Source;
@@ -12,15 +13,7 @@ use farhaul_proto::content::Digest;
 use farhaul_proto::layout::ObjectSpec;
 use farhaul_proto::objects::Placed;
 use farhaul_proto::wire::control::FailCode;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Entries that failed on this side, with the reason for the user.
-pub(super) type Failures = Arc<Mutex<Vec<(u32, Failure)>>>;
-
-/// Notes a failed entry.
-pub(super) fn note(failures: &Failures, entry: u32, failure: Failure) {
-    failures.lock().unwrap_or_else(PoisonError::into_inner).push((entry, failure));
-}
+use std::sync::Arc;
 
 /// Bytes of a bundle on the wire: the data and a status byte for each file.
 pub(super) fn wire_len(spec: &ObjectSpec) -> u64 {
@@ -48,9 +41,9 @@ impl BlockSource for BundleSource {
         for failed in failed.map_err(|error| source_failure(&error))? {
             let failure = source_failure(&failed.error);
             if let Ok(at) = spec.entries().binary_search(&failed.entry) {
-                status[at] = failure.code as u8 + 1;
+                status[at] = status_of(failure.code);
             }
-            note(&self.failures, failed.entry, failure);
+            self.failures.note(failed.entry, Side::Here, failure);
         }
         Ok(Load::Filled)
     }
@@ -60,6 +53,7 @@ impl BlockSource for BundleSource {
 pub(super) struct BundleSink {
     pub(super) receiver: Arc<Receiver>,
     pub(super) spec: ObjectSpec,
+    pub(super) failures: Failures,
 }
 
 impl BlockSink for BundleSink {
@@ -70,7 +64,8 @@ impl BlockSink for BundleSink {
         }
         let (data, status) = data.split_at(len);
         for (&entry, &status) in self.spec.entries().iter().zip(status) {
-            if status != 0 {
+            if let Some(failure) = failure_of_status(status) {
+                self.failures.note(entry, Side::Peer, failure);
                 self.receiver.abandon(entry);
             }
         }

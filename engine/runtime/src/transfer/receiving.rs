@@ -2,6 +2,7 @@
 
 use super::bundle::{BundleSink, wire_len};
 use super::conversation::{Conversation, Heard, refusal};
+use super::failures::{Failures, Fault, Side};
 use super::file::FileSink;
 use super::memory::MemorySink;
 use super::sending::{path_of, unexpected};
@@ -9,8 +10,9 @@ use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, Tran
 use crate::driver::command::{HeldRuns, SessionEvent};
 use crate::engine::Peer;
 use crate::files::commit::{CommitError, Report};
-use crate::files::confine::Root;
+use crate::files::confine::{ConfineError, Root};
 use crate::files::receive::{ReceiveOptions, ReceivePlan, Receiver};
+use crate::files::staging::StagingError;
 use crate::objects::{BlockSink, Failure};
 use farhaul_proto::ids::{ObjectId, TransferId};
 use farhaul_proto::layout::{Layout, ObjectKind};
@@ -180,8 +182,7 @@ struct Receiving<'a> {
     base: u32,
     /// Objects that are neither in place nor failed.
     open: BTreeMap<u32, Coming>,
-    /// Failures of this side, by entry.
-    failed: BTreeMap<u32, Failure>,
+    failures: Failures,
     commits: Arc<tokio::sync::Semaphore>,
     results_in: mpsc::Sender<u32>,
     results: mpsc::Receiver<u32>,
@@ -203,7 +204,7 @@ impl<'a> Receiving<'a> {
             plan,
             base: 0,
             open: BTreeMap::new(),
-            failed: BTreeMap::new(),
+            failures: Failures::default(),
             commits: Arc::new(tokio::sync::Semaphore::new(COMMITS_AT_ONCE)),
             results_in,
             results,
@@ -233,9 +234,10 @@ impl<'a> Receiving<'a> {
                 session.declare_recv(Bytes::new(spec.len), held, sink).await?
             }
             ObjectKind::Bundle { .. } => {
-                let (receiver, spec) = (Arc::clone(&self.receiver), spec.clone());
+                let (receiver, failures) = (Arc::clone(&self.receiver), self.failures.clone());
+                let spec = spec.clone();
                 let len = Bytes::new(wire_len(&spec));
-                let sink = Arc::new(BundleSink { receiver, spec });
+                let sink = Arc::new(BundleSink { receiver, spec, failures });
                 session.declare_recv(len, Vec::new(), sink).await?
             }
         };
@@ -311,7 +313,7 @@ impl<'a> Receiving<'a> {
             }
             Message::ObjectFailed { object, code, reason } => {
                 self.conversation.session.abandon_recv(object);
-                self.fail(object, &Failure { code, reason });
+                self.fail(object, Side::Peer, &Failure { code, reason });
             }
             other => return Err(unexpected(other)),
         }
@@ -329,7 +331,7 @@ impl<'a> Receiving<'a> {
                 }
             }
             SessionEvent::SinkFailed(object, failure) => {
-                self.fail(object, &failure);
+                self.fail(object, Side::Here, &failure);
                 let (code, reason) = (failure.code, reason(&failure.reason));
                 self.conversation.say(&Message::ObjectFailed { object, code, reason }).await?;
             }
@@ -345,13 +347,13 @@ impl<'a> Receiving<'a> {
         Ok(())
     }
 
-    fn fail(&mut self, object: ObjectId, failure: &Failure) {
+    fn fail(&mut self, object: ObjectId, at: Side, failure: &Failure) {
         let Some(index) = self.index_of(object) else { return };
         self.open.remove(&index);
         let layout = Arc::clone(&self.layout);
         for &entry in layout.object(index).map_or(&[][..], |spec| spec.entries()) {
+            self.failures.note(entry, at, failure.clone());
             self.receiver.abandon(entry);
-            self.failed.insert(entry, failure.clone());
         }
     }
 
@@ -411,10 +413,10 @@ impl<'a> Receiving<'a> {
         let failed = self.failures(&report);
         let bytes = self.bytes_in_place(&failed);
         let failed_total = failed.len() as u64;
-        let named = failed.iter().take(FAILURES_MAX).map(|(&entry, failure)| EntryFailure {
+        let named = failed.iter().take(FAILURES_MAX).map(|(&entry, fault)| EntryFailure {
             entry,
-            code: failure.code,
-            reason: reason(&failure.reason),
+            code: fault.failure.code,
+            reason: reason(&fault.failure.reason),
         });
         let done = Done {
             transfer,
@@ -427,9 +429,11 @@ impl<'a> Receiving<'a> {
         let stats = self.conversation.session.stats().await;
         self.conversation.say(&Message::Done(done)).await?;
         let manifest = self.receiver.manifest();
-        let failed = failed.iter().take(FAILURES_MAX).map(|(&entry, failure)| FailedEntry {
+        let failed = failed.iter().take(FAILURES_MAX).map(|(&entry, fault)| FailedEntry {
             path: path_of(manifest, entry),
-            reason: failure.reason.clone(),
+            reason: fault.failure.reason.clone(),
+            code: fault.failure.code,
+            at: fault.at,
         });
         Ok(Outcome {
             bytes,
@@ -444,16 +448,15 @@ impl<'a> Receiving<'a> {
     }
 
     /// All failures by entry; what was noted first says more.
-    fn failures(&self, report: &Report) -> BTreeMap<u32, Failure> {
-        let mut all = self.failed.clone();
+    fn failures(&self, report: &Report) -> BTreeMap<u32, Fault> {
         for (entry, error) in &report.failures {
-            all.entry(*entry)
-                .or_insert_with(|| Failure { code: fail_code(error), reason: error.to_string() });
+            let failure = Failure { code: fail_code(error), reason: error.to_string() };
+            self.failures.note(*entry, Side::Here, failure);
         }
-        all
+        self.failures.all()
     }
 
-    fn bytes_in_place(&self, failed: &BTreeMap<u32, Failure>) -> Bytes {
+    fn bytes_in_place(&self, failed: &BTreeMap<u32, Fault>) -> Bytes {
         let entries = (0..self.layout.len()).filter_map(|index| self.layout.object(index));
         let entries = entries.flat_map(|spec| spec.entries().iter().copied());
         entries
@@ -466,14 +469,23 @@ impl<'a> Receiving<'a> {
 
 /// How a commit error is told.
 pub(super) fn fail_code(error: &CommitError) -> FailCode {
-    use crate::files::confine::ConfineError;
     match error {
         CommitError::DestinationChanged { .. } | CommitError::InTheWay { .. } => {
             FailCode::DestinationChanged
         }
         CommitError::SourceFailed { .. } => FailCode::SourceUnreadable,
-        CommitError::Place(ConfineError::Permission { .. }) => FailCode::NoPermission,
-        CommitError::Place(_) | CommitError::Staging { .. } => FailCode::Io,
+        CommitError::Place(error)
+        | CommitError::Staging { fault: StagingError::Disk(error), .. } => place_code(error),
+        CommitError::Staging { .. } => FailCode::Io,
         _ => FailCode::Internal,
+    }
+}
+
+/// How an error of the file system is told.
+pub(super) fn place_code(error: &ConfineError) -> FailCode {
+    match error {
+        ConfineError::NoSpace { .. } => FailCode::NoSpace,
+        ConfineError::Permission { .. } => FailCode::NoPermission,
+        _ => FailCode::Io,
     }
 }

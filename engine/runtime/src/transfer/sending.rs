@@ -1,7 +1,8 @@
 //! The side that has the files: offer, declare, seal, wait for the receipt.
 
-use super::bundle::{BundleSource, Failures, note, wire_len};
+use super::bundle::{BundleSource, wire_len};
 use super::conversation::{Conversation, Heard};
+use super::failures::{Failures, Fault, Side};
 use super::file::{FileSource, source_failure};
 use super::memory::MemorySource;
 use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError};
@@ -17,11 +18,11 @@ use farhaul_proto::limits::{BLOCK_DATA, INLINE_MANIFEST_MAX};
 use farhaul_proto::manifest::{EntryRange, Manifest};
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{
-    Accept, Done, FailCode, Have, ManifestCarrier, Message, Offer, reason,
+    Accept, Done, EntryFailure, FailCode, Have, ManifestCarrier, Message, Offer, reason,
 };
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Jobs about sources (checks of claims and of changes) whose answers wait to be heard.
@@ -228,7 +229,7 @@ impl<'a> Sending<'a> {
                 let source = Arc::new(BundleSource {
                     source: Arc::clone(&self.source),
                     object: index,
-                    failures: Arc::clone(&self.failures),
+                    failures: self.failures.clone(),
                 });
                 session.declare_send(Bytes::new(wire_len(spec)), Vec::new(), source).await?
             }
@@ -305,7 +306,7 @@ impl<'a> Sending<'a> {
             Message::ObjectFailed { object, code, reason } => {
                 self.conversation.session.abandon_send(object);
                 // Said back, so that the receiver knows that no more of it comes.
-                self.tell_failed(object, Failure { code, reason }).await?;
+                self.tell_failed(object, Side::Peer, Failure { code, reason }).await?;
             }
             other => return Err(unexpected(other)),
         }
@@ -323,7 +324,7 @@ impl<'a> Sending<'a> {
                 }
             }
             SessionEvent::SourceFailed(object, failure) => {
-                self.tell_failed(object, failure).await?;
+                self.tell_failed(object, Side::Here, failure).await?;
             }
             SessionEvent::SendComplete(_)
             | SessionEvent::RecvComplete(_)
@@ -338,21 +339,22 @@ impl<'a> Sending<'a> {
     async fn tell_failed(
         &mut self,
         object: ObjectId,
+        at: Side,
         failure: Failure,
     ) -> Result<(), TransferError> {
         let code = failure.code;
         let reason = reason(&failure.reason);
-        self.fail_object(object, &failure);
+        self.fail_object(object, at, &failure);
         self.conversation.say(&Message::ObjectFailed { object, code, reason }).await
     }
 
     /// Notes why an object failed and forgets it.
-    fn fail_object(&mut self, object: ObjectId, failure: &Failure) {
+    fn fail_object(&mut self, object: ObjectId, at: Side, failure: &Failure) {
         let Some(index) = self.index_of(object) else { return };
         self.objects.remove(&index);
         let layout = Arc::clone(self.source.layout());
         for &entry in layout.object(index).map_or(&[][..], |spec| spec.entries()) {
-            note(&self.failures, entry, failure.clone());
+            self.failures.note(entry, at, failure.clone());
         }
     }
 
@@ -373,7 +375,7 @@ impl<'a> Sending<'a> {
             Answer::Claims { index, failure: Some(failure), .. } => {
                 let object = ObjectId::new(self.base + index);
                 self.conversation.session.abandon_send(object);
-                self.tell_failed(object, failure).await
+                self.tell_failed(object, Side::Here, failure).await
             }
             Answer::Claims { index, wrong, failure: None } => self.reopen(index, &wrong).await,
             Answer::Unchanged { index, result } => {
@@ -385,7 +387,7 @@ impl<'a> Sending<'a> {
                     }
                     Err(error) => {
                         self.conversation.session.abandon_send(object);
-                        self.tell_failed(object, source_failure(&error)).await
+                        self.tell_failed(object, Side::Here, source_failure(&error)).await
                     }
                 }
             }
@@ -427,21 +429,26 @@ impl<'a> Sending<'a> {
 
     async fn outcome(&self, done: &Done) -> Outcome {
         let manifest = &self.source.scanned().manifest;
-        let mut reasons: BTreeMap<u32, String> =
-            done.failed.iter().map(|f| (f.entry, f.reason.clone())).collect();
-        // Our own reasons say more than the receiver's "could not be delivered".
-        for (entry, failure) in self.failures.lock().unwrap_or_else(PoisonError::into_inner).iter()
-        {
-            reasons.insert(*entry, failure.reason.clone());
+        // Our own reasons say more than the receiver's "cannot read it".
+        for EntryFailure { entry, code, reason } in &done.failed {
+            let failure = Failure { code: *code, reason: reason.clone() };
+            self.failures.note(*entry, Side::Peer, failure);
         }
-        let mut failed: Vec<FailedEntry> = reasons
-            .into_iter()
-            .map(|(entry, reason)| FailedEntry { path: path_of(manifest, entry), reason })
+        let faults = self.failures.all().into_iter();
+        let mut failed: Vec<FailedEntry> = faults
+            .map(|(entry, Fault { at, failure })| FailedEntry {
+                path: path_of(manifest, entry),
+                reason: failure.reason,
+                code: failure.code,
+                at,
+            })
             .collect();
         let scan_failures = &self.source.scanned().failures;
         failed.extend(scan_failures.first.iter().map(|failure| FailedEntry {
             path: failure.path.to_string(),
             reason: failure.reason.to_string(),
+            code: FailCode::SourceUnreadable,
+            at: Side::Here,
         }));
         let named = failed.len() as u64;
         let left_out = self.source.scanned().skipped.first.iter();
