@@ -7,13 +7,16 @@
 //!   blocks on the lane ================>     verify, write, journal
 //!   Sealed(object): source unchanged --->    fsync, re-check, rename
 //!                             <----------  Done(files, failures)
+//!   Sent(figures, omissions), if requested ->
 //! ```
 //! Both sides derive the same objects from manifest and wanted entries, so nothing else has to
 //! be agreed, and no block can arrive before its object is declared.
 
 mod bundle;
+mod closing;
 mod conversation;
 mod failures;
+mod figures;
 mod file;
 mod memory;
 mod receiving;
@@ -22,7 +25,6 @@ pub mod serving;
 pub mod supersede;
 
 use crate::control::ControlError;
-use crate::driver::command::SessionStats;
 use crate::engine::SessionFault;
 use crate::files::confine::ConfineError;
 use crate::files::receive::ReceiveError;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use failures::Side;
+pub use figures::Figures;
 pub use receiving::pull;
 pub use sending::push;
 
@@ -51,8 +54,8 @@ pub struct Progress {
     pub bytes_resumed: Bytes,
     /// Files in the transfer, once known.
     pub files_total: u64,
-    /// Figures of the session.
-    pub stats: Option<SessionStats>,
+    /// The way of the data, as its sender knows it; what was heard last, if that is the peer.
+    pub figures: Option<Figures>,
 }
 
 /// Where progress is published.
@@ -86,10 +89,13 @@ pub struct Outcome {
     pub failed: Vec<FailedEntry>,
     /// How many failed in all.
     pub failed_total: u64,
-    /// Things that were left out on purpose (sockets, devices), printable.
+    /// Things that were left out on purpose (sockets, devices), printable; at most a thousand
+    /// are named.
     pub left_out: Vec<String>,
-    /// Figures of the session at its end.
-    pub stats: Option<SessionStats>,
+    /// How many were left out in all.
+    pub left_out_total: u64,
+    /// The way of the data at its end, as its sender knows it.
+    pub figures: Option<Figures>,
 }
 
 /// Why a transfer failed as a whole.

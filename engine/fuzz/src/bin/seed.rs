@@ -6,8 +6,8 @@ use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, 
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
-    Accept, Done, EntryFailure, EntryRange, FailCode, Have, ManifestCarrier, Message, Offer,
-    RefuseCode, Request,
+    Accept, Done, EntryFailure, EntryRange, FailCode, Figures, Have, ManifestCarrier, Message,
+    Offer, Omission, RefuseCode, Request, Sent,
 };
 use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
@@ -150,6 +150,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         ),
         ("restart", Message::Restart { block: BlockIndex::new(70_000) }),
         ("done", Message::Done(done(transfer))),
+        ("figures", Message::Figures(figures())),
+        ("sent", Message::Sent(sent(transfer))),
         ("cancel", Message::Cancel { transfer, code: FailCode::Cancelled, reason: reason() }),
     ]
 }
@@ -165,6 +167,29 @@ fn accept(transfer: TransferId) -> Accept {
 fn reopen() -> Message {
     let (object, first_block) = (ObjectId::new(3), BlockIndex::new(70_000));
     Message::Reopen { object, position: 12, count: 2, first_block }
+}
+
+fn figures() -> Figures {
+    Figures {
+        wire_sent: 1 << 30,
+        source: 700_000,
+        loss_ppm: 20_000,
+        rtt_us: 200_000,
+        limited_by: Some(0),
+        ..Figures::default()
+    }
+}
+
+fn sent(transfer: TransferId) -> Sent {
+    let omission = || Omission { path: "a/socket".to_owned(), reason: "not carried".to_owned() };
+    Sent {
+        transfer,
+        figures: figures(),
+        failed: vec![omission()],
+        failed_total: 1,
+        left_out: vec![omission()],
+        left_out_total: 9,
+    }
 }
 
 fn done(transfer: TransferId) -> Done {

@@ -129,6 +129,13 @@ pub enum Message {
         #[n(2)]
         reason: String,
     },
+    /// The sender of files that were requested, about once a second: how it goes.
+    #[n(11)]
+    Figures(#[n(0)] Figures),
+    /// The sender of files that were requested, in answer to `Done`: how it went, and what was
+    /// never offered.
+    #[n(12)]
+    Sent(#[n(0)] Sent),
 }
 
 /// What the sender of files would send.
@@ -264,6 +271,76 @@ pub struct Done {
     pub skipped: u64,
 }
 
+/// What only the sender of data knows of the way there. Nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Figures {
+    /// Bytes sent on lanes, at IP level.
+    #[n(0)]
+    pub wire_sent: u64,
+    /// Source symbols sent for the first time.
+    #[n(1)]
+    pub source: u64,
+    /// Repair symbols sent.
+    #[n(2)]
+    pub repair: u64,
+    /// Source symbols sent again.
+    #[n(3)]
+    pub resent: u64,
+    /// Lost packets in a million.
+    #[n(4)]
+    pub loss_ppm: u32,
+    /// Smoothed round trip in microseconds.
+    #[n(5)]
+    pub rtt_us: u64,
+    /// Smallest round trip in microseconds.
+    #[n(6)]
+    pub rtt_min_us: u64,
+    /// 95th percentile of the queue delay in microseconds.
+    #[n(7)]
+    pub queue_delay_p95_us: u64,
+    /// What limits now, as [`Limit::code`](crate::trace::Limit::code) has it; unknown codes mean
+    /// nothing.
+    #[n(8)]
+    pub limited_by: Option<u8>,
+    /// What limited for the longest time.
+    #[n(9)]
+    pub limited_mostly: Option<u8>,
+}
+
+/// The sender's last words about files that were requested.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Sent {
+    /// Which transfer.
+    #[n(0)]
+    pub transfer: TransferId,
+    /// How it went.
+    #[n(1)]
+    pub figures: Figures,
+    /// What was asked for and could not be offered; at most [`FAILURES_MAX`].
+    #[n(2)]
+    pub failed: Vec<Omission>,
+    /// How many in all.
+    #[n(3)]
+    pub failed_total: u64,
+    /// What was left out on purpose; at most [`FAILURES_MAX`].
+    #[n(4)]
+    pub left_out: Vec<Omission>,
+    /// How many in all.
+    #[n(5)]
+    pub left_out_total: u64,
+}
+
+/// Something that is in no manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Omission {
+    /// Where it would have been, for people; at most [`REASON_MAX`] bytes.
+    #[n(0)]
+    pub path: String,
+    /// Why, for people; at most [`REASON_MAX`] bytes.
+    #[n(1)]
+    pub reason: String,
+}
+
 /// An entry that did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct EntryFailure {
@@ -342,6 +419,12 @@ pub enum FailCode {
     /// The side that reports has a fault of its own.
     #[n(8)]
     Internal,
+}
+
+impl core::fmt::Display for Omission {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}", Printable(&self.path), Printable(&self.reason))
+    }
 }
 
 impl Message {

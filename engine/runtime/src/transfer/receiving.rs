@@ -1,12 +1,15 @@
 //! The side that wants the files: plan, accept, commit, give the receipt.
 
 use super::bundle::{BundleSink, wire_len};
+use super::closing;
 use super::conversation::{Conversation, Heard, refusal};
 use super::failures::{Failures, Fault, Side};
 use super::file::FileSink;
 use super::memory::MemorySink;
 use super::sending::{path_of, unexpected};
-use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError};
+use super::{
+    FailedEntry, Figures, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError,
+};
 use crate::driver::command::{HeldRuns, SessionEvent};
 use crate::engine::Peer;
 use crate::files::commit::{CommitError, Report};
@@ -68,7 +71,12 @@ async fn request(
         match conversation.hear().await? {
             Heard::Message(Message::Offer(offer)) if offer.transfer == transfer => {
                 // Where it goes is ours to say, whatever the peer proposes.
-                return receive(conversation, offer, None, root, resume, progress).await;
+                let received = receive(conversation, offer, None, root, resume, progress).await;
+                let mut outcome = received?;
+                if let Some(sent) = closing::hear(conversation, transfer).await {
+                    closing::amend(&mut outcome, &sent);
+                }
+                return Ok(outcome);
             }
             Heard::Message(message) => return Err(unexpected(message)),
             Heard::Lane(_) => {}
@@ -183,6 +191,8 @@ struct Receiving<'a> {
     /// Objects that are neither in place nor failed.
     open: BTreeMap<u32, Coming>,
     failures: Failures,
+    /// What the sender told last of the way here.
+    figures: Option<Figures>,
     commits: Arc<tokio::sync::Semaphore>,
     results_in: mpsc::Sender<u32>,
     results: mpsc::Receiver<u32>,
@@ -205,6 +215,7 @@ impl<'a> Receiving<'a> {
             base: 0,
             open: BTreeMap::new(),
             failures: Failures::default(),
+            figures: None,
             commits: Arc::new(tokio::sync::Semaphore::new(COMMITS_AT_ONCE)),
             results_in,
             results,
@@ -315,6 +326,7 @@ impl<'a> Receiving<'a> {
                 self.conversation.session.abandon_recv(object);
                 self.fail(object, Side::Peer, &Failure { code, reason });
             }
+            Message::Figures(figures) => self.figures = Some((&figures).into()),
             other => return Err(unexpected(other)),
         }
         Ok(())
@@ -394,7 +406,7 @@ impl<'a> Receiving<'a> {
             bytes_done: done + resumed,
             bytes_resumed: resumed,
             files_total: u64::from(self.receiver.manifest().len()),
-            stats,
+            figures: self.figures,
         });
     }
 
@@ -426,7 +438,6 @@ impl<'a> Receiving<'a> {
             failed: named.collect(),
             failed_total,
         };
-        let stats = self.conversation.session.stats().await;
         self.conversation.say(&Message::Done(done)).await?;
         let manifest = self.receiver.manifest();
         let failed = failed.iter().take(FAILURES_MAX).map(|(&entry, fault)| FailedEntry {
@@ -443,7 +454,8 @@ impl<'a> Receiving<'a> {
             failed: failed.collect(),
             failed_total,
             left_out: Vec::new(),
-            stats,
+            left_out_total: 0,
+            figures: self.figures,
         })
     }
 

@@ -1,14 +1,17 @@
 //! The side that has the files: offer, declare, seal, wait for the receipt.
 
 use super::bundle::{BundleSource, wire_len};
+use super::closing;
 use super::conversation::{Conversation, Heard};
 use super::failures::{Failures, Fault, Side};
 use super::file::{FileSource, source_failure};
 use super::memory::MemorySource;
-use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError};
+use super::{
+    FailedEntry, Figures, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError,
+};
 use crate::driver::command::{HeldRuns, SessionEvent};
 use crate::engine::Peer;
-use crate::files::scan::{ScannedSource, SkipReason};
+use crate::files::scan::ScannedSource;
 use crate::files::source::{Source, SourceError};
 use crate::objects::Failure;
 use farhaul_proto::content::{Digest, block_digest, run_digest};
@@ -28,6 +31,18 @@ use tokio::sync::mpsc;
 /// Jobs about sources (checks of claims and of changes) whose answers wait to be heard.
 const ANSWERS_MAX: usize = 256;
 
+/// Progress reports from one message with figures to the next: about a second.
+const FIGURES_EVERY: u32 = 5;
+
+/// Who wanted the transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// This side; it sees its own figures.
+    Here,
+    /// The peer asked for it, and is told how it goes.
+    ByPeer,
+}
+
 /// Sends what was scanned into the directory `dest` (empty: the root) of the peer.
 ///
 /// # Errors
@@ -42,7 +57,8 @@ pub async fn push(
     let mut conversation = Conversation::new(peer);
     conversation.session.warm_up();
     let transfer = TransferId::new(1);
-    let sent = send(&mut conversation, transfer, scanned, dest, resume, progress).await;
+    let offer = Offering { transfer, dest, resume, wanted: Wanted::Here };
+    let sent = send(&mut conversation, scanned, offer, progress).await;
     match &sent {
         Ok(_) => conversation.finish(),
         Err(error) => conversation.give_up(error).await,
@@ -50,29 +66,41 @@ pub async fn push(
     sent
 }
 
+/// What is offered besides the files.
+pub(super) struct Offering {
+    pub(super) transfer: TransferId,
+    pub(super) dest: Vec<u8>,
+    pub(super) resume: bool,
+    pub(super) wanted: Wanted,
+}
+
 /// Offers and sends; the conversation goes on afterwards.
 pub(super) async fn send(
     conversation: &mut Conversation,
-    transfer: TransferId,
     scanned: ScannedSource,
-    dest: Vec<u8>,
-    resume: bool,
+    offering: Offering,
     progress: &ProgressSender,
 ) -> Result<Outcome, TransferError> {
     let scanned = Arc::new(scanned);
-    offer(conversation, transfer, &scanned.manifest, dest, resume).await?;
+    let (transfer, wanted) = (offering.transfer, offering.wanted);
+    offer(conversation, &scanned.manifest, offering).await?;
     let accept = answer(conversation, transfer).await?;
     let mut sending = Sending::declare(conversation, &scanned, &accept).await?;
-    sending.run(transfer, progress).await
+    let outcome = sending.run(transfer, wanted, progress).await?;
+    if wanted == Wanted::ByPeer {
+        let figures = outcome.figures.as_ref().map(Into::into).unwrap_or_default();
+        let sent = closing::sent(transfer, figures, &scanned);
+        conversation.say(&Message::Sent(sent)).await?;
+    }
+    Ok(outcome)
 }
 
 async fn offer(
     conversation: &mut Conversation,
-    transfer: TransferId,
     manifest: &Manifest,
-    dest: Vec<u8>,
-    resume: bool,
+    offering: Offering,
 ) -> Result<(), TransferError> {
+    let Offering { transfer, dest, resume, .. } = offering;
     let encoded = manifest.encode();
     let manifest_carrier = if encoded.len() <= INLINE_MANIFEST_MAX {
         ManifestCarrier::Inline(encoded)
@@ -136,6 +164,8 @@ fn name(message: &Message) -> &'static str {
         Message::Restart { .. } => "restart",
         Message::Done(_) => "done",
         Message::Cancel { .. } => "cancel",
+        Message::Figures(_) => "figures",
+        Message::Sent(_) => "sent",
     }
 }
 
@@ -280,22 +310,30 @@ impl<'a> Sending<'a> {
     async fn run(
         &mut self,
         transfer: TransferId,
+        wanted: Wanted,
         progress: &ProgressSender,
     ) -> Result<Outcome, TransferError> {
+        let mut ticks = 0_u32;
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 heard = self.conversation.hear() => match heard? {
                     Heard::Message(Message::Done(done)) if done.transfer == transfer => {
-                        self.publish(progress).await;
-                        return Ok(self.outcome(&done).await);
+                        let figures = self.publish(progress).await;
+                        return Ok(self.outcome(&done, figures));
                     }
                     Heard::Message(message) => self.on_message(message).await?,
                     Heard::Lane(event) => self.on_event(event).await?,
                 },
                 Some(answer) = self.answers.recv() => self.on_answer(answer).await?,
-                _ = tick.tick() => self.publish(progress).await,
+                _ = tick.tick() => {
+                    let figures = self.publish(progress).await;
+                    ticks = (ticks + 1) % FIGURES_EVERY;
+                    if let Some(figures) = figures && wanted == Wanted::ByPeer && ticks == 0 {
+                        self.conversation.say(&Message::Figures((&figures).into())).await?;
+                    }
+                }
             }
         }
     }
@@ -413,21 +451,23 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
-    async fn publish(&self, progress: &ProgressSender) {
+    async fn publish(&self, progress: &ProgressSender) -> Option<Figures> {
         let stats = self.conversation.session.stats().await;
         tracing::debug!(?stats, "sending");
         let layout = self.source.layout();
         let done = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.sent.complete);
+        let figures = stats.as_ref().map(Figures::from);
         progress.send_replace(Progress {
             bytes_total: Bytes::new(layout.data_len()),
             bytes_done: done + self.resumed,
             bytes_resumed: self.resumed,
             files_total: u64::from(self.source.scanned().manifest.len()),
-            stats,
+            figures,
         });
+        figures
     }
 
-    async fn outcome(&self, done: &Done) -> Outcome {
+    fn outcome(&self, done: &Done, figures: Option<Figures>) -> Outcome {
         let manifest = &self.source.scanned().manifest;
         // Our own reasons say more than the receiver's "cannot read it".
         for EntryFailure { entry, code, reason } in &done.failed {
@@ -451,7 +491,6 @@ impl<'a> Sending<'a> {
             at: Side::Here,
         }));
         let named = failed.len() as u64;
-        let left_out = self.source.scanned().skipped.first.iter();
         Outcome {
             bytes: Bytes::new(done.bytes),
             files: done.files,
@@ -459,20 +498,10 @@ impl<'a> Sending<'a> {
             resumed: self.resumed,
             failed,
             failed_total: named.max(done.failed_total + scan_failures.count),
-            left_out: left_out
-                .map(|note| format!("{}: {}", note.path, skipped_because(note.reason)))
-                .collect(),
-            stats: self.conversation.session.stats().await,
+            left_out: closing::left_out(self.source.scanned()).map(|o| o.to_string()).collect(),
+            left_out_total: self.source.scanned().skipped.count,
+            figures,
         }
-    }
-}
-
-/// Why something was left out, for the user.
-fn skipped_because(reason: SkipReason) -> &'static str {
-    match reason {
-        SkipReason::Special => "sockets, pipes and devices are not carried",
-        SkipReason::Reserved => "the staging directory of a destination is not carried",
-        SkipReason::Vanished => "it went away while the tree was listed",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The side that waits: takes offers and requests of one peer, one after the other.
 
 use super::conversation::{Conversation, refusal};
-use super::sending::unexpected;
+use super::sending::{Offering, Wanted, unexpected};
 use super::{Outcome, Progress, TransferError};
 use super::{receiving, sending};
 use crate::engine::Peer;
@@ -88,8 +88,13 @@ async fn give(
     let scanned = receiving::blocking(move || scan_path(&root, &path)).await;
     match scanned {
         Ok(scanned) => {
-            let (transfer, resume) = (request.transfer, request.resume);
-            sending::send(conversation, transfer, scanned, Vec::new(), resume, progress).await
+            let offering = Offering {
+                transfer: request.transfer,
+                dest: Vec::new(),
+                resume: request.resume,
+                wanted: Wanted::ByPeer,
+            };
+            sending::send(conversation, scanned, offering, progress).await
         }
         Err(error) => refuse(conversation, request.transfer, error).await,
     }

@@ -94,4 +94,6 @@ pub enum Field {
     Reopen,
     Failed,
     FailedTotal,
+    LeftOut,
+    LeftOutTotal,
 }

@@ -32,6 +32,14 @@ fn done(failed: Vec<EntryFailure>, failed_total: u64) -> Message {
     Message::Done(Done { transfer: TRANSFER, files: 1, bytes: 2, failed, failed_total, skipped: 3 })
 }
 
+fn sent(failed: usize, failed_total: u64, left_out: usize, left_out_total: u64) -> Message {
+    let figures = Figures::default();
+    let omitted = Omission { path: "a".repeat(REASON_MAX), reason: "b".repeat(REASON_MAX) };
+    let (failed, left_out) = (vec![omitted.clone(); failed], vec![omitted; left_out]);
+    let transfer = TRANSFER;
+    Message::Sent(Sent { transfer, figures, failed, failed_total, left_out, left_out_total })
+}
+
 fn refuse(reason: String) -> Message {
     Message::Refuse { transfer: TRANSFER, code: RefuseCode::Busy, reason }
 }
@@ -58,7 +66,7 @@ fn a_field_of_a_newer_peer_is_skipped() {
 
 #[test]
 fn an_unknown_message_or_code_is_refused() {
-    let unknown = Message::decode(&[0x81, 11]);
+    let unknown = Message::decode(&[0x81, 13]);
     assert!(matches!(unknown, Err(ControlError::Content(_))), "{unknown:?}");
     let unknown = Message::decode(&[0x84, 4, 0, 9, 0x60]);
     assert!(matches!(unknown, Err(ControlError::Content(_))), "{unknown:?}");
@@ -111,6 +119,10 @@ fn every_bound_holds_exactly() {
         (request(PATH_MAX), request(PATH_MAX + 1)),
         (done(failures(1000), 1000), done(failures(1001), 1001)),
         (done(failures(2), 2), done(failures(2), 1)),
+        (sent(1000, 1000, 1000, 1000), sent(1001, 1001, 0, 0)),
+        (sent(0, 0, 1000, 1000), sent(0, 0, 1001, 1001)),
+        (sent(2, 2, 0, 0), sent(2, 1, 0, 0)),
+        (sent(0, 0, 2, 2), sent(0, 0, 2, 1)),
         (reopen(0, 1, 0), reopen(0, 0, 0)),
         (reopen(u32::MAX - 1, 1, 0), reopen(u32::MAX, 1, 0)),
         (reopen(0, 1, u32::MAX - 1), reopen(0, 1, u32::MAX)),
@@ -237,6 +249,46 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_figures()(
+        (wire_sent, source, repair, resent) in any::<(u64, u64, u64, u64)>(),
+        (loss_ppm, rtt_us, rtt_min_us, queue_delay_p95_us) in any::<(u32, u64, u64, u64)>(),
+        (limited_by, limited_mostly) in any::<(Option<u8>, Option<u8>)>(),
+    ) -> Figures {
+        Figures {
+            wire_sent,
+            source,
+            repair,
+            resent,
+            loss_ppm,
+            rtt_us,
+            rtt_min_us,
+            queue_delay_p95_us,
+            limited_by,
+            limited_mostly,
+        }
+    }
+}
+
+prop_compose! {
+    fn any_omission()(path in any_reason(), reason in any_reason()) -> Omission {
+        Omission { path, reason }
+    }
+}
+
+prop_compose! {
+    fn any_sent()(
+        transfer in any_transfer(),
+        figures in any_figures(),
+        failed in vec(any_omission(), 0..5),
+        left_out in vec(any_omission(), 0..5),
+        more in 0u64..1 << 40,
+    ) -> Sent {
+        let (failed_total, left_out_total) = (failed.len() as u64 + more, left_out.len() as u64);
+        Sent { transfer, figures, failed, failed_total, left_out, left_out_total }
+    }
+}
+
+prop_compose! {
     fn any_reopen()(
         object in any::<u32>().prop_map(ObjectId::new),
         position in 0u32..1 << 31,
@@ -268,6 +320,8 @@ fn any_message() -> impl Strategy<Value = Message> {
         }),
         any::<u32>().prop_map(|block| Message::Restart { block: BlockIndex::new(block) }),
         any_done().prop_map(Message::Done),
+        any_figures().prop_map(Message::Figures),
+        any_sent().prop_map(Message::Sent),
         failure().prop_map(|(transfer, code, reason)| Message::Cancel {
             transfer: TransferId::new(transfer),
             code,

@@ -5,7 +5,7 @@
 
 use super::{
     AGENT_MAX, Accept, ControlError, Done, EntryRange, FAILURES_MAX, Field, HAVE_MAX, Have,
-    ManifestCarrier, Message, Offer, REASON_MAX, WANT_MAX,
+    ManifestCarrier, Message, Offer, Omission, REASON_MAX, Sent, WANT_MAX,
 };
 use crate::limits::{CONTROL_MESSAGE_MAX, INLINE_MANIFEST_MAX, OBJECT_MAX, PATH_MAX};
 
@@ -13,9 +13,11 @@ use crate::limits::{CONTROL_MESSAGE_MAX, INLINE_MANIFEST_MAX, OBJECT_MAX, PATH_M
 const RANGE_LEN: usize = 1 + 5 + 5;
 const HAVE_LEN: usize = 1 + 3 * 5 + 2 + 32;
 const FAILURE_LEN: usize = 1 + 5 + 1 + 3 + REASON_MAX;
+const OMISSION_LEN: usize = 1 + 2 * (3 + REASON_MAX);
 const _: () = {
     assert!(64 + WANT_MAX * RANGE_LEN + HAVE_MAX * HAVE_LEN <= CONTROL_MESSAGE_MAX);
     assert!(64 + FAILURES_MAX * FAILURE_LEN <= CONTROL_MESSAGE_MAX);
+    assert!(256 + 2 * FAILURES_MAX * OMISSION_LEN <= CONTROL_MESSAGE_MAX);
     assert!(128 + INLINE_MANIFEST_MAX + PATH_MAX <= CONTROL_MESSAGE_MAX);
     // `check_shape` bounds every list by the longest of them.
     assert!(HAVE_MAX <= WANT_MAX && FAILURES_MAX <= WANT_MAX);
@@ -41,6 +43,8 @@ impl Message {
             Self::Sealed { object: _ } | Self::Restart { block: _ } => Ok(()),
             Self::Done(done) => validate_done(done),
             Self::Cancel { transfer: _, code: _, reason } => validate_reason(reason),
+            Self::Figures(_) => Ok(()),
+            Self::Sent(sent) => validate_sent(sent),
         }
     }
 }
@@ -78,8 +82,23 @@ fn validate_done(done: &Done) -> Result<(), ControlError> {
     for failure in &done.failed {
         validate_reason(&failure.reason)?;
     }
-    let named = u64::try_from(done.failed.len()).unwrap_or(u64::MAX);
-    if done.failed_total < named { Err(out_of_range(Field::FailedTotal)) } else { Ok(()) }
+    validate_total(done.failed.len(), done.failed_total, Field::FailedTotal)
+}
+
+fn validate_sent(sent: &Sent) -> Result<(), ControlError> {
+    at_most(sent.failed.len(), FAILURES_MAX, Field::Failed)?;
+    at_most(sent.left_out.len(), FAILURES_MAX, Field::LeftOut)?;
+    for Omission { path, reason } in sent.failed.iter().chain(&sent.left_out) {
+        at_most(path.len(), REASON_MAX, Field::Path)?;
+        validate_reason(reason)?;
+    }
+    validate_total(sent.failed.len(), sent.failed_total, Field::FailedTotal)?;
+    validate_total(sent.left_out.len(), sent.left_out_total, Field::LeftOutTotal)
+}
+
+fn validate_total(named: usize, total: u64, field: Field) -> Result<(), ControlError> {
+    let named = u64::try_from(named).unwrap_or(u64::MAX);
+    if total < named { Err(out_of_range(field)) } else { Ok(()) }
 }
 
 fn validate_reason(reason: &str) -> Result<(), ControlError> {
