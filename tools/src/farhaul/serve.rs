@@ -3,47 +3,49 @@
 use super::args::ServeArgs;
 use super::failure::{Failure, Kind};
 use super::transfer::{BUFFERS, WORKERS, check, options};
-use super::{Ended, setup};
-use farhaul_engine::engine::{Engine, EngineConfig, Incoming, SessionOptions};
+use super::{Ended, connect, setup, signals, text};
+use farhaul_engine::engine::{Engine, EngineConfig, EngineError, Incoming, SessionOptions};
 use farhaul_engine::files::Root;
 use farhaul_engine::identity::SiteId;
+use farhaul_engine::tls::Allow;
 use farhaul_engine::transfer::serving;
 use farhaul_engine::transfer::supersede::Sessions;
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) fn run(args: &ServeArgs) -> Ended {
     check(&args.tuning)?;
     let root = Root::open(&args.root).map_err(|error| {
-        Failure::new(Kind::Disk, error).advise("--root must be an existing directory")
+        Failure::new(Kind::Disk, error, "--root must be an existing directory that can be read")
     })?;
     if args.allow.is_empty() {
-        eprintln!("farhaul: no site is allowed to connect; give --allow ID[,ID...]");
+        text::complain("farhaul: no site is allowed to connect; give --allow ID[,ID...]");
     }
     let identity = setup::identity(args.home.home.as_ref())?;
     let id = identity.id();
     let allowed: BTreeSet<SiteId> = args.allow.iter().copied().collect();
-    let runtime = setup::runtime()?;
-    runtime.block_on(async {
-        let engine = Arc::new(Engine::start(EngineConfig {
-            listen: args.listen,
-            identity,
-            allow: Some(Arc::new(move |site: &SiteId| allowed.contains(site))),
-            disk: args.disk.into(),
-            buffers: BUFFERS,
-            workers: WORKERS,
-        })?);
-        println!("listening on {} as {id}", engine.local_addr());
-        let _ = std::io::stdout().flush();
+    let allow: Allow = Arc::new(move |site: &SiteId| allowed.contains(site));
+    let config = |listen| EngineConfig {
+        listen,
+        identity: identity.clone(),
+        allow: Some(Arc::clone(&allow)),
+        disk: args.disk.into(),
+        buffers: BUFFERS,
+        workers: WORKERS,
+    };
+    setup::block_on(async {
+        let engine = Arc::new(match args.listen {
+            Some(listen) => Engine::start(config(listen))?,
+            None => connect::engine_at_default_port(config)?,
+        });
+        text::tell(format_args!("listening on {} as {id}", engine.local_addr()));
         let options = options(&args.tuning);
-        tokio::select! {
-            () = accept_all(&engine, &root, options) => {}
-            () = stop_signal() => {}
-        }
+        let ended = tokio::select! {
+            () = accept_all(&engine, &root, options) => Err(EngineError::Stopped.into()),
+            () = signals::stop() => Ok(()),
+        };
         engine.close().await;
-        Ok(())
+        ended
     })
 }
 
@@ -76,18 +78,5 @@ async fn serve_one(
     };
     if let Err(error) = served {
         tracing::warn!(%site, %from, %error, "a session ended");
-    }
-}
-
-/// Waits for SIGINT or SIGTERM.
-pub(super) async fn stop_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
 }
