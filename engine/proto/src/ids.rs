@@ -53,6 +53,11 @@ id! {
     ObjectId(u32)
 }
 id! {
+    /// How many times claimed blocks of an object were reopened: tells what is said about the
+    /// object before a reopening from what is said after it.
+    Generation(u32)
+}
+id! {
     /// A transfer within a session.
     TransferId(u32)
 }

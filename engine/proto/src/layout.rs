@@ -8,6 +8,8 @@
 
 use crate::limits::BLOCK_DATA;
 use crate::manifest::{Entry, Extent, Manifest};
+use crate::objects::blocks_of;
+use crate::units::Bytes;
 use core::iter;
 
 pub use crate::manifest::EntryRange;
@@ -60,7 +62,7 @@ pub struct ObjectSpec {
 impl ObjectSpec {
     /// The number of blocks, at least 1.
     pub fn blocks(&self) -> u32 {
-        blocks_in(self.len)
+        blocks_of(Bytes::new(self.len))
     }
 
     /// Data bytes of block `block`; 0 beyond the last.
@@ -76,11 +78,6 @@ impl ObjectSpec {
             ObjectKind::Bundle { entries } => entries,
         }
     }
-}
-
-/// The blocks that `len` data bytes take.
-pub fn blocks_in(len: u64) -> u32 {
-    u32::try_from(len.div_ceil(BLOCK_DATA.get())).unwrap_or(u32::MAX)
 }
 
 /// Where the data bytes of one file lie in it, searchable by position among the data bytes.
@@ -118,7 +115,7 @@ impl DataMap {
 
     /// The number of blocks that the data bytes take as an object of their own.
     pub fn blocks(&self) -> u32 {
-        blocks_in(self.len)
+        blocks_of(Bytes::new(self.len))
     }
 
     /// The data extents, ascending.

@@ -18,8 +18,13 @@ use minicbor::{Decoder, Encoder, decode, encode};
 
 /// Version of the encoding.
 const VERSION: u32 = 1;
-/// Entries of one manifest.
-pub const ENTRIES_MAX: usize = 1 << 22;
+/// Encoded bytes of a manifest.
+pub const ENCODED_MAX: usize = 32 << 20;
+/// What the entries of a manifest weigh in memory, see [`Entry::weight`]. With the encoded bytes
+/// it makes the 128 MiB that a peer may have us hold.
+pub const WEIGHT_MAX: usize = 96 << 20;
+/// Entries of one manifest: as many as the weight allows.
+pub const ENTRIES_MAX: usize = WEIGHT_MAX / ENTRY_WEIGHT;
 /// Data extents of one file; a scan merges what exceeds it.
 pub const EXTENTS_MAX: usize = 65_536;
 /// Permission bits that travel: set-user-id and set-group-id are stripped on both sides.
@@ -27,11 +32,15 @@ pub const MODE_MASK: u32 = 0o1777;
 
 /// Encoded bytes of the smallest entry: array head, five one-byte integers, a one-byte suffix.
 const ENTRY_LEN_MIN: usize = 8;
-/// Shared prefixes let a manifest name more path bytes than it holds: at most this many times
-/// its own length, so that a hostile one cannot blow up memory.
-const PATH_EXPANSION_MAX: usize = 16;
-/// Path bytes that are free of that bound, so that small manifests are never concerned.
-const PATH_EXPANSION_FREE: usize = 64 << 10;
+/// What an entry weighs beside its path, its target and its extents.
+const ENTRY_WEIGHT: usize = 96;
+/// What an extent weighs: it stands in the manifest, and in the map of its file.
+const EXTENT_WEIGHT: usize = 48;
+
+const _: () = {
+    assert!(size_of::<Entry>() <= ENTRY_WEIGHT);
+    assert!(2 * size_of::<Extent>() + size_of::<u64>() <= EXTENT_WEIGHT);
+};
 
 /// A time of a file: seconds since 1970 (negative before) and nanoseconds within the second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +127,18 @@ impl Entry {
         self.data_extents().fold(0, |sum, extent| sum.saturating_add(extent.len))
     }
 
+    /// What the entry takes in memory, as both sides reckon it.
+    pub fn weight(&self) -> usize {
+        let more = match &self.kind {
+            EntryKind::File { extents: Extents::List(list), .. } => {
+                list.len().saturating_mul(EXTENT_WEIGHT)
+            }
+            EntryKind::Symlink { target } => target.len(),
+            EntryKind::File { extents: Extents::Full, .. } | EntryKind::Dir => 0,
+        };
+        ENTRY_WEIGHT.saturating_add(self.path.as_bytes().len()).saturating_add(more)
+    }
+
     /// The length of a file; 0 for everything else.
     pub fn size(&self) -> u64 {
         match self.kind {
@@ -165,11 +186,13 @@ fn check_extents(list: &[Extent], size: u64) -> Result<(), Fault> {
 }
 
 /// A run of entries, by index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
 pub struct EntryRange {
     /// Index of the first.
+    #[n(0)]
     pub first: u32,
-    /// How many.
+    /// How many; at least one on the wire.
+    #[n(1)]
     pub count: u32,
 }
 
@@ -183,9 +206,9 @@ pub enum Fault {
     /// More leading bytes are shared than the path before has.
     #[error("it shares more than the whole path before it")]
     Shared,
-    /// Shared prefixes name too many path bytes for the size of the manifest.
-    #[error("the paths are out of proportion to the manifest")]
-    Inflated,
+    /// With it the manifest weighs more than [`WEIGHT_MAX`].
+    #[error("the manifest takes too much memory from here on")]
+    TooHeavy,
     /// The path does not come after the one before.
     #[error("it is out of order or there twice")]
     Order,
@@ -227,6 +250,12 @@ pub enum ManifestError {
     Version {
         /// The version it claims.
         found: u32,
+    },
+    /// More encoded bytes than [`ENCODED_MAX`].
+    #[error("a manifest of {len} bytes is refused")]
+    TooLong {
+        /// How many bytes.
+        len: usize,
     },
     /// More entries than [`ENTRIES_MAX`], or than its bytes can hold.
     #[error("a manifest of {count} entries is refused")]
@@ -275,9 +304,10 @@ impl Manifest {
         if self.entries.len() > ENTRIES_MAX {
             return Err(ManifestError::TooManyEntries { count: self.entries.len() as u64 });
         }
-        let mut order = Order::default();
+        let (mut order, mut scale) = (Order::default(), Scale::default());
         for (index, entry) in self.entries.iter().enumerate() {
             let checked = entry.check().and_then(|()| order.admit(&self.entries[..index], entry));
+            let checked = checked.and_then(|()| scale.add(entry.weight()));
             checked.map_err(|fault| ManifestError::Entry { index, fault })?;
         }
         Ok(())
@@ -320,22 +350,23 @@ impl Manifest {
     fn write(&self, e: &mut Encoder<Vec<u8>>) -> Result<(), encode::Error<Infallible>> {
         e.array(2)?.u32(VERSION)?.array(self.entries.len() as u64)?;
         let mut before: &[u8] = &[];
-        let mut expansion = Expansion::default();
         for entry in &self.entries {
             let path = entry.path.as_bytes();
-            let affordable = expansion.admit(path.len(), e.writer().len());
-            let shared = if affordable { common_prefix(before, path) } else { 0 };
-            write_entry(e, entry, shared)?;
+            write_entry(e, entry, common_prefix(before, path))?;
             before = path;
         }
         Ok(())
     }
 
-    /// Reads the wire form; allocates at most in proportion to the length of `bytes`.
+    /// Reads the wire form; allocates at most in proportion to the length of `bytes`, and no
+    /// more than [`WEIGHT_MAX`].
     ///
     /// # Errors
     /// [`ManifestError`] for everything that [`encode`](Self::encode) does not write.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+        if bytes.len() > ENCODED_MAX {
+            return Err(ManifestError::TooLong { len: bytes.len() });
+        }
         let mut d = Decoder::new(bytes);
         if d.array()? != Some(2) {
             return Err(ManifestError::Structure);
@@ -346,11 +377,10 @@ impl Manifest {
         }
         let count = entry_count(&mut d)?;
         let mut manifest = Self { entries: Vec::with_capacity(count) };
-        let mut order = Order::default();
-        let mut expansion = Expansion::default();
+        let (mut order, mut scale) = (Order::default(), Scale::default());
         for index in 0..count {
             let at = |fault| ManifestError::Entry { index, fault };
-            let entry = read_entry(&mut d, &manifest.entries, &mut expansion, index)?;
+            let entry = read_entry(&mut d, &manifest.entries, &mut scale, index)?;
             entry.check().map_err(at)?;
             order.admit(&manifest.entries, &entry).map_err(at)?;
             manifest.entries.push(entry);
@@ -397,18 +427,20 @@ impl Order {
     }
 }
 
-/// Bounds the path bytes that a manifest may name, for writer and reader alike.
-#[derive(Default)]
-struct Expansion {
-    path_bytes: usize,
+/// Weighs the entries of a manifest, for its writer and its reader alike (`spec: W-067`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scale {
+    weight: usize,
 }
 
-impl Expansion {
-    /// Counts a path; true when the manifest so far, `encoded` bytes, affords it in short form.
-    fn admit(&mut self, path_len: usize, encoded: usize) -> bool {
-        self.path_bytes = self.path_bytes.saturating_add(path_len);
-        let bound = encoded.saturating_mul(PATH_EXPANSION_MAX).saturating_add(PATH_EXPANSION_FREE);
-        self.path_bytes <= bound
+impl Scale {
+    /// Takes `weight` more.
+    ///
+    /// # Errors
+    /// [`Fault::TooHeavy`] beyond [`WEIGHT_MAX`].
+    pub const fn add(&mut self, weight: usize) -> Result<(), Fault> {
+        self.weight = self.weight.saturating_add(weight);
+        if self.weight > WEIGHT_MAX { Err(Fault::TooHeavy) } else { Ok(()) }
     }
 }
 
@@ -461,11 +493,10 @@ fn write_extents(
 fn read_entry(
     d: &mut Decoder<'_>,
     before: &[Entry],
-    expansion: &mut Expansion,
+    scale: &mut Scale,
     index: usize,
 ) -> Result<Entry, ManifestError> {
     let at = |fault| ManifestError::Entry { index, fault };
-    let start = d.position();
     let fields = d.array()?;
     let kind = d.u8()?;
     let expected = match kind {
@@ -477,10 +508,12 @@ fn read_entry(
     if fields != Some(expected) {
         return Err(at(Fault::Form));
     }
-    let path = read_path(d, before.last(), expansion, start).map_err(|error| match error {
-        PathFault::Malformed(error) => ManifestError::Malformed(error),
-        PathFault::Fault(fault) => at(fault),
-    })?;
+    scale.add(ENTRY_WEIGHT).map_err(at)?;
+    let of = |error| match error {
+        Misread::Malformed(error) => ManifestError::Malformed(error),
+        Misread::Fault(fault) => at(fault),
+    };
+    let path = read_path(d, before.last(), scale).map_err(of)?;
     let mode = d.u32()?;
     if mode & !0o7777 != 0 {
         return Err(at(Fault::Mode));
@@ -491,35 +524,35 @@ fn read_entry(
         KIND_FILE => EntryKind::File { size: d.u64()?, extents: Extents::Full },
         KIND_SPARSE => {
             let size = d.u64()?;
-            EntryKind::File { size, extents: read_extents(d)?.ok_or(at(Fault::Extents))? }
+            EntryKind::File { size, extents: read_extents(d, scale).map_err(of)? }
         }
         _ => {
             let target = d.bytes()?;
-            check_target(target).map_err(at)?;
+            check_target(target).and_then(|()| scale.add(target.len())).map_err(at)?;
             EntryKind::Symlink { target: target.to_vec() }
         }
     };
     Ok(Entry { path, mode: mode & MODE_MASK, mtime, kind })
 }
 
-enum PathFault {
+enum Misread {
     Malformed(decode::Error),
     Fault(Fault),
 }
 
-impl From<decode::Error> for PathFault {
+impl From<decode::Error> for Misread {
     fn from(error: decode::Error) -> Self {
         Self::Malformed(error)
     }
 }
 
-impl From<Fault> for PathFault {
+impl From<Fault> for Misread {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
 }
 
-impl From<PathError> for PathFault {
+impl From<PathError> for Misread {
     fn from(error: PathError) -> Self {
         Self::Fault(error.into())
     }
@@ -528,44 +561,38 @@ impl From<PathError> for PathFault {
 fn read_path(
     d: &mut Decoder<'_>,
     before: Option<&Entry>,
-    expansion: &mut Expansion,
-    entry_start: usize,
-) -> Result<RelPath, PathFault> {
+    scale: &mut Scale,
+) -> Result<RelPath, Misread> {
     let (shared, suffix) = (d.u64()?, d.bytes()?);
     let before = before.map_or(&[][..], |entry| entry.path.as_bytes());
     let prefix = usize::try_from(shared).ok().and_then(|shared| before.get(..shared));
     let prefix = prefix.ok_or(Fault::Shared)?;
-    if !expansion.admit(prefix.len() + suffix.len(), entry_start) && !prefix.is_empty() {
-        return Err(Fault::Inflated.into());
-    }
-    if prefix.is_empty() {
-        return Ok(RelPath::parse(suffix)?);
-    }
     let len = prefix.len() + suffix.len();
     if len > crate::limits::PATH_MAX {
         return Err(PathError::TooLong { len }.into());
     }
+    scale.add(len)?;
     Ok(RelPath::parse(&[prefix, suffix].concat())?)
 }
 
-/// `None` when the list has an odd or refused length, or runs past the largest number.
-fn read_extents(d: &mut Decoder<'_>) -> Result<Option<Extents>, decode::Error> {
-    let Some(numbers) = d.array()? else { return Ok(None) };
+fn read_extents(d: &mut Decoder<'_>, scale: &mut Scale) -> Result<Extents, Misread> {
+    let numbers = d.array()?.ok_or(Fault::Extents)?;
     let room = d.input().len().saturating_sub(d.position());
     let count = match usize::try_from(numbers) {
         Ok(n) if n % 2 == 0 && n <= room && n / 2 <= EXTENTS_MAX => n / 2,
-        Ok(_) | Err(_) => return Ok(None),
+        Ok(_) | Err(_) => return Err(Fault::Extents.into()),
     };
+    scale.add(count * EXTENT_WEIGHT)?;
     let mut list = Vec::with_capacity(count);
     let mut end = 0u64;
     for _ in 0..count {
         let (gap, len) = (d.u64()?, d.u64()?);
-        let Some(offset) = end.checked_add(gap) else { return Ok(None) };
-        let Some(next) = offset.checked_add(len) else { return Ok(None) };
+        let offset = end.checked_add(gap).ok_or(Fault::Extents)?;
+        let next = offset.checked_add(len).ok_or(Fault::Extents)?;
         list.push(Extent { offset, len });
         end = next;
     }
-    Ok(Some(Extents::List(list)))
+    Ok(Extents::List(list))
 }
 
 #[cfg(test)]

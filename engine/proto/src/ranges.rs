@@ -94,6 +94,26 @@ impl RangeSet {
         self.ranges.insert(from, joined);
     }
 
+    /// Takes `first ..= last` out, whatever of it was there.
+    pub fn remove_range(&mut self, first: u64, last: u64) {
+        if first > last {
+            return;
+        }
+        let from = self.ranges.partition_point(|&(_, end)| end < first);
+        let to = self.ranges.partition_point(|&(start, _)| start <= last);
+        if from >= to {
+            return;
+        }
+        let (below, above) = (self.ranges[from].0, self.ranges[to - 1].1);
+        self.ranges.drain(from..to);
+        if above > last {
+            self.ranges.insert(from, (last + 1, above));
+        }
+        if below < first {
+            self.ranges.insert(from, (below, first - 1));
+        }
+    }
+
     /// The smallest number from `n` on that is not a member.
     pub fn absent_from(&self, n: u64) -> u64 {
         let after = self.ranges.partition_point(|&(first, _)| first <= n);
@@ -148,6 +168,23 @@ mod tests {
             prop_assert_eq!(set.absent_from(probe), (probe..).find(|&n| !model.contains(n)).unwrap());
             let all = (probe..=probe + length).all(|n| model.contains(n));
             prop_assert_eq!(set.contains_all(probe, probe + length), all);
+        }
+
+        #[test]
+        fn ranges_go_out_like_their_numbers(
+            present in prop::collection::btree_set(0u64..80, 0..60),
+            spans in prop::collection::vec((0u64..80, 0u64..12), 0..20),
+        ) {
+            let (mut set, mut model) = (RangeSet::new(), present);
+            for &n in &model {
+                set.insert(n);
+            }
+            for (first, length) in spans {
+                set.remove_range(first, first + length);
+                model.retain(|n| !(first..=first + length).contains(n));
+            }
+            let spread: Vec<u64> = set.iter().flat_map(|(a, b)| a..=b).collect();
+            prop_assert_eq!(spread, model.into_iter().collect::<Vec<_>>());
         }
 
         #[test]

@@ -7,14 +7,14 @@ pub mod acks;
 pub mod block;
 
 use crate::fec::BlockShape;
-use crate::ids::{BlockIndex, ObjectId, SymbolId};
+use crate::ids::{BlockIndex, Generation, ObjectId, SymbolId};
 use crate::limits::{SESSION_REPAIR_MAX, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
-use crate::objects::{ObjectError, ObjectTable, Placed};
+use crate::objects::{BlockRun, ObjectError, ObjectTable, Placed, Reopened};
 use crate::ranges::RangeSet;
 use crate::units::Bytes;
 use crate::wire::feedback::{BlockDeficit, BlockRange, Feedback};
 use block::{RecvBlock, Stage, Take};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Times a block may fail its digest before its object is given up: then the peer's source or
 /// memory is broken, and another round would not mend it.
@@ -106,7 +106,12 @@ pub enum RecvEffect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvEvent {
     /// Every placed block of the object is verified and written.
-    ObjectComplete(ObjectId),
+    ObjectComplete {
+        /// Which object.
+        object: ObjectId,
+        /// The reopenings that were known when it was complete: with one more, it is not.
+        generation: Generation,
+    },
     /// The object cannot be completed: its blocks fail their digests again and again.
     ObjectCorrupt(ObjectId),
 }
@@ -148,7 +153,6 @@ pub struct Receiver {
     done: RangeSet,
     /// Blocks that were given up here.
     dropped: RangeSet,
-    given_up: BTreeSet<ObjectId>,
     repair_held: u32,
     writing: Bytes,
     counters: RecvCounters,
@@ -166,7 +170,6 @@ impl Receiver {
             open: BTreeMap::new(),
             done: RangeSet::new(),
             dropped: RangeSet::new(),
-            given_up: BTreeSet::new(),
             repair_held: 0,
             writing: Bytes::ZERO,
             counters: RecvCounters::default(),
@@ -176,41 +179,45 @@ impl Receiver {
     }
 
     /// Declares an object of `len` bytes, of which `held` blocks are already here.
-    pub fn declare(&mut self, len: Bytes, held: &[(u32, u32)]) -> Result<ObjectId, ObjectError> {
+    ///
+    /// # Errors
+    /// [`ObjectError`]; nothing is changed then.
+    pub fn declare(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
         let (object, remaining) = self.table.declare(len, held)?;
         if remaining == 0 {
-            self.events.push_back(RecvEvent::ObjectComplete(object));
+            self.on_complete(object);
         } else {
             self.remaining.insert(object, remaining);
         }
         Ok(object)
     }
 
-    /// The peer found that we do not hold these blocks after all.
-    pub fn reopen(
-        &mut self,
-        object: ObjectId,
-        position: u32,
-        count: u32,
-    ) -> Result<BlockIndex, ObjectError> {
-        let first = self.table.reopen(object, position, count)?;
-        if self.given_up.contains(&object) {
+    /// The peer found that we do not hold these claimed blocks after all; all runs count as one
+    /// reopening.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; nothing is changed then.
+    pub fn reopen(&mut self, object: ObjectId, runs: &[BlockRun]) -> Result<Reopened, ObjectError> {
+        let (reopened, count) = self.table.reopen(object, runs)?;
+        if self.table.is_given_up(object) {
             // The two messages crossed: the numbers are taken all the same, as the peer did.
-            let end = u64::from(first.get()) + u64::from(count);
-            self.dropped.insert_range(u64::from(first.get()), end.saturating_sub(1));
+            let first = u64::from(reopened.first_block.get());
+            self.dropped.insert_range(first, first + u64::from(count) - 1);
         } else {
             *self.remaining.entry(object).or_default() += count;
         }
-        Ok(first)
+        Ok(reopened)
     }
 
     /// Gives an object up: what is held for it is let go, and its symbols are not needed any
     /// more. Reports do not call its blocks complete: the peer would take that for delivery, and
     /// the peer is not known to have sent them. [`Self::settle`] closes the gap in the reports.
     pub fn abandon(&mut self, object: ObjectId) {
+        if !self.table.give_up(object) {
+            return;
+        }
         self.remaining.remove(&object);
-        self.given_up.insert(object);
-        for (first, end) in self.runs_of(object) {
+        for (first, end) in self.table.runs_of(object) {
             let open: Vec<_> = self.open.range(first..end).map(|(&index, _)| index).collect();
             for block in open {
                 self.let_go(block);
@@ -222,18 +229,11 @@ impl Receiver {
     /// The peer abandoned the object too: the blocks that were given up count as done, so that
     /// reports need not speak around them.
     pub fn settle(&mut self, object: ObjectId) {
-        if self.given_up.contains(&object) {
-            for (first, end) in self.runs_of(object) {
+        if self.table.is_given_up(object) {
+            for (first, end) in self.table.runs_of(object) {
                 self.done.insert_range(u64::from(first.get()), u64::from(end.get()) - 1);
             }
         }
-    }
-
-    /// The runs of an object as `first .. end`.
-    fn runs_of(&self, object: ObjectId) -> Vec<(BlockIndex, BlockIndex)> {
-        let runs = self.table.runs_of(object);
-        runs.map(|(first, count)| (first, BlockIndex::new(first.get().saturating_add(count))))
-            .collect()
     }
 
     /// True when every declared object is complete.
@@ -379,9 +379,14 @@ impl Receiver {
             *remaining = remaining.saturating_sub(1);
             if *remaining == 0 {
                 self.remaining.remove(&placed.object);
-                self.events.push_back(RecvEvent::ObjectComplete(placed.object));
+                self.on_complete(placed.object);
             }
         }
+    }
+
+    fn on_complete(&mut self, object: ObjectId) {
+        let generation = self.table.generation(object);
+        self.events.push_back(RecvEvent::ObjectComplete { object, generation });
     }
 
     fn let_go(&mut self, block: BlockIndex) {
@@ -438,3 +443,6 @@ impl Receiver {
 fn block_index(n: u64) -> BlockIndex {
     BlockIndex::new(u32::try_from(n).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

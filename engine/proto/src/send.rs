@@ -7,8 +7,8 @@ pub mod block;
 mod repair;
 
 use crate::fec::{BlockShape, FecPolicy};
-use crate::ids::{BlockIndex, ObjectId, SymbolId};
-use crate::objects::{ObjectError, ObjectTable, Placed};
+use crate::ids::{BlockIndex, Generation, ObjectId, SymbolId};
+use crate::objects::{BlockRun, ObjectError, ObjectTable, Placed, Reopened};
 use crate::path::ledger::Carried;
 use crate::ranges::RangeSet;
 use crate::units::Bytes;
@@ -61,9 +61,19 @@ pub enum SendEffect {
 pub enum SendEvent {
     /// Every placed block of the object was read from its source: the moment to ask whether the
     /// source changed meanwhile.
-    ObjectRead(ObjectId),
+    ObjectRead {
+        /// Which object.
+        object: ObjectId,
+        /// The reopenings that were known when it was read: with one more, it is not.
+        generation: Generation,
+    },
     /// Every placed block of the object is at the peer.
-    ObjectComplete(ObjectId),
+    ObjectComplete {
+        /// Which object.
+        object: ObjectId,
+        /// The reopenings that were known when it was complete: with one more, it is not.
+        generation: Generation,
+    },
 }
 
 /// Feedback about blocks that no honest receiver can send.
@@ -166,50 +176,46 @@ impl Sender {
     }
 
     /// Declares an object of `len` bytes of which the peer claims to hold `held` blocks.
-    pub fn declare(&mut self, len: Bytes, held: &[(u32, u32)]) -> Result<ObjectId, ObjectError> {
+    ///
+    /// # Errors
+    /// [`ObjectError`]; nothing is changed then.
+    pub fn declare(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
         let before = self.table.next_block();
         let (object, remaining) = self.table.declare(len, held)?;
-        self.add_unsent(before);
+        self.unsent += self.table.bytes_from(before);
         self.objects.insert(object, SendObject { remaining, unread: remaining });
         if remaining == 0 {
-            self.events.push_back(SendEvent::ObjectRead(object));
+            self.on_read(object);
         }
         self.finish_if_complete(object);
         Ok(object)
     }
 
-    /// Sends blocks that the peer claimed to hold, and does not; returns their first new index,
-    /// which the peer must be told.
-    pub fn reopen(
-        &mut self,
-        object: ObjectId,
-        position: u32,
-        count: u32,
-    ) -> Result<BlockIndex, ObjectError> {
-        let first = self.table.reopen(object, position, count)?;
-        self.add_unsent(first);
+    /// Sends blocks that the peer claimed to hold, and does not; all runs count as one
+    /// reopening. The peer must be told of it.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; nothing is changed then. [`ObjectError::GivenUp`] says that nothing of
+    /// the object is sent any more, so there is nothing to tell either.
+    pub fn reopen(&mut self, object: ObjectId, runs: &[BlockRun]) -> Result<Reopened, ObjectError> {
+        if self.table.is_given_up(object) {
+            return Err(ObjectError::GivenUp(object));
+        }
+        let (reopened, count) = self.table.reopen(object, runs)?;
+        self.unsent += self.table.bytes_from(reopened.first_block);
         let state = self.objects.entry(object).or_insert(SendObject { remaining: 0, unread: 0 });
         state.remaining += count;
         state.unread += count;
-        Ok(first)
-    }
-
-    fn add_unsent(&mut self, from: BlockIndex) {
-        let runs = self.table.runs_from(from);
-        let added =
-            runs.map(|(first, count)| self.table.bytes_between(first, end_of(first, count)));
-        self.unsent += added.sum();
+        Ok(reopened)
     }
 
     /// Stops sending an object (its source failed): its blocks count as done.
     pub fn abandon(&mut self, object: ObjectId) {
         // Forgotten first: an object that is given up is not complete.
-        if self.objects.remove(&object).is_none() {
+        if !self.table.give_up(object) || self.objects.remove(&object).is_none() {
             return;
         }
-        let runs: Vec<_> = self.table.runs_of(object).collect();
-        for (first, count) in runs {
-            let end = end_of(first, count);
+        for (first, end) in self.table.runs_of(object) {
             let open: Vec<_> = self.blocks.range(first..end).map(|(&index, _)| index).collect();
             for block in open {
                 self.retire(block, false);
@@ -334,9 +340,14 @@ impl Sender {
         if let Some(state) = self.objects.get_mut(&object) {
             state.unread = state.unread.saturating_sub(1);
             if state.unread == 0 {
-                self.events.push_back(SendEvent::ObjectRead(object));
+                self.on_read(object);
             }
         }
+    }
+
+    fn on_read(&mut self, object: ObjectId) {
+        let generation = self.table.generation(object);
+        self.events.push_back(SendEvent::ObjectRead { object, generation });
     }
 
     /// True when a symbol could leave now.
@@ -485,7 +496,8 @@ impl Sender {
     fn finish_if_complete(&mut self, object: ObjectId) {
         if self.objects.get(&object).is_some_and(|state| state.remaining == 0) {
             self.objects.remove(&object);
-            self.events.push_back(SendEvent::ObjectComplete(object));
+            let generation = self.table.generation(object);
+            self.events.push_back(SendEvent::ObjectComplete { object, generation });
         }
     }
 
@@ -498,11 +510,6 @@ impl Sender {
     pub fn poll_event(&mut self) -> Option<SendEvent> {
         self.events.pop_front()
     }
-}
-
-/// One past the last index of a run.
-const fn end_of(first: BlockIndex, count: u32) -> BlockIndex {
-    BlockIndex::new(first.get().saturating_add(count))
 }
 
 fn block_index(n: u64) -> BlockIndex {

@@ -16,7 +16,7 @@ use crate::congestion::pacer::Pacer;
 use crate::congestion::{Controller, Outcome, Policy, Sample, TrainSample, View, controller};
 use crate::fec::FecPolicy;
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
-use crate::objects::ObjectError;
+use crate::objects::{BlockRun, ObjectError, Reopened};
 use crate::path::ledger::{Carried, Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::{PathMtu, packet_bytes};
@@ -181,22 +181,14 @@ impl Session {
     }
 
     /// Declares an object to send; see [`Sender::declare`].
-    pub fn declare_send(
-        &mut self,
-        len: Bytes,
-        held: &[(u32, u32)],
-    ) -> Result<ObjectId, ObjectError> {
+    pub fn declare_send(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
         self.warm_up();
         self.idle_trains_left = 0;
         self.sender.declare(len, held)
     }
 
     /// Declares an object to receive; see [`Receiver::declare`].
-    pub fn declare_recv(
-        &mut self,
-        len: Bytes,
-        held: &[(u32, u32)],
-    ) -> Result<ObjectId, ObjectError> {
+    pub fn declare_recv(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
         self.receiver.declare(len, held)
     }
 
@@ -204,20 +196,18 @@ impl Session {
     pub fn reopen_send(
         &mut self,
         object: ObjectId,
-        position: u32,
-        count: u32,
-    ) -> Result<BlockIndex, ObjectError> {
-        self.sender.reopen(object, position, count)
+        runs: &[BlockRun],
+    ) -> Result<Reopened, ObjectError> {
+        self.sender.reopen(object, runs)
     }
 
     /// Expects blocks that we wrongly claimed; see [`Receiver::reopen`].
     pub fn reopen_recv(
         &mut self,
         object: ObjectId,
-        position: u32,
-        count: u32,
-    ) -> Result<BlockIndex, ObjectError> {
-        self.receiver.reopen(object, position, count)
+        runs: &[BlockRun],
+    ) -> Result<Reopened, ObjectError> {
+        self.receiver.reopen(object, runs)
     }
 
     /// Stops sending an object whose source failed.

@@ -21,7 +21,7 @@ use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{BlockShape, FecPolicy};
 use farhaul_proto::ids::{BlockIndex, ObjectId};
 use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
-use farhaul_proto::objects::ObjectError;
+use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
 use std::io;
@@ -145,6 +145,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] says what could not be set up.
     pub fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        crate::files::raise_open_files();
         let addr = config.listen;
         let port = UdpPort::bind(addr, PortConfig::default())
             .map_err(|source| EngineError::Bind { addr, source })?;
@@ -391,32 +392,30 @@ impl SessionHandle {
         self.ask(|reply| Command::DeclareRecv { session, len, held, sink, reply }).await
     }
 
-    /// Sends blocks that the peer wrongly claimed.
+    /// Sends blocks that the peer wrongly claimed: all runs or none, as one reopening.
     ///
     /// # Errors
-    /// [`SessionFault`].
+    /// [`SessionFault`]; [`ObjectError::GivenUp`] in it says that the object failed meanwhile.
     pub async fn reopen_send(
         &self,
         object: ObjectId,
-        position: u32,
-        count: u32,
-    ) -> Result<BlockIndex, SessionFault> {
+        runs: Vec<BlockRun>,
+    ) -> Result<Reopened, SessionFault> {
         let session = self.key;
-        self.ask(|reply| Command::ReopenSend { session, object, position, count, reply }).await
+        self.ask(|reply| Command::ReopenSend { session, object, runs, reply }).await
     }
 
-    /// Expects blocks that we wrongly claimed.
+    /// Expects blocks that we wrongly claimed: all runs or none, as one reopening.
     ///
     /// # Errors
     /// [`SessionFault`].
     pub async fn reopen_recv(
         &self,
         object: ObjectId,
-        position: u32,
-        count: u32,
-    ) -> Result<BlockIndex, SessionFault> {
+        runs: Vec<BlockRun>,
+    ) -> Result<Reopened, SessionFault> {
         let session = self.key;
-        self.ask(|reply| Command::ReopenRecv { session, object, position, count, reply }).await
+        self.ask(|reply| Command::ReopenRecv { session, object, runs, reply }).await
     }
 
     async fn ask<T>(

@@ -7,18 +7,20 @@
 //!   blocks on the lane ================>     verify, write, journal
 //!   Sealed(object): source unchanged --->    fsync, re-check, rename
 //!                             <----------  Done(files, failures)
-//!   Sent(figures, omissions), if requested ->
+//!   Sent(figures), if requested -------->
 //! ```
 //! Both sides derive the same objects from manifest and wanted entries, so nothing else has to
 //! be agreed, and no block can arrive before its object is declared.
 
 mod bundle;
-mod closing;
 mod conversation;
 mod failures;
 mod figures;
 mod file;
+mod jobs;
+mod left_out;
 mod memory;
+mod planning;
 mod receiving;
 mod sending;
 pub mod serving;
@@ -37,7 +39,7 @@ use tokio::sync::watch;
 
 pub use failures::Side;
 pub use figures::Figures;
-pub use receiving::pull;
+pub use planning::pull;
 pub use sending::push;
 
 /// How often progress is published.
@@ -52,8 +54,6 @@ pub struct Progress {
     pub bytes_done: Bytes,
     /// Data bytes that were there already.
     pub bytes_resumed: Bytes,
-    /// Files in the transfer, once known.
-    pub files_total: u64,
     /// The way of the data, as its sender knows it; what was heard last, if that is the peer.
     pub figures: Option<Figures>,
 }
@@ -89,8 +89,7 @@ pub struct Outcome {
     pub failed: Vec<FailedEntry>,
     /// How many failed in all.
     pub failed_total: u64,
-    /// Things that were left out on purpose (sockets, devices), printable; at most a thousand
-    /// are named.
+    /// Things that were left out on purpose (sockets, devices), printable; not all are named.
     pub left_out: Vec<String>,
     /// How many were left out in all.
     pub left_out_total: u64,
@@ -135,6 +134,14 @@ pub enum TransferError {
         /// How the peer is told.
         code: RefuseCode,
     },
+    /// The local disk fails in the middle of a transfer.
+    #[error("{what}")]
+    Disk {
+        /// What failed and why.
+        what: String,
+        /// How the peer is told.
+        code: FailCode,
+    },
     /// A part of this program failed.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -152,6 +159,7 @@ impl TransferError {
                  again; if it happens again with one version, please report it"
             }
             Self::Local { code, .. } => local(*code),
+            Self::Disk { code, .. } => disk(*code),
             Self::Internal(_) => {
                 "run the same command again to continue where it stopped, and report it with what \
                  FARHAUL_LOG=debug shows"
@@ -179,7 +187,10 @@ const fn refused(code: RefuseCode) -> &'static str {
         RefuseCode::Exists => {
             "have what is in the way moved at the peer, or name another destination"
         }
-        RefuseCode::NoSpace => "make room at the peer, then run the same command again",
+        RefuseCode::NoSpace => {
+            "make room at the peer; what interrupted transfers left is in `.farhaul/staging` of \
+             the directory that it serves, and may be deleted"
+        }
         RefuseCode::NoPermission => {
             "have the peer's operator give the user of `farhaul serve` access to that path"
         }
@@ -215,8 +226,8 @@ const fn cancelled(code: FailCode) -> &'static str {
 const fn local(code: RefuseCode) -> &'static str {
     match code {
         RefuseCode::NoSpace => {
-            "make room on this host's disk or name another destination, then run the same command \
-             again"
+            "make room on this host's disk; what interrupted transfers left is in \
+             `.farhaul/staging` of the destination, and may be deleted"
         }
         RefuseCode::NoPermission => {
             "give this user access to it, or name another destination, then run the same command \
@@ -234,6 +245,15 @@ const fn local(code: RefuseCode) -> &'static str {
         RefuseCode::Internal => {
             "look at the kernel's log (dmesg) for faults of the disk, then run the same command again"
         }
+    }
+}
+
+/// What to do when this host's disk failed in the middle of a transfer.
+const fn disk(code: FailCode) -> &'static str {
+    match code {
+        FailCode::NoSpace => local(RefuseCode::NoSpace),
+        FailCode::NoPermission => local(RefuseCode::NoPermission),
+        _ => local(RefuseCode::Internal),
     }
 }
 

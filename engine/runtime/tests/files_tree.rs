@@ -8,6 +8,7 @@ use farhaul_engine::files::dir::{FileKind, Resolver};
 use farhaul_engine::files::scan::{
     FailReason, ScanError, SkipReason, scan_beneath, scan_contents_beneath,
 };
+use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root, SourceError, scan};
 use farhaul_proto::manifest::{EntryKind, Extent, Extents};
 use farhaul_proto::path_name::PathError;
@@ -221,7 +222,7 @@ fn what_is_too_deep_fails_alone() {
 #[test]
 fn a_server_does_not_list_another_mount() {
     let root = Root::open(Path::new("/")).unwrap();
-    let refused = scan_beneath(&root, Some(&rel(b"proc")));
+    let refused = scan_beneath(&root, Some(&rel(b"proc")), &Stop::default());
     assert!(matches!(refused, Err(ScanError::Source(ConfineError::CrossesMount { .. }))));
 }
 
@@ -229,15 +230,15 @@ fn a_server_does_not_list_another_mount() {
 fn a_server_lists_beneath_its_root_only() {
     let home = with_links();
     let root = Root::open(&home.path().join("top")).unwrap();
-    let named = scan_beneath(&root, Some(&rel(b"inside"))).unwrap();
+    let named = scan_beneath(&root, Some(&rel(b"inside")), &Stop::default()).unwrap();
     assert_eq!(paths(&named), [&b"inside"[..], b"inside/alias", b"inside/file"]);
-    let direct = scan_contents_beneath(&root, &rel(b"inside")).unwrap();
+    let direct = scan_contents_beneath(&root, &rel(b"inside"), &Stop::default()).unwrap();
     assert_eq!(paths(&direct), [&b"alias"[..], b"file"]);
-    let file = scan_beneath(&root, Some(&rel(b"inside/file"))).unwrap();
+    let file = scan_beneath(&root, Some(&rel(b"inside/file")), &Stop::default()).unwrap();
     assert_eq!(paths(&file), [b"file"]);
     assert!(file.reopen(0).is_ok() && named.reopen(2).is_ok() && direct.reopen(1).is_ok());
-    assert_eq!(scan_beneath(&root, None).unwrap().manifest.len(), 5);
-    let outside = scan_beneath(&root, Some(&rel(b"out/secret")));
+    assert_eq!(scan_beneath(&root, None, &Stop::default()).unwrap().manifest.len(), 5);
+    let outside = scan_beneath(&root, Some(&rel(b"out/secret")), &Stop::default());
     assert!(matches!(outside, Err(ScanError::Source(ConfineError::SymlinkInPath { .. }))));
 }
 

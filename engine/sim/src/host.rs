@@ -333,12 +333,12 @@ impl Host {
         let (side, now) = (self.side, around.now);
         let (sent, received) = (side.index(), side.peer().index());
         match event {
-            Event::Send(SendEvent::ObjectComplete(object)) => {
+            Event::Send(SendEvent::ObjectComplete { object, .. }) => {
                 self.tally.progress = now;
                 around.truths[sent].on_complete(side, object, now)
             }
-            Event::Send(SendEvent::ObjectRead(_)) => Ok(()),
-            Event::Recv(RecvEvent::ObjectComplete(object)) => {
+            Event::Send(SendEvent::ObjectRead { .. }) => Ok(()),
+            Event::Recv(RecvEvent::ObjectComplete { object, .. }) => {
                 self.tally.progress = now;
                 around.truths[received].on_complete(side, object, now)
             }

@@ -83,7 +83,7 @@ impl From<TransferError> for Failure {
             TransferError::Refused { .. } => Kind::Peer,
             // What the peer offers is beyond this version: no fault of the disk.
             TransferError::Local { code: RefuseCode::Unsupported, .. } => Kind::Transfer,
-            TransferError::Local { .. } => Kind::Disk,
+            TransferError::Local { .. } | TransferError::Disk { .. } => Kind::Disk,
             _ => Kind::Transfer,
         };
         Self::new(kind, &error, error.advice())
@@ -186,7 +186,7 @@ impl From<ScanError> for Failure {
                 "two of the sources would land at the same place: send them one by one, to \
                  different directories",
             ),
-            ScanError::TooManyEntries => (Kind::Usage, "send it in parts"),
+            ScanError::TooLarge => (Kind::Usage, "send it in parts, with one command for each"),
             _ => (Kind::Disk, "check the sources, then try again"),
         };
         Self::new(kind, &error, advice)

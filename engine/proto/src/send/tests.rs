@@ -169,3 +169,61 @@ fn a_deficit_of_a_block_with_nothing_under_way_is_repaired() {
     let asked: u32 = encodes(&mut sender).iter().map(|&(_, count)| count).sum();
     assert!(asked >= 5, "{asked}");
 }
+
+/// Loads what is to be read, and tells that the peer has everything up to `below`.
+fn carry(sender: &mut Sender, below: u32) {
+    sender.read_ahead(Bytes::mib(100));
+    for effect in effects(sender) {
+        if let SendEffect::Read { block, .. } = effect {
+            sender.on_loaded(block);
+        }
+    }
+    let complete_below = BlockIndex::new(below);
+    let feedback = Feedback { complete_below, open_blocks_limit: 64, ..Feedback::default() };
+    sender.on_feedback(&feedback, &context()).unwrap();
+}
+
+fn events(sender: &mut Sender) -> Vec<SendEvent> {
+    core::iter::from_fn(|| sender.poll_event()).collect()
+}
+
+#[test]
+fn a_reopened_object_is_read_and_complete_once_more() {
+    let mut sender = sender(FecPolicy::Off);
+    let object = sender.declare(BLOCK.saturating_mul(4), &[(1, 2)]).unwrap();
+    let both = |generation| {
+        let generation = Generation::new(generation);
+        let read = SendEvent::ObjectRead { object, generation };
+        [read, SendEvent::ObjectComplete { object, generation }]
+    };
+    carry(&mut sender, 2);
+    assert_eq!(events(&mut sender), both(0));
+    assert!(sender.is_idle());
+    let reopened = sender.reopen(object, &[(1, 2)]).unwrap();
+    assert_eq!(reopened.generation, Generation::new(1));
+    assert_eq!((sender.unsent(), sender.is_idle()), (BLOCK + BLOCK, false));
+    carry(&mut sender, 4);
+    assert_eq!(events(&mut sender), both(1));
+    assert_eq!(sender.reopen(object, &[(1, 2)]), Err(ObjectError::NotClaimed(object)));
+    assert!(sender.is_idle());
+}
+
+#[test]
+fn an_abandoned_object_is_not_reopened() {
+    let mut sender = sender(FecPolicy::Off);
+    let object = sender.declare(BLOCK.saturating_mul(4), &[(1, 2)]).unwrap();
+    sender.abandon(object);
+    assert_eq!(sender.reopen(object, &[(1, 1)]), Err(ObjectError::GivenUp(object)));
+    assert!(sender.is_idle());
+    assert_eq!(sender.unsent(), Bytes::ZERO);
+}
+
+#[test]
+fn a_refused_declaration_leaves_nothing_to_send() {
+    let mut sender = sender(FecPolicy::Off);
+    assert!(sender.declare(BLOCK.saturating_mul(4), &[(1, 1), (3, 2)]).is_err());
+    assert_eq!(sender.unsent(), Bytes::ZERO);
+    sender.read_ahead(Bytes::mib(100));
+    assert_eq!(effects(&mut sender), []);
+    assert!(sender.is_idle());
+}

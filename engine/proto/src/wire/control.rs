@@ -14,6 +14,8 @@ use crate::ids::{BlockIndex, ObjectId, TransferId};
 use crate::limits::CONTROL_MESSAGE_MAX;
 use minicbor::{Decode, Encode};
 
+pub use crate::content::Digest;
+pub use crate::manifest::EntryRange;
 pub use error::{ControlError, Field, ShapeError};
 pub use frame::{FRAME_PREFIX_LEN, FrameReader};
 pub use text::{Printable, reason};
@@ -29,8 +31,8 @@ pub const HAVE_MAX: usize = 1 << 16;
 /// Failures named one by one at the end of a transfer; the rest is only counted.
 pub const FAILURES_MAX: usize = 1000;
 
-/// A BLAKE3 digest.
-pub type Digest = [u8; 32];
+/// Things left out of an offer that are named one by one, of each kind; the rest is only counted.
+pub const LEFT_OUT_MAX: usize = 256;
 
 /// One control message (`spec: W-060`).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -83,14 +85,11 @@ pub enum Message {
         /// Which object.
         #[n(0)]
         object: ObjectId,
-        /// The first of them, counted within the object.
+        /// Which blocks: ascending, disjoint; at least one run, at most [`HAVE_MAX`].
         #[n(1)]
-        position: u32,
-        /// How many; at least one.
-        #[n(2)]
-        count: u32,
+        runs: Vec<BlockSpan>,
         /// The index of the first, as the sender counts: both sides must agree.
-        #[n(3)]
+        #[n(2)]
         first_block: BlockIndex,
     },
     /// One side gives an object up: its source or its destination failed.
@@ -132,10 +131,16 @@ pub enum Message {
     /// The sender of files that were requested, about once a second: how it goes.
     #[n(11)]
     Figures(#[n(0)] Figures),
-    /// The sender of files that were requested, in answer to `Done`: how it went, and what was
-    /// never offered.
+    /// The sender of files that were requested, in answer to `Done`: how it went.
     #[n(12)]
-    Sent(#[n(0)] Sent),
+    Sent {
+        /// Which transfer.
+        #[n(0)]
+        transfer: TransferId,
+        /// How it went.
+        #[n(1)]
+        figures: Figures,
+    },
 }
 
 /// What the sender of files would send.
@@ -161,6 +166,39 @@ pub struct Offer {
     /// Whether the receiver may use what an earlier attempt left behind.
     #[n(5)]
     pub resume: bool,
+    /// What is not in the manifest though it was asked for; nothing if missing.
+    #[n(6)]
+    pub left_out: Option<LeftOut>,
+}
+
+/// What the sender of files could not, or would not, include in its offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct LeftOut {
+    /// What could not be included; at most [`LEFT_OUT_MAX`].
+    #[n(0)]
+    pub failed: Vec<LeftOutNote>,
+    /// How many failed in all.
+    #[n(1)]
+    pub failed_total: u64,
+    /// What was skipped on purpose (sockets, devices); at most [`LEFT_OUT_MAX`].
+    #[n(2)]
+    pub skipped: Vec<LeftOutNote>,
+    /// How many were skipped in all.
+    #[n(3)]
+    pub skipped_total: u64,
+}
+
+/// One thing that is not in the manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LeftOutNote {
+    /// Where it would have been; at most [`PATH_MAX`](crate::limits::PATH_MAX) bytes, for
+    /// people only.
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub path: Vec<u8>,
+    /// Why it is not, for people; at most [`REASON_MAX`] bytes.
+    #[n(1)]
+    pub reason: String,
 }
 
 /// How a manifest reaches the receiver.
@@ -218,10 +256,10 @@ pub struct Accept {
     pub have: Vec<Have>,
 }
 
-/// Entries `first .. first + count` of a manifest.
+/// Blocks `first .. first + count` of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct EntryRange {
-    /// The first entry.
+pub struct BlockSpan {
+    /// The first block, counted within the object.
     #[n(0)]
     pub first: u32,
     /// How many; at least one.
@@ -307,40 +345,6 @@ pub struct Figures {
     pub limited_mostly: Option<u8>,
 }
 
-/// The sender's last words about files that were requested.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Sent {
-    /// Which transfer.
-    #[n(0)]
-    pub transfer: TransferId,
-    /// How it went.
-    #[n(1)]
-    pub figures: Figures,
-    /// What was asked for and could not be offered; at most [`FAILURES_MAX`].
-    #[n(2)]
-    pub failed: Vec<Omission>,
-    /// How many in all.
-    #[n(3)]
-    pub failed_total: u64,
-    /// What was left out on purpose; at most [`FAILURES_MAX`].
-    #[n(4)]
-    pub left_out: Vec<Omission>,
-    /// How many in all.
-    #[n(5)]
-    pub left_out_total: u64,
-}
-
-/// Something that is in no manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Omission {
-    /// Where it would have been, for people; at most [`REASON_MAX`] bytes.
-    #[n(0)]
-    pub path: String,
-    /// Why, for people; at most [`REASON_MAX`] bytes.
-    #[n(1)]
-    pub reason: String,
-}
-
 /// An entry that did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct EntryFailure {
@@ -419,12 +423,6 @@ pub enum FailCode {
     /// The side that reports has a fault of its own.
     #[n(8)]
     Internal,
-}
-
-impl core::fmt::Display for Omission {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}: {}", Printable(&self.path), Printable(&self.reason))
-    }
 }
 
 impl Message {

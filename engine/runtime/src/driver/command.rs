@@ -3,8 +3,8 @@
 use crate::objects::{BlockSink, BlockSource, Failure};
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Policy, View};
-use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId};
-use farhaul_proto::objects::ObjectError;
+use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
+use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::recv::RecvCounters;
 use farhaul_proto::send::SendCounters;
 use farhaul_proto::session::{SessionConfig, SessionError};
@@ -68,7 +68,7 @@ pub struct NewSession {
 pub type ObjectReply<T> = oneshot::Sender<Result<T, ObjectError>>;
 
 /// Blocks that the receiver holds already, as ascending runs of `(first, count)`.
-pub type HeldRuns = Vec<(u32, u32)>;
+pub type HeldRuns = Vec<BlockRun>;
 
 /// Who gave an object up first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,12 +119,10 @@ pub enum Command {
         session: SessionKey,
         /// The object.
         object: ObjectId,
-        /// First block within the object.
-        position: u32,
-        /// How many.
-        count: u32,
-        /// Their first new index.
-        reply: ObjectReply<BlockIndex>,
+        /// Which of its blocks: ascending, disjoint runs.
+        runs: Vec<BlockRun>,
+        /// Their new indices.
+        reply: ObjectReply<Reopened>,
     },
     /// Expect blocks that we wrongly claimed.
     ReopenRecv {
@@ -132,12 +130,10 @@ pub enum Command {
         session: SessionKey,
         /// The object.
         object: ObjectId,
-        /// First block within the object.
-        position: u32,
-        /// How many.
-        count: u32,
-        /// Their first new index.
-        reply: ObjectReply<BlockIndex>,
+        /// Which of its blocks: ascending, disjoint runs.
+        runs: Vec<BlockRun>,
+        /// Their new indices.
+        reply: ObjectReply<Reopened>,
     },
     /// Stop sending an object.
     AbandonSend(SessionKey, ObjectId),
@@ -182,12 +178,14 @@ impl fmt::Debug for Command {
 /// What the driver tells about a session.
 #[derive(Clone, Debug)]
 pub enum SessionEvent {
-    /// Every placed block of an outgoing object was read from its source.
-    SendRead(ObjectId),
-    /// The peer has every placed block of an object.
-    SendComplete(ObjectId),
-    /// Every placed block of an object is verified and written.
-    RecvComplete(ObjectId),
+    /// Every placed block of an outgoing object was read from its source. Holds for the
+    /// reopenings counted: with one more, there is more to read.
+    SendRead(ObjectId, Generation),
+    /// The peer has every placed block of an object, those of the reopenings counted included.
+    SendComplete(ObjectId, Generation),
+    /// Every placed block of an object, those of the reopenings counted included, is verified
+    /// and written.
+    RecvComplete(ObjectId, Generation),
     /// An outgoing object failed at its source; it is no longer sent.
     SourceFailed(ObjectId, Failure),
     /// An incoming object failed at its destination; it is no longer received.

@@ -53,14 +53,14 @@ impl Driver {
                     let _ = reply.send(declared);
                 });
             }
-            Command::ReopenSend { session, object, position, count, reply } => {
+            Command::ReopenSend { session, object, runs, reply } => {
                 self.with(session, |session| {
-                    let _ = reply.send(session.core.reopen_send(object, position, count));
+                    let _ = reply.send(session.core.reopen_send(object, &runs));
                 });
             }
-            Command::ReopenRecv { session, object, position, count, reply } => {
+            Command::ReopenRecv { session, object, runs, reply } => {
                 self.with(session, |session| {
-                    let _ = reply.send(session.core.reopen_recv(object, position, count));
+                    let _ = reply.send(session.core.reopen_recv(object, &runs));
                 });
             }
             Command::AbandonSend(key, object) => self.with(key, |session| {
@@ -406,13 +406,15 @@ impl Driver {
 impl SessionBody {
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Send(SendEvent::ObjectRead(object)) => self.tell(SessionEvent::SendRead(object)),
-            // Source and sink stay: claims are still being checked, and a wrong one reopens blocks.
-            Event::Send(SendEvent::ObjectComplete(object)) => {
-                self.tell(SessionEvent::SendComplete(object));
+            Event::Send(SendEvent::ObjectRead { object, generation }) => {
+                self.tell(SessionEvent::SendRead(object, generation));
             }
-            Event::Recv(RecvEvent::ObjectComplete(object)) => {
-                self.tell(SessionEvent::RecvComplete(object));
+            // Source and sink stay: claims are still being checked, and a wrong one reopens blocks.
+            Event::Send(SendEvent::ObjectComplete { object, generation }) => {
+                self.tell(SessionEvent::SendComplete(object, generation));
+            }
+            Event::Recv(RecvEvent::ObjectComplete { object, generation }) => {
+                self.tell(SessionEvent::RecvComplete(object, generation));
             }
             Event::Recv(RecvEvent::ObjectCorrupt(object)) => {
                 self.sinks.remove(&object);

@@ -7,6 +7,7 @@
 use super::commit::{CommitError, describe};
 use super::confine::ConfineError;
 use super::receive::{Parents, Receiver};
+use super::step;
 use farhaul_proto::layout::ObjectSpec;
 use farhaul_proto::manifest::Entry;
 use rustix::fs::fsync;
@@ -14,8 +15,10 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// Files from which on one sync of the file system replaces one fsync for each.
+/// Files from which on one sync of the file system does the work of their fsyncs.
 const SYNC_TOGETHER_MIN: usize = 16;
+/// Files open at once.
+const OPEN_MAX: usize = 512;
 
 /// What became of one file of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +33,9 @@ pub struct BundleOutcome {
 struct Created {
     index: u32,
     name: String,
-    /// Kept open where each file is synced on its own.
-    file: Option<File>,
+    /// Open from the first write on: an error of write-back is told once to each open file, and
+    /// to nobody once the file is closed.
+    file: File,
 }
 
 impl Receiver {
@@ -59,21 +63,26 @@ impl Receiver {
 
     /// Creates the files `parts` with their data, syncs them, puts them in place.
     pub(super) fn write_small(&self, parts: &[(u32, &[u8])]) -> Vec<BundleOutcome> {
-        let together = parts.len() >= SYNC_TOGETHER_MIN;
         let mut outcomes = Vec::with_capacity(parts.len());
-        let mut created = Vec::with_capacity(parts.len());
-        for &(index, data) in parts {
-            match self.create_small(index, data) {
-                Ok(new) => created.push(Created { file: new.file.filter(|_| !together), ..new }),
-                Err(error) => outcomes.push(self.outcome(index, Err(error))),
+        for parts in parts.chunks(OPEN_MAX) {
+            let mut created = Vec::with_capacity(parts.len());
+            for &(index, data) in parts {
+                match self.create_small(index, data) {
+                    Ok(new) => created.push(new),
+                    Err(error) => outcomes.push(self.outcome(index, Err(error))),
+                }
             }
-        }
-        let synced = if together { self.sync_together() } else { Ok(()) };
-        let mut parents = Parents::new(&self.root);
-        for new in created {
-            let result = synced.clone().and_then(|()| self.place_small(&mut parents, &new));
-            self.clean_up(new.name.as_bytes(), &result);
-            outcomes.push(self.outcome(new.index, result));
+            step();
+            let together = created.len() >= SYNC_TOGETHER_MIN;
+            let synced = if together { self.sync_together() } else { Ok(()) };
+            step();
+            let mut parents = Parents::new(&self.root);
+            for new in created {
+                let result = synced.clone().and_then(|()| self.place_small(&mut parents, &new));
+                self.clean_up(new.name.as_bytes(), &result);
+                outcomes.push(self.outcome(new.index, result));
+                step();
+            }
         }
         outcomes.sort_by_key(|outcome| outcome.entry);
         outcomes
@@ -92,19 +101,23 @@ impl Receiver {
             let _ = self.staging.dir().remove_file(name.as_bytes());
             return Err(at(errno));
         }
-        Ok(Created { index, name, file: Some(file) })
+        Ok(Created { index, name, file })
     }
 
+    /// Writes all new files back at once. An error is told to one caller only, so each file has
+    /// to be asked as well; and the end of the transfer must not take silence for success.
     fn sync_together(&self) -> Result<(), CommitError> {
         let synced = self.staging.dir().sync_file_system();
-        synced.map_err(|errno| CommitError::Place(ConfineError::at(&b""[..], errno)))
+        synced.map_err(|errno| {
+            let error = ConfineError::at(&b""[..], errno);
+            self.lock().not_durable.get_or_insert(error.clone());
+            CommitError::Place(error)
+        })
     }
 
     fn place_small(&self, parents: &mut Parents<'_>, new: &Created) -> Result<(), CommitError> {
         let item = self.expected(new.index)?;
-        if let Some(file) = &new.file {
-            fsync(file).map_err(|errno| ConfineError::at(&item.path, errno))?;
-        }
+        fsync(&new.file).map_err(|errno| ConfineError::at(&item.path, errno))?;
         self.place(parents, new.name.as_bytes(), new.index, item)
     }
 }

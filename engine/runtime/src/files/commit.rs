@@ -3,13 +3,14 @@
 //! The order is fixed: data, then metadata on the descriptor, then fsync, then the comparison of
 //! the destination with what the plan saw, through the held parent directory, then the rename.
 //! A free name is taken without replacing; an occupied one is exchanged, and the displaced file
-//! looked at before it goes. Directories get their modes and times at the very end and are
-//! synced in one batch. What fails is one entry; the others go on.
+//! looked at before it goes. What fails is one entry; the others go on. Directories and the end of
+//! a transfer are `finish`'s business.
 
 use super::confine::{ConfineError, ShownPath};
 use super::dir::{Dir, FileKind, Identity, times};
 use super::receive::{Parents, Receiver, Target};
 use super::staging::{Part, StagedFile, StagingError};
+use super::step;
 use farhaul_proto::layout::BUNDLE_FILES_MAX;
 use farhaul_proto::manifest::{Entry, EntryKind, MODE_MASK};
 use farhaul_proto::path_name::{PathError, RelPath};
@@ -19,9 +20,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 /// Changed directories that are synced one by one; more are synced with their file system.
-const CHANGED_DIRS_MAX: usize = 256;
-/// Ends the name of a displaced file that could not be put back; unknown to sweeps.
-const KEPT_SUFFIX: &[u8] = b".kept";
+pub(super) const CHANGED_DIRS_MAX: usize = 256;
 
 /// Why one entry did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +72,12 @@ pub enum CommitError {
         /// Its index.
         entry: u32,
     },
+    /// The transfer ended without it; the caller is at fault.
+    #[error("{path}: was not put in place")]
+    NotPlaced {
+        /// Where.
+        path: ShownPath,
+    },
     /// The sender could not deliver it.
     #[error("{path}: the sender could not deliver it")]
     SourceFailed {
@@ -106,20 +111,6 @@ impl CommitError {
     }
 }
 
-/// How a transfer ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Files and links put in place.
-    pub committed: u64,
-    /// Files that were in place before.
-    pub skipped_files: u64,
-    /// Entries that failed, by index.
-    pub failures: Vec<(u32, CommitError)>,
-    /// A directory that could not be synced: what was committed is in place, but not sure to
-    /// survive a power cut.
-    pub not_durable: Option<ConfineError>,
-}
-
 impl Receiver {
     /// Puts a completely received large file in place.
     ///
@@ -134,26 +125,19 @@ impl Receiver {
         result
     }
 
-    /// Puts an entry without data in place: an empty file, one that is all hole, a link.
-    /// Nothing is left to do for directories.
-    ///
-    /// # Errors
-    /// As [`commit`](Self::commit).
-    pub fn commit_plain(&self, entry: u32) -> Result<(), CommitError> {
-        self.noted(entry, self.commit_dataless(entry))
-    }
-
-    /// [`commit_plain`](Self::commit_plain) for every entry without data that is still to come;
-    /// empty files are synced together. Failures are noted for the report.
+    /// Puts every entry without data in place that is still to come: links, files that are empty
+    /// or all hole, which are synced together. Failures are noted for the report.
     pub fn commit_all_plain(&self) {
         let mut empty = Vec::new();
         for (index, entry) in (0u32..).zip(&self.manifest.entries) {
-            if entry.data_len() > 0 || entry.is_dir() || self.expected(index).is_err() {
+            if entry.data_len() > 0 || self.expected(index).is_err() {
                 continue;
             }
-            match entry.kind {
+            match &entry.kind {
                 EntryKind::File { .. } => empty.push((index, &[][..])),
-                EntryKind::Symlink { .. } => drop(self.commit_plain(index)),
+                EntryKind::Symlink { target } => {
+                    let _ = self.noted(index, self.commit_link(index, entry, target));
+                }
                 EntryKind::Dir => {}
             }
             if empty.len() == BUNDLE_FILES_MAX {
@@ -164,17 +148,6 @@ impl Receiver {
         self.write_small(&empty);
     }
 
-    /// Ends the transfer: gives directories their modes and times, deepest first, and makes
-    /// every rename durable. Staging directories go if nothing is left in them.
-    pub fn finish(&self) -> Report {
-        self.finish_dirs();
-        let not_durable = self.sync_changed().err();
-        self.staging.remove_if_empty();
-        let committed = self.lock().committed;
-        let failures = self.failures();
-        Report { committed, skipped_files: self.skipped_files, failures, not_durable }
-    }
-
     fn commit_staged(&self, staged: &StagedFile) -> Result<(), CommitError> {
         let item = self.expected(staged.entry)?;
         let missing = staged.journal.missing();
@@ -182,11 +155,14 @@ impl Receiver {
             return Err(CommitError::Incomplete { path: (&item.path).into(), missing });
         }
         let at = |errno| CommitError::Place(ConfineError::at(&item.path, errno));
+        step();
         describe(&staged.fd, item).map_err(at)?;
+        step();
         if let Err(errno) = fsync(&staged.fd) {
             self.staging.discard(staged, Part::Remove);
             return Err(at(errno));
         }
+        step();
         let mut parents = Parents::new(&self.root);
         let name = staged.part_name();
         if let Err(error) = self.place(&mut parents, name.as_bytes(), staged.entry, item) {
@@ -194,25 +170,18 @@ impl Receiver {
             let _ = fchmod(&staged.fd, Mode::RUSR | Mode::WUSR);
             return Err(error);
         }
+        step();
         self.staging.discard(staged, Part::Placed);
+        step();
         Ok(())
     }
 
-    fn commit_dataless(&self, index: u32) -> Result<(), CommitError> {
-        let item = self.expected(index)?;
+    fn commit_link(&self, index: u32, item: &Entry, target: &[u8]) -> Result<(), CommitError> {
         let name = self.staging.tmp_name(index);
         let at = |errno| CommitError::Place(ConfineError::at(&item.path, errno));
         let dir = self.staging.dir();
-        let made = match &item.kind {
-            EntryKind::Dir => return Ok(()),
-            EntryKind::Symlink { target } => dir
-                .symlink(target, name.as_bytes())
-                .and_then(|()| dir.set_link_mtime(name.as_bytes(), item.mtime)),
-            EntryKind::File { .. } if item.data_len() == 0 => dir
-                .create_file(name.as_bytes())
-                .and_then(|file| describe(&file, item).and_then(|()| fsync(&file))),
-            EntryKind::File { .. } => return Err(CommitError::NotExpected { entry: index }),
-        };
+        let made = dir.symlink(target, name.as_bytes());
+        let made = made.and_then(|()| dir.set_link_mtime(name.as_bytes(), item.mtime));
         let mut parents = Parents::new(&self.root);
         let placed =
             made.map_err(at).and_then(|()| self.place(&mut parents, name.as_bytes(), index, item));
@@ -246,7 +215,7 @@ impl Receiver {
                 return Err(CommitError::NotExpected { entry: index });
             }
         }
-        self.lock().committed += 1;
+        self.note_placed(index);
         self.note_changed(entry);
         Ok(())
     }
@@ -275,6 +244,9 @@ impl Receiver {
 
     /// Swaps the staged file with the one in its place, then looks at what came out: there
     /// nobody can slip in another any more.
+    ///
+    /// It is done under a name that nothing ever sweeps or resumes: should this process be killed
+    /// between swap and look, what came out may be a version that the user has just written.
     fn exchange(
         &self,
         name: &[u8],
@@ -284,41 +256,54 @@ impl Receiver {
     ) -> Result<(), CommitError> {
         let at = |errno| CommitError::Place(ConfineError::at(path, errno));
         let staging = self.staging.dir();
-        match staging.exchange(name, parent, path.file_name()) {
+        let safe = self.staging.set_aside(name).map_err(at)?;
+        step();
+        match staging.exchange(&safe, parent, path.file_name()) {
             Ok(()) => {}
-            Err(Errno::NOENT) => {
-                return Err(CommitError::DestinationChanged { path: path.into() });
-            }
             // The file system cannot exchange: the look just taken has to do.
             Err(Errno::INVAL | Errno::NOSYS) => {
-                return staging.rename_over(name, parent, path.file_name()).map_err(at);
+                let placed = staging.rename_over(&safe, parent, path.file_name());
+                return placed.map_err(|errno| self.taken_back(&safe, name, at(errno)));
             }
-            Err(errno) => return Err(at(errno)),
+            Err(errno) => {
+                let error = match errno {
+                    Errno::NOENT => CommitError::DestinationChanged { path: path.into() },
+                    errno => at(errno),
+                };
+                return Err(self.taken_back(&safe, name, error));
+            }
         }
-        match staging.stat(name) {
+        step();
+        match staging.stat(&safe) {
             Ok(Some(displaced)) if displaced.identity.is_same_content(identity) => {
-                // Should it stay behind, it is swept later.
-                let _ = staging.remove_file(name);
+                // Should it stay behind, it only takes room.
+                let _ = staging.remove_file(&safe);
+                step();
                 Ok(())
             }
-            Ok(_) | Err(_) => Err(self.give_back(name, parent, path)),
+            Ok(_) | Err(_) => Err(self.give_back(&safe, name, parent, path)),
         }
     }
 
-    /// Puts the displaced file `name` back where it was, or keeps it where no sweep takes it.
-    fn give_back(&self, name: &[u8], parent: &Dir, path: &RelPath) -> CommitError {
+    /// Gives the staged file its name back, under which a later transfer finds it.
+    fn taken_back(&self, safe: &[u8], name: &[u8], error: CommitError) -> CommitError {
         let staging = self.staging.dir();
-        let back = match staging.exchange(name, parent, path.file_name()) {
+        let _ = staging.rename_new(safe, staging, name);
+        error
+    }
+
+    /// Puts the displaced file `safe` back where it was; where that fails, it is kept.
+    fn give_back(&self, safe: &[u8], name: &[u8], parent: &Dir, path: &RelPath) -> CommitError {
+        let staging = self.staging.dir();
+        let changed = CommitError::DestinationChanged { path: path.into() };
+        match staging.exchange(safe, parent, path.file_name()) {
+            Ok(()) => self.taken_back(safe, name, changed),
             // What we had put there is gone already.
-            Err(Errno::NOENT) => staging.rename_new(name, parent, path.file_name()),
-            other => other,
-        };
-        if back.is_ok() {
-            return CommitError::DestinationChanged { path: path.into() };
+            Err(Errno::NOENT) if staging.rename_new(safe, parent, path.file_name()).is_ok() => {
+                changed
+            }
+            Err(_) => CommitError::Displaced { path: path.into(), kept: ShownPath::new(safe) },
         }
-        let kept = [name, KEPT_SUFFIX].concat();
-        let kept = if staging.rename_new(name, staging, &kept).is_ok() { &kept } else { name };
-        CommitError::Displaced { path: path.into(), kept: ShownPath::new(kept) }
     }
 
     /// Notes that the directory of `entry` has a new name in it.
@@ -334,72 +319,6 @@ impl Receiver {
                 progress.changed_dirs = None;
             }
         }
-    }
-
-    fn finish_dirs(&self) {
-        // Backwards in tree order is deepest first: a time set here is not changed by what
-        // comes after it.
-        for index in (0..self.manifest.len()).rev() {
-            let Some(entry) = self.manifest.entry(index) else { continue };
-            if entry.is_dir()
-                && self.expected(index).is_ok()
-                && let Err(error) = self.finish_dir(entry)
-            {
-                self.fail(index, error);
-            }
-        }
-    }
-
-    fn finish_dir(&self, entry: &Entry) -> Result<(), CommitError> {
-        let path = self.place_of(entry).map_err(|fault| CommitError::path(entry, fault))?;
-        let at = |errno| CommitError::Place(ConfineError::at(&path, errno));
-        let dir = self.root.open_dir(&path)?;
-        let meta = dir.meta().map_err(at)?;
-        // A set-group-id bit that the destination hands down to its directories stays.
-        let mode = (entry.mode & MODE_MASK) | (meta.mode & 0o2000);
-        if meta.mode != mode {
-            fchmod(&dir, Mode::from_raw_mode(mode)).map_err(at)?;
-        }
-        if meta.mtime() != entry.mtime {
-            futimens(&dir, &times(entry.mtime)).map_err(at)?;
-        }
-        Ok(())
-    }
-
-    /// Syncs every directory with a new name in it; one that fails does not keep the others
-    /// from it.
-    fn sync_changed(&self) -> Result<(), ConfineError> {
-        let (dirs, base_changed) = {
-            let progress = self.lock();
-            (progress.changed_dirs.clone(), progress.base_changed)
-        };
-        let Some(dirs) = dirs else {
-            let synced = self.root.dir().sync_file_system();
-            return synced.map_err(|errno| ConfineError::at(&b""[..], errno));
-        };
-        let mut result = if base_changed { self.sync_base() } else { Ok(()) };
-        for dir in dirs {
-            let path = self.base.as_ref().map_or(Ok(dir.clone()), |base| base.join(&dir));
-            // A path that is too long was refused with its entries.
-            let Ok(path) = path else { continue };
-            result = result.and(self.sync_dir(&path));
-        }
-        result
-    }
-
-    /// The destination directory and those above it, which may be new as well.
-    fn sync_base(&self) -> Result<(), ConfineError> {
-        let mut above = self.base.clone();
-        while let Some(path) = above {
-            self.sync_dir(&path)?;
-            above = path.parent();
-        }
-        self.root.dir().sync().map_err(|errno| ConfineError::at(&b""[..], errno))
-    }
-
-    fn sync_dir(&self, path: &RelPath) -> Result<(), ConfineError> {
-        let dir = self.root.open_dir(path)?;
-        dir.sync().map_err(|errno| ConfineError::at(path, errno))
     }
 }
 
@@ -442,7 +361,7 @@ mod tests {
         // Gone at that very moment: what was displaced is put back all the same.
         staging.exchange(b"new", root.dir(), b"file").unwrap();
         fs::remove_file(home.path().join("file")).unwrap();
-        let refused = receiver.give_back(b"new", root.dir(), &path);
+        let refused = receiver.give_back(b"new", b"old name", root.dir(), &path);
         assert_eq!(refused, CommitError::DestinationChanged { path: (&path).into() });
         assert_eq!(fs::read(home.path().join("file")).unwrap(), b"user's");
     }

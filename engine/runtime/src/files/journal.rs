@@ -27,7 +27,8 @@ const RECORD_LEN: usize = 44;
 const CHECK_LEN: usize = 8;
 /// Records read at once.
 const READ_RECORDS: usize = 1024;
-/// Records beyond one per block that a journal may hold before it is started anew.
+/// Records beyond two for each block (one may be reopened) that a journal may hold before it is
+/// started anew.
 const SURPLUS_RECORDS: u64 = 4096;
 
 /// A block digest.
@@ -86,20 +87,24 @@ impl Journal {
     /// # Errors
     /// Those of reading.
     pub fn resume(file: File, binding: &Binding) -> io::Result<Resumed> {
-        let mut header = [0; HEADER_LEN];
         let len = file.metadata()?.len();
         let slots = len.saturating_sub(HEADER_LEN as u64).div_ceil(RECORD_LEN as u64);
-        let bound = u64::from(binding.blocks).saturating_add(SURPLUS_RECORDS);
+        let bound = u64::from(binding.blocks).saturating_mul(2).saturating_add(SURPLUS_RECORDS);
         if len < HEADER_LEN as u64 || slots > bound {
             return Ok(Resumed::Foreign(file));
         }
-        file.read_exact_at(&mut header, 0)?;
-        if header != binding.header() {
+        if !Self::belongs(&file, binding) {
             return Ok(Resumed::Foreign(file));
         }
         let journal = Self::at(file, binding, slots);
         let claims = journal.read_records(len)?;
         Ok(Resumed::Journal(journal, claims))
+    }
+
+    /// True when `file` holds the journal for `binding`.
+    pub(crate) fn belongs(file: &File, binding: &Binding) -> bool {
+        let mut header = [0; HEADER_LEN];
+        file.read_exact_at(&mut header, 0).is_ok() && header == binding.header()
     }
 
     fn at(file: File, binding: &Binding, slots: u64) -> Self {
@@ -131,6 +136,12 @@ impl Journal {
     /// Marks `block` as done without a record: it has one already, and was verified.
     pub(crate) fn confirm(&self, block: u32) {
         self.lock().insert(block);
+    }
+
+    /// Takes back that `block` is done: what is on disk is not what the sender has. Its record
+    /// stays; the one that follows, or the digest of what is read, speaks against it.
+    pub(crate) fn reopen(&self, block: u32) {
+        self.lock().remove(block);
     }
 
     /// The number of blocks that are not done.
@@ -214,6 +225,13 @@ impl BlockSet {
         true
     }
 
+    fn remove(&mut self, block: u32) {
+        if self.contains(block) {
+            self.bits[(block / 64) as usize] &= !(1 << (block % 64));
+            self.missing += 1;
+        }
+    }
+
     fn contains(&self, block: u32) -> bool {
         block < self.blocks && self.bits[(block / 64) as usize] & (1 << (block % 64)) != 0
     }
@@ -273,6 +291,19 @@ mod tests {
     }
 
     #[test]
+    fn a_reopened_block_is_missing_until_it_comes_again() {
+        let file = written(&[3]);
+        let journal = Journal::create(file.try_clone().unwrap(), &BINDING).unwrap();
+        journal.append(3, &digest(3)).unwrap();
+        journal.reopen(3);
+        journal.reopen(4);
+        assert_eq!((journal.missing(), journal.is_done(3)), (200, false));
+        journal.append(3, &digest(5)).unwrap();
+        assert_eq!((journal.missing(), journal.is_done(3)), (199, true));
+        assert_eq!(claims(&file).unwrap(), [(3, digest(5))].into());
+    }
+
+    #[test]
     fn records_after_a_torn_one_are_still_read() {
         let file = written(&[1, 2]);
         let torn = file.metadata().unwrap().len() - 5;
@@ -290,7 +321,8 @@ mod tests {
     #[test]
     fn a_journal_that_outgrew_its_file_is_started_anew() {
         let file = written(&[1]);
-        file.set_len(HEADER_LEN as u64 + (200 + SURPLUS_RECORDS + 1) * RECORD_LEN as u64).unwrap();
+        file.set_len(HEADER_LEN as u64 + (2 * 200 + SURPLUS_RECORDS + 1) * RECORD_LEN as u64)
+            .unwrap();
         assert!(claims(&file).is_none());
     }
 

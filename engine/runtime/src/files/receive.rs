@@ -10,12 +10,14 @@ use super::confine::{ConfineError, Root, ShownPath};
 use super::dir::{Dir, FileKind, Identity, Meta};
 use super::journal::Digest;
 use super::space::{self, NoSpace};
-use super::staging::{Earlier, Key, StagedFile, Staging, StagingError};
+use super::staging::{Earlier, Key, Part, StagedFile, Staging, StagingError};
+use super::stop::Stop;
 use farhaul_proto::content::block_digest;
 use farhaul_proto::layout::{BUNDLED_MAX, DataMap, EntryRange};
 use farhaul_proto::limits::BLOCK_DATA;
 use farhaul_proto::manifest::{Entry, EntryKind, FileTime, Manifest};
 use farhaul_proto::path_name::{PathError, RelPath};
+use farhaul_proto::wire::control::HAVE_MAX;
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +42,9 @@ pub enum ReceiveError {
     /// The disk is too small for it.
     #[error(transparent)]
     NoSpace(#[from] NoSpace),
+    /// Nobody waits for it any more.
+    #[error("stopped")]
+    Stopped,
 }
 
 /// How to receive.
@@ -98,6 +103,12 @@ pub(super) struct Progress {
     /// Directories with new names in them, until there are too many to list.
     pub(super) changed_dirs: Option<BTreeSet<RelPath>>,
     pub(super) base_changed: bool,
+    /// Entries put in place; one flag each.
+    pub(super) placed: Vec<bool>,
+    /// Modes of directories that were not accessible to their owner.
+    pub(super) widened: BTreeMap<u32, u32>,
+    /// An error that leaves open what else is on disk.
+    pub(super) not_durable: Option<ConfineError>,
     pub(super) staged: BTreeMap<u32, Arc<StagedFile>>,
 }
 
@@ -130,20 +141,38 @@ impl Receiver {
         manifest: Arc<Manifest>,
         options: ReceiveOptions,
     ) -> Result<(Self, ReceivePlan), ReceiveError> {
+        Self::open_until(root, base, manifest, options, &Stop::default())
+    }
+
+    /// [`open`](Self::open) that ends early once `stop` is set.
+    ///
+    /// # Errors
+    /// [`ReceiveError`].
+    pub fn open_until(
+        root: &Root,
+        base: Option<RelPath>,
+        manifest: Arc<Manifest>,
+        options: ReceiveOptions,
+        stop: &Stop,
+    ) -> Result<(Self, ReceivePlan), ReceiveError> {
         let staging = Staging::open(root)?;
         staging.sweep(wall_clock())?;
-        let progress = Progress { changed_dirs: Some(BTreeSet::new()), ..Progress::default() };
+        let placed = vec![false; manifest.entries.len()];
+        let changed_dirs = Some(BTreeSet::new());
+        let progress = Progress { changed_dirs, placed, ..Progress::default() };
         let (root, progress) = (root.clone(), Mutex::new(progress));
         let (targets, skipped_files) = (Vec::new(), 0);
         let mut receiver =
             Self { root, base, manifest, staging, targets, skipped_files, progress, options };
         let mut plan = ReceivePlan::default();
-        receiver.look_at_targets();
-        receiver.take_up_staged(&mut plan)?;
+        receiver.look_at_targets(stop)?;
+        receiver.drop_superseded()?;
+        receiver.take_up_staged(&mut plan, stop)?;
         space::check(receiver.root.dir(), receiver.space_needed())
             .map_err(|errno| ReceiveError::Destination(ConfineError::at(&b""[..], errno)))??;
         receiver.reserve_taken_up();
         receiver.make_dirs()?;
+        receiver.limit_claims(&mut plan);
         plan.want = receiver.want();
         plan.skipped_files = receiver.skipped_files;
         Ok((receiver, plan))
@@ -168,13 +197,37 @@ impl Receiver {
         Ok(staged)
     }
 
-    /// Gives up `entry`: the sender cannot deliver it.
+    /// Gives up `entry`: the sender cannot deliver it now. What is staged stays.
     pub fn abandon(&self, entry: u32) {
-        let path = self.manifest.entry(entry).map(|item| (&item.path).into());
-        if let Some(path) = path {
-            self.lock().staged.remove(&entry);
-            self.fail(entry, CommitError::SourceFailed { path });
+        self.give_up(entry);
+    }
+
+    /// Gives up `entry`, of which the sender has another version now: what is staged goes, for
+    /// no later transfer would take it up.
+    pub fn abandon_version(&self, entry: u32) {
+        if let Some(staged) = self.give_up(entry) {
+            self.staging.discard(&staged, Part::Remove);
         }
+    }
+
+    fn give_up(&self, entry: u32) -> Option<Arc<StagedFile>> {
+        let path = (&self.manifest.entry(entry)?.path).into();
+        self.fail(entry, CommitError::SourceFailed { path });
+        self.lock().staged.remove(&entry)
+    }
+
+    /// Takes back that `count` blocks of `entry` from `first` on are here: the sender has others.
+    pub fn reopen(&self, entry: u32, first: u32, count: u32) {
+        if let Some(staged) = self.lock().staged.get(&entry) {
+            let end = first.saturating_add(count).min(staged.blocks());
+            (first..end).for_each(|block| staged.journal.reopen(block));
+        }
+    }
+
+    /// The data bytes of `count` blocks of `entry` from `first` on.
+    pub fn bytes_of(&self, entry: u32, first: u32, count: u32) -> u64 {
+        let map = self.manifest.entry(entry).map(DataMap::of);
+        map.map_or(0, |map| bytes_of(&map, first, count))
     }
 
     /// The entries that failed so far.
@@ -190,6 +243,18 @@ impl Receiver {
 
     pub(super) fn fail(&self, entry: u32, error: CommitError) {
         self.lock().failures.entry(entry).or_insert(error);
+    }
+
+    pub(super) fn note_placed(&self, entry: u32) {
+        let mut progress = self.lock();
+        progress.committed += 1;
+        if let Some(placed) = progress.placed.get_mut(entry as usize) {
+            *placed = true;
+        }
+    }
+
+    pub(super) fn is_placed(&self, entry: u32) -> bool {
+        self.lock().placed.get(entry as usize).is_some_and(|placed| *placed)
     }
 
     /// Notes the failure of `entry`, if it is one.
@@ -226,7 +291,7 @@ impl Receiver {
         let key = self.key(item);
         let (staged, _) = self.staging.stage(key, entry, map, Earlier::Discard).map_err(staging)?;
         space::preallocate(&staged.fd, &staged.map).map_err(|errno| {
-            self.staging.discard(&staged, super::staging::Part::Remove);
+            self.staging.discard(&staged, Part::Remove);
             CommitError::Place(ConfineError::at(&item.path, errno))
         })?;
         Ok(Arc::new(staged))
@@ -251,11 +316,14 @@ impl Receiver {
         Key::of(&self.options.peer, self.base.as_ref(), entry)
     }
 
-    fn look_at_targets(&mut self) {
+    fn look_at_targets(&mut self, stop: &Stop) -> Result<(), ReceiveError> {
         let manifest = Arc::clone(&self.manifest);
         let mut parents = Parents::new(&self.root);
         self.targets = Vec::with_capacity(manifest.entries.len());
         for (index, entry) in (0u32..).zip(&manifest.entries) {
+            if stop.is_set() {
+                return Err(ReceiveError::Stopped);
+            }
             let target = match self.look_at(&mut parents, entry) {
                 Ok(target) => target,
                 Err(error) => {
@@ -263,11 +331,22 @@ impl Receiver {
                     Target::Refused
                 }
             };
-            let skipped = matches!(target, Target::Same);
-            self.skipped_files +=
-                u64::from(skipped && matches!(entry.kind, EntryKind::File { .. }));
+            if matches!(target, Target::Same) {
+                self.skipped_files += u64::from(matches!(entry.kind, EntryKind::File { .. }));
+                // An earlier attempt may have been killed before it made the name durable.
+                self.note_changed(entry);
+            }
             self.targets.push(target);
         }
+        Ok(())
+    }
+
+    /// Frees the room of what nobody will take up: other versions of the same files, and all of
+    /// it when nothing shall be taken up.
+    fn drop_superseded(&self) -> Result<(), StagingError> {
+        let earlier = if self.options.resume { Earlier::Keep } else { Earlier::Discard };
+        let keys = self.manifest.entries.iter().map(|entry| self.key(entry));
+        self.staging.drop_superseded(keys, earlier)
     }
 
     fn look_at(&self, parents: &mut Parents<'_>, entry: &Entry) -> Result<Target, CommitError> {
@@ -300,12 +379,11 @@ impl Receiver {
         Ok(if same { Target::Same } else { Target::Present(Box::new(meta.identity)) })
     }
 
-    fn take_up_staged(&mut self, plan: &mut ReceivePlan) -> Result<(), StagingError> {
+    fn take_up_staged(&self, plan: &mut ReceivePlan, stop: &Stop) -> Result<(), ReceiveError> {
         if !self.options.resume {
             return Ok(());
         }
-        let manifest = Arc::clone(&self.manifest);
-        for (index, entry) in (0u32..).zip(&manifest.entries) {
+        for (index, entry) in (0u32..).zip(&self.manifest.entries) {
             let large = entry.data_len() > BUNDLED_MAX && self.expected(index).is_ok();
             if !large || self.lock().staged.len() >= RESUMED_MAX {
                 continue;
@@ -316,9 +394,7 @@ impl Receiver {
             }
             match self.staging.stage(key, index, DataMap::of(entry), Earlier::Keep) {
                 Ok((staged, claims)) => {
-                    let have = verify(&staged, &claims);
-                    let bytes = |h: &HaveBlocks| have_bytes(&staged.map, h);
-                    plan.resumed_bytes += have.iter().map(bytes).sum::<u64>();
+                    let have = verify(&staged, &claims, stop).ok_or(ReceiveError::Stopped)?;
                     plan.have.extend(have);
                     self.lock().staged.insert(index, Arc::new(staged));
                 }
@@ -328,6 +404,15 @@ impl Receiver {
             }
         }
         Ok(())
+    }
+
+    /// Claims only what is wanted, and no more runs than an answer may hold: blocks that are
+    /// not claimed come again.
+    fn limit_claims(&self, plan: &mut ReceivePlan) {
+        plan.have.retain(|have| self.expected(have.entry).is_ok());
+        plan.have.truncate(HAVE_MAX);
+        let bytes = plan.have.iter().map(|have| self.bytes_of(have.entry, have.first, have.count));
+        plan.resumed_bytes = bytes.sum();
     }
 
     /// What was taken up may lack space that only a whole reservation has.
@@ -365,12 +450,22 @@ impl Receiver {
             self.root.make_dirs(base, 0o777)?;
         }
         let mut parents = Parents::new(&self.root);
+        // The last directory that cannot be: in tree order, what belongs beneath it follows it.
+        let mut missing: Option<(&RelPath, CommitError)> = None;
         for (index, entry) in (0u32..).zip(&self.manifest.entries) {
+            match &missing {
+                Some((dir, error)) if entry.path.strip_prefix(dir).is_some() => {
+                    self.fail(index, error.clone());
+                    continue;
+                }
+                Some(_) | None => missing = None,
+            }
             if entry.is_dir()
                 && self.expected(index).is_ok()
                 && let Err(error) = self.make_dir(&mut parents, index, entry)
             {
-                self.fail(index, error);
+                self.fail(index, error.clone());
+                missing = Some((&entry.path, error));
             }
         }
         Ok(())
@@ -396,6 +491,7 @@ impl Receiver {
         let mode = dir.meta().map_err(at)?.mode;
         if mode & 0o700 != 0o700 {
             fchmod(&dir, Mode::from_raw_mode(mode | 0o700)).map_err(at)?;
+            self.lock().widened.insert(index, mode);
         }
         Ok(())
     }
@@ -452,10 +548,18 @@ impl<'a> Parents<'a> {
 }
 
 /// Reads every claimed block again; returns the runs of those that hold what was claimed.
-fn verify(staged: &StagedFile, claims: &BTreeMap<u32, Digest>) -> Vec<HaveBlocks> {
+/// `None` when it was stopped.
+fn verify(
+    staged: &StagedFile,
+    claims: &BTreeMap<u32, Digest>,
+    stop: &Stop,
+) -> Option<Vec<HaveBlocks>> {
     let mut buffer = vec![0; BLOCK_DATA.as_len()];
     let mut runs: Vec<(HaveBlocks, blake3::Hasher)> = Vec::new();
     for (&block, claimed) in claims {
+        if stop.is_set() {
+            return None;
+        }
         if read_digest(staged, block, &mut buffer).as_ref() != Some(claimed) {
             continue;
         }
@@ -477,7 +581,7 @@ fn verify(staged: &StagedFile, claims: &BTreeMap<u32, Digest>) -> Vec<HaveBlocks
         digest: *hasher.finalize().as_bytes(),
         ..run
     };
-    runs.into_iter().map(close).collect()
+    Some(runs.into_iter().map(close).collect())
 }
 
 /// The digest of what the staged file holds; `None` when it cannot be read.
@@ -491,9 +595,9 @@ fn read_digest(staged: &StagedFile, block: u32, buffer: &mut [u8]) -> Option<Dig
     Some(block_digest(&buffer[..filled], u64::from(block) * BLOCK_DATA.get()))
 }
 
-fn have_bytes(map: &DataMap, have: &HaveBlocks) -> u64 {
-    let start = u64::from(have.first) * BLOCK_DATA.get();
-    let end = u64::from(have.first + have.count) * BLOCK_DATA.get();
+fn bytes_of(map: &DataMap, first: u32, count: u32) -> u64 {
+    let start = u64::from(first) * BLOCK_DATA.get();
+    let end = (u64::from(first) + u64::from(count)) * BLOCK_DATA.get();
     end.min(map.len()).saturating_sub(start)
 }
 

@@ -8,9 +8,10 @@
 
 use super::confine::{ConfineError, Root, ShownPath};
 use super::dir::{Dir, FileKind, Identity, Meta};
+use super::stop::Stop;
 use farhaul_proto::limits::SYMLINK_TARGET_MAX;
 use farhaul_proto::manifest::{
-    ENTRIES_MAX, EXTENTS_MAX, Entry, EntryKind, Extent, Extents, MODE_MASK, Manifest,
+    ENTRIES_MAX, EXTENTS_MAX, Entry, EntryKind, Extent, Extents, MODE_MASK, Manifest, Scale,
 };
 use farhaul_proto::path_name::{PathError, RESERVED_NAME, RelPath};
 use rustix::fs::{SeekFrom, seek};
@@ -57,9 +58,16 @@ pub enum ScanError {
         /// The path beneath the destination.
         path: RelPath,
     },
-    /// More entries than [`ENTRIES_MAX`].
-    #[error("more than {ENTRIES_MAX} files and directories")]
-    TooManyEntries,
+    /// More than the manifest of one transfer may hold, see [`Scale`].
+    #[error(
+        "too much for one transfer: the list of files would take the other side more than 128 MiB \
+         of memory (about {ENTRIES_MAX} files and directories with short names, fewer with long \
+         ones or many holes); split it into several transfers, for example one a subdirectory"
+    )]
+    TooLarge,
+    /// Nobody waits for it any more.
+    #[error("stopped")]
+    Stopped,
 }
 
 /// Why something was left out on purpose.
@@ -171,12 +179,17 @@ pub fn scan(sources: &[PathBuf]) -> Result<ScannedSource, ScanError> {
     if sources.is_empty() { Err(ScanError::NoSource) } else { walk.finish() }
 }
 
-/// Lists `path` beneath `root` under its own name, or all that `root` contains.
+/// Lists `path` beneath `root` under its own name, or all that `root` contains; ends early once
+/// `stop` is set.
 ///
 /// # Errors
 /// As [`scan`].
-pub fn scan_beneath(root: &Root, path: Option<&RelPath>) -> Result<ScannedSource, ScanError> {
-    let mut walk = Walk::default();
+pub fn scan_beneath(
+    root: &Root,
+    path: Option<&RelPath>,
+    stop: &Stop,
+) -> Result<ScannedSource, ScanError> {
+    let mut walk = Walk { stop: stop.clone(), ..Walk::default() };
     match path {
         None => walk.add_dir(root.dir().clone(), None)?,
         Some(path) => {
@@ -194,12 +207,17 @@ pub fn scan_beneath(root: &Root, path: Option<&RelPath>) -> Result<ScannedSource
     walk.finish()
 }
 
-/// Lists what the directory at `path` beneath `root` contains, without its own name.
+/// Lists what the directory at `path` beneath `root` contains, without its own name; ends early
+/// once `stop` is set.
 ///
 /// # Errors
 /// As [`scan`].
-pub fn scan_contents_beneath(root: &Root, path: &RelPath) -> Result<ScannedSource, ScanError> {
-    let mut walk = Walk::default();
+pub fn scan_contents_beneath(
+    root: &Root,
+    path: &RelPath,
+    stop: &Stop,
+) -> Result<ScannedSource, ScanError> {
+    let mut walk = Walk { stop: stop.clone(), ..Walk::default() };
     walk.add_dir(root.open_dir(path)?, None)?;
     walk.finish()
 }
@@ -217,9 +235,11 @@ fn means_contents(path: &Path) -> bool {
 #[derive(Default)]
 struct Walk {
     found: Vec<(Entry, Origin)>,
+    scale: Scale,
     roots: Vec<SourceRoot>,
     skipped: Notes<SkipReason>,
     failures: Notes<FailReason>,
+    stop: Stop,
 }
 
 /// A directory whose names are being visited.
@@ -286,6 +306,9 @@ impl Walk {
         let mut levels = vec![Level { dir, names: names.into_iter(), path: prefix }];
         // The number of levels, and so of open handles, is bounded by the depth of a path.
         while let Some(level) = levels.last_mut() {
+            if self.stop.is_set() {
+                return Err(ScanError::Stopped);
+            }
             match level.names.next() {
                 None => drop(levels.pop()),
                 Some(name) => {
@@ -361,10 +384,8 @@ impl Walk {
         kind: EntryKind,
         root: u32,
     ) -> Result<(), ScanError> {
-        if self.found.len() >= ENTRIES_MAX {
-            return Err(ScanError::TooManyEntries);
-        }
         let entry = Entry { path, mode: meta.mode & MODE_MASK, mtime: meta.mtime(), kind };
+        self.scale.add(entry.weight()).map_err(|_| ScanError::TooLarge)?;
         self.found.push((entry, Origin { root, identity: meta.identity }));
         Ok(())
     }

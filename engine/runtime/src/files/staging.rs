@@ -1,10 +1,12 @@
 //! Files on their way in: `<root>/.farhaul/staging`, on the same file system as the destination.
 //!
 //! A large file is staged as `<key>.part` with its journal `<key>.journal` beside it; the key
-//! follows from the sending peer, the destination and the file's version, so the same transfer
-//! finds its staged data again and no other does. Whoever works on a staged file holds the lock
-//! on its journal. Small files, links and empty files are staged as `<nonce>-<entry>.tmp` for the
-//! moment of their commit. Placing staged files is `commit`'s business.
+//! follows from the sending peer and the destination (its first half) and from the file's version
+//! (its second), so the same transfer finds its staged data again, and a later version of the
+//! same file what it supersedes. Whoever works on a staged file holds the lock on its journal.
+//! Small files, links and empty files are staged as `<nonce>-<entry>.tmp` for the moment of their
+//! commit. What changes places with a file of the user's is called `<name>.kept` meanwhile, and
+//! nothing of that name is ever swept. Placing staged files is `commit`'s business.
 
 use super::confine::{ConfineError, Root, ShownPath};
 use super::dir::{Dir, Meta, try_lock};
@@ -22,10 +24,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const STAGING_NAME: &[u8] = b"staging";
-const KEY_CONTEXT: &str = "farhaul 2026 staging v1";
+const KEY_CONTEXT: &str = "farhaul 2026 staging v2";
 const PART: &str = "part";
 const JOURNAL: &str = "journal";
 const TMP: &str = "tmp";
+const KEPT: &str = "kept";
 /// Age at which staged files that nobody works on are removed.
 pub const STALE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Stale files removed by one sweep.
@@ -60,18 +63,25 @@ fn at(name: &str) -> impl Fn(Errno) -> StagingError + '_ {
 
 /// What names a staged file: a hash of everything that must be equal for its data to be reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key([u8; 32]);
+pub(crate) struct Key {
+    /// Who sends it and where it goes.
+    place: [u8; 16],
+    /// Which version of the file it is.
+    version: [u8; 16],
+}
 
 impl Key {
     /// The key of `entry`, sent by `peer`, below the destination directory `base`.
     pub(crate) fn of(peer: &[u8; 32], base: Option<&RelPath>, entry: &Entry) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key(KEY_CONTEXT);
-        let mut number = |n: u64| {
-            hasher.update(&n.to_le_bytes());
-        };
         let base = base.map_or(&b""[..], RelPath::as_bytes);
-        number(base.len() as u64);
-        number(entry.path.as_bytes().len() as u64);
+        let mut place = blake3::Hasher::new_derive_key(KEY_CONTEXT);
+        place.update(peer);
+        place.update(&(base.len() as u64).to_le_bytes()).update(base);
+        place.update(entry.path.as_bytes());
+        let mut version = blake3::Hasher::new_derive_key(KEY_CONTEXT);
+        let mut number = |n: u64| {
+            version.update(&n.to_le_bytes());
+        };
         number(entry.mtime.secs.cast_unsigned());
         number(entry.mtime.nanos.into());
         if let EntryKind::File { size, extents } = &entry.kind {
@@ -84,13 +94,25 @@ impl Key {
                 });
             }
         }
-        hasher.update(peer).update(base).update(entry.path.as_bytes());
-        Self(*hasher.finalize().as_bytes())
+        Self { place: first_half(&place), version: first_half(&version) }
+    }
+
+    fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&self.place);
+        bytes[16..].copy_from_slice(&self.version);
+        bytes
     }
 
     fn name(&self, suffix: &str) -> String {
-        format!("{}.{suffix}", data_encoding::HEXLOWER.encode(&self.0))
+        format!("{}.{suffix}", data_encoding::HEXLOWER.encode(&self.bytes()))
     }
+}
+
+fn first_half(hasher: &blake3::Hasher) -> [u8; 16] {
+    let mut half = [0; 16];
+    hasher.finalize_xof().fill(&mut half);
+    half
 }
 
 /// Whether data staged earlier is used.
@@ -190,8 +212,10 @@ impl Staging {
     ) -> Result<(StagedFile, BTreeMap<u32, Digest>), StagingError> {
         let (part, journal) = (key.name(PART), key.name(JOURNAL));
         let mut lock = self.lock_journal(&journal)?;
+        let binding = |inode| Binding { key: key.bytes(), inode, blocks: map.blocks() };
+        self.reclaim(&part, &lock, &binding)?;
         if let (Earlier::Keep, Some((file, meta))) = (earlier, self.open_part(&part)) {
-            let binding = Binding { key: key.0, inode: meta.identity.ino, blocks: map.blocks() };
+            let binding = binding(meta.identity.ino);
             match Journal::resume(lock, &binding).map_err(|e| at(&journal)(errno_of(&e)))? {
                 Resumed::Foreign(file) => lock = file,
                 Resumed::Journal(journal, claims) => {
@@ -205,8 +229,8 @@ impl Staging {
         lock.set_len(0).map_err(|e| at(&journal)(errno_of(&e)))?;
         let file = self.create_part(&part)?;
         let inode = Meta::of(&file).map_err(at(&part))?.identity.ino;
-        let binding = Binding { key: key.0, inode, blocks: map.blocks() };
-        let started = Journal::create(lock, &binding).map_err(|e| at(&journal)(errno_of(&e)))?;
+        let started =
+            Journal::create(lock, &binding(inode)).map_err(|e| at(&journal)(errno_of(&e)))?;
         let staged = StagedFile { fd: Arc::new(file), entry, map, key, journal: started };
         Ok((staged, BTreeMap::new()))
     }
@@ -218,6 +242,68 @@ impl Staging {
             let _ = self.dir.remove_file(staged.part_name().as_bytes());
         }
         let _ = self.dir.remove_file(staged.key.name(JOURNAL).as_bytes());
+    }
+
+    /// Gives the staged file `name` a name that nothing sweeps; returns it.
+    pub(crate) fn set_aside(&self, name: &[u8]) -> rustix::io::Result<Vec<u8>> {
+        let kept = [name, b".", KEPT.as_bytes()].concat();
+        match self.dir.rename_new(name, &self.dir, &kept) {
+            Ok(()) => Ok(kept),
+            // Something of the user's is kept there already.
+            Err(Errno::EXIST) => {
+                let number = RandomState::new().hash_one(&kept);
+                let kept = [name, format!(".{number:016x}.{KEPT}").as_bytes()].concat();
+                self.dir.rename_new(name, &self.dir, &kept).map(|()| kept)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Gives a staged file its name back that was set aside when its process was killed. The
+    /// journal tells it from a file of the user's that it had changed places with.
+    fn reclaim(
+        &self,
+        part: &str,
+        journal: &File,
+        binding: &impl Fn(u64) -> Binding,
+    ) -> Result<(), StagingError> {
+        let kept = format!("{part}.{KEPT}");
+        let Some(meta) = self.dir.stat(kept.as_bytes()).map_err(at(&kept))? else { return Ok(()) };
+        if Journal::belongs(journal, &binding(meta.identity.ino)) {
+            match self.dir.rename_new(kept.as_bytes(), &self.dir, part.as_bytes()) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(at(&kept)(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is staged for the places of `keys` and nobody works on, except, with
+    /// [`Earlier::Keep`], that for the keys themselves: it would take the room of what comes.
+    pub(crate) fn drop_superseded(
+        &self,
+        keys: impl Iterator<Item = Key>,
+        earlier: Earlier,
+    ) -> Result<(), StagingError> {
+        let mut staged: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+        for name in self.dir.names().map_err(at("."))? {
+            if let Some(place) = name.get(..32) {
+                staged.entry(place.to_vec()).or_default().push(name);
+            }
+        }
+        if staged.is_empty() {
+            return Ok(());
+        }
+        for key in keys {
+            let place = data_encoding::HEXLOWER.encode(&key.place);
+            let own = data_encoding::HEXLOWER.encode(&key.bytes());
+            for name in staged.remove(place.as_bytes()).unwrap_or_default() {
+                if earlier == Earlier::Discard || !name.starts_with(own.as_bytes()) {
+                    self.sweep_one(&name);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes the staging directory if nothing is in it and nobody else uses it.

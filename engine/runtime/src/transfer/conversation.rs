@@ -4,13 +4,16 @@ use super::TransferError;
 use crate::control::{ControlConnection, ControlError, ControlSender};
 use crate::driver::command::SessionEvent;
 use crate::engine::{Peer, SessionHandle};
-use farhaul_proto::wire::control::{FailCode, Message, RefuseCode, reason};
+use farhaul_proto::wire::control::{FailCode, Message, Offer, Printable, RefuseCode, reason};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 /// Control messages read ahead at most.
 const READ_AHEAD: usize = 64;
+/// Bytes of control messages read ahead; one message may be longer by itself.
+const READ_AHEAD_BYTES: u32 = 8 << 20;
 
 /// Application code of a close in good order.
 const CLOSE_DONE: u64 = CLOSE_DONE_U32 as u64;
@@ -29,12 +32,18 @@ pub(super) enum Heard {
     Lane(SessionEvent),
 }
 
+/// What was read ahead; its share of the memory is free again once it is taken.
+struct Ahead {
+    message: Result<Message, TransferError>,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
 /// A peer with its messages decoded.
 pub(crate) struct Conversation {
     pub(super) session: SessionHandle,
     connection: ControlConnection,
     sender: ControlSender,
-    messages: mpsc::Receiver<Result<Message, TransferError>>,
+    messages: mpsc::Receiver<Ahead>,
     events: mpsc::Receiver<SessionEvent>,
     reader: JoinHandle<()>,
 }
@@ -45,16 +54,24 @@ impl Conversation {
     pub(crate) fn new(peer: Peer) -> Self {
         let Peer { connection, sender, mut receiver, session, events } = peer;
         let (heard, messages) = mpsc::channel(READ_AHEAD);
+        let room = Arc::new(Semaphore::new(READ_AHEAD_BYTES as usize));
         let reader = tokio::spawn(async move {
             loop {
-                let message = match receiver.recv().await {
-                    Ok(Some(frame)) => Message::decode(&frame)
-                        .map_err(|error| TransferError::Violation(error.to_string())),
+                let ahead = match receiver.recv().await {
+                    Ok(Some(frame)) => {
+                        let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+                        let share = Arc::clone(&room).acquire_many_owned(len.min(READ_AHEAD_BYTES));
+                        let message = Message::decode(&frame)
+                            .map(escaped)
+                            .map_err(|error| TransferError::Violation(error.to_string()));
+                        drop(frame);
+                        Ahead { message, _share: share.await.ok() }
+                    }
                     Ok(None) => return,
-                    Err(error) => Err(error.into()),
+                    Err(error) => Ahead { message: Err(error.into()), _share: None },
                 };
-                let last = message.is_err();
-                if heard.send(message).await.is_err() || last {
+                let last = ahead.message.is_err();
+                if heard.send(ahead).await.is_err() || last {
                     return;
                 }
             }
@@ -77,11 +94,11 @@ impl Conversation {
     pub(super) async fn hear(&mut self) -> Result<Heard, TransferError> {
         tokio::select! {
             message = self.messages.recv() => match message {
-                Some(message) => message.map(|message| {
+                Some(ahead) => ahead.message.map(|message| {
                     tracing::debug!(?message, "hears");
                     Heard::Message(message)
                 }),
-                None => Err(self.connection.closed().await.into()),
+                None => Err(self.silenced().await),
             },
             event = self.events.recv() => match event {
                 Some(SessionEvent::Violation(violation)) => {
@@ -99,12 +116,21 @@ impl Conversation {
         }
     }
 
-    /// The next message that opens a transfer; `None` when the peer closed in good order.
+    /// Why a peer says nothing any more in the middle of a transfer.
+    async fn silenced(&self) -> TransferError {
+        match tokio::time::timeout(FAREWELL_MAX, self.connection.closed()).await {
+            Ok(closed) => closed.into(),
+            Err(_) => TransferError::Violation("it ended its messages in mid-transfer".to_owned()),
+        }
+    }
+
+    /// The next message that opens a transfer; `None` when the peer ended in good order.
     pub(crate) async fn next_opening(&mut self) -> Result<Option<Message>, TransferError> {
         let error = match self.messages.recv().await {
-            Some(Ok(message)) => return Ok(Some(message)),
-            Some(Err(error)) => error,
-            None => self.connection.closed().await.into(),
+            Some(Ahead { message: Ok(message), .. }) => return Ok(Some(message)),
+            Some(Ahead { message: Err(error), .. }) => error,
+            // It has nothing more to say, and waits for us to close.
+            None => return Ok(None),
         };
         match error {
             TransferError::Control(ControlError::ClosedByPeer { code: CLOSE_DONE, .. }) => Ok(None),
@@ -116,6 +142,7 @@ impl Conversation {
     pub(crate) async fn give_up(mut self, error: &TransferError) {
         let (code, what) = match error {
             TransferError::Violation(what) => (FailCode::Protocol, what.clone()),
+            TransferError::Disk { what, code } => (*code, what.clone()),
             // The peer decided so: it need not be told.
             TransferError::Refused { .. }
             | TransferError::Cancelled { .. }
@@ -135,6 +162,15 @@ impl Conversation {
         self.connection.close(CLOSE_FAILED, "the transfer failed");
     }
 
+    /// Ends the conversation in good order after words of ours that nobody answers: the peer
+    /// closes once it has heard them.
+    pub(crate) async fn finish_heard(mut self) {
+        if self.sender.finish().is_ok() {
+            let _ = tokio::time::timeout(FAREWELL_MAX, self.connection.closed()).await;
+        }
+        self.connection.close(CLOSE_DONE_U32, "done");
+    }
+
     /// Ends the conversation in good order: everything we said was answered.
     pub(crate) fn finish(mut self) {
         let _ = self.sender.finish();
@@ -146,6 +182,23 @@ impl Drop for Conversation {
     fn drop(&mut self) {
         self.reader.abort();
     }
+}
+
+/// A message whose words for people cannot steer a terminal. spec: W-085
+fn escaped(mut message: Message) -> Message {
+    let escape = |text: &mut String| *text = Printable(text).to_string();
+    match &mut message {
+        Message::Refuse { reason, .. }
+        | Message::ObjectFailed { reason, .. }
+        | Message::Cancel { reason, .. } => escape(reason),
+        Message::Done(done) => done.failed.iter_mut().for_each(|f| escape(&mut f.reason)),
+        Message::Offer(Offer { left_out: Some(left_out), .. }) => {
+            let notes = left_out.failed.iter_mut().chain(&mut left_out.skipped);
+            notes.for_each(|note| escape(&mut note.reason));
+        }
+        _ => {}
+    }
+    message
 }
 
 /// The refusal that tells a peer about a local error.
@@ -160,6 +213,7 @@ pub(super) fn refusal(
         TransferError::Refused { .. }
         | TransferError::Cancelled { .. }
         | TransferError::Control(_)
+        | TransferError::Disk { .. }
         | TransferError::Session(_) => return None,
     };
     Some(Message::Refuse { transfer, code, reason: reason(&what) })

@@ -1,11 +1,19 @@
 //! What only the sender of data knows: symbols, loss, what limits.
 //! The other side hears it from there. spec: W-087
 
+use super::TransferError;
+use super::conversation::{Conversation, Heard};
 use crate::driver::command::SessionStats;
+use farhaul_proto::ids::TransferId;
 use farhaul_proto::trace::Limit;
 use farhaul_proto::units::{Bytes, Ratio};
-use farhaul_proto::wire::control;
+use farhaul_proto::wire::control::{self, Message};
 use std::time::Duration;
+
+/// Progress reports from one message with figures to the next: about a second.
+const TELL_EVERY: u32 = 5;
+/// How long the receiver waits for the last figures: everything is in place already.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Millionths in one.
 const MILLION: f64 = 1e6;
@@ -87,6 +95,80 @@ impl From<&Figures> for control::Figures {
             limited_mostly: figures.limited_mostly.map(Limit::code),
         }
     }
+}
+
+/// Who wanted a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// This side, which sends and sees its own figures.
+    Here,
+    /// The peer asked for it, and is told how it goes.
+    ByPeer,
+}
+
+/// Tells the peer that wanted a transfer how it goes.
+pub(super) struct Teller {
+    wanted: Wanted,
+    ticks: u32,
+}
+
+impl Teller {
+    pub(super) const fn new(wanted: Wanted) -> Self {
+        Self { wanted, ticks: 0 }
+    }
+
+    /// Takes a progress report in.
+    pub(super) async fn tick(
+        &mut self,
+        conversation: &mut Conversation,
+        figures: Option<Figures>,
+    ) -> Result<(), TransferError> {
+        self.ticks = (self.ticks + 1) % TELL_EVERY;
+        match (self.wanted, figures) {
+            (Wanted::ByPeer, Some(figures)) if self.ticks == 0 => {
+                conversation.say(&Message::Figures((&figures).into())).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The last figures of `transfer`.
+    pub(super) async fn end(
+        &self,
+        conversation: &mut Conversation,
+        transfer: TransferId,
+        figures: Option<Figures>,
+    ) -> Result<(), TransferError> {
+        if self.wanted == Wanted::Here {
+            return Ok(());
+        }
+        let figures = figures.as_ref().map(Into::into).unwrap_or_default();
+        conversation.say(&Message::Sent { transfer, figures }).await
+    }
+}
+
+/// Waits for the last figures of `transfer`; `None` if they do not come.
+pub(super) async fn hear_last(
+    conversation: &mut Conversation,
+    transfer: TransferId,
+) -> Option<Figures> {
+    let listen = async {
+        loop {
+            match conversation.hear().await {
+                Ok(Heard::Message(Message::Sent { transfer: ended, figures }))
+                    if ended == transfer =>
+                {
+                    return Some(Figures::from(&figures));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "the sender told no last figures");
+                    return None;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(WAIT_MAX, listen).await.ok().flatten()
 }
 
 #[cfg(test)]

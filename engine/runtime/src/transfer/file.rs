@@ -1,5 +1,6 @@
 //! Large files as objects: blocks straight between the disk engine and the file.
 
+use super::receiving::commit_failure;
 use crate::disk::{DiskFile, Segment};
 use crate::files::receive::Receiver;
 use crate::files::source::{Source, SourceError};
@@ -10,7 +11,8 @@ use farhaul_proto::objects::Placed;
 use farhaul_proto::wire::control::FailCode;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// A large file on its way out.
 pub(super) struct FileSource {
@@ -69,9 +71,54 @@ pub(super) fn source_failure(error: &SourceError) -> Failure {
     Failure { code, reason: error.to_string() }
 }
 
+/// Complete files that wait for their turn to be put in place, before new ones are held up.
+const WAITING_MAX: usize = 64;
+/// How long a new file is held up at most: the thread serves other transfers, too.
+const HELD_UP_MAX: Duration = Duration::from_secs(5);
+
+/// Holds new files up while the disk does not keep up with complete ones: each keeps its
+/// descriptors until it is in place.
+#[derive(Default)]
+pub(super) struct Gate {
+    waiting: Mutex<usize>,
+    fewer: Condvar,
+}
+
+impl Gate {
+    /// One more file waits.
+    pub(super) fn enter(&self) {
+        *self.lock() += 1;
+    }
+
+    /// One file less waits.
+    pub(super) fn leave(&self) {
+        let mut waiting = self.lock();
+        *waiting = waiting.saturating_sub(1);
+        self.fewer.notify_all();
+    }
+
+    /// Nobody is held up any more.
+    pub(super) fn open(&self) {
+        *self.lock() = 0;
+        self.fewer.notify_all();
+    }
+
+    fn pass(&self) {
+        let full = |waiting: &mut usize| *waiting >= WAITING_MAX;
+        // Late or not, the file may go on.
+        let _ = self.fewer.wait_timeout_while(self.lock(), HELD_UP_MAX, full);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        // A number is valid after any interruption.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A large file on its way in.
 pub(super) struct FileSink {
     receiver: Arc<Receiver>,
+    gate: Arc<Gate>,
     entry: u32,
     staged: OnceLock<(Arc<StagedFile>, Arc<DiskFile>)>,
     /// Taken while the file is being staged, so that two blocks do not stage it twice.
@@ -79,8 +126,8 @@ pub(super) struct FileSink {
 }
 
 impl FileSink {
-    pub(super) fn new(receiver: Arc<Receiver>, entry: u32) -> Self {
-        Self { receiver, entry, staged: OnceLock::new(), staging: Mutex::new(()) }
+    pub(super) fn new(receiver: Arc<Receiver>, entry: u32, gate: Arc<Gate>) -> Self {
+        Self { receiver, gate, entry, staged: OnceLock::new(), staging: Mutex::new(()) }
     }
 
     /// The staged file, once a block has arrived or an earlier attempt left one.
@@ -92,10 +139,7 @@ impl FileSink {
         if let Some(staged) = self.staged.get() {
             return Ok(staged);
         }
-        let staged = self.receiver.stage(self.entry).map_err(|error| Failure {
-            code: super::receiving::fail_code(&error),
-            reason: error.to_string(),
-        })?;
+        let staged = self.receiver.stage(self.entry).map_err(|error| commit_failure(&error))?;
         let clone = staged.fd.try_clone().map_err(|error| Failure {
             code: FailCode::Io,
             reason: format!("the staged file cannot be opened again: {error}"),
@@ -107,6 +151,9 @@ impl FileSink {
 
 impl BlockSink for FileSink {
     fn store(&self, placed: Placed, _data: &[u8]) -> Result<Store, Failure> {
+        if self.staged.get().is_none() {
+            self.gate.pass();
+        }
         let (staged, disk) = self.staged()?;
         let mut buffer_offset = 0;
         let runs = staged.block_runs(placed.position).map(|run| {

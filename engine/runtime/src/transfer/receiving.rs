@@ -1,188 +1,44 @@
-//! The side that wants the files: plan, accept, commit, give the receipt.
+//! The side that wants the files: accept, verify, commit, give the receipt.
 
 use super::bundle::{BundleSink, wire_len};
-use super::closing;
-use super::conversation::{Conversation, Heard, refusal};
+use super::conversation::{Conversation, Heard};
 use super::failures::{Failures, Fault, Side};
-use super::file::FileSink;
-use super::memory::MemorySink;
+use super::file::{FileSink, Gate};
+use super::jobs::Jobs;
+use super::planning::blocking;
 use super::sending::{path_of, unexpected};
 use super::{
     FailedEntry, Figures, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError,
 };
 use crate::driver::command::{HeldRuns, SessionEvent};
-use crate::engine::Peer;
-use crate::files::commit::{CommitError, Report};
-use crate::files::confine::{ConfineError, Root};
-use crate::files::receive::{ReceiveOptions, ReceivePlan, Receiver};
+use crate::engine::SessionFault;
+use crate::files::confine::ConfineError;
+use crate::files::receive::{ReceivePlan, Receiver};
 use crate::files::staging::StagingError;
-use crate::objects::{BlockSink, Failure};
-use farhaul_proto::ids::{ObjectId, TransferId};
+use crate::files::{CommitError, Report};
+use crate::objects::Failure;
+use farhaul_proto::ids::{BlockIndex, Generation, ObjectId, TransferId};
 use farhaul_proto::layout::{Layout, ObjectKind};
-use farhaul_proto::limits::CONTROL_MESSAGE_MAX;
-use farhaul_proto::manifest::Manifest;
-use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{
-    Accept, Done, EntryFailure, EntryRange, FAILURES_MAX, FailCode, Have, ManifestCarrier, Message,
-    Offer, RefuseCode, Request, reason,
+    Accept, BlockSpan, Done, EntryFailure, FAILURES_MAX, FailCode, Have, Message, reason,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::mpsc;
-
-/// Largest manifest taken from a peer: about 4 million entries.
-const MANIFEST_MAX: u64 = 512 << 20;
-/// Commits whose results wait to be heard.
-const RESULTS_MAX: usize = 256;
-/// Files committed at once: more would only queue at the disk.
-const COMMITS_AT_ONCE: usize = 4;
-
-/// Gets `path` of the peer into the directory beneath `root`.
-///
-/// # Errors
-/// [`TransferError`]; failures of single entries are in the outcome instead.
-pub async fn pull(
-    peer: Peer,
-    path: Vec<u8>,
-    root: Root,
-    resume: bool,
-    progress: &ProgressSender,
-) -> Result<Outcome, TransferError> {
-    let mut conversation = Conversation::new(peer);
-    let received = request(&mut conversation, path, &root, resume, progress).await;
-    match &received {
-        Ok(_) => conversation.finish(),
-        Err(error) => conversation.give_up(error).await,
-    }
-    received
-}
-
-async fn request(
-    conversation: &mut Conversation,
-    path: Vec<u8>,
-    root: &Root,
-    resume: bool,
-    progress: &ProgressSender,
-) -> Result<Outcome, TransferError> {
-    let transfer = TransferId::new(1);
-    conversation.say(&Message::Request(Request { transfer, path, resume })).await?;
-    loop {
-        match conversation.hear().await? {
-            Heard::Message(Message::Offer(offer)) if offer.transfer == transfer => {
-                // Where it goes is ours to say, whatever the peer proposes.
-                let received = receive(conversation, offer, None, root, resume, progress).await;
-                let mut outcome = received?;
-                if let Some(sent) = closing::hear(conversation, transfer).await {
-                    closing::amend(&mut outcome, &sent);
-                }
-                return Ok(outcome);
-            }
-            Heard::Message(message) => return Err(unexpected(message)),
-            Heard::Lane(_) => {}
-        }
-    }
-}
-
-/// Receives an offer into `dest` beneath `root`; the conversation goes on afterwards.
-pub(super) async fn receive(
-    conversation: &mut Conversation,
-    offer: Offer,
-    dest: Option<RelPath>,
-    root: &Root,
-    resume: bool,
-    progress: &ProgressSender,
-) -> Result<Outcome, TransferError> {
-    let transfer = offer.transfer;
-    let prepared = prepare(conversation, offer, dest, root, resume).await;
-    if let Err(error) = &prepared
-        && let Some(refusal) = refusal(transfer, error)
-    {
-        conversation.say(&refusal).await?;
-    }
-    let (receiver, plan) = prepared?;
-    let mut receiving = Receiving::declare(conversation, receiver, plan).await?;
-    receiving.accept(transfer).await?;
-    receiving.run(transfer, progress).await
-}
-
-/// Gets the manifest and plans against what is there.
-async fn prepare(
-    conversation: &mut Conversation,
-    offer: Offer,
-    dest: Option<RelPath>,
-    root: &Root,
-    resume: bool,
-) -> Result<(Arc<Receiver>, ReceivePlan), TransferError> {
-    let encoded = match offer.manifest {
-        ManifestCarrier::Inline(encoded) => encoded,
-        ManifestCarrier::Object { len, digest } => {
-            receive_manifest(conversation, len, digest).await?
-        }
-    };
-    let options = ReceiveOptions { resume: resume && offer.resume, peer: conversation.peer_id() };
-    let root = root.clone();
-    blocking(move || {
-        let manifest = Arc::new(Manifest::decode(&encoded)?);
-        drop(encoded);
-        let (receiver, plan) = Receiver::open(&root, dest, manifest, options)?;
-        Ok((Arc::new(receiver), plan))
-    })
-    .await
-}
-
-async fn receive_manifest(
-    conversation: &mut Conversation,
-    len: u64,
-    digest: [u8; 32],
-) -> Result<Vec<u8>, TransferError> {
-    if len > MANIFEST_MAX || len <= CONTROL_MESSAGE_MAX.min(1) as u64 {
-        let what = format!("a manifest of {len} bytes is not taken (at most {MANIFEST_MAX})");
-        return Err(TransferError::local(what, RefuseCode::Unsupported));
-    }
-    let sink = Arc::new(MemorySink::new(usize::try_from(len).unwrap_or_default()));
-    let session = &conversation.session;
-    let dyn_sink: Arc<dyn BlockSink> = Arc::clone(&sink) as Arc<dyn BlockSink>;
-    let object = session.declare_recv(Bytes::new(len), Vec::new(), dyn_sink).await?;
-    loop {
-        match conversation.hear().await? {
-            Heard::Lane(SessionEvent::RecvComplete(complete)) if complete == object => break,
-            Heard::Lane(SessionEvent::AskAgain(block)) => {
-                conversation.say(&Message::Restart { block }).await?;
-            }
-            Heard::Lane(SessionEvent::SinkFailed(_, failure)) => {
-                return Err(TransferError::Violation(failure.reason));
-            }
-            Heard::Lane(_) => {}
-            // The sender seals its objects when it has read them; a manifest needs no seal.
-            Heard::Message(Message::Sealed { object: sealed }) if sealed == object => {}
-            Heard::Message(message) => return Err(unexpected(message)),
-        }
-    }
-    let encoded = sink.take();
-    if *blake3::hash(&encoded).as_bytes() != digest {
-        return Err(TransferError::Violation("its manifest has another digest".to_owned()));
-    }
-    Ok(encoded)
-}
-
-/// Runs something that may block.
-pub(super) async fn blocking<T: Send + 'static>(
-    job: impl FnOnce() -> Result<T, TransferError> + Send + 'static,
-) -> Result<T, TransferError> {
-    tokio::task::spawn_blocking(job)
-        .await
-        .map_err(|error| TransferError::Internal(error.to_string()))?
-}
 
 /// An object on its way in.
+#[derive(Default)]
 struct Coming {
-    file: Option<Arc<FileSink>>,
+    /// A large file with its entry; nothing for a bundle.
+    file: Option<(u32, Arc<FileSink>)>,
+    /// Reopenings so far: an event from before the last one says nothing.
+    generation: Generation,
     received: bool,
     sealed: bool,
+    committing: bool,
 }
 
-struct Receiving<'a> {
+pub(super) struct Receiving<'a> {
     conversation: &'a mut Conversation,
     receiver: Arc<Receiver>,
     layout: Arc<Layout>,
@@ -191,22 +47,32 @@ struct Receiving<'a> {
     /// Objects that are neither in place nor failed.
     open: BTreeMap<u32, Coming>,
     failures: Failures,
+    commits: Jobs<Result<(), Failure>>,
+    gate: Arc<Gate>,
+    /// Data bytes that an earlier attempt brought, less those that were reopened.
+    resumed: Bytes,
+    /// What the session had written before this transfer's data.
+    written_before: Bytes,
     /// What the sender told last of the way here.
     figures: Option<Figures>,
-    commits: Arc<tokio::sync::Semaphore>,
-    results_in: mpsc::Sender<u32>,
-    results: mpsc::Receiver<u32>,
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.gate.open();
+    }
 }
 
 impl<'a> Receiving<'a> {
     /// Declares what is wanted, before the sender is told: no block can come too early.
-    async fn declare(
+    pub(super) async fn declare(
         conversation: &'a mut Conversation,
         receiver: Arc<Receiver>,
         plan: ReceivePlan,
     ) -> Result<Self, TransferError> {
         let layout = Arc::new(Layout::new(receiver.manifest(), &plan.want));
-        let (results_in, results) = mpsc::channel(RESULTS_MAX);
+        let resumed = Bytes::new(plan.resumed_bytes);
+        let stats = conversation.session.stats().await;
         let mut receiving = Self {
             conversation,
             receiver,
@@ -215,10 +81,11 @@ impl<'a> Receiving<'a> {
             base: 0,
             open: BTreeMap::new(),
             failures: Failures::default(),
+            commits: Jobs::new(),
+            gate: Arc::default(),
+            resumed,
+            written_before: stats.map_or(Bytes::ZERO, |stats| stats.received.written),
             figures: None,
-            commits: Arc::new(tokio::sync::Semaphore::new(COMMITS_AT_ONCE)),
-            results_in,
-            results,
         };
         for index in 0..receiving.layout.len() {
             receiving.declare_one(index).await?;
@@ -230,7 +97,7 @@ impl<'a> Receiving<'a> {
         let layout = Arc::clone(&self.layout);
         let Some(spec) = layout.object(index) else { return Ok(()) };
         let session = &self.conversation.session;
-        let mut coming = Coming { file: None, received: false, sealed: false };
+        let mut coming = Coming::default();
         let id = match &spec.kind {
             ObjectKind::File { entry } => {
                 let held: HeldRuns = self
@@ -240,8 +107,12 @@ impl<'a> Receiving<'a> {
                     .filter(|have| have.entry == *entry)
                     .map(|have| (have.first, have.count))
                     .collect();
-                let sink = Arc::new(FileSink::new(Arc::clone(&self.receiver), *entry));
-                coming.file = Some(Arc::clone(&sink));
+                let sink = Arc::new(FileSink::new(
+                    Arc::clone(&self.receiver),
+                    *entry,
+                    Arc::clone(&self.gate),
+                ));
+                coming.file = Some((*entry, Arc::clone(&sink)));
                 session.declare_recv(Bytes::new(spec.len), held, sink).await?
             }
             ObjectKind::Bundle { .. } => {
@@ -259,25 +130,23 @@ impl<'a> Receiving<'a> {
         Ok(())
     }
 
-    async fn accept(&mut self, transfer: TransferId) -> Result<(), TransferError> {
-        let want = self.plan.want.iter();
-        let want = want.map(|range| EntryRange { first: range.first, count: range.count });
+    pub(super) async fn accept(&mut self, transfer: TransferId) -> Result<(), TransferError> {
         let have = self.plan.have.iter().map(|have| Have {
             entry: have.entry,
             first: have.first,
             count: have.count,
             digest: have.digest,
         });
-        let accept = Accept { transfer, want: want.collect(), have: have.collect() };
+        let accept = Accept { transfer, want: self.plan.want.clone(), have: have.collect() };
         self.conversation.say(&Message::Accept(accept)).await
     }
 
-    fn index_of(&self, object: ObjectId) -> Option<u32> {
+    fn coming(&mut self, object: ObjectId) -> Option<(u32, &mut Coming)> {
         let index = object.get().checked_sub(self.base)?;
-        self.open.contains_key(&index).then_some(index)
+        Some((index, self.open.get_mut(&index)?))
     }
 
-    async fn run(
+    pub(super) async fn run(
         &mut self,
         transfer: TransferId,
         progress: &ProgressSender,
@@ -290,9 +159,7 @@ impl<'a> Receiving<'a> {
                     Heard::Message(message) => self.on_message(message).await?,
                     Heard::Lane(event) => self.on_event(event).await?,
                 },
-                Some(index) = self.results.recv() => {
-                    self.open.remove(&index);
-                }
+                (index, committed) = self.commits.next() => self.on_committed(index, committed),
                 _ = tick.tick() => self.publish(progress).await,
             }
         }
@@ -302,31 +169,19 @@ impl<'a> Receiving<'a> {
     async fn on_message(&mut self, message: Message) -> Result<(), TransferError> {
         match message {
             Message::Sealed { object } => {
-                if let Some(index) = self.index_of(object) {
-                    if let Some(coming) = self.open.get_mut(&index) {
-                        coming.sealed = true;
-                    }
+                if let Some((index, coming)) = self.coming(object) {
+                    coming.sealed = true;
                     self.commit_if_ready(index);
                 }
             }
-            Message::Reopen { object, position, count, first_block } => {
-                let session = &self.conversation.session;
-                let ours = session.reopen_recv(object, position, count).await?;
-                if ours != first_block {
-                    let what = format!("it counts block {first_block} where {ours} is next");
-                    return Err(TransferError::Violation(what));
-                }
-                if let Some(index) = self.index_of(object)
-                    && let Some(coming) = self.open.get_mut(&index)
-                {
-                    coming.received = false;
-                }
+            Message::Reopen { object, runs, first_block } => {
+                self.reopen(object, &runs, first_block).await?;
             }
+            Message::Figures(figures) => self.figures = Some((&figures).into()),
             Message::ObjectFailed { object, code, reason } => {
                 self.conversation.session.abandon_recv(object);
                 self.fail(object, Side::Peer, &Failure { code, reason });
             }
-            Message::Figures(figures) => self.figures = Some((&figures).into()),
             other => return Err(unexpected(other)),
         }
         Ok(())
@@ -334,11 +189,11 @@ impl<'a> Receiving<'a> {
 
     async fn on_event(&mut self, event: SessionEvent) -> Result<(), TransferError> {
         match event {
-            SessionEvent::RecvComplete(object) => {
-                if let Some(index) = self.index_of(object) {
-                    if let Some(coming) = self.open.get_mut(&index) {
-                        coming.received = true;
-                    }
+            SessionEvent::RecvComplete(object, generation) => {
+                if let Some((index, coming)) = self.coming(object)
+                    && coming.generation == generation
+                {
+                    coming.received = true;
                     self.commit_if_ready(index);
                 }
             }
@@ -350,8 +205,8 @@ impl<'a> Receiving<'a> {
             SessionEvent::AskAgain(block) => {
                 self.conversation.say(&Message::Restart { block }).await?;
             }
-            SessionEvent::SendRead(_)
-            | SessionEvent::SendComplete(_)
+            SessionEvent::SendRead(..)
+            | SessionEvent::SendComplete(..)
             | SessionEvent::SourceFailed(..)
             | SessionEvent::Violation(_)
             | SessionEvent::ForgeryLimit => {}
@@ -359,53 +214,114 @@ impl<'a> Receiving<'a> {
         Ok(())
     }
 
+    /// Expects blocks again that we claimed to hold: the sender has others. spec: W-080
+    async fn reopen(
+        &mut self,
+        object: ObjectId,
+        runs: &[BlockSpan],
+        first_block: BlockIndex,
+    ) -> Result<(), TransferError> {
+        let receiver = Arc::clone(&self.receiver);
+        if let Some((_, coming)) = self.coming(object) {
+            if coming.sealed {
+                let what = format!("it reopens object {object}, which it had sealed");
+                return Err(TransferError::Violation(what));
+            }
+            coming.received = false;
+            // Before a block can be written anew: what the journal says must not outlive it.
+            if let Some((entry, _)) = coming.file {
+                runs.iter().for_each(|run| receiver.reopen(entry, run.first, run.count));
+                let bytes = runs.iter().map(|run| receiver.bytes_of(entry, run.first, run.count));
+                self.resumed = self.resumed.saturating_sub(Bytes::new(bytes.sum()));
+            }
+        }
+        let runs = runs.iter().map(|run| (run.first, run.count)).collect();
+        let reopened = self.conversation.session.reopen_recv(object, runs).await;
+        let reopened = reopened.map_err(|fault| match fault {
+            SessionFault::Object(error) => TransferError::Violation(error.to_string()),
+            SessionFault::Gone => fault.into(),
+        })?;
+        let ours = reopened.first_block;
+        if ours != first_block {
+            let what = format!("it counts block {first_block} where {ours} is next");
+            return Err(TransferError::Violation(what));
+        }
+        if let Some((_, coming)) = self.coming(object) {
+            coming.generation = reopened.generation;
+        }
+        Ok(())
+    }
+
     fn fail(&mut self, object: ObjectId, at: Side, failure: &Failure) {
-        let Some(index) = self.index_of(object) else { return };
+        let Some((index, _)) = self.coming(object) else { return };
         self.open.remove(&index);
         let layout = Arc::clone(&self.layout);
         for &entry in layout.object(index).map_or(&[][..], |spec| spec.entries()) {
             self.failures.note(entry, at, failure.clone());
-            self.receiver.abandon(entry);
+            match failure.code {
+                FailCode::SourceChanged => self.receiver.abandon_version(entry),
+                _ => self.receiver.abandon(entry),
+            }
         }
     }
 
     /// Puts a file in place once all of it is here and the sender vouches for it. The files of
     /// a bundle are in place when its block is stored. spec: W-092
     fn commit_if_ready(&mut self, index: u32) {
-        let Some(coming) = self.open.get(&index) else { return };
-        let Some(sink) = coming.file.clone() else {
+        let Some(coming) = self.open.get_mut(&index) else { return };
+        let Some((_, sink)) = coming.file.clone() else {
             if coming.received {
-                self.open.remove(&index);
+                self.end(index);
             }
             return;
         };
-        if !coming.received || !coming.sealed {
+        if !coming.received || !coming.sealed || coming.committing {
             return;
         }
-        let (receiver, results) = (Arc::clone(&self.receiver), self.results_in.clone());
-        let commits = Arc::clone(&self.commits);
-        tokio::spawn(async move {
-            let _permit = commits.acquire_owned().await;
-            let committed = tokio::task::spawn_blocking(move || {
-                // A failure is noted by the receiver for the report.
-                if let Ok((staged, _)) = sink.staged() {
-                    let _ = receiver.commit(staged);
-                }
+        coming.committing = true;
+        self.gate.enter();
+        let (receiver, gate) = (Arc::clone(&self.receiver), Arc::clone(&self.gate));
+        self.commits.push(index, move |_| {
+            let committed = sink.staged().and_then(|(staged, _)| {
+                let committed = receiver.commit(staged);
+                committed.map_err(|error| commit_failure(&error))
             });
-            let _ = committed.await;
-            let _ = results.send(index).await;
+            gate.leave();
+            committed
         });
+    }
+
+    fn on_committed(&mut self, index: u32, committed: Option<Result<(), Failure>>) {
+        let committed = committed.unwrap_or_else(|| {
+            self.gate.leave();
+            let reason = "putting it in place failed; this is a bug".to_owned();
+            Err(Failure { code: FailCode::Internal, reason })
+        });
+        if let Err(failure) = committed {
+            let layout = Arc::clone(&self.layout);
+            for &entry in layout.object(index).map_or(&[][..], |spec| spec.entries()) {
+                self.failures.note(entry, Side::Here, failure.clone());
+            }
+        }
+        self.end(index);
+    }
+
+    /// Nothing more is to come of an object.
+    fn end(&mut self, index: u32) {
+        self.open.remove(&index);
+        self.conversation.session.forget_recv(ObjectId::new(self.base.saturating_add(index)));
     }
 
     async fn publish(&self, progress: &ProgressSender) {
         let stats = self.conversation.session.stats().await;
-        let resumed = Bytes::new(self.plan.resumed_bytes);
-        let done = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.received.written);
+        let written = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.received.written);
+        let written = written.saturating_sub(self.written_before);
+        let total = Bytes::new(self.layout.data_len());
         progress.send_replace(Progress {
-            bytes_total: Bytes::new(self.layout.data_len()),
-            bytes_done: done + resumed,
-            bytes_resumed: resumed,
-            files_total: u64::from(self.receiver.manifest().len()),
+            bytes_total: total,
+            // Bundles hold a little more than data.
+            bytes_done: (written + self.resumed).min(total),
+            bytes_resumed: self.resumed,
             figures: self.figures,
         });
     }
@@ -416,11 +332,15 @@ impl<'a> Receiving<'a> {
         progress: &ProgressSender,
     ) -> Result<Outcome, TransferError> {
         let receiver = Arc::clone(&self.receiver);
-        let report = blocking(move || {
+        let report = blocking(move |_| {
             receiver.commit_all_plain();
             Ok(receiver.finish())
         })
         .await?;
+        if let Some(error) = &report.not_durable {
+            let what = format!("what arrived may not survive a power cut: {error}");
+            return Err(TransferError::Disk { what, code: place_code(error) });
+        }
         self.publish(progress).await;
         let failed = self.failures(&report);
         let bytes = self.bytes_in_place(&failed);
@@ -450,7 +370,7 @@ impl<'a> Receiving<'a> {
             bytes,
             files: report.committed,
             files_skipped: report.skipped_files,
-            resumed: Bytes::new(self.plan.resumed_bytes),
+            resumed: self.resumed,
             failed: failed.collect(),
             failed_total,
             left_out: Vec::new(),
@@ -462,8 +382,7 @@ impl<'a> Receiving<'a> {
     /// All failures by entry; what was noted first says more.
     fn failures(&self, report: &Report) -> BTreeMap<u32, Fault> {
         for (entry, error) in &report.failures {
-            let failure = Failure { code: fail_code(error), reason: error.to_string() };
-            self.failures.note(*entry, Side::Here, failure);
+            self.failures.note(*entry, Side::Here, commit_failure(error));
         }
         self.failures.all()
     }
@@ -480,7 +399,11 @@ impl<'a> Receiving<'a> {
 }
 
 /// How a commit error is told.
-pub(super) fn fail_code(error: &CommitError) -> FailCode {
+pub(super) fn commit_failure(error: &CommitError) -> Failure {
+    Failure { code: fail_code(error), reason: error.to_string() }
+}
+
+fn fail_code(error: &CommitError) -> FailCode {
     match error {
         CommitError::DestinationChanged { .. } | CommitError::InTheWay { .. } => {
             FailCode::DestinationChanged
@@ -494,7 +417,7 @@ pub(super) fn fail_code(error: &CommitError) -> FailCode {
 }
 
 /// How an error of the file system is told.
-pub(super) fn place_code(error: &ConfineError) -> FailCode {
+fn place_code(error: &ConfineError) -> FailCode {
     match error {
         ConfineError::NoSpace { .. } => FailCode::NoSpace,
         ConfineError::Permission { .. } => FailCode::NoPermission,

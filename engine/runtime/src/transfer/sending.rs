@@ -1,47 +1,34 @@
 //! The side that has the files: offer, declare, seal, wait for the receipt.
 
 use super::bundle::{BundleSource, wire_len};
-use super::closing;
 use super::conversation::{Conversation, Heard};
 use super::failures::{Failures, Fault, Side};
+use super::figures::{Figures, Teller, Wanted};
 use super::file::{FileSource, source_failure};
+use super::jobs::Jobs;
 use super::memory::MemorySource;
 use super::{
-    FailedEntry, Figures, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError,
+    FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError, left_out,
 };
 use crate::driver::command::{HeldRuns, SessionEvent};
-use crate::engine::Peer;
-use crate::files::scan::ScannedSource;
+use crate::engine::{Peer, SessionFault};
+use crate::files::scan::{ScanError, ScannedSource};
 use crate::files::source::{Source, SourceError};
+use crate::files::stop::Stop;
 use crate::objects::Failure;
 use farhaul_proto::content::{Digest, block_digest, run_digest};
-use farhaul_proto::ids::{ObjectId, TransferId};
-use farhaul_proto::layout::{Layout, ObjectKind};
+use farhaul_proto::ids::{Generation, ObjectId, TransferId};
+use farhaul_proto::layout::{Layout, ObjectKind, ObjectSpec};
 use farhaul_proto::limits::{BLOCK_DATA, INLINE_MANIFEST_MAX};
-use farhaul_proto::manifest::{EntryRange, Manifest};
+use farhaul_proto::manifest::{ENCODED_MAX, Manifest};
+use farhaul_proto::objects::ObjectError;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{
-    Accept, Done, EntryFailure, FailCode, Have, ManifestCarrier, Message, Offer, reason,
+    Accept, BlockSpan, Done, EntryFailure, FailCode, Have, ManifestCarrier, Message, Offer, reason,
 };
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use tokio::sync::mpsc;
-
-/// Jobs about sources (checks of claims and of changes) whose answers wait to be heard.
-const ANSWERS_MAX: usize = 256;
-
-/// Progress reports from one message with figures to the next: about a second.
-const FIGURES_EVERY: u32 = 5;
-
-/// Who wanted the transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// This side; it sees its own figures.
-    Here,
-    /// The peer asked for it, and is told how it goes.
-    ByPeer,
-}
 
 /// Sends what was scanned into the directory `dest` (empty: the root) of the peer.
 ///
@@ -57,8 +44,8 @@ pub async fn push(
     let mut conversation = Conversation::new(peer);
     conversation.session.warm_up();
     let transfer = TransferId::new(1);
-    let offer = Offering { transfer, dest, resume, wanted: Wanted::Here };
-    let sent = send(&mut conversation, scanned, offer, progress).await;
+    let sent =
+        send(&mut conversation, transfer, scanned, dest, resume, Wanted::Here, progress).await;
     match &sent {
         Ok(_) => conversation.finish(),
         Err(error) => conversation.give_up(error).await,
@@ -66,49 +53,51 @@ pub async fn push(
     sent
 }
 
-/// What is offered besides the files.
-pub(super) struct Offering {
-    pub(super) transfer: TransferId,
-    pub(super) dest: Vec<u8>,
-    pub(super) resume: bool,
-    pub(super) wanted: Wanted,
-}
-
 /// Offers and sends; the conversation goes on afterwards.
 pub(super) async fn send(
     conversation: &mut Conversation,
+    transfer: TransferId,
     scanned: ScannedSource,
-    offering: Offering,
+    dest: Vec<u8>,
+    resume: bool,
+    wanted: Wanted,
     progress: &ProgressSender,
 ) -> Result<Outcome, TransferError> {
     let scanned = Arc::new(scanned);
-    let (transfer, wanted) = (offering.transfer, offering.wanted);
-    offer(conversation, &scanned.manifest, offering).await?;
+    let listed = offer(conversation, transfer, &scanned, dest, resume).await?;
     let accept = answer(conversation, transfer).await?;
-    let mut sending = Sending::declare(conversation, &scanned, &accept).await?;
-    let outcome = sending.run(transfer, wanted, progress).await?;
-    if wanted == Wanted::ByPeer {
-        let figures = outcome.figures.as_ref().map(Into::into).unwrap_or_default();
-        let sent = closing::sent(transfer, figures, &scanned);
-        conversation.say(&Message::Sent(sent)).await?;
+    if let Some(object) = listed {
+        conversation.session.forget_send(object);
     }
+    let mut sending = Sending::declare(conversation, &scanned, &accept).await?;
+    let mut teller = Teller::new(wanted);
+    let outcome = sending.run(transfer, &mut teller, progress).await?;
+    teller.end(conversation, transfer, outcome.figures).await?;
     Ok(outcome)
 }
 
+/// Offers what was scanned; returns the object that carries the manifest if one does.
 async fn offer(
     conversation: &mut Conversation,
-    manifest: &Manifest,
-    offering: Offering,
-) -> Result<(), TransferError> {
-    let Offering { transfer, dest, resume, .. } = offering;
+    transfer: TransferId,
+    scanned: &ScannedSource,
+    dest: Vec<u8>,
+    resume: bool,
+) -> Result<Option<ObjectId>, TransferError> {
+    let manifest = &scanned.manifest;
     let encoded = manifest.encode();
+    let mut listed = None;
+    if encoded.len() > ENCODED_MAX {
+        return Err(ScanError::TooLarge.into());
+    }
     let manifest_carrier = if encoded.len() <= INLINE_MANIFEST_MAX {
         ManifestCarrier::Inline(encoded)
     } else {
         let (len, digest) = (encoded.len() as u64, *blake3::hash(&encoded).as_bytes());
         let source = Arc::new(MemorySource(encoded));
         // Its id is known to both sides: it is the next object.
-        conversation.session.declare_send(Bytes::new(len), Vec::new(), source).await?;
+        let object = conversation.session.declare_send(Bytes::new(len), Vec::new(), source).await?;
+        listed = Some(object);
         ManifestCarrier::Object { len, digest }
     };
     let offer = Offer {
@@ -118,8 +107,10 @@ async fn offer(
         entries: u64::from(manifest.len()),
         bytes: manifest.data_len(),
         resume,
+        left_out: left_out::of_scan(scanned),
     };
-    conversation.say(&Message::Offer(offer)).await
+    conversation.say(&Message::Offer(offer)).await?;
+    Ok(listed)
 }
 
 /// Waits for the receiver's plan.
@@ -165,26 +156,26 @@ fn name(message: &Message) -> &'static str {
         Message::Done(_) => "done",
         Message::Cancel { .. } => "cancel",
         Message::Figures(_) => "figures",
-        Message::Sent(_) => "sent",
+        Message::Sent { .. } => "sent",
     }
 }
 
 /// An object on its way.
 #[derive(Debug, Default)]
 struct Outgoing {
+    /// A large file; the receiver needs a word of ours before it is in place.
+    is_file: bool,
+    /// Reopenings so far: an event from before the last one says nothing.
+    generation: Generation,
     read: bool,
-    claims: Vec<Have>,
+    complete: bool,
     claims_open: bool,
+    sealing: bool,
     sealed: bool,
 }
 
-/// The answer of a job about a source.
-enum Answer {
-    /// Which claims of an object do not hold.
-    Claims { index: u32, wrong: Vec<Have>, failure: Option<Failure> },
-    /// Whether an object's source is still what was offered.
-    Unchanged { index: u32, result: Result<(), SourceError> },
-}
+/// Which claims of an object do not hold, or why that cannot be found out.
+type Checked = Result<Vec<Have>, Failure>;
 
 struct Sending<'a> {
     conversation: &'a mut Conversation,
@@ -193,9 +184,12 @@ struct Sending<'a> {
     base: u32,
     objects: BTreeMap<u32, Outgoing>,
     failures: Failures,
-    answers_in: mpsc::Sender<Answer>,
-    answers: mpsc::Receiver<Answer>,
+    claims: Jobs<Checked>,
+    seals: Jobs<Result<(), SourceError>>,
+    /// Data bytes that the receiver holds, as far as is known.
     resumed: Bytes,
+    /// What the session had delivered before this transfer's data.
+    sent_before: Bytes,
 }
 
 impl<'a> Sending<'a> {
@@ -205,23 +199,19 @@ impl<'a> Sending<'a> {
         scanned: &Arc<ScannedSource>,
         accept: &Accept,
     ) -> Result<Self, TransferError> {
-        let want: Vec<EntryRange> = accept
-            .want
-            .iter()
-            .map(|range| EntryRange { first: range.first, count: range.count })
-            .collect();
-        let layout = Arc::new(Layout::new(&scanned.manifest, &want));
+        let layout = Arc::new(Layout::new(&scanned.manifest, &accept.want));
         let source = Arc::new(Source::new(Arc::clone(scanned), Arc::clone(&layout)));
-        let (answers_in, answers) = mpsc::channel(ANSWERS_MAX);
+        let stats = conversation.session.stats().await;
         let mut sending = Self {
             conversation,
             source,
             base: 0,
             objects: BTreeMap::new(),
             failures: Failures::default(),
-            answers_in,
-            answers,
+            claims: Jobs::new(),
+            seals: Jobs::new(),
             resumed: Bytes::ZERO,
+            sent_before: stats.map_or(Bytes::ZERO, |stats| stats.sent.complete),
         };
         let mut claims = claims_by_entry(&accept.have);
         for index in 0..layout.len() {
@@ -243,15 +233,13 @@ impl<'a> Sending<'a> {
         let Some(spec) = layout.object(index) else { return Ok(()) };
         let session = &self.conversation.session;
         let mut outgoing = Outgoing::default();
+        let mut claimed = Vec::new();
         let id = match &spec.kind {
             ObjectKind::File { entry } => {
-                outgoing.claims = claims.remove(entry).unwrap_or_default();
-                outgoing.claims_open = !outgoing.claims.is_empty();
-                let held: HeldRuns = outgoing.claims.iter().map(|c| (c.first, c.count)).collect();
-                for &(first, count) in &held {
-                    let blocks = first..first.saturating_add(count);
-                    self.resumed += blocks.map(|b| Bytes::new(spec.block_len(b))).sum::<Bytes>();
-                }
+                outgoing.is_file = true;
+                claimed = claims.remove(entry).unwrap_or_default();
+                outgoing.claims_open = !claimed.is_empty();
+                let held: HeldRuns = claimed.iter().map(|c| (c.first, c.count)).collect();
                 let source = Arc::new(FileSource::new(Arc::clone(&self.source), index));
                 session.declare_send(Bytes::new(spec.len), held, source).await?
             }
@@ -267,72 +255,49 @@ impl<'a> Sending<'a> {
         if index == 0 {
             self.base = id.get();
         }
-        self.check_claims(index, &outgoing.claims);
         self.objects.insert(index, outgoing);
+        // The session has found them within the object.
+        self.resumed += claimed.iter().map(|claim| bytes_of(spec, claim)).sum::<Bytes>();
+        if !claimed.is_empty() {
+            let source = Arc::clone(&self.source);
+            self.claims.push(index, move |stop| wrong_claims(&source, index, claimed, stop));
+        }
         Ok(())
     }
 
-    /// Reads the blocks that the receiver claims to hold, to see whether it holds these.
-    fn check_claims(&self, index: u32, claims: &[Have]) {
-        if claims.is_empty() {
-            return;
-        }
-        let (source, claims) = (Arc::clone(&self.source), claims.to_vec());
-        self.ask(move || {
-            let mut wrong = Vec::new();
-            for claim in claims {
-                match digest_of(&source, index, &claim) {
-                    Ok(digest) if digest == claim.digest => {}
-                    Ok(_) => wrong.push(claim),
-                    Err(failure) => {
-                        return Answer::Claims { index, wrong, failure: Some(failure) };
-                    }
-                }
-            }
-            Answer::Claims { index, wrong, failure: None }
-        });
-    }
-
-    /// Runs a job that may block and queues its answer.
-    fn ask(&self, job: impl FnOnce() -> Answer + Send + 'static) {
-        let answers = self.answers_in.clone();
-        tokio::task::spawn_blocking(move || {
-            // Nobody listens any more when the transfer has ended: then nothing is lost.
-            let _ = answers.blocking_send(job());
-        });
-    }
-
-    fn index_of(&self, object: ObjectId) -> Option<u32> {
+    fn outgoing(&mut self, object: ObjectId) -> Option<(u32, &mut Outgoing)> {
         let index = object.get().checked_sub(self.base)?;
-        self.objects.contains_key(&index).then_some(index)
+        Some((index, self.objects.get_mut(&index)?))
+    }
+
+    fn object(&self, index: u32) -> ObjectId {
+        ObjectId::new(self.base.saturating_add(index))
     }
 
     async fn run(
         &mut self,
         transfer: TransferId,
-        wanted: Wanted,
+        teller: &mut Teller,
         progress: &ProgressSender,
     ) -> Result<Outcome, TransferError> {
-        let mut ticks = 0_u32;
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 heard = self.conversation.hear() => match heard? {
                     Heard::Message(Message::Done(done)) if done.transfer == transfer => {
+                        self.check_done(&done)?;
                         let figures = self.publish(progress).await;
                         return Ok(self.outcome(&done, figures));
                     }
                     Heard::Message(message) => self.on_message(message).await?,
                     Heard::Lane(event) => self.on_event(event).await?,
                 },
-                Some(answer) = self.answers.recv() => self.on_answer(answer).await?,
+                (index, checked) = self.claims.next() => self.on_checked(index, checked).await?,
+                (index, result) = self.seals.next() => self.on_unchanged(index, result).await?,
                 _ = tick.tick() => {
                     let figures = self.publish(progress).await;
-                    ticks = (ticks + 1) % FIGURES_EVERY;
-                    if let Some(figures) = figures && wanted == Wanted::ByPeer && ticks == 0 {
-                        self.conversation.say(&Message::Figures((&figures).into())).await?;
-                    }
+                    teller.tick(self.conversation, figures).await?;
                 }
             }
         }
@@ -353,19 +318,26 @@ impl<'a> Sending<'a> {
 
     async fn on_event(&mut self, event: SessionEvent) -> Result<(), TransferError> {
         match event {
-            SessionEvent::SendRead(object) => {
-                if let Some(index) = self.index_of(object) {
-                    if let Some(outgoing) = self.objects.get_mut(&index) {
-                        outgoing.read = true;
-                    }
+            SessionEvent::SendRead(object, generation) => {
+                if let Some((index, outgoing)) = self.outgoing(object)
+                    && outgoing.generation == generation
+                {
+                    outgoing.read = true;
                     self.seal_if_ready(index);
+                }
+            }
+            SessionEvent::SendComplete(object, generation) => {
+                if let Some((index, outgoing)) = self.outgoing(object)
+                    && outgoing.generation == generation
+                {
+                    outgoing.complete = true;
+                    self.end_if_ready(index);
                 }
             }
             SessionEvent::SourceFailed(object, failure) => {
                 self.tell_failed(object, Side::Here, failure).await?;
             }
-            SessionEvent::SendComplete(_)
-            | SessionEvent::RecvComplete(_)
+            SessionEvent::RecvComplete(..)
             | SessionEvent::SinkFailed(..)
             | SessionEvent::AskAgain(_)
             | SessionEvent::Violation(_)
@@ -388,8 +360,9 @@ impl<'a> Sending<'a> {
 
     /// Notes why an object failed and forgets it.
     fn fail_object(&mut self, object: ObjectId, at: Side, failure: &Failure) {
-        let Some(index) = self.index_of(object) else { return };
+        let Some((index, _)) = self.outgoing(object) else { return };
         self.objects.remove(&index);
+        self.source.close(index);
         let layout = Arc::clone(self.source.layout());
         for &entry in layout.object(index).map_or(&[][..], |spec| spec.entries()) {
             self.failures.note(entry, at, failure.clone());
@@ -400,68 +373,125 @@ impl<'a> Sending<'a> {
     /// spec: W-092
     fn seal_if_ready(&mut self, index: u32) {
         let Some(outgoing) = self.objects.get_mut(&index) else { return };
-        if outgoing.sealed || !outgoing.read || outgoing.claims_open {
+        if outgoing.sealing || !outgoing.read || outgoing.claims_open {
             return;
         }
-        outgoing.sealed = true;
+        outgoing.sealing = true;
         let source = Arc::clone(&self.source);
-        self.ask(move || Answer::Unchanged { index, result: source.check_unchanged(index) });
+        self.seals.push(index, move |_| source.check_unchanged(index));
     }
 
-    async fn on_answer(&mut self, answer: Answer) -> Result<(), TransferError> {
-        match answer {
-            Answer::Claims { index, failure: Some(failure), .. } => {
-                let object = ObjectId::new(self.base + index);
-                self.conversation.session.abandon_send(object);
-                self.tell_failed(object, Side::Here, failure).await
+    async fn on_unchanged(
+        &mut self,
+        index: u32,
+        result: Option<Result<(), SourceError>>,
+    ) -> Result<(), TransferError> {
+        let failure = match result {
+            Some(Ok(())) => {
+                // It may have failed meanwhile.
+                let Some(outgoing) = self.objects.get_mut(&index) else { return Ok(()) };
+                outgoing.sealed = true;
+                self.source.close(index);
+                let object = self.object(index);
+                self.end_if_ready(index);
+                return self.conversation.say(&Message::Sealed { object }).await;
             }
-            Answer::Claims { index, wrong, failure: None } => self.reopen(index, &wrong).await,
-            Answer::Unchanged { index, result } => {
-                let object = ObjectId::new(self.base + index);
-                match result {
-                    Ok(()) => {
-                        self.source.close(index);
-                        self.conversation.say(&Message::Sealed { object }).await
-                    }
-                    Err(error) => {
-                        self.conversation.session.abandon_send(object);
-                        self.tell_failed(object, Side::Here, source_failure(&error)).await
-                    }
-                }
-            }
+            Some(Err(error)) => source_failure(&error),
+            None => check_panicked(),
+        };
+        self.give_up(index, failure).await
+    }
+
+    /// Lets the source of an object go: a block of it may be asked for until all are delivered.
+    fn end_if_ready(&mut self, index: u32) {
+        if self.objects.get(&index).is_some_and(|outgoing| outgoing.sealed && outgoing.complete) {
+            self.objects.remove(&index);
+            self.conversation.session.forget_send(self.object(index));
         }
+    }
+
+    async fn on_checked(
+        &mut self,
+        index: u32,
+        checked: Option<Checked>,
+    ) -> Result<(), TransferError> {
+        match checked.unwrap_or_else(|| Err(check_panicked())) {
+            Ok(wrong) => self.reopen(index, &wrong).await,
+            Err(failure) => self.give_up(index, failure).await,
+        }
+    }
+
+    /// Gives an object up that cannot be sent, unless it has failed already.
+    async fn give_up(&mut self, index: u32, failure: Failure) -> Result<(), TransferError> {
+        if !self.objects.contains_key(&index) {
+            return Ok(());
+        }
+        let object = self.object(index);
+        self.conversation.session.abandon_send(object);
+        self.tell_failed(object, Side::Here, failure).await
     }
 
     /// Sends the blocks whose claims do not hold.
     async fn reopen(&mut self, index: u32, wrong: &[Have]) -> Result<(), TransferError> {
-        let object = ObjectId::new(self.base + index);
-        for claim in wrong {
-            let (position, count) = (claim.first, claim.count);
-            let session = &self.conversation.session;
-            let first_block = session.reopen_send(object, position, count).await?;
-            let reopen = Message::Reopen { object, position, count, first_block };
-            self.conversation.say(&reopen).await?;
-        }
-        if let Some(outgoing) = self.objects.get_mut(&index) {
-            outgoing.claims_open = false;
+        // It may have failed meanwhile.
+        let Some(outgoing) = self.objects.get_mut(&index) else { return Ok(()) };
+        outgoing.claims_open = false;
+        if !wrong.is_empty() {
             // What is reopened has to be read before the object can be sealed.
-            outgoing.read &= wrong.is_empty();
+            (outgoing.read, outgoing.complete) = (false, false);
+            let object = self.object(index);
+            let runs = wrong.iter().map(|claim| (claim.first, claim.count)).collect();
+            let reopened = match self.conversation.session.reopen_send(object, runs).await {
+                Ok(reopened) => reopened,
+                // It failed meanwhile, which the peer is told by its own message.
+                Err(SessionFault::Object(ObjectError::GivenUp(_))) => return Ok(()),
+                Err(fault) => return Err(fault.into()),
+            };
+            if let Some(outgoing) = self.objects.get_mut(&index) {
+                outgoing.generation = reopened.generation;
+            }
+            if let Some(spec) = self.source.layout().object(index) {
+                let bytes = wrong.iter().map(|claim| bytes_of(spec, claim)).sum::<Bytes>();
+                self.resumed = self.resumed.saturating_sub(bytes);
+            }
+            let first_block = reopened.first_block;
+            let span = |claim: &Have| BlockSpan { first: claim.first, count: claim.count };
+            let runs = wrong.iter().map(span).collect();
+            self.conversation.say(&Message::Reopen { object, runs, first_block }).await?;
         }
         self.seal_if_ready(index);
         Ok(())
     }
 
+    /// A receiver is not done with files that it could not have put in place yet.
+    fn check_done(&self, done: &Done) -> Result<(), TransferError> {
+        let all_named = done.failed.len() as u64 == done.failed_total;
+        let failed = |entry: &u32| done.failed.iter().any(|failure| failure.entry == *entry);
+        let layout = self.source.layout();
+        let open = self.objects.iter().find(|(index, outgoing)| {
+            let entries = layout.object(**index).map_or(&[][..], |spec| spec.entries());
+            outgoing.is_file && !outgoing.sealed && all_named && !entries.iter().all(failed)
+        });
+        open.map_or(Ok(()), |(&index, _)| {
+            let what =
+                format!("it is done with object {}, which is on its way", self.object(index));
+            Err(TransferError::Violation(what))
+        })
+    }
+
     async fn publish(&self, progress: &ProgressSender) -> Option<Figures> {
         let stats = self.conversation.session.stats().await;
         tracing::debug!(?stats, "sending");
-        let layout = self.source.layout();
-        let done = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.sent.complete);
         let figures = stats.as_ref().map(Figures::from);
+        let layout = self.source.layout();
+        let sent = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.sent.complete);
+        let sent = sent.saturating_sub(self.sent_before);
+        let total = Bytes::new(layout.data_len());
         progress.send_replace(Progress {
-            bytes_total: Bytes::new(layout.data_len()),
-            bytes_done: done + self.resumed,
+            bytes_total: total,
+            // Bundles hold a little more than data.
+            bytes_done: (sent + self.resumed).min(total),
             bytes_resumed: self.resumed,
-            files_total: u64::from(self.source.scanned().manifest.len()),
             figures,
         });
         figures
@@ -483,13 +513,8 @@ impl<'a> Sending<'a> {
                 at,
             })
             .collect();
-        let scan_failures = &self.source.scanned().failures;
-        failed.extend(scan_failures.first.iter().map(|failure| FailedEntry {
-            path: failure.path.to_string(),
-            reason: failure.reason.to_string(),
-            code: FailCode::SourceUnreadable,
-            at: Side::Here,
-        }));
+        let scanned = self.source.scanned();
+        failed.extend(left_out::failed_here(scanned));
         let named = failed.len() as u64;
         Outcome {
             bytes: Bytes::new(done.bytes),
@@ -497,9 +522,9 @@ impl<'a> Sending<'a> {
             files_skipped: done.skipped,
             resumed: self.resumed,
             failed,
-            failed_total: named.max(done.failed_total + scan_failures.count),
-            left_out: closing::left_out(self.source.scanned()).map(|o| o.to_string()).collect(),
-            left_out_total: self.source.scanned().skipped.count,
+            failed_total: named.max(done.failed_total.saturating_add(scanned.failures.count)),
+            left_out: left_out::skipped_here(scanned),
+            left_out_total: scanned.skipped.count,
             figures,
         }
     }
@@ -518,11 +543,38 @@ fn claims_by_entry(have: &[Have]) -> BTreeMap<u32, Vec<Have>> {
     claims
 }
 
+fn check_panicked() -> Failure {
+    let reason = "checking the source failed; this is a bug".to_owned();
+    Failure { code: FailCode::Internal, reason }
+}
+
+/// The data bytes of a claim, which lies within its object.
+fn bytes_of(spec: &ObjectSpec, claim: &Have) -> Bytes {
+    let start = u64::from(claim.first) * BLOCK_DATA.get();
+    let end = (u64::from(claim.first) + u64::from(claim.count)) * BLOCK_DATA.get();
+    Bytes::new(end.min(spec.len).saturating_sub(start))
+}
+
+/// Reads the blocks that the receiver claims to hold; returns the claims that are wrong.
+fn wrong_claims(source: &Source, index: u32, claims: Vec<Have>, stop: &Stop) -> Checked {
+    let mut wrong = Vec::new();
+    for claim in claims {
+        if digest_of(source, index, &claim, stop)? != claim.digest {
+            wrong.push(claim);
+        }
+    }
+    Ok(wrong)
+}
+
 /// Digest over the blocks of a claim, read from the source.
-fn digest_of(source: &Source, index: u32, claim: &Have) -> Result<Digest, Failure> {
+fn digest_of(source: &Source, index: u32, claim: &Have, stop: &Stop) -> Result<Digest, Failure> {
     let mut buffer = vec![0; BLOCK_DATA.as_len()];
     let mut digests = Vec::new();
     for block in claim.first..claim.first.saturating_add(claim.count) {
+        if stop.is_set() {
+            let reason = "nobody waits for it any more".to_owned();
+            return Err(Failure { code: FailCode::Cancelled, reason });
+        }
         let mut len = 0;
         let segments = source.read_segments(index, block).map_err(|e| source_failure(&e))?;
         for segment in &segments {

@@ -1,12 +1,14 @@
 //! The side that waits: takes offers and requests of one peer, one after the other.
 
 use super::conversation::{Conversation, refusal};
-use super::sending::{Offering, Wanted, unexpected};
+use super::figures::Wanted;
+use super::sending::unexpected;
 use super::{Outcome, Progress, TransferError};
-use super::{receiving, sending};
+use super::{planning, sending};
 use crate::engine::Peer;
 use crate::files::confine::Root;
 use crate::files::scan::{ScannedSource, scan_beneath, scan_contents_beneath};
+use crate::files::stop::Stop;
 use farhaul_proto::ids::TransferId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::wire::control::{Message, RefuseCode, Request};
@@ -46,7 +48,7 @@ async fn serve_all(
                 let transfer = offer.transfer;
                 match dest_path(&offer.dest) {
                     Ok(dest) => {
-                        receiving::receive(conversation, offer, dest, root, true, &progress).await
+                        planning::receive(conversation, offer, dest, root, true, &progress).await
                     }
                     Err(error) => refuse(conversation, transfer, error).await,
                 }
@@ -85,31 +87,27 @@ async fn give(
 ) -> Result<Outcome, TransferError> {
     conversation.session.warm_up();
     let (root, path) = (root.clone(), request.path.clone());
-    let scanned = receiving::blocking(move || scan_path(&root, &path)).await;
+    let scanned = planning::blocking(move |stop| scan_path(&root, &path, stop)).await;
     match scanned {
         Ok(scanned) => {
-            let offering = Offering {
-                transfer: request.transfer,
-                dest: Vec::new(),
-                resume: request.resume,
-                wanted: Wanted::ByPeer,
-            };
-            sending::send(conversation, scanned, offering, progress).await
+            let (transfer, resume, wanted) = (request.transfer, request.resume, Wanted::ByPeer);
+            let dest = Vec::new();
+            sending::send(conversation, transfer, scanned, dest, resume, wanted, progress).await
         }
         Err(error) => refuse(conversation, request.transfer, error).await,
     }
 }
 
 /// What is asked for: a path; with a trailing slash, what is in it; empty, all of the root.
-fn scan_path(root: &Root, path: &[u8]) -> Result<ScannedSource, TransferError> {
+fn scan_path(root: &Root, path: &[u8], stop: &Stop) -> Result<ScannedSource, TransferError> {
     let Some(stripped) = path.strip_suffix(b"/") else {
         let path = if path.is_empty() { None } else { Some(parse(path)?) };
-        return Ok(scan_beneath(root, path.as_ref())?);
+        return Ok(scan_beneath(root, path.as_ref(), stop)?);
     };
     if stripped.is_empty() {
-        return Ok(scan_beneath(root, None)?);
+        return Ok(scan_beneath(root, None, stop)?);
     }
-    Ok(scan_contents_beneath(root, &parse(stripped)?)?)
+    Ok(scan_contents_beneath(root, &parse(stripped)?, stop)?)
 }
 
 fn dest_path(dest: &[u8]) -> Result<Option<RelPath>, TransferError> {

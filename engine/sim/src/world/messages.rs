@@ -52,7 +52,7 @@ impl World {
             }
             Message::Reopen { object, position, count, index } => {
                 let session = &mut self.hosts[side.index()].session;
-                let here = session.reopen_recv(object, position, count)?;
+                let here = session.reopen_recv(object, &[(position, count)])?.first_block;
                 if here != index {
                     let (source_index, target_index) = (index, here);
                     return Err(Violation::Reopened { object, source_index, target_index });
@@ -89,7 +89,7 @@ impl World {
             return Ok(());
         }
         let session = &mut self.hosts[source.index()].session;
-        let index = session.reopen_send(object, position, count)?;
+        let index = session.reopen_send(object, &[(position, count)])?.first_block;
         self.truths[source.index()].on_reopened(source, object, count);
         self.tell(source, Message::Reopen { object, position, count, index });
         self.serve(source)

@@ -95,5 +95,4 @@ pub enum Field {
     Failed,
     FailedTotal,
     LeftOut,
-    LeftOutTotal,
 }

@@ -19,25 +19,23 @@ fn have(entry: u32, first: u32, count: u32) -> Have {
     Have { entry, first, count, digest: [9; 32] }
 }
 
-fn reopen(position: u32, count: u32, first_block: u32) -> Message {
+fn reopen(first: u32, count: u32, first_block: u32) -> Message {
+    reopen_all(&[(first, count)], first_block)
+}
+
+fn reopen_all(runs: &[(u32, u32)], first_block: u32) -> Message {
     let (object, first_block) = (ObjectId::new(1), BlockIndex::new(first_block));
-    Message::Reopen { object, position, count, first_block }
+    let runs = runs.iter().map(|&(first, count)| BlockSpan { first, count }).collect();
+    Message::Reopen { object, runs, first_block }
 }
 
 fn offer(dest: Vec<u8>, manifest: ManifestCarrier) -> Message {
-    Message::Offer(Offer { transfer: TRANSFER, dest, manifest, entries: 3, bytes: 5, resume: true })
+    let (entries, bytes, resume, left_out) = (3, 5, true, None);
+    Message::Offer(Offer { transfer: TRANSFER, dest, manifest, entries, bytes, resume, left_out })
 }
 
 fn done(failed: Vec<EntryFailure>, failed_total: u64) -> Message {
     Message::Done(Done { transfer: TRANSFER, files: 1, bytes: 2, failed, failed_total, skipped: 3 })
-}
-
-fn sent(failed: usize, failed_total: u64, left_out: usize, left_out_total: u64) -> Message {
-    let figures = Figures::default();
-    let omitted = Omission { path: "a".repeat(REASON_MAX), reason: "b".repeat(REASON_MAX) };
-    let (failed, left_out) = (vec![omitted.clone(); failed], vec![omitted; left_out]);
-    let transfer = TRANSFER;
-    Message::Sent(Sent { transfer, figures, failed, failed_total, left_out, left_out_total })
 }
 
 fn refuse(reason: String) -> Message {
@@ -59,7 +57,7 @@ fn a_hello_has_the_documented_bytes() {
 
 #[test]
 fn a_field_of_a_newer_peer_is_skipped() {
-    let body = [0x86, 6, 1, 2, 3, 4, 0xa1, 0, 0x81, 0];
+    let body = [0x85, 6, 1, 0x81, 0x82, 2, 3, 4, 0xa1, 0, 0x81, 0];
     let decoded = Message::decode(&body).expect("one field more");
     assert_eq!(decoded, reopen(2, 3, 4));
 }
@@ -74,7 +72,7 @@ fn an_unknown_message_or_code_is_refused() {
 
 #[test]
 fn a_missing_field_is_refused() {
-    let missing = Message::decode(&[0x84, 6, 1, 2, 3]);
+    let missing = Message::decode(&[0x83, 6, 1, 0x81, 0x82, 2, 3]);
     assert!(matches!(missing, Err(ControlError::Content(_))), "{missing:?}");
 }
 
@@ -119,13 +117,11 @@ fn every_bound_holds_exactly() {
         (request(PATH_MAX), request(PATH_MAX + 1)),
         (done(failures(1000), 1000), done(failures(1001), 1001)),
         (done(failures(2), 2), done(failures(2), 1)),
-        (sent(1000, 1000, 1000, 1000), sent(1001, 1001, 0, 0)),
-        (sent(0, 0, 1000, 1000), sent(0, 0, 1001, 1001)),
-        (sent(2, 2, 0, 0), sent(2, 1, 0, 0)),
-        (sent(0, 0, 2, 2), sent(0, 0, 2, 1)),
         (reopen(0, 1, 0), reopen(0, 0, 0)),
         (reopen(u32::MAX - 1, 1, 0), reopen(u32::MAX, 1, 0)),
         (reopen(0, 1, u32::MAX - 1), reopen(0, 1, u32::MAX)),
+        (reopen_all(&[(0, 1), (1, 1)], 0), reopen_all(&[(0, 2), (1, 1)], 0)),
+        (reopen(0, 1, 0), reopen_all(&[], 0)),
     ];
     for (within, beyond) in pairs {
         let decoded = Message::decode(&encode_unchecked(&within)).expect("within the bound");
@@ -211,9 +207,50 @@ prop_compose! {
         dest in vec(any::<u8>(), 0..100),
         manifest in any_manifest(),
         (entries, bytes, resume) in any::<(u64, u64, bool)>(),
+        left_out in proptest::option::of(any_left_out()),
     ) -> Offer {
-        Offer { transfer, dest, manifest, entries, bytes, resume }
+        Offer { transfer, dest, manifest, entries, bytes, resume, left_out }
     }
+}
+
+prop_compose! {
+    fn any_notes()(
+        notes in vec((vec(any::<u8>(), 0..20), any_reason()), 0..5),
+    ) -> Vec<LeftOutNote> {
+        notes.into_iter().map(|(path, reason)| LeftOutNote { path, reason }).collect()
+    }
+}
+
+prop_compose! {
+    fn any_left_out()(
+        (failed, skipped) in (any_notes(), any_notes()),
+        more in 0u64..9,
+    ) -> LeftOut {
+        let failed_total = failed.len() as u64 + more;
+        let skipped_total = skipped.len() as u64;
+        LeftOut { failed, failed_total, skipped, skipped_total }
+    }
+}
+
+#[test]
+fn what_is_left_out_of_an_offer_is_bounded_and_may_be_missing() {
+    let Message::Offer(plain) = offer(vec![], ManifestCarrier::Inline(vec![1])) else {
+        panic!("an offer")
+    };
+    let with = |notes: usize, failed_total: u64, path: usize| {
+        let note = LeftOutNote { path: vec![b'a'; path], reason: "x".repeat(REASON_MAX) };
+        let failed = vec![note; notes];
+        let left_out = Some(LeftOut { failed, failed_total, ..LeftOut::default() });
+        Message::Offer(Offer { left_out, ..plain.clone() })
+    };
+    let whole = with(LEFT_OUT_MAX, u64::MAX, PATH_MAX);
+    assert_eq!(Message::decode(&whole.encode_body()).unwrap(), whole);
+    for broken in [with(LEFT_OUT_MAX + 1, u64::MAX, 1), with(2, 1, 1), with(1, 1, PATH_MAX + 1)] {
+        assert!(Message::decode(&encode_unchecked(&broken)).is_err());
+    }
+    let without = Message::Offer(plain).encode_body();
+    // An array of two, the second of which has the six fields that always are there.
+    assert_eq!((without[0], without[2]), (0x82, 0x86));
 }
 
 prop_compose! {
@@ -270,32 +307,18 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_omission()(path in any_reason(), reason in any_reason()) -> Omission {
-        Omission { path, reason }
-    }
-}
-
-prop_compose! {
-    fn any_sent()(
-        transfer in any_transfer(),
-        figures in any_figures(),
-        failed in vec(any_omission(), 0..5),
-        left_out in vec(any_omission(), 0..5),
-        more in 0u64..1 << 40,
-    ) -> Sent {
-        let (failed_total, left_out_total) = (failed.len() as u64 + more, left_out.len() as u64);
-        Sent { transfer, figures, failed, failed_total, left_out, left_out_total }
-    }
-}
-
-prop_compose! {
     fn any_reopen()(
         object in any::<u32>().prop_map(ObjectId::new),
-        position in 0u32..1 << 31,
-        count in 1u32..1 << 31,
+        gaps in vec((0u32..1 << 20, 1u32..1 << 20), 1..20),
         first_block in (0u32..1 << 31).prop_map(BlockIndex::new),
     ) -> Message {
-        Message::Reopen { object, position, count, first_block }
+        let mut end = 0;
+        let run = |(gap, count)| {
+            let first = end + gap;
+            end = first + count;
+            BlockSpan { first, count }
+        };
+        Message::Reopen { object, runs: gaps.into_iter().map(run).collect(), first_block }
     }
 }
 
@@ -321,7 +344,8 @@ fn any_message() -> impl Strategy<Value = Message> {
         any::<u32>().prop_map(|block| Message::Restart { block: BlockIndex::new(block) }),
         any_done().prop_map(Message::Done),
         any_figures().prop_map(Message::Figures),
-        any_sent().prop_map(Message::Sent),
+        (any_transfer(), any_figures())
+            .prop_map(|(transfer, figures)| Message::Sent { transfer, figures }),
         failure().prop_map(|(transfer, code, reason)| Message::Cancel {
             transfer: TransferId::new(transfer),
             code,

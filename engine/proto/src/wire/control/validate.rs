@@ -4,8 +4,8 @@
 //! what breaks a rule of this file ends the session.
 
 use super::{
-    AGENT_MAX, Accept, ControlError, Done, EntryRange, FAILURES_MAX, Field, HAVE_MAX, Have,
-    ManifestCarrier, Message, Offer, Omission, REASON_MAX, Sent, WANT_MAX,
+    AGENT_MAX, Accept, BlockSpan, ControlError, Done, EntryRange, FAILURES_MAX, Field, HAVE_MAX,
+    Have, LEFT_OUT_MAX, LeftOut, ManifestCarrier, Message, Offer, REASON_MAX, WANT_MAX,
 };
 use crate::limits::{CONTROL_MESSAGE_MAX, INLINE_MANIFEST_MAX, OBJECT_MAX, PATH_MAX};
 
@@ -13,12 +13,11 @@ use crate::limits::{CONTROL_MESSAGE_MAX, INLINE_MANIFEST_MAX, OBJECT_MAX, PATH_M
 const RANGE_LEN: usize = 1 + 5 + 5;
 const HAVE_LEN: usize = 1 + 3 * 5 + 2 + 32;
 const FAILURE_LEN: usize = 1 + 5 + 1 + 3 + REASON_MAX;
-const OMISSION_LEN: usize = 1 + 2 * (3 + REASON_MAX);
 const _: () = {
     assert!(64 + WANT_MAX * RANGE_LEN + HAVE_MAX * HAVE_LEN <= CONTROL_MESSAGE_MAX);
     assert!(64 + FAILURES_MAX * FAILURE_LEN <= CONTROL_MESSAGE_MAX);
-    assert!(256 + 2 * FAILURES_MAX * OMISSION_LEN <= CONTROL_MESSAGE_MAX);
-    assert!(128 + INLINE_MANIFEST_MAX + PATH_MAX <= CONTROL_MESSAGE_MAX);
+    let left_out = 2 * LEFT_OUT_MAX * (1 + 3 + PATH_MAX + 3 + REASON_MAX);
+    assert!(256 + INLINE_MANIFEST_MAX + PATH_MAX + left_out <= CONTROL_MESSAGE_MAX);
     // `check_shape` bounds every list by the longest of them.
     assert!(HAVE_MAX <= WANT_MAX && FAILURES_MAX <= WANT_MAX);
 };
@@ -35,28 +34,43 @@ impl Message {
             Self::Request(request) => at_most(request.path.len(), PATH_MAX, Field::Path),
             Self::Accept(accept) => validate_accept(accept),
             Self::Refuse { transfer: _, code: _, reason } => validate_reason(reason),
-            Self::Reopen { object: _, position, count, first_block } => {
-                validate_run(*position, *count, Field::Reopen)?;
-                validate_run(first_block.get(), *count, Field::Reopen).map(|_| ())
+            Self::Reopen { object: _, runs, first_block } => {
+                validate_reopen(runs, first_block.get())
             }
             Self::ObjectFailed { object: _, code: _, reason } => validate_reason(reason),
             Self::Sealed { object: _ } | Self::Restart { block: _ } => Ok(()),
             Self::Done(done) => validate_done(done),
             Self::Cancel { transfer: _, code: _, reason } => validate_reason(reason),
-            Self::Figures(_) => Ok(()),
-            Self::Sent(sent) => validate_sent(sent),
+            Self::Figures(_) | Self::Sent { transfer: _, figures: _ } => Ok(()),
         }
     }
 }
 
 fn validate_offer(offer: &Offer) -> Result<(), ControlError> {
     at_most(offer.dest.len(), PATH_MAX, Field::Dest)?;
+    offer.left_out.as_ref().map_or(Ok(()), validate_left_out)?;
     match &offer.manifest {
         ManifestCarrier::Inline(bytes) => {
             at_most(bytes.len(), INLINE_MANIFEST_MAX, Field::Manifest)
         }
         ManifestCarrier::Object { len, digest: _ } => validate_len(*len, Field::Manifest),
     }
+}
+
+fn validate_left_out(left_out: &LeftOut) -> Result<(), ControlError> {
+    let LeftOut { failed, failed_total, skipped, skipped_total } = left_out;
+    for (notes, total) in [(failed, *failed_total), (skipped, *skipped_total)] {
+        at_most(notes.len(), LEFT_OUT_MAX, Field::LeftOut)?;
+        for note in notes {
+            at_most(note.path.len(), PATH_MAX, Field::Path)?;
+            validate_reason(&note.reason)?;
+        }
+        let named = u64::try_from(notes.len()).unwrap_or(u64::MAX);
+        if total < named {
+            return Err(out_of_range(Field::LeftOut));
+        }
+    }
+    Ok(())
 }
 
 fn validate_accept(accept: &Accept) -> Result<(), ControlError> {
@@ -77,28 +91,26 @@ fn validate_accept(accept: &Accept) -> Result<(), ControlError> {
     Ok(())
 }
 
+fn validate_reopen(runs: &[BlockSpan], first_block: u32) -> Result<(), ControlError> {
+    at_most(runs.len(), HAVE_MAX, Field::Reopen)?;
+    let (mut floor, mut named) = (0, 0u32);
+    for &BlockSpan { first, count } in runs {
+        let end = validate_run(first, count, Field::Reopen)?;
+        in_order(u64::from(first) >= floor, Field::Reopen)?;
+        floor = end;
+        // The runs are disjoint: together they name no more than there are numbers.
+        named = named.saturating_add(count);
+    }
+    validate_run(first_block, named, Field::Reopen).map(|_| ())
+}
+
 fn validate_done(done: &Done) -> Result<(), ControlError> {
     at_most(done.failed.len(), FAILURES_MAX, Field::Failed)?;
     for failure in &done.failed {
         validate_reason(&failure.reason)?;
     }
-    validate_total(done.failed.len(), done.failed_total, Field::FailedTotal)
-}
-
-fn validate_sent(sent: &Sent) -> Result<(), ControlError> {
-    at_most(sent.failed.len(), FAILURES_MAX, Field::Failed)?;
-    at_most(sent.left_out.len(), FAILURES_MAX, Field::LeftOut)?;
-    for Omission { path, reason } in sent.failed.iter().chain(&sent.left_out) {
-        at_most(path.len(), REASON_MAX, Field::Path)?;
-        validate_reason(reason)?;
-    }
-    validate_total(sent.failed.len(), sent.failed_total, Field::FailedTotal)?;
-    validate_total(sent.left_out.len(), sent.left_out_total, Field::LeftOutTotal)
-}
-
-fn validate_total(named: usize, total: u64, field: Field) -> Result<(), ControlError> {
-    let named = u64::try_from(named).unwrap_or(u64::MAX);
-    if total < named { Err(out_of_range(field)) } else { Ok(()) }
+    let named = u64::try_from(done.failed.len()).unwrap_or(u64::MAX);
+    if done.failed_total < named { Err(out_of_range(Field::FailedTotal)) } else { Ok(()) }
 }
 
 fn validate_reason(reason: &str) -> Result<(), ControlError> {
