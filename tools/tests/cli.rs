@@ -275,7 +275,7 @@ fn what_the_source_cannot_read_is_missed_by_who_gets_it() {
     fs::create_dir(site.path("root/tree")).expect("a fresh directory");
     fs::write(site.path("root/tree/file"), "data").expect("a fresh file");
     fs::write(&secret, "data").expect("a fresh file");
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).expect("our own file");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).expect("our own file");
     if fs::File::open(&secret).is_ok() {
         println!("skipped by name: this user may read everything");
         return;

@@ -14,7 +14,7 @@ pub(super) fn of_scan(scanned: &ScannedSource) -> Option<LeftOut> {
         return None;
     }
     Some(LeftOut {
-        failed: notes(&failures.first, |reason| reason.to_string()),
+        failed: notes(&failures.first, ToString::to_string),
         failed_total: failures.count,
         skipped: notes(&skipped.first, |reason| skipped_because(*reason).to_owned()),
         skipped_total: skipped.count,
