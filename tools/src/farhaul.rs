@@ -4,6 +4,7 @@
 //! authenticated, 4 local disk.
 
 pub mod args;
+mod connect;
 mod demo;
 mod demo_tcp;
 mod failure;
@@ -13,7 +14,9 @@ mod relay;
 mod report;
 mod serve;
 mod setup;
+mod signals;
 mod target;
+mod text;
 mod transfer;
 
 use args::{Cli, Verb};

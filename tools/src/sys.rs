@@ -229,3 +229,12 @@ pub fn set_udp_segment(socket: impl AsFd, bytes: u16) -> io::Result<()> {
 pub fn set_udp_gro(socket: impl AsFd) -> io::Result<()> {
     set_udp_option(socket, libc::UDP_GRO, 1)
 }
+
+/// Lets SIGINT and SIGTERM end this process, whatever listened for them before.
+pub fn default_stop_signals() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the default action runs no code of this process, so nothing it relies on can be
+        // gone; for these two signals the call cannot fail.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}

@@ -45,6 +45,16 @@ impl Limit {
         Self::Tail,
     ];
 
+    /// Its number on the wire.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The limit of that number, if there is one.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
     /// The name in output that users script against.
     pub const fn name(self) -> &'static str {
         match self {
@@ -159,6 +169,14 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_survive_the_wire_and_unknown_ones_mean_nothing() {
+        for limit in Limit::ALL {
+            assert_eq!(Limit::from_code(limit.code()), Some(limit));
+        }
+        assert_eq!(Limit::from_code(200), None);
+    }
 
     #[test]
     fn the_longest_limit_dominates() {

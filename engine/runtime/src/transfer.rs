@@ -7,6 +7,7 @@
 //!   blocks on the lane ================>     verify, write, journal
 //!   Sealed(object): source unchanged --->    fsync, re-check, rename
 //!                             <----------  Done(files, failures)
+//!   Sent(figures), if requested -------->
 //! ```
 //! Both sides derive the same objects from manifest and wanted entries, so nothing else has to
 //! be agreed, and no block can arrive before its object is declared.
@@ -14,6 +15,7 @@
 mod bundle;
 mod conversation;
 mod failures;
+mod figures;
 mod file;
 mod jobs;
 mod left_out;
@@ -25,7 +27,6 @@ pub mod serving;
 pub mod supersede;
 
 use crate::control::ControlError;
-use crate::driver::command::SessionStats;
 use crate::engine::SessionFault;
 use crate::files::confine::ConfineError;
 use crate::files::receive::ReceiveError;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use failures::Side;
+pub use figures::Figures;
 pub use planning::pull;
 pub use sending::push;
 
@@ -52,8 +54,8 @@ pub struct Progress {
     pub bytes_done: Bytes,
     /// Data bytes that were there already.
     pub bytes_resumed: Bytes,
-    /// Figures of the session.
-    pub stats: Option<SessionStats>,
+    /// The way of the data, as its sender knows it; what was heard last, if that is the peer.
+    pub figures: Option<Figures>,
 }
 
 /// Where progress is published.
@@ -87,10 +89,12 @@ pub struct Outcome {
     pub failed: Vec<FailedEntry>,
     /// How many failed in all.
     pub failed_total: u64,
-    /// Things that were left out on purpose (sockets, devices), printable.
+    /// Things that were left out on purpose (sockets, devices), printable; not all are named.
     pub left_out: Vec<String>,
-    /// Figures of the session at its end.
-    pub stats: Option<SessionStats>,
+    /// How many were left out in all.
+    pub left_out_total: u64,
+    /// The way of the data at its end, as its sender knows it.
+    pub figures: Option<Figures>,
 }
 
 /// Why a transfer failed as a whole.
@@ -145,39 +149,111 @@ pub enum TransferError {
 
 impl TransferError {
     /// What the user can do about it.
-    pub fn advice(&self) -> Option<String> {
-        let advice = match self {
-            Self::Refused { code: RefuseCode::NoSpace, .. } => {
-                "make room at the peer; what interrupted transfers left is in `.farhaul/staging` \
-                 of the directory that it serves, and may be deleted"
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Refused { code, .. } => refused(*code),
+            Self::Cancelled { code, .. } => cancelled(*code),
+            Self::Control(_) | Self::Session(_) => AGAIN,
+            Self::Violation(_) => {
+                "check that both sides run the same version of Farhaul and run the same command \
+                 again; if it happens again with one version, please report it"
             }
-            Self::Local { code: RefuseCode::NoSpace, .. } => {
-                "make room; what interrupted transfers left is in `.farhaul/staging` of the \
-                 destination, and may be deleted"
+            Self::Local { code, .. } => local(*code),
+            Self::Disk { code, .. } => disk(*code),
+            Self::Internal(_) => {
+                "run the same command again to continue where it stopped, and report it with what \
+                 FARHAUL_LOG=debug shows"
             }
-            Self::Refused { code: RefuseCode::NotFound, .. } => {
-                "check the path; it is relative to the directory that the peer serves"
-            }
-            Self::Refused { code: RefuseCode::BadPath, .. } => {
-                "give a path below the directory that the peer serves, without `..` and links"
-            }
-            Self::Refused { code: RefuseCode::Busy, .. } => {
-                "another transfer of the same files is under way; wait for it or try again later"
-            }
-            Self::Disk { .. } | Self::Cancelled { .. } | Self::Control(_) => {
-                "run the same command again to continue where it stopped"
-            }
-            Self::Refused { .. }
-            | Self::Session(_)
-            | Self::Violation(_)
-            | Self::Local { .. }
-            | Self::Internal(_) => return None,
-        };
-        Some(advice.to_owned())
+        }
     }
 
     fn local(what: impl std::fmt::Display, code: RefuseCode) -> Self {
         Self::Local { what: what.to_string(), code }
+    }
+}
+
+const AGAIN: &str = "run the same command again to continue where it stopped";
+
+/// What to do when the peer said no.
+const fn refused(code: RefuseCode) -> &'static str {
+    match code {
+        RefuseCode::NotAllowed => "ask the peer's operator to permit it",
+        RefuseCode::BadPath => {
+            "give a path below the directory that the peer serves, without `..` and links"
+        }
+        RefuseCode::NotFound => {
+            "check the path; it is relative to the directory that the peer serves"
+        }
+        RefuseCode::Exists => {
+            "have what is in the way moved at the peer, or name another destination"
+        }
+        RefuseCode::NoSpace => {
+            "make room at the peer; what interrupted transfers left is in `.farhaul/staging` of \
+             the directory that it serves, and may be deleted"
+        }
+        RefuseCode::NoPermission => {
+            "have the peer's operator give the user of `farhaul serve` access to that path"
+        }
+        RefuseCode::Busy => {
+            "another transfer of the same files is under way; wait for it or try again later"
+        }
+        RefuseCode::Unsupported => "use the same version of Farhaul on both sides",
+        RefuseCode::Internal => {
+            "the fault is at the peer: `farhaul serve` logs it there; mend it and try again"
+        }
+    }
+}
+
+/// What to do when the peer gave up.
+const fn cancelled(code: FailCode) -> &'static str {
+    match code {
+        FailCode::SourceChanged | FailCode::SourceUnreadable | FailCode::DestinationChanged => {
+            "see to it that nobody changes the files meanwhile, then run the same command again"
+        }
+        FailCode::NoSpace => "make room at the peer, then run the same command again",
+        FailCode::NoPermission => {
+            "have the peer's operator give the user of `farhaul serve` access to that path"
+        }
+        FailCode::Io => "have the peer's disk looked at, then run the same command again",
+        FailCode::Protocol => {
+            "check that both sides run the same version of Farhaul, then run the same command again"
+        }
+        FailCode::Cancelled | FailCode::Internal => AGAIN,
+    }
+}
+
+/// What to do about this host's file system.
+const fn local(code: RefuseCode) -> &'static str {
+    match code {
+        RefuseCode::NoSpace => {
+            "make room on this host's disk; what interrupted transfers left is in \
+             `.farhaul/staging` of the destination, and may be deleted"
+        }
+        RefuseCode::NoPermission => {
+            "give this user access to it, or name another destination, then run the same command \
+             again"
+        }
+        RefuseCode::BadPath => "name the place without `..` and without links in its path",
+        RefuseCode::NotFound => "check the path",
+        RefuseCode::Exists => "move what is in the way, or name another destination",
+        RefuseCode::Busy => {
+            "another transfer of the same files is under way; wait for it or try again later"
+        }
+        RefuseCode::NotAllowed | RefuseCode::Unsupported => {
+            "use the same version of Farhaul on both sides, or carry it in parts"
+        }
+        RefuseCode::Internal => {
+            "look at the kernel's log (dmesg) for faults of the disk, then run the same command again"
+        }
+    }
+}
+
+/// What to do when this host's disk failed in the middle of a transfer.
+const fn disk(code: FailCode) -> &'static str {
+    match code {
+        FailCode::NoSpace => local(RefuseCode::NoSpace),
+        FailCode::NoPermission => local(RefuseCode::NoPermission),
+        _ => local(RefuseCode::Internal),
     }
 }
 

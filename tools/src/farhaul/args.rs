@@ -1,5 +1,6 @@
 //! The command line as typed; checked values with units come out of clap already.
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use farhaul_engine::disk::DiskKind;
 use farhaul_engine::identity::SiteId;
@@ -63,9 +64,9 @@ pub struct ServeArgs {
     /// Directory below which files are accepted and offered; nothing outside is ever touched.
     #[arg(long, value_name = "DIR")]
     pub root: PathBuf,
-    /// UDP address to listen on.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:7411")]
-    pub listen: SocketAddr,
+    /// UDP address to listen on [default: port 7411 of every address, IPv6 and IPv4].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
     /// Sites that may connect, separated by commas; nobody else gets an answer.
     #[arg(long, value_name = "ID[,ID...]", value_delimiter = ',')]
     pub allow: Vec<SiteId>,
@@ -127,7 +128,7 @@ pub struct SendArgs {
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<PathBuf>,
     /// Where to: a directory below the peer's root, created if need be.
-    #[arg(value_name = "ID@HOST[:PORT]:[PATH]")]
+    #[arg(value_name = "ID@HOST[:PORT]:[PATH]", value_parser = target_parser())]
     pub target: Target,
 }
 
@@ -138,7 +139,7 @@ pub struct GetArgs {
     #[command(flatten)]
     pub transfer: TransferArgs,
     /// What: a path below the peer's root; with a trailing slash, a directory's contents.
-    #[arg(value_name = "ID@HOST[:PORT]:PATH")]
+    #[arg(value_name = "ID@HOST[:PORT]:PATH", value_parser = target_parser())]
     pub target: Target,
     /// Directory to put it in, created if need be.
     #[arg(value_name = "DEST")]
@@ -178,6 +179,11 @@ pub enum RateArg {
     Auto,
     /// Never above this.
     Cap(BitRate),
+}
+
+/// Paths need not be text, so neither need targets.
+fn target_parser() -> impl TypedValueParser<Value = Target> {
+    OsStringValueParser::new().try_map(|typed| Target::parse(&typed))
 }
 
 fn parse_rate_arg(text: &str) -> Result<RateArg, String> {

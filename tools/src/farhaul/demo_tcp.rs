@@ -19,6 +19,7 @@ use farhaul_proto::units::Bytes;
 use farhaul_sim::profile::{LinkProfile, QueueLimit, parse_span};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::time::Duration;
@@ -164,7 +165,9 @@ pub(super) fn run() -> Ended {
         Ok(delivery) => Outcome::Measured(delivery),
         Err(reason) => Outcome::NotMeasured(reason),
     };
-    probe::print_json(&outcome).map_err(|error| Failure::new(Kind::Transfer, error))
+    probe::print_json(&outcome).map_err(|error| {
+        Failure::new(Kind::Transfer, error, "run `farhaul demo`, which reads the answer")
+    })
 }
 
 /// A request whose values were checked.
@@ -183,14 +186,16 @@ fn read_request() -> Result<Asked, Failure> {
         .lock()
         .take(REQUEST_MAX)
         .read_to_string(&mut text)
-        .map_err(|error| Failure::new(Kind::Usage, error))?;
-    let request: Request =
-        serde_json::from_str(&text).map_err(|error| Failure::new(Kind::Usage, error))?;
-    check(request)
+        .map_err(|error| misused(&error))?;
+    check(serde_json::from_str(&text).map_err(|error| misused(&error))?)
+}
+
+fn misused(what: &impl fmt::Display) -> Failure {
+    Failure::new(Kind::Usage, what, "run `farhaul demo`, which asks for this by itself")
 }
 
 fn check(request: Request) -> Result<Asked, Failure> {
-    let refuse = |what: String| Failure::new(Kind::Usage, what);
+    let refuse = |what: String| misused(&what);
     let link = LinkProfile::from_toml(&request.link)
         .map_err(|error| refuse(error.message().to_owned()))?;
     let name = &request.congestion;

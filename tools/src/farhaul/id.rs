@@ -1,9 +1,8 @@
 //! `farhaul id`: who this host is.
 
 use super::args::IdArgs;
-use super::{Ended, setup};
+use super::{Ended, setup, text};
 
 pub(super) fn run(args: &IdArgs) -> Ended {
-    println!("{}", setup::identity(args.home.home.as_ref())?.id());
-    Ok(())
+    text::answer(setup::identity(args.home.home.as_ref())?.id())
 }

@@ -1,49 +1,85 @@
 //! The progress line: how much, how fast, how long yet, what the link does, what limits.
 
+use super::text;
 use farhaul_engine::transfer::{PROGRESS_EVERY, Progress};
-use farhaul_proto::units::{BitRate, Bytes, Ratio};
+use farhaul_proto::units::{BitRate, Bytes};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::VecDeque;
+use std::fmt::Write;
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The rate shown is that of the last seconds.
 const RATE_WINDOW: Duration = Duration::from_secs(3);
+/// How often a line is written where it cannot be drawn over.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Draws progress until the sender of it is gone.
+/// Shows progress on standard error until the sender of it is gone: a line that is drawn over
+/// and over on a terminal, and one now and then elsewhere.
 pub(super) async fn show(mut progress: watch::Receiver<Progress>, label: String, quiet: bool) {
-    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(Some(0), target);
-    if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:24}] {percent:>3}% {msg}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar.set_prefix(label);
+    let screen = Screen::of(&label, quiet);
     let mut meter = RateMeter::default();
+    let mut told = Instant::now();
     while progress.changed().await.is_ok() {
         let now = progress.borrow_and_update().clone();
-        bar.set_length(now.bytes_total.get().max(1));
-        bar.set_position(now.bytes_done.get().min(now.bytes_total.get()));
         let rate = meter.update(now.bytes_done);
-        bar.set_message(describe(&now, rate));
+        match &screen {
+            Screen::Bar(bar) => {
+                bar.set_length(now.bytes_total.get().max(1));
+                bar.set_position(now.bytes_done.get().min(now.bytes_total.get()));
+                bar.set_message(describe(&now, rate));
+            }
+            Screen::Lines if told.elapsed() >= LINE_EVERY => {
+                told = Instant::now();
+                text::complain(format_args!("{label}: {}", describe(&now, rate)));
+            }
+            Screen::Lines | Screen::Nothing => {}
+        }
         tokio::time::sleep(PROGRESS_EVERY / 2).await;
     }
-    bar.finish_and_clear();
+    if let Screen::Bar(bar) = screen {
+        bar.finish_and_clear();
+    }
+}
+
+/// How progress is shown.
+enum Screen {
+    /// On a terminal.
+    Bar(ProgressBar),
+    /// In a file or a pipe: plain lines.
+    Lines,
+    Nothing,
+}
+
+impl Screen {
+    fn of(label: &str, quiet: bool) -> Self {
+        if quiet {
+            return Self::Nothing;
+        }
+        if !std::io::stderr().is_terminal() {
+            return Self::Lines;
+        }
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:24}] {percent:>3}% {msg}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(label.to_owned());
+        Self::Bar(bar)
+    }
 }
 
 fn describe(progress: &Progress, rate: BitRate) -> String {
     let left = progress.bytes_total.saturating_sub(progress.bytes_done);
     let mut line = format!("{} of {} {rate}", progress.bytes_done, progress.bytes_total);
     if rate > BitRate::ZERO {
-        line.push_str(&format!(" ETA {}", span(left.time_at(rate))));
+        let _ = write!(line, " ETA {}", span(left.time_at(rate)));
     }
-    if let Some(stats) = &progress.stats {
-        let lost = stats.counters.loss();
-        line.push_str(&format!(" rtt {} ms", stats.rtt.as_millis()));
-        if lost > Ratio::ZERO {
-            line.push_str(&format!(" loss {:.1}%", lost.get() * 100.0));
-        }
-        if let Some(limit) = stats.limited_by {
-            line.push_str(&format!(" limit: {}", limit.name()));
+    if let Some(figures) = &progress.figures {
+        let (rtt, lost) = (figures.rtt.as_millis(), figures.loss.get() * 100.0);
+        let _ = write!(line, " rtt {rtt} ms loss {lost:.1}%");
+        if let Some(limit) = figures.limited_by {
+            let _ = write!(line, " limit: {}", limit.name());
         }
     }
     line
@@ -88,6 +124,33 @@ impl RateMeter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use farhaul_engine::transfer::Figures;
+    use farhaul_proto::trace::Limit;
+    use farhaul_proto::units::Ratio;
+
+    #[test]
+    fn the_line_has_rate_eta_loss_and_what_limits() {
+        let figures = Figures {
+            wire_sent: Bytes::ZERO,
+            source: 0,
+            repair: 0,
+            resent: 0,
+            loss: Ratio::new(0.015),
+            rtt: Duration::from_millis(200),
+            rtt_min: Duration::ZERO,
+            queue_delay_p95: Duration::ZERO,
+            limited_by: Some(Limit::Link),
+            limited_mostly: None,
+        };
+        let progress = Progress {
+            bytes_total: Bytes::new(3_000_000),
+            bytes_done: Bytes::new(1_000_000),
+            figures: Some(figures),
+            ..Progress::default()
+        };
+        let line = describe(&progress, BitRate::mbps(8));
+        assert!(line.ends_with("8.0 Mbit/s ETA 0:02 rtt 200 ms loss 1.5% limit: link"), "{line}");
+    }
 
     #[test]
     fn spans_grow_units_as_needed() {

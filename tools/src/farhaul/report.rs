@@ -1,20 +1,51 @@
 //! The end of a transfer: one JSON object for scripts, or a few lines for people.
 //!
-//! The fields of the JSON object are a contract; new ones may be added.
+//! The fields of the JSON object are a contract; new ones may be added. It is printed whether the
+//! transfer succeeded or not: `error` tells.
 
 use super::failure::{Failure, Kind};
-use farhaul_engine::transfer::Outcome;
+use super::text;
+use farhaul_engine::transfer::{self as engine, Outcome, Progress, Side};
 use farhaul_proto::trace::Limit;
 use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::wire::control::FailCode;
 use serde::Serialize;
-use std::time::Duration;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
 
-/// Failed entries named in text; JSON names all that are known.
+/// Entries named in text; JSON names more.
 const NAMED_MAX: usize = 10;
+/// Entries left out that JSON names.
+const LEFT_OUT_MAX: usize = 1000;
+
+/// What an attempt at a transfer came to, whole or not.
+pub(super) struct Attempt {
+    pub(super) begun: Instant,
+    /// From the beginning until everything was in place, or until it failed.
+    pub(super) took: Duration,
+    /// The disk engine; empty when it came to none.
+    pub(super) disk: &'static str,
+    /// The last that was heard.
+    pub(super) progress: Progress,
+    /// How the transfer ended, unless it failed as a whole.
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl Attempt {
+    pub(super) fn begin() -> Self {
+        Self {
+            begun: Instant::now(),
+            took: Duration::ZERO,
+            disk: "",
+            progress: Progress::default(),
+            outcome: None,
+        }
+    }
+}
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct Report<'a> {
     bytes: u64,
     files: u64,
     files_skipped: u64,
@@ -31,52 +62,72 @@ pub(super) struct Report {
     limited_by: &'static str,
     resumed_bytes: u64,
     disk: &'static str,
-    failed: Vec<FailedEntry>,
+    failed: Vec<FailedEntry<'a>>,
+    left_out: &'a [String],
+    left_out_total: u64,
+    error: Option<&'a Failure>,
 }
 
 #[derive(Debug, Serialize)]
-struct FailedEntry {
-    path: String,
-    reason: String,
+struct FailedEntry<'a> {
+    path: &'a str,
+    reason: &'a str,
 }
 
-impl Report {
-    pub(super) fn new(outcome: &Outcome, took: Duration, disk: &'static str) -> Self {
-        let carried = outcome.bytes.saturating_sub(outcome.resumed);
-        let stats = outcome.stats.as_ref();
+impl<'a> Report<'a> {
+    pub(super) fn new(attempt: &'a Attempt, error: Option<&'a Failure>) -> Self {
+        let (outcome, progress) = (attempt.outcome.as_ref(), &attempt.progress);
+        let figures = outcome.map_or(progress.figures, |outcome| outcome.figures);
+        let figures = figures.as_ref();
+        // Of a transfer that failed as a whole, what reached the other side counts.
+        let bytes = outcome.map_or(progress.bytes_done, |outcome| outcome.bytes);
+        let resumed = outcome.map_or(progress.bytes_resumed, |outcome| outcome.resumed);
         let millis = |span: Duration| span.as_secs_f64() * 1e3;
-        let failed = outcome.failed.iter();
+        let failed = outcome.map_or(&[][..], |outcome| &outcome.failed).iter();
+        let left_out = outcome.map_or(&[][..], |outcome| &outcome.left_out);
         Self {
-            bytes: outcome.bytes.get(),
-            files: outcome.files,
-            files_skipped: outcome.files_skipped,
-            files_failed: outcome.failed_total,
-            seconds: took.as_secs_f64(),
-            goodput_bps: carried.rate_over(took).get(),
-            wire_bytes_sent: stats.map_or(0, |s| s.counters.wire_sent.get()),
-            symbols_source: stats.map_or(0, |s| s.sent.source),
-            symbols_repair: stats.map_or(0, |s| s.sent.repair),
-            symbols_resent: stats.map_or(0, |s| s.sent.resent),
-            loss_ratio: stats.map_or(0.0, |s| s.counters.loss().get()),
-            rtt_min_ms: stats.map_or(0.0, |s| millis(s.rtt_min)),
-            queue_delay_p95_ms: stats.map_or(0.0, |s| millis(s.queue_delay_p95)),
-            limited_by: stats.and_then(|s| s.limited_mostly).map_or("nothing", Limit::name),
-            resumed_bytes: outcome.resumed.get(),
-            disk,
+            bytes: bytes.get(),
+            files: outcome.map_or(0, |outcome| outcome.files),
+            files_skipped: outcome.map_or(0, |outcome| outcome.files_skipped),
+            files_failed: outcome.map_or(0, |outcome| outcome.failed_total),
+            seconds: attempt.took.as_secs_f64(),
+            goodput_bps: bytes.saturating_sub(resumed).rate_over(attempt.took).get(),
+            wire_bytes_sent: figures.map_or(0, |f| f.wire_sent.get()),
+            symbols_source: figures.map_or(0, |f| f.source),
+            symbols_repair: figures.map_or(0, |f| f.repair),
+            symbols_resent: figures.map_or(0, |f| f.resent),
+            loss_ratio: figures.map_or(0.0, |f| f.loss.get()),
+            rtt_min_ms: figures.map_or(0.0, |f| millis(f.rtt_min)),
+            queue_delay_p95_ms: figures.map_or(0.0, |f| millis(f.queue_delay_p95)),
+            limited_by: figures.and_then(|f| f.limited_mostly).map_or("nothing", Limit::name),
+            resumed_bytes: resumed.get(),
+            disk: attempt.disk,
             failed: failed
-                .map(|entry| FailedEntry { path: entry.path.clone(), reason: entry.reason.clone() })
+                .map(|entry| FailedEntry { path: &entry.path, reason: &entry.reason })
                 .collect(),
+            left_out: &left_out[..left_out.len().min(LEFT_OUT_MAX)],
+            left_out_total: outcome.map_or(0, |outcome| outcome.left_out_total),
+            error,
         }
     }
 
     pub(super) fn print_json(&self) {
         match serde_json::to_string(self) {
-            Ok(json) => println!("{json}"),
-            Err(error) => eprintln!("farhaul: the report cannot be written as JSON: {error}"),
+            Ok(json) => text::tell(json),
+            Err(error) => {
+                text::complain(format_args!("farhaul: the report cannot be JSON: {error}"));
+            }
         }
     }
 
     pub(super) fn print_text(&self) {
+        text::tell(self.summary());
+        if let Some(remark) = self.omissions() {
+            text::complain(remark);
+        }
+    }
+
+    fn summary(&self) -> String {
         let rate = BitRate::bps(self.goodput_bps);
         let mut line = format!(
             "{} in {} files, {:.1} s, {rate}",
@@ -85,31 +136,140 @@ impl Report {
             self.seconds
         );
         if self.files_skipped > 0 {
-            line.push_str(&format!("; {} files were in place already", self.files_skipped));
+            let _ = write!(line, "; {} files were in place already", self.files_skipped);
         }
         if self.resumed_bytes > 0 {
-            line.push_str(&format!("; {} resumed", Bytes::new(self.resumed_bytes)));
+            let _ = write!(line, "; {} resumed", Bytes::new(self.resumed_bytes));
         }
-        println!("{line}");
+        line
     }
 
-    /// The failure that incomplete transfers end in.
-    pub(super) fn failure(&self) -> Option<Failure> {
-        if self.files_failed == 0 {
-            return None;
+    /// What was left out on purpose.
+    fn omissions(&self) -> Option<String> {
+        let mut remark = format!("farhaul: left out {}:", self.left_out_total);
+        for omission in self.left_out.iter().take(NAMED_MAX) {
+            let _ = write!(remark, "\n  {omission}");
         }
-        let mut what = format!("{} entries did not arrive:", self.files_failed);
-        for entry in self.failed.iter().take(NAMED_MAX) {
-            // Reasons of the file layer begin with the path already.
-            let named = entry.reason.starts_with(&entry.path);
-            let path = if named { String::new() } else { format!("{}: ", entry.path) };
-            what.push_str(&format!("\n  {path}{}", entry.reason));
+        if self.left_out_total > NAMED_MAX as u64 {
+            remark.push_str("\n  ...");
         }
-        if self.failed.len() > NAMED_MAX {
-            what.push_str("\n  ...");
-        }
+        (self.left_out_total > 0).then_some(remark)
+    }
+}
+
+/// The failure that a transfer ends in where some entries did not arrive.
+pub(super) fn incomplete(outcome: &Outcome) -> Option<Failure> {
+    if outcome.failed_total == 0 {
+        return None;
+    }
+    let mut what = format!("{} entries did not arrive:", outcome.failed_total);
+    for entry in outcome.failed.iter().take(NAMED_MAX) {
+        // Reasons of the file layer begin with the path already.
+        let named = entry.reason.starts_with(&entry.path);
+        let path = if named { String::new() } else { format!("{}: ", entry.path) };
+        let _ = write!(what, "\n  {path}{}", entry.reason);
+    }
+    if outcome.failed_total > NAMED_MAX as u64 {
+        what.push_str("\n  ...");
+    }
+    if !outcome.failed.iter().any(is_of_this_disk) {
         let advice =
             "mend the cause and run the same command again: what arrived is not sent twice";
-        Some(Failure::new(Kind::Transfer, what).advise(advice))
+        return Some(Failure::new(Kind::Transfer, what, advice));
+    }
+    let full = outcome.failed.iter().any(|e| is_of_this_disk(e) && e.code == FailCode::NoSpace);
+    let advice = if full {
+        "make room on this host's disk and run the same command again: what arrived is not sent \
+         twice"
+    } else {
+        "mend this host's files or disk and run the same command again: what arrived is not sent \
+         twice"
+    };
+    Some(Failure::new(Kind::Disk, what, advice))
+}
+
+/// True when the entry failed by the disk or the file system of this host.
+fn is_of_this_disk(entry: &engine::FailedEntry) -> bool {
+    let disk = match entry.code {
+        FailCode::SourceUnreadable | FailCode::NoSpace | FailCode::NoPermission | FailCode::Io => {
+            true
+        }
+        FailCode::SourceChanged
+        | FailCode::DestinationChanged
+        | FailCode::Protocol
+        | FailCode::Cancelled
+        | FailCode::Internal => false,
+    };
+    disk && entry.at == Side::Here
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(failed: &[(Side, FailCode)]) -> Outcome {
+        let failed = failed.iter().map(|&(at, code)| engine::FailedEntry {
+            path: "a/b".to_owned(),
+            reason: "why".to_owned(),
+            code,
+            at,
+        });
+        let failed: Vec<_> = failed.collect();
+        Outcome {
+            bytes: Bytes::new(7),
+            files: 1,
+            files_skipped: 0,
+            resumed: Bytes::ZERO,
+            failed_total: failed.len() as u64,
+            failed,
+            left_out: vec!["sock: sockets, pipes and devices are not carried".to_owned()],
+            left_out_total: 1,
+            figures: None,
+        }
+    }
+
+    #[track_caller]
+    fn assert_code(failed: &[(Side, FailCode)], code: u8) {
+        let failure = incomplete(&outcome(failed)).expect("something failed");
+        assert_eq!(failure.code(), code, "{failed:?}");
+    }
+
+    #[test]
+    fn a_disk_of_this_host_that_fails_is_told_from_everything_else() {
+        use FailCode::*;
+        assert!(incomplete(&outcome(&[])).is_none());
+        for code in [SourceUnreadable, NoSpace, NoPermission, Io] {
+            assert_code(&[(Side::Here, code)], 4);
+            assert_code(&[(Side::Peer, code)], 1);
+        }
+        for code in [SourceChanged, DestinationChanged, Protocol, Cancelled, Internal] {
+            assert_code(&[(Side::Here, code)], 1);
+            assert_code(&[(Side::Peer, code)], 1);
+        }
+        assert_code(&[(Side::Peer, SourceUnreadable), (Side::Here, NoSpace)], 4);
+    }
+
+    #[test]
+    fn what_was_left_out_is_named_in_text_and_in_json() {
+        let mut attempt = Attempt::begin();
+        attempt.outcome = Some(outcome(&[]));
+        let report = Report::new(&attempt, None);
+        let remark = report.omissions().expect("a socket was left out");
+        assert!(remark.contains("left out 1:\n  sock: sockets"), "{remark}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["left_out"][0], "sock: sockets, pipes and devices are not carried");
+        assert_eq!(json["left_out_total"], 1);
+        assert!(json["error"].is_null());
+    }
+
+    #[test]
+    fn a_transfer_that_failed_as_a_whole_reports_how_far_it_came() {
+        let mut attempt = Attempt::begin();
+        attempt.progress.bytes_done = Bytes::new(5);
+        let failure = Failure::new(Kind::Transfer, "interrupted", "run it again");
+        let json = serde_json::to_value(Report::new(&attempt, Some(&failure))).unwrap();
+        assert_eq!(json["bytes"], 5);
+        assert_eq!(json["error"]["what"], "interrupted");
+        assert_eq!(json["error"]["exit_code"], 1);
     }
 }

@@ -3,49 +3,53 @@
 use super::args::ServeArgs;
 use super::failure::{Failure, Kind};
 use super::transfer::{BUFFERS, WORKERS, check, options};
-use super::{Ended, setup};
-use farhaul_engine::engine::{Engine, EngineConfig, Incoming, SessionOptions};
+use super::{Ended, connect, setup, signals, text};
+use farhaul_engine::engine::{Engine, EngineConfig, EngineError, Incoming, SessionOptions};
 use farhaul_engine::files::Root;
 use farhaul_engine::identity::SiteId;
+use farhaul_engine::tls::Allow;
 use farhaul_engine::transfer::serving;
 use farhaul_engine::transfer::supersede::Sessions;
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) fn run(args: &ServeArgs) -> Ended {
     check(&args.tuning)?;
     let root = Root::open(&args.root).map_err(|error| {
-        Failure::new(Kind::Disk, error).advise("--root must be an existing directory")
+        Failure::new(Kind::Disk, error, "--root must be an existing directory that can be read")
     })?;
     if args.allow.is_empty() {
-        eprintln!("farhaul: no site is allowed to connect; give --allow ID[,ID...]");
+        text::complain("farhaul: no site is allowed to connect; give --allow ID[,ID...]");
     }
     let identity = setup::identity(args.home.home.as_ref())?;
     let id = identity.id();
     let allowed: BTreeSet<SiteId> = args.allow.iter().copied().collect();
-    let runtime = setup::runtime()?;
-    runtime.block_on(async {
-        let engine = Arc::new(Engine::start(EngineConfig {
-            listen: args.listen,
-            identity,
-            allow: Some(Arc::new(move |site: &SiteId| allowed.contains(site))),
-            disk: args.disk.into(),
-            buffers: BUFFERS,
-            workers: WORKERS,
-        })?);
+    let allow: Allow = Arc::new(move |site: &SiteId| allowed.contains(site));
+    let config = |listen| EngineConfig {
+        listen,
+        identity: identity.clone(),
+        allow: Some(Arc::clone(&allow)),
+        disk: args.disk.into(),
+        buffers: BUFFERS,
+        workers: WORKERS,
+    };
+    setup::block_on(async {
+        let engine = Arc::new(match args.listen {
+            Some(listen) => Engine::start(config(listen))?,
+            None => connect::engine_at_default_port(config)?,
+        });
         // Before the line that says we are ready: whoever reads it may stop us at once.
-        let stopped = stop_signal();
-        println!("listening on {} as {id}", engine.local_addr());
-        let _ = std::io::stdout().flush();
+        let stopped = signals::stop();
+        text::tell(format_args!("listening on {} as {id}", engine.local_addr()));
         let options = options(&args.tuning);
-        tokio::select! {
-            () = accept_all(&engine, &root, options) => {}
-            () = stopped => {}
-        }
+        let ended = tokio::select! {
+            () = accept_all(&engine, &root, options) => {
+                Err(engine.failure().unwrap_or(EngineError::Stopped).into())
+            }
+            () = stopped => Ok(()),
+        };
         engine.close().await;
-        Ok(())
+        ended
     })
 }
 
@@ -78,19 +82,5 @@ async fn serve_one(
     };
     if let Err(error) = served {
         tracing::warn!(%site, %from, %error, "a session ended");
-    }
-}
-
-/// Listens for SIGINT and SIGTERM from this call on; the future ends with the first of them.
-pub(super) fn stop_signal() -> impl Future<Output = ()> {
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
     }
 }

@@ -1,19 +1,28 @@
 //! What every verb needs: logging, the home directory, the identity, a runtime.
 
+use super::Ended;
 use super::failure::{Failure, Kind};
 use farhaul_engine::identity::Identity;
+use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long calls that block may take to end after everything else has: whatever they do may be
+/// cut short at any point, as by a crash.
+const LEAVE_MAX: Duration = Duration::from_millis(300);
 
 /// Logs go to standard error; `FARHAUL_LOG` chooses how much, e.g. `debug`.
 pub(super) fn logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FARHAUL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logger = logger.with_ansi(std::io::stderr().is_terminal());
+    // A log that cannot be written is not worth a panic.
+    let _ = logger.log_internal_errors(false).try_init();
 }
 
 /// The directory of this host's state: as asked for, or the XDG place.
-pub(super) fn home(asked: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+fn home(asked: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(home) = asked {
         return Ok(home.clone());
     }
@@ -23,23 +32,46 @@ pub(super) fn home(asked: Option<&PathBuf>) -> Result<PathBuf, Failure> {
         return Ok(state.join("farhaul"));
     }
     absolute("HOME").map(|home| home.join(".local/state/farhaul")).ok_or_else(|| {
-        Failure::new(Kind::Usage, "neither XDG_STATE_HOME nor HOME is set")
-            .advise("give the directory of this host's state with --home")
+        let what = "neither XDG_STATE_HOME nor HOME is set to an absolute path";
+        Failure::new(Kind::Usage, what, "give the directory of this host's state with --home")
     })
 }
 
 /// This host's identity, made at first use.
 pub(super) fn identity(home: Option<&PathBuf>) -> Result<Identity, Failure> {
-    let home = self::home(home)?;
-    Identity::load_or_create(&home).map_err(|error| Failure::new(Kind::Disk, error))
+    Ok(Identity::load_or_create(&self::home(home)?)?)
 }
 
-/// The runtime of conversations; packets have a thread of their own.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Runs conversations to their end; packets have a thread of their own. What still blocks then
+/// is left behind.
+pub(super) fn block_on(work: impl Future<Output = Ended>) -> Ended {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("farhaul-talk")
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Kind::Disk, format!("cannot start threads: {error}")))
+        .map_err(|error| {
+            let what = format!("cannot start threads: {error}");
+            Failure::new(Kind::Transfer, what, "raise the limit of processes (ulimit -u, cgroup)")
+        })?;
+    let ended = runtime.block_on(work);
+    runtime.shutdown_timeout(LEAVE_MAX);
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// A read of a disk that hangs kept the command from ending.
+    #[test]
+    fn a_call_that_blocks_does_not_hold_up_the_end() {
+        let (_never, blocked) = mpsc::channel::<()>();
+        let ended = block_on(async {
+            tokio::task::spawn_blocking(move || blocked.recv());
+            Ok(())
+        });
+        assert_eq!(ended, Ok(()));
+    }
 }

@@ -2,12 +2,14 @@
 
 use farhaul_engine::identity::SiteId;
 use std::ffi::OsStr;
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
-use std::str::FromStr;
 
 /// The port of Farhaul.
 pub(super) const PORT_DEFAULT: u16 = 7411;
+/// Addresses of one name that are tried at most.
+const ADDRESSES_MAX: usize = 8;
 
 /// A place at a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,49 +41,67 @@ pub enum TargetError {
     /// The host is missing.
     #[error("no host between `@` and `:`")]
     NoHost,
+    /// The host is no text.
+    #[error("the host between `@` and `:` is no text (UTF-8)")]
+    BadHost,
     /// An IPv6 address without its closing bracket.
     #[error("`[` without `]` around the IPv6 address")]
     OpenBracket,
 }
 
-impl FromStr for Target {
-    type Err = TargetError;
-
-    fn from_str(text: &str) -> Result<Self, TargetError> {
-        let (id, rest) = text.split_once('@').ok_or(TargetError::NoId)?;
+impl Target {
+    /// Reads a target as typed; its path may be any bytes.
+    ///
+    /// # Errors
+    /// [`TargetError`] names the part that is missing or wrong.
+    pub fn parse(text: &OsStr) -> Result<Self, TargetError> {
+        let (id, rest) = cut(text.as_bytes(), b'@').ok_or(TargetError::NoId)?;
+        let id = std::str::from_utf8(id).map_err(|error| TargetError::BadId(error.to_string()))?;
         let id = id.parse().map_err(|error| TargetError::BadId(format!("{error}")))?;
         let (host, rest) = split_host(rest)?;
         if host.is_empty() {
             return Err(TargetError::NoHost);
         }
-        let (port, path) = match rest.split_once(':') {
-            Some((port, path)) if port.parse::<u16>().is_ok_and(|port| port > 0) => {
-                (port.parse().unwrap_or(PORT_DEFAULT), path)
-            }
-            _ => (PORT_DEFAULT, rest),
-        };
-        Ok(Self { id, host: host.to_owned(), port, path: OsStr::new(path).as_bytes().to_vec() })
+        let host = std::str::from_utf8(host).map_err(|_| TargetError::BadHost)?.to_owned();
+        let named = cut(rest, b':').and_then(|(port, path)| Some((port_of(port)?, path)));
+        let (port, path) = named.unwrap_or((PORT_DEFAULT, rest));
+        Ok(Self { id, host, port, path: path.to_vec() })
     }
-}
 
-/// Splits `host:rest`, with the host in brackets where it holds colons.
-fn split_host(text: &str) -> Result<(&str, &str), TargetError> {
-    if let Some(text) = text.strip_prefix('[') {
-        let (host, rest) = text.split_once(']').ok_or(TargetError::OpenBracket)?;
-        return Ok((host, rest.strip_prefix(':').ok_or(TargetError::NoPath)?));
-    }
-    text.split_once(':').ok_or(TargetError::NoPath)
-}
-
-impl Target {
-    /// The address of the host; may ask the resolver.
+    /// The addresses of the host, the best first; may ask the resolver.
     ///
     /// # Errors
     /// The resolver's.
-    pub fn resolve(&self) -> std::io::Result<SocketAddr> {
-        let mut addresses = (self.host.as_str(), self.port).to_socket_addrs()?;
-        addresses.next().ok_or_else(|| std::io::Error::other("the name has no address"))
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let mut addresses = Vec::new();
+        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
+            if addresses.len() < ADDRESSES_MAX && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        if addresses.is_empty() {
+            return Err(io::Error::other("the name has no address"));
+        }
+        Ok(addresses)
     }
+}
+
+fn cut(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let position = text.iter().position(|&byte| byte == at)?;
+    Some((&text[..position], &text[position + 1..]))
+}
+
+fn port_of(text: &[u8]) -> Option<u16> {
+    std::str::from_utf8(text).ok()?.parse().ok().filter(|&port| port > 0)
+}
+
+/// Splits `host:rest`, with the host in brackets where it holds colons.
+fn split_host(text: &[u8]) -> Result<(&[u8], &[u8]), TargetError> {
+    if let Some(text) = text.strip_prefix(b"[") {
+        let (host, rest) = cut(text, b']').ok_or(TargetError::OpenBracket)?;
+        return Ok((host, rest.strip_prefix(b":").ok_or(TargetError::NoPath)?));
+    }
+    cut(text, b':').ok_or(TargetError::NoPath)
 }
 
 #[cfg(test)]
@@ -93,7 +113,7 @@ mod tests {
     }
 
     fn parse(rest: &str) -> Result<Target, TargetError> {
-        format!("{}@{rest}", id()).parse()
+        Target::parse(OsStr::new(&format!("{}@{rest}", id())))
     }
 
     #[test]
@@ -115,9 +135,25 @@ mod tests {
 
     #[test]
     fn each_missing_part_is_named() {
-        assert_eq!("example.org:x".parse::<Target>(), Err(TargetError::NoId));
+        assert_eq!(Target::parse(OsStr::new("example.org:x")), Err(TargetError::NoId));
         assert_eq!(parse("example.org"), Err(TargetError::NoPath));
         assert_eq!(parse(":x"), Err(TargetError::NoHost));
-        assert!(matches!("abc@h:x".parse::<Target>(), Err(TargetError::BadId(_))));
+        assert!(matches!(Target::parse(OsStr::new("abc@h:x")), Err(TargetError::BadId(_))));
+    }
+    #[test]
+    fn a_path_may_be_any_bytes_and_a_host_may_not() {
+        let mut typed = format!("{}@h:", id()).into_bytes();
+        typed.extend_from_slice(b"caf\xe9/\xff");
+        let target = Target::parse(OsStr::from_bytes(&typed)).unwrap();
+        assert_eq!(target.path, b"caf\xe9/\xff");
+        let mut typed = format!("{}@", id()).into_bytes();
+        typed.extend_from_slice(b"h\xff:x");
+        assert_eq!(Target::parse(OsStr::from_bytes(&typed)), Err(TargetError::BadHost));
+    }
+
+    #[test]
+    fn a_name_gives_each_of_its_addresses_once() {
+        let addresses = parse("127.0.0.1:x").unwrap().resolve().unwrap();
+        assert_eq!(addresses, ["127.0.0.1:7411".parse().unwrap()]);
     }
 }

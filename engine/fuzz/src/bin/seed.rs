@@ -8,8 +8,8 @@ use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manif
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
-    Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Have, ManifestCarrier, Message,
-    Offer, RefuseCode, Request, frame_prefix,
+    Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, ManifestCarrier,
+    Message, Offer, RefuseCode, Request, frame_prefix,
 };
 use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
@@ -156,6 +156,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         ),
         ("restart", Message::Restart { block: BlockIndex::new(70_000) }),
         ("done", Message::Done(done(transfer))),
+        ("figures", Message::Figures(figures())),
+        ("sent", Message::Sent { transfer, figures: figures() }),
         ("cancel", Message::Cancel { transfer, code: FailCode::Cancelled, reason: reason() }),
     ]
 }
@@ -172,6 +174,17 @@ fn reopen() -> Message {
     let (object, first_block) = (ObjectId::new(3), BlockIndex::new(70_000));
     let runs = vec![BlockSpan { first: 12, count: 2 }, BlockSpan { first: 20, count: 1 }];
     Message::Reopen { object, runs, first_block }
+}
+
+fn figures() -> Figures {
+    Figures {
+        wire_sent: 1 << 30,
+        source: 700_000,
+        loss_ppm: 20_000,
+        rtt_us: 200_000,
+        limited_by: Some(0),
+        ..Figures::default()
+    }
 }
 
 fn done(transfer: TransferId) -> Done {

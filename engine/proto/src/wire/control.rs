@@ -129,6 +129,19 @@ pub enum Message {
         #[n(2)]
         reason: String,
     },
+    /// The sender of files that were requested, about once a second: how it goes.
+    #[n(11)]
+    Figures(#[n(0)] Figures),
+    /// The sender of files that were requested, in answer to `Done`: how it went.
+    #[n(12)]
+    Sent {
+        /// Which transfer.
+        #[n(0)]
+        transfer: TransferId,
+        /// How it went.
+        #[n(1)]
+        figures: Figures,
+    },
 }
 
 /// What the sender of files would send.
@@ -295,6 +308,42 @@ pub struct Done {
     /// Files that were in place before.
     #[n(5)]
     pub skipped: u64,
+}
+
+/// What only the sender of data knows of the way there. Nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Figures {
+    /// Bytes sent on lanes, at IP level.
+    #[n(0)]
+    pub wire_sent: u64,
+    /// Source symbols sent for the first time.
+    #[n(1)]
+    pub source: u64,
+    /// Repair symbols sent.
+    #[n(2)]
+    pub repair: u64,
+    /// Source symbols sent again.
+    #[n(3)]
+    pub resent: u64,
+    /// Lost packets in a million.
+    #[n(4)]
+    pub loss_ppm: u32,
+    /// Smoothed round trip in microseconds.
+    #[n(5)]
+    pub rtt_us: u64,
+    /// Smallest round trip in microseconds.
+    #[n(6)]
+    pub rtt_min_us: u64,
+    /// 95th percentile of the queue delay in microseconds.
+    #[n(7)]
+    pub queue_delay_p95_us: u64,
+    /// What limits now, as [`Limit::code`](crate::trace::Limit::code) has it; unknown codes mean
+    /// nothing.
+    #[n(8)]
+    pub limited_by: Option<u8>,
+    /// What limited for the longest time.
+    #[n(9)]
+    pub limited_mostly: Option<u8>,
 }
 
 /// An entry that did not arrive.

@@ -42,19 +42,19 @@ pub enum DiskError {
     #[error("the device failed")]
     DeviceFailed,
     /// System: refused for another reason.
-    #[error("the system refused with error {errno}")]
+    #[error("the system refused: {}", words(*.errno))]
     Refused {
         /// The system's number for it.
         errno: i32,
     },
     /// Engine: it broke down; all further requests fail. Open another one.
-    #[error("the disk engine failed with error {errno}")]
+    #[error("the disk engine failed: {}", words(*.errno))]
     EngineFailed {
         /// The system's number for it; 0 if there is none.
         errno: i32,
     },
     /// System: the engine cannot be opened here.
-    #[error("the {engine} disk engine is unavailable, error {errno}")]
+    #[error("the {engine} disk engine is unavailable: {}", words(*.errno))]
     EngineUnavailable {
         /// Its name.
         engine: &'static str,
@@ -80,5 +80,13 @@ impl DiskError {
     /// True when the disk takes no more data until somebody makes room.
     pub fn is_out_of_space(self) -> bool {
         matches!(self, Self::NoSpace | Self::QuotaExceeded)
+    }
+}
+
+/// The system's words for its number, which they include.
+fn words(errno: i32) -> String {
+    match errno {
+        0 => "the system says no more".to_owned(),
+        _ => std::io::Error::from_raw_os_error(errno).to_string(),
     }
 }

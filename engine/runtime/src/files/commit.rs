@@ -35,7 +35,9 @@ pub enum CommitError {
     },
     /// Somebody changed the destination at the very moment of the rename, and what they put there
     /// could not be put back; it is kept in the staging directory.
-    #[error("{path}: displaced during the transfer, kept as {kept} in the staging directory")]
+    #[error(
+        "{path}: displaced during the transfer, kept as `.farhaul/staging/{kept}` beneath the destination"
+    )]
     Displaced {
         /// Where.
         path: ShownPath,

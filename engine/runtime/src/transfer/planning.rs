@@ -4,7 +4,7 @@ use super::conversation::{Conversation, Heard, refusal};
 use super::memory::MemorySink;
 use super::receiving::Receiving;
 use super::sending::unexpected;
-use super::{Outcome, ProgressSender, TransferError, left_out};
+use super::{Outcome, ProgressSender, TransferError, figures, left_out};
 use crate::driver::command::SessionEvent;
 use crate::engine::Peer;
 use crate::files::confine::Root;
@@ -18,6 +18,9 @@ use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{ManifestCarrier, Message, Offer, RefuseCode, Request};
 use std::sync::Arc;
 
+/// The only transfer of its session.
+const TRANSFER: TransferId = TransferId::new(1);
+
 /// Gets `path` of the peer into the directory beneath `root`.
 ///
 /// # Errors
@@ -30,10 +33,16 @@ pub async fn pull(
     progress: &ProgressSender,
 ) -> Result<Outcome, TransferError> {
     let mut conversation = Conversation::new(peer);
-    let received = request(&mut conversation, path, &root, resume, progress).await;
-    match &received {
-        // The receipt is our last word: leaving at once would lose it.
-        Ok(_) => conversation.finish_heard().await,
+    let mut received = request(&mut conversation, path, &root, resume, progress).await;
+    match &mut received {
+        Ok(outcome) => match figures::hear_last(&mut conversation, TRANSFER).await {
+            Some(figures) => {
+                outcome.figures = Some(figures);
+                conversation.finish();
+            }
+            // The receipt is our last word: leaving at once would lose it.
+            None => conversation.finish_heard().await,
+        },
         Err(error) => conversation.give_up(error).await,
     }
     received
@@ -46,7 +55,7 @@ async fn request(
     resume: bool,
     progress: &ProgressSender,
 ) -> Result<Outcome, TransferError> {
-    let transfer = TransferId::new(1);
+    let transfer = TRANSFER;
     conversation.say(&Message::Request(Request { transfer, path, resume })).await?;
     loop {
         match conversation.hear().await? {
@@ -83,6 +92,7 @@ pub(super) async fn receive(
     outcome.failed.extend(left_out::failed_there(&left_out));
     outcome.failed_total = outcome.failed_total.saturating_add(left_out.failed_total);
     outcome.left_out = left_out::skipped_there(&left_out);
+    outcome.left_out_total = left_out.skipped_total;
     Ok(outcome)
 }
 

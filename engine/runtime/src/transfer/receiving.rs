@@ -7,7 +7,9 @@ use super::file::{FileSink, Gate};
 use super::jobs::Jobs;
 use super::planning::blocking;
 use super::sending::{path_of, unexpected};
-use super::{FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError};
+use super::{
+    FailedEntry, Figures, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError,
+};
 use crate::driver::command::{HeldRuns, SessionEvent};
 use crate::engine::SessionFault;
 use crate::files::confine::ConfineError;
@@ -51,6 +53,8 @@ pub(super) struct Receiving<'a> {
     resumed: Bytes,
     /// What the session had written before this transfer's data.
     written_before: Bytes,
+    /// What the sender told last of the way here.
+    figures: Option<Figures>,
 }
 
 impl Drop for Receiving<'_> {
@@ -81,6 +85,7 @@ impl<'a> Receiving<'a> {
             gate: Arc::default(),
             resumed,
             written_before: stats.map_or(Bytes::ZERO, |stats| stats.received.written),
+            figures: None,
         };
         for index in 0..receiving.layout.len() {
             receiving.declare_one(index).await?;
@@ -172,6 +177,7 @@ impl<'a> Receiving<'a> {
             Message::Reopen { object, runs, first_block } => {
                 self.reopen(object, &runs, first_block).await?;
             }
+            Message::Figures(figures) => self.figures = Some((&figures).into()),
             Message::ObjectFailed { object, code, reason } => {
                 self.conversation.session.abandon_recv(object);
                 self.fail(object, Side::Peer, &Failure { code, reason });
@@ -316,7 +322,7 @@ impl<'a> Receiving<'a> {
             // Bundles hold a little more than data.
             bytes_done: (written + self.resumed).min(total),
             bytes_resumed: self.resumed,
-            stats,
+            figures: self.figures,
         });
     }
 
@@ -352,7 +358,6 @@ impl<'a> Receiving<'a> {
             failed: named.collect(),
             failed_total,
         };
-        let stats = self.conversation.session.stats().await;
         self.conversation.say(&Message::Done(done)).await?;
         let manifest = self.receiver.manifest();
         let failed = failed.iter().take(FAILURES_MAX).map(|(&entry, fault)| FailedEntry {
@@ -369,7 +374,8 @@ impl<'a> Receiving<'a> {
             failed: failed.collect(),
             failed_total,
             left_out: Vec::new(),
-            stats,
+            left_out_total: 0,
+            figures: self.figures,
         })
     }
 

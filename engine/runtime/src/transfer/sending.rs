@@ -3,6 +3,7 @@
 use super::bundle::{BundleSource, wire_len};
 use super::conversation::{Conversation, Heard};
 use super::failures::{Failures, Fault, Side};
+use super::figures::{Figures, Teller, Wanted};
 use super::file::{FileSource, source_failure};
 use super::jobs::Jobs;
 use super::memory::MemorySource;
@@ -43,7 +44,8 @@ pub async fn push(
     let mut conversation = Conversation::new(peer);
     conversation.session.warm_up();
     let transfer = TransferId::new(1);
-    let sent = send(&mut conversation, transfer, scanned, dest, resume, progress).await;
+    let sent =
+        send(&mut conversation, transfer, scanned, dest, resume, Wanted::Here, progress).await;
     match &sent {
         Ok(_) => conversation.finish(),
         Err(error) => conversation.give_up(error).await,
@@ -58,6 +60,7 @@ pub(super) async fn send(
     scanned: ScannedSource,
     dest: Vec<u8>,
     resume: bool,
+    wanted: Wanted,
     progress: &ProgressSender,
 ) -> Result<Outcome, TransferError> {
     let scanned = Arc::new(scanned);
@@ -67,7 +70,10 @@ pub(super) async fn send(
         conversation.session.forget_send(object);
     }
     let mut sending = Sending::declare(conversation, &scanned, &accept).await?;
-    sending.run(transfer, progress).await
+    let mut teller = Teller::new(wanted);
+    let outcome = sending.run(transfer, &mut teller, progress).await?;
+    teller.end(conversation, transfer, outcome.figures).await?;
+    Ok(outcome)
 }
 
 /// Offers what was scanned; returns the object that carries the manifest if one does.
@@ -149,6 +155,8 @@ fn name(message: &Message) -> &'static str {
         Message::Restart { .. } => "restart",
         Message::Done(_) => "done",
         Message::Cancel { .. } => "cancel",
+        Message::Figures(_) => "figures",
+        Message::Sent { .. } => "sent",
     }
 }
 
@@ -269,6 +277,7 @@ impl<'a> Sending<'a> {
     async fn run(
         &mut self,
         transfer: TransferId,
+        teller: &mut Teller,
         progress: &ProgressSender,
     ) -> Result<Outcome, TransferError> {
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
@@ -278,15 +287,18 @@ impl<'a> Sending<'a> {
                 heard = self.conversation.hear() => match heard? {
                     Heard::Message(Message::Done(done)) if done.transfer == transfer => {
                         self.check_done(&done)?;
-                        self.publish(progress).await;
-                        return Ok(self.outcome(&done).await);
+                        let figures = self.publish(progress).await;
+                        return Ok(self.outcome(&done, figures));
                     }
                     Heard::Message(message) => self.on_message(message).await?,
                     Heard::Lane(event) => self.on_event(event).await?,
                 },
                 (index, checked) = self.claims.next() => self.on_checked(index, checked).await?,
                 (index, result) = self.seals.next() => self.on_unchanged(index, result).await?,
-                _ = tick.tick() => self.publish(progress).await,
+                _ = tick.tick() => {
+                    let figures = self.publish(progress).await;
+                    teller.tick(self.conversation, figures).await?;
+                }
             }
         }
     }
@@ -467,9 +479,10 @@ impl<'a> Sending<'a> {
         })
     }
 
-    async fn publish(&self, progress: &ProgressSender) {
+    async fn publish(&self, progress: &ProgressSender) -> Option<Figures> {
         let stats = self.conversation.session.stats().await;
         tracing::debug!(?stats, "sending");
+        let figures = stats.as_ref().map(Figures::from);
         let layout = self.source.layout();
         let sent = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.sent.complete);
         let sent = sent.saturating_sub(self.sent_before);
@@ -479,11 +492,12 @@ impl<'a> Sending<'a> {
             // Bundles hold a little more than data.
             bytes_done: (sent + self.resumed).min(total),
             bytes_resumed: self.resumed,
-            stats,
+            figures,
         });
+        figures
     }
 
-    async fn outcome(&self, done: &Done) -> Outcome {
+    fn outcome(&self, done: &Done, figures: Option<Figures>) -> Outcome {
         let manifest = &self.source.scanned().manifest;
         // Our own reasons say more than the receiver's "cannot read it".
         for EntryFailure { entry, code, reason } in &done.failed {
@@ -510,7 +524,8 @@ impl<'a> Sending<'a> {
             failed,
             failed_total: named.max(done.failed_total.saturating_add(scanned.failures.count)),
             left_out: left_out::skipped_here(scanned),
-            stats: self.conversation.session.stats().await,
+            left_out_total: scanned.skipped.count,
+            figures,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The side that waits: takes offers and requests of one peer, one after the other.
 
 use super::conversation::{Conversation, refusal};
+use super::figures::Wanted;
 use super::sending::unexpected;
 use super::{Outcome, Progress, TransferError};
 use super::{planning, sending};
@@ -90,7 +91,8 @@ async fn give(
     let (transfer, resume) = (request.transfer, request.resume);
     let sent = match scanned {
         Ok(scanned) => {
-            sending::send(conversation, transfer, scanned, Vec::new(), resume, progress).await
+            let (wanted, dest) = (Wanted::ByPeer, Vec::new());
+            sending::send(conversation, transfer, scanned, dest, resume, wanted, progress).await
         }
         Err(error) => Err(error),
     };

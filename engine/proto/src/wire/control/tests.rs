@@ -62,7 +62,7 @@ fn a_field_of_a_newer_peer_is_skipped() {
 
 #[test]
 fn an_unknown_message_or_code_is_refused() {
-    let unknown = Message::decode(&[0x81, 11]);
+    let unknown = Message::decode(&[0x81, 13]);
     assert!(matches!(unknown, Err(ControlError::Content(_))), "{unknown:?}");
     let unknown = Message::decode(&[0x84, 4, 0, 9, 0x60]);
     assert!(matches!(unknown, Err(ControlError::Content(_))), "{unknown:?}");
@@ -284,6 +284,27 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_figures()(
+        (wire_sent, source, repair, resent) in any::<(u64, u64, u64, u64)>(),
+        (loss_ppm, rtt_us, rtt_min_us, queue_delay_p95_us) in any::<(u32, u64, u64, u64)>(),
+        (limited_by, limited_mostly) in any::<(Option<u8>, Option<u8>)>(),
+    ) -> Figures {
+        Figures {
+            wire_sent,
+            source,
+            repair,
+            resent,
+            loss_ppm,
+            rtt_us,
+            rtt_min_us,
+            queue_delay_p95_us,
+            limited_by,
+            limited_mostly,
+        }
+    }
+}
+
+prop_compose! {
     fn any_reopen()(
         object in any::<u32>().prop_map(ObjectId::new),
         gaps in vec((0u32..1 << 20, 1u32..1 << 20), 1..20),
@@ -320,6 +341,9 @@ fn any_message() -> impl Strategy<Value = Message> {
         }),
         any::<u32>().prop_map(|block| Message::Restart { block: BlockIndex::new(block) }),
         any_done().prop_map(Message::Done),
+        any_figures().prop_map(Message::Figures),
+        (any_transfer(), any_figures())
+            .prop_map(|(transfer, figures)| Message::Sent { transfer, figures }),
         failure().prop_map(|(transfer, code, reason)| Message::Cancel {
             transfer: TransferId::new(transfer),
             code,

@@ -41,6 +41,7 @@ impl Message {
             Self::Sealed { object: _ } | Self::Restart { block: _ } => Ok(()),
             Self::Done(done) => validate_done(done),
             Self::Cancel { transfer: _, code: _, reason } => validate_reason(reason),
+            Self::Figures(_) | Self::Sent { transfer: _, figures: _ } => Ok(()),
         }
     }
 }
