@@ -13,6 +13,7 @@
 //! be agreed, and no block can arrive before its object is declared.
 
 mod bundle;
+mod claims;
 mod conversation;
 mod failures;
 mod figures;

@@ -233,6 +233,8 @@ pub(super) enum Aim {
 pub(super) fn disk_failure(error: &DiskError, reading: bool) -> Failure {
     let code = match error {
         _ if error.is_out_of_space() => FailCode::NoSpace,
+        // It had that length when it was listed: somebody cut it off, the disk is well.
+        DiskError::UnexpectedEof { .. } if reading => FailCode::SourceChanged,
         _ if reading => FailCode::SourceUnreadable,
         _ => FailCode::Io,
     };

@@ -1,6 +1,7 @@
 //! The side that has the files: offer, declare, seal, wait for the receipt.
 
 use super::bundle::{BundleSource, wire_len};
+use super::claims;
 use super::conversation::{Conversation, Heard};
 use super::failures::{Failures, Fault, Side};
 use super::figures::{Figures, Teller, Wanted};
@@ -14,20 +15,17 @@ use crate::driver::command::{HeldRuns, SessionEvent};
 use crate::engine::{Peer, SessionFault};
 use crate::files::scan::{ScanError, ScannedSource};
 use crate::files::source::{Source, SourceError};
-use crate::files::stop::Stop;
 use crate::objects::Failure;
-use farhaul_proto::content::{Digest, block_digest, run_digest};
 use farhaul_proto::ids::{Generation, ObjectId, TransferId};
-use farhaul_proto::layout::{Layout, ObjectKind, ObjectSpec};
-use farhaul_proto::limits::{BLOCK_DATA, INLINE_MANIFEST_MAX};
+use farhaul_proto::layout::{Layout, ObjectKind};
+use farhaul_proto::limits::INLINE_MANIFEST_MAX;
 use farhaul_proto::manifest::{ENCODED_MAX, Manifest};
 use farhaul_proto::objects::ObjectError;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{
-    Accept, BlockSpan, Done, EntryFailure, FailCode, Have, ManifestCarrier, Message, Offer, reason,
+    Accept, BlockSpan, Done, EntryFailure, Have, ManifestCarrier, Message, Offer, reason,
 };
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Sends what was scanned into the directory `dest` (empty: the root) of the peer.
@@ -174,9 +172,6 @@ struct Outgoing {
     sealed: bool,
 }
 
-/// Which claims of an object do not hold, or why that cannot be found out.
-type Checked = Result<Vec<Have>, Failure>;
-
 struct Sending<'a> {
     conversation: &'a mut Conversation,
     source: Arc<Source>,
@@ -184,7 +179,7 @@ struct Sending<'a> {
     base: u32,
     objects: BTreeMap<u32, Outgoing>,
     failures: Failures,
-    claims: Jobs<Checked>,
+    claims: Jobs<claims::Checked>,
     seals: Jobs<Result<(), SourceError>>,
     /// Data bytes that the receiver holds, as far as is known.
     resumed: Bytes,
@@ -213,7 +208,7 @@ impl<'a> Sending<'a> {
             resumed: Bytes::ZERO,
             sent_before: stats.map_or(Bytes::ZERO, |stats| stats.sent.complete),
         };
-        let mut claims = claims_by_entry(&accept.have);
+        let mut claims = claims::by_entry(&accept.have);
         for index in 0..layout.len() {
             sending.declare_one(&layout, index, &mut claims).await?;
         }
@@ -257,10 +252,10 @@ impl<'a> Sending<'a> {
         }
         self.objects.insert(index, outgoing);
         // The session has found them within the object.
-        self.resumed += claimed.iter().map(|claim| bytes_of(spec, claim)).sum::<Bytes>();
+        self.resumed += claimed.iter().map(|claim| claims::bytes_of(spec, claim)).sum::<Bytes>();
         if !claimed.is_empty() {
             let source = Arc::clone(&self.source);
-            self.claims.push(index, move |stop| wrong_claims(&source, index, claimed, stop));
+            self.claims.push(index, move |stop| claims::wrong(&source, index, claimed, stop));
         }
         Ok(())
     }
@@ -397,7 +392,7 @@ impl<'a> Sending<'a> {
                 return self.conversation.say(&Message::Sealed { object }).await;
             }
             Some(Err(error)) => source_failure(&error),
-            None => check_panicked(),
+            None => claims::check_panicked(),
         };
         self.give_up(index, failure).await
     }
@@ -413,9 +408,9 @@ impl<'a> Sending<'a> {
     async fn on_checked(
         &mut self,
         index: u32,
-        checked: Option<Checked>,
+        checked: Option<claims::Checked>,
     ) -> Result<(), TransferError> {
-        match checked.unwrap_or_else(|| Err(check_panicked())) {
+        match checked.unwrap_or_else(|| Err(claims::check_panicked())) {
             Ok(wrong) => self.reopen(index, &wrong).await,
             Err(failure) => self.give_up(index, failure).await,
         }
@@ -451,7 +446,7 @@ impl<'a> Sending<'a> {
                 outgoing.generation = reopened.generation;
             }
             if let Some(spec) = self.source.layout().object(index) {
-                let bytes = wrong.iter().map(|claim| bytes_of(spec, claim)).sum::<Bytes>();
+                let bytes = wrong.iter().map(|claim| claims::bytes_of(spec, claim)).sum::<Bytes>();
                 self.resumed = self.resumed.saturating_sub(bytes);
             }
             let first_block = reopened.first_block;
@@ -533,63 +528,4 @@ impl<'a> Sending<'a> {
 /// The path of an entry, printable.
 pub(super) fn path_of(manifest: &Manifest, entry: u32) -> String {
     manifest.entry(entry).map_or_else(|| format!("entry {entry}"), |e| e.path.to_string())
-}
-
-fn claims_by_entry(have: &[Have]) -> BTreeMap<u32, Vec<Have>> {
-    let mut claims: BTreeMap<u32, Vec<Have>> = BTreeMap::new();
-    for claim in have {
-        claims.entry(claim.entry).or_default().push(*claim);
-    }
-    claims
-}
-
-fn check_panicked() -> Failure {
-    let reason = "checking the source failed; this is a bug".to_owned();
-    Failure { code: FailCode::Internal, reason }
-}
-
-/// The data bytes of a claim, which lies within its object.
-fn bytes_of(spec: &ObjectSpec, claim: &Have) -> Bytes {
-    let start = u64::from(claim.first) * BLOCK_DATA.get();
-    let end = (u64::from(claim.first) + u64::from(claim.count)) * BLOCK_DATA.get();
-    Bytes::new(end.min(spec.len).saturating_sub(start))
-}
-
-/// Reads the blocks that the receiver claims to hold; returns the claims that are wrong.
-fn wrong_claims(source: &Source, index: u32, claims: Vec<Have>, stop: &Stop) -> Checked {
-    let mut wrong = Vec::new();
-    for claim in claims {
-        if digest_of(source, index, &claim, stop)? != claim.digest {
-            wrong.push(claim);
-        }
-    }
-    Ok(wrong)
-}
-
-/// Digest over the blocks of a claim, read from the source.
-fn digest_of(source: &Source, index: u32, claim: &Have, stop: &Stop) -> Result<Digest, Failure> {
-    let mut buffer = vec![0; BLOCK_DATA.as_len()];
-    let mut digests = Vec::new();
-    for block in claim.first..claim.first.saturating_add(claim.count) {
-        if stop.is_set() {
-            let reason = "nobody waits for it any more".to_owned();
-            return Err(Failure { code: FailCode::Cancelled, reason });
-        }
-        let mut len = 0;
-        let segments = source.read_segments(index, block).map_err(|e| source_failure(&e))?;
-        for segment in &segments {
-            let end = segment.buffer_offset + segment.len;
-            let place = buffer.get_mut(segment.buffer_offset..end).ok_or_else(|| Failure {
-                code: FailCode::Internal,
-                reason: "a block is longer than a block can be; this is a bug".to_owned(),
-            })?;
-            segment.file.read_exact_at(place, segment.file_offset).map_err(|error| Failure {
-                code: FailCode::SourceUnreadable,
-                reason: format!("reading the source failed: {error}"),
-            })?;
-            len = len.max(end);
-        }
-        digests.push(block_digest(&buffer[..len], u64::from(block) * BLOCK_DATA.get()));
-    }
-    Ok(run_digest(&digests))
 }
