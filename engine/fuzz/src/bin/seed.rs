@@ -8,8 +8,8 @@ use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manif
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
-    Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, ManifestCarrier,
-    Message, Offer, RefuseCode, Request, frame_prefix,
+    Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, LeftOut,
+    LeftOutNote, ManifestCarrier, Message, Offer, RefuseCode, Request, frame_prefix,
 };
 use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
@@ -129,18 +129,20 @@ fn full_report() -> Feedback {
 fn messages() -> Vec<(&'static str, Message)> {
     let transfer = TransferId::new(1);
     let inline = ManifestCarrier::Inline(b"manifest".to_vec());
+    let lacking = ManifestCarrier::Inline(b"manifest".to_vec());
     let object = ManifestCarrier::Object { len: 1 << 20, digest: [7; 32] };
-    let offer = |manifest, resume| {
+    let offer = |manifest, resume, left_out| {
         let dest = b"incoming".to_vec();
-        let (entries, bytes, left_out) = (2, 1 << 30, None);
+        let (entries, bytes) = (2, 1 << 30);
         Message::Offer(Offer { transfer, dest, manifest, entries, bytes, resume, left_out })
     };
     let request = Request { transfer, path: b"data/run-7".to_vec(), resume: true };
     let reason = || "no space left".to_owned();
     vec![
         ("hello", Message::Hello { features: 0, agent: "farhaul/0.1.0".into() }),
-        ("offer-inline", offer(inline, true)),
-        ("offer-object", offer(object, false)),
+        ("offer-inline", offer(inline, true, None)),
+        ("offer-object", offer(object, false, None)),
+        ("offer-lacking", offer(lacking, true, Some(left_out()))),
         ("request", Message::Request(request)),
         ("accept", Message::Accept(accept(transfer))),
         ("refuse", Message::Refuse { transfer, code: RefuseCode::NoSpace, reason: reason() }),
@@ -160,6 +162,17 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("sent", Message::Sent { transfer, figures: figures() }),
         ("cancel", Message::Cancel { transfer, code: FailCode::Cancelled, reason: reason() }),
     ]
+}
+
+fn left_out() -> LeftOut {
+    let note =
+        |path: &[u8], reason: &str| LeftOutNote { path: path.to_vec(), reason: reason.into() };
+    LeftOut {
+        failed: vec![note(b"a/locked", "permission denied")],
+        failed_total: 2,
+        skipped: vec![note(b"a/socket", "sockets, pipes and devices are not carried")],
+        skipped_total: 1,
+    }
 }
 
 fn accept(transfer: TransferId) -> Accept {
