@@ -2,6 +2,8 @@
 
 #[path = "kit/files.rs"]
 mod kit;
+#[path = "kit/tiny_disk.rs"]
+mod tiny_disk;
 
 use farhaul_engine::disk::DiskKind;
 use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions};
@@ -18,9 +20,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tiny_disk::tiny_disk;
 use tokio::sync::watch;
 
 const OPTIONS: SessionOptions =
@@ -42,11 +44,10 @@ struct Pair {
 
 impl Pair {
     fn start() -> Self {
-        Self::start_with(OPTIONS)
+        Self::start_in(tempfile::tempdir().unwrap(), OPTIONS)
     }
 
-    fn start_with(options: SessionOptions) -> Self {
-        let home = tempfile::tempdir().unwrap();
+    fn start_in(home: tempfile::TempDir, options: SessionOptions) -> Self {
         fs::create_dir(home.path().join("from")).unwrap();
         fs::create_dir(home.path().join("to")).unwrap();
         let (ours, theirs) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
@@ -218,13 +219,13 @@ fn fill_when_staged(dir: &Path) -> std::thread::JoinHandle<()> {
 async fn on_filling_disk(tiny: &Path) {
     let cap = Some(BitRate::mbps(60));
     for pulls in [false, true] {
-        let pair = Pair::start_with(SessionOptions { cap, ..OPTIONS });
+        let home = tempfile::tempdir_in(tiny).unwrap();
+        let pair = Pair::start_in(home, SessionOptions { cap, ..OPTIONS });
         let (given, taken) = if pulls { ("to", "from") } else { ("from", "to") };
         let (given, taken) = (pair.home.path().join(given), pair.home.path().join(taken));
         for n in 0..3 {
             fs::write(given.join(format!("{n}")), noise(n, 4 * BLOCK)).unwrap();
         }
-        assert!(taken.starts_with(tiny));
         let filler = fill_when_staged(&taken);
         let outcome = if pulls { pair.pull(&taken).await } else { pair.push().await }.unwrap();
         filler.join().unwrap();
@@ -243,35 +244,12 @@ async fn on_filling_disk(tiny: &Path) {
     }
 }
 
-const TINY: &str = "FARHAUL_TEST_TINY_DISK";
-
-/// In a mount namespace of its own, where temporary files lie on a small disk.
 #[test]
 fn a_disk_that_fills_up_in_mid_transfer_is_told_as_full_on_the_side_that_has_it() {
-    if let Some(tiny) = std::env::var_os(TINY) {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        return runtime.block_on(on_filling_disk(Path::new(&tiny)));
+    let name = "a_disk_that_fills_up_in_mid_transfer_is_told_as_full_on_the_side_that_has_it";
+    if let Some(tiny) = tiny_disk(name, "64m") {
+        tokio::runtime::Runtime::new().unwrap().block_on(on_filling_disk(&tiny));
     }
-    let home = tempfile::tempdir().unwrap();
-    let script = "mount -t tmpfs -o size=64m none \"$1\" && exec \"$2\" --exact --nocapture \
-                  a_disk_that_fills_up_in_mid_transfer_is_told_as_full_on_the_side_that_has_it";
-    let may_mount = Command::new("unshare")
-        .args(["-Urm", "mount", "-t", "tmpfs", "none"])
-        .arg(home.path())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !may_mount {
-        eprintln!("skipped: no mount namespace is permitted here");
-        return;
-    }
-    let ran = Command::new("unshare")
-        .args(["-Urm", "sh", "-c", script, "sh"])
-        .arg(home.path())
-        .arg(std::env::current_exe().unwrap())
-        .env(TINY, home.path())
-        .env("TMPDIR", home.path())
-        .status();
-    assert!(ran.unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
