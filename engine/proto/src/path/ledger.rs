@@ -203,6 +203,10 @@ impl Ledger {
         settled: &mut Settled,
     ) -> Result<(), LedgerError> {
         settled.clear();
+        if feedback.ranges.is_empty() {
+            // Nothing has arrived there yet, so it says nothing about a packet. spec: W-040
+            return Ok(());
+        }
         if feedback.largest >= self.next_number() {
             return Err(LedgerError::NeverSent(feedback.largest));
         }
@@ -365,6 +369,17 @@ mod tests {
         let (first, last) = (PacketNumber::new(first), PacketNumber::new(last));
         let ranges = vec![PacketRange { first, last }];
         Feedback { largest: last, covered_from: first, ranges, ..Feedback::default() }
+    }
+
+    #[test]
+    fn a_report_that_nothing_arrived_is_no_fault() {
+        let mut ledger = Ledger::new();
+        let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
+        let empty = Feedback::default();
+        let now = Timestamp::from_millis(1);
+        assert_eq!(ledger.on_feedback(&empty, &mut rtt, now, &mut settled), Ok(()));
+        let lie = ledger.on_feedback(&report(0, 0), &mut rtt, now, &mut settled);
+        assert_eq!(lie, Err(LedgerError::NeverSent(PacketNumber::new(0))));
     }
 
     #[test]
