@@ -65,11 +65,12 @@ impl ControlEndpoint {
         runtime: Handle,
     ) -> Result<Self, ControlError> {
         let _within = runtime.enter();
+        let number = port.local_addr().port();
         let socket = Arc::new(ControlSocket::new(port)?);
         let server = allow.map(|allow| server_config(identity, allow)).transpose()?;
         let accepts = server.is_some();
         let endpoint = Endpoint::new_with_abstract_socket(
-            transport::endpoint_config(identity),
+            transport::endpoint_config(identity, accepts.then_some(number)),
             server,
             Arc::<ControlSocket>::clone(&socket),
             Arc::new(OnHandle(runtime.clone())),

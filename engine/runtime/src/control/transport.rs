@@ -1,6 +1,6 @@
 //! The settings of QUIC: limits on what a peer can make us keep, timers, and a fixed window.
 //!
-//! Sources of the numbers: the memory bound per peer (16 MiB of receive window, 16 + 8 streams),
+//! Sources of the numbers: the memory bound per peer (one stream, 4 MiB of receive window),
 //! RFC 9000 section 14 (1,200 bytes fit every path), RFC 9002 section 6.2.2 (333 ms).
 
 use std::any::Any;
@@ -21,9 +21,10 @@ use super::IDLE_LIMIT;
 use super::admission::HALF_OPEN_MAX;
 use crate::identity::Identity;
 
-const BIDI_STREAMS_MAX: u32 = 16;
-const UNI_STREAMS_MAX: u32 = 8;
-const CONNECTION_WINDOW: u32 = 16 << 20;
+/// A session is one stream; what comes on others would be kept and read by nobody.
+const BIDI_STREAMS_MAX: u32 = 1;
+const UNI_STREAMS_MAX: u32 = 0;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 const STREAM_WINDOW: u32 = 2 << 20;
 const SEND_WINDOW: u64 = 4 << 20;
 /// Bytes in flight, whatever is lost: 10 Mbit/s at 200 ms.
@@ -38,12 +39,18 @@ const DATAGRAM_PAYLOAD: u16 = 1200;
 const CONNECTION_ID_LEN: usize = 8;
 
 /// Settings of an endpoint. The fixed bit stays set, so that the first byte tells QUIC from lanes.
-/// The key of stateless resets follows from the site's key, and an id says nothing about the process
-/// that gave it: after a restart the site can then tell its former peers that their connections
-/// are gone.
-pub(super) fn endpoint_config(identity: &Identity) -> EndpointConfig {
-    let reset = hmac::Key::new(hmac::HMAC_SHA256, &identity.derive(b"farhaul reset")[..]);
-    let mut config = EndpointConfig::new(Arc::new(reset));
+///
+/// A site that accepts at `port` takes the key of its stateless resets from its own key, and its ids
+/// say nothing about the process that gave them: after a restart it can tell its former peers that
+/// their connections are gone. Every other process of the site has a key of its own. Were it the
+/// same, an observer could have the one answer for ids of the other, and end its connections
+/// (RFC 9000 section 21.11).
+pub(super) fn endpoint_config(identity: &Identity, port: Option<u16>) -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    if let Some(port) = port {
+        let secret = identity.derive(&[&b"farhaul reset "[..], &port.to_be_bytes()].concat());
+        config.reset_key(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &secret[..])));
+    }
     config.cid_generator(|| Box::new(RandomIds(SystemRandom::new()))).grease_quic_bit(false);
     config
 }

@@ -12,6 +12,7 @@ use crate::wake::Waker;
 use rustix::io::{Errno, pread, pwrite};
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, Builder, JoinHandle};
 
 const NAME: &str = "threads";
@@ -69,8 +70,12 @@ impl Drop for Threads {
 
 fn work(dock: &Dock, policy: Route) {
     for Request { token, op } in &dock.requests {
-        let (buffer, result) = perform(op, policy);
-        dock.complete(Completion { token, buffer: Some(buffer), result });
+        // A panic ends this request, not those that the other threads would leave behind.
+        let done = catch_unwind(AssertUnwindSafe(|| perform(op, policy)));
+        dock.complete(match done {
+            Ok((buffer, result)) => Completion { token, buffer: Some(buffer), result },
+            Err(_) => Completion::broken(token),
+        });
     }
 }
 
