@@ -70,7 +70,7 @@ impl Sites {
     /// As [`Sites::start`].
     pub fn start_in(profile: &LabProfile, parent: &Path) -> Result<Self, Unavailable> {
         let turn = Turn::take();
-        let program = binary("farhaul")?;
+        let program = binary("farhaul");
         let wire = Wire::Emulated(Box::new(profile.clone()));
         let lab = Lab::start_with(&wire, Settings::default())?;
         let directory = tempfile::tempdir_in(parent).expect("a temporary directory");

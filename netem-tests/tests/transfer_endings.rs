@@ -103,10 +103,13 @@ fn on_small_disk(place: &Path, megabytes: u32, command: &Command) -> Command {
 fn may_mount(sites: &Sites) -> Result<(), Unavailable> {
     program("unshare")?;
     program("mount")?;
-    let tried = sites.run(&on_small_disk(&sites.root(), 1, &Command::new("true")));
+    let tried =
+        sites.run(on_small_disk(&sites.root(), 1, &Command::new("true")).env("LC_ALL", "C"));
+    let forbidden = ["not permitted", "denied", "superuser"];
     match tried.usage.exit_code {
         0 => Ok(()),
-        _ => Err(Unavailable::Mount),
+        _ if forbidden.iter().any(|words| tried.stderr.contains(words)) => Err(Unavailable::Mount),
+        code => panic!("no small disk, exit code {code}: {}", tried.stderr),
     }
 }
 

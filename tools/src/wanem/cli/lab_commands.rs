@@ -47,11 +47,13 @@ pub(super) fn up(args: &LabArgs) -> Result<()> {
     BufReader::new(output).take(1 << 16).read_line(&mut line)?;
     if line.is_empty() {
         let complaint = fs::read_to_string(lab::log_path(&directory, name))?;
-        let error = anyhow!("the lab did not come up: {}", complaint.trim());
-        return Err(match child.wait()?.code() == Some(Unsupported::EXIT_CODE.into()) {
-            true => error.context(Unsupported),
-            false => error,
-        });
+        let complaint = complaint.trim();
+        if child.wait()?.code() == Some(Unsupported::EXIT_CODE.into()) {
+            let known = format!("wanem: {Unsupported}: ");
+            let reason = complaint.strip_prefix(&known).unwrap_or(complaint).to_owned();
+            return Err(anyhow!(reason).context(Unsupported));
+        }
+        bail!("the lab did not come up: {complaint}");
     }
     introduce(&serde_json::from_str(&line)?);
     Ok(())
@@ -186,7 +188,10 @@ fn print_direction(title: &str, way: &DirectionStatus) {
         "  dropped    loss {}, queue {}, red {}, policer {}, mtu {}, down {}",
         d.loss, d.queue, d.red, d.policer, d.mtu, d.down
     );
-    println!("  altered    {} duplicated, {} damaged", way.duplicated, way.corrupted);
+    println!(
+        "  altered    {} duplicated, {} damaged, {} reordered",
+        way.duplicated, way.corrupted, way.reordered
+    );
     println!(
         "  queue      {} us now, mean {} us, p95 {} us",
         way.queue_us, way.queue_mean_us, way.queue_p95_us
