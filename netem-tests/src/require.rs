@@ -116,11 +116,11 @@ impl Layout {
             other => other,
         };
         let above = binaries.parent()?;
-        // Cargo marks its target directory, so that a directory that only has a triple's name is
-        // told from one that cargo made for a triple.
+        // Cargo keeps a file at the top of its target directory: so a target directory that only
+        // has a triple's name is told from one that cargo made for a triple.
         let triple = above.file_name().and_then(|name| name.to_str()).filter(|name| {
-            let marked = |dir: &Path| dir.join("CACHEDIR.TAG").is_file();
-            name.contains("-linux-") && above.parent().is_some_and(marked)
+            let is_top = |dir: &Path| dir.join(".rustc_info.json").is_file();
+            name.contains("-linux-") && above.parent().is_some_and(is_top)
         });
         let target_dir = if triple.is_some() { above.parent()? } else { above };
         Some(Self {
@@ -255,7 +255,7 @@ mod tests {
         let own = directory.path().join("riscv64gc-unknown-linux-gnu/release/deps/x-1");
         let layout = Layout::of(&own).expect("a layout");
         assert_eq!(layout.triple, None, "nothing says that cargo made the directory above");
-        std::fs::write(directory.path().join("CACHEDIR.TAG"), "").expect("writable");
+        std::fs::write(directory.path().join(".rustc_info.json"), "").expect("writable");
         let layout = Layout::of(&own).expect("a layout");
         assert_eq!(layout.triple.as_deref(), Some("riscv64gc-unknown-linux-gnu"));
         assert_eq!((layout.profile.as_str(), &*layout.target_dir), ("release", directory.path()));
