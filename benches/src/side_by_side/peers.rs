@@ -98,7 +98,10 @@ impl Peer {
                 congestion_available("bbr")?;
                 program("rsync").map(drop)
             }
-            Self::Quinn => Ok(drop(binary_of("farhaul-benches", "quinn_copy"))),
+            Self::Quinn => {
+                binary_of("farhaul-benches", "quinn_copy");
+                Ok(())
+            }
         }
     }
 
