@@ -4,6 +4,7 @@
 //! Nothing here is needed to build or run the product.
 #![forbid(unsafe_code)]
 
+pub mod files;
 pub mod quinn_copy;
 pub mod resume;
 pub mod side_by_side;

@@ -4,7 +4,7 @@ use crate::require::{Unavailable, binary};
 use crate::run::{Finished, Running, TIME_LIMIT};
 use farhaul_tools::wanem::client::{ClientError, LabProcess, Settings};
 use farhaul_tools::wanem::control::LabStatus;
-use farhaul_tools::wanem::lab::Wire;
+use farhaul_tools::wanem::lab::{Wire, full_text};
 use farhaul_tools::wanem::profile::{LabProfile, ProfileError};
 use farhaul_tools::wanem::script::Way;
 use farhaul_tools::wanem::site::Site;
@@ -21,6 +21,9 @@ impl Lab {
     ///
     /// # Errors
     /// [`Unavailable`] where the machine does not permit it.
+    ///
+    /// # Panics
+    /// As [`Lab::start_with`].
     pub fn start(profile: &LabProfile) -> Result<Self, Unavailable> {
         Self::start_with(&Wire::Emulated(Box::new(profile.clone())), Settings::default())
     }
@@ -29,6 +32,9 @@ impl Lab {
     ///
     /// # Errors
     /// [`Unavailable`] where the machine does not permit it.
+    ///
+    /// # Panics
+    /// As [`Lab::start_with`].
     pub fn start_veth() -> Result<Self, Unavailable> {
         Self::start_with(&Wire::Veth, Settings::default())
     }
@@ -37,11 +43,15 @@ impl Lab {
     ///
     /// # Errors
     /// [`Unavailable`] where the machine does not permit it.
+    ///
+    /// # Panics
+    /// If the machine permits it and it fails all the same.
     pub fn start_with(wire: &Wire, settings: Settings) -> Result<Self, Unavailable> {
-        let program = binary("wanem")?;
-        LabProcess::start(&program, wire, settings)
-            .map(Self)
-            .map_err(|source| Unavailable::Lab(Box::new(source)))
+        match LabProcess::start(&binary("wanem"), wire, settings) {
+            Ok(process) => Ok(Self(process)),
+            Err(ClientError::Unsupported(why)) => Err(Unavailable::Lab(why)),
+            Err(error) => panic!("the lab does not come up: {}", full_text(&error)),
+        }
     }
 
     /// Runs a command inside a site to its end, within [`TIME_LIMIT`].

@@ -1,8 +1,10 @@
 //! Whole binaries across network namespaces and an emulated WAN: the harness.
 //!
 //! A test names what it needs with [`require!`]; where the machine does not give it (no
-//! namespaces, no TUN device, a missing peer), the test says that it was skipped and why, and
-//! ends. No traffic leaves the namespaces that the lab makes.
+//! namespaces, no TUN device, a missing program), the test says that it was skipped and why, and
+//! ends. A lab that should come up and does not is a failure; with `FARHAUL_REQUIRE_LAB=1`, as
+//! `.ci/run` sets it where labs are possible, a missing lab is one too. No traffic leaves the
+//! namespaces that the lab makes.
 //!
 //! ```no_run
 //! use farhaul_netem_tests::{Lab, cell, require};

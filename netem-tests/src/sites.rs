@@ -70,7 +70,7 @@ impl Sites {
     /// As [`Sites::start`].
     pub fn start_in(profile: &LabProfile, parent: &Path) -> Result<Self, Unavailable> {
         let turn = Turn::take();
-        let program = binary("farhaul")?;
+        let program = binary("farhaul");
         let wire = Wire::Emulated(Box::new(profile.clone()));
         let lab = Lab::start_with(&wire, Settings::default())?;
         let directory = tempfile::tempdir_in(parent).expect("a temporary directory");
@@ -266,8 +266,7 @@ impl Server {
     pub fn stop(mut self) -> Finished {
         let running = self.0.take().expect("taken at the end only");
         running.terminate().expect("our own child");
-        let limit = running.age() + TRANSFER_LIMIT;
-        running.finish(limit).expect("it ends when asked to")
+        finish(running)
     }
 }
 
@@ -280,6 +279,16 @@ impl Drop for Server {
             eprintln!("the server said:\n{}", finished.stderr);
         }
     }
+}
+
+/// The end of a program that may run for [`TRANSFER_LIMIT`] from now on.
+///
+/// # Panics
+/// If it does not end by then.
+#[track_caller]
+pub fn finish(running: Running) -> Finished {
+    let limit = running.age() + TRANSFER_LIMIT;
+    running.finish(limit).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The report of a transfer that must have succeeded.

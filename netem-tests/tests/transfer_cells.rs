@@ -2,6 +2,7 @@
 //! disk engine and the use of repair symbols.
 
 use farhaul_netem_tests::content::{self, MIB};
+use farhaul_netem_tests::require::io_uring;
 use farhaul_netem_tests::{Report, Sites, cell, require};
 
 /// Sends a file through a cell, gets it back, and compares all three.
@@ -76,7 +77,9 @@ fn carry_with_each(sites: &Sites, option: &str, values: &[&str]) -> Vec<[Report;
 
 #[test]
 fn both_disk_engines_give_the_same_files() {
-    let sites = require!("both_disk_engines_give_the_same_files", Sites::start(&cell('c')));
+    let test = "both_disk_engines_give_the_same_files";
+    require!(test, io_uring());
+    let sites = require!(test, Sites::start(&cell('c')));
     let engines = ["uring", "threads"];
     let reports = carry_with_each(&sites, "--disk", &engines);
     for (engine, report) in engines.iter().zip(&reports) {

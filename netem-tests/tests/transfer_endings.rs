@@ -2,8 +2,8 @@
 
 use farhaul_netem_tests::content::{self, MIB};
 use farhaul_netem_tests::require::program;
-use farhaul_netem_tests::sites::{TRANSFER_LIMIT, assert_failed, succeeded};
-use farhaul_netem_tests::{Finished, LabProfile, Running, Sites, Unavailable, require};
+use farhaul_netem_tests::sites::{assert_failed, finish, succeeded};
+use farhaul_netem_tests::{LabProfile, Sites, Unavailable, require};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -17,12 +17,6 @@ const SLOWLY: [&str; 2] = ["--rate", "16Mbit/s"];
 fn link() -> LabProfile {
     let text = "rate = '200Mbit/s'\nrtt = '50ms'\nloss = '0.5%'\nqueue = '50ms'";
     LabProfile::from_toml(text).expect("well-formed")
-}
-
-/// The end of a transfer; the limit counts from here.
-fn finish(running: Running) -> Finished {
-    let limit = running.age() + TRANSFER_LIMIT;
-    running.finish(limit).expect("it ends")
 }
 
 #[test]
@@ -103,10 +97,13 @@ fn on_small_disk(place: &Path, megabytes: u32, command: &Command) -> Command {
 fn may_mount(sites: &Sites) -> Result<(), Unavailable> {
     program("unshare")?;
     program("mount")?;
-    let tried = sites.run(&on_small_disk(&sites.root(), 1, &Command::new("true")));
+    let tried =
+        sites.run(on_small_disk(&sites.root(), 1, &Command::new("true")).env("LC_ALL", "C"));
+    let forbidden = ["not permitted", "denied", "superuser"];
     match tried.usage.exit_code {
         0 => Ok(()),
-        _ => Err(Unavailable::Mount),
+        _ if forbidden.iter().any(|words| tried.stderr.contains(words)) => Err(Unavailable::Mount),
+        code => panic!("no small disk, exit code {code}: {}", tried.stderr),
     }
 }
 
@@ -214,4 +211,28 @@ fn an_existing_file_is_replaced_only_by_a_whole_one() {
     let staged = fs::read_dir(sites.root().join(".farhaul/staging"));
     let left: Vec<_> = staged.into_iter().flatten().flatten().map(|e| e.file_name()).collect();
     assert!(left.iter().all(|name| name == OsStr::new("")), "left behind: {left:?}");
+}
+
+/// What somebody else put there meanwhile is theirs, even where the transfer would replace a file.
+#[test]
+fn a_destination_that_somebody_changes_meanwhile_is_left_to_them() {
+    let test = "a_destination_that_somebody_changes_meanwhile_is_left_to_them";
+    let sites = require!(test, Sites::start(&link()));
+    let source = sites.file("data.bin", content::bytes(1, LEN));
+    let there = sites.root().join("data.bin");
+    let _server = sites.serve();
+    for (before, theirs) in [(Some("old"), "edited meanwhile"), (None, "made meanwhile")] {
+        match before {
+            Some(old) => fs::write(&there, old).expect("writable"),
+            None => fs::remove_file(&there).expect("the one of the round before"),
+        }
+        let sender = sites.begin(&sites.sending(&source, "", &SLOWLY));
+        sites.await_blocks(&sites.root(), 1, &sender);
+        fs::write(&there, theirs).expect("writable");
+        let words = ["data.bin", "changed at the destination", "run the same command again"];
+        assert_failed(&finish(sender), 1, &words);
+        assert_eq!(fs::read(&there).expect("theirs"), theirs.as_bytes());
+        sites.send(&source, "", &[]);
+        content::assert_same(&source, &there);
+    }
 }

@@ -2,8 +2,8 @@
 //! the first one stopped.
 
 use farhaul_netem_tests::content::{self, MIB};
-use farhaul_netem_tests::sites::Server;
-use farhaul_netem_tests::{LabProfile, Sites, require};
+use farhaul_netem_tests::sites::{Server, assert_failed, finish};
+use farhaul_netem_tests::{LabProfile, Report, Running, Sites, require};
 use std::path::{Path, PathBuf};
 
 const LEN: usize = 16 * MIB;
@@ -23,13 +23,34 @@ fn source_and_server(sites: &Sites) -> (PathBuf, Server) {
     (sites.file("image.raw", content::bytes(1, LEN)), sites.serve())
 }
 
-/// Sends until some blocks are there, and kills the sender.
-fn kill_sender(sites: &Sites, source: &Path) {
+/// Begins to send, until some blocks are there.
+fn begin(sites: &Sites, source: &Path) -> Running {
     let sender = sites.begin(&sites.sending(source, "in", &SLOWLY));
     sites.await_blocks(&sites.root(), BLOCKS, &sender);
-    let killed = sender.kill().expect("our own child");
+    sender
+}
+
+/// Sends until some blocks are there, and kills the sender.
+fn kill_sender(sites: &Sites, source: &Path) {
+    let killed = begin(sites, source).kill().expect("our own child");
     assert_eq!(killed.usage.exit_code, 128 + 9);
     content::assert_absent(&sites.root().join("in/image.raw"));
+}
+
+/// Sends once more, and all of it is there.
+#[track_caller]
+fn send_again(sites: &Sites, source: &Path, options: &[&str]) -> Report {
+    let report = sites.send(source, "in", options);
+    content::assert_same(source, &sites.root().join("in/image.raw"));
+    assert_eq!((report.bytes, report.files), (LEN as u64, 1));
+    report
+}
+
+/// The blocks that were there are not sent again.
+#[track_caller]
+fn assert_resumed(report: &Report) {
+    assert!(report.resumed_bytes >= BLOCKS * BLOCK_LEN, "{report:?}");
+    assert!(report.symbols_source * 1408 < LEN as u64, "{report:?}");
 }
 
 #[test]
@@ -37,11 +58,7 @@ fn a_killed_sender_resumes() {
     let sites = require!("a_killed_sender_resumes", Sites::start(&link()));
     let (source, _server) = source_and_server(&sites);
     kill_sender(&sites, &source);
-    let report = sites.send(&source, "in", &[]);
-    content::assert_same(&source, &sites.root().join("in/image.raw"));
-    assert!(report.resumed_bytes >= BLOCKS * BLOCK_LEN, "{report:?}");
-    assert_eq!((report.bytes, report.files), (LEN as u64, 1));
-    assert!(report.symbols_source * 1408 < LEN as u64, "{report:?}");
+    assert_resumed(&send_again(&sites, &source, &[]));
 }
 
 #[test]
@@ -49,14 +66,11 @@ fn a_killed_receiver_resumes_after_its_restart() {
     let test = "a_killed_receiver_resumes_after_its_restart";
     let sites = require!(test, Sites::start(&link()));
     let (source, server) = source_and_server(&sites);
-    let sender = sites.begin(&sites.sending(&source, "in", &SLOWLY));
-    sites.await_blocks(&sites.root(), BLOCKS, &sender);
+    let sender = begin(&sites, &source);
     server.kill();
     sender.kill().expect("our own child");
     let _server = sites.serve();
-    let report = sites.send(&source, "in", &[]);
-    content::assert_same(&source, &sites.root().join("in/image.raw"));
-    assert!(report.resumed_bytes >= BLOCKS * BLOCK_LEN, "{report:?}");
+    assert_resumed(&send_again(&sites, &source, &[]));
 }
 
 #[test]
@@ -80,15 +94,10 @@ fn a_transfer_that_was_interrupted_by_its_user_resumes() {
     let test = "a_transfer_that_was_interrupted_by_its_user_resumes";
     let sites = require!(test, Sites::start(&link()));
     let (source, _server) = source_and_server(&sites);
-    let sender = sites.begin(&sites.sending(&source, "in", &SLOWLY));
-    sites.await_blocks(&sites.root(), BLOCKS, &sender);
+    let sender = begin(&sites, &source);
     sender.terminate().expect("our own child");
-    let limit = sender.age() + farhaul_netem_tests::sites::TRANSFER_LIMIT;
-    let ended = sender.finish(limit).expect("it ends when asked to");
-    farhaul_netem_tests::sites::assert_failed(&ended, 1, &["interrupted", "run the same command"]);
-    let report = sites.send(&source, "in", &[]);
-    content::assert_same(&source, &sites.root().join("in/image.raw"));
-    assert!(report.resumed_bytes >= BLOCKS * BLOCK_LEN, "{report:?}");
+    assert_failed(&finish(sender), 1, &["interrupted", "run the same command"]);
+    assert_resumed(&send_again(&sites, &source, &[]));
 }
 
 #[test]
@@ -96,9 +105,8 @@ fn no_resume_starts_over() {
     let sites = require!("no_resume_starts_over", Sites::start(&link()));
     let (source, _server) = source_and_server(&sites);
     kill_sender(&sites, &source);
-    let report = sites.send(&source, "in", &["--no-resume"]);
-    content::assert_same(&source, &sites.root().join("in/image.raw"));
-    assert_eq!((report.resumed_bytes, report.bytes), (0, LEN as u64));
+    let report = send_again(&sites, &source, &["--no-resume"]);
+    assert_eq!(report.resumed_bytes, 0);
     assert!(report.symbols_source * 1408 >= LEN as u64, "{report:?}");
 }
 
@@ -115,7 +123,6 @@ fn staged_data_that_was_damaged_meanwhile_is_sent_again() {
     let part = std::fs::File::options().write(true).open(part.expect("one file")).expect("ours");
     std::os::unix::fs::FileExt::write_all_at(&part, b"damage", 1000).expect("writable");
     let _server = sites.serve();
-    let report = sites.send(&source, "in", &[]);
-    content::assert_same(&source, &sites.root().join("in/image.raw"));
+    let report = send_again(&sites, &source, &[]);
     assert!(report.resumed_bytes > 0, "{report:?}");
 }

@@ -1,8 +1,9 @@
 //! Bad weather: links that pause, reorder, repeat, waver, damage and change.
 
 use farhaul_netem_tests::content::{self, MIB};
-use farhaul_netem_tests::sites::{TRANSFER_LIMIT, succeeded};
-use farhaul_netem_tests::{Finished, LabProfile, Running, Sites, require};
+use farhaul_netem_tests::sites::{finish, succeeded};
+use farhaul_netem_tests::{LabProfile, Running, Sites, require};
+use farhaul_tools::wanem::control::LabStatus;
 use farhaul_tools::wanem::script::Way;
 use farhaul_tools::wanem::status::DirectionStatus;
 use std::path::Path;
@@ -15,15 +16,20 @@ fn link(more: &str) -> LabProfile {
     LabProfile::from_toml(&text).expect("well-formed")
 }
 
-/// Sends a file and gets it back; returns what the emulator did from A to B.
-fn there_and_back(sites: &Sites) -> DirectionStatus {
+/// Sends a file over a link and gets it back. What is wrong with the link must have `come` in both
+/// directions: else nothing was tested.
+fn there_and_back(test: &str, more: &str, come: impl Fn(&DirectionStatus) -> bool) {
+    let sites = require!(test, Sites::start(&link(more)));
     let source = sites.file("data.bin", content::bytes(11, LEN));
     let _server = sites.serve();
     sites.send(&source, "", &[]);
     content::assert_same(&source, &sites.root().join("data.bin"));
     sites.get("data.bin", sites.path("back"), &[]);
     content::assert_same(&source, &sites.path("back/data.bin"));
-    sites.lab.status().expect("a running lab").a_to_b
+    let LabStatus { a_to_b, b_to_a, .. } = sites.lab.status().expect("a running lab");
+    for did in [a_to_b, b_to_a] {
+        assert!(come(&did), "fair weather: {did:?}");
+    }
 }
 
 /// Begins to send `source`, slowly enough to be disturbed once a block is there.
@@ -31,12 +37,6 @@ fn begin_slowly(sites: &Sites, source: &Path) -> Running {
     let sender = sites.begin(&sites.sending(source, "", &["--rate", "10Mbit/s"]));
     sites.await_blocks(&sites.root(), 1, &sender);
     sender
-}
-
-/// The end of a disturbed transfer; the limit counts from here.
-fn finish(sender: Running) -> Finished {
-    let limit = sender.age() + TRANSFER_LIMIT;
-    sender.finish(limit).expect("it goes on after the disturbance")
 }
 
 #[test]
@@ -62,6 +62,8 @@ fn a_way_back_that_is_down_for_3_s_only_delays() {
     sites.interrupt(Way::Ba, Duration::from_secs(3));
     succeeded(&finish(sender));
     content::assert_same(&source, &sites.root().join("data.bin"));
+    let dropped = sites.lab.status().expect("a running lab").b_to_a.dropped.down;
+    assert!(dropped > 0, "nothing came back while the way was down");
 }
 
 #[test]
@@ -78,49 +80,46 @@ fn a_link_that_becomes_another_one_is_followed() {
     sites.lab.change(Way::Both, "rtt = '5ms'").expect("a running lab");
     succeeded(&finish(sender));
     content::assert_same(&source, &sites.root().join("data.bin"));
+    let lost = sites.lab.status().expect("a running lab").a_to_b.dropped.loss;
+    assert!(lost > 0, "the link never became a lossy one");
 }
 
 #[test]
 fn reordered_packets_do_no_harm() {
     let text = "reorder = '5%'\nreorder_by = '20ms'";
-    let sites = require!("reordered_packets_do_no_harm", Sites::start(&link(text)));
-    there_and_back(&sites);
+    there_and_back("reordered_packets_do_no_harm", text, |did| did.reordered > 0);
 }
 
 #[test]
 fn repeated_packets_do_no_harm() {
-    let sites = require!("repeated_packets_do_no_harm", Sites::start(&link("duplicate = '20%'")));
-    let did = there_and_back(&sites);
-    assert!(did.duplicated > 0, "{did:?}");
+    let text = "duplicate = '20%'";
+    there_and_back("repeated_packets_do_no_harm", text, |did| did.duplicated > 0);
 }
 
 #[test]
 fn wavering_delay_does_no_harm() {
     let text = "jitter = { amplitude = '15ms', reorder = true }\nloss = '1%'";
-    let sites = require!("wavering_delay_does_no_harm", Sites::start(&link(text)));
-    there_and_back(&sites);
+    there_and_back("wavering_delay_does_no_harm", text, |did| {
+        did.reordered > 0 && did.dropped.loss > 0
+    });
 }
 
 #[test]
 fn damaged_packets_never_reach_a_file() {
-    let sites =
-        require!("damaged_packets_never_reach_a_file", Sites::start(&link("corrupt = '2%'")));
-    let did = there_and_back(&sites);
-    assert!(did.corrupted > 0, "{did:?}");
+    let text = "corrupt = '2%'";
+    there_and_back("damaged_packets_never_reach_a_file", text, |did| did.corrupted > 0);
 }
 
 #[test]
 fn losses_in_bursts_do_no_harm() {
     let text = "loss = { mean = '5%', burst = 20.0 }";
-    let sites = require!("losses_in_bursts_do_no_harm", Sites::start(&link(text)));
-    there_and_back(&sites);
+    there_and_back("losses_in_bursts_do_no_harm", text, |did| did.dropped.loss > 0);
 }
 
 #[test]
 fn a_path_that_carries_small_packets_only_is_used_with_small_packets() {
     let test = "a_path_that_carries_small_packets_only_is_used_with_small_packets";
-    let sites = require!(test, Sites::start(&link("mtu = 1350")));
-    there_and_back(&sites);
+    there_and_back(test, "mtu = 1350", |did| did.dropped.mtu > 0);
 }
 
 #[test]
@@ -132,4 +131,7 @@ fn all_of_it_at_once_does_no_harm() {
     let _server = sites.serve();
     sites.send(&source, "", &[]);
     content::assert_same(&source, &sites.root().join("data.bin"));
+    let did = sites.lab.status().expect("a running lab").a_to_b;
+    let counts = [did.dropped.loss, did.corrupted, did.duplicated, did.reordered];
+    assert!(counts.iter().all(|count| *count > 0), "fair weather: {did:?}");
 }

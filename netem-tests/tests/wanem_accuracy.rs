@@ -70,7 +70,6 @@ fn large_frames_are_split_as_the_kernel_splits_them() {
     let test = "large_frames_are_split_as_the_kernel_splits_them";
     // A machine without labs has no namespace for this either.
     drop(require!(test, Lab::start(&LabProfile::default())));
-    let program = require!(test, binary("wanem"));
-    let check = segmentation::check(&program).expect("the comparison runs");
+    let check = segmentation::check(&binary("wanem")).expect("the comparison runs");
     assert!(check.passed, "{}", check.finding);
 }

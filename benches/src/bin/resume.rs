@@ -4,12 +4,11 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use farhaul_benches::files::FileOptions;
 use farhaul_benches::resume::{Killed, Plan, measure, to_markdown};
 use farhaul_netem_tests::cell;
 use farhaul_proto::units::Bytes;
 use farhaul_sim::profile::{parse_size, parse_span};
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Kills one end in the middle of a file, sends it again, and tells what was sent twice.
@@ -31,12 +30,8 @@ struct Arguments {
     /// Longest that either attempt may take.
     #[arg(long, default_value = "150s", value_parser = parse_span)]
     limit: Duration,
-    /// Where the files go; a memory file system keeps the disk out of it.
-    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
-    work: PathBuf,
-    /// Writes NAME.md and NAME.json.
-    #[arg(long, value_name = "NAME")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileOptions,
 }
 
 fn main() -> Result<()> {
@@ -52,15 +47,11 @@ fn main() -> Result<()> {
     let ends = if arguments.killed.is_empty() { &both[..] } else { &arguments.killed };
     let mut runs = Vec::new();
     for end in ends {
-        let run = measure(&plan, &cell(arguments.cell), &arguments.work, *end)
+        let run = measure(&plan, &cell(arguments.cell), &arguments.files.work, *end)
             .with_context(|| format!("with the {end:?} killed"))?;
         runs.push(run);
     }
     let text = to_markdown(&runs);
     print!("{text}");
-    if let Some(out) = arguments.out {
-        fs::write(out.with_extension("md"), text)?;
-        fs::write(out.with_extension("json"), serde_json::to_vec_pretty(&runs)?)?;
-    }
-    Ok(())
+    Ok(arguments.files.write(&text, &runs)?)
 }

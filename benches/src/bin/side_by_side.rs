@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use farhaul_benches::files::FileOptions;
 use farhaul_benches::side_by_side::peers::Peer;
 use farhaul_benches::side_by_side::report::{Report, RunReport};
 use farhaul_benches::side_by_side::{Link, Plan, measure};
@@ -11,7 +12,7 @@ use farhaul_netem_tests::LabProfile;
 use farhaul_proto::units::Bytes;
 use farhaul_sim::profile::{parse_size, parse_span};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Sends one file with several programs in turn, over the same emulated link.
@@ -45,12 +46,8 @@ struct Arguments {
     /// Seed of the first round's link.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where the files go while they are sent; a memory file system keeps the disk out of it.
-    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
-    work: PathBuf,
-    /// Writes NAME.md and NAME.json.
-    #[arg(long, value_name = "NAME")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileOptions,
 }
 
 fn main() -> Result<()> {
@@ -66,14 +63,13 @@ fn main() -> Result<()> {
         limits: arguments.limit_of,
         seed: arguments.seed,
     };
-    let work = tempfile::tempdir_in(&arguments.work)
-        .with_context(|| format!("cannot work in {}", arguments.work.display()))?;
+    let files = &arguments.files;
+    let work = tempfile::tempdir_in(&files.work)
+        .with_context(|| format!("cannot work in {}", files.work.display()))?;
     for link in &links {
         let cell = measure(&plan, link, work.path(), |peer, run| eprintln!("{}", line(peer, run)))?;
         report.cells.push(cell);
-        if let Some(out) = &arguments.out {
-            write(&report, out)?;
-        }
+        files.write(&report.to_markdown(), &report)?;
     }
     print!("{}", report.to_markdown());
     Ok(())
@@ -130,10 +126,4 @@ fn line(peer: &str, run: &RunReport) -> String {
             format!("{peer:10} {most}{:.1} Mbit/s", bps.unwrap_or(0.0) / 1e6)
         }
     }
-}
-
-fn write(report: &Report, out: &Path) -> Result<()> {
-    fs::write(out.with_extension("md"), report.to_markdown())?;
-    fs::write(out.with_extension("json"), serde_json::to_vec_pretty(report)?)?;
-    Ok(())
 }

@@ -91,14 +91,17 @@ impl Peer {
     /// [`Unavailable`], naming what is missing.
     pub fn available(self) -> Result<(), Unavailable> {
         match self {
-            Self::Farhaul => farhaul_answers(&binary("farhaul")?),
+            Self::Farhaul => farhaul_answers(&binary("farhaul")),
             Self::Bbr => congestion_available("bbr"),
             Self::Cubic => congestion_available("cubic"),
             Self::Rsync => {
                 congestion_available("bbr")?;
                 program("rsync").map(drop)
             }
-            Self::Quinn => binary_of("farhaul-benches", "quinn_copy").map(drop),
+            Self::Quinn => {
+                binary_of("farhaul-benches", "quinn_copy");
+                Ok(())
+            }
         }
     }
 
@@ -189,7 +192,7 @@ fn farhaul_answers(farhaul: &Path) -> Result<(), Unavailable> {
 }
 
 fn farhaul(transfer: &Transfer<'_>, target: &Path) -> Result<(Ends, PathBuf), Fault> {
-    let farhaul = binary("farhaul").map_err(io::Error::other)?;
+    let farhaul = binary("farhaul");
     let homes = Site::BOTH.map(|site| transfer.work.join(format!("home-{}", site.letter())));
     let id = identity(&farhaul, &homes[0])?;
     let listen = format!("{}:{FARHAUL_PORT}", Site::B.ipv4());
@@ -225,7 +228,7 @@ fn identity(farhaul: &Path, home: &Path) -> io::Result<String> {
 }
 
 fn tcp(transfer: &Transfer<'_>, target: &Path, congestion: &str) -> Result<(Ends, PathBuf), Fault> {
-    let wanem = binary("wanem").map_err(io::Error::other)?;
+    let wanem = binary("wanem");
     let at = format!("{}:{TCP_PORT}", Site::B.ipv4());
     let arrived = target.join("file");
     let mut receive = Command::new(&wanem);
@@ -240,7 +243,7 @@ fn tcp(transfer: &Transfer<'_>, target: &Path, congestion: &str) -> Result<(Ends
 }
 
 fn quinn(transfer: &Transfer<'_>, target: &Path) -> Result<(Ends, PathBuf), Fault> {
-    let quinn_copy = binary_of("farhaul-benches", "quinn_copy").map_err(io::Error::other)?;
+    let quinn_copy = binary_of("farhaul-benches", "quinn_copy");
     let at = format!("{}:{QUIC_PORT}", Site::B.ipv4());
     let arrived = target.join("file");
     let mut receive = Command::new(&quinn_copy);

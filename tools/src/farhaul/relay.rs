@@ -147,7 +147,9 @@ impl Worker {
         let link = &mut self.links[way as usize];
         let bytes = Bytes::new(datagram.len() as u64 + OVERHEAD);
         let Fate::Deliver { at, duplicate_at, corrupt } = link.offer(bytes, now) else { return };
-        for at in [Some(at), duplicate_at].into_iter().flatten() {
+        // Damage is one copy's: the other one arrives whole.
+        let copies = [Some((at, corrupt)), duplicate_at.map(|at| (at, false))];
+        for (at, corrupt) in copies.into_iter().flatten() {
             let mut copy = self.spare.pop().unwrap_or_default();
             copy.clear();
             copy.extend_from_slice(datagram);
@@ -188,14 +190,18 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use farhaul_proto::units::Ratio;
+
+    fn endpoint() -> UdpSocket {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+    }
 
     #[test]
     fn datagrams_pass_both_ways() {
-        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let (server, client) = (endpoint(), endpoint());
         let relay = Relay::start(server.local_addr().unwrap(), &LinkProfile::default(), 1).unwrap();
-        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         client.send_to(b"ping", relay.addr()).unwrap();
         let mut buffer = [0; 16];
         let (len, from) = server.recv_from(&mut buffer).unwrap();
@@ -203,5 +209,21 @@ mod tests {
         server.send_to(b"pong", from).unwrap();
         let (len, from) = client.recv_from(&mut buffer).unwrap();
         assert_eq!((&buffer[..len], from), (&b"pong"[..], relay.addr()));
+    }
+
+    /// Both copies were damaged by one draw, as no link does it.
+    #[test]
+    fn the_second_copy_of_a_damaged_datagram_is_whole() {
+        let (server, client) = (endpoint(), endpoint());
+        let always = Ratio::new(1.0);
+        let link = LinkProfile { duplicate: always, corrupt: always, ..LinkProfile::default() };
+        let relay = Relay::start(server.local_addr().unwrap(), &link, 1).unwrap();
+        client.send_to(b"ping", relay.addr()).unwrap();
+        let mut buffer = [0; 16];
+        let whole = [(); 2].map(|()| {
+            let (len, _) = server.recv_from(&mut buffer).unwrap();
+            &buffer[..len] == b"ping"
+        });
+        assert_eq!(whole, [false, true]);
     }
 }

@@ -5,7 +5,7 @@
 //! namespaces, for ordinary users.
 
 use super::control::{self, Answer, ControlError, LabStatus, Request};
-use super::lab::{LabDescription, Wire, run_directory};
+use super::lab::{LabDescription, Unsupported, Wire, run_directory};
 use super::profile::{Change, LabProfile};
 use super::site::Site;
 use std::ffi::OsStr;
@@ -19,7 +19,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The emulator said why it does not start: no permission, no TUN device.
+    /// The emulator said why this machine permits no lab: no namespaces, no TUN device.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The emulator does not start for another reason, and said which.
     #[error("{0}")]
     Refused(String),
     /// The program cannot be run or its files not be written.
@@ -94,7 +97,7 @@ impl LabProcess {
         let (child, line) = started.map_err(failed)?;
         match serde_json::from_str(&line) {
             Ok(description) => Ok(Self { program: program.to_owned(), child, description }),
-            Err(_) => Err(ClientError::Refused(last_words(child))),
+            Err(_) => Err(last_words(child)),
         }
     }
 
@@ -167,13 +170,18 @@ fn await_ready(mut child: Child) -> io::Result<(Child, String)> {
     Ok((child, line))
 }
 
-fn last_words(mut child: Child) -> String {
+/// Why an emulator that is not up ended.
+fn last_words(mut child: Child) -> ClientError {
     drop(child.stdin.take());
     let mut text = String::new();
     if let Some(stderr) = &mut child.stderr {
         // What cannot be read is not shown.
         drop(stderr.take(1 << 16).read_to_string(&mut text));
     }
-    drop(child.wait());
-    text.trim().to_owned()
+    let code = child.wait().ok().and_then(|status| status.code());
+    let text = text.trim().to_owned();
+    match code == Some(Unsupported::EXIT_CODE.into()) {
+        true => ClientError::Unsupported(text),
+        false => ClientError::Refused(text),
+    }
 }

@@ -11,6 +11,7 @@
 
 use super::arrivals::{self, Arrivals};
 use super::flight::{Flight, FrameId, Waiting};
+use super::schedule::Due;
 use super::segment::{self, Frame, Run};
 use super::status::{DirectionStatus, OwnDrops, RateMeter};
 use super::tun::Tun;
@@ -146,6 +147,8 @@ struct Direction {
     damage: Rng,
     scratch: Vec<u8>,
     own_drops: OwnDrops,
+    /// Packets that left after one that was offered later; second copies do not count.
+    reordered: u64,
     lateness: DelayHistogram,
     rate_in: RateMeter,
     rate_out: RateMeter,
@@ -176,6 +179,7 @@ impl Direction {
             damage: Rng::new(parts.seed).fork("damage"),
             scratch: Vec::with_capacity(1 << 16),
             own_drops: OwnDrops::default(),
+            reordered: 0,
             lateness: DelayHistogram::default(),
             rate_in: RateMeter::default(),
             rate_out: RateMeter::default(),
@@ -312,9 +316,10 @@ impl Direction {
             let Fate::Deliver { at, duplicate_at, corrupt } = self.link.offer(bytes, now) else {
                 continue;
             };
-            self.flight.hold(at, Waiting { frame: id, segment, corrupt });
+            let packet = Waiting { frame: id, segment, corrupt, duplicate: false };
+            self.flight.hold(at, packet);
             if let Some(at) = duplicate_at {
-                self.flight.hold(at, Waiting { frame: id, segment, corrupt: false });
+                self.flight.hold(at, Waiting { corrupt: false, duplicate: true, ..packet });
             }
         }
         self.flight.release(id, 1);
@@ -324,8 +329,9 @@ impl Direction {
     fn release_due(&mut self) {
         let now = self.now();
         let mut batch: Option<Batch> = None;
-        while let Some((at, waiting)) = self.flight.pop_due(now) {
+        while let Some(Due { at, item: waiting, overtaken }) = self.flight.pop_due(now) {
             self.lateness.record(now.since(at));
+            self.reordered += u64::from(overtaken && !waiting.duplicate);
             if let Some(open) = &mut batch {
                 if open.takes(waiting) {
                     open.run.count += 1;
@@ -398,7 +404,7 @@ impl Direction {
 
     fn report(&self, now: Timestamp) -> DirectionStatus {
         DirectionStatus::new(&self.link, now)
-            .with_flight(self.flight.len(), &self.lateness)
+            .with_flight(self.flight.len(), self.reordered, &self.lateness)
             .with_rates(&self.rate_in, &self.rate_out, now)
             .with_own_drops(self.own_drops)
             .with_standstills(self.arrivals.standstills())

@@ -5,7 +5,7 @@
 //! that count as references to it. Bounded in bytes and in frames.
 
 use super::arena::{Arena, Piece};
-use super::schedule::Schedule;
+use super::schedule::{Due, Schedule};
 use super::segment::Frame;
 use farhaul_proto::units::Timestamp;
 
@@ -25,6 +25,8 @@ pub(crate) struct Waiting {
     pub(crate) segment: u16,
     /// True if it is to be damaged on its way out.
     pub(crate) corrupt: bool,
+    /// True for the second copy of a packet.
+    pub(crate) duplicate: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +84,8 @@ impl Flight {
         self.schedule.push(at, waiting);
     }
 
-    /// The next packet that is due, with its time; its reference passes to the caller.
-    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, Waiting)> {
+    /// The next packet that is due; its reference passes to the caller.
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<Due<Waiting>> {
         self.schedule.pop_due(now)
     }
 
@@ -137,7 +139,7 @@ mod tests {
         let mut flight = Flight::new(1 << 20);
         let id = admit(&mut flight, 7);
         for at in [5, 9] {
-            let waiting = Waiting { frame: id, segment: 0, corrupt: false };
+            let waiting = Waiting { frame: id, segment: 0, corrupt: false, duplicate: false };
             flight.hold(Timestamp::from_nanos(at), waiting);
         }
         flight.release(id, 1);

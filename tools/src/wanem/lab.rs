@@ -144,6 +144,40 @@ pub enum LabError {
     },
 }
 
+/// The machine permits no lab, whatever is asked for; nothing is wrong with the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this machine permits no lab")]
+pub struct Unsupported;
+
+impl Unsupported {
+    /// What `wanem` exits with then, as test programs do that were skipped.
+    pub const EXIT_CODE: u8 = 77;
+}
+
+impl LabError {
+    /// True when the kernel forbids namespaces to this user, or has no TUN device for a lab. All
+    /// other failures are somebody's fault.
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            Self::Netns(error) | Self::Site(SiteError::Netns(error)) => match error {
+                NetnsError::NotPermitted(source) | NetnsError::System { source, .. } => {
+                    is_one_of(source, &[libc::EPERM, libc::EACCES, libc::ENOSYS, libc::ENOSPC])
+                }
+                NetnsError::Name(_) | NetnsError::Exists(_) => false,
+            },
+            Self::Site(SiteError::Tun(source)) => {
+                let absent = [libc::ENOENT, libc::ENODEV, libc::ENXIO, libc::EPERM, libc::EACCES];
+                source.kind() == io::ErrorKind::Unsupported || is_one_of(source, &absent)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn is_one_of(error: &io::Error, errnos: &[i32]) -> bool {
+    error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+}
+
 fn failed(action: &'static str) -> impl Fn(io::Error) -> LabError {
     move |source| LabError::System { action, source }
 }
@@ -432,4 +466,29 @@ pub fn enter(description: &LabDescription, site: Site) -> Result<(), LabError> {
 /// [`LabError::System`].
 pub fn create_log(directory: &Path, name: &str) -> Result<File, LabError> {
     File::create(log_path(directory, name)).map_err(failed("make the log file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_machine_forbids_counts_as_unsupported() {
+        let tun = |errno| LabError::Site(SiteError::Tun(io::Error::from_raw_os_error(errno)));
+        let netns =
+            |errno| LabError::Netns(NetnsError::NotPermitted(io::Error::from_raw_os_error(errno)));
+        assert!(
+            [libc::ENOENT, libc::ENODEV, libc::EPERM].map(tun).iter().all(LabError::is_unsupported)
+        );
+        assert!(
+            [libc::EPERM, libc::ENOSYS, libc::ENOSPC]
+                .map(netns)
+                .iter()
+                .all(LabError::is_unsupported)
+        );
+        for bug in [tun(libc::EBUSY), tun(libc::EINVAL), netns(libc::EINVAL), LabError::NoEmulator]
+        {
+            assert!(!bug.is_unsupported(), "{bug:?}");
+        }
+    }
 }

@@ -40,18 +40,31 @@ impl<T> Ord for Entry<T> {
     }
 }
 
+/// One that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Due<T> {
+    /// Its time.
+    pub(crate) at: Timestamp,
+    /// What waited.
+    pub(crate) item: T,
+    /// True if one that came later left before it.
+    pub(crate) overtaken: bool,
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub(crate) struct Schedule<T> {
     in_order: VecDeque<Entry<T>>,
     overtaking: BinaryHeap<Reverse<Entry<T>>>,
     arrivals: u64,
+    /// Of those that left, one more than the latest to come.
+    left: u64,
 }
 
 impl<T> Schedule<T> {
     /// Nothing waits.
     pub(crate) fn new() -> Self {
-        Self { in_order: VecDeque::new(), overtaking: BinaryHeap::new(), arrivals: 0 }
+        Self { in_order: VecDeque::new(), overtaking: BinaryHeap::new(), arrivals: 0, left: 0 }
     }
 
     /// How many wait.
@@ -78,8 +91,8 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// The earliest one if it is due at `now`, with its time.
-    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, T)> {
+    /// The earliest one if it is due at `now`.
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<Due<T>> {
         if self.next_at()? > now {
             return None;
         }
@@ -92,7 +105,11 @@ impl<T> Schedule<T> {
         } else {
             self.in_order.pop_front()
         };
-        entry.map(|entry| (entry.at, entry.item))
+        entry.map(|Entry { at, arrival, item }| {
+            let overtaken = arrival < self.left;
+            self.left = self.left.max(arrival + 1);
+            Due { at, item, overtaken }
+        })
     }
 }
 
@@ -106,11 +123,12 @@ mod tests {
         for (at, item) in [(5, 'a'), (9, 'b'), (5, 'c'), (3, 'd'), (9, 'e'), (4, 'f'), (5, 'g')] {
             schedule.push(Timestamp::from_nanos(at), item);
         }
-        let mut order = String::new();
-        while let Some((_, item)) = schedule.pop_due(Timestamp::from_nanos(100)) {
-            order.push(item);
+        let (mut order, mut overtaken) = (String::new(), String::new());
+        while let Some(due) = schedule.pop_due(Timestamp::from_nanos(100)) {
+            order.push(due.item);
+            overtaken.extend(due.overtaken.then_some(due.item));
         }
-        assert_eq!(order, "dfacgbe");
+        assert_eq!((order.as_str(), overtaken.as_str()), ("dfacgbe", "acbe"));
     }
 
     #[test]
@@ -136,8 +154,8 @@ mod tests {
         }
         model.sort();
         let mut left = Vec::new();
-        while let Some(entry) = schedule.pop_due(Timestamp::from_nanos(1000)) {
-            left.push(entry);
+        while let Some(due) = schedule.pop_due(Timestamp::from_nanos(1000)) {
+            left.push((due.at, due.item));
         }
         assert_eq!(left, model);
     }

@@ -63,6 +63,8 @@ pub struct DirectionStatus {
     pub duplicated: u64,
     /// Packets that were damaged.
     pub corrupted: u64,
+    /// Packets that left after one that was offered later; second copies do not count.
+    pub reordered: u64,
     /// Packets dropped on purpose.
     pub dropped: LinkDrops,
     /// Packets lost by the emulator's own fault.
@@ -124,8 +126,14 @@ impl DirectionStatus {
         }
     }
 
-    pub(crate) fn with_flight(mut self, in_flight: usize, lateness: &DelayHistogram) -> Self {
+    pub(crate) fn with_flight(
+        mut self,
+        in_flight: usize,
+        reordered: u64,
+        lateness: &DelayHistogram,
+    ) -> Self {
         self.in_flight = in_flight as u64;
+        self.reordered = reordered;
         self.late_p50_us = micros(lateness.quantile(Ratio::new(0.5)));
         self.late_p99_us = micros(lateness.quantile(Ratio::new(0.99)));
         self.late_max_us = micros(lateness.max());

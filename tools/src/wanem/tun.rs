@@ -8,6 +8,8 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+const TOO_OLD: &str = "the kernel's device has no UDP segmentation, as Linux has since 6.2";
+
 /// Whether the kernel may hand over large frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offload {
@@ -28,7 +30,8 @@ impl Tun {
     /// dropped.
     ///
     /// # Errors
-    /// If `/dev/net/tun` is missing or closed to the caller, or the name is taken.
+    /// If `/dev/net/tun` is missing or closed to the caller, or the name is taken; `Unsupported` if
+    /// the kernel's device lacks an offload.
     pub fn create(name: &str, offload: Offload) -> io::Result<Self> {
         let device = OpenOptions::new()
             .read(true)
@@ -37,7 +40,10 @@ impl Tun {
             .open("/dev/net/tun")?;
         sys::tun_attach(&device, name)?;
         let tun = Self { device: device.into() };
-        tun.set_offload(offload)?;
+        tun.set_offload(offload).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => io::Error::new(io::ErrorKind::Unsupported, TOO_OLD),
+            _ => error,
+        })?;
         Ok(tun)
     }
 

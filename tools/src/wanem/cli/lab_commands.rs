@@ -3,11 +3,15 @@
 use super::{HoldArgs, LabArgs, NameArgs, SetArgs, StatusArgs, VethUpArgs, find};
 use crate::netns;
 use crate::wanem::control::{self, Answer, ControlError, LabStatus, Request};
-use crate::wanem::lab::{self, Lab, LabConfig, LabDescription, Naming, Wire};
+use crate::wanem::lab::{
+    self, Lab, LabConfig, LabDescription, LabError, Naming, Unsupported, Wire,
+};
 use crate::wanem::profile::Change;
+use crate::wanem::script::Way;
 use crate::wanem::site::Site;
 use crate::wanem::status::DirectionStatus;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use clap::error::ErrorKind;
 use farhaul_proto::units::BitRate;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -43,7 +47,13 @@ pub(super) fn up(args: &LabArgs) -> Result<()> {
     BufReader::new(output).take(1 << 16).read_line(&mut line)?;
     if line.is_empty() {
         let complaint = fs::read_to_string(lab::log_path(&directory, name))?;
-        bail!("the lab did not come up: {}", complaint.trim());
+        let complaint = complaint.trim();
+        if child.wait()?.code() == Some(Unsupported::EXIT_CODE.into()) {
+            let known = format!("wanem: {Unsupported}: ");
+            let reason = complaint.strip_prefix(&known).unwrap_or(complaint).to_owned();
+            return Err(anyhow!(reason).context(Unsupported));
+        }
+        bail!("the lab did not come up: {complaint}");
     }
     introduce(&serde_json::from_str(&line)?);
     Ok(())
@@ -67,7 +77,7 @@ pub(super) fn hold(args: &HoldArgs) -> Result<()> {
     let user_namespace = if netns::is_privileged() {
         None
     } else {
-        netns::enter_user_namespace()?;
+        netns::enter_user_namespace().map_err(|error| cannot_start(error.into()))?;
         Some(format!("/proc/{}/ns/user", std::process::id()).into())
     };
     let wire = match args.veth {
@@ -82,7 +92,7 @@ pub(super) fn hold(args: &HoldArgs) -> Result<()> {
         quantum: args.lab.quantum,
         naming: if args.named { Naming::Named } else { Naming::Anonymous },
     };
-    let mut lab = Lab::start(config, directory, user_namespace)?;
+    let mut lab = Lab::start(config, directory, user_namespace).map_err(cannot_start)?;
     if args.until_eof {
         stop_at_eof(&lab.description().control);
     }
@@ -91,6 +101,12 @@ pub(super) fn hold(args: &HoldArgs) -> Result<()> {
         drop(print_line(description));
     })?;
     Ok(())
+}
+
+fn cannot_start(error: LabError) -> anyhow::Error {
+    let unsupported = error.is_unsupported();
+    let error = anyhow::Error::new(error);
+    if unsupported { error.context(Unsupported) } else { error }
 }
 
 fn print_line(description: &LabDescription) -> Result<()> {
@@ -114,6 +130,12 @@ fn stop_at_eof(control: &Path) {
 
 /// Changes a running lab.
 pub(super) fn set(args: &SetArgs) -> Result<()> {
+    let change = changes(args)?;
+    control::ask(&find(&args.name)?.control, &Request::Set(change))?;
+    Ok(())
+}
+
+fn changes(args: &SetArgs) -> Result<Change> {
     let file = args.link.file()?.unwrap_or_default();
     let mut change = args.link.change()?;
     if args.down || args.up {
@@ -124,12 +146,15 @@ pub(super) fn set(args: &SetArgs) -> Result<()> {
         forward: file.forward,
         reverse: file.reverse.into_iter().chain(change.reverse).collect(),
     };
-    let change = match args.dir {
-        super::Way::Both => change,
-        way => way.change(change.both),
-    };
-    control::ask(&find(&args.name)?.control, &Request::Set(change))?;
-    Ok(())
+    match args.dir {
+        Way::Both => Ok(change),
+        way if change.reverse.is_empty() => Ok(way.change(change.both)),
+        _ => {
+            let words = "--dir names the direction to change; --reverse-* and a profile's [reverse] \
+                         name another one: leave --dir out, or change the directions one by one\n";
+            Err(clap::Error::raw(ErrorKind::ArgumentConflict, words).into())
+        }
+    }
 }
 
 /// Prints what a lab did so far.
@@ -163,7 +188,10 @@ fn print_direction(title: &str, way: &DirectionStatus) {
         "  dropped    loss {}, queue {}, red {}, policer {}, mtu {}, down {}",
         d.loss, d.queue, d.red, d.policer, d.mtu, d.down
     );
-    println!("  altered    {} duplicated, {} damaged", way.duplicated, way.corrupted);
+    println!(
+        "  altered    {} duplicated, {} damaged, {} reordered",
+        way.duplicated, way.corrupted, way.reordered
+    );
     println!(
         "  queue      {} us now, mean {} us, p95 {} us",
         way.queue_us, way.queue_mean_us, way.queue_p95_us
@@ -202,4 +230,34 @@ pub(super) fn veth_up(args: &VethUpArgs) -> Result<()> {
         println!("site {}  {}  {}", site.letter(), site.ipv4(), path.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        set: SetArgs,
+    }
+
+    fn changes_of(line: &str) -> Result<Change> {
+        let words = std::iter::once("set").chain(line.split_whitespace());
+        changes(&Line::try_parse_from(words).expect("well-formed").set)
+    }
+
+    #[test]
+    fn one_direction_and_options_of_the_other_contradict_each_other() {
+        for dir in ["ab", "ba"] {
+            let error = changes_of(&format!("--dir {dir} --loss 1% --reverse-loss 5%"));
+            let error = error.expect_err("contradictory").downcast::<clap::Error>();
+            assert_eq!(error.expect("of usage").kind(), ErrorKind::ArgumentConflict);
+        }
+        let both = changes_of("--loss 1% --reverse-loss 5%").expect("allowed");
+        assert!(both.both.contains_key("loss") && both.reverse.contains_key("loss"));
+        let one = changes_of("--dir ba --loss 1%").expect("allowed");
+        assert!(one.both.is_empty() && one.forward.is_empty() && one.reverse.contains_key("loss"));
+    }
 }
