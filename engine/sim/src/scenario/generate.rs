@@ -304,8 +304,7 @@ fn changed(draw: &mut Draw, link: &LinkProfile) -> LinkProfile {
     LinkProfile { rate, delay, loss: loss(draw, 0.3), ..link.clone() }
 }
 
-/// Disks that are not enough. Pools smaller than the credit are left to tests of their own: a
-/// sender repairs its oldest block first, and waits for ever if that is the one without a buffer.
+/// Disks and buffers that are not enough.
 fn scarcity(draw: &mut Draw, scenario: &mut Scenario) {
     for side in Side::BOTH {
         let coming: Bytes = scenario.loads[side.peer().index()].iter().map(|load| load.len).sum();
@@ -316,6 +315,9 @@ fn scarcity(draw: &mut Draw, scenario: &mut Scenario) {
         if draw.chance(0.05) {
             let capacity = draw.0.below(coming.get().max(1));
             host.disk.capacity = Some(Bytes::new(capacity));
+        }
+        if draw.chance(0.1) {
+            host.recv_pool = Some(1 + draw.below(host.recv_blocks));
         }
     }
 }
@@ -340,6 +342,10 @@ mod tests {
             ("change", step(|step| matches!(step, Step::Link { .. }))),
             ("short write", host(|h| h.disk.short_writes > 0)),
             ("full disk", host(|h| h.disk.capacity.is_some())),
+            (
+                "fewer buffers than credit",
+                host(|h| h.recv_pool.is_some_and(|pool| pool < h.recv_blocks)),
+            ),
             ("failing read", host(|h| !h.disk.failing_reads.is_empty())),
             ("failing write", host(|h| !h.disk.failing_writes.is_empty())),
             ("cancel", step(|step| matches!(step, Step::Cancel { .. }))),
