@@ -1,14 +1,16 @@
 //! What a run consists of: two hosts, the link between them, what is to be carried, what happens
 //! on the way.
 //!
-//! Plain data. `generate` draws it from a seed, `named` holds the cases that people talk about;
-//! [`crate::world::World`] plays it.
+//! Plain data. `generate` draws it from a seed, `named` holds the cases that people talk about,
+//! `transfer` the acceptance cells; [`crate::world::World`] plays it.
 
 mod generate;
 mod named;
+mod transfer;
 
 pub use generate::{generate, generate_calm};
 pub use named::{NAMES, cell, named};
+pub use transfer::{TRANSFERS, Transfer};
 
 use crate::disk::DiskProfile;
 use crate::profile::LinkProfile;
