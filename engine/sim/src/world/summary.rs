@@ -72,7 +72,7 @@ impl World {
             spurious: counters.packets_spurious,
             rounds: truth.rounds_max,
             coded: (host.tally.encodes, target.tally.decodes),
-            buffers: (host.tally.send_buffers_max, target.tally.recv_buffers_max),
+            buffers: (host.buffers_most().0, target.buffers_most().1),
         }
     }
 
