@@ -6,12 +6,13 @@
 mod buffers;
 mod mutant;
 mod receive;
+mod shares;
 mod workers;
 
 use crate::check::{End, Truth, Violation, bound, none_left, same};
 use crate::disk::{Access, Disk, Ending};
 use crate::rng::Rng;
-use crate::scenario::{HostProfile, Side};
+use crate::scenario::{HostProfile, Mutation, Side};
 use crate::world::agenda::{Agenda, Happening, Packet};
 use crate::world::control::Message;
 use buffers::{Buffers, RecvBuffer, SendBuffer};
@@ -72,6 +73,7 @@ pub(crate) struct Host {
     disk: Disk,
     workers: workers::Workers,
     rng: Rng,
+    shares: shares::Shares,
     sending: Buffers<SendBuffer>,
     receiving: Buffers<RecvBuffer>,
     /// Reads that wait for a buffer.
@@ -114,6 +116,7 @@ impl Host {
             disk: Disk::new(profile.disk.clone(), rng.fork("disk")),
             workers: workers::Workers::new(profile.workers, profile.job, rng.fork("workers")),
             rng: rng.fork("body"),
+            shares: shares::Shares::new(side, profile.send_blocks),
             profile,
             sending: Buffers::new(side),
             receiving: Buffers::new(side),
@@ -156,6 +159,7 @@ impl Host {
                 let side = self.side;
                 let feedback =
                     Feedback::decode(payload).map_err(|error| Violation::Report { side, error })?;
+                self.shares.on_report(number, &feedback);
                 self.session
                     .on_feedback(number, &feedback, now)
                     .map_err(|error| Violation::Closed { side, error })
@@ -305,6 +309,14 @@ impl Host {
         Ok(())
     }
 
+    /// Other sessions came or went: from now on this one has so many of the buffers.
+    pub(crate) fn share(&mut self, send: u32, recv: u32, now: Timestamp) {
+        self.shares.set_send(send);
+        if self.profile.mutation != Mutation::KeepsShare {
+            self.session.set_shares(send, recv, now);
+        }
+    }
+
     /// Stops sending an object and tells the target.
     pub(crate) fn abandon_send(
         &mut self,
@@ -379,8 +391,9 @@ impl Host {
     }
 
     /// Rules that hold after every step.
-    pub(crate) fn check(&self, truths: &[Truth; 2]) -> Result<(), Violation> {
+    pub(crate) fn check(&mut self, truths: &[Truth; 2]) -> Result<(), Violation> {
         let side = self.side;
+        self.shares.check(self.session.sender().blocks_open())?;
         let (sender, receiver) = (self.session.sender(), self.session.receiver());
         let send_blocks = u64::from(self.profile.send_blocks);
         let recv_blocks = u64::from(self.profile.recv_blocks);

@@ -66,6 +66,8 @@ pub enum Mutation {
     ReadsNeighbour,
     /// Buffers are never given back.
     KeepsBuffers,
+    /// It goes on with the share of the buffers that it had at first.
+    KeepsShare,
 }
 
 /// What a host is like.
@@ -180,6 +182,15 @@ pub enum Step {
         source: Side,
         /// Which object.
         object: ObjectId,
+    },
+    /// The buffers of a host are shared anew, because other sessions came or went.
+    Share {
+        /// Whose.
+        side: Side,
+        /// Blocks that it may hold for sending from now on.
+        send: u32,
+        /// Blocks that it lets the peer hold open from now on.
+        recv: u32,
     },
     /// The link from this side to its peer changes.
     Link {

@@ -28,11 +28,12 @@ pub fn generate(seed: u64) -> Scenario {
     let rng = Rng::new(seed).fork("scenario");
     weather(&mut Draw(rng.fork("weather")), &mut scenario);
     scarcity(&mut Draw(rng.fork("scarcity")), &mut scenario);
+    sharing(&mut Draw(rng.fork("sharing")), &mut scenario);
     scenario
 }
 
 /// The same without what was added later: policers, early drop, uneven delays, links that change,
-/// silence in one direction, short and full disks. Seeds that failed before that
+/// silence in one direction, short and full disks, too few buffers and such as are shared anew. Seeds that failed before that
 /// keep their meaning here.
 pub fn generate_calm(seed: u64) -> Scenario {
     let rng = Rng::new(seed).fork("scenario");
@@ -84,6 +85,15 @@ impl Draw {
 
     fn below(&mut self, n: u32) -> u32 {
         u32::try_from(self.0.below(u64::from(n))).unwrap_or(0)
+    }
+
+    /// A part of so many buffers: often one, often all.
+    fn share(&mut self, of: u32) -> u32 {
+        match self.below(4) {
+            0 => 1,
+            1 => of,
+            _ => 1 + self.below(of),
+        }
     }
 
     fn span_ms(&mut self, low: f64, high: f64) -> Duration {
@@ -322,6 +332,18 @@ fn scarcity(draw: &mut Draw, scenario: &mut Scenario) {
     }
 }
 
+/// Other sessions come and go, and with them the share of the buffers.
+fn sharing(draw: &mut Draw, scenario: &mut Scenario) {
+    for side in Side::BOTH {
+        let host = &scenario.hosts[side.index()];
+        for _ in 0..if draw.chance(0.25) { 1 + draw.below(6) } else { 0 } {
+            let at = Timestamp::ZERO + draw.span_ms(1.0, 10_000.0);
+            let (send, recv) = (draw.share(host.send_blocks), draw.share(host.recv_blocks));
+            scenario.steps.push((at, Step::Share { side, send, recv }));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,6 +370,7 @@ mod tests {
             ),
             ("failing read", host(|h| !h.disk.failing_reads.is_empty())),
             ("failing write", host(|h| !h.disk.failing_writes.is_empty())),
+            ("other share", step(|step| matches!(step, Step::Share { .. }))),
             ("cancel", step(|step| matches!(step, Step::Cancel { .. }))),
         ] {
             assert!((5..250).contains(&times), "{what}: {times} of {}", runs.len());
