@@ -1,7 +1,7 @@
 //! The sending side: which symbol leaves next, which block is read next, what a loss means.
 //!
-//! Order of sending: repairs of blocks that the peer asks for, then of the oldest block, then the
-//! first pass in index order. It does not pace, number or seal packets (`session`), and it never
+//! Order of sending: blocks that the peer asks for, then repairs of the oldest block, then the first
+//! pass in index order. It does not pace, number or seal packets (`session`), and it never
 //! sees payload.
 
 pub mod block;
@@ -370,45 +370,48 @@ impl Sender {
         !self.repairs.is_empty() || !self.first_pass.is_empty()
     }
 
-    /// The next symbol to send.
+    /// The next symbol to send: of a block that the peer asks for, else a repair of the oldest
+    /// block, else the first pass goes on. A peer that lacks buffers drops the symbols of all other
+    /// blocks until one of those it asks for is complete, so that one must not wait behind them.
     pub fn next_symbol(&mut self, context: &RepairContext) -> Option<Ticket> {
-        while let Some(block) = self.next_repair() {
-            let state = self.blocks.get_mut(&block);
-            let taken = state.and_then(|state| {
-                let symbol = state.take_repair()?;
-                Some((symbol, state.shape, state.has_repair_ready()))
-            });
-            let Some((symbol, shape, more)) = taken else {
-                self.repairs.remove(&block);
-                continue;
-            };
-            if !more {
-                self.repairs.remove(&block);
-            }
-            let resend = symbol.get() < shape.symbols();
-            *(if resend { &mut self.counters.resent } else { &mut self.counters.repair }) += 1;
-            let reason = if resend { Reason::Resend } else { Reason::Repair };
-            return Some(Ticket { block, symbol, symbol_size: shape.symbol_size(), reason });
-        }
-        self.next_source(context)
-    }
-
-    /// The block to repair: one that the peer asks for, else the oldest. A peer that lacks buffers
-    /// for the oldest drops its symbols until another block is complete, and that block must not
-    /// wait behind them.
-    fn next_repair(&mut self) -> Option<BlockIndex> {
         while let Some(&asked) = self.asked_for.first() {
-            if self.repairs.contains(&asked) {
-                return Some(asked);
+            if let Some(ticket) = self.repair_of(asked).or_else(|| self.source_of(asked, context)) {
+                return Some(ticket);
             }
             // The next report names it again if it is still wanted.
             self.asked_for.pop_first();
         }
-        self.repairs.first().copied()
+        while let Some(&block) = self.repairs.first() {
+            if let Some(ticket) = self.repair_of(block) {
+                return Some(ticket);
+            }
+        }
+        let block = *self.first_pass.first()?;
+        self.source_of(block, context)
     }
 
-    fn next_source(&mut self, context: &RepairContext) -> Option<Ticket> {
-        let block = *self.first_pass.first()?;
+    /// The next repair of a block that has one ready; afterwards it is known whether it has more.
+    fn repair_of(&mut self, block: BlockIndex) -> Option<Ticket> {
+        if !self.repairs.contains(&block) {
+            return None;
+        }
+        let state = self.blocks.get_mut(&block);
+        let taken = state.and_then(|state| {
+            let symbol = state.take_repair()?;
+            Some((symbol, state.shape, state.has_repair_ready()))
+        });
+        if !taken.is_some_and(|(.., more)| more) {
+            self.repairs.remove(&block);
+        }
+        let (symbol, shape, _) = taken?;
+        let resend = symbol.get() < shape.symbols();
+        *(if resend { &mut self.counters.resent } else { &mut self.counters.repair }) += 1;
+        let reason = if resend { Reason::Resend } else { Reason::Repair };
+        Some(Ticket { block, symbol, symbol_size: shape.symbol_size(), reason })
+    }
+
+    /// The next symbol of a block's first pass.
+    fn source_of(&mut self, block: BlockIndex, context: &RepairContext) -> Option<Ticket> {
         let state = self.blocks.get_mut(&block)?;
         let symbol = state.take_source()?;
         let shape = state.shape;

@@ -6,15 +6,16 @@
 mod buffers;
 mod mutant;
 mod receive;
+mod shares;
 mod workers;
 
 use crate::check::{End, Truth, Violation, bound, none_left, same};
 use crate::disk::{Access, Disk, Ending};
 use crate::rng::Rng;
-use crate::scenario::{HostProfile, Side};
+use crate::scenario::{HostProfile, Mutation, Side};
 use crate::world::agenda::{Agenda, Happening, Packet};
 use crate::world::control::Message;
-use buffers::{RecvBuffer, SendBuffer};
+use buffers::{Buffers, RecvBuffer, SendBuffer};
 use farhaul_proto::fec::BlockShape;
 use farhaul_proto::ids::{BlockIndex, ObjectId, PacketNumber, SymbolId};
 use farhaul_proto::limits::{
@@ -29,7 +30,7 @@ use farhaul_proto::session::{Effect, Event, PacketPlan, PlanBody, Session, Sessi
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::{Feedback, PacketRange};
 use farhaul_proto::wire::header::{DataId, Kind};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// An operation of disk or workers that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +57,6 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     /// Packets dropped because no buffer was free.
     pub(crate) no_buffer: u64,
-    pub(crate) send_buffers_max: usize,
-    pub(crate) recv_buffers_max: usize,
     pub(crate) encodes: u64,
     pub(crate) decodes: u64,
     /// Something useful happened at this time.
@@ -74,8 +73,9 @@ pub(crate) struct Host {
     disk: Disk,
     workers: workers::Workers,
     rng: Rng,
-    sending: BTreeMap<BlockIndex, SendBuffer>,
-    receiving: BTreeMap<BlockIndex, RecvBuffer>,
+    shares: shares::Shares,
+    sending: Buffers<SendBuffer>,
+    receiving: Buffers<RecvBuffer>,
     /// Reads that wait for a buffer.
     waiting_reads: VecDeque<(BlockIndex, Placed, BlockShape)>,
     last_number: Option<PacketNumber>,
@@ -116,9 +116,10 @@ impl Host {
             disk: Disk::new(profile.disk.clone(), rng.fork("disk")),
             workers: workers::Workers::new(profile.workers, profile.job, rng.fork("workers")),
             rng: rng.fork("body"),
+            shares: shares::Shares::new(side, profile.send_blocks),
             profile,
-            sending: BTreeMap::new(),
-            receiving: BTreeMap::new(),
+            sending: Buffers::new(side),
+            receiving: Buffers::new(side),
             waiting_reads: VecDeque::new(),
             last_number: None,
             outbox: Vec::new(),
@@ -158,6 +159,7 @@ impl Host {
                 let side = self.side;
                 let feedback =
                     Feedback::decode(payload).map_err(|error| Violation::Report { side, error })?;
+                self.shares.on_report(number, &feedback);
                 self.session
                     .on_feedback(number, &feedback, now)
                     .map_err(|error| Violation::Closed { side, error })
@@ -183,8 +185,7 @@ impl Host {
             } else if let Some(event) = self.session.poll_event() {
                 self.on_event(event, around)?;
             } else {
-                self.begin_reads(around);
-                return Ok(());
+                return self.begin_reads(around);
             }
         }
     }
@@ -197,36 +198,33 @@ impl Host {
         match effect {
             SendEffect::Read { block, placed, shape } => {
                 let side = self.side;
-                if self.sending.contains_key(&block) {
-                    return Err(Violation::SecondBuffer { side, block });
-                }
                 around.truths[side.index()].on_read(block, placed)?;
                 self.waiting_reads.push_back((block, placed, shape));
-                self.begin_reads(around);
+                self.begin_reads(around)?;
             }
             SendEffect::Encode { block, shape, first, count } => {
                 self.encode(block, shape, first, count, around)?;
             }
             SendEffect::Release { block } => {
-                let buffer = self.send_buffer(block, "a release")?;
+                let buffer = self.sending.held(block, "a release")?;
                 buffer.released = true;
-                self.free_send(block);
+                self.sending.give_back(block);
             }
         }
         Ok(())
     }
 
     /// A read waits for a buffer: those of abandoned objects come back when their operations end.
-    fn begin_reads(&mut self, around: &mut Around<'_>) {
+    fn begin_reads(&mut self, around: &mut Around<'_>) -> Result<(), Violation> {
         while self.sending.len() < self.profile.send_blocks as usize
             && let Some((block, placed, shape)) = self.waiting_reads.pop_front()
         {
-            self.sending.insert(block, SendBuffer::new(shape, placed.object));
-            self.tally.send_buffers_max = self.tally.send_buffers_max.max(self.sending.len());
+            self.sending.lease(block, SendBuffer::new(shape, placed.object))?;
             let (at, ending) = self.disk.begin(Access::Read, &placed, around.now);
             let done = Completion::Loaded { block, placed, ending };
             around.agenda.plan(at, Happening::Done(self.side, done));
         }
+        Ok(())
     }
 
     fn encode(
@@ -242,7 +240,7 @@ impl Host {
         let every = u64::from(self.profile.failing_encodes);
         let fails = every > 0 && self.tally.encodes.is_multiple_of(every);
         let side = self.side;
-        let buffer = self.send_buffer(block, "an encode")?;
+        let buffer = self.sending.held(block, "an encode")?;
         if !buffer.loaded || buffer.shape != shape || first.get() < shape.symbols() {
             return Err(Violation::NoBuffer { side, block, what: "an impossible encode" });
         }
@@ -281,11 +279,11 @@ impl Host {
     ) -> Result<(), Violation> {
         match done {
             Completion::Loaded { block, placed, ending } => {
-                let buffer = self.send_buffer(block, "a read")?;
+                let buffer = self.sending.held(block, "a read")?;
                 buffer.busy -= 1;
                 if ending == Ending::Failed {
                     buffer.released = true;
-                    self.free_send(block);
+                    self.sending.give_back(block);
                     self.abandon_send(placed.object, around)?;
                 } else {
                     buffer.loaded = true;
@@ -293,13 +291,13 @@ impl Host {
                 }
             }
             Completion::Encoded { block, first, count, ending } => {
-                let buffer = self.send_buffer(block, "an encode")?;
+                let buffer = self.sending.held(block, "an encode")?;
                 buffer.busy -= 1;
                 if ending == Ending::Done {
                     buffer.repair.extend(first.get()..first.get() + count);
                 }
                 self.session.on_encoded(block, (ending == Ending::Done).then_some(count));
-                self.free_send(block);
+                self.sending.give_back(block);
             }
             Completion::Verified { block, verified } => {
                 self.on_verified(block, verified, around)?;
@@ -309,6 +307,14 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// Other sessions came or went: from now on this one has so many of the buffers.
+    pub(crate) fn share(&mut self, send: u32, recv: u32, now: Timestamp) {
+        self.shares.set_send(send);
+        if self.profile.mutation != Mutation::KeepsShare {
+            self.session.set_shares(send, recv, now);
+        }
     }
 
     /// Stops sending an object and tells the target.
@@ -376,7 +382,7 @@ impl Host {
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
         let DataId { block, symbol } = data;
-        let buffer = self.sending.get(&block);
+        let buffer = self.sending.get(block);
         let Some(buffer) = buffer.filter(|b| b.has(symbol) && b.shape.symbol_size() == len) else {
             return Err(Violation::Unavailable { side: self.side, block, symbol });
         };
@@ -385,8 +391,9 @@ impl Host {
     }
 
     /// Rules that hold after every step.
-    pub(crate) fn check(&self, truths: &[Truth; 2]) -> Result<(), Violation> {
+    pub(crate) fn check(&mut self, truths: &[Truth; 2]) -> Result<(), Violation> {
         let side = self.side;
+        self.shares.check(self.session.sender().blocks_open())?;
         let (sender, receiver) = (self.session.sender(), self.session.receiver());
         let send_blocks = u64::from(self.profile.send_blocks);
         let recv_blocks = u64::from(self.profile.recv_blocks);
@@ -417,8 +424,8 @@ impl Host {
     /// Rules that hold when everything is over.
     pub(crate) fn check_end(&self) -> Result<(), Violation> {
         let side = self.side;
-        none_left(side, "send buffers", self.sending.len())?;
-        none_left(side, "receive buffers", self.receiving.len())?;
+        self.sending.check_end("send buffers")?;
+        self.receiving.check_end("receive buffers")?;
         let session = &self.session;
         none_left(side, "blocks to send", session.sender().blocks_open() as usize)?;
         none_left(side, "blocks to receive", session.receiver().blocks_open() as usize)?;
@@ -428,25 +435,14 @@ impl Host {
         same(side, "idleness", u64::from(session.receiver().is_idle()), 1)
     }
 
+    /// The most buffers that were held at once, for sending and for receiving.
+    pub(crate) const fn buffers_most(&self) -> (usize, usize) {
+        (self.sending.most(), self.receiving.most())
+    }
+
     /// True when every buffer was given back.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sending.is_empty() && self.receiving.is_empty() && self.waiting_reads.is_empty()
-    }
-
-    fn send_buffer(
-        &mut self,
-        block: BlockIndex,
-        what: &'static str,
-    ) -> Result<&mut SendBuffer, Violation> {
-        let side = self.side;
-        self.sending.get_mut(&block).ok_or(Violation::NoBuffer { side, block, what })
-    }
-
-    /// A released buffer is free once nobody works on it.
-    fn free_send(&mut self, block: BlockIndex) {
-        if self.sending.get(&block).is_some_and(|buffer| buffer.released && buffer.busy == 0) {
-            self.sending.remove(&block);
-        }
+        self.sending.len() + self.receiving.len() == 0 && self.waiting_reads.is_empty()
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Direction {
     pub tail: Duration,
     /// What the link and its loss would have allowed (capacity, less loss, less headers).
     pub limit: BitRate,
+    /// The link's rate at IP level.
+    pub rate: BitRate,
     /// Packets with symbols that were sent.
     pub data_packets: u64,
     /// Source symbols of all blocks.
@@ -27,6 +29,10 @@ pub struct Direction {
     pub redundant: u64,
     /// Symbols that the target could not take.
     pub refused: u64,
+    /// Everything that left the source, at IP level: data, repair, trains, reports.
+    pub wire: Bytes,
+    /// The 95th percentile of the delay in the queue of the link.
+    pub queue_p95: Duration,
     /// Payload of the packets.
     pub symbol_size: u16,
     /// Packets declared lost that arrived after all.
@@ -52,6 +58,16 @@ impl Direction {
         } else {
             self.goodput().as_f64() / self.limit.as_f64()
         }
+    }
+
+    /// Bytes that left, as a multiple of those that carry the data over a link with this loss if
+    /// every lost packet is replaced once.
+    pub fn sent_of_needed(&self) -> f64 {
+        if self.limit == BitRate::ZERO || self.bytes == Bytes::ZERO {
+            return 0.0;
+        }
+        let needed = self.bytes.time_at(self.limit).as_secs_f64();
+        self.wire.time_at(self.rate).as_secs_f64() / needed
     }
 
     /// Symbols sent beyond those needed, as a share of those needed.

@@ -1,14 +1,16 @@
 //! What a run consists of: two hosts, the link between them, what is to be carried, what happens
 //! on the way.
 //!
-//! Plain data. `generate` draws it from a seed, `named` holds the cases that people talk about;
-//! [`crate::world::World`] plays it.
+//! Plain data. `generate` draws it from a seed, `named` holds the cases that people talk about,
+//! `transfer` the acceptance cells; [`crate::world::World`] plays it.
 
 mod generate;
 mod named;
+mod transfer;
 
 pub use generate::{generate, generate_calm};
 pub use named::{NAMES, cell, named};
+pub use transfer::{TRANSFERS, Transfer};
 
 use crate::disk::DiskProfile;
 use crate::profile::LinkProfile;
@@ -64,6 +66,8 @@ pub enum Mutation {
     ReadsNeighbour,
     /// Buffers are never given back.
     KeepsBuffers,
+    /// It goes on with the share of the buffers that it had at first.
+    KeepsShare,
 }
 
 /// What a host is like.
@@ -178,6 +182,15 @@ pub enum Step {
         source: Side,
         /// Which object.
         object: ObjectId,
+    },
+    /// The buffers of a host are shared anew, because other sessions came or went.
+    Share {
+        /// Whose.
+        side: Side,
+        /// Blocks that it may hold for sending from now on.
+        send: u32,
+        /// Blocks that it lets the peer hold open from now on.
+        recv: u32,
     },
     /// The link from this side to its peer changes.
     Link {

@@ -315,6 +315,10 @@ impl World {
             }
             Step::Cancel { source, object } => self.cancel(source, object),
             Step::Refuse { source, object } => self.refuse(source, object),
+            Step::Share { side, send, recv } => {
+                self.hosts[side.index()].share(send, recv, self.now);
+                self.serve(side)
+            }
             Step::Link { from, profile } => {
                 self.links[from.index()].set_profile(profile, self.now);
                 Ok(())

@@ -379,3 +379,40 @@ fn fewer_buffers_than_credit_slow_it_down_and_no_more() {
     assert!(complete(&report));
     assert_eq!(direction.buffers.1, 2);
 }
+
+/// At `ms` both sides get so many of the buffers.
+fn share(scenario: &mut Scenario, ms: u64, blocks: u32) {
+    for side in Side::BOTH {
+        let step = Step::Share { side, send: blocks, recv: blocks };
+        scenario.steps.push((Timestamp::from_millis(ms), step));
+    }
+}
+
+#[test]
+fn what_was_granted_is_still_taken_when_the_share_of_the_buffers_shrinks() {
+    let (report, direction) = carried(0.02, |s| {
+        share(s, 500, 1);
+        share(s, 2_000, 64);
+    });
+    assert!(complete(&report));
+    assert_eq!(direction.refused, 0);
+    assert!(direction.elapsed < Duration::from_secs(5), "{:?}", direction.elapsed);
+}
+
+#[test]
+fn a_share_of_one_block_is_enough_to_the_end() {
+    let (report, direction) = carried(0.02, |s| share(s, 500, 1));
+    assert!(complete(&report));
+    assert_eq!(direction.refused, 0);
+}
+
+#[test]
+fn a_core_that_begins_more_blocks_than_its_share_is_caught() {
+    let link = cell(BitRate::mbps(100), RTT, 0.02);
+    let mut scenario = Scenario::one_way("mutant", 7, link, &[Bytes::mib(10)]);
+    scenario.hosts[0].mutation = Mutation::KeepsShare;
+    share(&mut scenario, 300, 1);
+    let violation = run(&scenario, Speech::Silent).expect_err("nothing was noticed").violation;
+    let Violation::Bound { side, what, .. } = violation else { panic!("{violation}") };
+    assert_eq!((side, what), (Side::A, "blocks begun"));
+}

@@ -180,6 +180,29 @@ fn a_deficit_of_a_block_with_nothing_under_way_is_repaired() {
     assert!(asked >= 5, "{asked}");
 }
 
+/// Fewer buffers than credit: the peer's only one went to a block that was still in its first
+/// pass, and that pass waited behind the repair of an older block, whose symbols were dropped.
+#[test]
+fn the_first_pass_of_a_block_that_the_peer_asks_for_goes_before_the_repair_of_others() {
+    let mut sender = sender(FecPolicy::Off);
+    sender.declare(BLOCK.saturating_mul(2), &[]).unwrap();
+    sender.read_ahead(Bytes::mib(100));
+    let (older, asked) = (BlockIndex::new(0), BlockIndex::new(1));
+    sender.on_loaded(asked);
+    assert_eq!(sender.next_symbol(&context()).map(|ticket| ticket.block), Some(asked));
+    sender.on_loaded(older);
+    assert_eq!(sender.next_symbol(&context()).map(|ticket| ticket.block), Some(older));
+    sender.on_lost(&[first_block(0)], &context());
+    let report = Feedback {
+        deficits: vec![BlockDeficit { block: asked, missing: 997 }],
+        open_blocks_limit: 64,
+        ..Feedback::default()
+    };
+    sender.on_feedback(&report, true, &context()).unwrap();
+    let ticket = sender.next_symbol(&context()).expect("a first pass that is not done");
+    assert_eq!((ticket.block, ticket.reason), (asked, Reason::Source));
+}
+
 /// Each loss was planned alone, while the others of the report still counted as on their way: forty
 /// symbols got four copies each instead of sixty repair symbols.
 #[test]

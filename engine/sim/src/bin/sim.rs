@@ -7,7 +7,7 @@ use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sim::check::Violation;
 use farhaul_sim::report::{Direction, Report};
-use farhaul_sim::scenario::{self, NAMES, Scenario};
+use farhaul_sim::scenario::{self, NAMES, Scenario, TRANSFERS};
 use farhaul_sim::world::{Failure, Speech, run};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -42,7 +42,11 @@ struct Arguments {
     /// symbols; medians over this many seeds.
     #[arg(long)]
     table: Option<u64>,
-    /// The loss of that table, as a share.
+    /// Print a Markdown table of whole transfers over the acceptance cells; each figure is the
+    /// worst of this many seeds.
+    #[arg(long)]
+    cells: Option<u64>,
+    /// The loss of the table of sizes, as a share.
     #[arg(long, default_value_t = 0.02)]
     loss: f64,
     /// Threads.
@@ -54,6 +58,9 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     if let Some(seeds) = arguments.table {
         return print_table(seeds, arguments.loss);
+    }
+    if let Some(seeds) = arguments.cells {
+        return print_cells(seeds);
     }
     let single = match (&arguments.scenario, arguments.seed) {
         (Some(name), seed) => match scenario::named(name, seed.unwrap_or(1)) {
@@ -78,6 +85,30 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// What the acceptance cells come to, in the hands of the sessions of the product.
+fn print_cells(seeds: u64) -> Result<ExitCode> {
+    println!("| cell | object | goodput/G* | sent/needed | p95 of queue, ms | tail, round trips |");
+    println!("|---|---|---|---|---|---|");
+    for transfer in TRANSFERS {
+        let mut runs = Vec::new();
+        for seed in 1..=seeds.max(1) {
+            runs.push(run(&transfer.scenario(seed)?, Speech::Silent)?.directions[0]);
+        }
+        let most = |figure: &dyn Fn(&Direction) -> f64| runs.iter().map(figure).fold(0.0, f64::max);
+        let rtt = transfer.scenario(0)?.rtt().as_secs_f64();
+        println!(
+            "| {} | {} | {:.3} | {:.3} | {:.1} | {:.2} |",
+            transfer.name,
+            transfer.len,
+            runs.iter().map(Direction::efficiency).fold(f64::MAX, f64::min),
+            most(&Direction::sent_of_needed),
+            most(&|direction| direction.queue_p95.as_secs_f64() * 1e3),
+            most(&|direction| direction.tail.as_secs_f64() / rtt),
+        );
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What a job of each size comes to, at two rates.

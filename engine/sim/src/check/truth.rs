@@ -260,7 +260,7 @@ impl Truth {
         let missing = self.objects.values().filter(|o| o.target_end.is_none()).map(|object| {
             let written = u32::try_from(object.written.len()).unwrap_or(u32::MAX);
             let left = u64::from(object.placed_at_target.saturating_sub(written));
-            farhaul_proto::limits::BLOCK_DATA.saturating_mul(left)
+            farhaul_proto::limits::BLOCK_DATA.saturating_mul(left).min(object.len)
         });
         (total, missing.sum())
     }

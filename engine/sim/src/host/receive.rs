@@ -17,7 +17,7 @@ impl Host {
     /// before the core sees it.
     pub(super) fn has_room_for(&self, block: BlockIndex) -> bool {
         let pool = self.profile.recv_pool.unwrap_or(u32::MAX) as usize;
-        self.receiving.contains_key(&block) || self.receiving.len() < pool
+        self.receiving.get(block).is_some() || self.receiving.len() < pool
     }
 
     /// Puts a symbol where the core says, after asking whether it belongs there.
@@ -45,21 +45,18 @@ impl Host {
                 };
             }
         };
-        if first && self.receiving.insert(block, RecvBuffer::new(len)).is_some() {
-            return Err(Violation::SecondBuffer { side, block });
+        if first {
+            self.receiving.lease(block, RecvBuffer::new(len))?;
         }
         // A worker reads it, or the disk: whoever changes it then corrupts a file.
-        let usable = |buffer: &&mut RecvBuffer| {
-            !buffer.released && buffer.busy == 0 && buffer.symbol_size == len
-        };
-        let Some(buffer) = self.receiving.get_mut(&block).filter(usable) else {
+        let buffer = self.receiving.held(block, "a symbol")?;
+        if buffer.released || buffer.busy > 0 || buffer.symbol_size != len {
             return Err(Violation::NoBuffer { side, block, what: "a symbol" });
-        };
+        }
         let fresh = match placement {
             Placement::Source { .. } => buffer.put_source(data.symbol),
             _ => buffer.repair.insert(data.symbol.get()),
         };
-        self.tally.recv_buffers_max = self.tally.recv_buffers_max.max(self.receiving.len());
         if fresh {
             self.tally.progress = around.now;
             truth.on_stored(block, data.symbol)?;
@@ -83,7 +80,7 @@ impl Host {
             }
             RecvEffect::Write { block, placed } => {
                 around.truths[self.side.peer().index()].contents.check_block(block, placed)?;
-                let buffer = self.recv_buffer(block, "a write")?;
+                let buffer = self.receiving.held(block, "a write")?;
                 if !buffer.verified || buffer.released {
                     return Err(Violation::Unverified { block });
                 }
@@ -91,10 +88,10 @@ impl Host {
                 self.begin_write(block, placed, around);
             }
             RecvEffect::Release { block } => {
-                self.recv_buffer(block, "a release")?.released = true;
-                self.free_recv(block);
+                self.receiving.held(block, "a release")?.released = true;
+                self.receiving.give_back(block);
             }
-            RecvEffect::Clear { block } => self.recv_buffer(block, "a clear")?.clear(),
+            RecvEffect::Clear { block } => self.receiving.held(block, "a clear")?.clear(),
             RecvEffect::AskAgain { block } => self.outbox.push(Message::AskAgain(block)),
         }
         Ok(())
@@ -116,7 +113,7 @@ impl Host {
     ) -> Result<Verified, Violation> {
         let need = shape.symbols();
         let draw = self.rng.f64();
-        let buffer = self.recv_buffer(block, "a verification")?;
+        let buffer = self.receiving.held(block, "a verification")?;
         let cut = BlockShape::new(placed.len, buffer.symbol_size);
         if cut.ok() != Some(shape) {
             return Err(Violation::Misplaced { block, read: None, placed: *placed });
@@ -146,11 +143,11 @@ impl Host {
         verified: Verified,
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
-        let buffer = self.recv_buffer(block, "a verification")?;
+        let buffer = self.receiving.held(block, "a verification")?;
         buffer.busy -= 1;
         buffer.verified = verified == Verified::Good;
         self.session.on_verified(block, verified, around.now);
-        self.free_recv(block);
+        self.receiving.give_back(block);
         Ok(())
     }
 
@@ -163,7 +160,7 @@ impl Host {
         ending: Ending,
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
-        let buffer = self.recv_buffer(block, "a write")?;
+        let buffer = self.receiving.held(block, "a write")?;
         let wanted = !buffer.released;
         let truth = &mut around.truths[self.side.peer().index()];
         match ending {
@@ -185,24 +182,8 @@ impl Host {
             }
             Ending::Failed => self.refuse(placed.object, around)?,
         }
-        self.recv_buffer(block, "a write")?.busy -= 1;
-        self.free_recv(block);
+        self.receiving.held(block, "a write")?.busy -= 1;
+        self.receiving.give_back(block);
         Ok(())
-    }
-
-    fn recv_buffer(
-        &mut self,
-        block: BlockIndex,
-        what: &'static str,
-    ) -> Result<&mut RecvBuffer, Violation> {
-        let side = self.side;
-        self.receiving.get_mut(&block).ok_or(Violation::NoBuffer { side, block, what })
-    }
-
-    /// A released buffer is free once nobody works on it.
-    fn free_recv(&mut self, block: BlockIndex) {
-        if self.receiving.get(&block).is_some_and(|buffer| buffer.released && buffer.busy == 0) {
-            self.receiving.remove(&block);
-        }
     }
 }

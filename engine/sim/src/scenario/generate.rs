@@ -28,11 +28,12 @@ pub fn generate(seed: u64) -> Scenario {
     let rng = Rng::new(seed).fork("scenario");
     weather(&mut Draw(rng.fork("weather")), &mut scenario);
     scarcity(&mut Draw(rng.fork("scarcity")), &mut scenario);
+    sharing(&mut Draw(rng.fork("sharing")), &mut scenario);
     scenario
 }
 
 /// The same without what was added later: policers, early drop, uneven delays, links that change,
-/// silence in one direction, short and full disks. Seeds that failed before that
+/// silence in one direction, short and full disks, too few buffers and such as are shared anew. Seeds that failed before that
 /// keep their meaning here.
 pub fn generate_calm(seed: u64) -> Scenario {
     let rng = Rng::new(seed).fork("scenario");
@@ -84,6 +85,15 @@ impl Draw {
 
     fn below(&mut self, n: u32) -> u32 {
         u32::try_from(self.0.below(u64::from(n))).unwrap_or(0)
+    }
+
+    /// A part of so many buffers: often one, often all.
+    fn share(&mut self, of: u32) -> u32 {
+        match self.below(4) {
+            0 => 1,
+            1 => of,
+            _ => 1 + self.below(of),
+        }
     }
 
     fn span_ms(&mut self, low: f64, high: f64) -> Duration {
@@ -304,8 +314,7 @@ fn changed(draw: &mut Draw, link: &LinkProfile) -> LinkProfile {
     LinkProfile { rate, delay, loss: loss(draw, 0.3), ..link.clone() }
 }
 
-/// Disks that are not enough. Pools smaller than the credit are left to tests of their own: a
-/// sender repairs its oldest block first, and waits for ever if that is the one without a buffer.
+/// Disks and buffers that are not enough.
 fn scarcity(draw: &mut Draw, scenario: &mut Scenario) {
     for side in Side::BOTH {
         let coming: Bytes = scenario.loads[side.peer().index()].iter().map(|load| load.len).sum();
@@ -316,6 +325,21 @@ fn scarcity(draw: &mut Draw, scenario: &mut Scenario) {
         if draw.chance(0.05) {
             let capacity = draw.0.below(coming.get().max(1));
             host.disk.capacity = Some(Bytes::new(capacity));
+        }
+        if draw.chance(0.1) {
+            host.recv_pool = Some(1 + draw.below(host.recv_blocks));
+        }
+    }
+}
+
+/// Other sessions come and go, and with them the share of the buffers.
+fn sharing(draw: &mut Draw, scenario: &mut Scenario) {
+    for side in Side::BOTH {
+        let host = &scenario.hosts[side.index()];
+        for _ in 0..if draw.chance(0.25) { 1 + draw.below(6) } else { 0 } {
+            let at = Timestamp::ZERO + draw.span_ms(1.0, 10_000.0);
+            let (send, recv) = (draw.share(host.send_blocks), draw.share(host.recv_blocks));
+            scenario.steps.push((at, Step::Share { side, send, recv }));
         }
     }
 }
@@ -340,8 +364,13 @@ mod tests {
             ("change", step(|step| matches!(step, Step::Link { .. }))),
             ("short write", host(|h| h.disk.short_writes > 0)),
             ("full disk", host(|h| h.disk.capacity.is_some())),
+            (
+                "fewer buffers than credit",
+                host(|h| h.recv_pool.is_some_and(|pool| pool < h.recv_blocks)),
+            ),
             ("failing read", host(|h| !h.disk.failing_reads.is_empty())),
             ("failing write", host(|h| !h.disk.failing_writes.is_empty())),
+            ("other share", step(|step| matches!(step, Step::Share { .. }))),
             ("cancel", step(|step| matches!(step, Step::Cancel { .. }))),
         ] {
             assert!((5..250).contains(&times), "{what}: {times} of {}", runs.len());

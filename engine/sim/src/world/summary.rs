@@ -59,6 +59,9 @@ impl World {
             elapsed: truth.last_byte.since(began.unwrap_or_default()),
             tail: truth.last_byte.since(truth.first_pass_end),
             limit: self.limit(source),
+            rate: self.scenario.links[source.index()].rate.unwrap_or_default(),
+            wire: host.tally.wire,
+            queue_p95: self.links[source.index()].stats().queue.p95(),
             data_packets: host.tally.data_packets,
             needed: truth.needed,
             repair: sent.repair,
@@ -69,7 +72,7 @@ impl World {
             spurious: counters.packets_spurious,
             rounds: truth.rounds_max,
             coded: (host.tally.encodes, target.tally.decodes),
-            buffers: (host.tally.send_buffers_max, target.tally.recv_buffers_max),
+            buffers: (host.buffers_most().0, target.buffers_most().1),
         }
     }
 
