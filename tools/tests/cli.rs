@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -444,5 +444,5 @@ fn a_demo_that_is_interrupted_leaves_nothing_and_showed_nothing_to_others() {
 /// Says so past the harness, which keeps to itself what a test that passes prints.
 fn skipped(because: std::fmt::Arguments<'_>) {
     let line = format!("skipped by name: {because}\n");
-    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("standard error");
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error");
 }

@@ -164,5 +164,5 @@ fn the_child_dies_with_its_parent() {
 /// Says so past the harness, which keeps to itself what a test that passes prints.
 fn skipped(because: std::fmt::Arguments<'_>) {
     let line = format!("skipped by name: {because}\n");
-    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("standard error");
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error");
 }
