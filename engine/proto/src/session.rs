@@ -5,7 +5,8 @@
 //! Contract. The body calls the `on_*` verbs with what happened, copies the payload of a packet
 //! where [`Session::on_data`] says *before* anything else, then drains [`Session::poll_effect`]
 //! and [`Session::poll_event`], then asks [`Session::poll_transmit`] until it yields nothing, and
-//! sleeps until [`Session::poll_timeout`] or the next input.
+//! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
+//! happened to whoever wants to know; nobody has to ask.
 
 mod lateness;
 mod observe;

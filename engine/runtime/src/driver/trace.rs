@@ -39,7 +39,7 @@ impl Flight {
     }
 
     fn take(&mut self, record: TraceRecord) {
-        tell_path(self.session, &record);
+        tell_session(self.session, &record);
         self.kept.push(record);
     }
 
@@ -106,8 +106,8 @@ fn bps(rate: Option<BitRate>) -> Option<u64> {
     rate.map(BitRate::get)
 }
 
-/// Session, path and rate.
-fn tell_path(session: SessionKey, record: &TraceRecord) {
+/// What a session is set up with.
+fn tell_session(session: SessionKey, record: &TraceRecord) {
     match record.event {
         TraceEvent::SessionStarted {
             policy,
@@ -144,6 +144,13 @@ fn tell_path(session: SessionKey, record: &TraceRecord) {
         TraceEvent::MtuUpdated { symbol_size, packet } => {
             tell!(DEBUG, session, record, symbol_size, packet = packet.get());
         }
+        _ => tell_path(session, record),
+    }
+}
+
+/// Path and rate.
+fn tell_path(session: SessionKey, record: &TraceRecord) {
+    match record.event {
         TraceEvent::CongestionStateUpdated { old, new } => {
             tell!(DEBUG, session, record, old, new);
         }
