@@ -17,6 +17,8 @@ use core::time::Duration;
 const RECORDS_MAX: usize = 512;
 /// Shortest time between two looks at rate and phase: honest reports come no faster.
 const LOOK_EVERY: Duration = FEEDBACK_MIN;
+/// Shortest time between two changes of phase, once the start-up is over.
+const PHASE_EVERY: Duration = Duration::from_millis(50);
 /// Shortest time between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// A change of rate that is worth an event.
@@ -45,6 +47,7 @@ pub(super) struct Observer {
     looked_at: Timestamp,
     sampled_at: Timestamp,
     phase: &'static str,
+    phased_at: Timestamp,
     rate: BitRate,
     limit: Option<Limit>,
     counted: Counters,
@@ -64,6 +67,7 @@ impl Observer {
             looked_at: now,
             sampled_at: now,
             phase: view.phase,
+            phased_at: now,
             rate: view.rate,
             limit: None,
             counted: Counters::default(),
@@ -122,7 +126,10 @@ impl Observer {
     }
 
     fn on_view(&mut self, view: &View, now: Timestamp) {
-        if view.phase != self.phase {
+        // At its goal the law may change its mind with every report.
+        let settled = view.starting || now.since(self.phased_at) >= PHASE_EVERY;
+        if view.phase != self.phase && settled {
+            self.phased_at = now;
             let old = core::mem::replace(&mut self.phase, view.phase);
             self.note(TraceEvent::CongestionStateUpdated { old, new: view.phase }, now);
         }
