@@ -11,6 +11,7 @@ use crate::ids::{BlockIndex, Generation, ObjectId, SymbolId};
 use crate::limits::{SESSION_REPAIR_MAX, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
 use crate::objects::{BlockRun, ObjectError, ObjectTable, Placed, Reopened};
 use crate::ranges::RangeSet;
+use crate::trace::{Ring, TraceEvent, Way};
 use crate::units::Bytes;
 use crate::wire::feedback::{BlockDeficit, BlockRange, Feedback};
 use block::{RecvBlock, Stage, Take};
@@ -19,6 +20,8 @@ use std::collections::{BTreeMap, VecDeque};
 /// Times a block may fail its digest before its object is given up: then the peer's source or
 /// memory is broken, and another round would not mend it.
 const DIGEST_FAILURES_MAX: u32 = 3;
+/// Trace events kept until the session takes them.
+const TRACE_MAX: usize = 256;
 /// Ranges of complete blocks in one report.
 const COMPLETE_RANGES_MAX: usize = 128;
 /// Deficits in one report.
@@ -160,6 +163,7 @@ pub struct Receiver {
     counters: RecvCounters,
     effects: VecDeque<RecvEffect>,
     events: VecDeque<RecvEvent>,
+    trace: Ring<TraceEvent>,
 }
 
 impl Receiver {
@@ -178,6 +182,7 @@ impl Receiver {
             counters: RecvCounters::default(),
             effects: VecDeque::new(),
             events: VecDeque::new(),
+            trace: Ring::new(TRACE_MAX),
         }
     }
 
@@ -187,6 +192,7 @@ impl Receiver {
     /// [`ObjectError`]; nothing is changed then.
     pub fn declare(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
         let (object, remaining) = self.table.declare(len, held)?;
+        self.trace.push(TraceEvent::ObjectDeclared { way: Way::In, object, len });
         if remaining == 0 {
             self.on_complete(object);
         } else {
@@ -220,6 +226,7 @@ impl Receiver {
             return;
         }
         self.remaining.remove(&object);
+        self.trace.push(TraceEvent::ObjectAbandoned { way: Way::In, object });
         for (first, end) in self.table.runs_of(object) {
             let open: Vec<_> = self.open.range(first..end).map(|(&index, _)| index).collect();
             for block in open {
@@ -323,6 +330,7 @@ impl Receiver {
         }
         let shape = BlockShape::new(placed.len, len).map_err(|_| Refusal::Malformed)?;
         self.open.insert(block, RecvBlock::new(placed, shape));
+        self.trace.push(TraceEvent::BlockOpened { way: Way::In, block, symbols: shape.symbols() });
         Ok(())
     }
 
@@ -366,6 +374,7 @@ impl Receiver {
     fn restart(&mut self, block: BlockIndex) {
         let Some(state) = self.open.get_mut(&block) else { return };
         self.counters.corrupt += 1;
+        self.trace.push(TraceEvent::BlockRestarted { way: Way::In, block });
         self.repair_held -= state.restart();
         let object = state.placed.object;
         if state.failures >= DIGEST_FAILURES_MAX {
@@ -386,6 +395,7 @@ impl Receiver {
         let placed = state.placed;
         self.counters.written += placed.len;
         self.done.insert(u64::from(block.get()));
+        self.trace.push(TraceEvent::BlockCompleted { way: Way::In, block });
         self.let_go(block);
         if let Some(remaining) = self.remaining.get_mut(&placed.object) {
             *remaining = remaining.saturating_sub(1);
@@ -399,6 +409,7 @@ impl Receiver {
     fn on_complete(&mut self, object: ObjectId) {
         let generation = self.table.generation(object);
         self.events.push_back(RecvEvent::ObjectComplete { object, generation });
+        self.trace.push(TraceEvent::ObjectCompleted { way: Way::In, object });
     }
 
     fn let_go(&mut self, block: BlockIndex) {
@@ -452,6 +463,16 @@ impl Receiver {
     /// The next thing to tell, until there is none.
     pub fn poll_event(&mut self) -> Option<RecvEvent> {
         self.events.pop_front()
+    }
+
+    /// The next thing that happened, until there is none.
+    pub fn poll_trace(&mut self) -> Option<TraceEvent> {
+        self.trace.pop()
+    }
+
+    /// Trace events that nobody took in time.
+    pub const fn trace_dropped(&self) -> u64 {
+        self.trace.dropped()
     }
 }
 

@@ -12,11 +12,15 @@ use crate::ids::{BlockIndex, Generation, ObjectId, SymbolId};
 use crate::objects::{BlockRun, ObjectError, ObjectTable, Placed, Reopened};
 use crate::path::ledger::Carried;
 use crate::ranges::RangeSet;
+use crate::trace::{Ring, TraceEvent, Way};
 use crate::units::Bytes;
 use crate::wire::feedback::Feedback;
 use block::{SendBlock, Stage};
 pub use repair::RepairContext;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Trace events kept until the session takes them.
+const TRACE_MAX: usize = 256;
 
 /// Bounds of the sending side.
 #[derive(Clone, Copy, Debug)]
@@ -154,6 +158,7 @@ pub struct Sender {
     counters: SendCounters,
     effects: VecDeque<SendEffect>,
     events: VecDeque<SendEvent>,
+    trace: Ring<TraceEvent>,
 }
 
 impl Sender {
@@ -176,6 +181,7 @@ impl Sender {
             counters: SendCounters::default(),
             effects: VecDeque::new(),
             events: VecDeque::new(),
+            trace: Ring::new(TRACE_MAX),
         }
     }
 
@@ -188,6 +194,7 @@ impl Sender {
         let (object, remaining) = self.table.declare(len, held)?;
         self.unsent += self.table.bytes_from(before);
         self.objects.insert(object, SendObject { remaining, unread: remaining });
+        self.trace.push(TraceEvent::ObjectDeclared { way: Way::Out, object, len });
         if remaining == 0 {
             self.on_read(object);
         }
@@ -219,6 +226,7 @@ impl Sender {
         if !self.table.give_up(object) || self.objects.remove(&object).is_none() {
             return;
         }
+        self.trace.push(TraceEvent::ObjectAbandoned { way: Way::Out, object });
         for (first, end) in self.table.runs_of(object) {
             let open: Vec<_> = self.blocks.range(first..end).map(|(&index, _)| index).collect();
             for block in open {
@@ -323,6 +331,8 @@ impl Sender {
             let Some(placed) = self.table.find(index) else { continue };
             let Ok(shape) = BlockShape::new(placed.len, symbol_size) else { continue };
             self.blocks.insert(index, SendBlock::new(placed, shape));
+            let (way, symbols) = (Way::Out, shape.symbols());
+            self.trace.push(TraceEvent::BlockOpened { way, block: index, symbols });
             self.effects.push_back(SendEffect::Read { block: index, placed, shape });
             loaded += placed.len;
         }
@@ -507,6 +517,7 @@ impl Sender {
         {
             self.unsent += state.bytes_sent_once();
             state.restart();
+            self.trace.push(TraceEvent::BlockRestarted { way: Way::Out, block });
             self.repairs.remove(&block);
             self.first_pass.insert(block);
         }
@@ -531,6 +542,7 @@ impl Sender {
         }
         if delivered {
             self.counters.complete += placed.len;
+            self.trace.push(TraceEvent::BlockCompleted { way: Way::Out, block });
         }
         if let Some(object) = self.objects.get_mut(&placed.object) {
             object.remaining = object.remaining.saturating_sub(1);
@@ -543,6 +555,7 @@ impl Sender {
             self.objects.remove(&object);
             let generation = self.table.generation(object);
             self.events.push_back(SendEvent::ObjectComplete { object, generation });
+            self.trace.push(TraceEvent::ObjectCompleted { way: Way::Out, object });
         }
     }
 
@@ -554,6 +567,16 @@ impl Sender {
     /// The next thing to tell, until there is none.
     pub fn poll_event(&mut self) -> Option<SendEvent> {
         self.events.pop_front()
+    }
+
+    /// The next thing that happened, until there is none.
+    pub fn poll_trace(&mut self) -> Option<TraceEvent> {
+        self.trace.pop()
+    }
+
+    /// Trace events that nobody took in time.
+    pub const fn trace_dropped(&self) -> u64 {
+        self.trace.dropped()
     }
 }
 

@@ -5,11 +5,15 @@
 //! Contract. The body calls the `on_*` verbs with what happened, copies the payload of a packet
 //! where [`Session::on_data`] says *before* anything else, then drains [`Session::poll_effect`]
 //! and [`Session::poll_event`], then asks [`Session::poll_transmit`] until it yields nothing, and
-//! sleeps until [`Session::poll_timeout`] or the next input.
+//! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
+//! happened to whoever wants to know; nobody has to ask.
 
+mod lateness;
+mod observe;
 mod report;
 mod silence;
 mod skip;
+mod timer;
 mod transmit;
 
 use crate::congestion::pacer::Pacer;
@@ -24,14 +28,17 @@ use crate::path::rtt::RttEstimator;
 use crate::recv::acks::AckRecorder;
 use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
-use crate::trace::{Counters, DelayHistogram, Limit, LimitClock};
+use crate::trace::{Counters, DelayHistogram, Limit, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::feedback::Feedback;
 use crate::wire::header::DataId;
 use core::time::Duration;
+use lateness::Lateness;
+use observe::Observer;
 use report::ReportClock;
 use silence::Silence;
 use skip::SkipPlan;
+pub use timer::Timer;
 pub use transmit::{PacketPlan, PlanBody};
 
 /// Trains sent before anything is declared: a peer that never answers an offer must not be asked
@@ -126,7 +133,11 @@ pub struct Session {
     peer_backlog: Bytes,
     counters: Counters,
     queue_delay: DelayHistogram,
+    packet_sizes: SizeHistogram,
+    train_sizes: SizeHistogram,
     limits: LimitClock,
+    lateness: Lateness,
+    observer: Observer,
 }
 
 impl Session {
@@ -137,6 +148,8 @@ impl Session {
         let sender = SendConfig { blocks_max: config.send_blocks, fec: config.fec };
         let mut pacer = Pacer::new();
         pacer.set_cap(config.cap);
+        let mut observer = Observer::new(&controller.view(), now);
+        observer.note(started(&config), now);
         Self {
             controller,
             pacer,
@@ -173,7 +186,11 @@ impl Session {
             peer_backlog: Bytes::ZERO,
             counters: Counters::default(),
             queue_delay: DelayHistogram::new(),
+            packet_sizes: SizeHistogram::new(),
+            train_sizes: SizeHistogram::new(),
             limits: LimitClock::default(),
+            lateness: Lateness::default(),
+            observer,
             config,
         }
     }
@@ -249,6 +266,7 @@ impl Session {
         self.config.cap = cap;
         self.pacer.set_cap(cap);
         self.controller.set_policy(policy, cap, now);
+        self.observer.note(TraceEvent::PolicyUpdated { policy, cap }, now);
     }
 
     /// The body's buffers are shared anew: `send` blocks may be in memory on their way out, and
@@ -346,12 +364,28 @@ impl Session {
         feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), SessionError> {
+        let taken = self.take_report(number, feedback, now);
+        match taken {
+            Ok(()) => self.observe(now),
+            Err(error) => self.on_invalid(number, error, now),
+        }
+        taken
+    }
+
+    fn take_report(
+        &mut self,
+        number: PacketNumber,
+        feedback: &Feedback,
+        now: Timestamp,
+    ) -> Result<(), SessionError> {
         self.acks.on_silent_packet(number, now);
         self.counters.reports_received += 1;
         let newest = self.newest_report.is_none_or(|seen| number > seen);
         self.newest_report = self.newest_report.max(Some(number));
         if newest {
             self.peer_backlog = feedback.backlog;
+        } else {
+            self.observer.on_overtaken();
         }
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
@@ -359,7 +393,9 @@ impl Session {
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);
+            self.observer.note(TraceEvent::PathRestored { silent: gap }, now);
         }
+        self.observer.on_lost(&settled.lost, now);
         self.count(&settled);
         self.steer(&settled, feedback, now);
         self.apply(&settled);
@@ -503,6 +539,16 @@ impl Session {
         &self.queue_delay
     }
 
+    /// Sizes at IP level of the packets sent.
+    pub const fn packet_sizes(&self) -> &SizeHistogram {
+        &self.packet_sizes
+    }
+
+    /// Sizes at IP level of what was planned to leave at once.
+    pub const fn train_sizes(&self) -> &SizeHistogram {
+        &self.train_sizes
+    }
+
     /// What limits the transfer.
     pub const fn limits(&self) -> &LimitClock {
         &self.limits
@@ -516,6 +562,18 @@ impl Session {
     /// Bytes that may be in flight; trains and probes may go beyond.
     pub fn in_flight_limit(&self) -> Bytes {
         self.controller.in_flight_limit()
+    }
+}
+
+fn started(config: &SessionConfig) -> TraceEvent {
+    TraceEvent::SessionStarted {
+        policy: config.policy,
+        cap: config.cap,
+        start_hint: config.start_hint,
+        fec: config.fec,
+        initial_rtt: config.initial_rtt,
+        send_blocks: config.send_blocks,
+        recv_blocks: config.recv_blocks,
     }
 }
 

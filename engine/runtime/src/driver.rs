@@ -14,6 +14,7 @@ pub mod receive;
 mod session;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod transmit;
 
 use crate::buffers::BufferPool;
@@ -266,6 +267,7 @@ impl Driver {
             turn.more |= sent.more;
             turn.blocked |= sent.blocked;
             self.drain(key);
+            self.with(key, SessionBody::take_trace);
         }
         turn
     }

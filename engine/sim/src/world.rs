@@ -236,7 +236,16 @@ impl World {
             self.tell(side, message);
         }
         self.plan_wake(side, sent)?;
+        self.take_trace(side);
         self.hosts[side.index()].check(&self.truths)
+    }
+
+    /// What the session wrote down about itself is part of what two runs must agree on.
+    fn take_trace(&mut self, side: Side) {
+        while let Some(record) = self.hosts[side.index()].session.poll_trace() {
+            self.trace.note_words(record.at, "trace", side, &record.event);
+            self.trace.line(record.at, || format!("{side:?} notes {:?}", record.event));
+        }
     }
 
     fn plan_wake(&mut self, side: Side, sent: usize) -> Result<(), Violation> {

@@ -44,6 +44,8 @@ pub struct Pacer {
     arrears: Duration,
     /// Not to be exceeded while making up.
     cap: BitRate,
+    /// Lost time beyond that.
+    forfeited: Duration,
     /// There was nothing to send at the last settlement.
     paused: bool,
 }
@@ -58,6 +60,7 @@ impl Pacer {
             remainder: 0,
             arrears: Duration::ZERO,
             cap: BitRate::MAX,
+            forfeited: Duration::ZERO,
             paused: false,
         }
     }
@@ -73,6 +76,12 @@ impl Pacer {
     /// There is nothing to send: the time until the next call is not lost.
     pub const fn pause(&mut self) {
         self.paused = true;
+    }
+
+    /// The time, since this was last asked, in which packets could have left and that will not be
+    /// made up for.
+    pub const fn take_forfeited(&mut self) -> Duration {
+        core::mem::replace(&mut self.forfeited, Duration::ZERO)
     }
 
     /// Bytes that may leave now at `rate`: none, or at least one packet's worth.
@@ -141,7 +150,9 @@ impl Pacer {
         let earliest = now - span(rate);
         if self.paid < earliest {
             let lost = if self.paused { Duration::ZERO } else { earliest.since(self.paid) };
-            self.arrears = (self.arrears + lost).min(ARREARS_MAX);
+            let arrears = self.arrears + lost;
+            self.arrears = arrears.min(ARREARS_MAX);
+            self.forfeited += arrears - self.arrears;
             self.paid = earliest;
         }
         self.paused = false;
@@ -279,6 +290,20 @@ mod tests {
         let (mut pacer, now) = after_a_gap(rate, None, Pacer::pause);
         let sent = packets_in_200_ms(&mut pacer, rate, now);
         assert!((2_000..2_010).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn lost_time_beyond_the_arrears_is_forfeited_and_told_once() {
+        let rate = BitRate::mbps(120);
+        let (mut pacer, now) = after_a_gap(rate, None, |_| ());
+        assert_eq!(pacer.take_forfeited(), Duration::ZERO);
+        pacer.budget(now, rate);
+        let forfeited = pacer.take_forfeited();
+        assert!((44_000..45_000).contains(&forfeited.as_micros()), "{forfeited:?}");
+        assert_eq!(pacer.take_forfeited(), Duration::ZERO);
+        let (mut pacer, now) = after_a_gap(rate, None, Pacer::pause);
+        pacer.budget(now, rate);
+        assert_eq!(pacer.take_forfeited(), Duration::ZERO);
     }
 
     #[test]

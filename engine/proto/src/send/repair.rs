@@ -9,6 +9,7 @@ use super::{SendEffect, Sender};
 use crate::fec::{FecPolicy, Goal, LossEstimate, proactive};
 use crate::ids::{BlockIndex, SymbolId};
 use crate::path::ledger::Carried;
+use crate::trace::TraceEvent;
 use crate::units::{Bytes, Ratio};
 
 /// Missing symbols up to which copies of the symbols themselves are cheaper than coding: one
@@ -136,6 +137,7 @@ impl Sender {
     fn plan_coded(&mut self, block: BlockIndex, count: u32) {
         let Some(state) = self.blocks.get_mut(&block) else { return };
         state.plan_repair(count);
+        self.trace.push(TraceEvent::RepairPlanned { block, symbols: count });
         self.encode_and_send(block);
     }
 
@@ -173,6 +175,7 @@ impl Sender {
         if missing == 0 || !state.is_stuck() {
             return;
         }
+        self.trace.push(TraceEvent::DeficitReported { block, missing });
         if self.config.fec == FecPolicy::Off || state.repair_exhausted() {
             self.resend_all_in_doubt(block);
         } else {
@@ -190,6 +193,8 @@ impl Sender {
             symbols = (0..state.symbols()).map(SymbolId::new).collect();
             state.restart_acks();
         }
+        let count = u32::try_from(symbols.len()).unwrap_or(u32::MAX);
+        self.trace.push(TraceEvent::ResendPlanned { block, symbols: count });
         for symbol in symbols {
             state.plan_resend(symbol, 1);
         }

@@ -9,6 +9,7 @@ use core::time::Duration;
 
 const STEP_MIN: Duration = Duration::from_millis(200);
 const STOP_AFTER: Duration = Duration::from_secs(1);
+const HALVINGS_MAX: u128 = 32;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_EVERY_MAX: Duration = Duration::from_secs(8);
 
@@ -73,9 +74,15 @@ impl Silence {
                 _ => Permission::Probe,
             };
         }
+        Permission::Rate(BitRate::bps(rate.get() >> self.halvings(rtt, now)))
+    }
+
+    /// How often the rate was halved.
+    pub(super) fn halvings(&self, rtt: Duration, now: Timestamp) -> u32 {
+        let Some(since) = self.since else { return 0 };
         let step = STEP_MIN.max(rtt * 2);
-        let halvings = silent.as_nanos() / step.as_nanos();
-        Permission::Rate(BitRate::bps(rate.get() >> halvings.min(32)))
+        let halvings = now.since(since).as_nanos() / step.as_nanos();
+        u32::try_from(halvings.min(HALVINGS_MAX)).unwrap_or_default()
     }
 
     /// A probe left.

@@ -1,5 +1,7 @@
 //! Two sessions at the ends of a wire that carries every packet it takes, in a millisecond.
 
+mod traces;
+
 use super::*;
 use crate::limits::{PLAIN_HEADER_LEN, SYMBOL_SIZE, SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
 use crate::wire::header::Kind;

@@ -4,11 +4,11 @@
 
 use super::silence::Permission;
 use super::{Carried, Limit, Session};
-use crate::congestion::pacer::Pacer;
 use crate::ids::PacketNumber;
 use crate::limits::{DATA_HEADER_LEN, FEEDBACK_LEN_MAX, PLAIN_HEADER_LEN, SYMBOL_SIZE};
 use crate::limits::{SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
 use crate::path::mtu::packet_bytes;
+use crate::trace::TraceEvent;
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::{DataId, Kind};
 use core::time::Duration;
@@ -22,10 +22,6 @@ const _: () = assert!(DATA_HEADER_LEN - PLAIN_HEADER_LEN == HEADER_DIFFERENCE as
 /// learns more about its path.
 const REPORT_LEN_MAX: usize = SYMBOL_SIZE_SMALL as usize + HEADER_DIFFERENCE as usize;
 const _: () = assert!(REPORT_LEN_MAX <= FEEDBACK_LEN_MAX);
-/// How often silence is looked for while packets are out.
-const SILENCE_CHECK: Duration = Duration::from_millis(100);
-/// Shortest time between two calls of the controller that change nothing.
-const STEERING_MIN: Duration = Duration::from_micros(100);
 /// Data kept loaded ahead of the first pass, as time at the current rate.
 const READ_AHEAD: Duration = Duration::from_millis(100);
 /// Data kept loaded ahead at least.
@@ -61,6 +57,7 @@ pub enum PlanBody {
 impl Session {
     /// Plans the packets that may leave now, at most one GSO train; call until nothing is added.
     pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        let sent_before = self.counters.wire_sent;
         self.plan_report(now, plans);
         if self.controller.next_timer().is_some_and(|at| at <= now) {
             self.controller.on_timer(now);
@@ -70,7 +67,10 @@ impl Session {
         let ahead = READ_AHEAD_MIN.max(rate.bytes_in(READ_AHEAD));
         self.sender.read_ahead(ahead);
         let nominal = rate;
-        match self.silence.permission(nominal, self.rtt.smoothed(), now) {
+        let permission = self.silence.permission(nominal, self.rtt.smoothed(), now);
+        let halvings = self.silence.halvings(self.rtt.smoothed(), now);
+        self.observer.on_permission(permission, halvings, now);
+        match permission {
             Permission::Rate(rate) => {
                 self.plan_probes(now, plans);
                 if self.may_train(rate, nominal) {
@@ -83,6 +83,16 @@ impl Session {
         }
         let limit = self.classify(now);
         self.limits.set(limit, now);
+        let sent = self.counters.wire_sent - sent_before;
+        if sent > Bytes::ZERO {
+            self.train_sizes.record(sent);
+        }
+        self.observe(now);
+    }
+
+    /// The socket is full: that packets leave late from now on is not the processor's doing.
+    pub const fn on_blocked(&mut self) {
+        self.lateness.on_stop(false);
     }
 
     fn choose_symbol_size(&mut self, now: Timestamp) {
@@ -90,6 +100,8 @@ impl Session {
             && let Some(size) = self.mtu.symbol_size(self.rtt.reorder_window(), now)
         {
             self.sender.set_symbol_size(size);
+            let event = TraceEvent::MtuUpdated { symbol_size: size, packet: packet_bytes(size) };
+            self.observer.note(event, now);
         }
     }
 
@@ -119,6 +131,7 @@ impl Session {
     fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
         self.counters.wire_sent += bytes;
         self.counters.packets_sent += 1;
+        self.packet_sizes.record(bytes);
         let number = self.ledger.next_number();
         let epoch = if carried.is_watched() {
             self.silence.on_sent(now);
@@ -197,13 +210,15 @@ impl Session {
     }
 
     /// The rate matters: there is something to send, or soon will be.
-    fn is_steering(&self) -> bool {
+    pub(super) fn is_steering(&self) -> bool {
         let soon = self.idle_trains_left > 0 && self.controller.view().starting;
         self.warm && (!self.sender.is_idle() || soon)
     }
 
     fn plan_paced(&mut self, rate: BitRate, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let mut budget = self.pacer.budget(now, rate);
+        self.lateness.on_turn(self.pacer.take_forfeited(), now);
+        self.lateness.on_stop(false);
         let packet = packet_bytes(SYMBOL_SIZE);
         while budget >= packet && plans.len() < PLANS_MAX && self.window_open() {
             if !self.plan_symbol(false, now, plans) {
@@ -212,15 +227,16 @@ impl Session {
             }
             budget -= packet;
         }
+        self.lateness.on_stop(self.sender.has_symbol() && self.window_open());
     }
 
     /// Trains overdraw the pacer, but not the window, and they do not ask a path that has fallen
     /// silent: on a short one they would be thousands before the silence is a second old.
-    fn may_train(&self, rate: BitRate, nominal: BitRate) -> bool {
+    pub(super) fn may_train(&self, rate: BitRate, nominal: BitRate) -> bool {
         rate >= nominal && self.window_open()
     }
 
-    fn window_open(&self) -> bool {
+    pub(super) fn window_open(&self) -> bool {
         self.ledger.in_flight() + packet_bytes(SYMBOL_SIZE) <= self.controller.in_flight_limit()
     }
 
@@ -231,49 +247,9 @@ impl Session {
             return;
         }
         self.silence.on_probe(now);
+        self.observer.note(TraceEvent::ProbeSent, now);
         if !self.plan_symbol(false, now, plans) {
             self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
-        }
-    }
-
-    /// When the body must call again, and nothing else happens before.
-    pub fn poll_timeout(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let nominal = self.controller.pacing_rate(now);
-        let permission = self.silence.permission(nominal, self.rtt.smoothed(), now);
-        let controller = self.next_steering(permission, nominal, now);
-        let sending = self.next_send(permission, now);
-        let size = self.sender.wants_symbol_size().then(|| {
-            self.mtu.decision_at(self.rtt.reorder_window()).map(|at| at.max(now + STEERING_MIN))
-        });
-        [self.reports.due(), controller, sending, size.flatten()].into_iter().flatten().min()
-    }
-
-    /// When the controller wants to be called. Its timer may have passed without being served
-    /// (a train has to wait for a pause of the law): to ask again at once would spin.
-    fn next_steering(
-        &self,
-        permission: Permission,
-        nominal: BitRate,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        let Permission::Rate(rate) = permission else { return None };
-        let wanted = self.is_steering() && self.may_train(rate, nominal);
-        let due = self.controller.next_timer().filter(|_| wanted)?;
-        Some(due.max(now + STEERING_MIN))
-    }
-
-    fn next_send(&mut self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
-        match permission {
-            Permission::Rate(rate) if self.sender.has_symbol() && self.window_open() => {
-                // Half a quantum: a timer that fires late by the other half loses nothing.
-                let burst = Bytes::new(Pacer::quantum(rate).get() / 2);
-                Some(self.pacer.next_release(now, rate, burst))
-            }
-            // Silence is measured against the clock: look again.
-            Permission::Rate(_) => self.awaits_answer().then(|| now + SILENCE_CHECK),
-            Permission::Probe if self.is_steering() => Some(now),
-            Permission::Probe => None,
-            Permission::WaitUntil(at) => Some(at),
         }
     }
 
@@ -287,6 +263,9 @@ impl Session {
         }
         if !self.sender.has_symbol() {
             return Some(self.classify_starved());
+        }
+        if self.lateness.is_late() {
+            return Some(Limit::Cpu);
         }
         if view.starting {
             return Some(Limit::StartUp);

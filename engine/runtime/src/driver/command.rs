@@ -238,6 +238,12 @@ pub struct SessionStats {
     pub rtt: Duration,
     /// 95th percentile of queue delay.
     pub queue_delay_p95: Duration,
+    /// Median size of the packets sent, at IP level.
+    pub packet_size_p50: Bytes,
+    /// Median size of what leaves at once, at IP level.
+    pub train_size_p50: Bytes,
+    /// The size that one such train in a hundred exceeds.
+    pub train_size_p99: Bytes,
     /// What limits now.
     pub limited_by: Option<Limit>,
     /// What limited for the longest time.

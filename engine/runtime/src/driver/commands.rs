@@ -10,7 +10,7 @@ impl Driver {
     pub(super) fn apply(&mut self, command: Command, now: Timestamp) {
         match command {
             Command::Add(new) => self.add(*new, now),
-            Command::Remove(key) => self.remove(key),
+            Command::Remove(key) => self.remove(key, now),
             Command::WarmUp(key) => self.with(key, |session| session.core.warm_up()),
             Command::DeclareSend { session, len, held, source, reply } => {
                 self.with(session, |session| {
@@ -93,7 +93,8 @@ impl Driver {
         self.take_early(lane, now);
     }
 
-    fn remove(&mut self, key: SessionKey) {
+    fn remove(&mut self, key: SessionKey, now: Timestamp) {
+        self.with(key, |session| session.trace_end(now));
         if let Some(session) = self.sessions.remove(&key) {
             self.lanes.remove(&session.recv_tag);
         }

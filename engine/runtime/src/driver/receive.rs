@@ -71,7 +71,7 @@ impl Driver {
         let Ok(payload) = session.open.open_in_place(number, head, body) else {
             self.drops.forged += 1;
             if session.open.forgeries() >= FORGERY_LIMIT {
-                session.die(SessionEvent::ForgeryLimit);
+                session.die(SessionEvent::ForgeryLimit, times.now);
             }
             return;
         };
@@ -86,7 +86,7 @@ impl Driver {
                 self.drops.no_buffer += 1;
                 session.no_buffer += 1;
             }
-            Err(violation) => session.die(SessionEvent::Violation(violation)),
+            Err(violation) => session.die(SessionEvent::Violation(violation), times.now),
         }
     }
 }

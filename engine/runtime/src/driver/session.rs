@@ -2,6 +2,7 @@
 
 use super::blocks::{RecvBlock, SendBlock};
 use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats};
+use super::trace::Flight;
 use crate::objects::{BlockSink, BlockSource};
 use crate::seal::{OpenKey, SealKey};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber};
@@ -44,6 +45,7 @@ pub(super) struct SessionBody {
     pub(super) heard_at: Timestamp,
     /// Packets that opened and found no buffer.
     pub(super) no_buffer: u64,
+    pub(super) flight: Flight,
     /// When the keys of the epoch before the current one are of no use any more.
     retire_at: Option<Timestamp>,
     /// The peer broke the rules: nothing is sent or taken any more.
@@ -76,6 +78,7 @@ impl SessionBody {
             events: new.events,
             heard_at: now,
             no_buffer: 0,
+            flight: Flight::new(new.key),
             retire_at: None,
             dead: false,
         }
@@ -88,7 +91,8 @@ impl SessionBody {
 
     /// Ends the session on the lane: all it holds goes back at once, and its owner is told why,
     /// who closes the connection.
-    pub(super) fn die(&mut self, why: SessionEvent) {
+    pub(super) fn die(&mut self, why: SessionEvent, now: Timestamp) {
+        self.trace_fault(&why, now);
         self.dead = true;
         self.send_blocks.clear();
         self.recv_blocks.clear();
@@ -144,6 +148,9 @@ impl SessionBody {
             rtt_min: self.core.rtt().min(),
             rtt: self.core.rtt().smoothed(),
             queue_delay_p95: self.core.queue_delay().quantile(0.95),
+            packet_size_p50: self.core.packet_sizes().quantile(0.5),
+            train_size_p50: self.core.train_sizes().quantile(0.5),
+            train_size_p99: self.core.train_sizes().quantile(0.99),
             limited_by: self.core.limits().current(),
             limited_mostly: self.core.limits().dominant(),
             heard_ago: now.since(self.heard_at),

@@ -1,6 +1,7 @@
 //! The driver against peers, disks, sources and sinks that misbehave.
 
 mod rig;
+mod traces;
 
 use super::command::{Command, GivenUp, SessionEvent, Violation};
 use super::receive::Times;

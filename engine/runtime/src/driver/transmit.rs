@@ -21,6 +21,7 @@ impl Driver {
         };
         for _ in 0..TRAINS_PER_TURN {
             if !session.flush_unsent(&self.port) {
+                session.core.on_blocked();
                 return Turn { blocked: true, ..done };
             }
             self.plans.clear();
@@ -32,6 +33,9 @@ impl Driver {
         }
         // A full socket is waited for, not asked again at once.
         let blocked = !session.unsent.is_empty();
+        if blocked {
+            session.core.on_blocked();
+        }
         Turn { more: !blocked, blocked }
     }
 }
