@@ -48,7 +48,10 @@ pub(super) struct SessionBody {
     pub(super) heard_at: Timestamp,
     /// Packets that opened and found no buffer.
     pub(super) no_buffer: u64,
-    pub(super) progress: Progress,
+    /// What got done with the buffers on their way out.
+    pub(super) sent: Progress,
+    /// What got done with the buffers of incoming blocks.
+    pub(super) received: Progress,
     /// When the keys of the epoch before the current one are of no use any more.
     retire_at: Option<Timestamp>,
     /// The peer broke the rules: nothing is sent or taken any more.
@@ -82,7 +85,8 @@ impl SessionBody {
             events: new.events,
             heard_at: now,
             no_buffer: 0,
-            progress: Progress::new(now),
+            sent: Progress::new(now),
+            received: Progress::new(now),
             retire_at: None,
             dead: false,
         }

@@ -6,6 +6,7 @@
 //! session that lets them lie while others wait is ended.
 
 use super::Driver;
+use super::blocks::RecvBlock;
 use super::command::{SessionEvent, Violation};
 use super::session::SessionBody;
 use farhaul_proto::limits::SESSION_REPAIR_MAX;
@@ -80,16 +81,26 @@ impl Division {
     }
 }
 
-/// When something of a session last got done, or it held no more than its part.
+/// When something of one direction last got done, or the session held no more of it than its part.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
-    done: (Bytes, Bytes),
+    done: Bytes,
     since: Timestamp,
 }
 
 impl Progress {
     pub(super) const fn new(now: Timestamp) -> Self {
-        Self { done: (Bytes::ZERO, Bytes::ZERO), since: now }
+        Self { done: Bytes::ZERO, since: now }
+    }
+
+    /// True when buffers beyond the session's part have been lying for too long while others
+    /// wait.
+    fn is_over(&mut self, division: Division, lying: usize, done: Bytes, now: Timestamp) -> bool {
+        let lying = u32::try_from(lying).unwrap_or(u32::MAX);
+        if done != self.done || !division.crowded || lying <= division.part {
+            *self = Self { done, since: now };
+        }
+        now.since(self.since) >= HOARDING_MAX
     }
 }
 
@@ -106,23 +117,16 @@ impl SessionBody {
         Stake { held: receiver.blocks_open(), busy: !receiver.is_idle() }
     }
 
-    /// True when it holds more than its part while others wait. Blocks that are in the hands of
-    /// this host do not count: they are not the peer's fault.
-    fn hoards(&self, shares: &Shares) -> bool {
-        let beyond = |division: &Division, held: usize| {
-            division.crowded && u32::try_from(held).unwrap_or(u32::MAX) > division.part
-        };
-        let lying = || self.recv_blocks.values().filter(|block| block.lease.is_some()).count();
-        beyond(&shares.out, self.send_blocks.len()) || beyond(&shares.incoming, lying())
-    }
-
     /// Watches for a session that keeps others from their part and gets nothing done itself.
+    /// Blocks in the hands of this host do not count: they are not the peer's fault.
     fn end_hoarding(&mut self, shares: &Shares, now: Timestamp) {
-        let done =
+        let waits = |block: &&RecvBlock| block.lease.is_some();
+        let (out, incoming) = (self.send_blocks.len(), self.recv_blocks.values().filter(waits));
+        let (sent, written) =
             (self.core.sender().counters().complete, self.core.receiver().counters().written);
-        if done != self.progress.done || !self.hoards(shares) {
-            self.progress = Progress { done, since: now };
-        } else if now.since(self.progress.since) >= HOARDING_MAX {
+        let over = self.sent.is_over(shares.out, out, sent, now)
+            | self.received.is_over(shares.incoming, incoming.count(), written, now);
+        if over {
             self.die(SessionEvent::Violation(Violation::Hoarding));
         }
     }
