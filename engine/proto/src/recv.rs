@@ -5,6 +5,7 @@
 
 pub mod acks;
 pub mod block;
+mod grants;
 
 use crate::fec::BlockShape;
 use crate::ids::{BlockIndex, Generation, ObjectId, SymbolId};
@@ -12,9 +13,11 @@ use crate::limits::{SESSION_REPAIR_MAX, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
 use crate::objects::{BlockRun, ObjectError, ObjectTable, Placed, Reopened};
 use crate::ranges::RangeSet;
 use crate::trace::{Ring, TraceEvent, Way};
-use crate::units::Bytes;
+use crate::units::{Bytes, Timestamp};
 use crate::wire::feedback::{BlockDeficit, BlockRange, Feedback};
 use block::{RecvBlock, Stage, Take};
+use core::time::Duration;
+use grants::Grants;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Times a block may fail its digest before its object is given up: then the peer's source or
@@ -149,8 +152,9 @@ pub struct RecvCounters {
 #[derive(Debug)]
 pub struct Receiver {
     blocks_max: u32,
-    /// What reports grant; at most `blocks_max`, so that what was granted before is still taken.
+    /// What reports grant; at most `blocks_max`.
     credit: u32,
+    grants: Grants,
     table: ObjectTable,
     remaining: BTreeMap<ObjectId, u32>,
     open: BTreeMap<BlockIndex, RecvBlock>,
@@ -159,6 +163,7 @@ pub struct Receiver {
     /// Blocks that were given up here.
     dropped: RangeSet,
     repair_held: u32,
+    repair_max: u32,
     writing: Bytes,
     counters: RecvCounters,
     effects: VecDeque<RecvEffect>,
@@ -172,12 +177,14 @@ impl Receiver {
         Self {
             blocks_max,
             credit: blocks_max,
+            grants: Grants::new(),
             table: ObjectTable::new(),
             remaining: BTreeMap::new(),
             open: BTreeMap::new(),
             done: RangeSet::new(),
             dropped: RangeSet::new(),
             repair_held: 0,
+            repair_max: SESSION_REPAIR_MAX,
             writing: Bytes::ZERO,
             counters: RecvCounters::default(),
             effects: VecDeque::new(),
@@ -268,6 +275,30 @@ impl Receiver {
         before < self.credit && self.blocks_open() >= before
     }
 
+    /// Bounds the repair symbols that are kept from now on, at most [`SESSION_REPAIR_MAX`]; those
+    /// beyond stay until their blocks are solved.
+    pub fn set_repair_max(&mut self, symbols: u32) {
+        self.repair_max = symbols.min(SESSION_REPAIR_MAX);
+    }
+
+    /// Repair symbols kept.
+    pub const fn repair_held(&self) -> u32 {
+        self.repair_held
+    }
+
+    /// A report left that spoke of the credit; `rtt` is a pessimistic round trip.
+    pub fn on_reported(&mut self, rtt: Duration, now: Timestamp) {
+        self.grants.on_report(self.credit, rtt, now);
+    }
+
+    /// True when a symbol of `block` would open it, so that it takes a buffer.
+    pub fn would_open(&self, block: BlockIndex) -> bool {
+        !self.is_unwanted(block)
+            && !self.open.contains_key(&block)
+            && self.blocks_open() < self.grants.allowed()
+            && self.table.find(block).is_some()
+    }
+
     /// Data bytes verified and waiting for the disk.
     pub const fn backlog(&self) -> Bytes {
         self.writing
@@ -283,7 +314,17 @@ impl Receiver {
         if first && let Err(refusal) = self.open_block(block, len) {
             return self.refuse(refusal);
         }
-        let room = self.repair_held < SESSION_REPAIR_MAX;
+        let placement = self.place(block, symbol, len, first);
+        // Its body has no buffer for a block of which nothing was taken.
+        if first && matches!(placement, Placement::Refused(_)) {
+            self.open.remove(&block);
+        }
+        placement
+    }
+
+    /// Takes a symbol of an open block.
+    fn place(&mut self, block: BlockIndex, symbol: SymbolId, len: u16, first: bool) -> Placement {
+        let room = self.repair_held < self.repair_max;
         let Some(state) = self.open.get_mut(&block) else {
             return self.refuse(Refusal::Undeclared);
         };
@@ -325,7 +366,7 @@ impl Receiver {
         if len != SYMBOL_SIZE && len != SYMBOL_SIZE_SMALL {
             return Err(Refusal::Malformed);
         }
-        if self.blocks_open() >= self.blocks_max {
+        if self.blocks_open() >= self.grants.allowed() {
             return Err(Refusal::OverCredit);
         }
         let shape = BlockShape::new(placed.len, len).map_err(|_| Refusal::Malformed)?;
@@ -382,6 +423,14 @@ impl Receiver {
             self.abandon(object);
         } else {
             self.effects.push_back(RecvEffect::Clear { block });
+            self.effects.push_back(RecvEffect::AskAgain { block });
+        }
+    }
+
+    /// The memory of a verified block was lost before the disk took it: it has to come again.
+    pub fn on_lost(&mut self, block: BlockIndex) {
+        if self.open.get(&block).is_some_and(|state| state.stage == Stage::Writing) {
+            self.let_go(block);
             self.effects.push_back(RecvEffect::AskAgain { block });
         }
     }

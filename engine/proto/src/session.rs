@@ -278,6 +278,11 @@ impl Session {
         }
     }
 
+    /// Bounds the repair symbols kept; see [`Receiver::set_repair_max`].
+    pub fn set_repair_max(&mut self, symbols: u32) {
+        self.receiver.set_repair_max(symbols);
+    }
+
     /// A block to send is in memory, digest and padding appended.
     pub fn on_loaded(&mut self, block: BlockIndex) {
         self.sender.on_loaded(block);
@@ -295,6 +300,11 @@ impl Session {
     pub fn on_verified(&mut self, block: BlockIndex, verified: Verified, now: Timestamp) {
         self.receiver.on_verified(block, verified);
         self.reports.hurry(now);
+    }
+
+    /// A block was lost on its way to the disk; see [`Receiver::on_lost`].
+    pub fn on_lost(&mut self, block: BlockIndex) {
+        self.receiver.on_lost(block);
     }
 
     /// A block is on disk.

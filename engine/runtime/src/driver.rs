@@ -12,6 +12,7 @@ mod early;
 mod effects;
 pub mod receive;
 mod session;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -33,9 +34,10 @@ use farhaul_proto::units::Timestamp;
 use receive::{LaneDrops, LaneTable, Times};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use session::SessionBody;
+use shares::Shares;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Receive calls before the sessions get their turn.
@@ -46,8 +48,6 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 const RECEIVE_RETRY: Duration = Duration::from_millis(20);
 /// Threads for calls into sources and sinks.
 const FILE_THREADS: usize = 4;
-/// Blocks that a session may hold in each direction, however many share the buffers.
-const BLOCKS_RESERVED: u32 = 2;
 
 /// The parts that a driver is made of.
 pub(crate) struct Parts {
@@ -60,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) disk: Box<dyn Disk>,
     /// Opens another disk engine if that one breaks.
     pub(crate) spare_disk: Option<SpareDisk>,
+    /// Where the name of that one is put once it is in use.
+    pub(crate) fallback_disk: Arc<OnceLock<&'static str>>,
     pub(crate) workers: usize,
 }
 
@@ -80,6 +82,7 @@ pub(crate) struct Driver {
     lanes: LaneTable<SessionKey>,
     disk: Box<dyn Disk>,
     spare_disk: Option<SpareDisk>,
+    fallback_disk: Arc<OnceLock<&'static str>>,
     /// The engine that broke, until it has given its requests back.
     broken_disk: Option<Box<dyn Disk>>,
     ios: HashMap<u64, Io>,
@@ -89,8 +92,7 @@ pub(crate) struct Driver {
     work: WorkPool<Done>,
     /// Calls into sources and sinks, which may block on a file system.
     files: WorkPool<Done>,
-    /// Blocks to read for which there was no buffer.
-    waiting_reads: VecDeque<effects::WaitingRead>,
+    shares: Shares,
     /// Lent out while its datagrams are worked on; making one anew would touch 2 MiB.
     batch: Option<RecvBatch>,
     plans: Vec<PacketPlan>,
@@ -130,13 +132,14 @@ impl Driver {
             lanes: LaneTable::new(),
             disk: parts.disk,
             spare_disk: parts.spare_disk,
+            fallback_disk: parts.fallback_disk,
             broken_disk: None,
             ios: HashMap::new(),
             next_token: 0,
             waiting_io: VecDeque::new(),
             work,
             files,
-            waiting_reads: VecDeque::new(),
+            shares: Shares::default(),
             batch: Some(RecvBatch::new()),
             plans: Vec::new(),
             train: Vec::new(),
@@ -197,7 +200,6 @@ impl Driver {
                 break;
             }
         }
-        self.retry_reads();
     }
 
     /// Takes datagrams in; true when there may be more.
@@ -269,23 +271,11 @@ impl Driver {
             self.drain(key);
             self.with(key, SessionBody::take_trace);
         }
-        turn
-    }
-
-    /// Divides the buffers: half for each direction, in equal parts among the sessions that carry
-    /// something in it. Nobody is granted more than there is.
-    fn share_buffers(&mut self, now: Timestamp) {
-        let half = u32::try_from(self.pool.slots() / 2).unwrap_or(u32::MAX);
-        let free = u32::try_from(self.pool.free_slots()).unwrap_or(u32::MAX);
-        let live = || self.sessions.values().filter(|session| !session.is_dead());
-        let share = |busy: usize| half / u32::try_from(busy.max(1)).unwrap_or(u32::MAX);
-        let out = share(live().filter(|session| !session.core.sender().is_idle()).count());
-        let incoming = share(live().filter(|session| !session.core.receiver().is_idle()).count());
-        for session in self.sessions.values_mut().filter(|session| !session.is_dead()) {
-            let room = session.core.receiver().blocks_open().saturating_add(free);
-            let credit = incoming.min(room).max(BLOCKS_RESERVED);
-            session.core.set_shares(out.max(BLOCKS_RESERVED), credit, now);
+        // Some may have been given back.
+        if self.reads_wait() {
+            self.share_buffers(now);
         }
+        turn
     }
 
     /// When there is something to do again, unless something happens before.

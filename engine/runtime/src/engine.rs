@@ -32,8 +32,8 @@ use session::Mailbox;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -128,6 +128,8 @@ pub struct Engine {
     next_key: AtomicU64,
     session_blocks: u32,
     disk_name: &'static str,
+    /// The disk engine that took its place.
+    fallback_disk: Arc<OnceLock<&'static str>>,
     seats: Seats,
     broken: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -160,6 +162,7 @@ impl Engine {
         let (spare_pool, spare_waker) = (pool.clone(), wake.waker());
         let spare_disk =
             move || crate::disk::open(DiskKind::Threads, disk_config(&spare_pool), spare_waker);
+        let fallback_disk = Arc::default();
         let (commands, receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
         let driver = Driver::new(Parts {
             port: Arc::clone(&port),
@@ -170,6 +173,7 @@ impl Engine {
             pool,
             disk,
             spare_disk: Some(Box::new(spare_disk)),
+            fallback_disk: Arc::clone(&fallback_disk),
             workers: config.workers,
         });
         let driver = driver.map_err(EngineError::Thread)?;
@@ -185,6 +189,7 @@ impl Engine {
             // Half of the buffers for each direction, as long as nobody else wants them.
             session_blocks: u32::try_from(slots / 2).unwrap_or(u32::MAX),
             disk_name,
+            fallback_disk,
             seats: Seats::default(),
             broken,
             thread: Some(thread),
@@ -198,8 +203,8 @@ impl Engine {
     }
 
     /// The disk engine in use.
-    pub const fn disk_name(&self) -> &'static str {
-        self.disk_name
+    pub fn disk_name(&self) -> &'static str {
+        self.fallback_disk.get().copied().unwrap_or(self.disk_name)
     }
 
     /// Why the engine ended without being told to, once it has: [`Self::accept`] yields nothing
@@ -225,7 +230,7 @@ impl Engine {
     ) -> Result<Peer, ControlError> {
         let connection = self.control.connect(addr, id).await?;
         let (sender, receiver) = connection.open_stream().await?;
-        self.admit(connection, sender, receiver, options, None)
+        self.admit(connection, sender, receiver, options, Admission::default())
     }
 
     /// Waits for the next connection of an allowed site; `None` once the engine stops, or has
@@ -256,9 +261,8 @@ impl Engine {
             return Err(ControlError::Timeout { addr: connection.addr });
         };
         let (sender, receiver) = stream?;
-        let peer = self.admit(connection, sender, receiver, options, Some(seat));
-        drop(opening);
-        peer
+        let admission = Admission { seat: Some(seat), opening: Some(opening) };
+        self.admit(connection, sender, receiver, options, admission)
     }
 
     fn admit(
@@ -267,7 +271,7 @@ impl Engine {
         sender: ControlSender,
         receiver: ControlReceiver,
         options: SessionOptions,
-        seat: Option<Seat>,
+        admission: Admission,
     ) -> Result<Peer, ControlError> {
         let key = SessionKey(self.next_key.fetch_add(1, Ordering::Relaxed));
         let secrets = connection.lane_secrets(0)?;
@@ -284,7 +288,8 @@ impl Engine {
         };
         let lane = LaneKeys::from_secrets(&secrets);
         let peer = connection.addr;
-        let new = NewSession { key, lane, peer, config, events: events_in };
+        let Admission { seat, opening } = admission;
+        let new = NewSession { key, lane, peer, config, events: events_in, opening };
         let session = SessionHandle { key, mailbox: self.mailbox.clone(), _seat: seat };
         session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })
@@ -407,6 +412,13 @@ impl Incoming {
     pub fn addr(&self) -> SocketAddr {
         self.connection.addr
     }
+}
+
+/// What a session has that a peer opened.
+#[derive(Default)]
+struct Admission {
+    seat: Option<Seat>,
+    opening: Option<Opening>,
 }
 
 /// Bytes that the source symbols of a full block take at most.

@@ -4,7 +4,9 @@ use super::*;
 use crate::limits::BLOCK_DATA;
 
 fn receiver() -> Receiver {
-    Receiver::new(64)
+    let mut receiver = Receiver::new(64);
+    receiver.on_reported(Duration::ZERO, Timestamp::ZERO);
+    receiver
 }
 
 fn blocks(n: u64) -> Bytes {

@@ -14,6 +14,7 @@ fn block(n: u32) -> BlockIndex {
 /// A receiver of one object of `blocks` full blocks, of which `open` may be open.
 fn receiver(open: u32, blocks: u64) -> Receiver {
     let mut receiver = Receiver::new(open);
+    receiver.on_reported(Duration::ZERO, Timestamp::ZERO);
     receiver.declare(BLOCK_DATA.saturating_mul(blocks), &[]).unwrap();
     receiver
 }
@@ -80,6 +81,79 @@ fn repair_symbols_are_bounded_for_a_session() {
     assert_eq!(take(&mut receiver, blocks - 1, K), Placement::Refused(Refusal::RepairFull));
     receiver.abandon(ObjectId::new(0));
     assert_eq!(receiver.repair_held, 0);
+}
+
+/// The block counted as open, and no later symbol of it was called the first: its body never had
+/// a buffer for it, and gave the whole object up when the block was solved.
+#[test]
+fn a_block_whose_first_symbol_is_refused_is_not_open() {
+    let blocks = SESSION_REPAIR_MAX / (K - 1) + 2;
+    let mut receiver = receiver(blocks + 1, u64::from(blocks + 1));
+    (0..blocks).for_each(|index| {
+        repair(&mut receiver, index, K);
+    });
+    let open = receiver.blocks_open();
+    assert!(receiver.would_open(block(blocks)));
+    assert_eq!(take(&mut receiver, blocks, K), Placement::Refused(Refusal::RepairFull));
+    assert_eq!(receiver.blocks_open(), open);
+    assert!(matches!(take(&mut receiver, blocks, 0), Placement::Source { first: true, .. }));
+    assert!(!receiver.would_open(block(blocks)));
+}
+
+/// One session could take the buffers of all others, whatever it was granted.
+#[test]
+fn a_block_beyond_what_reports_granted_is_refused() {
+    let mut receiver = Receiver::new(8);
+    receiver.declare(BLOCK_DATA.saturating_mul(8), &[]).unwrap();
+    let opened = |receiver: &mut Receiver| {
+        let first = receiver.blocks_open();
+        let taken = (first..8).take_while(|&index| {
+            let opens = receiver.would_open(block(index));
+            let placement = take(receiver, index, 0);
+            assert_eq!(opens, !matches!(placement, Placement::Refused(_)));
+            opens
+        });
+        taken.count()
+    };
+    receiver.set_credit(3);
+    assert_eq!(opened(&mut receiver), 1);
+    receiver.on_reported(Duration::ZERO, Timestamp::ZERO);
+    assert_eq!(opened(&mut receiver), 2);
+    assert_eq!(take(&mut receiver, 3, 0), Placement::Refused(Refusal::OverCredit));
+}
+
+#[test]
+fn a_session_keeps_no_more_repair_symbols_than_it_may() {
+    let mut receiver = receiver(4, 4);
+    receiver.set_repair_max(100);
+    assert_eq!((0..4).map(|index| repair(&mut receiver, index, 90)).sum::<u32>(), 100);
+    receiver.set_repair_max(50);
+    assert_eq!((repair(&mut receiver, 0, 100), receiver.repair_held()), (0, 100));
+    receiver.set_repair_max(u32::MAX);
+    assert_eq!(repair(&mut receiver, 3, 100), 100);
+}
+
+/// The data was right: losing it is no fault of the peer, and not the end of the object.
+#[test]
+fn a_block_whose_memory_is_lost_before_it_is_written_comes_again() {
+    let mut receiver = receiver(1, 1);
+    for _ in 0..2 * DIGEST_FAILURES_MAX {
+        (0..K).for_each(|n| {
+            take(&mut receiver, 0, n);
+        });
+        receiver.on_verified(block(0), Verified::Good);
+        receiver.on_lost(block(0));
+        let effects: Vec<_> = core::iter::from_fn(|| receiver.poll_effect()).collect();
+        assert!(effects.ends_with(&[
+            RecvEffect::Release { block: block(0) },
+            RecvEffect::AskAgain { block: block(0) },
+        ]));
+        assert_eq!((receiver.blocks_open(), receiver.backlog()), (0, Bytes::ZERO));
+    }
+    assert_eq!((receiver.poll_event(), receiver.counters().corrupt), (None, 0));
+    // A word that comes too late changes nothing.
+    receiver.on_lost(block(0));
+    assert_eq!(receiver.poll_effect(), None);
 }
 
 #[test]

@@ -116,6 +116,7 @@ impl Session {
         };
         feedback.receiver_drops = self.local_drops;
         self.receiver.report(&mut feedback);
+        self.receiver.on_reported(self.rtt.pessimistic(), now);
         let mut payload = Vec::with_capacity(REPORT_LEN_MAX);
         feedback.encode_into(&mut payload, REPORT_LEN_MAX);
         let active = !self.receiver.is_idle();

@@ -17,7 +17,7 @@ pub struct Opening {
 }
 
 impl Openings {
-    pub(super) fn begin(&self) -> Opening {
+    pub(crate) fn begin(&self) -> Opening {
         self.count.fetch_add(1, Ordering::Relaxed);
         Opening { count: Arc::clone(&self.count) }
     }

@@ -1,6 +1,7 @@
 //! What the driver is told, and what it tells.
 
 use super::receive::LaneDrops;
+use crate::control::Opening;
 use crate::objects::{BlockSink, BlockSource, Failure};
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Policy, View};
@@ -64,6 +65,8 @@ pub struct NewSession {
     pub config: SessionConfig,
     /// Where its events go.
     pub events: mpsc::Sender<SessionEvent>,
+    /// Of a connection that came in: until the lane is known, its first packets are kept.
+    pub opening: Option<Opening>,
 }
 
 /// A reply to a command about objects.
@@ -203,7 +206,7 @@ pub enum SessionEvent {
     ForgeryLimit,
 }
 
-/// How a peer broke the protocol in packets that opened.
+/// How a peer broke the protocol in packets that opened, or by sending none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// Its report breaks a rule. spec: W-041
@@ -212,6 +215,9 @@ pub enum Violation {
     /// Its padding is not zeros. spec: W-045
     #[error("its padding carries something")]
     Padding,
+    /// It holds more buffers than its part, and nothing of them gets done.
+    #[error("it lets blocks lie that others need the memory of")]
+    Hoarding,
     /// It says what cannot be.
     #[error(transparent)]
     Session(#[from] SessionError),

@@ -2,6 +2,7 @@
 
 use super::Driver;
 use super::command::{Command, GivenUp, NewSession, SessionKey};
+use super::receive::LaneDrops;
 use super::session::SessionBody;
 use farhaul_proto::units::Timestamp;
 
@@ -67,7 +68,8 @@ impl Driver {
                 let _ = reply.send(session.stats(now));
             }),
             Command::Drops(reply) => {
-                let _ = reply.send(self.drops);
+                let unknown_lane = self.drops.unknown_lane + self.early.never_taken(now);
+                let _ = reply.send(LaneDrops { unknown_lane, ..self.drops });
             }
             Command::Stop => self.stopping = true,
         }
@@ -84,13 +86,15 @@ impl Driver {
         }
     }
 
-    fn add(&mut self, new: NewSession, now: Timestamp) {
+    fn add(&mut self, mut new: NewSession, now: Timestamp) {
         let key = new.key;
+        let opening = new.opening.take();
         let session = SessionBody::new(new, self.port.receiver_drops(), now);
         let lane = session.recv_tag;
         self.lanes.insert(lane, key);
         self.sessions.insert(key, session);
         self.take_early(lane, now);
+        drop(opening);
     }
 
     fn remove(&mut self, key: SessionKey, now: Timestamp) {
@@ -98,6 +102,5 @@ impl Driver {
         if let Some(session) = self.sessions.remove(&key) {
             self.lanes.remove(&session.recv_tag);
         }
-        self.waiting_reads.retain(|read| read.at.session != key);
     }
 }

@@ -156,7 +156,7 @@ impl Driver {
         let Some(io) = self.ios.remove(&completion.token) else { return };
         let broken = matches!(completion.result, Err(DiskError::EngineFailed { .. }));
         if broken && !io.again && self.replace_disk() {
-            self.ask_again(io, completion, now);
+            self.ask_again(io, completion);
             return;
         }
         let Io { at, placed, aim, .. } = io;
@@ -189,6 +189,7 @@ impl Driver {
         match spare() {
             Ok(disk) => {
                 tracing::warn!(from = self.disk.name(), to = disk.name(), "the disk engine broke");
+                let _ = self.fallback_disk.set(disk.name());
                 self.broken_disk = Some(std::mem::replace(&mut self.disk, disk));
                 true
             }
@@ -200,7 +201,7 @@ impl Driver {
     }
 
     /// Asks the new engine for what the broken one did not do.
-    fn ask_again(&mut self, io: Io, completion: Completion, now: Timestamp) {
+    fn ask_again(&mut self, io: Io, completion: Completion) {
         let Io { at, placed, segments, aim, .. } = io;
         let op = match (aim, completion.buffer) {
             (Aim::Read(_), Some(buffer)) => match buffer.into_lease() {
@@ -210,13 +211,14 @@ impl Driver {
             (Aim::Write(_), Some(buffer)) => Op::Write { buffer, segments: segments.clone() },
             // The kernel may still have the memory: read into another buffer.
             (Aim::Read(shape), None) => {
-                return self.waiting_reads.push_back(WaitingRead { at, placed, shape });
+                return self.with(at.session, |session| {
+                    session.waiting_reads.push_back(WaitingRead { at, placed, shape });
+                });
             }
-            // The only copy of the data is gone with it.
+            // The only copy here is gone with it.
             (Aim::Write(_), None) => {
-                let error = completion.result.err();
-                let error = error.unwrap_or(DiskError::EngineFailed { errno: 0 });
-                return self.write_failed(at, placed, &error, now);
+                self.with(at.session, |session| session.core.on_lost(at.block));
+                return self.drain(at.session);
             }
         };
         self.submit(Io { at, placed, segments, aim, again: true }, op);

@@ -32,37 +32,48 @@ pub(super) struct EarlyPackets {
     memory: Box<[u8]>,
     /// Where the next one goes.
     next: usize,
+    /// Those that were kept and that nobody took.
+    never_taken: u64,
 }
 
 impl EarlyPackets {
     pub(super) fn new() -> Self {
         let memory = vec![0; KEPT_MAX * DATAGRAM_MAX].into_boxed_slice();
-        Self { slots: [None; KEPT_MAX], memory, next: 0 }
+        Self { slots: [None; KEPT_MAX], memory, next: 0, never_taken: 0 }
     }
 
-    pub(super) fn keep(&mut self, lane: LaneTag, datagram: &[u8], arrived: Timestamp) {
+    /// Keeps a packet, in place of the oldest one; false if it is not worth keeping.
+    pub(super) fn keep(&mut self, lane: LaneTag, datagram: &[u8], arrived: Timestamp) -> bool {
         let mine = self.slots.iter().flatten().filter(|slot| slot.lane == lane);
         if datagram.len() > DATAGRAM_MAX || mine.count() >= PER_LANE_MAX {
-            return;
+            return false;
         }
         let at = self.next;
         self.next = (at + 1) % KEPT_MAX;
         self.memory[at * DATAGRAM_MAX..][..datagram.len()].copy_from_slice(datagram);
-        self.slots[at] = Some(Slot { lane, arrived, len: datagram.len() });
+        let pushed_out = self.slots[at].replace(Slot { lane, arrived, len: datagram.len() });
+        self.never_taken += u64::from(pushed_out.is_some());
+        true
+    }
+
+    /// Packets that were kept in vain so far.
+    pub(super) fn never_taken(&mut self, now: Timestamp) -> u64 {
+        for slot in &mut self.slots {
+            if slot.take_if(|slot| now.since(slot.arrived) >= AGE_MAX).is_some() {
+                self.never_taken += 1;
+            }
+        }
+        self.never_taken
     }
 
     /// Takes out the packets of a lane, oldest first, and forgets what is too old.
     fn take(&mut self, lane: LaneTag, now: Timestamp) -> Vec<(Timestamp, Vec<u8>)> {
+        self.never_taken(now);
         let mut taken = Vec::new();
         for at in (self.next..KEPT_MAX).chain(0..self.next) {
-            let Some(slot) = self.slots[at] else { continue };
-            let fresh = now.since(slot.arrived) < AGE_MAX;
-            if fresh && slot.lane == lane {
+            if let Some(slot) = self.slots[at].take_if(|slot| slot.lane == lane) {
                 let datagram = &self.memory[at * DATAGRAM_MAX..][..slot.len];
                 taken.push((slot.arrived, datagram.to_vec()));
-            }
-            if !fresh || slot.lane == lane {
-                self.slots[at] = None;
             }
         }
         taken
@@ -126,5 +137,19 @@ mod tests {
         early.keep(lane(1), &[0; 100], NOW);
         assert!(early.take(lane(1), NOW + AGE_MAX).is_empty());
         assert!(early.take(lane(1), NOW).is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_in_vain_is_counted_once() {
+        let mut early = EarlyPackets::new();
+        assert!(early.keep(lane(1), &[0; 100], NOW));
+        assert!(early.keep(lane(2), &[0; 100], NOW));
+        assert_eq!(early.take(lane(1), NOW).len(), 1);
+        assert_eq!(early.never_taken(NOW), 0);
+        assert_eq!(early.never_taken(NOW + AGE_MAX), 1);
+        for n in 0..=KEPT_MAX as u64 {
+            assert!(early.keep(lane(100 + n), &[0], NOW + AGE_MAX));
+        }
+        assert_eq!(early.never_taken(NOW + AGE_MAX), 2);
     }
 }

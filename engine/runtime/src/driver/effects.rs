@@ -44,8 +44,10 @@ impl Driver {
         match effect {
             SendEffect::Read { block, placed, shape } => {
                 let at = At { session: key, way: Way::Out, block };
-                self.waiting_reads.push_back(WaitingRead { at, placed, shape });
-                self.retry_reads();
+                self.with(key, |session| {
+                    session.waiting_reads.push_back(WaitingRead { at, placed, shape });
+                });
+                self.start_reads(key);
             }
             SendEffect::Encode { block, shape, first, count } => {
                 let at = At { session: key, way: Way::Out, block };
@@ -63,25 +65,28 @@ impl Driver {
         }
     }
 
-    /// Starts reads for which there is a buffer now.
-    pub(super) fn retry_reads(&mut self) {
-        while let Some(read) = self.waiting_reads.front() {
-            let (at, object) = (read.at, read.placed.object);
-            let source = self.live(at.session).and_then(|s| s.sources.get(&object)).cloned();
-            let Some(source) = source else {
-                self.waiting_reads.pop_front();
-                self.with(at.session, |session| {
-                    // Abandoned, or somebody forgot the source too early: that must be heard.
-                    if session.core.sender().is_open(object) {
-                        session.give_up_send(object, forgotten());
-                    }
-                });
+    /// Starts the reads of a session for which there is a buffer now.
+    pub(super) fn start_reads(&mut self, key: SessionKey) {
+        let alive = |session: &&mut SessionBody| !session.is_dead();
+        while let Some(session) = self.sessions.get_mut(&key).filter(alive) {
+            let Some(read) = session.waiting_reads.front() else { return };
+            let object = read.placed.object;
+            let Some(source) = session.sources.get(&object).cloned() else {
+                session.waiting_reads.pop_front();
+                // Abandoned, or somebody forgot the source too early: that must be heard.
+                if session.core.sender().is_open(object) {
+                    session.give_up_send(object, forgotten());
+                }
                 continue;
             };
+            let held = session.sending().held;
+            if self.shares.out.room(held) == 0 {
+                return;
+            }
             let Some(lease) = self.pool.try_lease() else { return };
-            if let Some(read) = self.waiting_reads.pop_front() {
-                let job = load_job(at, read.shape, read.placed, lease, source);
-                self.run_file(at, Box::new(job));
+            if let Some(WaitingRead { at, placed, shape }) = session.waiting_reads.pop_front() {
+                self.shares.out.take(held);
+                self.run_file(at, Box::new(load_job(at, shape, placed, lease, source)));
             }
         }
     }

@@ -4,8 +4,9 @@
 
 use super::command::{SessionEvent, Violation};
 use super::session::SessionBody;
+use super::shares::Division;
 use super::{Driver, blocks::RecvBlock};
-use crate::buffers::BufferPool;
+use crate::buffers::{BufferPool, Lease};
 use farhaul_proto::ids::{LaneTag, PacketNumber};
 use farhaul_proto::limits::{FORGERY_LIMIT, TAG_LEN, UDP_IP_OVERHEAD};
 use farhaul_proto::path::replay::Verdict;
@@ -20,7 +21,7 @@ use farhaul_proto::wire::number;
 pub struct LaneDrops {
     /// Not a lane packet of this version.
     pub malformed: u64,
-    /// No session has this lane.
+    /// No session has this lane, and none had it soon after.
     pub unknown_lane: u64,
     /// Seen before, or too old to tell.
     pub replayed: u64,
@@ -50,9 +51,9 @@ impl Driver {
         };
         let session = self.lanes.get(&header.lane).and_then(|key| self.sessions.get_mut(key));
         let Some(session) = session else {
-            self.drops.unknown_lane += 1;
-            if self.openings.any() {
-                self.early.keep(header.lane, datagram, times.arrived);
+            let early = self.openings.any();
+            if !early || !self.early.keep(header.lane, datagram, times.arrived) {
+                self.drops.unknown_lane += 1;
             }
             return;
         };
@@ -80,7 +81,8 @@ impl Driver {
         session.heard_at = times.now;
         session.largest = session.largest.max(Some(number));
         let packet = Opened { number, header, payload };
-        match session.take(&packet, &self.pool, times) {
+        let mut buffers = Buffers { pool: &self.pool, incoming: &mut self.shares.incoming };
+        match session.take(&packet, &mut buffers, times) {
             Ok(Taken::Yes) => {}
             Ok(Taken::NoBuffer) => {
                 self.drops.no_buffer += 1;
@@ -106,6 +108,19 @@ impl Opened<'_> {
     }
 }
 
+/// Where a block that begins finds its buffer.
+struct Buffers<'a> {
+    pool: &'a BufferPool,
+    incoming: &'a mut Division,
+}
+
+impl Buffers<'_> {
+    /// A buffer for a session that holds so many.
+    fn lease(&self, held: u32) -> Option<Lease> {
+        if self.incoming.room(held) > 0 { self.pool.try_lease() } else { None }
+    }
+}
+
 /// What became of an authentic packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Taken {
@@ -119,14 +134,14 @@ impl SessionBody {
     fn take(
         &mut self,
         packet: &Opened<'_>,
-        pool: &BufferPool,
+        buffers: &mut Buffers<'_>,
         times: Times,
     ) -> Result<Taken, Violation> {
         let train = packet.header.kind.is_train();
         match packet.header.kind {
             Kind::Data | Kind::DataTrain => {
                 let Some(data) = packet.header.data else { return Ok(Taken::Yes) };
-                return Ok(self.take_symbol(packet, data, pool, times));
+                return Ok(self.take_symbol(packet, data, buffers, times));
             }
             Kind::Pad | Kind::PadTrain => {
                 if packet.payload.iter().any(|&byte| byte != 0) {
@@ -148,29 +163,31 @@ impl SessionBody {
         &mut self,
         packet: &Opened<'_>,
         data: DataId,
-        pool: &BufferPool,
+        buffers: &mut Buffers<'_>,
         times: Times,
     ) -> Taken {
-        let new = !self.recv_blocks.contains_key(&data.block);
-        if new && pool.free_slots() == 0 {
+        let Ok(len) = u16::try_from(packet.payload.len()) else { return Taken::Yes };
+        let held = self.core.receiver().blocks_open();
+        // Only for a block that is wanted: a late copy of a symbol needs no buffer, and arrived.
+        let opens = self.core.receiver().would_open(data.block);
+        let lease = if opens { buffers.lease(held) } else { None };
+        if opens && lease.is_none() {
             return Taken::NoBuffer;
         }
-        let Ok(len) = u16::try_from(packet.payload.len()) else { return Taken::Yes };
         let train = packet.header.kind.is_train();
         let Times { arrived, now } = times;
-        match self.core.on_data(packet.number, train, data, len, arrived, now) {
-            Placement::Source { block, offset, first } => {
-                if first {
-                    let lease = pool.try_lease();
-                    self.recv_blocks.insert(block, RecvBlock { lease, repair: Vec::new() });
-                }
+        let placement = self.core.on_data(packet.number, train, data, len, arrived, now);
+        if let Placement::Source { block, first: true, .. }
+        | Placement::Repair { block, first: true, .. } = placement
+        {
+            buffers.incoming.take(held);
+            self.recv_blocks.insert(block, RecvBlock { lease, repair: Vec::new() });
+        }
+        match placement {
+            Placement::Source { block, offset, .. } => {
                 self.copy_symbol(block, offset, packet.payload);
             }
-            Placement::Repair { block, symbol, first } => {
-                if first {
-                    let lease = pool.try_lease();
-                    self.recv_blocks.insert(block, RecvBlock { lease, repair: Vec::new() });
-                }
+            Placement::Repair { block, symbol, .. } => {
                 if let Some(held) = self.recv_blocks.get_mut(&block) {
                     held.repair.push((symbol, Box::from(&*packet.payload)));
                 }

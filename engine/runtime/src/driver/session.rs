@@ -2,6 +2,8 @@
 
 use super::blocks::{RecvBlock, SendBlock};
 use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats};
+use super::effects::WaitingRead;
+use super::shares::Progress;
 use super::trace::Flight;
 use crate::objects::{BlockSink, BlockSource};
 use crate::seal::{OpenKey, SealKey};
@@ -35,6 +37,8 @@ pub(super) struct SessionBody {
     pub(super) largest: Option<PacketNumber>,
     pub(super) send_blocks: BTreeMap<BlockIndex, SendBlock>,
     pub(super) recv_blocks: BTreeMap<BlockIndex, RecvBlock>,
+    /// Blocks to read for which there was no buffer.
+    pub(super) waiting_reads: VecDeque<WaitingRead>,
     pub(super) sources: BTreeMap<ObjectId, Arc<dyn BlockSource>>,
     pub(super) sinks: BTreeMap<ObjectId, Arc<dyn BlockSink>>,
     pub(super) unsent: VecDeque<Unsent>,
@@ -46,6 +50,10 @@ pub(super) struct SessionBody {
     /// Packets that opened and found no buffer.
     pub(super) no_buffer: u64,
     pub(super) flight: Flight,
+    /// What got done with the buffers on their way out.
+    pub(super) sent: Progress,
+    /// What got done with the buffers of incoming blocks.
+    pub(super) received: Progress,
     /// When the keys of the epoch before the current one are of no use any more.
     retire_at: Option<Timestamp>,
     /// The peer broke the rules: nothing is sent or taken any more.
@@ -71,6 +79,7 @@ impl SessionBody {
             largest: None,
             send_blocks: BTreeMap::new(),
             recv_blocks: BTreeMap::new(),
+            waiting_reads: VecDeque::new(),
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
             unsent: VecDeque::new(),
@@ -79,6 +88,8 @@ impl SessionBody {
             heard_at: now,
             no_buffer: 0,
             flight: Flight::new(new.key),
+            sent: Progress::new(now),
+            received: Progress::new(now),
             retire_at: None,
             dead: false,
         }
@@ -96,6 +107,7 @@ impl SessionBody {
         self.dead = true;
         self.send_blocks.clear();
         self.recv_blocks.clear();
+        self.waiting_reads.clear();
         self.sources.clear();
         self.sinks.clear();
         self.unsent.clear();

@@ -1,10 +1,11 @@
 //! The driver against peers, disks, sources and sinks that misbehave.
 
 mod rig;
+mod shares;
 mod traces;
 
 use super::command::{Command, GivenUp, SessionEvent, Violation};
-use super::receive::Times;
+use super::receive::{LaneDrops, Times};
 use super::{SLEEP_MAX, SpareDisk};
 use crate::disk::{Completion, Disk, DiskError, Request};
 use crate::objects::{BlockSource, Failure, Load};
@@ -296,37 +297,62 @@ fn a_disk_engine_that_breaks_is_replaced_and_nothing_is_lost() {
     }
 }
 
+/// The kernel may keep the memory of a write that nobody can ask about any more.
+#[test]
+fn a_block_whose_buffer_the_broken_engine_keeps_is_sent_again() {
+    let keeping = Rig::with_disk(|disk, _, waker| {
+        let spare: SpareDisk = Box::new(|| Ok(disk));
+        (Broken::keeping(DiskError::EngineFailed { errno: 5 }, waker), Some(spare))
+    });
+    let mut pair = Pair::new(Rig::new(), keeping);
+    let len = blocks(3);
+    let bytes = content(len);
+    let sink = OnDisk::new(&[]);
+    let object = pair.declare(len, vec![], Arc::new(Memory(bytes.clone())), sink.clone());
+    let (sender, mut asked) = (pair.sender.key, 0);
+    pair.until("the object arrives", |pair| {
+        let again = pair.receiver.seen.iter().filter_map(|event| match event {
+            SessionEvent::AskAgain(block) => Some(*block),
+            _ => None,
+        });
+        let new: Vec<_> = again.skip(asked).collect();
+        asked += new.len();
+        new.into_iter().for_each(|block| pair.left.tell(Command::RestartSend(sender, block)));
+        pair.completions(object) == 1
+    });
+    assert!(asked > 0);
+    assert!(sink.bytes(len) == bytes);
+    assert_eq!(pair.right.driver.fallback_disk.get(), Some(&"threads"));
+    let received = pair.right.driver.sessions[&pair.receiver.key].core.receiver().counters();
+    assert_eq!(received.corrupt, 0);
+}
+
+/// The window closed when the session was on its way to the driver, and the train that came just
+/// then was lost.
+#[test]
+fn the_first_packets_are_kept_until_the_driver_knows_the_lane() {
+    let mut rig = Rig::new();
+    let (ours, theirs) = secrets(1);
+    let opening = rig.driver.openings.begin();
+    let end = rig.announce(&ours, NOWHERE, Some(opening));
+    rig.hear(Forger::new(&theirs).packet(Kind::Pad, &[0; 100]));
+    rig.hear(Forger::new(&secrets(2).1).packet(Kind::Pad, &[0; 100]));
+    rig.driver.turn();
+    assert_eq!(rig.driver.sessions[&end.key].largest, Some(PacketNumber::new(0)));
+    assert!(!rig.driver.openings.any());
+    let drops = rig.ask(Command::Drops).expect("alive");
+    assert_eq!(drops, LaneDrops::default());
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let drops = rig.ask(Command::Drops).expect("alive");
+    assert_eq!(drops, LaneDrops { unknown_lane: 1, ..LaneDrops::default() });
+}
+
 #[test]
 fn without_another_disk_engine_a_broken_one_fails_objects() {
     let mut pair = Pair::new(Rig::new(), failing(DiskError::EngineFailed { errno: 5 }));
     let source = Arc::new(Memory(content(blocks(1))));
     pair.declare(blocks(1), vec![], source, OnDisk::new(&[]));
     pair.until("the failure is told", |pair| pair.sink_failure().is_some());
-}
-
-#[test]
-fn buffers_are_shared_by_the_sessions_that_carry_something() {
-    let mut rig = Rig::new();
-    let (ours, theirs) = secrets(1);
-    let first = rig.add(&ours, NOWHERE);
-    let second = rig.add(&secrets(2).0, NOWHERE);
-    let idle = rig.add(&secrets(3).0, NOWHERE);
-    let credit = |rig: &mut Rig, key| {
-        rig.driver.turn();
-        let mut feedback = Feedback::default();
-        rig.driver.sessions[&key].core.receiver().report(&mut feedback);
-        feedback.open_blocks_limit as usize
-    };
-    let sink = Kept::new(blocks(3));
-    rig.declare_recv(first.key, blocks(3), vec![], sink.clone()).expect("alive").expect("good");
-    assert_eq!(credit(&mut rig, first.key), SLOTS / 2);
-    rig.declare_recv(second.key, blocks(3), vec![], sink).expect("alive").expect("good");
-    for key in [first.key, second.key, idle.key] {
-        assert_eq!(credit(&mut rig, key), SLOTS / 4);
-    }
-    // A dead session gives its part back, and so does one that is removed.
-    rig.hear(Forger::new(&theirs).packet(Kind::Feedback, &[0xFF; 20]));
-    assert_eq!(credit(&mut rig, second.key), SLOTS / 2);
 }
 
 /// What the socket dropped before a session began is not reported to its peer.

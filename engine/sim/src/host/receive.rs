@@ -17,7 +17,7 @@ impl Host {
     /// before the core sees it.
     pub(super) fn has_room_for(&self, block: BlockIndex) -> bool {
         let pool = self.profile.recv_pool.unwrap_or(u32::MAX) as usize;
-        self.receiving.get(block).is_some() || self.receiving.len() < pool
+        !self.session.receiver().would_open(block) || self.receiving.len() < pool
     }
 
     /// Puts a symbol where the core says, after asking whether it belongs there.

@@ -4,7 +4,7 @@
 use super::super::command::{Command, HeldRuns, LaneKeys, NewSession, SessionEvent, SessionKey};
 use super::super::{Driver, Parts, SpareDisk};
 use crate::buffers::BufferPool;
-use crate::control::{ControlEndpoint, Openings};
+use crate::control::{ControlEndpoint, Opening, Openings};
 use crate::disk::{
     Completion, Disk, DiskConfig, DiskError, DiskFile, DiskKind, Op, Request, Segment,
 };
@@ -17,12 +17,12 @@ use crossbeam_channel::Sender;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::content::Digest;
 use farhaul_proto::fec::FecPolicy;
-use farhaul_proto::ids::{LaneTag, ObjectId, PacketNumber};
-use farhaul_proto::limits::{BLOCK_DATA, PLAIN_HEADER_LEN, TAG_LEN};
+use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId};
+use farhaul_proto::limits::{BLOCK_DATA, DATA_HEADER_LEN, TAG_LEN};
 use farhaul_proto::objects::{ObjectError, Placed};
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
-use farhaul_proto::wire::header::{Header, Kind};
+use farhaul_proto::wire::header::{DataId, Header, Kind, Train};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -88,6 +88,7 @@ impl Rig {
             pool,
             disk,
             spare_disk,
+            fallback_disk: Arc::default(),
             workers: 1,
         };
         let driver = Driver::new(parts).expect("threads");
@@ -104,6 +105,18 @@ impl Rig {
 
     /// Adds a session with the site at `peer`.
     pub(super) fn add(&mut self, secrets: &LaneSecrets, peer: SocketAddr) -> End {
+        let end = self.announce(secrets, peer, None);
+        self.driver.turn();
+        end
+    }
+
+    /// Tells the driver of a session, which it learns with its next turn.
+    pub(super) fn announce(
+        &mut self,
+        secrets: &LaneSecrets,
+        peer: SocketAddr,
+        opening: Option<Opening>,
+    ) -> End {
         let key = SessionKey(self.next);
         self.next += 1;
         let (sender, events) = mpsc::channel(64);
@@ -119,9 +132,8 @@ impl Rig {
             seed: 7,
         };
         let lane = LaneKeys::from_secrets(secrets);
-        let new = NewSession { key, lane, peer, config, events: sender };
+        let new = NewSession { key, lane, peer, config, events: sender, opening };
         self.tell(Command::Add(Box::new(new)));
-        self.driver.turn();
         End { key, events, seen: Vec::new() }
     }
 
@@ -294,10 +306,23 @@ impl Forger {
 
     /// An authentic packet.
     pub(super) fn packet(&mut self, kind: Kind, payload: &[u8]) -> Vec<u8> {
+        let header = Header::plain(kind, self.tag, PacketNumber::new(self.next));
+        self.sealed(&header, payload)
+    }
+
+    /// An authentic symbol.
+    pub(super) fn symbol(&mut self, block: u32, symbol: u32, payload: &[u8]) -> Vec<u8> {
+        let data = DataId { block: BlockIndex::new(block), symbol: SymbolId::new(symbol) };
+        let number = PacketNumber::new(self.next);
+        let header = Header::data(self.tag, number, data, Train::No);
+        self.sealed(&header, payload)
+    }
+
+    fn sealed(&mut self, header: &Header, payload: &[u8]) -> Vec<u8> {
         let number = PacketNumber::new(self.next);
         self.next += 1;
-        let mut packet = vec![0; PLAIN_HEADER_LEN];
-        let len = Header::plain(kind, self.tag, number).encode(&mut packet);
+        let mut packet = vec![0; DATA_HEADER_LEN];
+        let len = header.encode(&mut packet);
         packet.truncate(len);
         let (mut body, mut tag) = (payload.to_vec(), [0; TAG_LEN]);
         self.seal.seal_in_place(number, &packet, &mut body, &mut tag).expect("fresh");
@@ -401,22 +426,29 @@ pub(super) struct Broken {
     error: DiskError,
     waker: Waker,
     done: Vec<Completion>,
+    /// The buffers of writes stay with it.
+    keeps: bool,
 }
 
 impl Broken {
     pub(super) fn new(error: DiskError, waker: Waker) -> Box<Self> {
-        Box::new(Self { error, waker, done: Vec::new() })
+        Box::new(Self { error, waker, done: Vec::new(), keeps: false })
+    }
+
+    /// One that never gives back what it should have written.
+    pub(super) fn keeping(error: DiskError, waker: Waker) -> Box<Self> {
+        Box::new(Self { error, waker, done: Vec::new(), keeps: true })
     }
 }
 
 impl Disk for Broken {
     fn submit(&mut self, request: Request) -> Result<(), Request> {
         let buffer = match request.op {
-            Op::Read { buffer, .. } => buffer.into(),
-            Op::Write { buffer, .. } => buffer,
+            Op::Read { buffer, .. } => Some(buffer.into()),
+            Op::Write { buffer, .. } => (!self.keeps).then_some(buffer),
         };
         let result = Err(self.error);
-        self.done.push(Completion { token: request.token, buffer: Some(buffer), result });
+        self.done.push(Completion { token: request.token, buffer, result });
         self.waker.wake();
         Ok(())
     }
