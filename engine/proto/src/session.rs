@@ -7,6 +7,7 @@
 //! and [`Session::poll_event`], then asks [`Session::poll_transmit`] until it yields nothing, and
 //! sleeps until [`Session::poll_timeout`] or the next input.
 
+mod reach;
 mod report;
 mod silence;
 mod skip;
@@ -29,6 +30,8 @@ use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::feedback::Feedback;
 use crate::wire::header::DataId;
 use core::time::Duration;
+use reach::Reach;
+pub use reach::Unreached;
 use report::ReportClock;
 use silence::Silence;
 use skip::SkipPlan;
@@ -107,6 +110,7 @@ pub struct Session {
     newest_report: Option<PacketNumber>,
     skip: SkipPlan,
     silence: Silence,
+    reach: Reach,
     outage: Option<(Timestamp, Timestamp)>,
     sender: Sender,
     receiver: Receiver,
@@ -118,6 +122,8 @@ pub struct Session {
     small_probes_left: u32,
     full_probes_left: u32,
     idle_trains_left: u32,
+    /// The peer is asked for a sign of life.
+    asks: bool,
     app_limited: bool,
     receiver_drops_seen: u64,
     /// What our host had dropped when the session began, once that is known.
@@ -151,6 +157,7 @@ impl Session {
             newest_report: None,
             skip: SkipPlan::new(config.seed),
             silence: Silence::new(),
+            reach: Reach::default(),
             outage: None,
             sender: Sender::new(sender),
             receiver: Receiver::new(config.recv_blocks),
@@ -166,6 +173,7 @@ impl Session {
             small_probes_left: 0,
             full_probes_left: 0,
             idle_trains_left: 0,
+            asks: false,
             app_limited: false,
             receiver_drops_seen: 0,
             drops_before: None,
@@ -189,6 +197,11 @@ impl Session {
             self.full_probes_left = if trains { 0 } else { crate::path::mtu::FULL_PROBES };
             self.idle_trains_left = IDLE_TRAINS_MAX;
         }
+    }
+
+    /// Asks the peer for a sign of life: one small packet that wants an answer leaves at once.
+    pub const fn ask_peer(&mut self) {
+        self.asks = true;
     }
 
     /// Declares an object to send; see [`Sender::declare`].
@@ -392,6 +405,10 @@ impl Session {
         let drops = feedback.receiver_drops.saturating_sub(self.receiver_drops_seen);
         self.receiver_drops_seen = self.receiver_drops_seen.max(feedback.receiver_drops);
         self.counters.receiver_drops = self.receiver_drops_seen;
+        // What the peer's host had no room for came through as well.
+        if drops > 0 || !settled.acked.is_empty() || !settled.spurious.is_empty() {
+            self.reach.on_arrived();
+        }
         self.discard_dead(settled, now);
         let sample = Sample {
             acked: &settled.acked,
@@ -403,7 +420,11 @@ impl Session {
             in_flight: self.ledger.in_flight(),
             app_limited: core::mem::take(&mut self.app_limited),
         };
-        self.controller.on_feedback(&sample, now);
+        // Before there is something to send, a report tells nothing about the rate; start-up would
+        // take it for one that misses its train.
+        if self.warm {
+            self.controller.on_feedback(&sample, now);
+        }
         let view = self.controller.view();
         for sample in &settled.rtts {
             self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
@@ -471,6 +492,11 @@ impl Session {
     pub fn poll_event(&mut self) -> Option<Event> {
         let send = self.sender.poll_event().map(Event::Send);
         send.or_else(|| self.receiver.poll_event().map(Event::Recv))
+    }
+
+    /// Nothing that is sent arrives, and nothing will: the session has to be ended.
+    pub fn unreached(&self, now: Timestamp) -> Option<Unreached> {
+        self.reach.unreached(now)
     }
 
     /// What the controller believes.

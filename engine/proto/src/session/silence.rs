@@ -10,7 +10,7 @@ use core::time::Duration;
 const STEP_MIN: Duration = Duration::from_millis(200);
 const STOP_AFTER: Duration = Duration::from_secs(1);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-const PROBE_EVERY_MAX: Duration = Duration::from_secs(8);
+pub(super) const PROBE_EVERY_MAX: Duration = Duration::from_secs(8);
 
 /// What may leave at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

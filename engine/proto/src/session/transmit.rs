@@ -22,6 +22,8 @@ const _: () = assert!(DATA_HEADER_LEN - PLAIN_HEADER_LEN == HEADER_DIFFERENCE as
 /// learns more about its path.
 const REPORT_LEN_MAX: usize = SYMBOL_SIZE_SMALL as usize + HEADER_DIFFERENCE as usize;
 const _: () = assert!(REPORT_LEN_MAX <= FEEDBACK_LEN_MAX);
+/// Padding of a packet that only wants an answer.
+const QUESTION_LEN: u16 = 16;
 /// How often silence is looked for while packets are out.
 const SILENCE_CHECK: Duration = Duration::from_millis(100);
 /// Shortest time between two calls of the controller that change nothing.
@@ -62,6 +64,7 @@ impl Session {
     /// Plans the packets that may leave now, at most one GSO train; call until nothing is added.
     pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         self.plan_report(now, plans);
+        self.plan_question(now, plans);
         if self.controller.next_timer().is_some_and(|at| at <= now) {
             self.controller.on_timer(now);
         }
@@ -115,6 +118,16 @@ impl Session {
         plans.push(PacketPlan { number, kind: Kind::Feedback, body: PlanBody::Report(payload) });
     }
 
+    /// One packet that wants an answer, too short to say anything about the sizes that pass.
+    fn plan_question(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        if !core::mem::take(&mut self.asks) {
+            return;
+        }
+        let number = self.ledger.next_number();
+        self.emit(Carried::Question, plain_bytes(usize::from(QUESTION_LEN)), now);
+        plans.push(PacketPlan { number, kind: Kind::Pad, body: PlanBody::Padding(QUESTION_LEN) });
+    }
+
     /// Gives the next number to a packet of `bytes` that leaves now.
     fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
         self.counters.wire_sent += bytes;
@@ -122,6 +135,7 @@ impl Session {
         let number = self.ledger.next_number();
         let epoch = if carried.is_watched() {
             self.silence.on_sent(now);
+            self.reach.on_sent(bytes, now);
             self.pacer.on_sent(bytes);
             self.controller.on_sent(number, bytes, now)
         } else {
