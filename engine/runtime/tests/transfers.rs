@@ -9,6 +9,7 @@ use farhaul_engine::disk::DiskKind;
 use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::{Identity, SiteId};
+use farhaul_engine::transfer::supersede::Sessions;
 use farhaul_engine::transfer::{Outcome, Progress, Side, TransferError, pull, push, serving};
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::FecPolicy;
@@ -58,10 +59,16 @@ impl Pair {
         let served = Arc::new(Mutex::new(Vec::new()));
         let (root, log) = (Root::open(&home.path().join("to")).unwrap(), Arc::clone(&served));
         tokio::spawn(async move {
+            let sessions = Sessions::new();
             while let Some(incoming) = server.accept().await {
+                let site = incoming.id();
                 let peer = server.welcome(incoming, options).await.unwrap();
-                let ended = |outcome: &Outcome| log.lock().unwrap().push(outcome.clone());
-                let _ = serving::serve(peer, &root, ended).await;
+                let (root, log, sessions) = (root.clone(), Arc::clone(&log), sessions.clone());
+                tokio::spawn(async move {
+                    let admitted = sessions.admit(site, peer.probe()).await;
+                    let ended = |outcome: &Outcome| log.lock().unwrap().push(outcome.clone());
+                    let _ = admitted.run(serving::serve(peer, &root, ended)).await;
+                });
             }
         });
         Self { home, client, client_id, server_addr, server_id, options, served }
@@ -81,9 +88,14 @@ impl Pair {
 
     /// Pushes what is in `from`.
     async fn push(&self) -> Result<Outcome, TransferError> {
+        self.push_over(self.connect().await, ".").await
+    }
+
+    /// Pushes what is in a directory below `from`.
+    async fn push_over(&self, peer: Peer, name: &str) -> Result<Outcome, TransferError> {
         let (progress, _) = watch::channel(Progress::default());
-        let scanned = scan(&[contents_of(&self.from("."))]).unwrap();
-        let pushed = push(self.connect().await, scanned, Vec::new(), true, &progress);
+        let scanned = scan(&[contents_of(&self.from(name))]).unwrap();
+        let pushed = push(peer, scanned, Vec::new(), true, &progress);
         tokio::time::timeout(PATIENCE, pushed).await.expect("the transfer hangs")
     }
 
@@ -263,5 +275,22 @@ async fn many_files_just_too_large_for_bundles_arrive() {
     for n in 0..100 {
         let name = format!("{n:03}");
         assert!(fs::read(pair.from(&name)).unwrap() == fs::read(pair.to(&name)).unwrap());
+    }
+}
+
+/// While a side hashes what is staged, scans or waits for its disk, it sends nothing on the lane;
+/// a server took such a session for one that was left behind. spec: W-096
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_silent_for_seconds_survives_another_one_of_its_site() {
+    let pair = Pair::start();
+    for name in ["first", "second"] {
+        fs::create_dir(pair.from(name)).unwrap();
+        fs::write(pair.from(name).join(name), noise(1, 3 * BLOCK)).unwrap();
+    }
+    let quiet = pair.connect().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for (peer, name) in [(pair.connect().await, "second"), (quiet, "first")] {
+        let outcome = pair.push_over(peer, name).await.unwrap();
+        assert_eq!((outcome.files, outcome.failed_total), (1, 0), "{name}");
     }
 }
