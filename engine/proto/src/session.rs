@@ -10,18 +10,20 @@
 
 mod lateness;
 mod observe;
+mod reach;
 mod report;
+mod settle;
 mod silence;
 mod skip;
 mod timer;
 mod transmit;
 
 use crate::congestion::pacer::Pacer;
-use crate::congestion::{Controller, Outcome, Policy, Sample, TrainSample, View, controller};
+use crate::congestion::{Controller, Outcome, Policy, TrainSample, View, controller};
 use crate::fec::FecPolicy;
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::objects::{BlockRun, ObjectError, Reopened};
-use crate::path::ledger::{Carried, Ledger, LedgerError, Settled};
+use crate::path::ledger::{Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::{PathMtu, packet_bytes};
 use crate::path::rtt::RttEstimator;
@@ -30,11 +32,12 @@ use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
 use crate::trace::{Counters, DelayHistogram, Limit, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
-use crate::wire::feedback::Feedback;
 use crate::wire::header::DataId;
 use core::time::Duration;
 use lateness::Lateness;
 use observe::Observer;
+use reach::Reach;
+pub use reach::Unreached;
 use report::ReportClock;
 use silence::Silence;
 use skip::SkipPlan;
@@ -114,6 +117,7 @@ pub struct Session {
     newest_report: Option<PacketNumber>,
     skip: SkipPlan,
     silence: Silence,
+    reach: Reach,
     outage: Option<(Timestamp, Timestamp)>,
     sender: Sender,
     receiver: Receiver,
@@ -125,6 +129,8 @@ pub struct Session {
     small_probes_left: u32,
     full_probes_left: u32,
     idle_trains_left: u32,
+    /// The peer is asked for a sign of life.
+    asks: bool,
     app_limited: bool,
     receiver_drops_seen: u64,
     /// What our host had dropped when the session began, once that is known.
@@ -164,6 +170,7 @@ impl Session {
             newest_report: None,
             skip: SkipPlan::new(config.seed),
             silence: Silence::new(),
+            reach: Reach::default(),
             outage: None,
             sender: Sender::new(sender),
             receiver: Receiver::new(config.recv_blocks),
@@ -179,6 +186,7 @@ impl Session {
             small_probes_left: 0,
             full_probes_left: 0,
             idle_trains_left: 0,
+            asks: false,
             app_limited: false,
             receiver_drops_seen: 0,
             drops_before: None,
@@ -206,6 +214,11 @@ impl Session {
             self.full_probes_left = if trains { 0 } else { crate::path::mtu::FULL_PROBES };
             self.idle_trains_left = IDLE_TRAINS_MAX;
         }
+    }
+
+    /// Asks the peer for a sign of life: one small packet that wants an answer leaves at once.
+    pub const fn ask_peer(&mut self) {
+        self.asks = true;
     }
 
     /// Declares an object to send; see [`Sender::declare`].
@@ -367,146 +380,6 @@ impl Session {
         self.reports.on_packet(self.acks.unreported_span(), self.rtt.smoothed(), now);
     }
 
-    /// An authentic, decoded feedback packet.
-    pub fn on_feedback(
-        &mut self,
-        number: PacketNumber,
-        feedback: &Feedback,
-        now: Timestamp,
-    ) -> Result<(), SessionError> {
-        let taken = self.take_report(number, feedback, now);
-        match taken {
-            Ok(()) => self.observe(now),
-            Err(error) => self.on_invalid(number, error, now),
-        }
-        taken
-    }
-
-    fn take_report(
-        &mut self,
-        number: PacketNumber,
-        feedback: &Feedback,
-        now: Timestamp,
-    ) -> Result<(), SessionError> {
-        self.acks.on_silent_packet(number, now);
-        self.counters.reports_received += 1;
-        let newest = self.newest_report.is_none_or(|seen| number > seen);
-        self.newest_report = self.newest_report.max(Some(number));
-        if newest {
-            self.peer_backlog = feedback.backlog;
-        } else {
-            self.observer.on_overtaken();
-        }
-        let mut settled = core::mem::take(&mut self.settled);
-        self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
-        let waiting = self.awaits_answer();
-        if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
-            self.outage = Some((now - gap, now));
-            self.controller.on_outage_end(gap, now);
-            self.observer.note(TraceEvent::PathRestored { silent: gap }, now);
-        }
-        self.observer.on_lost(&settled.lost, now);
-        self.count(&settled);
-        self.steer(&settled, feedback, now);
-        self.apply(&settled);
-        self.settled = settled;
-        self.sender.on_feedback(feedback, newest, &self.repair)?;
-        Ok(())
-    }
-
-    /// Feedback has to come: packets are out, or an object of which everything arrived waits for
-    /// the word that it is written.
-    fn awaits_answer(&self) -> bool {
-        self.ledger.in_flight() > Bytes::ZERO || self.sender.awaits_peer()
-    }
-
-    fn count(&mut self, settled: &Settled) {
-        let counters = &mut self.counters;
-        let spurious = settled.spurious.len() as u64;
-        counters.packets_acked += settled.acked.len() as u64 + spurious;
-        counters.packets_lost += settled.lost.len() as u64;
-        counters.packets_lost -= spurious.min(counters.packets_lost);
-        counters.packets_spurious += spurious;
-    }
-
-    /// Tells the controller, and refreshes what repair decisions depend on.
-    fn steer(&mut self, settled: &Settled, feedback: &Feedback, now: Timestamp) {
-        for outcome in &settled.acked {
-            self.mtu.on_acked(outcome, now);
-        }
-        self.collect_trains(feedback);
-        let drops = feedback.receiver_drops.saturating_sub(self.receiver_drops_seen);
-        self.receiver_drops_seen = self.receiver_drops_seen.max(feedback.receiver_drops);
-        self.counters.receiver_drops = self.receiver_drops_seen;
-        self.discard_dead(settled, now);
-        let sample = Sample {
-            acked: &settled.acked,
-            lost: &self.lost,
-            spurious: &settled.spurious,
-            rtts: &settled.rtts,
-            trains: &self.trains,
-            receiver_drops: drops,
-            in_flight: self.ledger.in_flight(),
-            app_limited: core::mem::take(&mut self.app_limited),
-        };
-        self.controller.on_feedback(&sample, now);
-        let view = self.controller.view();
-        for sample in &settled.rtts {
-            self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
-        }
-        self.loss.on_settled(settled.acked.len(), self.lost.len(), settled.spurious.len());
-        self.repair = repair_context(&view, &self.loss, &self.rtt);
-    }
-
-    /// Packets that died in an outage say nothing about the rate, and neither does a probe of a
-    /// packet size that the path may not carry (RFC 8899 section 3).
-    fn discard_dead(&mut self, settled: &Settled, now: Timestamp) {
-        let (mtu, outage) = (&self.mtu, self.outage);
-        let died = |lost: &Outcome| {
-            outage.is_some_and(|(from, until)| lost.sent_at >= from && lost.sent_at < until)
-        };
-        let counts = settled.lost.iter().zip(&settled.lost_carried).filter(|(lost, carried)| {
-            let probe = **carried == Carried::Padding && mtu.is_probe(lost.bytes);
-            !probe && !died(lost)
-        });
-        self.lost.clear();
-        self.lost.extend(counts.map(|(lost, _)| *lost));
-        if self.outage.is_some_and(|(_, until)| now.since(until) > self.rtt.pessimistic() * 3) {
-            self.outage = None;
-        }
-    }
-
-    fn collect_trains(&mut self, feedback: &Feedback) {
-        self.trains.clear();
-        for train in &feedback.trains {
-            if train.last <= self.trains_seen || train.gaps == 0 {
-                continue;
-            }
-            let Some(sent) = self.ledger.sent_at(train.first) else { continue };
-            // Which gaps were counted is not known, so packets of two sizes are averaged.
-            let Some(packet) = self.ledger.mean_bytes(train.first, train.last) else { continue };
-            self.trains.push(TrainSample {
-                bytes: packet.saturating_mul(u64::from(train.gaps)),
-                gap_sum: Duration::from(train.gap_sum),
-                gaps: train.gaps,
-                sent_at: sent,
-            });
-        }
-        if let Some(last) = feedback.trains.iter().map(|train| train.last).max() {
-            self.trains_seen = self.trains_seen.max(last);
-        }
-    }
-
-    fn apply(&mut self, settled: &Settled) {
-        for &carried in &settled.acked_carried {
-            self.sender.on_acked(carried);
-        }
-        for &carried in &settled.spurious_carried {
-            self.sender.on_spurious(carried);
-        }
-        self.sender.on_lost(&settled.lost_carried, &self.repair);
-    }
-
     /// The next thing to do, until there is none.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         let send = self.sender.poll_effect().map(Effect::Send);
@@ -517,6 +390,11 @@ impl Session {
     pub fn poll_event(&mut self) -> Option<Event> {
         let send = self.sender.poll_event().map(Event::Send);
         send.or_else(|| self.receiver.poll_event().map(Event::Recv))
+    }
+
+    /// Nothing that is sent arrives, and nothing will: the session has to be ended.
+    pub fn unreached(&self, now: Timestamp) -> Option<Unreached> {
+        self.reach.unreached(now)
     }
 
     /// What the controller believes.
@@ -584,14 +462,6 @@ fn started(config: &SessionConfig) -> TraceEvent {
         initial_rtt: config.initial_rtt,
         send_blocks: config.send_blocks,
         recv_blocks: config.recv_blocks,
-    }
-}
-
-fn repair_context(view: &View, loss: &LossMeter, rtt: &RttEstimator) -> RepairContext {
-    RepairContext {
-        loss: loss.estimate(view.loss_run),
-        bdp: view.rate.bytes_in(rtt.smoothed()),
-        congested: view.queue_delay > Duration::from_millis(20).max(view.rtt_min / 4),
     }
 }
 

@@ -264,6 +264,7 @@ impl Driver {
             let Some(session) = self.sessions.get_mut(&key) else { continue };
             session.flush_events();
             session.report_drops(drops);
+            session.end_if_unreached(now);
             self.drain(key);
             let sent = self.transmit(key, now);
             turn.more |= sent.more;

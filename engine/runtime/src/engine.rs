@@ -7,7 +7,7 @@ mod seats;
 mod session;
 
 pub use counts::EngineCounts;
-pub use session::{Peer, SessionFault, SessionHandle, SessionProbe};
+pub use session::{NoAnswer, Peer, SessionFault, SessionHandle, SessionProbe};
 
 use crate::buffers::BufferPool;
 use crate::control::{

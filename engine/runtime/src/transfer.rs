@@ -33,6 +33,7 @@ use crate::files::confine::ConfineError;
 use crate::files::receive::ReceiveError;
 use crate::files::scan::ScanError;
 use farhaul_proto::manifest::ManifestError;
+use farhaul_proto::session::Unreached;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{FailCode, RefuseCode};
 use std::time::Duration;
@@ -124,6 +125,9 @@ pub enum TransferError {
     /// The session failed.
     #[error(transparent)]
     Session(#[from] SessionFault),
+    /// The network carries what is said, but not the data.
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Violation(String),
@@ -155,6 +159,11 @@ impl TransferError {
             Self::Refused { code, .. } => refused(*code),
             Self::Cancelled { code, .. } => cancelled(*code),
             Self::Control(_) | Self::Session(_) => AGAIN,
+            Self::Unreached(_) => {
+                "run the same command again: it asks anew which sizes of packets pass, and \
+                 continues where it stopped; if that does not help, see to it that every firewall \
+                 on the way lets all UDP packets of this connection through"
+            }
             Self::Violation(_) => {
                 "check that both sides run the same version of Farhaul and run the same command \
                  again; if it happens again with one version, please report it"

@@ -9,11 +9,13 @@ use farhaul_engine::disk::DiskKind;
 use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::{Identity, SiteId};
+use farhaul_engine::transfer::supersede::Sessions;
 use farhaul_engine::transfer::{Outcome, Progress, Side, TransferError, pull, push, serving};
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::ids::TransferId;
 use farhaul_proto::units::{BitRate, Bytes};
-use farhaul_proto::wire::control::FailCode;
+use farhaul_proto::wire::control::{FailCode, Message, Request};
 use kit::{BLOCK, Transfer, contents_of, noise, set_mtime};
 use std::fs;
 use std::io::Write;
@@ -52,16 +54,23 @@ impl Pair {
         fs::create_dir(home.path().join("to")).unwrap();
         let (ours, theirs) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
         let (client_id, server_id) = (ours.id(), theirs.id());
-        let server = engine(theirs, Some(client_id));
+        let server = Arc::new(engine(theirs, Some(client_id)));
         let client = Arc::new(engine(ours, None));
         let server_addr = server.local_addr();
         let served = Arc::new(Mutex::new(Vec::new()));
         let (root, log) = (Root::open(&home.path().join("to")).unwrap(), Arc::clone(&served));
         tokio::spawn(async move {
+            let sessions = Sessions::new();
             while let Some(incoming) = server.accept().await {
-                let peer = server.welcome(incoming, options).await.unwrap();
-                let ended = |outcome: &Outcome| log.lock().unwrap().push(outcome.clone());
-                let _ = serving::serve(peer, &root, ended).await;
+                let (root, log, sessions) = (root.clone(), Arc::clone(&log), sessions.clone());
+                let server = Arc::clone(&server);
+                tokio::spawn(async move {
+                    let site = incoming.id();
+                    let peer = server.welcome(incoming, options).await.unwrap();
+                    let admitted = sessions.admit(site, peer.probe()).await;
+                    let ended = |outcome: &Outcome| log.lock().unwrap().push(outcome.clone());
+                    let _ = admitted.run(serving::serve(peer, &root, ended)).await;
+                });
             }
         });
         Self { home, client, client_id, server_addr, server_id, options, served }
@@ -264,4 +273,29 @@ async fn many_files_just_too_large_for_bundles_arrive() {
         let name = format!("{n:03}");
         assert!(fs::read(pair.from(&name)).unwrap() == fs::read(pair.to(&name)).unwrap());
     }
+}
+
+/// While a side hashes what is staged, scans or waits for its disk, it sends nothing on the lane;
+/// a server took such a session for one that was left behind. spec: W-096
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_silent_for_seconds_survives_another_one_of_its_site() {
+    let pair = Pair::start();
+    fs::write(pair.from("file"), noise(1, 3 * BLOCK)).unwrap();
+    let mut quiet = pair.connect().await;
+    let hello = Message::Hello { features: 0, agent: "quiet".to_owned() };
+    quiet.sender.send(&hello.encode_body()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let outcome = pair.push().await.unwrap();
+    assert_eq!((outcome.files, outcome.failed_total), (1, 0));
+    // It is served as if nothing had been.
+    let transfer = TransferId::new(1);
+    let request = Request { transfer, path: b"file".to_vec(), resume: true };
+    quiet.sender.send(&Message::Request(request).encode_body()).await.unwrap();
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        let frame = tokio::time::timeout(PATIENCE, quiet.receiver.recv()).await;
+        let frame = frame.expect("no answer").unwrap().expect("it says something");
+        heard.push(Message::decode(&frame).unwrap());
+    }
+    assert!(matches!(&heard[..], [Message::Hello { .. }, Message::Offer(_)]), "{heard:?}");
 }

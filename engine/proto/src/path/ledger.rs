@@ -33,6 +33,8 @@ pub enum Carried {
     Padding,
     /// Feedback: never repaired, never counted as loss or as load.
     Report,
+    /// Nothing but the wish for an answer; it counts as little as a report.
+    Question,
     /// Nothing at all: the number was skipped on purpose, and nobody can have seen it.
     Skipped,
 }

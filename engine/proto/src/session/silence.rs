@@ -11,7 +11,7 @@ const STEP_MIN: Duration = Duration::from_millis(200);
 const STOP_AFTER: Duration = Duration::from_secs(1);
 const HALVINGS_MAX: u128 = 32;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-const PROBE_EVERY_MAX: Duration = Duration::from_secs(8);
+pub(super) const PROBE_EVERY_MAX: Duration = Duration::from_secs(8);
 
 /// What may leave at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ mod traces;
 
 use super::*;
 use crate::limits::{PLAIN_HEADER_LEN, SYMBOL_SIZE, SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
+use crate::wire::feedback::Feedback;
 use crate::wire::header::Kind;
 use std::collections::VecDeque;
 
@@ -15,8 +16,15 @@ struct Pair {
     /// By the side that sends.
     wires: [VecDeque<(Timestamp, PacketPlan)>; 2],
     now: Timestamp,
+    /// How far time goes in a step.
+    tick: Duration,
     /// The largest packet at IP level that passes.
     mtu: Bytes,
+    /// The second side's disk stands still.
+    disk_stands: bool,
+    to_write: Vec<BlockIndex>,
+    /// The first side's verdict on the path, once it has one.
+    unreached: Option<(Timestamp, Unreached)>,
     /// Everything that the first side sent, call by call.
     sent: Vec<Vec<PacketPlan>>,
 }
@@ -51,7 +59,11 @@ impl Pair {
             ends: [session(policy, cap), session(Policy::Fair, None)],
             wires: [VecDeque::new(), VecDeque::new()],
             now: Timestamp::ZERO,
+            tick: TICK,
             mtu: Bytes::new(1_500),
+            disk_stands: false,
+            to_write: Vec::new(),
+            unreached: None,
             sent: Vec::new(),
         }
     }
@@ -59,7 +71,7 @@ impl Pair {
     fn run(&mut self, span: Duration) {
         let end = self.now + span;
         while self.now < end {
-            self.now += TICK;
+            self.now += self.tick;
             self.step(0);
             self.step(1);
         }
@@ -79,13 +91,19 @@ impl Pair {
                 Effect::Recv(RecvEffect::Verify { block, .. }) => {
                     end.on_verified(block, Verified::Good, self.now);
                 }
-                Effect::Recv(RecvEffect::Write { block, .. }) => end.on_written(block, self.now),
+                Effect::Recv(RecvEffect::Write { block, .. }) => self.to_write.push(block),
                 Effect::Send(SendEffect::Release { .. }) | Effect::Recv(_) => {}
             }
+        }
+        // Only the second side receives in these tests.
+        if side == 1 && !self.disk_stands {
+            self.to_write.drain(..).for_each(|block| end.on_written(block, self.now));
         }
         let mut plans = Vec::new();
         end.poll_transmit(self.now, &mut plans);
         if side == 0 {
+            let verdict = end.unreached(self.now).map(|unreached| (self.now, unreached));
+            self.unreached = self.unreached.or(verdict);
             self.sent.push(plans.clone());
         }
         let passes = plans.into_iter().filter(|plan| size(plan) <= self.mtu);
@@ -178,4 +196,86 @@ fn an_overtaken_report_takes_no_credit_back() {
     sender.on_feedback(PacketNumber::new(0), &stale, pair.now).unwrap();
     assert!(!sender.sender().blocked_by_peer());
     assert!(sender.peer_backlog < Bytes::mib(900));
+}
+
+/// A pair in mid-transfer, with a step for long times.
+fn under_way() -> Pair {
+    let mut pair = Pair::new(Policy::Fair, Some(BitRate::mbps(20)));
+    pair.ends[0].declare_send(Bytes::mib(64), &[]).unwrap();
+    pair.ends[1].declare_recv(Bytes::mib(64), &[]).unwrap();
+    pair.run(Duration::from_secs(2));
+    assert_eq!(pair.ends[0].sender().symbol_size(), Some(SYMBOL_SIZE));
+    pair.tick = Duration::from_millis(1);
+    pair
+}
+
+/// The route changed, or something on it eats packets: QUIC lived on, and the transfer stood for
+/// ever. spec: W-059
+#[test]
+fn a_path_that_carries_no_data_packets_any_more_is_given_up() {
+    for (mtu, smallest) in [(1_400, SYMBOL_SIZE), (0, SYMBOL_SIZE_SMALL)] {
+        let mut pair = under_way();
+        let cut = pair.now;
+        pair.mtu = Bytes::new(mtu);
+        pair.run(Duration::from_secs(60));
+        let (at, unreached) = pair.unreached.expect("it sends in vain for ever");
+        let after = at.since(cut);
+        assert!(after > Duration::from_secs(44) && after < Duration::from_secs(55), "{after:?}");
+        assert!(unreached.smallest <= packet_bytes(SYMBOL_SIZE), "{unreached:?}");
+        assert!(unreached.smallest >= packet_bytes(smallest), "{unreached:?}");
+    }
+}
+
+/// spec: W-059
+#[test]
+fn an_outage_that_the_connection_survives_is_survived() {
+    let mut pair = under_way();
+    pair.mtu = Bytes::ZERO;
+    pair.run(Duration::from_secs(30));
+    pair.mtu = Bytes::new(1_500);
+    pair.run(Duration::from_secs(60));
+    assert_eq!(pair.unreached, None);
+    assert!(pair.ends[0].sender().is_idle());
+}
+
+/// spec: W-059
+#[test]
+fn a_receiver_whose_disk_stands_still_is_waited_for() {
+    let mut pair = under_way();
+    pair.disk_stands = true;
+    pair.run(Duration::from_secs(300));
+    assert!(!pair.ends[0].sender().is_idle());
+    pair.disk_stands = false;
+    pair.run(Duration::from_secs(60));
+    assert_eq!(pair.unreached, None);
+    assert!(pair.ends[0].sender().is_idle());
+}
+
+/// spec: W-059
+#[test]
+fn a_question_lost_now_and_then_gives_no_path_up() {
+    let mut pair = Pair::new(Policy::Fair, None);
+    pair.tick = Duration::from_millis(1);
+    pair.mtu = Bytes::ZERO;
+    for _ in 0..10 {
+        pair.ends[0].ask_peer();
+        pair.run(Duration::from_secs(20));
+    }
+    assert_eq!(pair.unreached, None);
+}
+
+/// A side that asked long before it has something to send must not take the answer for news about
+/// the path's rate and packet sizes. spec: W-096
+#[test]
+fn a_peer_with_nothing_to_do_answers_a_question_and_the_path_is_measured_as_ever() {
+    let mut pair = Pair::new(Policy::Fair, Some(BitRate::mbps(20)));
+    pair.run(Duration::from_secs(1));
+    pair.ends[0].ask_peer();
+    pair.run(Duration::from_millis(20));
+    assert!(pair.ends[0].counters().reports_received > 0);
+    pair.run(Duration::from_secs(5));
+    pair.ends[0].declare_send(Bytes::mib(4), &[]).unwrap();
+    pair.ends[1].declare_recv(Bytes::mib(4), &[]).unwrap();
+    pair.run(Duration::from_secs(2));
+    assert_eq!(pair.ends[0].sender().symbol_size(), Some(SYMBOL_SIZE));
 }

@@ -3,10 +3,11 @@
 //! It makes plans (number, kind, content by reference); the body seals and sends them in order.
 
 use super::silence::Permission;
-use super::{Carried, Limit, Session};
+use super::{Limit, Session};
 use crate::ids::PacketNumber;
 use crate::limits::{DATA_HEADER_LEN, FEEDBACK_LEN_MAX, PLAIN_HEADER_LEN, SYMBOL_SIZE};
 use crate::limits::{SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
+use crate::path::ledger::Carried;
 use crate::path::mtu::packet_bytes;
 use crate::trace::TraceEvent;
 use crate::units::{BitRate, Bytes, Timestamp};
@@ -22,6 +23,8 @@ const _: () = assert!(DATA_HEADER_LEN - PLAIN_HEADER_LEN == HEADER_DIFFERENCE as
 /// learns more about its path.
 const REPORT_LEN_MAX: usize = SYMBOL_SIZE_SMALL as usize + HEADER_DIFFERENCE as usize;
 const _: () = assert!(REPORT_LEN_MAX <= FEEDBACK_LEN_MAX);
+/// Padding of a packet that only wants an answer.
+const QUESTION_LEN: u16 = 16;
 /// Data kept loaded ahead of the first pass, as time at the current rate.
 const READ_AHEAD: Duration = Duration::from_millis(100);
 /// Data kept loaded ahead at least.
@@ -59,6 +62,7 @@ impl Session {
     pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let sent_before = self.counters.wire_sent;
         self.plan_report(now, plans);
+        self.plan_question(now, plans);
         if self.controller.next_timer().is_some_and(|at| at <= now) {
             self.controller.on_timer(now);
         }
@@ -128,6 +132,16 @@ impl Session {
         plans.push(PacketPlan { number, kind: Kind::Feedback, body: PlanBody::Report(payload) });
     }
 
+    /// One packet that wants an answer, too short to say anything about the sizes that pass.
+    fn plan_question(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        if !core::mem::take(&mut self.asks) {
+            return;
+        }
+        let number = self.ledger.next_number();
+        self.emit(Carried::Question, plain_bytes(usize::from(QUESTION_LEN)), now);
+        plans.push(PacketPlan { number, kind: Kind::Pad, body: PlanBody::Padding(QUESTION_LEN) });
+    }
+
     /// Gives the next number to a packet of `bytes` that leaves now.
     fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
         self.counters.wire_sent += bytes;
@@ -136,6 +150,7 @@ impl Session {
         let number = self.ledger.next_number();
         let epoch = if carried.is_watched() {
             self.silence.on_sent(now);
+            self.reach.on_sent(bytes, now);
             self.pacer.on_sent(bytes);
             self.controller.on_sent(number, bytes, now)
         } else {

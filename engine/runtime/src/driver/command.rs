@@ -9,7 +9,7 @@ use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::recv::RecvCounters;
 use farhaul_proto::send::SendCounters;
-use farhaul_proto::session::{SessionConfig, SessionError};
+use farhaul_proto::session::{SessionConfig, SessionError, Unreached};
 use farhaul_proto::trace::{Counters, Limit};
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::feedback::FeedbackError;
@@ -152,6 +152,8 @@ pub enum Command {
     RestartSend(SessionKey, BlockIndex),
     /// Change policy and cap.
     SetPolicy(SessionKey, Policy, Option<BitRate>),
+    /// Ask the peer for a sign of life, and say when the last one came.
+    AskPeer(SessionKey, oneshot::Sender<SignOfLife>),
     /// Report figures.
     Stats(SessionKey, oneshot::Sender<SessionStats>),
     /// Report what was dropped.
@@ -176,6 +178,7 @@ impl fmt::Debug for Command {
             Self::ForgetRecv(..) => "ForgetRecv",
             Self::RestartSend(..) => "RestartSend",
             Self::SetPolicy(..) => "SetPolicy",
+            Self::AskPeer(..) => "AskPeer",
             Self::Stats(..) => "Stats",
             Self::Drops(..) => "Drops",
             Self::Stop => "Stop",
@@ -204,6 +207,8 @@ pub enum SessionEvent {
     Violation(Violation),
     /// Too many forged packets; the session is dead.
     ForgeryLimit,
+    /// Nothing that is sent reaches the peer; the session is dead.
+    Unreached(Unreached),
 }
 
 /// How a peer broke the protocol in packets that opened, or by sending none.
@@ -254,6 +259,13 @@ pub struct SessionStats {
     pub limited_by: Option<Limit>,
     /// What limited for the longest time.
     pub limited_mostly: Option<Limit>,
+}
+
+/// The last that was heard of a peer.
+#[derive(Clone, Copy, Debug)]
+pub struct SignOfLife {
     /// Time since the last authentic packet.
     pub heard_ago: Duration,
+    /// Smoothed round trip.
+    pub rtt: Duration,
 }

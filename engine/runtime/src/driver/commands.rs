@@ -64,8 +64,11 @@ impl Driver {
             Command::SetPolicy(key, policy, cap) => {
                 self.with(key, |session| session.core.set_policy(policy, cap, now));
             }
+            Command::AskPeer(key, reply) => self.with(key, |session| {
+                let _ = reply.send(session.ask_peer(now));
+            }),
             Command::Stats(key, reply) => self.with(key, |session| {
-                let _ = reply.send(session.stats(now));
+                let _ = reply.send(session.stats());
             }),
             Command::Drops(reply) => {
                 let unknown_lane = self.drops.unknown_lane + self.early.never_taken(now);

@@ -1,7 +1,7 @@
 //! One session's body: its keys, its blocks in memory, and its core.
 
 use super::blocks::{RecvBlock, SendBlock};
-use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats};
+use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats, SignOfLife};
 use super::effects::WaitingRead;
 use super::shares::Progress;
 use super::trace::Flight;
@@ -62,6 +62,8 @@ pub(super) struct SessionBody {
 
 /// Longest time for which packets of the previous key epoch are taken.
 const OLD_EPOCH_MAX: Duration = Duration::from_secs(5);
+/// A peer that was heard within this time need not be asked whether it lives.
+const JUST_NOW: Duration = Duration::from_millis(50);
 
 impl SessionBody {
     pub(super) fn new(new: NewSession, drops_before: u64, now: Timestamp) -> Self {
@@ -114,6 +116,13 @@ impl SessionBody {
         self.tell(why);
     }
 
+    /// Ends a session that sends in vain: nothing else would, for QUIC may live on.
+    pub(super) fn end_if_unreached(&mut self, now: Timestamp) {
+        if let Some(unreached) = self.core.unreached(now).filter(|_| !self.dead) {
+            self.die(SessionEvent::Unreached(unreached), now);
+        }
+    }
+
     /// Tells the core what this host dropped: in its socket, which all sessions share, and for
     /// want of buffers. Neither is loss on the path.
     pub(super) fn report_drops(&mut self, socket_total: u64) {
@@ -149,7 +158,7 @@ impl SessionBody {
         }
     }
 
-    pub(super) fn stats(&self, now: Timestamp) -> SessionStats {
+    pub(super) fn stats(&self) -> SessionStats {
         SessionStats {
             view: self.core.view(),
             counters: self.core.counters(),
@@ -165,7 +174,15 @@ impl SessionBody {
             train_size_p99: self.core.train_sizes().quantile(0.99),
             limited_by: self.core.limits().current(),
             limited_mostly: self.core.limits().dominant(),
-            heard_ago: now.since(self.heard_at),
         }
+    }
+
+    /// Says when the peer was heard last, and asks it for more unless that is only just now.
+    pub(super) fn ask_peer(&mut self, now: Timestamp) -> SignOfLife {
+        let heard_ago = now.since(self.heard_at);
+        if heard_ago >= JUST_NOW {
+            self.core.ask_peer();
+        }
+        SignOfLife { heard_ago, rtt: self.core.rtt().smoothed() }
     }
 }

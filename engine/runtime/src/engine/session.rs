@@ -3,7 +3,9 @@
 use super::EngineError;
 use super::seats::Seat;
 use crate::control::{ControlConnection, ControlReceiver, ControlSender};
-use crate::driver::command::{Command, GivenUp, HeldRuns, SessionEvent, SessionKey, SessionStats};
+use crate::driver::command::{
+    Command, GivenUp, HeldRuns, SessionEvent, SessionKey, SessionStats, SignOfLife,
+};
 use crate::objects::{BlockSink, BlockSource};
 use crate::wake::Waker;
 use crossbeam_channel::Sender;
@@ -34,17 +36,27 @@ impl Mailbox {
     }
 
     pub(super) async fn stats(&self, key: SessionKey) -> Option<SessionStats> {
-        self.ask(|reply| Command::Stats(key, reply)).await
+        self.ask(|reply| Command::Stats(key, reply)).await.ok()
     }
 
     pub(super) async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Option<T> {
+    ) -> Result<T, NoAnswer> {
         let (reply, answer) = oneshot::channel();
-        self.post(command(reply)).ok()?;
-        tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
+        self.post(command(reply)).map_err(|_| NoAnswer::Over)?;
+        let answer = tokio::time::timeout(ANSWER_MAX, answer).await;
+        answer.map_err(|_| NoAnswer::Late)?.map_err(|_| NoAnswer::Over)
     }
+}
+
+/// Why the driver did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The session is over, or the driver is.
+    Over,
+    /// It has too much to do at the moment.
+    Late,
 }
 
 /// A session with a peer, seen from the conversation.
@@ -70,13 +82,13 @@ pub struct SessionHandle {
 }
 
 impl Peer {
-    /// A way to ask for the session's figures while somebody else owns it.
+    /// A way to ask whether the peer lives while somebody else owns the session.
     pub fn probe(&self) -> SessionProbe {
         SessionProbe { key: self.session.key, mailbox: self.session.mailbox.clone() }
     }
 }
 
-/// Asks for a session's figures; does not keep it alive.
+/// Asks for a session's signs of life; does not keep it alive.
 #[derive(Clone)]
 pub struct SessionProbe {
     key: SessionKey,
@@ -84,9 +96,13 @@ pub struct SessionProbe {
 }
 
 impl SessionProbe {
-    /// Figures of this moment; `None` once the session is over.
-    pub async fn stats(&self) -> Option<SessionStats> {
-        self.mailbox.stats(self.key).await
+    /// When the peer was heard last. It is asked for a sign of life, which it gives within a
+    /// round trip, whatever it is doing, if it lives.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] of our own driver.
+    pub async fn ask_peer(&self) -> Result<SignOfLife, NoAnswer> {
+        self.mailbox.ask(|reply| Command::AskPeer(self.key, reply)).await
     }
 }
 

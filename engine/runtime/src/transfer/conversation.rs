@@ -166,6 +166,8 @@ impl Conversation {
                 self.connection.close(CLOSE_DONE_U32, "done");
                 return;
             }
+            // Nobody's fault: another attempt goes on from here.
+            TransferError::Unreached(_) => (FailCode::Cancelled, error.to_string()),
             other => (FailCode::Internal, other.to_string()),
         };
         let transfer = farhaul_proto::ids::TransferId::new(0);
@@ -203,6 +205,7 @@ fn told(event: Option<SessionEvent>) -> Result<Heard, TransferError> {
         Some(SessionEvent::ForgeryLimit) => {
             Err(TransferError::Violation("too many forged packets".to_owned()))
         }
+        Some(SessionEvent::Unreached(unreached)) => Err(unreached.into()),
         Some(event) => {
             tracing::debug!(?event, "the lane tells");
             Ok(Heard::Lane(event))
@@ -252,6 +255,7 @@ pub(super) fn refusal(
         | TransferError::Cancelled { .. }
         | TransferError::Control(_)
         | TransferError::Disk { .. }
+        | TransferError::Unreached(_)
         | TransferError::Session(_) => return None,
     };
     Some(Message::Refuse { transfer, code, reason: reason(&what) })

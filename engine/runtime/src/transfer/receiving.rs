@@ -209,7 +209,8 @@ impl<'a> Receiving<'a> {
             | SessionEvent::SendComplete(..)
             | SessionEvent::SourceFailed(..)
             | SessionEvent::Violation(_)
-            | SessionEvent::ForgeryLimit => {}
+            | SessionEvent::ForgeryLimit
+            | SessionEvent::Unreached(_) => {}
         }
         Ok(())
     }

@@ -336,7 +336,8 @@ impl<'a> Sending<'a> {
             | SessionEvent::SinkFailed(..)
             | SessionEvent::AskAgain(_)
             | SessionEvent::Violation(_)
-            | SessionEvent::ForgeryLimit => {}
+            | SessionEvent::ForgeryLimit
+            | SessionEvent::Unreached(_) => {}
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Sessions that a site left behind: a new one of the same site takes their place.
 //!
 //! A process that was killed says no goodbye, and its session would hold the staged files until
-//! the idle limit (30 s). When the same site connects again, an older session that stays silent
-//! is ended; one that still receives packets is another transfer, and goes on.
+//! the idle limit (30 s). When the same site connects again, the peers of its older sessions are
+//! asked for a sign of life. One that gives none is gone, and its session is ended; any other is
+//! another transfer, and goes on, however long it was silent: hashing, scanning and slow disks
+//! take minutes. spec: W-096
 
-use crate::engine::SessionProbe;
+use crate::engine::{NoAnswer, SessionProbe};
 use crate::identity::SiteId;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,10 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// A session that received nothing for so long was left behind.
+/// A peer that is asked again and again and says nothing for so long is gone,
 const SILENT: Duration = Duration::from_millis(1500);
-/// How often older sessions are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// unless this many round trips take longer.
+const SILENT_RTTS: u32 = 4;
+/// Questions that have to stay without an answer: some are lost.
+const ASKED_MIN: u32 = 8;
+/// How often the peers of older sessions are asked.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 /// An ended session lets go of its files within this time.
 const LET_GO: Duration = Duration::from_millis(200);
 
@@ -37,14 +43,25 @@ struct Served {
     end: watch::Sender<bool>,
 }
 
+/// An older session of which nothing is known yet.
+struct Older {
+    key: u64,
+    probe: SessionProbe,
+    /// When its peer was asked first.
+    asked_at: Option<Instant>,
+    asked: u32,
+}
+
 /// What is known of an older session.
-enum Older {
+enum Fate {
     /// It received something since the new one came.
     Alive,
     /// It may still be either.
     Unclear,
-    /// It was silent for too long, or is gone.
+    /// Its peer is gone.
     Dead,
+    /// It has ended by itself.
+    Over,
 }
 
 impl Sessions {
@@ -60,19 +77,20 @@ impl Sessions {
         let mut ended = false;
         while !older.is_empty() {
             let mut unclear = Vec::new();
-            for (key, probe) in older {
-                match look(&probe, came).await {
-                    Older::Alive => {}
-                    Older::Unclear => unclear.push((key, probe)),
-                    Older::Dead => {
+            for mut one in older {
+                match one.ask(came).await {
+                    Fate::Alive => {}
+                    Fate::Unclear => unclear.push(one),
+                    Fate::Over => ended = true,
+                    Fate::Dead => {
                         ended = true;
-                        self.end(key);
+                        self.end(one.key);
                     }
                 }
             }
             older = unclear;
             if !older.is_empty() {
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(ASK_EVERY).await;
             }
         }
         if ended {
@@ -87,10 +105,14 @@ impl Sessions {
         Admitted { sessions: self.clone(), key, ending }
     }
 
-    fn of(&self, site: SiteId) -> Vec<(u64, SessionProbe)> {
+    fn of(&self, site: SiteId) -> Vec<Older> {
         let table = self.lock();
         let same = table.served.iter().filter(|(_, served)| served.site == site);
-        same.map(|(&key, served)| (key, served.probe.clone())).collect()
+        let older = same.map(|(&key, served)| {
+            let probe = served.probe.clone();
+            Older { key, probe, asked_at: None, asked: 0 }
+        });
+        older.collect()
     }
 
     fn end(&self, key: u64) {
@@ -105,12 +127,26 @@ impl Sessions {
     }
 }
 
-async fn look(probe: &SessionProbe, came: Instant) -> Older {
-    match probe.stats().await {
-        None => Older::Dead,
-        Some(stats) if stats.heard_ago < came.elapsed() => Older::Alive,
-        Some(stats) if stats.heard_ago > SILENT => Older::Dead,
-        Some(_) => Older::Unclear,
+impl Older {
+    /// Asks for a sign of life, and says what is known after all the questions so far.
+    async fn ask(&mut self, came: Instant) -> Fate {
+        let now = Instant::now();
+        let sign = match self.probe.ask_peer().await {
+            Ok(sign) => sign,
+            Err(NoAnswer::Over) => return Fate::Over,
+            // Our own host is slow, which says nothing about the peer.
+            Err(NoAnswer::Late) => return Fate::Unclear,
+        };
+        if sign.heard_ago < now.duration_since(came) {
+            return Fate::Alive;
+        }
+        let asked_at = *self.asked_at.get_or_insert_with(Instant::now);
+        let silent = now.saturating_duration_since(asked_at);
+        if self.asked >= ASKED_MIN && silent > SILENT.max(sign.rtt * SILENT_RTTS) {
+            return Fate::Dead;
+        }
+        self.asked += 1;
+        Fate::Unclear
     }
 }
 

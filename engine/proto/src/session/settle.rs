@@ -1,0 +1,177 @@
+//! A report of the peer: what it settles, and who is told.
+
+use super::{Session, SessionError};
+use crate::congestion::{Outcome, Sample, TrainSample, View};
+use crate::ids::PacketNumber;
+use crate::path::ledger::{Carried, Settled};
+use crate::path::loss::LossMeter;
+use crate::path::mtu::PathMtu;
+use crate::path::rtt::RttEstimator;
+use crate::send::RepairContext;
+use crate::trace::TraceEvent;
+use crate::units::{Bytes, Timestamp};
+use crate::wire::feedback::Feedback;
+use core::time::Duration;
+
+impl Session {
+    /// An authentic, decoded feedback packet.
+    pub fn on_feedback(
+        &mut self,
+        number: PacketNumber,
+        feedback: &Feedback,
+        now: Timestamp,
+    ) -> Result<(), SessionError> {
+        let taken = self.take_report(number, feedback, now);
+        match taken {
+            Ok(()) => self.observe(now),
+            Err(error) => self.on_invalid(number, error, now),
+        }
+        taken
+    }
+
+    fn take_report(
+        &mut self,
+        number: PacketNumber,
+        feedback: &Feedback,
+        now: Timestamp,
+    ) -> Result<(), SessionError> {
+        self.acks.on_silent_packet(number, now);
+        self.counters.reports_received += 1;
+        let newest = self.newest_report.is_none_or(|seen| number > seen);
+        self.newest_report = self.newest_report.max(Some(number));
+        if newest {
+            self.peer_backlog = feedback.backlog;
+        } else {
+            self.observer.on_overtaken();
+        }
+        let mut settled = core::mem::take(&mut self.settled);
+        self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
+        let waiting = self.awaits_answer();
+        if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
+            self.outage = Some((now - gap, now));
+            self.controller.on_outage_end(gap, now);
+            self.observer.note(TraceEvent::PathRestored { silent: gap }, now);
+        }
+        self.observer.on_lost(&settled.lost, now);
+        self.count(&settled);
+        self.steer(&settled, feedback, now);
+        self.apply(&settled);
+        self.settled = settled;
+        self.sender.on_feedback(feedback, newest, &self.repair)?;
+        Ok(())
+    }
+
+    /// Feedback has to come: packets are out, or an object of which everything arrived waits for
+    /// the word that it is written.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.ledger.in_flight() > Bytes::ZERO || self.sender.awaits_peer()
+    }
+
+    fn count(&mut self, settled: &Settled) {
+        let counters = &mut self.counters;
+        let spurious = settled.spurious.len() as u64;
+        counters.packets_acked += settled.acked.len() as u64 + spurious;
+        let mtu = &self.mtu;
+        let lost = settled.lost.iter().zip(&settled.lost_carried);
+        counters.packets_lost += lost.filter(|lost| !is_size_probe(mtu, *lost)).count() as u64;
+        counters.packets_lost -= spurious.min(counters.packets_lost);
+        counters.packets_spurious += spurious;
+    }
+
+    /// Tells the controller, and refreshes what repair decisions depend on.
+    fn steer(&mut self, settled: &Settled, feedback: &Feedback, now: Timestamp) {
+        for outcome in &settled.acked {
+            self.mtu.on_acked(outcome, now);
+        }
+        self.collect_trains(feedback);
+        let drops = feedback.receiver_drops.saturating_sub(self.receiver_drops_seen);
+        self.receiver_drops_seen = self.receiver_drops_seen.max(feedback.receiver_drops);
+        self.counters.receiver_drops = self.receiver_drops_seen;
+        // What the peer's host had no room for came through as well.
+        if drops > 0 || !settled.acked.is_empty() || !settled.spurious.is_empty() {
+            self.reach.on_arrived();
+        }
+        self.discard_dead(settled, now);
+        let sample = Sample {
+            acked: &settled.acked,
+            lost: &self.lost,
+            spurious: &settled.spurious,
+            rtts: &settled.rtts,
+            trains: &self.trains,
+            receiver_drops: drops,
+            in_flight: self.ledger.in_flight(),
+            app_limited: core::mem::take(&mut self.app_limited),
+        };
+        // Before there is something to send, a report tells nothing about the rate; start-up would
+        // take it for one that misses its train.
+        if self.warm {
+            self.controller.on_feedback(&sample, now);
+        }
+        let view = self.controller.view();
+        for sample in &settled.rtts {
+            self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
+        }
+        self.loss.on_settled(settled.acked.len(), self.lost.len(), settled.spurious.len());
+        self.repair = repair_context(&view, &self.loss, &self.rtt);
+    }
+
+    /// Packets that died in an outage say nothing about the rate, and neither does a probe of a
+    /// packet size that the path may not carry (RFC 8899 section 3).
+    fn discard_dead(&mut self, settled: &Settled, now: Timestamp) {
+        let (mtu, outage) = (&self.mtu, self.outage);
+        let died = |lost: &Outcome| {
+            outage.is_some_and(|(from, until)| lost.sent_at >= from && lost.sent_at < until)
+        };
+        let lost = settled.lost.iter().zip(&settled.lost_carried);
+        let counts = lost.filter(|lost| !is_size_probe(mtu, *lost) && !died(lost.0));
+        self.lost.clear();
+        self.lost.extend(counts.map(|(lost, _)| *lost));
+        if self.outage.is_some_and(|(_, until)| now.since(until) > self.rtt.pessimistic() * 3) {
+            self.outage = None;
+        }
+    }
+
+    fn collect_trains(&mut self, feedback: &Feedback) {
+        self.trains.clear();
+        for train in &feedback.trains {
+            if train.last <= self.trains_seen || train.gaps == 0 {
+                continue;
+            }
+            let Some(sent) = self.ledger.sent_at(train.first) else { continue };
+            // Which gaps were counted is not known, so packets of two sizes are averaged.
+            let Some(packet) = self.ledger.mean_bytes(train.first, train.last) else { continue };
+            self.trains.push(TrainSample {
+                bytes: packet.saturating_mul(u64::from(train.gaps)),
+                gap_sum: Duration::from(train.gap_sum),
+                gaps: train.gaps,
+                sent_at: sent,
+            });
+        }
+        if let Some(last) = feedback.trains.iter().map(|train| train.last).max() {
+            self.trains_seen = self.trains_seen.max(last);
+        }
+    }
+
+    fn apply(&mut self, settled: &Settled) {
+        for &carried in &settled.acked_carried {
+            self.sender.on_acked(carried);
+        }
+        for &carried in &settled.spurious_carried {
+            self.sender.on_spurious(carried);
+        }
+        self.sender.on_lost(&settled.lost_carried, &self.repair);
+    }
+}
+
+/// A lost packet that may just have been too long for the path.
+fn is_size_probe(mtu: &PathMtu, (lost, carried): (&Outcome, &Carried)) -> bool {
+    *carried == Carried::Padding && mtu.is_probe(lost.bytes)
+}
+
+fn repair_context(view: &View, loss: &LossMeter, rtt: &RttEstimator) -> RepairContext {
+    RepairContext {
+        loss: loss.estimate(view.loss_run),
+        bdp: view.rate.bytes_in(rtt.smoothed()),
+        congested: view.queue_delay > Duration::from_millis(20).max(view.rtt_min / 4),
+    }
+}
