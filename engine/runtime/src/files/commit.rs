@@ -6,7 +6,7 @@
 //! looked at before it goes. What fails is one entry; the others go on. Directories and the end of
 //! a transfer are `finish`'s business.
 
-use super::confine::{ConfineError, ShownPath};
+use super::confine::{ConfineError, ShownPath, without_path};
 use super::dir::{Dir, FileKind, Identity, times};
 use super::receive::{Parents, Receiver, Target};
 use super::staging::{Part, StagedFile, StagingError};
@@ -110,6 +110,22 @@ pub enum CommitError {
 impl CommitError {
     pub(super) fn path(entry: &Entry, fault: PathError) -> Self {
         Self::Path { path: (&entry.path).into(), fault }
+    }
+
+    /// What is wrong, for a list that names the path itself.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::DestinationChanged { path }
+            | Self::Displaced { path, .. }
+            | Self::InTheWay { path, .. }
+            | Self::Incomplete { path, .. }
+            | Self::NotPlaced { path }
+            | Self::SourceFailed { path }
+            | Self::Path { path, .. }
+            | Self::Staging { path, .. } => without_path(self, path),
+            Self::Place(error) => error.reason(),
+            Self::BundleLength { .. } | Self::NotExpected { .. } => self.to_string(),
+        }
     }
 }
 

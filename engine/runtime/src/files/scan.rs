@@ -97,6 +97,16 @@ pub enum FailReason {
     Target,
 }
 
+impl FailReason {
+    /// What is wrong, for a list that names the path itself.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Confine(error) => error.reason(),
+            Self::Path(_) | Self::Target => self.to_string(),
+        }
+    }
+}
+
 /// Something that is not in the manifest, with the reason.
 #[derive(Debug)]
 pub struct Note<R> {
@@ -281,7 +291,7 @@ impl Walk {
         }
         let path = base_name(name, &shown)?;
         let root = self.hold(parent.clone(), None);
-        match kind_of(parent, name, meta) {
+        match kind_of(parent, name, &shown, meta) {
             Ok(kind) => self.push(path, meta, kind, root),
             Err(FailReason::Confine(error)) => Err(error.into()),
             Err(reason) => {
@@ -360,7 +370,7 @@ impl Walk {
         match meta.kind {
             FileKind::Special => self.skipped.push((&path).into(), SkipReason::Special),
             FileKind::File | FileKind::Symlink => {
-                let kind = kind_of(dir, name, &meta)?;
+                let kind = kind_of(dir, name, &(&path).into(), &meta)?;
                 self.push(path, &meta, kind, root)?;
             }
             FileKind::Dir => {
@@ -440,8 +450,13 @@ impl From<ScanError> for Visit {
 }
 
 /// The kind of a file or link, with what the manifest says of it.
-fn kind_of(dir: &Dir, name: &[u8], meta: &Meta) -> Result<EntryKind, FailReason> {
-    let at = |errno| ConfineError::at(ShownPath::new(name), errno);
+fn kind_of(
+    dir: &Dir,
+    name: &[u8],
+    shown: &ShownPath,
+    meta: &Meta,
+) -> Result<EntryKind, FailReason> {
+    let at = |errno| ConfineError::at(shown.clone(), errno);
     if meta.kind == FileKind::Symlink {
         let target = dir.read_link(name).map_err(at)?;
         let fits = (1..=SYMLINK_TARGET_MAX).contains(&target.len());

@@ -400,7 +400,7 @@ impl<'a> Receiving<'a> {
 
 /// How a commit error is told.
 pub(super) fn commit_failure(error: &CommitError) -> Failure {
-    Failure { code: fail_code(error), reason: error.to_string() }
+    Failure { code: fail_code(error), reason: error.reason() }
 }
 
 fn fail_code(error: &CommitError) -> FailCode {
