@@ -79,6 +79,8 @@ pub struct Meta {
     pub kind: FileKind,
     /// Permission bits, set-id and sticky included.
     pub mode: u32,
+    /// The user it belongs to.
+    pub owner: u32,
     /// Number of hard links.
     pub links: u64,
     /// Bytes that it occupies on disk.
@@ -106,6 +108,7 @@ impl Meta {
                 _ => FileKind::Special,
             },
             mode: stat.st_mode & 0o7777,
+            owner: stat.st_uid,
             links: stat.st_nlink,
             allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
             identity: Identity {

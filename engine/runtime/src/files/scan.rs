@@ -8,6 +8,7 @@
 
 use super::confine::{ConfineError, Root, ShownPath};
 use super::dir::{Dir, FileKind, Identity, Meta};
+use super::staging::is_of_a_transfer;
 use super::stop::Stop;
 use farhaul_proto::limits::SYMLINK_TARGET_MAX;
 use farhaul_proto::manifest::{
@@ -375,6 +376,10 @@ impl Walk {
             }
             FileKind::Dir => {
                 let dir = dir.open_dir(name).map_err(at)?;
+                if is_of_a_transfer(name, &dir) {
+                    self.skipped.push((&path).into(), SkipReason::Reserved);
+                    return Ok(None);
+                }
                 let names = dir.names().map_err(at)?.into_iter();
                 let meta = dir.meta().map_err(at)?;
                 self.push(path.clone(), &meta, EntryKind::Dir, root)?;

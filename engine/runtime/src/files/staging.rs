@@ -9,12 +9,11 @@
 //! nothing of that name is ever swept. Placing staged files is `commit`'s business.
 
 use super::confine::{ConfineError, Root, ShownPath};
-use super::dir::{Dir, Meta, try_lock};
+use super::dir::{Dir, FileKind, Meta, try_lock};
 use super::journal::{Binding, Digest, Journal, Resumed};
 use farhaul_proto::layout::DataMap;
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime};
 use farhaul_proto::path_name::{RESERVED_NAME, RelPath};
-use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::collections::BTreeMap;
@@ -434,8 +433,20 @@ fn is_named(root: &Root, dir: &Dir) -> bool {
 }
 
 fn is_private(dir: &Dir) -> rustix::io::Result<bool> {
-    let stat = fstat(dir)?;
-    Ok(stat.st_uid == geteuid().as_raw() && stat.st_mode & 0o077 == 0)
+    let meta = dir.meta()?;
+    Ok(meta.owner == geteuid().as_raw() && is_closed(&meta))
+}
+
+/// True for a directory that only its owner can use.
+fn is_closed(meta: &Meta) -> bool {
+    meta.kind == FileKind::Dir && meta.mode & 0o077 == 0
+}
+
+/// True when `dir`, called `name`, is what a transfer keeps its staged files in, whoever's.
+pub(super) fn is_of_a_transfer(name: &[u8], dir: &Dir) -> bool {
+    let closed = |meta: rustix::io::Result<Meta>| meta.is_ok_and(|meta| is_closed(&meta));
+    let within = || dir.stat(STAGING_NAME).and_then(|found| found.ok_or(Errno::NOENT));
+    name == RESERVED_NAME && closed(dir.meta()) && closed(within())
 }
 
 #[cfg(test)]
