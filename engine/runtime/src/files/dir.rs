@@ -6,7 +6,7 @@
 //! kernel's own; `confine` gives them a path and a meaning.
 
 use farhaul_proto::manifest::FileTime;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     self, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags,
 };
@@ -194,6 +194,15 @@ impl Dir {
         regular(self.open(leaf(name)?, flags, Mode::empty())?)
     }
 
+    /// Holds the file `name` itself without opening it, whatever its mode; not what a link in
+    /// its place leads to.
+    pub(crate) fn hold_file(&self, name: &[u8]) -> Result<HeldFile> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = self.open(leaf(name)?, flags, Mode::empty())?;
+        let meta = Meta::of(&fd)?;
+        if meta.kind == FileKind::File { Ok(HeldFile { fd, meta }) } else { Err(Errno::LOOP) }
+    }
+
     /// Creates the file `name`, for the owner only; `EEXIST` when there is anything.
     pub(crate) fn create_file(&self, name: &[u8]) -> Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -329,6 +338,27 @@ impl Dir {
             Err(errno) => return Err(errno),
         };
         if fs::fstat(&fd)?.st_dev == self.dev { Ok(fd) } else { Err(Errno::XDEV) }
+    }
+}
+
+/// A regular file that is held but not open: its mode can be set by who may not open it.
+#[derive(Debug)]
+pub(crate) struct HeldFile {
+    fd: OwnedFd,
+    /// What it was when it was taken hold of.
+    pub(crate) meta: Meta,
+}
+
+impl HeldFile {
+    /// Gives the file its permission bits.
+    pub(crate) fn set_mode(&self, mode: u32) -> Result<()> {
+        // A descriptor of this kind takes no `fchmod`, but has a name that leads nowhere else.
+        let name = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        match fs::chmod(name, Mode::from_raw_mode(mode)) {
+            // Nobody mounted it; "not found" would be taken for the file.
+            Err(Errno::NOENT) => Err(Errno::NOSYS),
+            other => other,
+        }
     }
 }
 

@@ -381,7 +381,17 @@ impl Staging {
     /// The staged file, if it can be gone on with. One with a second name is never written to:
     /// it may be a displaced file of the user's.
     fn open_part(&self, name: &str) -> Option<(File, Meta)> {
-        self.dir.open_writable(name.as_bytes()).ok().filter(|(_, meta)| meta.links == 1)
+        let name = name.as_bytes();
+        let opened = match self.dir.open_writable(name) {
+            // It has its final mode already: the kill came between that and the rename.
+            Err(Errno::ACCESS) => {
+                let held = self.dir.hold_file(name).ok().filter(|held| held.meta.links == 1)?;
+                held.set_mode(held.meta.mode | 0o600).ok()?;
+                self.dir.open_writable(name)
+            }
+            opened => opened,
+        };
+        opened.ok().filter(|(_, meta)| meta.links == 1)
     }
 
     fn create_part(&self, name: &str) -> Result<File, StagingError> {
