@@ -12,7 +12,7 @@ use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root, SourceError, scan};
 use farhaul_proto::manifest::{EntryKind, Extent, Extents};
 use farhaul_proto::path_name::PathError;
-use kit::{contents_of, noise, os, rel, set_mtime};
+use kit::{as_plain_user, contents_of, noise, os, rel, set_mode, set_mtime};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
@@ -310,4 +310,54 @@ fn a_source_that_changed_is_not_opened_again() {
         let changed = found.check_unchanged(0);
         assert!(matches!(changed, Err(SourceError::Changed { .. })), "{what}");
     }
+}
+
+#[test]
+fn what_an_interrupted_transfer_left_within_a_tree_is_not_carried() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    for (parent, mode) in [("ours", 0o700), ("open", 0o755), ("bare", 0o700)] {
+        let staging = at(parent).join(".farhaul/staging");
+        fs::create_dir_all(&staging).unwrap();
+        fs::write(staging.join("x.part"), "partial").unwrap();
+        set_mode(&staging, mode);
+        set_mode(staging.parent().unwrap(), mode);
+    }
+    // Nothing that we make: it is the user's.
+    fs::remove_dir_all(at("bare/.farhaul/staging")).unwrap();
+    fs::create_dir(at("file")).unwrap();
+    fs::write(at("file/.farhaul"), "a file").unwrap();
+    let scanned = scan(&[contents_of(home.path())]).unwrap();
+    let [note] = &scanned.skipped.first[..] else { panic!("{:?}", scanned.skipped) };
+    assert_eq!((note.path.as_bytes(), note.reason), (&b"ours/.farhaul"[..], SkipReason::Reserved));
+    let names: Vec<_> = scanned.manifest.entries.iter().map(|e| e.path.as_bytes()).collect();
+    let expected: [&[u8]; 9] = [
+        b"bare",
+        b"bare/.farhaul",
+        b"file",
+        b"file/.farhaul",
+        b"open",
+        b"open/.farhaul",
+        b"open/.farhaul/staging",
+        b"open/.farhaul/staging/x.part",
+        b"ours",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn what_cannot_be_read_is_named_whole_and_once() {
+    as_plain_user("naming what cannot be read", || {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("us")).unwrap();
+        fs::write(home.path().join("us/no"), "x").unwrap();
+        set_mode(&home.path().join("us/no"), 0o000);
+        let scanned = scan(&[home.path().join("us")]).unwrap();
+        let [note] = &scanned.failures.first[..] else { panic!("{:?}", scanned.failures) };
+        assert_eq!(note.path.as_bytes(), b"us/no");
+        assert_eq!(note.reason.to_string(), "us/no: permission denied");
+        assert_eq!(note.reason.reason(), "permission denied");
+        let named = scan(&[home.path().join("us/no")]).err().unwrap().to_string();
+        assert!(named.ends_with("/us/no: permission denied"), "{named}");
+    });
 }

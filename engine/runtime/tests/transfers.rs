@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Pair {
     home: tempfile::TempDir,
     client: Arc<Engine>,
-    client_id: SiteId,
+    client_identity: Identity,
     server_addr: SocketAddr,
     server_id: SiteId,
     options: SessionOptions,
@@ -55,7 +55,7 @@ impl Pair {
         let (ours, theirs) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
         let (client_id, server_id) = (ours.id(), theirs.id());
         let server = Arc::new(engine(theirs, Some(client_id)));
-        let client = Arc::new(engine(ours, None));
+        let client = Arc::new(engine(ours.clone(), None));
         let server_addr = server.local_addr();
         let served = Arc::new(Mutex::new(Vec::new()));
         let (root, log) = (Root::open(&home.path().join("to")).unwrap(), Arc::clone(&served));
@@ -73,7 +73,7 @@ impl Pair {
                 });
             }
         });
-        Self { home, client, client_id, server_addr, server_id, options, served }
+        Self { home, client, client_identity: ours, server_addr, server_id, options, served }
     }
 
     fn from(&self, name: &str) -> PathBuf {
@@ -90,9 +90,13 @@ impl Pair {
 
     /// Pushes what is in `from`.
     async fn push(&self) -> Result<Outcome, TransferError> {
+        self.push_as(self.connect().await).await
+    }
+
+    async fn push_as(&self, peer: Peer) -> Result<Outcome, TransferError> {
         let (progress, _) = watch::channel(Progress::default());
         let scanned = scan(&[contents_of(&self.from("."))]).unwrap();
-        let pushed = push(self.connect().await, scanned, Vec::new(), true, &progress);
+        let pushed = push(peer, scanned, Vec::new(), true, &progress);
         tokio::time::timeout(PATIENCE, pushed).await.expect("the transfer hangs")
     }
 
@@ -108,7 +112,8 @@ impl Pair {
     /// What an earlier attempt of this client left at the server: `blocks` of the one file.
     fn stage(&self, blocks: &[u32]) {
         let sources = [contents_of(&self.from("."))];
-        let transfer = Transfer::try_open(&sources, &self.to("."), None, self.client_id.0).unwrap();
+        let transfer =
+            Transfer::try_open(&sources, &self.to("."), None, self.client_identity.id().0).unwrap();
         let staged = transfer.receiver.stage(0).unwrap();
         for &block in blocks {
             transfer.carry(&staged, 0, block);
@@ -298,4 +303,32 @@ async fn a_session_that_is_silent_for_seconds_survives_another_one_of_its_site()
         heard.push(Message::decode(&frame).unwrap());
     }
     assert!(matches!(&heard[..], [Message::Hello { .. }, Message::Offer(_)]), "{heard:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_stops_putting_files_in_place_when_the_client_is_gone() {
+    const FILES: u64 = 2_000;
+    let pair = Pair::start();
+    for n in 0..FILES {
+        fs::write(pair.from(&format!("{n}")), "").unwrap();
+    }
+    let client = engine(pair.client_identity.clone(), None);
+    let peer = client.connect(pair.server_addr, pair.server_id, OPTIONS).await.unwrap();
+    let first = async {
+        pair.push_as(peer).await.unwrap();
+    };
+    // The directory of staged files and the first file.
+    let begun = async {
+        while fs::read_dir(pair.to(".")).unwrap().take(2).count() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = first => panic!("it ended before it could be stopped"),
+        () = begun => {}
+    }
+    client.close().await;
+    let outcome = pair.push().await.unwrap();
+    assert_eq!((outcome.failed_total, outcome.files + outcome.files_skipped), (0, FILES));
+    assert!(outcome.files > 0, "the first attempt went on to its end");
 }

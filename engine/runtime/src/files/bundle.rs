@@ -8,6 +8,7 @@ use super::commit::{CommitError, describe};
 use super::confine::ConfineError;
 use super::receive::{Parents, Receiver};
 use super::step;
+use super::stop::Stop;
 use farhaul_proto::layout::ObjectSpec;
 use farhaul_proto::manifest::Entry;
 use rustix::fs::fsync;
@@ -58,15 +59,16 @@ impl Receiver {
             rest = tail;
             (index, part)
         });
-        self.write_small(&parts.collect::<Vec<_>>())
+        self.write_small(&parts.collect::<Vec<_>>(), &Stop::default())
     }
 
-    /// Creates the files `parts` with their data, syncs them, puts them in place.
-    pub(super) fn write_small(&self, parts: &[(u32, &[u8])]) -> Vec<BundleOutcome> {
+    /// Creates the files `parts` with their data, syncs them, puts them in place. Once `stop` is
+    /// set, those that are not yet in place come to nothing, and have no outcome.
+    pub(super) fn write_small(&self, parts: &[(u32, &[u8])], stop: &Stop) -> Vec<BundleOutcome> {
         let mut outcomes = Vec::with_capacity(parts.len());
         for parts in parts.chunks(OPEN_MAX) {
             let mut created = Vec::with_capacity(parts.len());
-            for &(index, data) in parts {
+            for &(index, data) in parts.iter().take_while(|_| !stop.is_set()) {
                 match self.create_small(index, data) {
                     Ok(new) => created.push(new),
                     Err(error) => outcomes.push(self.outcome(index, Err(error))),
@@ -74,10 +76,15 @@ impl Receiver {
             }
             step();
             let together = created.len() >= SYNC_TOGETHER_MIN;
-            let synced = if together { self.sync_together() } else { Ok(()) };
+            let needed = together && !stop.is_set();
+            let synced = if needed { self.sync_together() } else { Ok(()) };
             step();
             let mut parents = Parents::new(&self.root);
             for new in created {
+                if stop.is_set() {
+                    let _ = self.staging.dir().remove_file(new.name.as_bytes());
+                    continue;
+                }
                 let result = synced.clone().and_then(|()| self.place_small(&mut parents, &new));
                 self.clean_up(new.name.as_bytes(), &result);
                 outcomes.push(self.outcome(new.index, result));

@@ -6,11 +6,12 @@
 //! looked at before it goes. What fails is one entry; the others go on. Directories and the end of
 //! a transfer are `finish`'s business.
 
-use super::confine::{ConfineError, ShownPath};
-use super::dir::{Dir, FileKind, Identity, times};
+use super::confine::{ConfineError, ShownPath, without_path};
+use super::dir::{Dir, FileKind, Identity, Meta, times};
 use super::receive::{Parents, Receiver, Target};
 use super::staging::{Part, StagedFile, StagingError};
 use super::step;
+use super::stop::Stop;
 use farhaul_proto::layout::BUNDLE_FILES_MAX;
 use farhaul_proto::manifest::{Entry, EntryKind, MODE_MASK};
 use farhaul_proto::path_name::{PathError, RelPath};
@@ -111,6 +112,22 @@ impl CommitError {
     pub(super) fn path(entry: &Entry, fault: PathError) -> Self {
         Self::Path { path: (&entry.path).into(), fault }
     }
+
+    /// What is wrong, for a list that names the path itself.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::DestinationChanged { path }
+            | Self::Displaced { path, .. }
+            | Self::InTheWay { path, .. }
+            | Self::Incomplete { path, .. }
+            | Self::NotPlaced { path }
+            | Self::SourceFailed { path }
+            | Self::Path { path, .. }
+            | Self::Staging { path, .. } => without_path(self, path),
+            Self::Place(error) => error.reason(),
+            Self::BundleLength { .. } | Self::NotExpected { .. } => self.to_string(),
+        }
+    }
 }
 
 impl Receiver {
@@ -128,10 +145,19 @@ impl Receiver {
     }
 
     /// Puts every entry without data in place that is still to come: links, files that are empty
-    /// or all hole, which are synced together. Failures are noted for the report.
-    pub fn commit_all_plain(&self) {
+    /// or all hole, which are synced together; and sets the modes of files that lack nothing
+    /// else. Failures are noted for the report. Ends early once `stop` is set: what is in place
+    /// by then stays.
+    pub fn commit_all_plain(&self, stop: &Stop) {
         let mut empty = Vec::new();
+        let mut parents = Parents::new(&self.root);
         for (index, entry) in (0u32..).zip(&self.manifest.entries) {
+            if stop.is_set() {
+                return;
+            }
+            if let Some(Target::OtherMode(planned)) = self.target(index) {
+                let _ = self.noted(index, self.set_mode(&mut parents, entry, planned));
+            }
             if entry.data_len() > 0 || self.expected(index).is_err() {
                 continue;
             }
@@ -143,11 +169,37 @@ impl Receiver {
                 EntryKind::Dir => {}
             }
             if empty.len() == BUNDLE_FILES_MAX {
-                self.write_small(&empty);
+                self.write_small(&empty, stop);
                 empty.clear();
             }
         }
-        self.write_small(&empty);
+        self.write_small(&empty, stop);
+    }
+
+    /// Gives a file its mode that is in place but for that, if it still is the planned one.
+    fn set_mode(
+        &self,
+        parents: &mut Parents<'_>,
+        entry: &Entry,
+        planned: &Meta,
+    ) -> Result<(), CommitError> {
+        let path = self.place_of(entry).map_err(|fault| CommitError::path(entry, fault))?;
+        let at = |errno| CommitError::Place(ConfineError::at(&path, errno));
+        let changed = || CommitError::DestinationChanged { path: (&path).into() };
+        let parent = parents.of(&path)?.ok_or_else(changed)?;
+        let held = match parent.hold_file(path.file_name()) {
+            Err(Errno::NOENT | Errno::LOOP) => return Err(changed()),
+            held => held.map_err(at)?,
+        };
+        if held.meta.identity != planned.identity {
+            let arrived = self.has_arrived(&parent, &path, entry);
+            return if arrived { Ok(()) } else { Err(changed()) };
+        }
+        // Where the file system keeps no modes, that is tried once by each transfer.
+        held.set_mode(entry.mode & MODE_MASK).map_err(at)?;
+        // Syncing its directory does not make a mode durable, syncing the file system does.
+        self.lock().changed_dirs = None;
+        Ok(())
     }
 
     fn commit_staged(&self, staged: &StagedFile) -> Result<(), CommitError> {
@@ -210,16 +262,33 @@ impl Receiver {
         let path = self.place_of(entry).map_err(|fault| CommitError::path(entry, fault))?;
         let parent = parents.of(&path)?;
         let parent = parent.ok_or_else(|| ConfineError::NotFound { path: (&path).into() })?;
-        match self.target(index) {
-            Some(Target::Absent) => self.place_new(name, &parent, &path)?,
-            Some(Target::Present(identity)) => self.replace(name, &parent, &path, identity)?,
-            Some(Target::Same | Target::Refused) | None => {
-                return Err(CommitError::NotExpected { entry: index });
+        let placed = match self.target(index) {
+            Some(Target::Absent) => self.place_new(name, &parent, &path),
+            Some(Target::Present(planned)) => self.replace(name, &parent, &path, planned),
+            Some(Target::Same | Target::OtherMode(_) | Target::Refused) | None => {
+                Err(CommitError::NotExpected { entry: index })
             }
+        };
+        match placed {
+            // Another attempt at the same transfer was first; ours is not needed.
+            Err(CommitError::DestinationChanged { .. })
+                if self.has_arrived(&parent, &path, entry) =>
+            {
+                let _ = self.staging.dir().remove_file(name);
+            }
+            placed => placed?,
         }
         self.note_placed(index);
         self.note_changed(entry);
         Ok(())
+    }
+
+    /// Whether `entry` is in place now, as far as a plan would ask.
+    fn has_arrived(&self, parent: &Dir, path: &RelPath, entry: &Entry) -> bool {
+        let name = path.file_name();
+        let Ok(Some(meta)) = parent.stat(name) else { return false };
+        let same_mode = meta.kind == FileKind::Symlink || meta.mode == entry.mode & MODE_MASK;
+        same_mode && self.is_there(parent, name, &meta, entry) == Ok(true)
     }
 
     fn place_new(&self, name: &[u8], parent: &Dir, path: &RelPath) -> Result<(), CommitError> {
@@ -235,13 +304,18 @@ impl Receiver {
         name: &[u8],
         parent: &Dir,
         path: &RelPath,
-        identity: &Identity,
+        planned: &Meta,
     ) -> Result<(), CommitError> {
         let found = parent.stat(path.file_name()).map_err(|errno| ConfineError::at(path, errno))?;
-        if !found.is_some_and(|meta| meta.identity == *identity) {
+        // Replacing one of several names of a file changes `ctime` for the others.
+        let shared = planned.links > 1;
+        let is_planned = |found: &Identity| {
+            *found == planned.identity || (shared && found.is_same_content(&planned.identity))
+        };
+        if !found.is_some_and(|meta| is_planned(&meta.identity)) {
             return Err(CommitError::DestinationChanged { path: path.into() });
         }
-        self.exchange(name, parent, path, identity)
+        self.exchange(name, parent, path, &planned.identity)
     }
 
     /// Swaps the staged file with the one in its place, then looks at what came out: there
@@ -357,7 +431,7 @@ mod tests {
         let refused = receiver.exchange(b"new", root.dir(), &path, &planned);
         assert_eq!(refused, Err(CommitError::DestinationChanged { path: (&path).into() }));
         assert_eq!(fs::read(home.path().join("file")).unwrap(), b"user's");
-        let ino = |meta: Option<super::super::dir::Meta>| meta.unwrap().identity.ino;
+        let ino = |meta: Option<Meta>| meta.unwrap().identity.ino;
         assert_eq!(ino(staging.stat(b"new").unwrap()), ino(staged));
 
         // Gone at that very moment: what was displaced is put back all the same.
@@ -366,5 +440,19 @@ mod tests {
         let refused = receiver.give_back(b"new", b"old name", root.dir(), &path);
         assert_eq!(refused, CommitError::DestinationChanged { path: (&path).into() });
         assert_eq!(fs::read(home.path().join("file")).unwrap(), b"user's");
+    }
+
+    #[test]
+    fn a_reason_does_not_repeat_the_path() {
+        let path = || ShownPath::new(b"a: b/c");
+        let reason = |error: CommitError| error.reason();
+        let changed = reason(CommitError::DestinationChanged { path: path() });
+        assert_eq!(changed, "changed at the destination during the transfer");
+        let place = ConfineError::at(path(), Errno::NOSPC);
+        assert_eq!(reason(place.clone().into()), "no space left");
+        // Another path than the entry's says which disk it is.
+        let staging = CommitError::Staging { path: ShownPath::new(b"x"), fault: place.into() };
+        assert_eq!(reason(staging), "a: b/c: no space left");
+        assert_eq!(reason(CommitError::NotExpected { entry: 3 }), "entry 3 is not expected");
     }
 }

@@ -158,6 +158,36 @@ impl ConfineError {
             other => Self::Io { path, source: other },
         }
     }
+
+    /// Where it went wrong.
+    pub fn path(&self) -> &ShownPath {
+        match self {
+            Self::Escapes { path }
+            | Self::SymlinkInPath { path }
+            | Self::CrossesMount { path }
+            | Self::NotFound { path }
+            | Self::Permission { path }
+            | Self::NotDirectory { path }
+            | Self::IsDirectory { path }
+            | Self::Exists { path }
+            | Self::NotEmpty { path }
+            | Self::NoSpace { path }
+            | Self::TooManyOpen { path }
+            | Self::Io { path, .. } => path,
+        }
+    }
+
+    /// What is wrong, for a list that names the path itself.
+    pub fn reason(&self) -> String {
+        without_path(self, self.path())
+    }
+}
+
+/// What `error` says behind the path that it begins with.
+pub(super) fn without_path(error: &impl fmt::Display, path: &ShownPath) -> String {
+    let said = error.to_string();
+    let behind = said.strip_prefix(&format!("{path}: ")).map(str::to_owned);
+    behind.unwrap_or(said)
 }
 
 /// What a rename does with something of the new name.

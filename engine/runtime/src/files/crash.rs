@@ -21,6 +21,7 @@ const HOME: &str = "FARHAUL_TEST_CRASH_HOME";
 use super::receive::{ReceiveOptions, Receiver};
 use super::scan::scan;
 use super::source::Source;
+use super::stop::Stop;
 use super::{Report, Root};
 use farhaul_proto::content::block_digest;
 use farhaul_proto::layout::{Layout, ObjectKind};
@@ -61,7 +62,7 @@ fn transfer(home: &Path) -> Report {
         }
         receiver.commit(&staged).unwrap();
     }
-    receiver.commit_all_plain();
+    receiver.commit_all_plain(&Stop::default());
     receiver.finish()
 }
 

@@ -6,7 +6,7 @@
 //! kernel's own; `confine` gives them a path and a meaning.
 
 use farhaul_proto::manifest::FileTime;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     self, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags,
 };
@@ -79,6 +79,8 @@ pub struct Meta {
     pub kind: FileKind,
     /// Permission bits, set-id and sticky included.
     pub mode: u32,
+    /// The user it belongs to.
+    pub owner: u32,
     /// Number of hard links.
     pub links: u64,
     /// Bytes that it occupies on disk.
@@ -106,6 +108,7 @@ impl Meta {
                 _ => FileKind::Special,
             },
             mode: stat.st_mode & 0o7777,
+            owner: stat.st_uid,
             links: stat.st_nlink,
             allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
             identity: Identity {
@@ -189,6 +192,15 @@ impl Dir {
     pub(crate) fn open_writable(&self, name: &[u8]) -> Result<(File, Meta)> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         regular(self.open(leaf(name)?, flags, Mode::empty())?)
+    }
+
+    /// Holds the file `name` itself without opening it, whatever its mode; not what a link in
+    /// its place leads to.
+    pub(crate) fn hold_file(&self, name: &[u8]) -> Result<HeldFile> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = self.open(leaf(name)?, flags, Mode::empty())?;
+        let meta = Meta::of(&fd)?;
+        if meta.kind == FileKind::File { Ok(HeldFile { fd, meta }) } else { Err(Errno::LOOP) }
     }
 
     /// Creates the file `name`, for the owner only; `EEXIST` when there is anything.
@@ -326,6 +338,27 @@ impl Dir {
             Err(errno) => return Err(errno),
         };
         if fs::fstat(&fd)?.st_dev == self.dev { Ok(fd) } else { Err(Errno::XDEV) }
+    }
+}
+
+/// A regular file that is held but not open: its mode can be set by who may not open it.
+#[derive(Debug)]
+pub(crate) struct HeldFile {
+    fd: OwnedFd,
+    /// What it was when it was taken hold of.
+    pub(crate) meta: Meta,
+}
+
+impl HeldFile {
+    /// Gives the file its permission bits.
+    pub(crate) fn set_mode(&self, mode: u32) -> Result<()> {
+        // A descriptor of this kind takes no `fchmod`, but has a name that leads nowhere else.
+        let name = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        match fs::chmod(name, Mode::from_raw_mode(mode)) {
+            // Nobody mounted it; "not found" would be taken for the file.
+            Err(Errno::NOENT) => Err(Errno::NOSYS),
+            other => other,
+        }
     }
 }
 

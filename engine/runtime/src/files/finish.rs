@@ -7,7 +7,7 @@
 use super::commit::{CHANGED_DIRS_MAX, CommitError};
 use super::confine::ConfineError;
 use super::dir::{Dir, times};
-use super::receive::Receiver;
+use super::receive::{Receiver, Target};
 use super::step;
 use farhaul_proto::manifest::{Entry, MODE_MASK};
 use farhaul_proto::path_name::RelPath;
@@ -43,7 +43,10 @@ impl Receiver {
         let not_durable = progress.not_durable.take().or(not_durable);
         drop(progress);
         let failures = self.failures();
-        Report { committed, skipped_files: self.skipped_files, failures, not_durable }
+        let lacks_mode = |entry| matches!(self.target(entry), Some(Target::OtherMode(_)));
+        let lacking = failures.iter().filter(|(entry, _)| lacks_mode(*entry)).count();
+        let skipped_files = self.skipped_files.saturating_sub(lacking as u64);
+        Report { committed, skipped_files, failures, not_durable }
     }
 
     fn fail_what_is_missing(&self) {

@@ -7,7 +7,7 @@
 
 use super::commit::CommitError;
 use super::confine::{ConfineError, Root};
-use super::dir::{Dir, FileKind, Identity, Meta};
+use super::dir::{Dir, FileKind, Meta};
 use super::space::{self, NoSpace};
 use super::staging::{Earlier, Key, Part, StagedFile, Staging, StagingError};
 use super::stop::Stop;
@@ -17,6 +17,7 @@ use farhaul_proto::manifest::{Entry, EntryKind, FileTime, Manifest};
 use farhaul_proto::path_name::{PathError, RelPath};
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -46,7 +47,8 @@ pub enum ReceiveError {
 /// How to receive.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiveOptions {
-    /// Whether data that an earlier attempt left is taken up.
+    /// Whether data that an earlier attempt left is taken up, and a file that looks like the one
+    /// to come is taken for it.
     pub resume: bool,
     /// The identity of the sending site, so that nobody takes up what another peer staged.
     pub peer: [u8; 32],
@@ -83,10 +85,12 @@ pub struct ReceivePlan {
 pub(super) enum Target {
     /// What the manifest says; nothing to do.
     Same,
+    /// What the manifest says but for its mode, which can be set.
+    OtherMode(Box<Meta>),
     /// Nothing.
     Absent,
     /// A file or link that will be replaced, or a directory.
-    Present(Box<Identity>),
+    Present(Box<Meta>),
     /// Something that keeps the entry out.
     Refused,
 }
@@ -298,7 +302,7 @@ impl Receiver {
         let item = self.manifest.entry(entry).ok_or(CommitError::NotExpected { entry })?;
         match self.target(entry) {
             Some(Target::Absent | Target::Present(_)) => {}
-            Some(Target::Same | Target::Refused) | None => {
+            Some(Target::Same | Target::OtherMode(_) | Target::Refused) | None => {
                 return Err(CommitError::NotExpected { entry });
             }
         }
@@ -327,7 +331,7 @@ impl Receiver {
                     Target::Refused
                 }
             };
-            if matches!(target, Target::Same) {
+            if matches!(target, Target::Same | Target::OtherMode(_)) {
                 self.skipped_files += u64::from(matches!(entry.kind, EntryKind::File { .. }));
                 // An earlier attempt may have been killed before it made the name durable.
                 self.note_changed(entry);
@@ -353,25 +357,42 @@ impl Receiver {
         if !fits {
             return Err(CommitError::InTheWay { path: (&path).into(), found: meta.kind });
         }
-        let same = match &entry.kind {
+        let same = self.is_there(&parent, path.file_name(), &meta, entry).map_err(at)?;
+        Ok(match same {
+            true if entry.mode == meta.mode || meta.kind == FileKind::Symlink => Target::Same,
+            // Other names of the file keep their mode: this one gets a file of its own.
+            true if meta.links == 1 && may_set_mode(&meta) => Target::OtherMode(Box::new(meta)),
+            _ => Target::Present(Box::new(meta)),
+        })
+    }
+
+    /// Whether what is called `name` in `parent` needs no data to be what the manifest says. Its
+    /// content is not looked at, so nothing is when all of it shall be sent.
+    pub(super) fn is_there(
+        &self,
+        parent: &Dir,
+        name: &[u8],
+        meta: &Meta,
+        entry: &Entry,
+    ) -> rustix::io::Result<bool> {
+        Ok(match &entry.kind {
             EntryKind::Dir => false,
             EntryKind::File { size, .. } => {
-                let found = (meta.kind, meta.size(), meta.mtime(), meta.mode);
-                found == (FileKind::File, *size, entry.mtime, entry.mode)
+                let found = (meta.kind, meta.size(), meta.mtime());
+                self.options.resume && found == (FileKind::File, *size, entry.mtime)
             }
             EntryKind::Symlink { target } => {
                 let is_link = meta.kind == FileKind::Symlink && meta.mtime() == entry.mtime;
-                is_link && parent.read_link(path.file_name()).map_err(at)? == *target
+                is_link && parent.read_link(name)? == *target
             }
-        };
-        Ok(if same { Target::Same } else { Target::Present(Box::new(meta.identity)) })
+        })
     }
 
     fn space_needed(&self) -> u64 {
         let progress = self.lock();
         let needs = (0u32..).zip(&self.manifest.entries).zip(&self.targets);
         let needs = needs.map(|((index, entry), target)| match target {
-            Target::Same | Target::Refused => 0,
+            Target::Same | Target::OtherMode(_) | Target::Refused => 0,
             Target::Present(_) if entry.is_dir() => 0,
             Target::Absent | Target::Present(_) => {
                 let staged = progress.staged.get(&index).and_then(|s| Meta::of(&s.fd).ok());
@@ -484,6 +505,12 @@ impl<'a> Parents<'a> {
         self.last = Some((parent.to_vec(), dir.clone()));
         Ok(dir)
     }
+}
+
+/// Whether this user may change the mode of a file; anybody else can only replace it.
+fn may_set_mode(meta: &Meta) -> bool {
+    let user = geteuid();
+    user.is_root() || user.as_raw() == meta.owner
 }
 
 fn bytes_of(map: &DataMap, first: u32, count: u32) -> u64 {

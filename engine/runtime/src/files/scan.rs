@@ -8,6 +8,7 @@
 
 use super::confine::{ConfineError, Root, ShownPath};
 use super::dir::{Dir, FileKind, Identity, Meta};
+use super::staging::is_of_a_transfer;
 use super::stop::Stop;
 use farhaul_proto::limits::SYMLINK_TARGET_MAX;
 use farhaul_proto::manifest::{
@@ -95,6 +96,16 @@ pub enum FailReason {
     /// The link's target exceeds [`SYMLINK_TARGET_MAX`].
     #[error("the target of the link is too long")]
     Target,
+}
+
+impl FailReason {
+    /// What is wrong, for a list that names the path itself.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Confine(error) => error.reason(),
+            Self::Path(_) | Self::Target => self.to_string(),
+        }
+    }
 }
 
 /// Something that is not in the manifest, with the reason.
@@ -281,7 +292,7 @@ impl Walk {
         }
         let path = base_name(name, &shown)?;
         let root = self.hold(parent.clone(), None);
-        match kind_of(parent, name, meta) {
+        match kind_of(parent, name, &shown, meta) {
             Ok(kind) => self.push(path, meta, kind, root),
             Err(FailReason::Confine(error)) => Err(error.into()),
             Err(reason) => {
@@ -360,11 +371,15 @@ impl Walk {
         match meta.kind {
             FileKind::Special => self.skipped.push((&path).into(), SkipReason::Special),
             FileKind::File | FileKind::Symlink => {
-                let kind = kind_of(dir, name, &meta)?;
+                let kind = kind_of(dir, name, &(&path).into(), &meta)?;
                 self.push(path, &meta, kind, root)?;
             }
             FileKind::Dir => {
                 let dir = dir.open_dir(name).map_err(at)?;
+                if is_of_a_transfer(name, &dir) {
+                    self.skipped.push((&path).into(), SkipReason::Reserved);
+                    return Ok(None);
+                }
                 let names = dir.names().map_err(at)?.into_iter();
                 let meta = dir.meta().map_err(at)?;
                 self.push(path.clone(), &meta, EntryKind::Dir, root)?;
@@ -440,8 +455,13 @@ impl From<ScanError> for Visit {
 }
 
 /// The kind of a file or link, with what the manifest says of it.
-fn kind_of(dir: &Dir, name: &[u8], meta: &Meta) -> Result<EntryKind, FailReason> {
-    let at = |errno| ConfineError::at(ShownPath::new(name), errno);
+fn kind_of(
+    dir: &Dir,
+    name: &[u8],
+    shown: &ShownPath,
+    meta: &Meta,
+) -> Result<EntryKind, FailReason> {
+    let at = |errno| ConfineError::at(shown.clone(), errno);
     if meta.kind == FileKind::Symlink {
         let target = dir.read_link(name).map_err(at)?;
         let fits = (1..=SYMLINK_TARGET_MAX).contains(&target.len());

@@ -5,7 +5,7 @@
 //! are read here. Nothing is sent from a file that is not the scanned one, and
 //! [`Source::check_unchanged`] after the last read finds out whether it stayed so.
 
-use super::confine::{ConfineError, Root, ShownPath};
+use super::confine::{ConfineError, Root, ShownPath, without_path};
 use super::dir::Meta;
 use super::scan::ScannedSource;
 use farhaul_proto::layout::{Layout, ObjectKind, ObjectSpec};
@@ -63,6 +63,19 @@ pub enum SourceError {
         /// Bytes of the buffer.
         found: u64,
     },
+}
+
+impl SourceError {
+    /// What is wrong, for a list that names the path itself.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Changed { path } | Self::Read { path, .. } => without_path(self, path),
+            Self::Confine(error) => error.reason(),
+            Self::NoSuchFile { .. } | Self::NoSuchBlock { .. } | Self::BufferLength { .. } => {
+                self.to_string()
+            }
+        }
+    }
 }
 
 impl ScannedSource {

@@ -9,12 +9,11 @@
 //! nothing of that name is ever swept. Placing staged files is `commit`'s business.
 
 use super::confine::{ConfineError, Root, ShownPath};
-use super::dir::{Dir, Meta, try_lock};
+use super::dir::{Dir, FileKind, Meta, try_lock};
 use super::journal::{Binding, Digest, Journal, Resumed};
 use farhaul_proto::layout::DataMap;
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime};
 use farhaul_proto::path_name::{RESERVED_NAME, RelPath};
-use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::collections::BTreeMap;
@@ -382,7 +381,17 @@ impl Staging {
     /// The staged file, if it can be gone on with. One with a second name is never written to:
     /// it may be a displaced file of the user's.
     fn open_part(&self, name: &str) -> Option<(File, Meta)> {
-        self.dir.open_writable(name.as_bytes()).ok().filter(|(_, meta)| meta.links == 1)
+        let name = name.as_bytes();
+        let opened = match self.dir.open_writable(name) {
+            // It has its final mode already: the kill came between that and the rename.
+            Err(Errno::ACCESS) => {
+                let held = self.dir.hold_file(name).ok().filter(|held| held.meta.links == 1)?;
+                held.set_mode(held.meta.mode | 0o600).ok()?;
+                self.dir.open_writable(name)
+            }
+            opened => opened,
+        };
+        opened.ok().filter(|(_, meta)| meta.links == 1)
     }
 
     fn create_part(&self, name: &str) -> Result<File, StagingError> {
@@ -434,8 +443,20 @@ fn is_named(root: &Root, dir: &Dir) -> bool {
 }
 
 fn is_private(dir: &Dir) -> rustix::io::Result<bool> {
-    let stat = fstat(dir)?;
-    Ok(stat.st_uid == geteuid().as_raw() && stat.st_mode & 0o077 == 0)
+    let meta = dir.meta()?;
+    Ok(meta.owner == geteuid().as_raw() && is_closed(&meta))
+}
+
+/// True for a directory that only its owner can use.
+fn is_closed(meta: &Meta) -> bool {
+    meta.kind == FileKind::Dir && meta.mode & 0o077 == 0
+}
+
+/// True when `dir`, called `name`, is what a transfer keeps its staged files in, whoever's.
+pub(super) fn is_of_a_transfer(name: &[u8], dir: &Dir) -> bool {
+    let closed = |meta: rustix::io::Result<Meta>| meta.is_ok_and(|meta| is_closed(&meta));
+    let within = || dir.stat(STAGING_NAME).and_then(|found| found.ok_or(Errno::NOENT));
+    name == RESERVED_NAME && closed(dir.meta()) && closed(within())
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub(super) fn source_failure(error: &SourceError) -> Failure {
         SourceError::Confine(_) | SourceError::Read { .. } => FailCode::SourceUnreadable,
         _ => FailCode::Internal,
     };
-    Failure { code, reason: error.to_string() }
+    Failure { code, reason: error.reason() }
 }
 
 /// Complete files that wait for their turn to be put in place, before new ones are held up.

@@ -2,10 +2,9 @@
 
 use super::{FailedEntry, Side};
 use crate::files::confine::ShownPath;
-use crate::files::scan::{Note, ScannedSource, SkipReason};
+use crate::files::scan::{FailReason, Note, ScannedSource, SkipReason};
 use farhaul_proto::limits::PATH_MAX;
 use farhaul_proto::wire::control::{FailCode, LEFT_OUT_MAX, LeftOut, LeftOutNote, reason};
-use std::fmt::Display;
 
 /// What a scan left out, for the offer; `None` when that is nothing.
 pub(super) fn of_scan(scanned: &ScannedSource) -> Option<LeftOut> {
@@ -14,7 +13,7 @@ pub(super) fn of_scan(scanned: &ScannedSource) -> Option<LeftOut> {
         return None;
     }
     Some(LeftOut {
-        failed: notes(&failures.first, ToString::to_string),
+        failed: notes(&failures.first, FailReason::reason),
         failed_total: failures.count,
         skipped: notes(&skipped.first, |reason| skipped_because(*reason).to_owned()),
         skipped_total: skipped.count,
@@ -34,18 +33,18 @@ fn notes<R>(notes: &[Note<R>], words: impl Fn(&R) -> String) -> Vec<LeftOutNote>
 /// What could not be included, as failures of this side.
 pub(super) fn failed_here(scanned: &ScannedSource) -> Vec<FailedEntry> {
     let failures = scanned.failures.first.iter();
-    failures.map(|note| failed(&note.path, &note.reason, Side::Here)).collect()
+    failures.map(|note| failed(&note.path, note.reason.reason(), Side::Here)).collect()
 }
 
 /// What the peer could not include.
 pub(super) fn failed_there(left_out: &LeftOut) -> Vec<FailedEntry> {
     let failures = left_out.failed.iter();
-    failures.map(|note| failed(&ShownPath::new(&note.path), &note.reason, Side::Peer)).collect()
+    let there = |note: &LeftOutNote| (ShownPath::new(&note.path), note.reason.clone());
+    failures.map(there).map(|(path, reason)| failed(&path, reason, Side::Peer)).collect()
 }
 
-fn failed(path: &ShownPath, reason: &impl Display, at: Side) -> FailedEntry {
-    let (path, reason) = (path.to_string(), reason.to_string());
-    FailedEntry { path, reason, code: FailCode::SourceUnreadable, at }
+fn failed(path: &ShownPath, reason: String, at: Side) -> FailedEntry {
+    FailedEntry { path: path.to_string(), reason, code: FailCode::SourceUnreadable, at }
 }
 
 /// What was skipped on purpose here, printable.

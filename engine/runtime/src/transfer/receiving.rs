@@ -13,7 +13,7 @@ use super::{
 use crate::driver::command::{HeldRuns, SessionEvent};
 use crate::engine::SessionFault;
 use crate::files::confine::ConfineError;
-use crate::files::receive::{ReceivePlan, Receiver};
+use crate::files::receive::{ReceiveError, ReceivePlan, Receiver};
 use crate::files::staging::StagingError;
 use crate::files::{CommitError, Report};
 use crate::objects::Failure;
@@ -24,6 +24,7 @@ use farhaul_proto::wire::control::{
     Accept, BlockSpan, Done, EntryFailure, FAILURES_MAX, FailCode, Have, Message, reason,
 };
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 /// An object on its way in.
@@ -332,12 +333,7 @@ impl<'a> Receiving<'a> {
         transfer: TransferId,
         progress: &ProgressSender,
     ) -> Result<Outcome, TransferError> {
-        let receiver = Arc::clone(&self.receiver);
-        let report = blocking(move |_| {
-            receiver.commit_all_plain();
-            Ok(receiver.finish())
-        })
-        .await?;
+        let report = self.put_in_place().await?;
         if let Some(error) = &report.not_durable {
             let what = format!("what arrived may not survive a power cut: {error}");
             return Err(TransferError::Disk { what, code: place_code(error) });
@@ -380,6 +376,25 @@ impl<'a> Receiving<'a> {
         })
     }
 
+    /// Ends the transfer on disk, and listens meanwhile: once the peer is gone, another attempt
+    /// of its may come at any moment, and must not find this one still at work.
+    async fn put_in_place(&mut self) -> Result<Report, TransferError> {
+        let receiver = Arc::clone(&self.receiver);
+        let mut report = pin!(blocking(move |stop| {
+            receiver.commit_all_plain(stop);
+            if stop.is_set() { Err(ReceiveError::Stopped.into()) } else { Ok(receiver.finish()) }
+        }));
+        loop {
+            tokio::select! {
+                report = &mut report => return report,
+                heard = self.conversation.hear() => match heard? {
+                    Heard::Message(message) => self.on_message(message).await?,
+                    Heard::Lane(event) => self.on_event(event).await?,
+                },
+            }
+        }
+    }
+
     /// All failures by entry; what was noted first says more.
     fn failures(&self, report: &Report) -> BTreeMap<u32, Fault> {
         for (entry, error) in &report.failures {
@@ -401,7 +416,7 @@ impl<'a> Receiving<'a> {
 
 /// How a commit error is told.
 pub(super) fn commit_failure(error: &CommitError) -> Failure {
-    Failure { code: fail_code(error), reason: error.to_string() }
+    Failure { code: fail_code(error), reason: error.reason() }
 }
 
 fn fail_code(error: &CommitError) -> FailCode {

@@ -2,6 +2,7 @@
 //! comparison of trees that sees everything that must arrive.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{
     ReceiveError, ReceiveOptions, ReceivePlan, Receiver, Report, Root, Source, StagedFile, scan,
 };
@@ -11,9 +12,12 @@ use farhaul_proto::limits::BLOCK_DATA;
 use farhaul_proto::manifest::Manifest;
 use farhaul_proto::path_name::RelPath;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+use rustix::process::{Uid, geteuid};
+use rustix::thread::set_thread_res_uid;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -111,11 +115,19 @@ impl Transfer {
         base: Option<RelPath>,
         peer: [u8; 32],
     ) -> Result<Self, ReceiveError> {
+        Self::open_with(root, sources, base, ReceiveOptions { resume: true, peer })
+    }
+
+    pub(crate) fn open_with(
+        root: &Root,
+        sources: &[PathBuf],
+        base: Option<RelPath>,
+        options: ReceiveOptions,
+    ) -> Result<Self, ReceiveError> {
         let scanned = Arc::new(scan(sources).unwrap());
         assert!(scanned.failures.is_empty(), "{:?}", scanned.failures);
         // The receiver knows only what travels.
         let manifest = Arc::new(Manifest::decode(&scanned.manifest.encode()).unwrap());
-        let options = ReceiveOptions { resume: true, peer };
         let (receiver, plan) = Receiver::open(root, base, manifest, options)?;
         let layout = Arc::new(Layout::new(&scanned.manifest, &plan.want));
         assert_eq!(*layout, Layout::new(receiver.manifest(), &plan.want));
@@ -186,7 +198,7 @@ impl Transfer {
                 }
             }
         }
-        self.receiver.commit_all_plain();
+        self.receiver.commit_all_plain(&Stop::default());
         self.receiver.finish()
     }
 }
@@ -236,6 +248,13 @@ impl Pair {
         Transfer::open(&self.sources(), &self.target())
     }
 
+    /// As [`open`](Self::open), with nothing of earlier attempts.
+    pub(crate) fn open_anew(&self) -> Transfer {
+        let root = Root::open(&self.target()).unwrap();
+        let options = ReceiveOptions { resume: false, peer: PEER };
+        Transfer::open_with(&root, &self.sources(), None, options).unwrap()
+    }
+
     /// A file of three blocks and a bit.
     pub(crate) fn with_large() -> (Self, Vec<u8>) {
         let pair = Self::new();
@@ -267,4 +286,20 @@ pub(crate) fn carry_and_stop(pair: &Pair, blocks: &[u32]) {
     for &block in blocks {
         transfer.carry(&staged, 0, block);
     }
+}
+
+/// Runs `work` as a user that permission bits apply to. Where that cannot be it says so, past the
+/// test harness, and checks nothing.
+pub(crate) fn as_plain_user(name: &str, work: impl FnOnce() + Send) {
+    let run = || {
+        let nobody = Uid::from_raw(65_534);
+        // Of this thread alone; the other ones stay what they are.
+        if geteuid().is_root() && set_thread_res_uid(None, nobody, None).is_err() {
+            let why = "this process cannot become another user";
+            let line = format!("skipped by name: {name} because {why}\n");
+            return std::io::stderr().write_all(line.as_bytes()).unwrap();
+        }
+        work();
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap());
 }
