@@ -4,6 +4,7 @@ use super::receive::LaneDrops;
 use crate::objects::{BlockSink, BlockSource, Failure};
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Policy, View};
+use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::recv::RecvCounters;
@@ -147,8 +148,8 @@ pub enum Command {
     ForgetRecv(SessionKey, ObjectId),
     /// Send a block again from its start.
     RestartSend(SessionKey, BlockIndex),
-    /// Change policy and cap.
-    SetPolicy(SessionKey, Policy, Option<BitRate>),
+    /// Change what shapes the data that we send.
+    Shape(SessionKey, Policy, Option<BitRate>, FecPolicy),
     /// Report figures.
     Stats(SessionKey, oneshot::Sender<SessionStats>),
     /// Report what was dropped.
@@ -172,7 +173,7 @@ impl fmt::Debug for Command {
             Self::ForgetSend(..) => "ForgetSend",
             Self::ForgetRecv(..) => "ForgetRecv",
             Self::RestartSend(..) => "RestartSend",
-            Self::SetPolicy(..) => "SetPolicy",
+            Self::Shape(..) => "Shape",
             Self::Stats(..) => "Stats",
             Self::Drops(..) => "Drops",
             Self::Stop => "Stop",

@@ -1,16 +1,16 @@
 //! A session from the outside: what its owner may ask of the driver.
 
-use super::EngineError;
 use super::seats::Seat;
+use super::{EngineError, SessionOptions};
 use crate::control::{ControlConnection, ControlReceiver, ControlSender};
 use crate::driver::command::{Command, GivenUp, HeldRuns, SessionEvent, SessionKey, SessionStats};
 use crate::objects::{BlockSink, BlockSource};
 use crate::wake::Waker;
 use crossbeam_channel::Sender;
-use farhaul_proto::congestion::Policy;
 use farhaul_proto::ids::{BlockIndex, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
-use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::units::Bytes;
+use farhaul_proto::wire::control::Wishes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -64,6 +64,8 @@ pub struct Peer {
 /// The driver's end of a session; dropping it removes the session.
 pub struct SessionHandle {
     pub(super) key: SessionKey,
+    /// The bounds of what a peer may wish.
+    pub(super) options: SessionOptions,
     pub(super) mailbox: Mailbox,
     /// Its place among the sessions that peers opened.
     pub(super) _seat: Option<Seat>,
@@ -202,9 +204,11 @@ impl SessionHandle {
         let _ = self.mailbox.post(Command::RestartSend(self.key, block));
     }
 
-    /// Changes policy and cap.
-    pub fn set_policy(&self, policy: Policy, cap: Option<BitRate>) {
-        let _ = self.mailbox.post(Command::SetPolicy(self.key, policy, cap));
+    /// Sends from now on as the peer wishes, within what this side was started with.
+    pub fn shape(&self, wishes: &Wishes) {
+        let SessionOptions { policy, cap, fec } = self.options.within(wishes);
+        tracing::debug!(?policy, ?cap, ?fec, "sends as the peer wishes");
+        let _ = self.mailbox.post(Command::Shape(self.key, policy, cap, fec));
     }
 
     /// Figures of this moment; `None` once the session is over.
