@@ -226,7 +226,7 @@ prop_compose! {
         dest in vec(any::<u8>(), 0..100),
         manifest in any_manifest(),
         (entries, bytes, resume) in any::<(u64, u64, bool)>(),
-        left_out in proptest::option::of(any_left_out()),
+        left_out in option::of(any_left_out()),
     ) -> Offer {
         Offer { transfer, dest, manifest, entries, bytes, resume, left_out }
     }
