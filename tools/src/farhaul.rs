@@ -20,12 +20,31 @@ mod text;
 mod transfer;
 
 use args::{Cli, Verb};
-use failure::Failure;
+use failure::{Failure, Kind};
 use std::process::ExitCode;
+
+/// Tells of a command line that cannot be understood, in words and, to those who asked for it, as
+/// the object that `--json` prints. Returns the exit code.
+pub fn misused(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    // Help and version go to standard output and are no mistake.
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<_> = std::env::args_os().skip(1).take_while(|word| word != "--").collect();
+    let carries = words.first().is_some_and(|verb| verb == "send" || verb == "get");
+    if carries && words.iter().any(|word| word == "--json") {
+        let what = error.render().to_string();
+        let what = what.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let failure = Failure::new(Kind::Usage, what, "see `farhaul --help`");
+        report::Report::new(&report::Attempt::begin(), Some(&failure)).print_json();
+    }
+    ExitCode::from(Kind::Usage as u8)
+}
 
 /// Runs the command line.
 pub fn run(cli: Cli) -> ExitCode {
-    setup::logging();
+    setup::logging(&cli.verb);
     let ended = match cli.verb {
         Verb::Id(args) => id::run(&args),
         Verb::Serve(args) => serve::run(&args),

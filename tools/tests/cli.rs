@@ -218,6 +218,139 @@ fn a_transfer_that_is_refused_says_so_in_json_too() {
     let site = Site::serve();
     let report = assert_told(&site.get(&["--json"], "no/such", "back"), 3);
     assert_eq!(report["bytes"], 0, "{report}");
+    assert_eq!(report["goodput_bps"], 0, "{report}");
+    assert!(!site.path("back").exists(), "nothing was offered");
+}
+
+#[test]
+fn a_failure_before_anything_began_has_a_time_and_no_rate() {
+    let site = Site::serve();
+    let report = assert_told(&site.send(&["--json"], &[&site.path("no-such")], ""), 4);
+    assert_eq!(report["goodput_bps"], 0, "{report}");
+    assert!(report["seconds"].as_f64().expect("a number") > 0.0, "{report}");
+}
+
+#[test]
+fn a_destination_at_the_peer_that_is_a_file_is_refused_with_words_that_help() {
+    let site = Site::serve();
+    let source = site.file("file", b"data");
+    fs::write(site.path("root/taken"), "other").expect("a fresh file");
+    let report = assert_told(&site.send(&["--json"], &[&source], "taken"), 3);
+    let error = &report["error"];
+    assert!(error["what"].as_str().expect("text").contains("not a directory"), "{report}");
+    assert!(error["advice"].as_str().expect("text").contains("name a directory"), "{report}");
+    assert_eq!(fs::read(site.path("root/taken")).expect("there"), b"other");
+}
+
+#[test]
+fn a_place_that_may_not_be_written_to_is_called_so_on_either_side() {
+    let site = Site::serve();
+    fs::write(site.path("root/large"), vec![7; 2 * MIB]).expect("a fresh file");
+    let source = site.file("source", &vec![7; 2 * MIB]);
+    for place in ["locked", "root/locked"] {
+        fs::create_dir(site.path(place)).expect("a fresh directory");
+    }
+    for place in ["locked", "root"] {
+        let closed = fs::Permissions::from_mode(0o555);
+        fs::set_permissions(site.path(place), closed).expect("our own directory");
+    }
+    if fs::write(site.path("locked/probe"), "").is_ok() {
+        println!("skipped by name: this user may write everywhere");
+        return;
+    }
+    let got = assert_told(&site.get(&["--json"], "large", "locked"), 4);
+    let beneath = assert_told(&site.get(&["--json"], "large", "locked/deeper"), 4);
+    let sent = assert_told(&site.send(&["--json"], &[&source], ""), 3);
+    fs::set_permissions(site.path("root"), fs::Permissions::from_mode(0o755)).expect("ours");
+    for report in [got, beneath, sent] {
+        let error = &report["error"];
+        assert!(error["what"].as_str().expect("text").contains("permission denied"), "{report}");
+        let advice = error["advice"].as_str().expect("text");
+        assert!(!advice.contains("dmesg") && !advice.contains("logs it"), "{report}");
+    }
+}
+
+/// Runs a `get` that is still at `large` of `back` when this returns.
+fn slow_get(site: &Site) -> Child {
+    fs::write(site.path("root/large"), vec![7; 64 * MIB]).expect("a fresh file");
+    let mut command = site.command("get", &["--json", "--rate", "1Mbit/s"]);
+    command.arg(site.at("large")).arg(site.path("back"));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let staging = site.path("back/.farhaul/staging");
+    while fs::read_dir(&staging).map_or(0, Iterator::count) == 0 {
+        thread::yield_now();
+    }
+    child
+}
+
+/// The rate was the sender's own: all of it had arrived long before.
+#[test]
+fn a_second_transfer_of_the_same_file_waits_for_the_first_which_obeys_its_rate() {
+    let site = Site::serve();
+    let first = slow_get(&site);
+    let second = site.get(&["--json"], "large", "back");
+    kill_process(pid_of(&first), Signal::INT).expect("our own child");
+    let report = assert_told(&second, 1);
+    let advice = report["error"]["advice"].as_str().expect("text");
+    assert!(advice.contains("wait for the other transfer"), "{report}");
+    assert_eq!(assert_told(&finish(first), 1)["error"]["what"], "interrupted");
+}
+
+#[test]
+fn a_mistyped_command_line_is_told_in_json_where_that_was_asked_for() {
+    let site = Site::serve();
+    let source = site.file("file", b"data");
+    for place in ["127.0.0.1:99999:inbox", "127.0.0.1:17411", "::1:inbox"] {
+        let mut command = site.command("send", &["--json"]);
+        let report = assert_told(&run(command.arg(&source).arg(format!("{}@{place}", site.id))), 2);
+        assert_eq!(report["goodput_bps"], 0, "{report}");
+    }
+    let silent = run(site.command("send", &["--rate", "fast"]).arg(&source).arg(site.at("")));
+    assert_code(&silent, 2);
+    assert_eq!(silent.stdout, b"");
+}
+
+#[test]
+fn help_speaks_of_this_command_and_names_the_variable_for_the_log() {
+    let said = |words: &[&str]| {
+        let output = run(Command::new(FARHAUL).args(words));
+        assert_code(&output, 0);
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let help = said(&["--help"]);
+    assert!(help.starts_with("Carries files"), "{help}");
+    assert!(help.contains("FARHAUL_LOG") && !help.contains("wanem"), "{help}");
+    for verb in ["send", "get"] {
+        let help = said(&[verb, "--help"]);
+        assert!(help.contains("set-user-id") && help.contains("7 days"), "{help}");
+    }
+}
+
+#[test]
+fn a_server_logs_each_transfer_and_what_failed_in_it() {
+    let site = Site::serve();
+    let log = site.path("log");
+    let mut command = farhaul("serve");
+    command.arg("--root").arg(site.path("root")).arg("--home").arg(site.path("server"));
+    let client = run(farhaul("id").arg("--home").arg(site.path("client")));
+    let client = String::from_utf8(client.stdout).expect("an id is text");
+    command.args(["--listen", "127.0.0.1:0", "--allow", client.trim()]);
+    command.env_remove("FARHAUL_LOG");
+    command.stdout(Stdio::piped()).stderr(fs::File::create(&log).expect("a fresh file"));
+    let mut server = command.spawn().expect("it starts");
+    let line = first_line(&mut server);
+    let port = line.split([':', ' ']).nth(3).expect("a port").to_owned();
+    fs::create_dir_all(site.path("root/in/taken")).expect("a fresh directory");
+    let (good, bad) = (site.file("good", b"data"), site.file("taken", b"data"));
+    let target = format!("{}@127.0.0.1:{port}:in", site.id);
+    let output = run(site.command("send", &[]).args([&good, &bad]).arg(target));
+    kill_process(pid_of(&server), Signal::TERM).expect("our own child");
+    server.wait().expect("our own child");
+    assert_code(&output, 1);
+    let log = fs::read_to_string(&log).expect("its log");
+    for word in ["received", "files=1", "failed=1", "1 entry failed: taken", client.trim()] {
+        assert!(log.contains(word), "no {word:?} in {log}");
+    }
 }
 
 #[test]

@@ -12,19 +12,25 @@ use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
 use core::fmt;
 use core::time::Duration;
+use minicbor::{Decode, Encode};
 
-/// How a path shares a bottleneck, in the words of ascp.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a path shares a bottleneck, in the words of ascp; the meeker, the less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Policy {
-    /// Holds the target rate whatever happens.
-    Fixed,
-    /// About two fair shares.
-    High,
+    /// Takes what nobody else wants.
+    #[n(0)]
+    Low,
     /// One fair share.
     #[default]
+    #[n(1)]
     Fair,
-    /// Takes what nobody else wants.
-    Low,
+    /// About two fair shares.
+    #[n(2)]
+    High,
+    /// Holds the target rate whatever happens.
+    #[n(3)]
+    Fixed,
 }
 
 /// A packet whose fate is known.

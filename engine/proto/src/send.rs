@@ -260,6 +260,11 @@ impl Sender {
         self.config.blocks_max = blocks_max;
     }
 
+    /// Changes when repair symbols are used.
+    pub const fn set_fec(&mut self, fec: FecPolicy) {
+        self.config.fec = fec;
+    }
+
     /// The symbol size of new blocks, once it is fixed.
     pub const fn symbol_size(&self) -> Option<u16> {
         self.symbol_size

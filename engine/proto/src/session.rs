@@ -273,6 +273,12 @@ impl Session {
         self.sender.on_restart(block);
     }
 
+    /// Changes when repair symbols are used.
+    pub fn set_fec(&mut self, fec: FecPolicy) {
+        self.config.fec = fec;
+        self.sender.set_fec(fec);
+    }
+
     /// Changes policy and cap; obeyed by the next packet.
     pub fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp) {
         self.config.policy = policy;

@@ -53,7 +53,7 @@ const CONNECTION_REFUSED: u64 = 0x02;
 #[non_exhaustive]
 pub enum ControlError {
     /// The network: nobody answered.
-    #[error("{addr} does not answer (waited {after:?})")]
+    #[error("{addr} does not answer (waited {:.1} s)", after.as_secs_f64())]
     Unreachable {
         /// Whom we asked.
         addr: SocketAddr,
@@ -81,7 +81,7 @@ pub enum ControlError {
         addr: SocketAddr,
     },
     /// The peer ended the session in order.
-    #[error("closed by the peer with code {code}: {reason}")]
+    #[error("{}", closed(*code, reason))]
     ClosedByPeer {
         /// Its code.
         code: u64,
@@ -206,6 +206,17 @@ impl ControlError {
             WriteError::ClosedStream | WriteError::ZeroRttRejected => Self::ClosedHere,
         }
     }
+}
+
+/// What a close by the peer means, with its own words if there are any.
+fn closed(code: u64, reason: &str) -> String {
+    let meaning = match u32::try_from(code) {
+        Ok(0) => "the peer ended the session before everything was done".to_owned(),
+        Ok(CLOSE_FAILED) => "the peer gave the session up".to_owned(),
+        Ok(CLOSE_BUSY) => "the peer takes no more sessions".to_owned(),
+        _ => format!("the peer closed the session with code {code}"),
+    };
+    if reason.is_empty() { meaning } else { format!("{meaning}: {reason}") }
 }
 
 /// A peer's words, made printable and short.

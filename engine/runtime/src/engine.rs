@@ -26,6 +26,7 @@ use farhaul_proto::fec::{BlockShape, FecPolicy};
 use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::wire::control::Wishes;
 use ring::rand::{SecureRandom, SystemRandom};
 use seats::{Seat, Seats};
 use session::Mailbox;
@@ -70,6 +71,9 @@ pub struct EngineConfig {
     pub workers: usize,
 }
 
+/// Slower than this nobody needs it: such a session would only take up a place.
+const WISHED_RATE_MIN: BitRate = BitRate::kbps(10);
+
 /// What shapes the data that we send in a session.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionOptions {
@@ -79,6 +83,20 @@ pub struct SessionOptions {
     pub cap: Option<BitRate>,
     /// When to use repair symbols.
     pub fec: FecPolicy,
+}
+
+impl SessionOptions {
+    /// What a peer wishes, within these options: the smaller rate and the meeker policy of both.
+    /// Repair symbols count against the rate, so the wish for them is free.
+    #[must_use]
+    pub fn within(self, wishes: &Wishes) -> Self {
+        let wished = wishes.rate_max.map(|rate| BitRate::bps(rate).max(WISHED_RATE_MIN));
+        Self {
+            policy: wishes.policy.map_or(self.policy, |policy| policy.min(self.policy)),
+            cap: self.cap.into_iter().chain(wished).min(),
+            fec: wishes.fec.unwrap_or(self.fec),
+        }
+    }
 }
 
 /// Why the engine did not start.
@@ -290,7 +308,7 @@ impl Engine {
         let peer = connection.addr;
         let Admission { seat, opening } = admission;
         let new = NewSession { key, lane, peer, config, events: events_in, opening };
-        let session = SessionHandle { key, mailbox: self.mailbox.clone(), _seat: seat };
+        let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), _seat: seat };
         session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })
     }
@@ -431,4 +449,46 @@ pub(crate) fn slot_len() -> usize {
 
 fn slots_for(buffers: Bytes) -> usize {
     (buffers.as_len() / slot_len().max(1)).clamp(8, 4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_may_wish_for_less_and_never_for_more_than_the_operator_allows() {
+        let operator = |policy, mbps: Option<u64>| SessionOptions {
+            policy,
+            cap: mbps.map(BitRate::mbps),
+            fec: FecPolicy::Auto,
+        };
+        let wish = |policy, mbps: Option<u64>| Wishes {
+            rate_max: mbps.map(|rate| BitRate::mbps(rate).get()),
+            policy,
+            fec: Some(FecPolicy::Off),
+        };
+        use Policy::{Fair, Fixed, High, Low};
+        for (ours, theirs, policy, mbps) in [
+            (operator(Fair, None), wish(None, None), Fair, None),
+            (operator(Fair, None), wish(Some(Low), Some(5)), Low, Some(5)),
+            (operator(Fair, None), wish(Some(High), None), Fair, None),
+            (operator(High, Some(50)), wish(Some(Fair), Some(90)), Fair, Some(50)),
+            (operator(High, Some(50)), wish(Some(Fixed), Some(9)), High, Some(9)),
+            (operator(Fixed, Some(50)), wish(None, None), Fixed, Some(50)),
+            (operator(Fixed, Some(50)), wish(Some(Fixed), Some(90)), Fixed, Some(50)),
+            (operator(Fixed, Some(50)), wish(Some(Fixed), Some(9)), Fixed, Some(9)),
+            (operator(Fixed, Some(50)), wish(Some(Low), None), Low, Some(50)),
+        ] {
+            let granted = ours.within(&theirs);
+            assert_eq!(
+                (granted.policy, granted.cap),
+                (policy, mbps.map(BitRate::mbps)),
+                "{ours:?}"
+            );
+            assert_eq!(granted.fec, FecPolicy::Off);
+        }
+        let crawling =
+            operator(Fair, None).within(&Wishes { rate_max: Some(1), ..wish(None, None) });
+        assert_eq!(crawling.cap, Some(WISHED_RATE_MIN));
+    }
 }

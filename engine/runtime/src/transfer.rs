@@ -15,6 +15,7 @@
 mod bundle;
 mod claims;
 mod conversation;
+mod destination;
 mod failures;
 mod figures;
 mod file;
@@ -32,16 +33,18 @@ use crate::engine::SessionFault;
 use crate::files::confine::ConfineError;
 use crate::files::receive::ReceiveError;
 use crate::files::scan::ScanError;
+use crate::files::staging::StagingError;
 use farhaul_proto::manifest::ManifestError;
 use farhaul_proto::session::Unreached;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{FailCode, RefuseCode};
+use rustix::io::Errno;
 use std::time::Duration;
 use tokio::sync::watch;
 
 pub use failures::Side;
 pub use figures::Figures;
-pub use planning::pull;
+pub use planning::{Pull, pull};
 pub use sending::push;
 
 /// How often progress is published.
@@ -182,6 +185,10 @@ impl TransferError {
     }
 }
 
+const BUSY: &str = "another transfer is at the same files, or too many files are open (ulimit -n); \
+                    wait for the other transfer, then run the same command again";
+const WRITE_THERE: &str = "have the peer's operator give the user of `farhaul serve` access to that \
+                           path, on a file system that is not read-only";
 const AGAIN: &str = "run the same command again to continue where it stopped";
 
 /// What to do when the peer said no.
@@ -189,24 +196,21 @@ const fn refused(code: RefuseCode) -> &'static str {
     match code {
         RefuseCode::NotAllowed => "ask the peer's operator to permit it",
         RefuseCode::BadPath => {
-            "give a path below the directory that the peer serves, without `..` and links"
+            "give a path below the directory that the peer serves, without `..` and links; what \
+             lies on another mount is refused by design: have that mount served by itself"
         }
         RefuseCode::NotFound => {
             "check the path; it is relative to the directory that the peer serves"
         }
         RefuseCode::Exists => {
-            "have what is in the way moved at the peer, or name another destination"
+            "something else is in the way there: name a directory, or a name that is not taken"
         }
         RefuseCode::NoSpace => {
             "make room at the peer; what interrupted transfers left is in `.farhaul/staging` of \
              the directory that it serves, and may be deleted"
         }
-        RefuseCode::NoPermission => {
-            "have the peer's operator give the user of `farhaul serve` access to that path"
-        }
-        RefuseCode::Busy => {
-            "another transfer of the same files is under way; wait for it or try again later"
-        }
+        RefuseCode::NoPermission => WRITE_THERE,
+        RefuseCode::Busy => BUSY,
         RefuseCode::Unsupported => "use the same version of Farhaul on both sides",
         RefuseCode::Internal => {
             "the fault is at the peer: `farhaul serve` logs it there; mend it and try again"
@@ -221,9 +225,8 @@ const fn cancelled(code: FailCode) -> &'static str {
             "see to it that nobody changes the files meanwhile, then run the same command again"
         }
         FailCode::NoSpace => "make room at the peer, then run the same command again",
-        FailCode::NoPermission => {
-            "have the peer's operator give the user of `farhaul serve` access to that path"
-        }
+        FailCode::NoPermission => WRITE_THERE,
+        FailCode::Busy => BUSY,
         FailCode::Io => "have the peer's disk looked at, then run the same command again",
         FailCode::Protocol => {
             "check that both sides run the same version of Farhaul, then run the same command again"
@@ -240,15 +243,16 @@ const fn local(code: RefuseCode) -> &'static str {
              `.farhaul/staging` of the destination, and may be deleted"
         }
         RefuseCode::NoPermission => {
-            "give this user access to it, or name another destination, then run the same command \
-             again"
+            "name a place that this user may read or write as needed and that is not mounted \
+             read-only, then run the command again"
         }
-        RefuseCode::BadPath => "name the place without `..` and without links in its path",
+        RefuseCode::BadPath => {
+            "name the place without `..` and links in its path; what lies on another mount is named \
+             by itself"
+        }
         RefuseCode::NotFound => "check the path",
-        RefuseCode::Exists => "move what is in the way, or name another destination",
-        RefuseCode::Busy => {
-            "another transfer of the same files is under way; wait for it or try again later"
-        }
+        RefuseCode::Exists => "something else is in the way there: name a directory",
+        RefuseCode::Busy => BUSY,
         RefuseCode::NotAllowed | RefuseCode::Unsupported => {
             "use the same version of Farhaul on both sides, or carry it in parts"
         }
@@ -270,7 +274,7 @@ const fn disk(code: FailCode) -> &'static str {
 impl From<ScanError> for TransferError {
     fn from(error: ScanError) -> Self {
         let code = match &error {
-            ScanError::Source(inner) => refuse_code(inner),
+            ScanError::Source(inner) => source_code(inner),
             _ => RefuseCode::Internal,
         };
         Self::local(error, code)
@@ -281,7 +285,11 @@ impl From<ReceiveError> for TransferError {
     fn from(error: ReceiveError) -> Self {
         let code = match &error {
             ReceiveError::NoSpace(_) => RefuseCode::NoSpace,
-            ReceiveError::Destination(inner) => refuse_code(inner),
+            ReceiveError::Destination(inner) | ReceiveError::Staging(StagingError::Disk(inner)) => {
+                destination_code(inner)
+            }
+            ReceiveError::Staging(StagingError::Busy) => RefuseCode::Busy,
+            ReceiveError::Staging(StagingError::NotPrivate) => RefuseCode::NoPermission,
             _ => RefuseCode::Internal,
         };
         Self::local(error, code)
@@ -294,12 +302,66 @@ impl From<ManifestError> for TransferError {
     }
 }
 
-/// How a peer is told about an error of a path.
-pub(crate) fn refuse_code(error: &ConfineError) -> RefuseCode {
+/// How a peer is told about an error of a path that is read.
+fn source_code(error: &ConfineError) -> RefuseCode {
+    match error {
+        // Nothing can be beneath what is no directory.
+        ConfineError::NotDirectory { .. } => RefuseCode::NotFound,
+        other => destination_code(other),
+    }
+}
+
+/// How a peer is told about an error of a path that is written to.
+fn destination_code(error: &ConfineError) -> RefuseCode {
     match error {
         ConfineError::NotFound { .. } => RefuseCode::NotFound,
-        ConfineError::Permission { .. } => RefuseCode::NoPermission,
-        ConfineError::Escapes { .. } | ConfineError::SymlinkInPath { .. } => RefuseCode::BadPath,
+        ConfineError::Permission { .. } | ConfineError::Io { source: Errno::ROFS, .. } => {
+            RefuseCode::NoPermission
+        }
+        ConfineError::Escapes { .. }
+        | ConfineError::SymlinkInPath { .. }
+        | ConfineError::CrossesMount { .. } => RefuseCode::BadPath,
+        ConfineError::NotDirectory { .. } | ConfineError::Exists { .. } => RefuseCode::Exists,
+        ConfineError::NoSpace { .. } => RefuseCode::NoSpace,
+        ConfineError::TooManyOpen { .. } => RefuseCode::Busy,
         _ => RefuseCode::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(error: impl Into<TransferError>) -> (RefuseCode, &'static str) {
+        match error.into() {
+            TransferError::Local { code, .. } => (code, refused(code)),
+            other => panic!("{other}"),
+        }
+    }
+
+    /// They all were faults inside the peer, to be looked up in its log.
+    #[test]
+    fn the_usual_refusals_of_a_destination_say_what_to_do() {
+        let at = |errno| ConfineError::at(&b"in"[..], errno);
+        let destination = |errno| told(ReceiveError::Destination(at(errno)));
+        let staging = |errno| told(ReceiveError::Staging(StagingError::Disk(at(errno))));
+        for (errno, code) in [
+            (Errno::ACCESS, RefuseCode::NoPermission),
+            (Errno::ROFS, RefuseCode::NoPermission),
+            (Errno::NOSPC, RefuseCode::NoSpace),
+            (Errno::MFILE, RefuseCode::Busy),
+        ] {
+            assert_eq!((destination(errno).0, staging(errno).0), (code, code), "{errno}");
+        }
+        let (code, advice) = destination(Errno::NOTDIR);
+        assert_eq!(code, RefuseCode::Exists);
+        assert!(advice.contains("name a directory"), "{advice}");
+        let (code, advice) = destination(Errno::XDEV);
+        assert_eq!(code, RefuseCode::BadPath);
+        assert!(advice.contains("served by itself"), "{advice}");
+        let (code, advice) = told(ReceiveError::Staging(StagingError::Busy));
+        assert_eq!(code, RefuseCode::Busy);
+        assert!(advice.contains("wait for the other transfer"), "{advice}");
+        assert_eq!(told(ScanError::Source(at(Errno::NOTDIR))).0, RefuseCode::NotFound);
     }
 }

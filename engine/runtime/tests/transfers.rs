@@ -6,16 +6,16 @@ mod kit;
 mod tiny_disk;
 
 use farhaul_engine::disk::DiskKind;
-use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions};
+use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions, SessionProbe};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::transfer::supersede::Sessions;
-use farhaul_engine::transfer::{Outcome, Progress, Side, TransferError, pull, push, serving};
+use farhaul_engine::transfer::{Outcome, Progress, Pull, Side, TransferError, pull, push, serving};
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::ids::TransferId;
 use farhaul_proto::units::{BitRate, Bytes};
-use farhaul_proto::wire::control::{FailCode, Message, Request};
+use farhaul_proto::wire::control::{Accept, EntryRange, FailCode, Message, Request, Wishes};
 use kit::{BLOCK, Transfer, contents_of, noise, set_mtime};
 use std::fs;
 use std::io::Write;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tiny_disk::tiny_disk;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 const OPTIONS: SessionOptions =
     SessionOptions { policy: Policy::Fair, cap: None, fec: FecPolicy::Auto };
@@ -42,6 +42,10 @@ struct Pair {
     options: SessionOptions,
     /// What the server reported.
     served: Arc<Mutex<Vec<Outcome>>>,
+    /// The session that the server serves now.
+    probe: Arc<Mutex<Option<SessionProbe>>>,
+    /// How the server's sessions ended.
+    ends: tokio::sync::Mutex<mpsc::UnboundedReceiver<Result<(), TransferError>>>,
 }
 
 impl Pair {
@@ -59,21 +63,29 @@ impl Pair {
         let server_addr = server.local_addr();
         let served = Arc::new(Mutex::new(Vec::new()));
         let (root, log) = (Root::open(&home.path().join("to")).unwrap(), Arc::clone(&served));
+        let probe = Arc::new(Mutex::new(None));
+        let seen = Arc::clone(&probe);
+        let (tell, ends) = mpsc::unbounded_channel();
+        let ends = tokio::sync::Mutex::new(ends);
         tokio::spawn(async move {
             let sessions = Sessions::new();
             while let Some(incoming) = server.accept().await {
                 let (root, log, sessions) = (root.clone(), Arc::clone(&log), sessions.clone());
-                let server = Arc::clone(&server);
+                let (server, seen, tell) = (Arc::clone(&server), Arc::clone(&seen), tell.clone());
                 tokio::spawn(async move {
                     let site = incoming.id();
                     let peer = server.welcome(incoming, options).await.unwrap();
+                    *seen.lock().unwrap() = Some(peer.probe());
                     let admitted = sessions.admit(site, peer.probe()).await;
-                    let ended = |outcome: &Outcome| log.lock().unwrap().push(outcome.clone());
-                    let _ = admitted.run(serving::serve(peer, &root, ended)).await;
+                    let ended = |_, outcome: &Outcome| log.lock().unwrap().push(outcome.clone());
+                    if let Some(ended) = admitted.run(serving::serve(peer, &root, ended)).await {
+                        let _ = tell.send(ended);
+                    }
                 });
             }
         });
-        Self { home, client, client_identity: ours, server_addr, server_id, options, served }
+        let client_identity = ours;
+        Self { home, client, client_identity, server_addr, server_id, options, served, probe, ends }
     }
 
     fn from(&self, name: &str) -> PathBuf {
@@ -103,9 +115,9 @@ impl Pair {
     /// Gets all that the server has into `back`.
     async fn pull(&self, back: &Path) -> Result<Outcome, TransferError> {
         let (progress, _) = watch::channel(Progress::default());
-        fs::create_dir_all(back).unwrap();
-        let root = Root::open(back).unwrap();
-        let pulled = pull(self.connect().await, Vec::new(), root, true, &progress);
+        let dest = back.to_owned();
+        let what = Pull { path: Vec::new(), dest, resume: true, wishes: Wishes::default() };
+        let pulled = pull(self.connect().await, what, &progress);
         tokio::time::timeout(PATIENCE, pulled).await.expect("the transfer hangs")
     }
 
@@ -132,6 +144,82 @@ fn engine(identity: Identity, allowed: Option<SiteId>) -> Engine {
         workers: 2,
     })
     .unwrap()
+}
+
+/// Says what a client says first, and then `message`.
+async fn greet(peer: &mut Peer, message: &Message) {
+    let hello = Message::Hello { features: 0, agent: "test".to_owned() };
+    peer.sender.send(&hello.encode_body()).await.unwrap();
+    peer.sender.send(&message.encode_body()).await.unwrap();
+}
+
+fn request(wishes: Option<Wishes>) -> Message {
+    let (transfer, path) = (TransferId::new(1), Vec::new());
+    Message::Request(Request { transfer, path, resume: true, wishes })
+}
+
+/// The rate and the law of a server that was started with `--policy fixed --rate 400Mbit/s`, once
+/// it has offered what was asked for.
+async fn asked_with(wishes: Option<Wishes>) -> (BitRate, &'static str) {
+    let options = SessionOptions {
+        policy: Policy::Fixed,
+        cap: Some(BitRate::mbps(400)),
+        fec: FecPolicy::Auto,
+    };
+    let pair = Pair::start_in(tempfile::tempdir().unwrap(), options);
+    let mut peer = pair.connect().await;
+    greet(&mut peer, &request(wishes)).await;
+    for _ in ["hello", "offer"] {
+        let said = tokio::time::timeout(PATIENCE, peer.receiver.recv()).await.unwrap().unwrap();
+        Message::decode(&said.unwrap()).unwrap();
+    }
+    let probe = pair.probe.lock().unwrap().clone().unwrap();
+    let view = probe.stats().await.expect("the server waits for an answer").view;
+    (view.rate, view.phase)
+}
+
+/// They only shaped what the one who asked sends, which is next to nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gets_chooses_rate_and_policy_within_what_the_server_allows() {
+    let rate = |mbps| Some(BitRate::mbps(mbps).get());
+    let wishes = Wishes { rate_max: rate(3), ..Wishes::default() };
+    let (server, fixed) = asked_with(None).await;
+    assert_eq!(server, BitRate::mbps(400));
+    assert_eq!(asked_with(Some(wishes)).await, (BitRate::mbps(3), fixed));
+    assert_eq!(asked_with(Some(Wishes { rate_max: rate(900), ..wishes })).await, (server, fixed));
+    let (_, seeking) = asked_with(Some(Wishes { policy: Some(Policy::Low), ..wishes })).await;
+    assert_ne!(seeking, fixed);
+}
+
+/// Each progress report began the wait anew, so the session never ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_ends_its_words_in_mid_transfer_and_stays_does_not_hold_a_session() {
+    let pair = Pair::start();
+    fs::write(pair.to("large"), noise(1, 3 * BLOCK)).unwrap();
+    let mut peer = pair.connect().await;
+    greet(&mut peer, &request(None)).await;
+    let want = vec![EntryRange { first: 0, count: 1 }];
+    let accept = Accept { transfer: TransferId::new(1), want, have: Vec::new() };
+    peer.sender.send(&Message::Accept(accept).encode_body()).await.unwrap();
+    peer.sender.finish().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, async { pair.ends.lock().await.recv().await }).await;
+    let ended = ended.expect("the session is held").expect("the server serves");
+    assert!(matches!(ended, Err(TransferError::Violation(_))), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_is_made_only_when_there_is_an_offer() {
+    let pair = Pair::start();
+    let dest = pair.home.path().join("deep/back");
+    let (progress, _) = watch::channel(Progress::default());
+    let path = b"no/such".to_vec();
+    let what = Pull { path, dest: dest.clone(), resume: true, wishes: Wishes::default() };
+    let refused = pull(pair.connect().await, what, &progress).await.unwrap_err();
+    assert!(matches!(refused, TransferError::Refused { .. }), "{refused:?}");
+    assert!(!dest.exists() && !dest.parent().unwrap().exists());
+    fs::write(pair.to("file"), "data").unwrap();
+    pair.pull(&dest).await.unwrap();
+    assert_eq!(fs::read(dest.join("file")).unwrap(), b"data");
 }
 
 /// Six blocks; after `stage`, the source is rewritten in `changed`, and its time put back.
@@ -294,7 +382,7 @@ async fn a_session_that_is_silent_for_seconds_survives_another_one_of_its_site()
     assert_eq!((outcome.files, outcome.failed_total), (1, 0));
     // It is served as if nothing had been.
     let transfer = TransferId::new(1);
-    let request = Request { transfer, path: b"file".to_vec(), resume: true };
+    let request = Request { transfer, path: b"file".to_vec(), resume: true, wishes: None };
     quiet.sender.send(&Message::Request(request).encode_body()).await.unwrap();
     let mut heard = Vec::new();
     for _ in 0..2 {

@@ -14,14 +14,47 @@ use std::time::Duration;
 
 use super::target::Target;
 
+/// What `--help` says beyond verbs and options.
+const ENVIRONMENT: &str = "Environment:
+  FARHAUL_LOG  what is logged to standard error: error, warn, info, debug or trace, or a filter such
+               as `warn,farhaul_engine=debug`. Without it: warnings, with --quiet only errors; and of
+               `serve` a line for each transfer and each session that failed
+
+Exit codes: 0 done, 1 transfer failed, 2 usage, 3 peer refused or not authenticated, 4 local disk";
+
 /// Carries files, trees and images over long, lossy links at the rate of the link.
 #[derive(Debug, Parser)]
-#[command(name = "farhaul", version, about, max_term_width = 100)]
+#[command(name = "farhaul", version, max_term_width = 100, after_help = ENVIRONMENT)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
 }
+
+/// What of a file arrives. A macro, so that it can be a part of a constant.
+macro_rules! carried {
+    () => {
+        "Names (any bytes), permissions, times, symbolic links and holes arrive as they are. Owners and \
+the set-user-id and set-group-id bits do not, by design; sockets, pipes and devices are left \
+out and named.
+
+The same command again continues where an interrupted one stopped. What that left at the receiver \
+(in .farhaul/staging) is removed by a later transfer once it is older than 7 days."
+    };
+}
+
+const CARRIED: &str = carried!();
+const GOTTEN: &str = concat!(
+    "DEST is the directory that what you get is put into, under its own name: `get ID@h:a/b DEST` makes \
+DEST/b, `get ID@h:a/b/ DEST` puts what is in b into DEST. It is created, with its parents, once the \
+peer has offered something; it cannot be the new name of a file.
+
+--rate, --policy and --fec are wishes to the peer, which sends. It never sends faster than its own \
+--rate, nor by a bolder policy than its own --policy; from meek to bold: low, fair, high, fixed.
+
+",
+    carried!()
+);
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -31,8 +64,10 @@ pub enum Verb {
     /// Accept and offer transfers below a directory, for allowed sites only.
     Serve(ServeArgs),
     /// Send files and trees to a site.
+    #[command(after_help = CARRIED)]
     Send(SendArgs),
     /// Get files and trees from a site.
+    #[command(after_help = GOTTEN)]
     Get(GetArgs),
     /// Carry data between two endpoints on this machine over an emulated long, lossy link.
     Demo(DemoArgs),
@@ -76,38 +111,39 @@ pub struct ServeArgs {
     /// How files are read and written.
     #[arg(long, value_enum, default_value_t = DiskArg::Auto)]
     pub disk: DiskArg,
-    /// Rate limit or hint for what this host sends.
+    /// What shapes the data that this host sends, and bounds what a peer may wish.
     #[command(flatten)]
     pub tuning: TuningArgs,
 }
 
-/// What shapes the data that this host sends.
+/// What shapes the data that is sent.
 #[derive(Clone, Debug, Args)]
 pub struct TuningArgs {
     /// Never send faster than this, e.g. 500Mbit/s; `auto` finds the link's rate.
     #[arg(long, value_name = "RATE", default_value = "auto", value_parser = parse_rate_arg)]
     pub rate: RateArg,
-    /// How to share the link with others.
-    #[arg(long, value_enum, default_value_t = PolicyArg::Fair)]
-    pub policy: PolicyArg,
-    /// When to send repair symbols.
-    #[arg(long, value_name = "auto|off|always", default_value = "auto")]
-    pub fec: FecPolicy,
+    /// How to share the link with others [default: fair].
+    #[arg(long, value_enum)]
+    pub policy: Option<PolicyArg>,
+    /// When to send repair symbols [default: auto].
+    #[arg(long, value_name = "auto|off|always")]
+    pub fec: Option<FecPolicy>,
 }
 
 /// Options of a transfer.
 #[derive(Clone, Debug, Args)]
 pub struct TransferArgs {
-    /// What shapes the data that this host sends.
+    /// What shapes the data that is sent.
     #[command(flatten)]
     pub tuning: TuningArgs,
-    /// Start over instead of continuing what an earlier attempt left.
+    /// Start over instead of continuing what an earlier attempt left; what was left is kept for
+    /// 7 days.
     #[arg(long)]
     pub no_resume: bool,
     /// Print one JSON object at the end instead of text.
     #[arg(long)]
     pub json: bool,
-    /// No progress line and no summary.
+    /// No progress line, no summary and no warnings; errors are still told.
     #[arg(long, short)]
     pub quiet: bool,
     /// Where the host's state lives.
@@ -141,7 +177,7 @@ pub struct GetArgs {
     /// What: a path below the peer's root; with a trailing slash, a directory's contents.
     #[arg(value_name = "ID@HOST[:PORT]:PATH", value_parser = target_parser())]
     pub target: Target,
-    /// Directory to put it in, created if need be.
+    /// Directory to put it in, under its own name; created if need be.
     #[arg(value_name = "DEST")]
     pub dest: PathBuf,
 }
@@ -179,6 +215,16 @@ pub enum RateArg {
     Auto,
     /// Never above this.
     Cap(BitRate),
+}
+
+impl RateArg {
+    /// The limit, if there is one.
+    pub const fn cap(self) -> Option<BitRate> {
+        match self {
+            Self::Auto => None,
+            Self::Cap(rate) => Some(rate),
+        }
+    }
 }
 
 /// Paths need not be text, so neither need targets.

@@ -199,7 +199,7 @@ fn engine(identity: Identity, allow: Option<Allow>) -> Result<Engine, Failure> {
 async fn serve_once(engine: Arc<Engine>, root: Root) {
     while let Some(incoming) = engine.accept().await {
         let Ok(peer) = engine.welcome(incoming, OPTIONS).await else { continue };
-        if let Err(error) = serving::serve(peer, &root, |_| {}).await {
+        if let Err(error) = serving::serve(peer, &root, |_, _| {}).await {
             tracing::debug!(%error, "the demo's session ended");
         }
     }

@@ -81,8 +81,11 @@ impl From<TransferError> for Failure {
         let kind = match &error {
             TransferError::Control(inner) => return control(inner),
             TransferError::Refused { .. } => Kind::Peer,
-            // What the peer offers is beyond this version: no fault of the disk.
-            TransferError::Local { code: RefuseCode::Unsupported, .. } => Kind::Transfer,
+            // What the peer offers is beyond this version, or somebody else is at it: no fault of
+            // the disk.
+            TransferError::Local { code: RefuseCode::Unsupported | RefuseCode::Busy, .. } => {
+                Kind::Transfer
+            }
             TransferError::Local { .. } | TransferError::Disk { .. } => Kind::Disk,
             _ => Kind::Transfer,
         };
@@ -283,6 +286,7 @@ mod tests {
             (local(RefuseCode::NoPermission), 4),
             (local(RefuseCode::Internal), 4),
             (local(RefuseCode::Unsupported), 1),
+            (local(RefuseCode::Busy), 1),
             (TransferError::Violation("why".to_owned()), 1),
             (TransferError::Internal("why".to_owned()), 1),
             (TransferError::Session(farhaul_engine::engine::SessionFault::Gone), 1),

@@ -91,7 +91,7 @@ impl<'a> Report<'a> {
             files_skipped: outcome.map_or(0, |outcome| outcome.files_skipped),
             files_failed: outcome.map_or(0, |outcome| outcome.failed_total),
             seconds: attempt.took.as_secs_f64(),
-            goodput_bps: bytes.saturating_sub(resumed).rate_over(attempt.took).get(),
+            goodput_bps: goodput(bytes.saturating_sub(resumed), attempt.took).get(),
             wire_bytes_sent: figures.map_or(0, |f| f.wire_sent.get()),
             symbols_source: figures.map_or(0, |f| f.source),
             symbols_repair: figures.map_or(0, |f| f.repair),
@@ -130,13 +130,14 @@ impl<'a> Report<'a> {
     fn summary(&self) -> String {
         let rate = BitRate::bps(self.goodput_bps);
         let mut line = format!(
-            "{} in {} files, {:.1} s, {rate}",
+            "{} in {}, {:.1} s, {rate}",
             Bytes::new(self.bytes),
-            self.files,
+            counted(self.files, "file", "files"),
             self.seconds
         );
         if self.files_skipped > 0 {
-            let _ = write!(line, "; {} files were in place already", self.files_skipped);
+            let skipped = counted(self.files_skipped, "file was", "files were");
+            let _ = write!(line, "; {skipped} in place already");
         }
         if self.resumed_bytes > 0 {
             let _ = write!(line, "; {} resumed", Bytes::new(self.resumed_bytes));
@@ -157,12 +158,23 @@ impl<'a> Report<'a> {
     }
 }
 
+/// Data over time; nothing where there was none of either.
+fn goodput(bytes: Bytes, took: Duration) -> BitRate {
+    if took.is_zero() { BitRate::ZERO } else { bytes.rate_over(took) }
+}
+
+/// A number with its noun.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// The failure that a transfer ends in where some entries did not arrive.
 pub(super) fn incomplete(outcome: &Outcome) -> Option<Failure> {
     if outcome.failed_total == 0 {
         return None;
     }
-    let mut what = format!("{} entries did not arrive:", outcome.failed_total);
+    let mut what = counted(outcome.failed_total, "entry", "entries");
+    what.push_str(" did not arrive:");
     for entry in outcome.failed.iter().take(NAMED_MAX) {
         // Reasons of the file layer begin with the path already.
         let named = entry.reason.starts_with(&entry.path);
@@ -173,8 +185,12 @@ pub(super) fn incomplete(outcome: &Outcome) -> Option<Failure> {
         what.push_str("\n  ...");
     }
     if !outcome.failed.iter().any(is_of_this_disk) {
-        let advice =
-            "mend the cause and run the same command again: what arrived is not sent twice";
+        let advice = if outcome.failed.iter().all(|entry| entry.code == FailCode::Busy) {
+            "wait for the other transfer, then run the same command again: what arrived is not \
+             sent twice"
+        } else {
+            "mend the cause and run the same command again: what arrived is not sent twice"
+        };
         return Some(Failure::new(Kind::Transfer, what, advice));
     }
     let full = outcome.failed.iter().any(|e| is_of_this_disk(e) && e.code == FailCode::NoSpace);
@@ -198,7 +214,8 @@ fn is_of_this_disk(entry: &engine::FailedEntry) -> bool {
         | FailCode::DestinationChanged
         | FailCode::Protocol
         | FailCode::Cancelled
-        | FailCode::Internal => false,
+        | FailCode::Internal
+        | FailCode::Busy => false,
     };
     disk && entry.at == Side::Here
 }
@@ -242,11 +259,32 @@ mod tests {
             assert_code(&[(Side::Here, code)], 4);
             assert_code(&[(Side::Peer, code)], 1);
         }
-        for code in [SourceChanged, DestinationChanged, Protocol, Cancelled, Internal] {
+        for code in [SourceChanged, DestinationChanged, Protocol, Cancelled, Internal, Busy] {
             assert_code(&[(Side::Here, code)], 1);
             assert_code(&[(Side::Peer, code)], 1);
         }
         assert_code(&[(Side::Peer, SourceUnreadable), (Side::Here, NoSpace)], 4);
+    }
+
+    #[test]
+    fn two_transfers_of_one_file_are_no_fault_of_the_disk() {
+        let failure = incomplete(&outcome(&[(Side::Here, FailCode::Busy)])).expect("it failed");
+        let json = serde_json::to_value(&failure).unwrap();
+        assert_eq!(json["exit_code"], 1);
+        assert!(json["what"].as_str().unwrap().starts_with("1 entry did not arrive"), "{json}");
+        assert!(json["advice"].as_str().unwrap().contains("wait for the other transfer"), "{json}");
+    }
+
+    #[test]
+    fn a_transfer_that_took_no_time_or_carried_nothing_has_no_rate() {
+        assert_eq!(goodput(Bytes::new(7), Duration::ZERO), BitRate::ZERO);
+        assert_eq!(goodput(Bytes::ZERO, Duration::ZERO), BitRate::ZERO);
+        assert_eq!(goodput(Bytes::ZERO, Duration::from_secs(1)), BitRate::ZERO);
+        assert_eq!(goodput(Bytes::new(7), Duration::from_secs(1)), BitRate::bps(56));
+        let mut attempt = Attempt::begin();
+        attempt.outcome = Some(outcome(&[]));
+        let summary = Report::new(&attempt, None).summary();
+        assert!(summary.contains("in 1 file,"), "{summary}");
     }
 
     #[test]

@@ -2,16 +2,22 @@
 
 use super::args::ServeArgs;
 use super::failure::{Failure, Kind};
+use super::report::counted;
 use super::transfer::{BUFFERS, WORKERS, check, options};
 use super::{Ended, connect, setup, signals, text};
 use farhaul_engine::engine::{Engine, EngineConfig, EngineError, Incoming, SessionOptions};
 use farhaul_engine::files::Root;
 use farhaul_engine::identity::SiteId;
 use farhaul_engine::tls::Allow;
-use farhaul_engine::transfer::serving;
+use farhaul_engine::transfer::Outcome;
+use farhaul_engine::transfer::serving::{self, Direction};
 use farhaul_engine::transfer::supersede::Sessions;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tracing::Instrument;
+
+/// Entries that failed that a line of the log names.
+const FAILED_NAMED: usize = 3;
 
 pub(super) fn run(args: &ServeArgs) -> Ended {
     check(&args.tuning)?;
@@ -57,7 +63,11 @@ async fn accept_all(engine: &Arc<Engine>, root: &Root, options: SessionOptions) 
     let sessions = Sessions::new();
     while let Some(incoming) = engine.accept().await {
         let (engine, root, sessions) = (Arc::clone(engine), root.clone(), sessions.clone());
-        tokio::spawn(async move { serve_one(&engine, incoming, &root, options, &sessions).await });
+        let (site, from) = (incoming.id(), incoming.addr());
+        // At the level of errors, so that whatever is logged says whom it is about.
+        let span = tracing::error_span!("session", %site, %from);
+        let serving = async move { serve_one(&engine, incoming, &root, options, &sessions).await };
+        tokio::spawn(serving.instrument(span));
     }
 }
 
@@ -68,19 +78,48 @@ async fn serve_one(
     options: SessionOptions,
     sessions: &Sessions,
 ) {
-    let (site, from) = (incoming.id(), incoming.addr());
+    let site = incoming.id();
     let served = match engine.welcome(incoming, options).await {
         Ok(peer) => {
             let admitted = sessions.admit(site, peer.probe()).await;
-            let serving = serving::serve(peer, root, |outcome| {
-                let (bytes, files) = (outcome.bytes, outcome.files);
-                tracing::info!(%site, %from, %bytes, files, "a transfer is done");
-            });
-            admitted.run(serving).await.unwrap_or(Ok(()))
+            admitted.run(serving::serve(peer, root, told)).await
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Some(Err(error.into())),
     };
-    if let Err(error) = served {
-        tracing::warn!(%site, %from, %error, "a session ended");
+    match served {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::warn!(%error, "a session failed"),
+        None => tracing::warn!("a session ended: a newer one of the same site took its place"),
     }
+}
+
+/// One line about a transfer that ended, and one about what failed in it.
+fn told(direction: Direction, outcome: &Outcome) {
+    let direction = match direction {
+        Direction::Received => "received",
+        Direction::Sent => "sent",
+    };
+    let Outcome { files, files_skipped: skipped, failed_total: failed, .. } = outcome;
+    tracing::info!(bytes = %outcome.bytes, files, skipped, failed, "{direction}");
+    if *failed > 0 {
+        tracing::warn!("{}", failures(outcome));
+    }
+}
+
+/// The first few entries that failed.
+fn failures(outcome: &Outcome) -> String {
+    let mut line = counted(outcome.failed_total, "entry", "entries");
+    line.push_str(" failed");
+    for (index, entry) in outcome.failed.iter().take(FAILED_NAMED).enumerate() {
+        line.push_str(if index == 0 { ": " } else { "; " });
+        if !entry.reason.starts_with(&entry.path) {
+            line.push_str(&entry.path);
+            line.push_str(": ");
+        }
+        line.push_str(&entry.reason);
+    }
+    if outcome.failed_total > FAILED_NAMED as u64 {
+        line.push_str("; ...");
+    }
+    line
 }

@@ -1,6 +1,7 @@
 //! What every verb needs: logging, the home directory, the identity, a runtime.
 
 use super::Ended;
+use super::args::{GetArgs, SendArgs, Verb};
 use super::failure::{Failure, Kind};
 use farhaul_engine::identity::Identity;
 use std::io::IsTerminal;
@@ -11,10 +12,20 @@ use std::time::Duration;
 /// cut short at any point, as by a crash.
 const LEAVE_MAX: Duration = Duration::from_millis(300);
 
-/// Logs go to standard error; `FARHAUL_LOG` chooses how much, e.g. `debug`.
-pub(super) fn logging() {
+/// Logs go to standard error; `FARHAUL_LOG` chooses how much, e.g. `debug`, else `verb`.
+pub(super) fn logging(verb: &Verb) {
+    let usual = match verb {
+        // A line for each transfer: the log is all that its operator sees.
+        Verb::Serve(_) => "warn,farhaul_tools=info",
+        Verb::Send(SendArgs { transfer, .. }) | Verb::Get(GetArgs { transfer, .. })
+            if transfer.quiet =>
+        {
+            "error"
+        }
+        _ => "warn",
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_env("FARHAUL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let logger = logger.with_ansi(std::io::stderr().is_terminal());
     // A log that cannot be written is not worth a panic.

@@ -3,7 +3,7 @@
 use farhaul_engine::identity::SiteId;
 use std::ffi::OsStr;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 
 /// The port of Farhaul.
@@ -44,6 +44,21 @@ pub enum TargetError {
     /// The host is no text.
     #[error("the host between `@` and `:` is no text (UTF-8)")]
     BadHost,
+    /// What stands for a port is none.
+    #[error(
+        "`{0}` is no port (1 to 65535); if it begins the path, name the port before it: \
+         ID@HOST:7411:{0}..."
+    )]
+    BadPort(String),
+    /// A path that looks like a port whose colon was forgotten.
+    #[error(
+        "`{0}` may be a port or a path: write ID@HOST:{0}: for the port and the peer's root, \
+         ID@HOST:7411:{0} for the path"
+    )]
+    PortOrPath(String),
+    /// An IPv6 address without brackets.
+    #[error("IPv6 addresses stand in brackets: ID@[ADDRESS]:PATH")]
+    NoBrackets,
     /// An IPv6 address without its closing bracket.
     #[error("`[` without `]` around the IPv6 address")]
     OpenBracket,
@@ -63,8 +78,7 @@ impl Target {
             return Err(TargetError::NoHost);
         }
         let host = std::str::from_utf8(host).map_err(|_| TargetError::BadHost)?.to_owned();
-        let named = cut(rest, b':').and_then(|(port, path)| Some((port_of(port)?, path)));
-        let (port, path) = named.unwrap_or((PORT_DEFAULT, rest));
+        let (port, path) = split_port(rest)?;
         Ok(Self { id, host, port, path: path.to_vec() })
     }
 
@@ -91,6 +105,35 @@ fn cut(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     Some((&text[..position], &text[position + 1..]))
 }
 
+/// Splits `[port:]path`. What may be a mistyped port is refused: as a path it would lead to
+/// another place at another port.
+fn split_port(text: &[u8]) -> Result<(u16, &[u8]), TargetError> {
+    let shown = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+    let Some((port, path)) = cut(text, b':') else {
+        let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let refused = Err(TargetError::PortOrPath(shown(text)));
+        return if digits { refused } else { Ok((PORT_DEFAULT, text)) };
+    };
+    match port_of(port) {
+        Some(port) => Ok((port, path)),
+        None if looks_like_port(port) => Err(TargetError::BadPort(shown(port))),
+        None => Ok((PORT_DEFAULT, text)),
+    }
+}
+
+/// True for a number with perhaps a letter slipped in.
+fn looks_like_port(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_digit) && text.iter().all(u8::is_ascii_alphanumeric)
+}
+
+/// True for text that begins with an IPv6 address.
+fn is_bare_ipv6(text: &[u8]) -> bool {
+    let ends = text.iter().enumerate().filter(|&(_, &byte)| byte == b':').map(|(at, _)| at);
+    ends.chain([text.len()])
+        .filter_map(|end| std::str::from_utf8(&text[..end]).ok())
+        .any(|prefix| prefix.parse::<Ipv6Addr>().is_ok())
+}
+
 fn port_of(text: &[u8]) -> Option<u16> {
     std::str::from_utf8(text).ok()?.parse().ok().filter(|&port| port > 0)
 }
@@ -100,6 +143,9 @@ fn split_host(text: &[u8]) -> Result<(&[u8], &[u8]), TargetError> {
     if let Some(text) = text.strip_prefix(b"[") {
         let (host, rest) = cut(text, b']').ok_or(TargetError::OpenBracket)?;
         return Ok((host, rest.strip_prefix(b":").ok_or(TargetError::NoPath)?));
+    }
+    if is_bare_ipv6(text) {
+        return Err(TargetError::NoBrackets);
     }
     cut(text, b':').ok_or(TargetError::NoPath)
 }
@@ -131,6 +177,31 @@ mod tests {
         let target = parse("[2001:db8::1]:7000:x").unwrap();
         assert_eq!((target.host.as_str(), target.port), ("2001:db8::1", 7000));
         assert_eq!(parse("[2001:db8::1"), Err(TargetError::OpenBracket));
+    }
+
+    #[test]
+    fn what_may_be_a_mistyped_port_is_no_path() {
+        for typed in ["h:99999:inbox", "h:0:inbox", "h:17411x:inbox", "[::1]:99999:inbox"] {
+            assert!(matches!(parse(typed), Err(TargetError::BadPort(_))), "{typed}");
+        }
+        assert_eq!(parse("h:17411"), Err(TargetError::PortOrPath("17411".to_owned())));
+        let hint = parse("h:17411").unwrap_err().to_string();
+        assert!(hint.contains("ID@HOST:7411:17411"), "{hint}");
+        // Names that no port looks like, and names behind a port.
+        for typed in ["h:2024-01-01T12:30.img", "h:run/7:b", "h:a7:b", "h:17411/"] {
+            assert_eq!(parse(typed).unwrap().port, 7411, "{typed}");
+        }
+        let target = parse("h:7411:17411").unwrap();
+        assert_eq!((target.port, target.path.as_slice()), (7411, &b"17411"[..]));
+        assert_eq!(parse("h:17411:").unwrap().port, 17411);
+    }
+
+    #[test]
+    fn an_ipv6_address_without_brackets_is_no_host_with_a_path() {
+        for typed in ["2001:db8::1:inbox", "2001:db8::1:7411:inbox", "::1:x", "fe80::1", "::1"] {
+            assert_eq!(parse(typed), Err(TargetError::NoBrackets), "{typed}");
+        }
+        assert_eq!(parse("cafe:7411:a:b").unwrap().path, b"a:b");
     }
 
     #[test]

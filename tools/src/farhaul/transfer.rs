@@ -1,16 +1,18 @@
 //! `farhaul send` and `farhaul get`.
 
-use super::args::{GetArgs, RateArg, SendArgs, TransferArgs, TuningArgs};
-use super::failure::{self, Failure, Kind};
+use super::args::{GetArgs, PolicyArg, RateArg, SendArgs, TransferArgs, TuningArgs};
+use super::failure::{Failure, Kind};
 use super::report::{Attempt, Report, incomplete};
 use super::target::Target;
 use super::{Ended, connect, progress, setup, signals};
 use farhaul_engine::engine::{EngineConfig, Peer, SessionOptions};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::Identity;
-use farhaul_engine::transfer::{Outcome, Progress, ProgressSender, TransferError, pull, push};
-use farhaul_proto::congestion::Policy;
-use farhaul_proto::units::Bytes;
+use farhaul_engine::transfer::{
+    Outcome, Progress, ProgressSender, Pull, TransferError, pull, push,
+};
+use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::wire::control::Wishes;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -37,19 +39,22 @@ pub(super) fn get(args: GetArgs) -> Ended {
     let GetArgs { transfer, target, dest } = args;
     reported(&transfer, |attempt| {
         check(&transfer.tuning)?;
-        std::fs::create_dir_all(&dest).map_err(|error| failure::disk(dest.display(), &error))?;
-        let root = Root::open(&dest)?;
+        if dest.exists() {
+            // Better now than after the peer has looked at all that it has.
+            Root::open(&dest)?;
+        }
         let label = format!("get from {}", target.host);
-        let (path, resume) = (target.path.clone(), !transfer.no_resume);
+        let wishes = wishes(&transfer.tuning);
+        let what = Pull { path: target.path.clone(), dest, resume: !transfer.no_resume, wishes };
         run(&transfer, &target, label, attempt, async |peer, progress| {
-            pull(peer, path, root, resume, progress).await
+            pull(peer, what, progress).await
         })
     })
 }
 
 /// Combinations that make no sense.
 pub(super) fn check(tuning: &TuningArgs) -> Ended {
-    if Policy::from(tuning.policy) == Policy::Fixed && tuning.rate == RateArg::Auto {
+    if tuning.policy == Some(PolicyArg::Fixed) && tuning.rate == RateArg::Auto {
         let what = "--policy fixed holds a rate whatever happens, and needs to be told which";
         return Err(Failure::new(Kind::Usage, what, "add --rate, e.g. --rate 200Mbit/s"));
     }
@@ -58,17 +63,29 @@ pub(super) fn check(tuning: &TuningArgs) -> Ended {
 
 /// How the session of these arguments is set up.
 pub(super) fn options(tuning: &TuningArgs) -> SessionOptions {
-    let cap = match tuning.rate {
-        RateArg::Auto => None,
-        RateArg::Cap(rate) => Some(rate),
-    };
-    SessionOptions { policy: tuning.policy.into(), cap, fec: tuning.fec }
+    SessionOptions {
+        policy: tuning.policy.map(Into::into).unwrap_or_default(),
+        cap: tuning.rate.cap(),
+        fec: tuning.fec.unwrap_or_default(),
+    }
+}
+
+/// What these arguments ask of a peer that sends; nothing where none was given.
+fn wishes(tuning: &TuningArgs) -> Wishes {
+    Wishes {
+        rate_max: tuning.rate.cap().map(BitRate::get),
+        policy: tuning.policy.map(Into::into),
+        fec: tuning.fec,
+    }
 }
 
 /// Attempts a transfer and reports it, however it ended.
 fn reported(args: &TransferArgs, act: impl FnOnce(&mut Attempt) -> Ended) -> Ended {
     let mut attempt = Attempt::begin();
     let ended = act(&mut attempt);
+    if attempt.took.is_zero() {
+        attempt.took = attempt.begun.elapsed();
+    }
     let ended =
         ended.and_then(|()| attempt.outcome.as_ref().and_then(incomplete).map_or(Ok(()), Err));
     let report = Report::new(&attempt, ended.as_ref().err());
@@ -132,5 +149,33 @@ fn config(listen: SocketAddr, identity: &Identity, args: &TransferArgs) -> Engin
         disk: args.disk.into(),
         buffers: BUFFERS,
         workers: WORKERS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::{Cli, Verb};
+    use super::*;
+    use clap::Parser;
+    use farhaul_engine::identity::SiteId;
+    use farhaul_proto::congestion::Policy;
+    use farhaul_proto::fec::FecPolicy;
+
+    fn wishes_of(options: &[&str]) -> Wishes {
+        let target = format!("{}@h:x", SiteId::of_public_key(b"some key"));
+        let words = ["farhaul", "get"].iter().chain(options).copied();
+        match Cli::parse_from(words.chain([target.as_str(), "."])).verb {
+            Verb::Get(args) => wishes(&args.transfer.tuning),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_get_asks_for_what_was_typed_and_for_nothing_else() {
+        assert_eq!(wishes_of(&[]), Wishes::default());
+        assert_eq!(wishes_of(&["--rate", "auto"]), Wishes::default());
+        let typed = ["--rate", "5Mbit/s", "--policy", "low", "--fec", "off"];
+        let (rate_max, policy) = (Some(5_000_000), Some(Policy::Low));
+        assert_eq!(wishes_of(&typed), Wishes { rate_max, policy, fec: Some(FecPolicy::Off) });
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Takes no arguments; writes `corpus/TARGET/seed-NAME` beside the manifest of this package.
 
+use farhaul_proto::congestion::Policy;
+use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
@@ -9,7 +11,7 @@ use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
     Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, LeftOut,
-    LeftOutNote, ManifestCarrier, Message, Offer, RefuseCode, Request, frame_prefix,
+    LeftOutNote, ManifestCarrier, Message, Offer, RefuseCode, Request, Wishes, frame_prefix,
 };
 use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
@@ -136,7 +138,13 @@ fn messages() -> Vec<(&'static str, Message)> {
         let (entries, bytes) = (2, 1 << 30);
         Message::Offer(Offer { transfer, dest, manifest, entries, bytes, resume, left_out })
     };
-    let request = Request { transfer, path: b"data/run-7".to_vec(), resume: true };
+    let request = Request { transfer, path: b"data/run-7".to_vec(), resume: true, wishes: None };
+    let wishes = Wishes {
+        rate_max: Some(500_000_000),
+        policy: Some(Policy::Low),
+        fec: Some(FecPolicy::Always),
+    };
+    let wishing = Request { wishes: Some(wishes), ..request.clone() };
     let reason = || "no space left".to_owned();
     vec![
         ("hello", Message::Hello { features: 0, agent: "farhaul/0.1.0".into() }),
@@ -144,6 +152,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("offer-object", offer(object, false, None)),
         ("offer-lacking", offer(lacking, true, Some(left_out()))),
         ("request", Message::Request(request)),
+        ("request-wishes", Message::Request(wishing)),
         ("accept", Message::Accept(accept(transfer))),
         ("refuse", Message::Refuse { transfer, code: RefuseCode::NoSpace, reason: reason() }),
         ("sealed", Message::Sealed { object: ObjectId::new(3) }),

@@ -16,6 +16,7 @@
 //! lost packets by about 2 B - 1. When a deficit is known, m = deficit / (1 - p) + 2 sqrt(deficit) + 2.
 
 use crate::units::Ratio;
+use minicbor::{Decode, Encode};
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -28,14 +29,18 @@ const Z_TAIL: f64 = 2.3;
 const OVERHEAD: f64 = 1.0;
 
 /// Whether repair symbols are sent; the `fec` key of a job's configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
 pub enum FecPolicy {
     /// Where they buy time: small objects, the tail of a job, blocks that failed a repair round.
     #[default]
+    #[n(0)]
     Auto,
     /// Never: exact repair only.
+    #[n(1)]
     Off,
     /// With every block, whatever it costs in CPU.
+    #[n(2)]
     Always,
 }
 

@@ -10,6 +10,8 @@ mod frame;
 mod text;
 mod validate;
 
+use crate::congestion::Policy;
+use crate::fec::FecPolicy;
 use crate::ids::{BlockIndex, ObjectId, TransferId};
 use crate::limits::CONTROL_MESSAGE_MAX;
 use minicbor::{Decode, Encode};
@@ -241,6 +243,24 @@ pub struct Request {
     /// Whether what an earlier attempt left behind shall be used.
     #[n(2)]
     pub resume: bool,
+    /// How it should be sent; as the sender likes if missing.
+    #[n(3)]
+    pub wishes: Option<Wishes>,
+}
+
+/// How the receiver of files would have them sent (`spec: W-098`). What is missing is the
+/// sender's choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Wishes {
+    /// Never faster than this, in bits per second at IP level; not zero.
+    #[n(0)]
+    pub rate_max: Option<u64>,
+    /// How to share the path.
+    #[n(1)]
+    pub policy: Option<Policy>,
+    /// When to send repair symbols.
+    #[n(2)]
+    pub fec: Option<FecPolicy>,
 }
 
 /// What the receiver wants of an offer, and what it has already.
@@ -424,6 +444,9 @@ pub enum FailCode {
     /// The side that reports has a fault of its own.
     #[n(8)]
     Internal,
+    /// Another transfer works on the same file.
+    #[n(9)]
+    Busy,
 }
 
 impl Message {

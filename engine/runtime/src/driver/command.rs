@@ -5,6 +5,7 @@ use crate::control::Opening;
 use crate::objects::{BlockSink, BlockSource, Failure};
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Policy, View};
+use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::recv::RecvCounters;
@@ -150,8 +151,8 @@ pub enum Command {
     ForgetRecv(SessionKey, ObjectId),
     /// Send a block again from its start.
     RestartSend(SessionKey, BlockIndex),
-    /// Change policy and cap.
-    SetPolicy(SessionKey, Policy, Option<BitRate>),
+    /// Change what shapes the data that we send.
+    Shape(SessionKey, Policy, Option<BitRate>, FecPolicy),
     /// Ask the peer for a sign of life, and say when the last one came.
     AskPeer(SessionKey, oneshot::Sender<SignOfLife>),
     /// Report figures.
@@ -177,7 +178,7 @@ impl fmt::Debug for Command {
             Self::ForgetSend(..) => "ForgetSend",
             Self::ForgetRecv(..) => "ForgetRecv",
             Self::RestartSend(..) => "RestartSend",
-            Self::SetPolicy(..) => "SetPolicy",
+            Self::Shape(..) => "Shape",
             Self::AskPeer(..) => "AskPeer",
             Self::Stats(..) => "Stats",
             Self::Drops(..) => "Drops",

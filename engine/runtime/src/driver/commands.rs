@@ -61,9 +61,10 @@ impl Driver {
             Command::RestartSend(key, block) => {
                 self.with(key, |session| session.core.restart_send(block));
             }
-            Command::SetPolicy(key, policy, cap) => {
-                self.with(key, |session| session.core.set_policy(policy, cap, now));
-            }
+            Command::Shape(key, policy, cap, fec) => self.with(key, |session| {
+                session.core.set_policy(policy, cap, now);
+                session.core.set_fec(fec);
+            }),
             Command::AskPeer(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.ask_peer(now));
             }),

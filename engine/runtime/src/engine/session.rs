@@ -1,7 +1,7 @@
 //! A session from the outside: what its owner may ask of the driver.
 
-use super::EngineError;
 use super::seats::Seat;
+use super::{EngineError, SessionOptions};
 use crate::control::{ControlConnection, ControlReceiver, ControlSender};
 use crate::driver::command::{
     Command, GivenUp, HeldRuns, SessionEvent, SessionKey, SessionStats, SignOfLife,
@@ -9,10 +9,10 @@ use crate::driver::command::{
 use crate::objects::{BlockSink, BlockSource};
 use crate::wake::Waker;
 use crossbeam_channel::Sender;
-use farhaul_proto::congestion::Policy;
 use farhaul_proto::ids::{BlockIndex, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
-use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::units::Bytes;
+use farhaul_proto::wire::control::Wishes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -76,6 +76,8 @@ pub struct Peer {
 /// The driver's end of a session; dropping it removes the session.
 pub struct SessionHandle {
     pub(super) key: SessionKey,
+    /// The bounds of what a peer may wish.
+    pub(super) options: SessionOptions,
     pub(super) mailbox: Mailbox,
     /// Its place among the sessions that peers opened.
     pub(super) _seat: Option<Seat>,
@@ -88,7 +90,7 @@ impl Peer {
     }
 }
 
-/// Asks for a session's signs of life; does not keep it alive.
+/// Asks for a session's signs of life and figures; does not keep it alive.
 #[derive(Clone)]
 pub struct SessionProbe {
     key: SessionKey,
@@ -103,6 +105,11 @@ impl SessionProbe {
     /// [`NoAnswer`] of our own driver.
     pub async fn ask_peer(&self) -> Result<SignOfLife, NoAnswer> {
         self.mailbox.ask(|reply| Command::AskPeer(self.key, reply)).await
+    }
+
+    /// Figures of this moment; `None` once the session is over.
+    pub async fn stats(&self) -> Option<SessionStats> {
+        self.mailbox.stats(self.key).await
     }
 }
 
@@ -218,9 +225,11 @@ impl SessionHandle {
         let _ = self.mailbox.post(Command::RestartSend(self.key, block));
     }
 
-    /// Changes policy and cap.
-    pub fn set_policy(&self, policy: Policy, cap: Option<BitRate>) {
-        let _ = self.mailbox.post(Command::SetPolicy(self.key, policy, cap));
+    /// Sends from now on as the peer wishes, within what this side was started with.
+    pub fn shape(&self, wishes: &Wishes) {
+        let SessionOptions { policy, cap, fec } = self.options.within(wishes);
+        tracing::debug!(?policy, ?cap, ?fec, "sends as the peer wishes");
+        let _ = self.mailbox.post(Command::Shape(self.key, policy, cap, fec));
     }
 
     /// Figures of this moment; `None` once the session is over.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Control messages read ahead at most.
 const READ_AHEAD: usize = 64;
@@ -45,6 +46,8 @@ pub(crate) struct Conversation {
     events: mpsc::Receiver<SessionEvent>,
     reader: JoinHandle<()>,
     greeted: bool,
+    /// When a peer that says nothing more in mid-transfer must have closed.
+    silence_ends: Option<Instant>,
 }
 
 impl Conversation {
@@ -88,7 +91,8 @@ impl Conversation {
                 }
             }
         });
-        Self { session, connection, sender, messages, events, reader, greeted: false }
+        let silence_ends = None;
+        Self { session, connection, sender, messages, events, reader, greeted: false, silence_ends }
     }
 
     /// The identity of the peer.
@@ -122,9 +126,11 @@ impl Conversation {
         }
     }
 
-    /// Why a peer says nothing any more in the middle of a transfer.
-    async fn silenced(&self) -> TransferError {
-        match tokio::time::timeout(FAREWELL_MAX, self.connection.closed()).await {
+    /// Why a peer says nothing any more in the middle of a transfer. Whoever waits for this may
+    /// be interrupted and wait again: the time runs from the first.
+    async fn silenced(&mut self) -> TransferError {
+        let ends = *self.silence_ends.get_or_insert_with(|| Instant::now() + FAREWELL_MAX);
+        match tokio::time::timeout_at(ends, self.connection.closed()).await {
             Ok(closed) => closed.into(),
             Err(_) => TransferError::Violation("it ended its messages in mid-transfer".to_owned()),
         }

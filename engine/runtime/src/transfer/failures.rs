@@ -41,7 +41,7 @@ impl Failures {
 }
 
 /// Every code, by its number on the wire.
-const CODES: [FailCode; 9] = [
+const CODES: [FailCode; 10] = [
     FailCode::SourceChanged,
     FailCode::SourceUnreadable,
     FailCode::DestinationChanged,
@@ -51,6 +51,7 @@ const CODES: [FailCode; 9] = [
     FailCode::Protocol,
     FailCode::Cancelled,
     FailCode::Internal,
+    FailCode::Busy,
 ];
 
 /// The status byte of a file in a bundle that could not be read. spec: W-091

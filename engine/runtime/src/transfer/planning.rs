@@ -4,7 +4,7 @@ use super::conversation::{Conversation, Heard, refusal};
 use super::memory::MemorySink;
 use super::receiving::Receiving;
 use super::sending::unexpected;
-use super::{Outcome, ProgressSender, TransferError, figures, left_out};
+use super::{Outcome, ProgressSender, TransferError, destination, figures, left_out};
 use crate::driver::command::SessionEvent;
 use crate::engine::Peer;
 use crate::files::confine::Root;
@@ -15,25 +15,37 @@ use farhaul_proto::ids::TransferId;
 use farhaul_proto::manifest::{ENCODED_MAX, Manifest};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
-use farhaul_proto::wire::control::{ManifestCarrier, Message, Offer, RefuseCode, Request};
+use farhaul_proto::wire::control::{ManifestCarrier, Message, Offer, RefuseCode, Request, Wishes};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The only transfer of its session.
 const TRANSFER: TransferId = TransferId::new(1);
 
-/// Gets `path` of the peer into the directory beneath `root`.
+/// What to get, and how.
+#[derive(Clone, Debug)]
+pub struct Pull {
+    /// Relative to what the peer serves; empty for all of it.
+    pub path: Vec<u8>,
+    /// The directory to put it in. Made, with its parents, once the peer has offered something.
+    pub dest: PathBuf,
+    /// Whether what an earlier attempt left is taken up.
+    pub resume: bool,
+    /// How the peer should send it.
+    pub wishes: Wishes,
+}
+
+/// Gets something from the peer.
 ///
 /// # Errors
 /// [`TransferError`]; failures of single entries are in the outcome instead.
 pub async fn pull(
     peer: Peer,
-    path: Vec<u8>,
-    root: Root,
-    resume: bool,
+    what: Pull,
     progress: &ProgressSender,
 ) -> Result<Outcome, TransferError> {
     let mut conversation = Conversation::new(peer);
-    let mut received = request(&mut conversation, path, &root, resume, progress).await;
+    let mut received = request(&mut conversation, what, progress).await;
     match &mut received {
         Ok(outcome) => match figures::hear_last(&mut conversation, TRANSFER).await {
             Some(figures) => {
@@ -50,18 +62,20 @@ pub async fn pull(
 
 async fn request(
     conversation: &mut Conversation,
-    path: Vec<u8>,
-    root: &Root,
-    resume: bool,
+    what: Pull,
     progress: &ProgressSender,
 ) -> Result<Outcome, TransferError> {
+    let Pull { path, dest, resume, wishes } = what;
     let transfer = TRANSFER;
-    conversation.say(&Message::Request(Request { transfer, path, resume })).await?;
+    let wishes = (wishes != Wishes::default()).then_some(wishes);
+    conversation.say(&Message::Request(Request { transfer, path, resume, wishes })).await?;
     loop {
         match conversation.hear().await? {
             Heard::Message(Message::Offer(offer)) if offer.transfer == transfer => {
+                let root = blocking(move |_| destination::open(&dest)).await;
+                let root = or_refuse(conversation, transfer, root).await?;
                 // Where it goes is ours to say, whatever the peer proposes.
-                return receive(conversation, offer, None, root, resume, progress).await;
+                return receive(conversation, offer, None, &root, resume, progress).await;
             }
             Heard::Message(message) => return Err(unexpected(message)),
             Heard::Lane(_) => {}
@@ -80,12 +94,7 @@ pub(super) async fn receive(
 ) -> Result<Outcome, TransferError> {
     let (transfer, left_out) = (offer.transfer, offer.left_out.clone().unwrap_or_default());
     let prepared = prepare(conversation, offer, dest, root, resume).await;
-    if let Err(error) = &prepared
-        && let Some(refusal) = refusal(transfer, error)
-    {
-        conversation.say(&refusal).await?;
-    }
-    let (receiver, plan) = prepared?;
+    let (receiver, plan) = or_refuse(conversation, transfer, prepared).await?;
     let mut receiving = Receiving::declare(conversation, receiver, plan).await?;
     receiving.accept(transfer).await?;
     let mut outcome = receiving.run(transfer, progress).await?;
@@ -94,6 +103,20 @@ pub(super) async fn receive(
     outcome.left_out = left_out::skipped_there(&left_out);
     outcome.left_out_total = left_out.skipped_total;
     Ok(outcome)
+}
+
+/// Tells the peer about an error of this side that keeps an offer out.
+async fn or_refuse<T>(
+    conversation: &mut Conversation,
+    transfer: TransferId,
+    result: Result<T, TransferError>,
+) -> Result<T, TransferError> {
+    if let Err(error) = &result
+        && let Some(refusal) = refusal(transfer, error)
+    {
+        conversation.say(&refusal).await?;
+    }
+    result
 }
 
 /// Gets the manifest and plans against what is there.

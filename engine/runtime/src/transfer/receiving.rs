@@ -23,6 +23,7 @@ use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{
     Accept, BlockSpan, Done, EntryFailure, FAILURES_MAX, FailCode, Have, Message, reason,
 };
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -427,6 +428,7 @@ fn fail_code(error: &CommitError) -> FailCode {
         CommitError::SourceFailed { .. } => FailCode::SourceUnreadable,
         CommitError::Place(error)
         | CommitError::Staging { fault: StagingError::Disk(error), .. } => place_code(error),
+        CommitError::Staging { fault: StagingError::Busy, .. } => FailCode::Busy,
         CommitError::Staging { .. } => FailCode::Io,
         _ => FailCode::Internal,
     }
@@ -436,7 +438,9 @@ fn fail_code(error: &CommitError) -> FailCode {
 fn place_code(error: &ConfineError) -> FailCode {
     match error {
         ConfineError::NoSpace { .. } => FailCode::NoSpace,
-        ConfineError::Permission { .. } => FailCode::NoPermission,
+        ConfineError::Permission { .. } | ConfineError::Io { source: Errno::ROFS, .. } => {
+            FailCode::NoPermission
+        }
         _ => FailCode::Io,
     }
 }

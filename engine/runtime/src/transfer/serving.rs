@@ -14,6 +14,15 @@ use farhaul_proto::path_name::RelPath;
 use farhaul_proto::wire::control::{Message, RefuseCode, Request};
 use tokio::sync::watch;
 
+/// Which way a transfer went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The peer gave, this side received.
+    Received,
+    /// The peer asked, this side sent.
+    Sent,
+}
+
 /// Serves a peer below `root` until it closes; each transfer that ended is handed to `ended`.
 ///
 /// # Errors
@@ -21,7 +30,7 @@ use tokio::sync::watch;
 pub async fn serve(
     peer: Peer,
     root: &Root,
-    mut ended: impl FnMut(&Outcome),
+    mut ended: impl FnMut(Direction, &Outcome),
 ) -> Result<(), TransferError> {
     let mut conversation = Conversation::new(peer);
     let served = serve_all(&mut conversation, root, &mut ended).await;
@@ -35,10 +44,14 @@ pub async fn serve(
 async fn serve_all(
     conversation: &mut Conversation,
     root: &Root,
-    ended: &mut impl FnMut(&Outcome),
+    ended: &mut impl FnMut(Direction, &Outcome),
 ) -> Result<(), TransferError> {
     let (progress, _) = watch::channel(Progress::default());
     while let Some(opening) = conversation.next_opening().await? {
+        let direction = match opening {
+            Message::Request(_) => Direction::Sent,
+            _ => Direction::Received,
+        };
         let outcome = match opening {
             // Last words about objects of a transfer that is over.
             Message::Sealed { .. } | Message::ObjectFailed { .. } => {
@@ -57,7 +70,7 @@ async fn serve_all(
             other => return Err(unexpected(other)),
         };
         match outcome {
-            Ok(outcome) => ended(&outcome),
+            Ok(outcome) => ended(direction, &outcome),
             // The peer was told why; it may ask for something else.
             Err(error @ TransferError::Local { .. }) => {
                 tracing::warn!(%error, "a transfer was refused");
@@ -85,6 +98,7 @@ async fn give(
     root: &Root,
     progress: &super::ProgressSender,
 ) -> Result<Outcome, TransferError> {
+    conversation.session.shape(&request.wishes.unwrap_or_default());
     conversation.session.warm_up();
     let (root, path) = (root.clone(), request.path.clone());
     let scanned = planning::blocking(move |stop| scan_path(&root, &path, stop)).await;

@@ -95,4 +95,5 @@ pub enum Field {
     Failed,
     FailedTotal,
     LeftOut,
+    Rate,
 }

@@ -3,12 +3,17 @@
 use super::*;
 use crate::limits::{INLINE_MANIFEST_MAX, OBJECT_MAX, PATH_MAX};
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 
 const TRANSFER: TransferId = TransferId::new(7);
 
 fn accept(want: Vec<EntryRange>, have: Vec<Have>) -> Message {
     Message::Accept(Accept { transfer: TRANSFER, want, have })
+}
+
+fn plain_request() -> Request {
+    Request { transfer: TRANSFER, path: b"data".to_vec(), resume: true, wishes: None }
 }
 
 fn entries(first: u32, count: u32) -> EntryRange {
@@ -96,8 +101,7 @@ fn every_bound_holds_exactly() {
     let failure = |entry| EntryFailure { entry, code: FailCode::Io, reason: String::new() };
     let failures = |count: u32| (0..count).map(failure).collect::<Vec<_>>();
     let object = |len| offer(vec![], ManifestCarrier::Object { len, digest: [0; 32] });
-    let request =
-        |len| Message::Request(Request { transfer: TRANSFER, path: vec![0; len], resume: false });
+    let request = |len| Message::Request(Request { path: vec![0; len], ..plain_request() });
     let hello = |len| Message::Hello { features: 0, agent: "a".repeat(len) };
     let pairs = [
         (hello(AGENT_MAX), hello(AGENT_MAX + 1)),
@@ -126,6 +130,22 @@ fn every_bound_holds_exactly() {
         assert_eq!(decoded, within);
         assert!(Message::decode(&encode_unchecked(&beyond)).is_err(), "{beyond:?}");
     }
+}
+
+#[test]
+fn wishes_of_a_request_may_be_missing_and_newer_ones_are_skipped() {
+    let wishes = Wishes { rate_max: Some(1), policy: Some(Policy::Low), fec: Some(FecPolicy::Off) };
+    let wishing = |wishes| Message::Request(Request { wishes, ..plain_request() });
+    // As a peer without wishes writes it: [2, [7, 'data', true]].
+    let old = b"\x82\x02\x83\x07\x44data\xf5";
+    assert_eq!(encode_unchecked(&wishing(None)), old);
+    assert_eq!(Message::decode(old).expect("of an older peer"), wishing(None));
+    let newer = b"\x82\x02\x84\x07\x44data\xf5\x84\x01\x00\x01\x18\x63";
+    assert_eq!(Message::decode(newer).expect("of a newer peer"), wishing(Some(wishes)));
+    let zero = Wishes { rate_max: Some(0), ..wishes };
+    assert!(Message::decode(&encode_unchecked(&wishing(Some(zero)))).is_err());
+    let unknown = b"\x82\x02\x84\x07\x44data\xf5\x82\x01\x04";
+    assert!(Message::decode(unknown).is_err());
 }
 
 #[test]
@@ -184,6 +204,7 @@ fn any_fail_code() -> impl Strategy<Value = FailCode> {
         Protocol,
         Cancelled,
         Internal,
+        Busy,
     ])
 }
 
@@ -205,7 +226,7 @@ prop_compose! {
         dest in vec(any::<u8>(), 0..100),
         manifest in any_manifest(),
         (entries, bytes, resume) in any::<(u64, u64, bool)>(),
-        left_out in proptest::option::of(any_left_out()),
+        left_out in option::of(any_left_out()),
     ) -> Offer {
         Offer { transfer, dest, manifest, entries, bytes, resume, left_out }
     }
@@ -320,15 +341,38 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn any_request()(
+        transfer in any_transfer(),
+        path in vec(any::<u8>(), 0..100),
+        resume in any::<bool>(),
+        wishes in option::of(any_wishes()),
+    ) -> Request {
+        Request { transfer, path, resume, wishes }
+    }
+}
+
+prop_compose! {
+    fn any_wishes()(
+        rate_max in option::of(1u64..),
+        policy in option::of(prop::sample::select(
+            vec![Policy::Low, Policy::Fair, Policy::High, Policy::Fixed],
+        )),
+        fec in option::of(prop::sample::select(
+            vec![FecPolicy::Auto, FecPolicy::Off, FecPolicy::Always],
+        )),
+    ) -> Wishes {
+        Wishes { rate_max, policy, fec }
+    }
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     let failure = || (any::<u32>(), any_fail_code(), any_reason());
     prop_oneof![
         (any::<u64>(), "[a-z0-9/. ]{0,64}")
             .prop_map(|(features, agent)| Message::Hello { features, agent }),
         any_offer().prop_map(Message::Offer),
-        (any_transfer(), vec(any::<u8>(), 0..100), any::<bool>()).prop_map(
-            |(transfer, path, resume)| Message::Request(Request { transfer, path, resume })
-        ),
+        any_request().prop_map(Message::Request),
         any_accept().prop_map(Message::Accept),
         (any_transfer(), any_refuse_code(), any_reason())
             .prop_map(|(transfer, code, reason)| Message::Refuse { transfer, code, reason }),

@@ -5,7 +5,7 @@
 
 use super::{
     AGENT_MAX, Accept, BlockSpan, ControlError, Done, EntryRange, FAILURES_MAX, Field, HAVE_MAX,
-    Have, LEFT_OUT_MAX, LeftOut, ManifestCarrier, Message, Offer, REASON_MAX, WANT_MAX,
+    Have, LEFT_OUT_MAX, LeftOut, ManifestCarrier, Message, Offer, REASON_MAX, Request, WANT_MAX,
 };
 use crate::limits::{CONTROL_MESSAGE_MAX, INLINE_MANIFEST_MAX, OBJECT_MAX, PATH_MAX};
 
@@ -31,7 +31,7 @@ impl Message {
         match self {
             Self::Hello { features: _, agent } => at_most(agent.len(), AGENT_MAX, Field::Agent),
             Self::Offer(offer) => validate_offer(offer),
-            Self::Request(request) => at_most(request.path.len(), PATH_MAX, Field::Path),
+            Self::Request(request) => validate_request(request),
             Self::Accept(accept) => validate_accept(accept),
             Self::Refuse { transfer: _, code: _, reason } => validate_reason(reason),
             Self::Reopen { object: _, runs, first_block } => {
@@ -54,6 +54,14 @@ fn validate_offer(offer: &Offer) -> Result<(), ControlError> {
             at_most(bytes.len(), INLINE_MANIFEST_MAX, Field::Manifest)
         }
         ManifestCarrier::Object { len, digest: _ } => validate_len(*len, Field::Manifest),
+    }
+}
+
+fn validate_request(request: &Request) -> Result<(), ControlError> {
+    at_most(request.path.len(), PATH_MAX, Field::Path)?;
+    match request.wishes.and_then(|wishes| wishes.rate_max) {
+        Some(0) => Err(ControlError::Empty { field: Field::Rate }),
+        _ => Ok(()),
     }
 }
 
