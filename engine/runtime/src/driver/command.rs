@@ -141,8 +141,16 @@ pub enum Command {
         /// Their new indices.
         reply: ObjectReply<Reopened>,
     },
-    /// Stop sending an object.
-    AbandonSend(SessionKey, ObjectId),
+    /// Stop sending an object. Answered when that is done: a peer that hears of it sooner may
+    /// already speak of blocks that were never sent.
+    AbandonSend {
+        /// Whose.
+        session: SessionKey,
+        /// The object.
+        object: ObjectId,
+        /// It is given up.
+        reply: oneshot::Sender<()>,
+    },
     /// Stop receiving an object.
     AbandonRecv(SessionKey, ObjectId, GivenUp),
     /// No block of an object will be read again: let its source go.
@@ -173,7 +181,7 @@ impl fmt::Debug for Command {
             Self::DeclareRecv { .. } => "DeclareRecv",
             Self::ReopenSend { .. } => "ReopenSend",
             Self::ReopenRecv { .. } => "ReopenRecv",
-            Self::AbandonSend(..) => "AbandonSend",
+            Self::AbandonSend { .. } => "AbandonSend",
             Self::AbandonRecv(..) => "AbandonRecv",
             Self::ForgetSend(..) => "ForgetSend",
             Self::ForgetRecv(..) => "ForgetRecv",

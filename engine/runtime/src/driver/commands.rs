@@ -41,9 +41,10 @@ impl Driver {
                     let _ = reply.send(session.core.reopen_recv(object, &runs));
                 });
             }
-            Command::AbandonSend(key, object) => self.with(key, |session| {
+            Command::AbandonSend { session, object, reply } => self.with(session, |session| {
                 session.sources.remove(&object);
                 session.core.abandon_send(object);
+                let _ = reply.send(());
             }),
             Command::ForgetSend(key, object) => self.with(key, |session| {
                 session.sources.remove(&object);

@@ -205,7 +205,8 @@ fn abandoning_while_a_job_runs_lets_everything_go() {
     pair.until("the job has its buffer", |pair| pair.left.driver.pool.free_slots() < SLOTS);
 
     let (sender, receiver) = (pair.sender.key, pair.receiver.key);
-    pair.left.tell(Command::AbandonSend(sender, object));
+    let abandon = |reply| Command::AbandonSend { session: sender, object, reply };
+    assert_eq!(pair.left.ask(abandon), Some(()));
     pair.right.tell(Command::AbandonRecv(receiver, object, GivenUp::ByPeer));
     pair.until("the sink is let go", |_| Arc::strong_count(&sink) == 1);
     drop(gate);

@@ -210,9 +210,12 @@ impl SessionHandle {
         let _ = self.mailbox.post(Command::ForgetRecv(self.key, object));
     }
 
-    /// Stops sending an object and lets its source go.
-    pub fn abandon_send(&self, object: ObjectId) {
-        let _ = self.mailbox.post(Command::AbandonSend(self.key, object));
+    /// Stops sending an object and lets its source go. Only then may the peer hear of it: it
+    /// counts the object's blocks as complete from there on, sent or not. spec: W-081
+    pub async fn abandon_send(&self, object: ObjectId) {
+        let session = self.key;
+        // A session that is over sends nothing either.
+        let _ = self.mailbox.ask(|reply| Command::AbandonSend { session, object, reply }).await;
     }
 
     /// Stops receiving an object that the peer gave up, and lets its sink go.

@@ -302,7 +302,7 @@ impl<'a> Sending<'a> {
         match message {
             Message::Restart { block } => self.conversation.session.restart_send(block),
             Message::ObjectFailed { object, code, reason } => {
-                self.conversation.session.abandon_send(object);
+                self.conversation.session.abandon_send(object).await;
                 // Said back, so that the receiver knows that no more of it comes.
                 self.tell_failed(object, Side::Peer, Failure { code, reason }).await?;
             }
@@ -423,7 +423,7 @@ impl<'a> Sending<'a> {
             return Ok(());
         }
         let object = self.object(index);
-        self.conversation.session.abandon_send(object);
+        self.conversation.session.abandon_send(object).await;
         self.tell_failed(object, Side::Here, failure).await
     }
 
