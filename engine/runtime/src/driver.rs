@@ -88,6 +88,10 @@ pub(crate) struct Driver {
     work: WorkPool<Done>,
     /// Calls into sources and sinks, which may block on a file system.
     files: WorkPool<Done>,
+    /// Verified blocks whose sinks have no room at the moment.
+    waiting_stores: VecDeque<effects::WaitingStore>,
+    /// Not before this are those sinks asked again.
+    stores_at: Timestamp,
     /// Blocks to read for which there was no buffer.
     waiting_reads: VecDeque<effects::WaitingRead>,
     /// Lent out while its datagrams are worked on; making one anew would touch 2 MiB.
@@ -135,6 +139,8 @@ impl Driver {
             waiting_io: VecDeque::new(),
             work,
             files,
+            waiting_stores: VecDeque::new(),
+            stores_at: Timestamp::ZERO,
             waiting_reads: VecDeque::new(),
             batch: Some(RecvBatch::new()),
             plans: Vec::new(),
@@ -197,6 +203,7 @@ impl Driver {
             }
         }
         self.retry_reads();
+        self.retry_stores(now);
     }
 
     /// Takes datagrams in; true when there may be more.
@@ -290,6 +297,9 @@ impl Driver {
     /// When there is something to do again, unless something happens before.
     fn wake_at(&mut self, blocked: bool, now: Timestamp) -> Timestamp {
         let mut until = self.receive_at.unwrap_or(now + SLEEP_MAX).min(now + SLEEP_MAX);
+        if !self.waiting_stores.is_empty() {
+            until = until.min(self.stores_at.max(now));
+        }
         if blocked {
             return until;
         }

@@ -101,5 +101,6 @@ impl Driver {
             self.lanes.remove(&session.recv_tag);
         }
         self.waiting_reads.retain(|read| read.at.session != key);
+        self.waiting_stores.retain(|store| store.at.session != key);
     }
 }
