@@ -93,6 +93,10 @@ pub(crate) struct Driver {
     /// Calls into sources and sinks, which may block on a file system.
     files: WorkPool<Done>,
     shares: Shares,
+    /// Verified blocks whose sinks have no room at the moment.
+    waiting_stores: VecDeque<effects::WaitingStore>,
+    /// Not before this are those sinks asked again.
+    stores_at: Timestamp,
     /// Lent out while its datagrams are worked on; making one anew would touch 2 MiB.
     batch: Option<RecvBatch>,
     plans: Vec<PacketPlan>,
@@ -140,6 +144,8 @@ impl Driver {
             work,
             files,
             shares: Shares::default(),
+            waiting_stores: VecDeque::new(),
+            stores_at: Timestamp::ZERO,
             batch: Some(RecvBatch::new()),
             plans: Vec::new(),
             train: Vec::new(),
@@ -200,6 +206,7 @@ impl Driver {
                 break;
             }
         }
+        self.retry_stores(now);
     }
 
     /// Takes datagrams in; true when there may be more.
@@ -282,6 +289,9 @@ impl Driver {
     /// When there is something to do again, unless something happens before.
     fn wake_at(&mut self, blocked: bool, now: Timestamp) -> Timestamp {
         let mut until = self.receive_at.unwrap_or(now + SLEEP_MAX).min(now + SLEEP_MAX);
+        if !self.waiting_stores.is_empty() {
+            until = until.min(self.stores_at.max(now));
+        }
         if blocked {
             return until;
         }

@@ -1,7 +1,8 @@
 //! What the driver needs from whoever owns the files: where a block's bytes come from, and where
 //! they go.
 //!
-//! Implementations may block; the driver calls them on the worker pool only.
+//! Implementations may block, but for [`BlockSink::has_room`]; the driver calls them on the worker
+//! pool only.
 
 use crate::disk::Segment;
 use farhaul_proto::content::Digest;
@@ -47,6 +48,12 @@ pub trait BlockSource: Send + Sync {
 
 /// Where an incoming object's bytes go.
 pub trait BlockSink: Send + Sync {
+    /// Whether it would take a block now; if not, it is asked again later. Called by the driver
+    /// itself: it must not block.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Takes the verified data of a block, or says where to write it.
     ///
     /// # Errors

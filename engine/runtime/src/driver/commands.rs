@@ -107,5 +107,6 @@ impl Driver {
         if let Some(session) = self.sessions.remove(&key) {
             self.lanes.remove(&session.recv_tag);
         }
+        self.waiting_stores.retain(|store| store.at.session != key);
     }
 }

@@ -5,7 +5,7 @@ use super::blocks::{
     Aim, At, Checked, Done, Io, RecvBlock, SendBlock, disk_failure, finish_job, segments_len,
     store_job, stored_job,
 };
-use super::effects::{WaitingRead, forgotten, layout_failure};
+use super::effects::{WaitingRead, WaitingStore, forgotten, layout_failure};
 use crate::buffers::Lease;
 use crate::disk::{Completion, DiskError, Op, Request, Segment};
 use crate::objects::{BlockSink, Failure, Load};
@@ -100,17 +100,22 @@ impl Driver {
             Checked::Good(digest) => {
                 session.core.on_verified(at.block, Verified::Good, now);
                 if let Some(lease) = block.lease.take() {
-                    self.store(at, placed, digest, lease, now);
+                    self.store(WaitingStore { at, placed, digest, lease }, now);
                 }
             }
         }
         self.drain(at.session);
     }
 
-    /// Hands a verified block to its sink.
-    fn store(&mut self, at: At, placed: Placed, digest: Digest, lease: Lease, now: Timestamp) {
-        if let Some(sink) = self.sink_of(at, placed, now) {
+    /// Hands a verified block to its sink, now or once that has room.
+    pub(super) fn store(&mut self, store: WaitingStore, now: Timestamp) {
+        let WaitingStore { at, placed, .. } = store;
+        let Some(sink) = self.sink_of(at, placed, now) else { return };
+        if sink.has_room() {
+            let WaitingStore { digest, lease, .. } = store;
             self.run_file(at, Box::new(store_job(at, placed, digest, lease, sink)));
+        } else {
+            self.waiting_stores.push_back(store);
         }
     }
 

@@ -4,8 +4,10 @@ use super::Driver;
 use super::blocks::{At, Check, Done, RecvBlock, Way, check_job, encode_job, load_job};
 use super::command::{SessionEvent, SessionKey};
 use super::session::SessionBody;
+use crate::buffers::Lease;
 use crate::objects::Failure;
 use crate::work::Job;
+use farhaul_proto::content::Digest;
 use farhaul_proto::fec::BlockShape;
 use farhaul_proto::ids::{BlockIndex, ObjectId};
 use farhaul_proto::objects::Placed;
@@ -14,6 +16,7 @@ use farhaul_proto::send::{SendEffect, SendEvent};
 use farhaul_proto::session::{Effect, Event};
 use farhaul_proto::units::Timestamp;
 use farhaul_proto::wire::control::FailCode;
+use std::time::Duration;
 
 /// A block that waits for a buffer to be read into.
 pub(super) struct WaitingRead {
@@ -21,6 +24,17 @@ pub(super) struct WaitingRead {
     pub(super) placed: Placed,
     pub(super) shape: BlockShape,
 }
+
+/// A verified block that waits for room at its sink; no thread waits with it.
+pub(super) struct WaitingStore {
+    pub(super) at: At,
+    pub(super) placed: Placed,
+    pub(super) digest: Digest,
+    pub(super) lease: Lease,
+}
+
+/// How often sinks without room are asked again.
+const STORE_RETRY: Duration = Duration::from_millis(20);
 
 impl Driver {
     /// Does what a core asks for, until it asks for nothing.
@@ -88,6 +102,17 @@ impl Driver {
                 self.shares.out.take(held);
                 self.run_file(at, Box::new(load_job(at, shape, placed, lease, source)));
             }
+        }
+    }
+
+    /// Hands over the blocks for which their sinks have room now.
+    pub(super) fn retry_stores(&mut self, now: Timestamp) {
+        if self.waiting_stores.is_empty() || now < self.stores_at {
+            return;
+        }
+        self.stores_at = now + STORE_RETRY;
+        for store in std::mem::take(&mut self.waiting_stores) {
+            self.store(store, now);
         }
     }
 

@@ -8,7 +8,8 @@ use super::command::{Command, GivenUp, SessionEvent, Violation};
 use super::receive::{LaneDrops, Times};
 use super::{SLEEP_MAX, SpareDisk};
 use crate::disk::{Completion, Disk, DiskError, Request};
-use crate::objects::{BlockSource, Failure, Load};
+use crate::objects::{BlockSink, BlockSource, Failure, Load, Store};
+use farhaul_proto::content::Digest;
 use farhaul_proto::ids::PacketNumber;
 use farhaul_proto::objects::Placed;
 use farhaul_proto::wire::control::FailCode;
@@ -16,7 +17,7 @@ use farhaul_proto::wire::feedback::{Feedback, PacketRange};
 use farhaul_proto::wire::header::Kind;
 use rig::{Broken, Forger, Kept, Memory, OnDisk, Pair, Rig, SLOTS, blocks, content, secrets};
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
@@ -403,7 +404,7 @@ fn a_driver_that_panics_closes_the_control_channel() {
     let thread = crate::engine::spawn(driver, control.clone(), Arc::clone(&broken));
     assert!(runtime.block_on(control.accept()).is_none());
     thread.expect("a thread").join().expect("the panic ends there");
-    assert!(broken.load(std::sync::atomic::Ordering::Acquire));
+    assert!(broken.load(Ordering::Acquire));
 }
 
 #[test]
@@ -416,4 +417,51 @@ fn what_the_socket_did_not_take_leaves_first_and_in_order() {
     pair.left.driver.turn();
     assert!(pair.left.driver.sessions[&key].unsent.is_empty());
     pair.until("they arrive", |pair| pair.right.driver.drops.malformed == 3);
+}
+
+/// A sink that has no room for a while.
+struct Full(AtomicBool, Arc<Kept>);
+
+impl BlockSink for Full {
+    fn has_room(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+
+    fn store(&self, placed: Placed, data: &[u8]) -> Result<Store, Failure> {
+        assert!(self.has_room());
+        self.1.store(placed, data)
+    }
+
+    fn stored(&self, placed: Placed, digest: Digest) -> Result<(), Failure> {
+        self.1.stored(placed, digest)
+    }
+}
+
+/// A file that had to wait for the disk slept on a thread that serves all sessions.
+#[test]
+fn blocks_whose_sink_has_no_room_hold_nothing_else_up() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    let len = blocks(1);
+    let source = Arc::new(Memory(content(len)));
+    let full: Vec<_> =
+        (0..5).map(|_| Arc::new(Full(AtomicBool::new(true), Kept::new(len)))).collect();
+    let waiting: Vec<_> =
+        full.iter().map(|sink| pair.declare(len, vec![], source.clone(), sink.clone())).collect();
+    let other = Kept::new(len);
+    let object = pair.declare(len, vec![], source.clone(), other.clone());
+    pair.until("the other object arrives", |pair| pair.completions(object) == 1);
+    pair.until("the others wait", |pair| pair.right.driver.waiting_stores.len() == full.len());
+    assert_eq!(other.bytes(), source.0);
+    assert!(waiting.iter().all(|&object| pair.completions(object) == 0));
+
+    // One is not wanted any more.
+    let receiver = pair.receiver.key;
+    pair.right.tell(Command::AbandonRecv(receiver, waiting[0], GivenUp::Here));
+    full.iter().for_each(|sink| sink.0.store(false, Ordering::Relaxed));
+    pair.until("they arrive", |pair| {
+        waiting[1..].iter().all(|&object| pair.completions(object) == 1)
+    });
+    assert!(full[1..].iter().all(|sink| sink.1.bytes() == source.0));
+    assert!(pair.right.driver.waiting_stores.is_empty());
+    assert_eq!(Arc::strong_count(&full[0]), 1);
 }

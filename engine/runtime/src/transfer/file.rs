@@ -11,8 +11,8 @@ use farhaul_proto::objects::Placed;
 use farhaul_proto::wire::control::FailCode;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A large file on its way out.
 pub(super) struct FileSource {
@@ -73,45 +73,28 @@ pub(super) fn source_failure(error: &SourceError) -> Failure {
 
 /// Complete files that wait for their turn to be put in place, before new ones are held up.
 const WAITING_MAX: usize = 64;
-/// How long a new file is held up at most: the thread serves other transfers, too.
-const HELD_UP_MAX: Duration = Duration::from_secs(5);
 
 /// Holds new files up while the disk does not keep up with complete ones: each keeps its
 /// descriptors until it is in place.
 #[derive(Default)]
 pub(super) struct Gate {
-    waiting: Mutex<usize>,
-    fewer: Condvar,
+    waiting: AtomicUsize,
 }
 
 impl Gate {
     /// One more file waits.
     pub(super) fn enter(&self) {
-        *self.lock() += 1;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One file less waits.
     pub(super) fn leave(&self) {
-        let mut waiting = self.lock();
-        *waiting = waiting.saturating_sub(1);
-        self.fewer.notify_all();
+        let less = |waiting: usize| Some(waiting.saturating_sub(1));
+        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Nobody is held up any more.
-    pub(super) fn open(&self) {
-        *self.lock() = 0;
-        self.fewer.notify_all();
-    }
-
-    fn pass(&self) {
-        let full = |waiting: &mut usize| *waiting >= WAITING_MAX;
-        // Late or not, the file may go on.
-        let _ = self.fewer.wait_timeout_while(self.lock(), HELD_UP_MAX, full);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        // A number is valid after any interruption.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= WAITING_MAX
     }
 }
 
@@ -150,10 +133,11 @@ impl FileSink {
 }
 
 impl BlockSink for FileSink {
+    fn has_room(&self) -> bool {
+        self.staged.get().is_some() || !self.gate.is_full()
+    }
+
     fn store(&self, placed: Placed, _data: &[u8]) -> Result<Store, Failure> {
-        if self.staged.get().is_none() {
-            self.gate.pass();
-        }
         let (staged, disk) = self.staged()?;
         let mut buffer_offset = 0;
         let runs = staged.block_runs(placed.position).map(|run| {

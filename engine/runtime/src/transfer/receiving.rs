@@ -59,12 +59,6 @@ pub(super) struct Receiving<'a> {
     figures: Option<Figures>,
 }
 
-impl Drop for Receiving<'_> {
-    fn drop(&mut self) {
-        self.gate.open();
-    }
-}
-
 impl<'a> Receiving<'a> {
     /// Declares what is wanted, before the sender is told: no block can come too early.
     pub(super) async fn declare(
