@@ -59,9 +59,7 @@ impl Driver {
                     session.core.settle_recv(object, now);
                 }
             }),
-            Command::RestartSend(key, block) => {
-                self.with(key, |session| session.core.restart_send(block));
-            }
+            Command::RestartSend(key, block) => self.with(key, |s| s.core.restart_send(block)),
             Command::Shape(key, policy, cap, fec) => self.with(key, |session| {
                 session.core.set_policy(policy, cap, now);
                 session.core.set_fec(fec);
