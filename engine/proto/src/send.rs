@@ -5,6 +5,7 @@
 //! sees payload.
 
 pub mod block;
+mod claims;
 mod repair;
 
 use crate::fec::{BlockShape, FecPolicy};
@@ -154,6 +155,8 @@ pub struct Sender {
     /// Blocks that the peer has, or that nobody wants any more.
     done: RangeSet,
     peer_blocks_max: u32,
+    /// Blocks in memory of which a symbol left.
+    begun: u32,
     symbol_size: Option<u16>,
     counters: SendCounters,
     effects: VecDeque<SendEffect>,
@@ -177,6 +180,7 @@ impl Sender {
             done: RangeSet::new(),
             // Known before the first block starts: the packet size has to be asked for first.
             peer_blocks_max: 1,
+            begun: 0,
             symbol_size: None,
             counters: SendCounters::default(),
             effects: VecDeque::new(),
@@ -297,7 +301,8 @@ impl Sender {
 
     /// True when the next block cannot start because the peer grants no more open blocks.
     pub fn blocked_by_peer(&self) -> bool {
-        self.next_start < self.table.next_block() && self.blocks_open() >= self.peer_blocks_max
+        let more = self.next_start < self.table.next_block() || !self.first_pass.is_empty();
+        more && self.blocks_open() >= self.peer_blocks_max && self.next_first_pass().is_none()
     }
 
     /// True when the next block cannot start because our own buffers are in use.
@@ -314,7 +319,8 @@ impl Sender {
     /// True when the next word is the peer's: everything that could be sent was sent, and what
     /// is open waits for its decoder or disk.
     pub fn awaits_peer(&self) -> bool {
-        !self.blocks.is_empty() && self.blocks.values().all(SendBlock::first_pass_done)
+        let waits = |block: &SendBlock| block.first_pass_done() || !self.may_send(block);
+        !self.blocks.is_empty() && self.blocks.values().all(waits)
     }
 
     /// Starts reads so that at least `ahead` data bytes are loaded or loading.
@@ -382,7 +388,18 @@ impl Sender {
 
     /// True when a symbol could leave now.
     pub fn has_symbol(&self) -> bool {
-        !self.repairs.is_empty() || !self.first_pass.is_empty()
+        !self.repairs.is_empty() || self.next_first_pass().is_some()
+    }
+
+    /// True when the peer's credit allows symbols of the block: it shrinks when others want the
+    /// peer's buffers, and blocks that were read for more of it wait. spec: W-076
+    fn may_send(&self, block: &SendBlock) -> bool {
+        block.is_begun() || self.begun < self.peer_blocks_max
+    }
+
+    fn next_first_pass(&self) -> Option<BlockIndex> {
+        let may = |index: &&BlockIndex| self.blocks.get(*index).is_some_and(|b| self.may_send(b));
+        self.first_pass.iter().find(may).copied()
     }
 
     /// The next symbol to send: of a block that the peer asks for, else a repair of the oldest
@@ -401,7 +418,7 @@ impl Sender {
                 return Some(ticket);
             }
         }
-        let block = *self.first_pass.first()?;
+        let block = self.next_first_pass()?;
         self.source_of(block, context)
     }
 
@@ -427,8 +444,13 @@ impl Sender {
 
     /// The next symbol of a block's first pass.
     fn source_of(&mut self, block: BlockIndex, context: &RepairContext) -> Option<Ticket> {
+        if !self.blocks.get(&block).is_some_and(|state| self.may_send(state)) {
+            return None;
+        }
         let state = self.blocks.get_mut(&block)?;
+        let begun = state.is_begun();
         let symbol = state.take_source()?;
+        self.begun += u32::from(!begun);
         let shape = state.shape;
         let done = state.first_pass_done();
         let size = u64::from(shape.symbol_size());
@@ -488,33 +510,6 @@ impl Sender {
         Ok(())
     }
 
-    /// Blocks in memory that the peer says it has.
-    fn claimed(&self, feedback: &Feedback) -> Vec<BlockIndex> {
-        let below = self.blocks.range(..feedback.complete_below);
-        let above = feedback.complete.iter();
-        let above = above.flat_map(|range| self.blocks.range(range.first..=range.last));
-        below.chain(above).map(|(&index, _)| index).collect()
-    }
-
-    /// A peer cannot have what was never started, unless it was abandoned.
-    fn check_claims(&self, feedback: &Feedback) -> Result<(), SendError> {
-        let started = u64::from(self.next_start.get());
-        let below = u64::from(feedback.complete_below.get());
-        if below > started && !self.done.contains_all(started, below - 1) {
-            return Err(SendError::NeverSent(feedback.complete_below));
-        }
-        for range in feedback.complete.iter().rev() {
-            let (first, last) = (u64::from(range.first.get()), u64::from(range.last.get()));
-            if last < started {
-                break;
-            }
-            if !self.done.contains_all(first.max(started), last) {
-                return Err(SendError::NeverSent(range.last));
-            }
-        }
-        Ok(())
-    }
-
     /// The peer threw a block away and wants it again.
     pub fn on_restart(&mut self, block: BlockIndex) {
         if let Some(state) = self.blocks.get_mut(&block)
@@ -537,6 +532,7 @@ impl Sender {
         self.first_pass.remove(&block);
         match self.blocks.remove(&block) {
             Some(state) => {
+                self.begun -= u32::from(state.is_begun());
                 self.unsent -= placed.len - state.bytes_sent_once();
                 // A block still being read is released when its read completes.
                 if state.stage == Stage::Active {

@@ -59,6 +59,20 @@ fn first_block(n: u32) -> Carried {
 }
 
 #[test]
+fn a_block_that_was_read_for_credit_since_taken_back_waits_for_new_credit() {
+    let (mut sender, _) = loaded(FecPolicy::Off, 2);
+    let granted = |blocks| Feedback { open_blocks_limit: blocks, ..Feedback::default() };
+    sender.on_feedback(&granted(1), true, &context()).unwrap();
+    while let Some(ticket) = sender.next_symbol(&context()) {
+        assert_eq!(ticket.block, BlockIndex::new(0));
+    }
+    assert!(!sender.has_symbol() && sender.awaits_peer() && sender.blocked_by_peer());
+    sender.on_feedback(&granted(2), true, &context()).unwrap();
+    assert!(sender.has_symbol() && !sender.awaits_peer() && !sender.blocked_by_peer());
+    assert_eq!(sender.next_symbol(&context()).unwrap().block, BlockIndex::new(1));
+}
+
+#[test]
 fn an_abandoned_object_is_not_complete() {
     let (mut sender, object) = loaded(FecPolicy::Off, 3);
     sender.abandon(object);

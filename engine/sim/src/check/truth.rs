@@ -33,10 +33,15 @@ pub(crate) struct ObjectTruth {
     pub(crate) target_end: Option<End>,
 }
 
+/// How long a grant is honoured after it was taken back. spec: W-076
+const GRANT_HELD: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct BlockTruth {
     sent: SymbolSet,
     symbols: u32,
+    /// When its first symbol left.
+    begun_at: Timestamp,
     /// Rounds of repair: bursts at least a round trip apart.
     rounds: u32,
     round_began: Timestamp,
@@ -140,7 +145,7 @@ impl Truth {
         let truth = self.blocks.entry(block).or_insert_with(|| {
             fresh = true;
             let sent = SymbolSet::new(BLOCK_SYMBOLS_MAX + BLOCK_REPAIR_MAX);
-            BlockTruth { sent, symbols, rounds: 0, round_began: Timestamp::ZERO }
+            BlockTruth { sent, symbols, begun_at: now, rounds: 0, round_began: Timestamp::ZERO }
         });
         if fresh {
             self.needed += u64::from(symbols);
@@ -183,10 +188,16 @@ impl Truth {
     }
 
     /// A block was refused for want of credit. What the source gave up may still be open at the
-    /// target; otherwise the source knows what it was granted.
-    pub(crate) fn on_over_credit(&self, block: BlockIndex) -> Result<(), Violation> {
+    /// target; and what was begun by a grant taken back since is refused if nothing of it came
+    /// while that still held. Otherwise the source knows what it was granted. spec: W-076
+    pub(crate) fn on_over_credit(
+        &self,
+        block: BlockIndex,
+        now: Timestamp,
+    ) -> Result<(), Violation> {
         let given_up = |object: &ObjectTruth| object.source_end == Some(End::Abandoned);
-        if self.objects.values().any(given_up) {
+        let held = |block: &BlockTruth| now.since(block.begun_at) >= GRANT_HELD.max(self.rtt * 3);
+        if self.blocks.get(&block).is_some_and(held) || self.objects.values().any(given_up) {
             return Ok(());
         }
         Err(Violation::OverCredit { block })

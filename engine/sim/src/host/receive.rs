@@ -40,7 +40,7 @@ impl Host {
             Placement::Refused(refusal) => {
                 self.tally.refused += 1;
                 return match refusal {
-                    Refusal::OverCredit => truth.on_over_credit(data.block),
+                    Refusal::OverCredit => truth.on_over_credit(data.block, around.now),
                     _ => Ok(()),
                 };
             }
