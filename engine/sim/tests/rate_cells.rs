@@ -74,6 +74,19 @@ fn stalls_of_either_host_cost_no_more_than_the_time_they_take() {
     }
 }
 
+/// Trains that a host standing still hands on as one say nothing about the link. Taken at their
+/// word they made the law flood it: 46 bandwidth-delay products lost at the start, and a queue
+/// target beyond what the queue holds.
+#[test]
+fn trains_that_arrive_as_one_do_not_flood_the_link() {
+    for seed in 1..=4 {
+        let outcome = run(&cell(SHAPES, "reads each 10 ms, 100 Mbit/s, 300 ms, 20 %", 20), seed);
+        assert!(outcome.goodput() >= 0.93, "seed {seed}: {:.3}", outcome.goodput());
+        assert!(outcome.load_loss() <= Ratio::new(0.06), "seed {seed}: {:?}", outcome.load_loss());
+        assert!(outcome.overshoot_bdp() <= 5.0, "seed {seed}: {:.1}", outcome.overshoot_bdp());
+    }
+}
+
 #[test]
 fn random_loss_does_not_slow_a_lone_flow_down() {
     for name in [

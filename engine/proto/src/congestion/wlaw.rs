@@ -17,6 +17,7 @@ mod base_rtt;
 mod capacity;
 mod ceiling;
 mod contract;
+mod depth;
 mod drain;
 mod elasticity;
 mod epochs;
@@ -36,6 +37,7 @@ use base_rtt::BaseRtt;
 use capacity::Capacity;
 use ceiling::{Ceiling, Phase};
 use core::time::Duration;
+use depth::Depth;
 use drain::Drain;
 use elasticity::Elasticity;
 use epochs::{Class, Epochs, Pulses};
@@ -108,6 +110,8 @@ pub struct WLaw {
     /// The next look back at a cut.
     reviewed_at: f64,
     app_limited: bool,
+    /// When a packet last arrived that had been declared lost.
+    spurious_at: f64,
     /// Losses that the receiver has confessed to, and until when they are believed.
     forgiven: u64,
     forgiven_until: f64,
@@ -115,6 +119,7 @@ pub struct WLaw {
     queue: QueueDelay,
     advance: Advance,
     capacity: Capacity,
+    depth: Depth,
     epochs: Epochs,
     elasticity: Elasticity,
     ceiling: Ceiling,
@@ -148,12 +153,14 @@ impl WLaw {
             next_train: 0.0,
             reviewed_at: 0.0,
             app_limited: false,
+            spurious_at: f64::NEG_INFINITY,
             forgiven: 0,
             forgiven_until: 0.0,
             base: BaseRtt::new(rtt, is_low, 0.0),
             queue: QueueDelay::new(rtt),
             advance: Advance::new(),
             capacity: Capacity::new(0.0),
+            depth: Depth::new(),
             epochs: Epochs::new(0.0),
             elasticity: Elasticity::new(0.0),
             ceiling: Ceiling::new(),
@@ -204,6 +211,7 @@ impl WLaw {
         let factor =
             if self.capacity.estimate() > 0.0 { queue::surplus_factor(surplus) } else { 1.0 };
         let target = self.target_base() * factor + self.queue.allowance();
+        let target = target.min(self.depth.limit());
         let window = self.queue.window();
         let loop_delay = steer::loop_delay(self.base.get(), delay, self.tau, window);
         steer::Queue { delay, target, loop_delay }
@@ -293,6 +301,11 @@ impl WLaw {
     }
 
     fn leave_startup(&mut self, now: f64) {
+        if self.startup.overshot() {
+            // Loss above the link's rate is not the link's loss.
+            self.elasticity = Elasticity::new(now);
+            self.epochs.ignore_open();
+        }
         let queue = self.queue_state();
         self.growth.rest(now);
         self.next_train = now + TRAIN_SPACING;

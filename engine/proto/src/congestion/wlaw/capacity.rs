@@ -6,6 +6,11 @@
 //! last 8 is used. It is trusted when the last
 //! two agree within 15 % or the quartiles of all lie within 20 %. What was delivered is a lower bound
 //! in any case; it decays by 1 % per second.
+//!
+//! Gaps that sum up to less than the noise of the clocks are no measurement: whoever stands still
+//! on the way, an emulator or a hypervisor, hands on as one what came one by one. Of such a train
+//! it follows only that the next one should be longer; the longest are believed, for a link may
+//! well be that fast.
 
 use std::collections::VecDeque;
 
@@ -18,6 +23,11 @@ const SPREAD: f64 = 0.20;
 const CHANGED: f64 = 0.30;
 /// Decay of the delivered maximum, per second.
 const DECAY: f64 = 0.01;
+/// Noise of the clocks at both ends of a train.
+pub(super) const CLOCK_NOISE: f64 = 80e-6;
+/// Trains with so many gaps are believed even if those are within the noise. More than the first
+/// train has, and fewer than are left of the longest ones at 20 % loss.
+const GAPS_BELIEVED: u32 = 32;
 /// Longest train, as time at the estimated capacity: it stands in the queue.
 const TRAIN_SPAN: f64 = 0.001;
 const TRAIN_PACKETS_MIN: f64 = 4.0;
@@ -31,6 +41,8 @@ pub(super) struct Capacity {
     accepted: f64,
     delivered: f64,
     updated_at: f64,
+    /// What trains too short to measure it show at least.
+    at_least: f64,
 }
 
 impl Capacity {
@@ -40,12 +52,18 @@ impl Capacity {
             accepted: 0.0,
             delivered: 0.0,
             updated_at: now,
+            at_least: 0.0,
         }
     }
 
-    /// A train came through: `bytes` in `gap_sum` seconds.
-    pub(super) fn on_train(&mut self, bytes: f64, gap_sum: f64, now: f64) {
-        let estimate = bytes / gap_sum.max(1e-6);
+    /// A train came through: `bytes` in `gap_sum` seconds; answers whether it measures the link.
+    pub(super) fn on_train(&mut self, bytes: f64, gap_sum: f64, gaps: u32, now: f64) -> bool {
+        let estimate = bytes / gap_sum.max(CLOCK_NOISE);
+        if gap_sum < CLOCK_NOISE && gaps < GAPS_BELIEVED {
+            self.at_least = self.at_least.max(estimate);
+            return false;
+        }
+        self.at_least = 0.0;
         if self.trains.len() == KEPT {
             self.trains.pop_front();
         }
@@ -54,6 +72,7 @@ impl Capacity {
         if let Some(trusted) = self.trusted() {
             self.accepted = trusted;
         }
+        true
     }
 
     /// `rate` was delivered (compensated for random loss).
@@ -106,7 +125,7 @@ impl Capacity {
 
     /// How many packets the next train should have.
     pub(super) fn train_packets(&self, packet: f64) -> u32 {
-        let known = self.estimate().max(self.median().unwrap_or(0.0));
+        let known = self.estimate().max(self.median().unwrap_or(0.0)).max(self.at_least);
         let packets = (known * TRAIN_SPAN / packet).clamp(TRAIN_PACKETS_MIN, TRAIN_PACKETS_MAX);
         #[expect(
             clippy::cast_possible_truncation,
@@ -159,3 +178,29 @@ impl Capacity {
 }
 
 type Vec3 = [f64; 3];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_that_arrive_at_once_are_no_measurement_but_ask_for_a_longer_train() {
+        let mut capacity = Capacity::new(0.0);
+        for _ in 0..3 {
+            assert!(!capacity.on_train(2.0 * 1_473.0, 1e-9, 2, 1.0));
+        }
+        assert_eq!((capacity.trusted(), capacity.median()), (None, None));
+        assert!(capacity.train_packets(1_473.0) > 20);
+        assert!(!capacity.on_train(31.0 * 1_473.0, 1e-9, 31, 1.0));
+        assert_eq!(capacity.train_packets(1_473.0), 64);
+    }
+
+    #[test]
+    fn a_link_faster_than_the_clock_is_believed_by_its_longest_trains() {
+        let mut capacity = Capacity::new(0.0);
+        for _ in 0..2 {
+            assert!(capacity.on_train(63.0 * 1_473.0, 40e-6, 63, 1.0));
+        }
+        assert!(capacity.trusted().is_some_and(|c| c > 1e9), "{:?}", capacity.trusted());
+    }
+}

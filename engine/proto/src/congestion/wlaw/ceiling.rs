@@ -5,8 +5,8 @@
 //! again  H doubles, up to 15 s, when hits repeat
 //! after  growth <= 5 % per T for 5 r (3 % for 30 r, at least 3 s, after three hits): a trial,
 //!        ended by the first loss above p0 + 1.5 % + 4 sigma
-//! held   loss above p0 + 1 % + 4 sigma: L = D/(1 - p0) again; but if the cut left the loss as
-//!        it was, the loss was random: p0 = l, and the old rate returns
+//! held   loss above p0 + 1 % + 4 sigma: L = D/(1 - p0) again; but if the last cut left the loss as
+//!        it was, the loss was random: p0 = l, and the rate before that cut returns
 //! ```
 //! A policer that was found stays found: 15 s at the rate and a careful trial cost below 1 % loss.
 
@@ -132,8 +132,9 @@ impl Ceiling {
         if (loss - self.was.loss).abs() < UNCHANGED * fall { Review::Random } else { Review::Ours }
     }
 
-    /// Lowers the limit because loss remains.
-    pub(super) fn lower(&mut self, limit: f64) {
+    /// Lowers the limit because loss remains; `was` is what the next review compares with.
+    pub(super) fn lower(&mut self, limit: f64, was: Option<Sent>) {
+        self.was = was.unwrap_or(self.was);
         self.limit = limit.clamp(LOWER_MIN * self.limit, LOWER_MAX * self.limit);
     }
 

@@ -3,7 +3,7 @@
 //! No mechanism lives here; trains are handed out, rates and windows are put together.
 
 use super::startup::{self, Stage};
-use super::{IN_FLIGHT_PACKETS, STALL, TRAIN_SHARE, TRAIN_SPACING, WLaw, per_second};
+use super::{IN_FLIGHT_PACKETS, Phase, STALL, TRAIN_SHARE, TRAIN_SPACING, WLaw, per_second};
 use crate::congestion::{Controller, Policy, Sample, View};
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
@@ -19,7 +19,7 @@ impl Controller for WLaw {
     fn on_feedback(&mut self, sample: &Sample<'_>, now: Timestamp) {
         let now = self.seconds(now);
         let dt = self.take_in(sample, now);
-        self.judge_epochs(now);
+        self.judge_epochs(dt, now);
         self.decide(dt, now);
     }
 
@@ -53,17 +53,15 @@ impl Controller for WLaw {
         if !self.startup.is_over() {
             let first = self.startup.stage == Stage::Train;
             self.startup.on_train_sent(self.rtt(), now);
-            return Some(if first {
-                startup::FIRST_TRAIN
-            } else {
-                self.capacity.train_packets(self.packet)
-            });
+            let packets = self.capacity.train_packets(self.packet);
+            return Some(if first { packets.max(startup::FIRST_TRAIN) } else { packets });
         }
         let packets = self.capacity.train_packets(self.packet);
         let share = f64::from(packets) * self.packet / (TRAIN_SHARE * self.rate);
         self.next_train = now + TRAIN_SPACING.max(2.0 * self.rtt()).max(share);
-        let calm = self.drain.factor(now) >= 1.0;
-        calm.then_some(packets)
+        // Under a ceiling C does not matter, and an empty bucket swallows most of a train.
+        let held = self.ceiling.phase(now) == Phase::Held;
+        (self.drain.factor(now) >= 1.0 && !held).then_some(packets)
     }
 
     fn on_outage_end(&mut self, gap: Duration, now: Timestamp) {
@@ -76,7 +74,8 @@ impl Controller for WLaw {
         self.growth.rest(now);
         self.settled_at = now + self.queue_state().loop_delay;
         self.next_train = now;
-        if gap > Duration::from_secs(1) {
+        self.startup.ask_again(now);
+        if gap > Duration::from_secs(1) && self.startup.stage != Stage::Train {
             self.set_rate(self.rate / 2.0, now);
         }
     }

@@ -12,7 +12,13 @@
 //! run of lost packets: losses in runs carry less evidence. kappa shrinks queue target and pulses
 //! where the queue is shallow.
 //!
-//! p0, the loss that does not come from us, is the loss of slow sending (at most 45 %).
+//! p0, the loss that does not come from us, is the loss of slow sending (at most 45 %). Behind an
+//! overfull queue nothing is counted, but there p0 cannot be more than all that is lost:
+//! ```text
+//! overfull, l < p0  ->  p0 -= (p0 - l) dt/T
+//! ```
+//! Without that, a p0 learned too high keeps the queue full (the rate aims at D/(1 - p0)), and the
+//! full queue keeps p0.
 
 use super::epochs::{Class, Epoch};
 
@@ -163,6 +169,15 @@ impl Elasticity {
         let count = Count { packets: SLOW_MIN, lost: SLOW_MIN * loss };
         (self.slow, self.plain, self.fast) = (count, count, Count::default());
         self.halved = 1.0;
+    }
+
+    /// Behind a queue that overflows, so much is lost of everything: what is random cannot be more.
+    /// `weight` is the time since the last such news, in units of the loop delay.
+    pub(super) fn bound(&mut self, loss: f64, weight: f64) {
+        let random = self.random_loss();
+        if loss < random {
+            self.accept(random - (random - loss) * weight.min(1.0));
+        }
     }
 
     /// The rate has changed so much that old pulses are no evidence.

@@ -7,7 +7,7 @@
 use super::ceiling::{Review, Sent};
 use super::elasticity::Verdict;
 use super::epochs::Epoch;
-use super::{Phase, Sample, Stage, WLaw, bytes_f64, jump};
+use super::{Phase, Sample, Stage, WLaw, bytes_f64, depth, jump};
 use crate::congestion::{Outcome, RttSample, TrainSample};
 
 /// A gap between feedbacks beyond this is a pause, not a spacing.
@@ -20,6 +20,12 @@ const FORGIVEN_MAX: u64 = 1 << 20;
 const OVERFULL: f64 = 2.5;
 /// Excess loss that ends a trial.
 const TRIAL_EXCESS: f64 = 0.015;
+/// Where packets overtake each other, what counts as lost may still come: after so many loop
+/// delays without that, it is believed.
+const IN_ORDER_LOOPS: f64 = 4.0;
+/// A rate that turns out to have been right returns at most so many times the present one at once:
+/// the rest is growth's.
+const RETURN_MAX: f64 = 2.0;
 /// Excess loss that shows a held limit to be too high.
 const HELD_EXCESS: f64 = 0.01;
 
@@ -43,11 +49,16 @@ impl WLaw {
     }
 
     /// Asks the loss questions for every epoch whose packets' fate is now known.
-    pub(super) fn judge_epochs(&mut self, now: f64) {
+    pub(super) fn judge_epochs(&mut self, dt: f64, now: f64) {
+        self.look_for_overflow(dt);
         let timeout = 2.0 * self.rtt() + 1.0;
         let mut counted = false;
         let queue = self.queue_state();
         let overfull = queue.delay > (OVERFULL * queue.target).max(0.008);
+        let in_order = now - self.spurious_at > IN_ORDER_LOOPS * queue.loop_delay;
+        if overfull && in_order && self.startup.is_over() {
+            self.elasticity.bound(self.advance.loss(), dt / queue.loop_delay);
+        }
         while let Some(epoch) = self.epochs.take_resolved(timeout, now) {
             let ordinary = !self.startup.is_over() || self.judge_jump(&epoch, now);
             // Behind a full queue every epoch loses: that is no measure of random loss.
@@ -59,6 +70,19 @@ impl WLaw {
         if counted && self.startup.is_over() {
             self.ask_elasticity(overfull, now);
         }
+    }
+
+    fn look_for_overflow(&mut self, dt: f64) {
+        if !self.startup.is_over() {
+            return;
+        }
+        let noise = 4.0 * self.advance.loss_sigma(self.elasticity.run());
+        let sight = depth::Sight {
+            delay: self.queue_delay(),
+            base: self.target_base() + self.queue.allowance(),
+            excess: self.advance.loss() - self.elasticity.random_loss() - noise,
+        };
+        self.depth.on_feedback(sight, dt / self.queue_state().loop_delay);
     }
 
     fn take_outcomes(&mut self, sample: &Sample<'_>) {
@@ -80,6 +104,9 @@ impl WLaw {
                 self.advance.on_lost(bytes_f64(outcome.bytes));
                 self.epochs.on_lost(outcome.epoch, outcome.number);
             }
+        }
+        if !sample.spurious.is_empty() {
+            self.spurious_at = self.feedback_at;
         }
         for outcome in sample.spurious {
             if self.is_measured(outcome) {
@@ -113,8 +140,10 @@ impl WLaw {
             return;
         }
         let (bytes, gap_sum) = (bytes_f64(train.bytes), train.gap_sum.as_secs_f64());
-        self.capacity.on_train(bytes, gap_sum, now);
-        if self.startup.stage == Stage::Train {
+        let measured = self.capacity.on_train(bytes, gap_sum, train.gaps, now);
+        if self.startup.stage == Stage::Train && !measured {
+            self.startup.ask_again(now);
+        } else if self.startup.stage == Stage::Train {
             let rate = self.startup.on_first_train(bytes, gap_sum, now);
             self.set_rate(rate, now);
             if self.startup.is_over() {
@@ -129,7 +158,8 @@ impl WLaw {
             self.forgiven_until = now + 2.0 * self.rtt() + GAP_MAX;
             let takes = RECEIVER_SHARE * self.advance.delivered();
             if takes > 0.0 {
-                let was = Sent { rate: self.rate, loss: self.advance.loss() };
+                // A cut that the receiver asked for proves nothing about the link.
+                let was = Sent { rate: takes, loss: self.advance.loss() };
                 self.ceiling.hit(takes, was, self.rtt(), now);
                 self.set_rate(self.rate, now);
             }
@@ -182,13 +212,16 @@ impl WLaw {
         self.reviewed_at = self.shown_at(now);
         match self.ceiling.review(self.rate, loss, noise / 4.0, p0) {
             Review::Random => {
-                let was = self.ceiling.was();
+                let rate = self.ceiling.was().rate.min(RETURN_MAX * self.rate);
                 self.elasticity.accept(loss);
                 self.ceiling.clear();
-                self.set_rate(was.rate, now);
+                self.set_rate(rate, now);
             }
-            Review::Ours | Review::Unclear => {
-                self.ceiling.lower(self.advance.delivered() / (1.0 - p0));
+            verdict @ (Review::Ours | Review::Unclear) => {
+                // The next cut is judged by what it changes, not by what the last one did.
+                let was = Sent { rate: self.rate, loss };
+                let was = (verdict == Review::Ours).then_some(was);
+                self.ceiling.lower(self.advance.delivered() / (1.0 - p0), was);
                 self.set_rate(self.rate, now);
             }
         }

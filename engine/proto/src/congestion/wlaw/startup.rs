@@ -1,8 +1,10 @@
 //! Start-up: ask the link with a train, test half of the answer, then jump.
 //!
 //! ```text
-//! Train    32 packets back to back; meanwhile a trickle (or a quarter of the hint)
-//! Test     R = C/2 with trains each r/6 for 1.6 r     q > max(3 Q0, 4 ms) -> R = 0.8 A, normal law
+//! Train    32 packets back to back, again and longer if they arrive as one; meanwhile a trickle
+//!          (or a quarter of the hint)
+//! Test     R = C/2 (C/8 if they still arrive as one) with trains each r/6 for 1.6 r
+//!          q > max(3 Q0, 4 ms) -> R = 0.8 A, p0 forgotten, normal law
 //! Jump     C trusted and q < Q0 -> R = 0.97 C
 //!          trains disagree, but there are three -> R = 0.92 of their median, normal law
 //! Double   no trains (lost, or the path reorders): R doubles each 2.1 r until A grows by less than 20 %
@@ -11,11 +13,15 @@
 //! doubling past the answer is what loses whole BDPs (rate-law section 2, item 8). A hint (a
 //! remembered or demanded rate) is held against the first train and jumped to if they agree.
 
-use super::capacity::Capacity;
+use super::capacity::{CLOCK_NOISE, Capacity};
 
 /// Packets of the first train: 31 gaps of 24 us at 500 Mbit/s against clock noise of 50 us.
 pub(super) const FIRST_TRAIN: u32 = 32;
 const TEST_RTTS: f64 = 1.6;
+/// Share of the first answer that is tested.
+const TESTED: f64 = 0.5;
+/// The same if the gaps are within the noise of the clocks.
+const TESTED_OF_NOISE: f64 = 0.125;
 const TRAINS_PER_RTT: f64 = 6.0;
 /// Doubling waits until the last one is visible in the advance rate (one round trip of flight, one
 /// of window).
@@ -28,8 +34,6 @@ const TRAINS_MIN: usize = 3;
 const CAUTIOUS: f64 = 0.92;
 /// Without news of the first train for this long, it is sent again.
 const TRAIN_TIMEOUT: f64 = 0.5;
-/// The test rate assumes this much more gap: clock noise at both ends of a train.
-const CLOCK_NOISE: f64 = 80e-6;
 /// A hint within this share of the first train's answer is believed.
 const HINT_AGREES: f64 = 0.75;
 
@@ -53,6 +57,7 @@ pub(super) struct Startup {
     next_train: f64,
     hint: Option<f64>,
     before: f64,
+    overshot: bool,
 }
 
 /// What start-up looks at.
@@ -68,11 +73,33 @@ pub(super) struct Sight {
 
 impl Startup {
     pub(super) fn new(hint: Option<f64>, now: f64) -> Self {
-        Self { stage: Stage::Train, since: now, next_train: now, hint, before: 0.0 }
+        Self {
+            stage: Stage::Train,
+            since: now,
+            next_train: now,
+            hint,
+            before: 0.0,
+            overshot: false,
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.stage == Stage::Done
+    }
+
+    /// It ended because a queue stood: the rate that was tested was above the link, and what was
+    /// lost meanwhile was lost to that.
+    pub(super) fn overshot(&self) -> bool {
+        self.overshot
+    }
+
+    /// A train leaves at once, and has all its time: the last one measured nothing, or the path
+    /// was silent and is back.
+    pub(super) fn ask_again(&mut self, now: f64) {
+        if !self.is_over() {
+            self.since = now;
+            self.next_train = now;
+        }
     }
 
     /// When the next train is due.
@@ -91,7 +118,9 @@ impl Startup {
 
     /// The first train came through; answers the rate to test, or to use.
     pub(super) fn on_first_train(&mut self, bytes: f64, gap_sum: f64, now: f64) -> f64 {
+        // The noise may have eaten as much of the gaps as it can.
         let capacity = bytes / (gap_sum + CLOCK_NOISE);
+        let tested = if gap_sum < CLOCK_NOISE { TESTED_OF_NOISE } else { TESTED };
         self.enter(Stage::Test, now);
         self.next_train = now;
         match self.hint {
@@ -99,7 +128,7 @@ impl Startup {
                 self.enter(Stage::Done, now);
                 0.97 * hint
             }
-            _ => capacity / 2.0,
+            _ => tested * capacity,
         }
     }
 
@@ -114,6 +143,7 @@ impl Startup {
             Stage::Done => None,
             Stage::Train => self.despair(sight, now),
             Stage::Test | Stage::Double if sight.q > (3.0 * sight.target).max(0.004) => {
+                self.overshot = true;
                 self.enter(Stage::Done, now);
                 Some((0.8 * sight.advance).min(sight.rate))
             }

@@ -49,6 +49,38 @@ fn a_lost_first_train_is_sent_again() {
 }
 
 #[test]
+fn a_first_train_that_arrives_as_one_is_asked_again_and_longer() {
+    let mut law = law(fair());
+    law.take_train(START);
+    let later = START + Duration::from_millis(100);
+    let at_once = TrainSample { gap_sum: Duration::from_micros(3), ..train(BitRate::mbps(100)) };
+    law.on_feedback(&Sample { trains: &[at_once], ..nothing() }, later);
+    assert!(law.pacing_rate(later) < BitRate::mbps(5), "{}", law.pacing_rate(later));
+    assert_eq!(law.take_train(later), Some(2 * startup::FIRST_TRAIN));
+}
+
+#[test]
+fn behind_an_overfull_queue_random_loss_is_at_most_all_loss() {
+    let mut elasticity = Elasticity::new(0.0);
+    elasticity.accept(0.45);
+    elasticity.bound(0.5, 1.0);
+    assert!((elasticity.random_loss() - 0.45).abs() < 1e-9);
+    elasticity.bound(0.25, 0.5);
+    assert!((elasticity.random_loss() - 0.35).abs() < 1e-9);
+}
+
+#[test]
+fn a_path_that_was_silent_at_first_gets_its_first_train_again() {
+    let mut law = law(fair());
+    law.take_train(START);
+    let later = START + Duration::from_secs(10);
+    law.on_outage_end(Duration::from_secs(10), later);
+    assert_eq!(law.take_train(later), Some(startup::FIRST_TRAIN));
+    law.on_feedback(&nothing(), later + Duration::from_millis(20));
+    assert_eq!(law.view().phase, "start: train");
+}
+
+#[test]
 fn half_of_the_first_trains_answer_is_tested() {
     let mut law = law(fair());
     law.take_train(START);
