@@ -208,12 +208,16 @@ impl Session {
     pub const fn warm_up(&mut self) {
         if !self.warm {
             self.warm = true;
-            self.small_probes_left = crate::path::mtu::SMALL_PROBES;
-            // Other policies send trains of full-size packets.
-            let trains = !matches!(self.config.policy, Policy::Fixed);
-            self.full_probes_left = if trains { 0 } else { crate::path::mtu::FULL_PROBES };
+            self.plan_size_probes();
             self.idle_trains_left = IDLE_TRAINS_MAX;
         }
+    }
+
+    const fn plan_size_probes(&mut self) {
+        self.small_probes_left = crate::path::mtu::SMALL_PROBES;
+        // Other policies send trains of full-size packets.
+        let trains = !matches!(self.config.policy, Policy::Fixed);
+        self.full_probes_left = if trains { 0 } else { crate::path::mtu::FULL_PROBES };
     }
 
     /// Asks the peer for a sign of life: one small packet that wants an answer leaves at once.
@@ -225,6 +229,7 @@ impl Session {
     pub fn declare_send(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
         self.warm_up();
         self.idle_trains_left = 0;
+        self.silence.ask_again();
         self.sender.declare(len, held)
     }
 

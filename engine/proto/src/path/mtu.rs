@@ -29,6 +29,8 @@ pub struct PathMtu {
     full_arrived: bool,
     small_arrived_at: Option<Timestamp>,
     first_probe_at: Option<Timestamp>,
+    /// Only answers to what left since then count against the full size.
+    asked_from: Timestamp,
 }
 
 impl PathMtu {
@@ -42,11 +44,20 @@ impl PathMtu {
         self.first_probe_at.get_or_insert(now);
     }
 
+    /// The path was silent and is back: what its silence seemed to say is forgotten.
+    pub fn ask_anew(&mut self, now: Timestamp) {
+        self.small_arrived_at = None;
+        self.first_probe_at = None;
+        self.asked_from = now;
+    }
+
     /// A packet arrived at the peer.
     pub fn on_acked(&mut self, outcome: &Outcome, now: Timestamp) {
         if outcome.bytes >= packet_bytes(SYMBOL_SIZE) {
             self.full_arrived = true;
-        } else if outcome.bytes >= packet_bytes(SYMBOL_SIZE_SMALL) {
+        } else if outcome.bytes >= packet_bytes(SYMBOL_SIZE_SMALL)
+            && outcome.sent_at >= self.asked_from
+        {
             self.small_arrived_at.get_or_insert(now);
         }
     }

@@ -50,6 +50,7 @@ impl Session {
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);
+            self.ask_sizes_anew(now);
             self.observer.note(TraceEvent::PathRestored { silent: gap }, now);
         }
         self.observer.on_lost(&settled.lost, now);
@@ -59,6 +60,14 @@ impl Session {
         self.settled = settled;
         self.sender.on_feedback(feedback, newest, &self.repair)?;
         Ok(())
+    }
+
+    /// Who does not know the path's sizes yet looks for them as at the start.
+    fn ask_sizes_anew(&mut self, now: Timestamp) {
+        if self.warm && self.sender.symbol_size().is_none() {
+            self.mtu.ask_anew(now);
+            self.plan_size_probes();
+        }
     }
 
     /// Feedback has to come: packets are out, or an object of which everything arrived waits for

@@ -85,6 +85,12 @@ impl Silence {
         u32::try_from(halvings.min(HALVINGS_MAX)).unwrap_or_default()
     }
 
+    /// There is news of the peer from elsewhere: the next probe is due, and waits begin anew.
+    pub(super) const fn ask_again(&mut self) {
+        self.next_probe = None;
+        self.probe_gap = PROBE_EVERY;
+    }
+
     /// A probe left.
     pub(super) fn on_probe(&mut self, now: Timestamp) {
         self.next_probe = Some(now + self.probe_gap);

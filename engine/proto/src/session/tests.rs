@@ -229,6 +229,41 @@ fn a_path_that_carries_no_data_packets_any_more_is_given_up() {
     }
 }
 
+/// A path that is dead at first, or a peer that is not there yet, says nothing about packet sizes.
+#[test]
+fn a_path_that_comes_late_is_asked_for_its_sizes_anew() {
+    let mut pair = Pair::new(Policy::Fair, Some(BitRate::mbps(20)));
+    pair.tick = Duration::from_millis(1);
+    pair.mtu = Bytes::ZERO;
+    pair.ends[0].warm_up();
+    pair.run(Duration::from_secs(5));
+    pair.ends[0].declare_send(Bytes::mib(4), &[]).unwrap();
+    pair.ends[1].declare_recv(Bytes::mib(4), &[]).unwrap();
+    pair.run(Duration::from_secs(5));
+    assert_eq!(pair.ends[0].sender().symbol_size(), None);
+    pair.mtu = Bytes::new(1_500);
+    pair.run(Duration::from_secs(20));
+    assert_eq!(pair.ends[0].sender().symbol_size(), Some(SYMBOL_SIZE));
+    assert!(pair.ends[0].sender().is_idle());
+}
+
+/// A transfer that begins is news of the peer: who waits eight seconds for the next question
+/// because the peer came late asks at once.
+#[test]
+fn a_silent_path_is_asked_at_once_when_an_object_begins() {
+    let mut pair = Pair::new(Policy::Fair, Some(BitRate::mbps(20)));
+    pair.tick = Duration::from_millis(1);
+    pair.mtu = Bytes::ZERO;
+    pair.ends[0].warm_up();
+    pair.run(Duration::from_secs(25));
+    pair.mtu = Bytes::new(1_500);
+    let asked = pair.ends[0].counters().packets_sent;
+    pair.ends[0].declare_send(Bytes::mib(1), &[]).unwrap();
+    pair.ends[1].declare_recv(Bytes::mib(1), &[]).unwrap();
+    pair.run(Duration::from_millis(10));
+    assert!(pair.ends[0].counters().packets_sent > asked);
+}
+
 /// spec: W-059
 #[test]
 fn an_outage_that_the_connection_survives_is_survived() {

@@ -79,7 +79,7 @@ impl Session {
     }
 
     fn next_size_decision(&self, now: Timestamp) -> Option<Timestamp> {
-        if !self.sender.wants_symbol_size() {
+        if !self.sender.wants_symbol_size() || self.silence.is_stopped(self.rtt.smoothed(), now) {
             return None;
         }
         let at = self.mtu.decision_at(self.rtt.reorder_window())?;

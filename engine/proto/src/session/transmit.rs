@@ -99,8 +99,10 @@ impl Session {
         self.lateness.on_stop(false);
     }
 
+    /// A silent path says nothing about sizes, and nothing leaves there anyway.
     fn choose_symbol_size(&mut self, now: Timestamp) {
         if self.sender.wants_symbol_size()
+            && !self.silence.is_stopped(self.rtt.smoothed(), now)
             && let Some(size) = self.mtu.symbol_size(self.rtt.reorder_window(), now)
         {
             self.sender.set_symbol_size(size);
