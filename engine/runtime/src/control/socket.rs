@@ -124,8 +124,7 @@ impl ControlSocket {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Datagrams that the kernel refused to send, or that would have been too much for an address
-    /// that proved nothing; to QUIC they are lost.
+    /// Datagrams that the kernel refused to send; to QUIC they are lost.
     pub fn unsent(&self) -> u64 {
         self.unsent.load(Ordering::Relaxed)
     }
@@ -223,7 +222,7 @@ impl AsyncUdpSocket for ControlSocket {
         let segment = transmit.segment_size.unwrap_or(len);
         let (to, bytes) = (transmit.destination, Bytes::of_len(len));
         if !lock(&self.repeats).admits(Instant::now(), to, bytes) {
-            self.unsent.fetch_add(1, Ordering::Relaxed);
+            // Lost, as far as QUIC knows. It asks again when its timer fires.
             return Ok(());
         }
         let outcome = self.room.try_io(Interest::WRITABLE, |_| {
