@@ -87,12 +87,13 @@ impl ControlSocket {
     /// receives on the port, for each segment.
     pub fn deliver(&self, from: SocketAddr, ecn: u8, data: &[u8]) {
         let from = self.port.in_own_family(from);
+        // First, so that no answer is earlier.
+        lock(&self.repeats).heard(Instant::now(), from, Bytes::of_len(data.len()));
         let (taken, waker) = {
             let mut inbox = self.inbox();
             (inbox.push(from, ecn, data), inbox.waker.take())
         };
         if taken {
-            lock(&self.repeats).heard(Instant::now(), from, Bytes::of_len(data.len()));
             self.received.fetch_add(data.len() as u64, Ordering::Relaxed);
         } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
