@@ -16,6 +16,7 @@ mod admission;
 mod connection;
 mod endpoint;
 mod opening;
+mod repeat;
 mod socket;
 mod stream;
 mod transport;

@@ -2,108 +2,22 @@
 //! what arrives.
 #![allow(missing_docs, reason = "a test")]
 
+#[path = "kit/sites.rs"]
+mod kit;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use farhaul_engine::control::{
-    CLOSE_NOT_ALLOWED, ControlConnection, ControlEndpoint, ControlError, ControlReceiver,
-    ControlSender, STREAM_ABANDONED, Side,
+    CLOSE_NOT_ALLOWED, ControlConnection, ControlError, ControlReceiver, ControlSender,
+    STREAM_ABANDONED, Side,
 };
-use farhaul_engine::identity::{Identity, SiteId};
-use farhaul_engine::net::{PacketKind, PortConfig, RecvBatch, UdpPort};
 use farhaul_engine::seal::{LaneSecrets, OpenError};
-use farhaul_engine::tls::Allow;
 use farhaul_proto::ids::PacketNumber;
 use farhaul_proto::limits::PACKETS_PER_EPOCH;
-use tokio::runtime::Handle;
-
-/// A site with its port, its receiving thread and its control channel.
-struct Site {
-    id: SiteId,
-    port: Arc<UdpPort>,
-    control: Arc<ControlEndpoint>,
-    lane_packets: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-    receiver: Option<JoinHandle<()>>,
-}
-
-impl Site {
-    fn start(identity: &Identity, bind: &str, allow: Option<Allow>) -> Self {
-        Self::start_on(identity, bind, allow, Handle::current())
-    }
-
-    fn start_on(identity: &Identity, bind: &str, allow: Option<Allow>, runtime: Handle) -> Self {
-        let addr: SocketAddr = bind.parse().expect("a literal");
-        let port = UdpPort::bind(addr, PortConfig::default()).expect("loopback has a free port");
-        let control = ControlEndpoint::new(Arc::clone(&port), identity, allow, runtime);
-        let control = Arc::new(control.expect("a valid identity"));
-        let (stop, lane_packets) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let receiver = std::thread::spawn({
-            let (port, stop) = (Arc::clone(&port), Arc::clone(&stop));
-            let (control, lane_packets) = (Arc::clone(control.socket()), Arc::clone(&lane_packets));
-            move || {
-                let mut batch = RecvBatch::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let _ready = port.readable(Some(Duration::from_millis(20))).expect("poll");
-                    if port.recv_batch(&mut batch).is_err() {
-                        continue;
-                    }
-                    for segment in batch.segments_mut() {
-                        match PacketKind::of(segment.data) {
-                            PacketKind::Control => {
-                                control.deliver(segment.from, segment.ecn, segment.data);
-                            }
-                            PacketKind::Lane => {
-                                assert_eq!(segment.data, foreign_packet(), "misrouted");
-                                lane_packets.fetch_add(1, Ordering::Relaxed);
-                            }
-                        }
-                    }
-                }
-            }
-        });
-        Self { id: identity.id(), port, control, lane_packets, stop, receiver: Some(receiver) }
-    }
-
-    fn addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port.local_addr().port()))
-    }
-
-    async fn stop(mut self) {
-        self.control.close(0, "done");
-        self.control.wait_idle().await;
-        self.kill();
-    }
-
-    /// Receives nothing any more, and says nothing.
-    fn kill(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let receiver = self.receiver.take().expect("stopped once");
-        receiver.join().expect("the receiving thread saw nothing misrouted");
-    }
-}
-
-/// A lane packet of the size of a QUIC packet, so that the kernel merges both kinds.
-fn foreign_packet() -> Vec<u8> {
-    let mut packet = vec![0x5A; 1200];
-    packet[0] = 0x10;
-    packet
-}
-
-fn identity() -> Identity {
-    Identity::ephemeral().expect("a key pair")
-}
-
-fn only(site: SiteId) -> Option<Allow> {
-    Some(Arc::new(move |asked| *asked == site))
-}
-
-async fn accept(site: &Site) -> Option<ControlConnection> {
-    site.control.accept().await.map(|(connection, _opening)| connection)
-}
+use kit::{Site, accept, foreign_packet, identity, only};
 
 /// A client, a server that allows it, and the connection between them from both ends.
 async fn connected() -> (Site, Site, ControlConnection, ControlConnection) {

@@ -4,12 +4,15 @@
 //! address (Retry) rather than refused, so that a flood with forged addresses locks nobody out. It
 //! does not decide who is allowed; that is the site's key.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use quinn::ConnectionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Handshakes under way at once.
@@ -26,6 +29,11 @@ const SOURCES_MAX: usize = 16_384;
 const SWEEP_EVERY: u64 = 1024;
 /// The same when no more sources are taken in: a source is calm after a quarter of a second.
 const SWEEP_EVERY_FULL: u64 = 32;
+/// How long an attempt is remembered: longer than its copies take, shorter than the second after
+/// which a client that got no answer asks again.
+const ATTEMPT_KEPT: Duration = Duration::from_millis(500);
+/// Attempts remembered; in a flood, copies count.
+const ATTEMPTS_MAX: usize = 64;
 
 /// What to do with an attempt.
 #[derive(Debug)]
@@ -71,6 +79,40 @@ impl Source {
                 Self::V6([a, b, c, d, e, f, g, h])
             }
         }
+    }
+}
+
+/// What an attempt is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attempt {
+    pub(super) addr: SocketAddr,
+    /// The id that the client made up for us in its first packet.
+    pub(super) id: ConnectionId,
+    pub(super) proven: bool,
+}
+
+/// Attempts answered a moment ago. First packets come three times (`spec: W-007`), and while the
+/// connection lives, the QUIC library drops the copies; but it forgets what was turned away, and a
+/// copy would be judged anew: counted again, or even let in beside the attempt that it belongs to.
+#[derive(Debug, Default)]
+pub(super) struct RecentAttempts {
+    /// Oldest first.
+    answered: VecDeque<(Instant, Attempt)>,
+}
+
+impl RecentAttempts {
+    /// True if `attempt` was here a moment ago; if not, it is remembered.
+    pub(super) fn has(&mut self, attempt: Attempt, now: Instant) -> bool {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < ATTEMPT_KEPT;
+        let mut recent = self.answered.iter().rev().take_while(|(at, _)| is_recent(*at));
+        if recent.any(|(_, known)| *known == attempt) {
+            return true;
+        }
+        if self.answered.len() == ATTEMPTS_MAX {
+            self.answered.pop_front();
+        }
+        self.answered.push_back((now, attempt));
+        false
     }
 }
 
@@ -198,6 +240,22 @@ mod tests {
         assert!(matches!(admission.judge(v4(10, 0, 1, 0), false), Verdict::Admit(_)));
         let counts = admission.counts();
         assert_eq!((counts.admitted, counts.retried, counts.refused), (11, 1, 1));
+    }
+
+    #[test]
+    fn an_attempt_is_known_again_for_a_moment_and_the_memory_is_bounded() {
+        let mut recent = RecentAttempts::default();
+        let (addr, now) = (v4(10, 0, 0, 1), Instant::now());
+        let attempt = |id, proven| Attempt { addr, id: ConnectionId::new(&[id; 8]), proven };
+        assert!(!recent.has(attempt(1, false), now));
+        assert!(recent.has(attempt(1, false), now + Duration::from_millis(100)));
+        assert!(!recent.has(attempt(2, false), now), "another attempt");
+        assert!(!recent.has(attempt(1, true), now), "the same, with the proof it was asked for");
+        assert!(!recent.has(attempt(1, false), now + ATTEMPT_KEPT), "asked again");
+        for id in 0..=u8::MAX {
+            recent.has(attempt(id, false), now + ATTEMPT_KEPT);
+        }
+        assert_eq!(recent.answered.len(), ATTEMPTS_MAX);
     }
 
     #[test]

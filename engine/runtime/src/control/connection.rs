@@ -1,11 +1,13 @@
 //! One authenticated connection between two sites.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, VarInt};
+use quinn::{Connection, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 
+use super::socket::Vouched;
 use super::stream::{ControlReceiver, ControlSender};
 use super::{ControlError, PeerFault};
 use crate::identity::SiteId;
@@ -24,6 +26,7 @@ pub struct ControlConnection {
     pub side: Side,
     local: SiteId,
     connection: Connection,
+    vouched: Arc<Vouched>,
 }
 
 impl ControlConnection {
@@ -32,6 +35,7 @@ impl ControlConnection {
         connection: Connection,
         local: SiteId,
         side: Side,
+        vouched: Arc<Vouched>,
     ) -> Result<Self, ControlError> {
         let presented = connection
             .peer_identity()
@@ -39,7 +43,7 @@ impl ControlConnection {
         let peer = presented.and_then(|chain| tls::site_of(&chain));
         let peer = peer.ok_or(PeerFault::NoIdentity)?;
         let addr = super::endpoint::canonical(connection.remote_address());
-        Ok(Self { peer, addr, side, local, connection })
+        Ok(Self { peer, addr, side, local, connection, vouched })
     }
 
     /// Our own identity on this connection.
@@ -73,7 +77,7 @@ impl ControlConnection {
     pub async fn open_stream(&self) -> Result<(ControlSender, ControlReceiver), ControlError> {
         let opened = self.connection.open_bi().await;
         let (send, recv) = opened.map_err(|error| ControlError::of_connection(error, self.addr))?;
-        Ok((ControlSender::new(send, self.addr), ControlReceiver::new(recv, self.addr)))
+        Ok(self.messages(send, recv))
     }
 
     /// Waits for a stream that the peer opened.
@@ -81,7 +85,13 @@ impl ControlConnection {
         let accepted = self.connection.accept_bi().await;
         let (send, recv) =
             accepted.map_err(|error| ControlError::of_connection(error, self.addr))?;
-        Ok((ControlSender::new(send, self.addr), ControlReceiver::new(recv, self.addr)))
+        Ok(self.messages(send, recv))
+    }
+
+    fn messages(&self, send: SendStream, recv: RecvStream) -> (ControlSender, ControlReceiver) {
+        let vouched = || Arc::clone(&self.vouched);
+        let sender = ControlSender::new(send, self.addr, vouched());
+        (sender, ControlReceiver::new(recv, self.addr, vouched()))
     }
 
     /// Ends the connection; the peer learns `code` and `reason`. What was not delivered is lost.

@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::admission::{Admission, AdmissionCounts, Verdict};
+use super::admission::{Admission, AdmissionCounts, Attempt, RecentAttempts, Verdict};
 use super::connection::ControlConnection;
 use super::opening::{Opening, Openings};
 use super::socket::ControlSocket;
@@ -80,6 +80,8 @@ impl ControlEndpoint {
         let (sender, ready) = mpsc::channel(READY_MAX);
         let acceptor = Acceptor {
             endpoint: endpoint.clone(),
+            socket: Arc::clone(&socket),
+            recent: RecentAttempts::default(),
             admission: Arc::clone(&admission),
             openings: openings.clone(),
             local: identity.id(),
@@ -130,11 +132,11 @@ impl ControlEndpoint {
         let begun = Instant::now();
         let found = FoundSite::default();
         let attempt = async {
+            let vouched = self.socket.vouch(addr);
             let connecting = self.begin(addr, expect, Arc::clone(&found))?;
             let handshake = connecting.await;
             let connection = handshake.map_err(|error| ControlError::of_connection(error, addr))?;
-            let connection = ControlConnection::new(connection, self.identity.id(), Side::Client)?;
-            Ok(connection)
+            ControlConnection::new(connection, self.identity.id(), Side::Client, vouched)
         };
         let outcome = timeout(deadline, attempt).await;
         match (outcome, found.get()) {
@@ -218,6 +220,8 @@ fn no_cipher(error: quinn::crypto::rustls::NoInitialCipherSuite) -> ControlError
 /// Takes in attempts to connect.
 struct Acceptor {
     endpoint: Endpoint,
+    socket: Arc<ControlSocket>,
+    recent: RecentAttempts,
     admission: Arc<Admission>,
     openings: Openings,
     local: SiteId,
@@ -225,10 +229,15 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(self) {
+    async fn run(mut self) {
         while let Some(incoming) = self.endpoint.accept().await {
+            let (addr, id) = (incoming.remote_address(), incoming.orig_dst_cid());
             let proven = incoming.remote_address_validated();
-            match self.admission.judge(incoming.remote_address(), proven) {
+            if self.recent.has(Attempt { addr, id, proven }, Instant::now()) {
+                incoming.ignore();
+                continue;
+            }
+            match self.admission.judge(addr, proven) {
                 Verdict::Admit(permit) => self.shake(incoming, permit),
                 Verdict::Retry => {
                     if let Err(error) = incoming.retry() {
@@ -244,9 +253,10 @@ impl Acceptor {
     fn shake(&self, incoming: Incoming, permit: OwnedSemaphorePermit) {
         let (admission, ready) = (Arc::clone(&self.admission), self.ready.clone());
         let (local, opening) = (self.local, self.openings.begin());
+        let socket = Arc::clone(&self.socket);
         tokio::spawn(async move {
             let _permit = permit;
-            match timeout(HANDSHAKE_DEADLINE, handshake(incoming, local)).await {
+            match timeout(HANDSHAKE_DEADLINE, handshake(incoming, local, &socket)).await {
                 Ok(Ok(connection)) => {
                     // If nobody takes it, dropping the connection closes it.
                     let _taken =
@@ -259,11 +269,16 @@ impl Acceptor {
     }
 }
 
-async fn handshake(incoming: Incoming, local: SiteId) -> Result<ControlConnection, ControlError> {
+async fn handshake(
+    incoming: Incoming,
+    local: SiteId,
+    socket: &ControlSocket,
+) -> Result<ControlConnection, ControlError> {
     let addr = canonical(incoming.remote_address());
     let failed = |error: ConnectionError| ControlError::of_connection(error, addr);
     let connection = incoming.accept().map_err(failed)?.await.map_err(failed)?;
-    ControlConnection::new(connection, local, Side::Server)
+    // The peer could finish only with what we sent to its address (RFC 9000 section 8.1).
+    ControlConnection::new(connection, local, Side::Server, socket.vouch(addr))
 }
 
 /// True when the handshake ended because our own check of the peer's key failed.

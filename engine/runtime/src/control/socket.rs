@@ -1,7 +1,7 @@
 //! What the QUIC library takes for its socket: straight out on the port, in from a bounded queue.
 //!
 //! It never reads the port. Datagrams that find the queue full are dropped and counted, as a
-//! network would; QUIC recovers.
+//! network would; QUIC recovers. Sparse ones are sent again a moment later, see [`super::repeat`].
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -9,15 +9,20 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use farhaul_proto::units::Bytes;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time;
 
+use super::repeat::{self, Repeats};
 use crate::net::UdpPort;
 use crate::sys::udp;
 
@@ -25,6 +30,8 @@ use crate::sys::udp;
 const QUEUE_MAX: usize = 512;
 /// The largest QUIC datagram taken; the library announces 1,472 to its peers.
 const DATAGRAM_MAX: usize = 1500;
+/// Datagrams that wait to be sent again at most; a handshake has about ten.
+const REPEATS_WAITING_MAX: usize = 64;
 
 /// The port as the QUIC library sees it.
 pub struct ControlSocket {
@@ -32,7 +39,10 @@ pub struct ControlSocket {
     /// The same socket under a second descriptor, watched for room to send.
     room: AsyncFd<OwnedFd>,
     inbox: Mutex<Inbox>,
-    sent: AtomicU64,
+    repeats: Arc<Mutex<Repeats>>,
+    repeats_waiting: Arc<Semaphore>,
+    runtime: Handle,
+    sent: Arc<AtomicU64>,
     received: AtomicU64,
     dropped: AtomicU64,
     unsent: AtomicU64,
@@ -56,14 +66,17 @@ struct Slot {
 }
 
 impl ControlSocket {
-    /// Must be called within a runtime, which is asked only when the port is full.
+    /// Must be called within a runtime, which waits until the port has room, and to repeat.
     pub(super) fn new(port: Arc<UdpPort>) -> io::Result<Self> {
         let room = udp::watch_writable(port.as_fd().try_clone_to_owned()?)?;
         Ok(Self {
             port,
             room,
             inbox: Mutex::new(Inbox::new()),
-            sent: AtomicU64::new(0),
+            repeats: Arc::new(Mutex::new(Repeats::new(Instant::now()))),
+            repeats_waiting: Arc::new(Semaphore::new(REPEATS_WAITING_MAX)),
+            runtime: Handle::current(),
+            sent: Arc::default(),
             received: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
@@ -74,6 +87,8 @@ impl ControlSocket {
     /// receives on the port, for each segment.
     pub fn deliver(&self, from: SocketAddr, ecn: u8, data: &[u8]) {
         let from = self.port.in_own_family(from);
+        // First, so that no answer is earlier.
+        lock(&self.repeats).heard(Instant::now(), from, Bytes::of_len(data.len()));
         let (taken, waker) = {
             let mut inbox = self.inbox();
             (inbox.push(from, ecn, data), inbox.waker.take())
@@ -88,7 +103,14 @@ impl ControlSocket {
         }
     }
 
-    /// UDP payload sent so far; part of what the path carries.
+    /// A connection uses `addr`, which we chose or a handshake has validated: what is sent there is
+    /// not limited by what came from there.
+    pub(super) fn vouch(&self, addr: SocketAddr) -> Arc<Vouched> {
+        lock(&self.repeats).vouch(Instant::now(), addr);
+        Arc::new(Vouched { addr, repeats: Arc::clone(&self.repeats) })
+    }
+
+    /// UDP payload sent so far, copies included; part of what the path carries.
     pub fn sent(&self) -> Bytes {
         Bytes::new(self.sent.load(Ordering::Relaxed))
     }
@@ -109,8 +131,47 @@ impl ControlSocket {
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        // Every statement leaves the ring valid, so a panic elsewhere does not spoil it.
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inbox)
+    }
+
+    /// Sends one datagram again, in a task that does not keep the port open.
+    fn send_again(&self, to: SocketAddr, data: &[u8]) {
+        let Ok(permit) = Arc::clone(&self.repeats_waiting).try_acquire_owned() else { return };
+        let (port, data) = (Arc::downgrade(&self.port), Box::<[u8]>::from(data));
+        let (repeats, sent) = (Arc::clone(&self.repeats), Arc::clone(&self.sent));
+        let begun = time::Instant::now();
+        self.runtime.spawn(async move {
+            let _permit = permit;
+            for after in repeat::AFTER {
+                time::sleep_until(begun + after).await;
+                let Some(port) = Weak::upgrade(&port) else { return };
+                let len = Bytes::of_len(data.len());
+                // What the port does not take is lost, as a copy may be.
+                if lock(&repeats).admits_copy(Instant::now(), to, len)
+                    && port.send_train(to, data.len(), &data).is_ok_and(|sent| sent.datagrams > 0)
+                {
+                    sent.fetch_add(len.get(), Ordering::Relaxed);
+                }
+            }
+        });
+    }
+}
+
+/// Every statement on what is locked here leaves it valid, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection's word for its address; dropped with the connection.
+#[derive(Debug)]
+pub(super) struct Vouched {
+    addr: SocketAddr,
+    repeats: Arc<Mutex<Repeats>>,
+}
+
+impl Drop for Vouched {
+    fn drop(&mut self) {
+        lock(&self.repeats).leave(Instant::now(), self.addr);
     }
 }
 
@@ -160,8 +221,13 @@ impl AsyncUdpSocket for ControlSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let len = transmit.contents.len();
         let segment = transmit.segment_size.unwrap_or(len);
+        let (to, bytes) = (transmit.destination, Bytes::of_len(len));
+        if !lock(&self.repeats).admits(Instant::now(), to, bytes) {
+            // Lost, as far as QUIC knows. It asks again when its timer fires.
+            return Ok(());
+        }
         let outcome = self.room.try_io(Interest::WRITABLE, |_| {
-            let sent = self.port.send_train(transmit.destination, segment, transmit.contents)?;
+            let sent = self.port.send_train(to, segment, transmit.contents)?;
             // A part can only be left of several datagrams; QUIC sends those again by itself.
             match sent.datagrams {
                 0 if len > 0 => Err(io::ErrorKind::WouldBlock.into()),
@@ -170,7 +236,12 @@ impl AsyncUdpSocket for ControlSocket {
         });
         match outcome {
             Ok(()) => {
-                self.sent.fetch_add(len as u64, Ordering::Relaxed);
+                self.sent.fetch_add(bytes.get(), Ordering::Relaxed);
+                let again = lock(&self.repeats).sent(Instant::now(), to, bytes);
+                // Several at once are no sparse traffic.
+                if again && segment == len {
+                    self.send_again(to, transmit.contents);
+                }
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),

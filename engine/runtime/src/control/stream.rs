@@ -4,10 +4,12 @@
 //! messages.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use farhaul_proto::wire::control::{FrameReader, frame_prefix};
 use quinn::{RecvStream, SendStream, VarInt};
 
+use super::socket::Vouched;
 use super::{ControlError, PeerFault};
 
 /// Code with which a stream ends inside a message that its sender gave up.
@@ -19,11 +21,13 @@ pub struct ControlSender {
     stream: SendStream,
     addr: SocketAddr,
     half_sent: bool,
+    /// A stream keeps its connection open, so it keeps its address proven too.
+    _vouched: Arc<Vouched>,
 }
 
 impl ControlSender {
-    pub(super) fn new(stream: SendStream, addr: SocketAddr) -> Self {
-        Self { stream, addr, half_sent: false }
+    pub(super) fn new(stream: SendStream, addr: SocketAddr, vouched: Arc<Vouched>) -> Self {
+        Self { stream, addr, half_sent: false, _vouched: vouched }
     }
 
     /// Sends one message; done when the library holds all of it, which waits while the peer's
@@ -85,11 +89,12 @@ pub struct ControlReceiver {
     stream: RecvStream,
     addr: SocketAddr,
     frame: FrameReader,
+    _vouched: Arc<Vouched>,
 }
 
 impl ControlReceiver {
-    pub(super) fn new(stream: RecvStream, addr: SocketAddr) -> Self {
-        Self { stream, addr, frame: FrameReader::new() }
+    pub(super) fn new(stream: RecvStream, addr: SocketAddr, vouched: Arc<Vouched>) -> Self {
+        Self { stream, addr, frame: FrameReader::new(), _vouched: vouched }
     }
 
     /// Receives the next message; `None` when the peer has finished the stream.

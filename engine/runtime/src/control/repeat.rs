@@ -1,0 +1,310 @@
+//! Which datagrams of QUIC are sent again unasked, so that a lossy link does not stall a
+//! conversation (`spec: W-007`).
+//!
+//! QUIC learns of a loss from later datagrams. Where none follow, as in a handshake or between two
+//! messages, it waits for a timer of a second or more that doubles each time. Two copies a moment
+//! later cost less than one such wait, and a receiver drops what it has already (RFC 9000 section
+//! 12.3). Pure: it counts and decides; the socket sends.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use farhaul_proto::units::{BitRate, Bytes};
+
+use super::endpoint::canonical;
+
+/// When the copies leave, after the original. Apart, so that one burst of losses does not take all.
+/// They leave whatever arrives meanwhile: only at short distances could an answer come first, and
+/// nothing tells whether a packet that comes answers this one.
+pub(super) const AFTER: [Duration; 2] = [Duration::from_millis(15), Duration::from_millis(50)];
+
+/// What may be repeated at once, in bytes of originals: a handshake and some messages.
+const BURST: Bytes = Bytes::kib(32);
+/// What may be repeated in the long run: 16 KiB/s, so that the copies stay below 264 kbit/s. Where
+/// more is said, later datagrams tell of a loss, and no copies are wanted.
+const REFILL: BitRate = BitRate::bps(16 * 1024 * 8);
+/// Times as much as came from an unproven address may go there (RFC 9000 section 8.1).
+const AMPLIFICATION_MAX: u64 = 3;
+/// Unproven addresses remembered (14 KiB); the oldest make room.
+const STRANGERS_MAX: usize = 256;
+/// How long an address counts as proven after its last connection, so that the end of that is
+/// repeated too.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What is known of addresses, and how much may still be repeated.
+#[derive(Debug)]
+pub(super) struct Repeats {
+    allowance: Allowance,
+    /// Addresses that we chose or that a handshake has validated; one for each connection at most.
+    proven: HashMap<SocketAddr, Proof>,
+    strangers: Strangers,
+}
+
+/// How long an address is proven.
+#[derive(Clone, Copy, Debug)]
+enum Proof {
+    /// While so many connections use it.
+    Used(usize),
+    /// Until then.
+    Until(Instant),
+}
+
+impl Repeats {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            allowance: Allowance { left: BURST, at: now },
+            proven: HashMap::new(),
+            strangers: Strangers::default(),
+        }
+    }
+
+    /// Something came from `from`, or claims to.
+    pub(super) fn heard(&mut self, now: Instant, from: SocketAddr, len: Bytes) {
+        let from = canonical(from);
+        if !self.is_proven(now, from) {
+            self.strangers.find_or_add(from).received += len;
+        }
+    }
+
+    /// Whether QUIC may send an original. It keeps to the limit of an unproven address by itself,
+    /// but does not know of the copies: once there was one, both together must keep to it.
+    pub(super) fn admits(&mut self, now: Instant, to: SocketAddr, len: Bytes) -> bool {
+        let to = canonical(to);
+        self.is_proven(now, to)
+            || self.strangers.find(to).is_none_or(|known| !known.was_copied || len <= known.room())
+    }
+
+    /// Counts an original that left; true if copies shall follow.
+    pub(super) fn sent(&mut self, now: Instant, to: SocketAddr, len: Bytes) -> bool {
+        let to = canonical(to);
+        let is_known = self.is_proven(now, to) || {
+            let known = self.strangers.find(to);
+            known.map(|known| known.sent += len).is_some()
+        };
+        is_known && self.allowance.take(now, len)
+    }
+
+    /// Whether a copy may leave now; if so, it counts as sent.
+    pub(super) fn admits_copy(&mut self, now: Instant, to: SocketAddr, len: Bytes) -> bool {
+        let to = canonical(to);
+        if self.is_proven(now, to) {
+            return true;
+        }
+        match self.strangers.find(to) {
+            Some(known) if len <= known.room() => {
+                known.sent += len;
+                known.was_copied = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A connection begins to use `addr`, which is proven until [`Self::leave`].
+    pub(super) fn vouch(&mut self, now: Instant, addr: SocketAddr) {
+        self.proven.retain(|_, proof| proof.holds(now));
+        let proof = self.proven.entry(canonical(addr)).or_insert(Proof::Used(0));
+        *proof = match *proof {
+            Proof::Used(count) => Proof::Used(count + 1),
+            Proof::Until(_) => Proof::Used(1),
+        };
+    }
+
+    /// A connection has no more use for `addr`.
+    pub(super) fn leave(&mut self, now: Instant, addr: SocketAddr) {
+        if let Some(proof) = self.proven.get_mut(&canonical(addr)) {
+            *proof = match *proof {
+                Proof::Used(count) if count > 1 => Proof::Used(count - 1),
+                _ => Proof::Until(now + LINGER),
+            };
+        }
+    }
+
+    fn is_proven(&self, now: Instant, addr: SocketAddr) -> bool {
+        self.proven.get(&addr).is_some_and(|proof| proof.holds(now))
+    }
+}
+
+impl Proof {
+    fn holds(&self, now: Instant) -> bool {
+        match *self {
+            Self::Used(_) => true,
+            Self::Until(end) => now < end,
+        }
+    }
+}
+
+/// A token bucket of bytes.
+#[derive(Debug)]
+struct Allowance {
+    left: Bytes,
+    /// Up to when `left` was filled.
+    at: Instant,
+}
+
+impl Allowance {
+    fn take(&mut self, now: Instant, len: Bytes) -> bool {
+        let gained = REFILL.bytes_in(now.saturating_duration_since(self.at));
+        self.left = BURST.min(self.left + gained);
+        // Only by what was gained, so that fractions of a byte are not lost.
+        self.at += gained.time_at(REFILL);
+        let is_enough = len <= self.left;
+        if is_enough {
+            self.left -= len;
+        }
+        is_enough
+    }
+}
+
+/// The newest unproven addresses. Forged ones can push out others, which costs those their copies.
+#[derive(Debug, Default)]
+struct Strangers {
+    known: Vec<Stranger>,
+    /// Index of the oldest, once the table is full.
+    oldest: usize,
+}
+
+/// What passed between us and an unproven address.
+#[derive(Debug)]
+struct Stranger {
+    addr: SocketAddr,
+    received: Bytes,
+    sent: Bytes,
+    was_copied: bool,
+}
+
+impl Strangers {
+    fn find(&mut self, addr: SocketAddr) -> Option<&mut Stranger> {
+        self.known.iter_mut().find(|known| known.addr == addr)
+    }
+
+    fn find_or_add(&mut self, addr: SocketAddr) -> &mut Stranger {
+        let index = self.known.iter().position(|known| known.addr == addr).unwrap_or_else(|| {
+            let new =
+                Stranger { addr, received: Bytes::ZERO, sent: Bytes::ZERO, was_copied: false };
+            self.add(new)
+        });
+        &mut self.known[index]
+    }
+
+    fn add(&mut self, new: Stranger) -> usize {
+        if self.known.len() < STRANGERS_MAX {
+            self.known.push(new);
+            return self.known.len() - 1;
+        }
+        let index = self.oldest;
+        self.known[index] = new;
+        self.oldest = (index + 1) % STRANGERS_MAX;
+        index
+    }
+}
+
+impl Stranger {
+    /// What may still be sent there.
+    fn room(&self) -> Bytes {
+        self.received.saturating_mul(AMPLIFICATION_MAX) - self.sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DATAGRAM: Bytes = Bytes::new(1200);
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    #[test]
+    fn a_burst_is_repeated_then_only_as_much_as_is_refilled() {
+        let now = Instant::now();
+        let mut repeats = Repeats::new(now);
+        repeats.vouch(now, addr(1));
+        let mut repeated = |now| (0..100).filter(|_| repeats.sent(now, addr(1), DATAGRAM)).count();
+        assert_eq!(repeated(now), 27, "32 KiB");
+        assert_eq!(repeated(now + Duration::from_millis(999)), 13, "almost 16 KiB");
+        assert_eq!(repeated(now + Duration::from_secs(3600)), 27, "never more than a burst");
+    }
+
+    #[test]
+    fn nothing_is_repeated_to_an_address_that_nothing_is_known_of() {
+        let now = Instant::now();
+        let mut repeats = Repeats::new(now);
+        assert!(repeats.admits(now, addr(1), DATAGRAM), "the original is QUIC's matter");
+        assert!(!repeats.sent(now, addr(1), DATAGRAM));
+        assert!(!repeats.admits_copy(now, addr(1), DATAGRAM));
+    }
+
+    #[test]
+    fn an_address_is_proven_while_a_connection_uses_it_and_a_moment_longer() {
+        let now = Instant::now();
+        let mut repeats = Repeats::new(now);
+        repeats.vouch(now, addr(1));
+        repeats.vouch(now, addr(1));
+        repeats.leave(now, addr(1));
+        let later = now + Duration::from_secs(3600);
+        assert!(repeats.admits_copy(later, addr(1), DATAGRAM));
+        repeats.leave(later, addr(1));
+        assert!(repeats.admits_copy(later + LINGER / 2, addr(1), DATAGRAM));
+        assert!(!repeats.admits_copy(later + LINGER, addr(1), DATAGRAM));
+        repeats.vouch(later + LINGER, addr(2));
+        assert_eq!(repeats.proven.len(), 1, "what is over is forgotten");
+    }
+
+    #[test]
+    fn an_ipv4_address_is_one_address_in_both_its_forms() {
+        let now = Instant::now();
+        let mut repeats = Repeats::new(now);
+        repeats.vouch(now, "[::ffff:192.0.2.1]:1".parse().expect("a literal"));
+        assert!(repeats.admits_copy(now, addr(1), DATAGRAM));
+    }
+
+    #[test]
+    fn forged_addresses_push_out_strangers_and_nobody_who_is_proven() {
+        let now = Instant::now();
+        let mut repeats = Repeats::new(now);
+        repeats.vouch(now, addr(1));
+        repeats.heard(now, addr(2), DATAGRAM);
+        for port in 3..3 + 2 * STRANGERS_MAX {
+            repeats.heard(now, addr(u16::try_from(port).expect("small")), DATAGRAM);
+        }
+        assert_eq!(repeats.strangers.known.len(), STRANGERS_MAX);
+        assert!(repeats.admits_copy(now, addr(1), DATAGRAM));
+        assert!(!repeats.admits_copy(now, addr(2), DATAGRAM));
+    }
+
+    proptest! {
+        /// QUIC itself keeps to three times what came; the copies must not lead beyond.
+        #[test]
+        fn to_an_unproven_address_goes_at_most_three_times_what_came_from_it(
+            steps in proptest::collection::vec((0u8..3, 0u64..1500, 0u64..100), 0..200)
+        ) {
+            let mut now = Instant::now();
+            let mut repeats = Repeats::new(now);
+            let (mut received, mut originals, mut all) = (0, 0, 0);
+            for (kind, len, pause) in steps {
+                now += Duration::from_millis(pause);
+                let bytes = Bytes::new(len);
+                match kind {
+                    0 => {
+                        repeats.heard(now, addr(1), bytes);
+                        received += len;
+                    }
+                    1 if originals + len <= 3 * received => {
+                        originals += len;
+                        if repeats.admits(now, addr(1), bytes) {
+                            repeats.sent(now, addr(1), bytes);
+                            all += len;
+                        }
+                    }
+                    2 if repeats.admits_copy(now, addr(1), bytes) => all += len,
+                    _ => {}
+                }
+                prop_assert!(all <= 3 * received);
+            }
+        }
+    }
+}
