@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use farhaul_proto::units::{BitRate, Bytes};
 
+use super::HANDSHAKE_DEADLINE;
 use super::endpoint::canonical;
 
 /// When the copies leave, after the original. Apart, so that one burst of losses does not take all.
@@ -24,10 +25,16 @@ const BURST: Bytes = Bytes::kib(32);
 /// What may be repeated in the long run: 16 KiB/s, so that the copies stay below 264 kbit/s. Where
 /// more is said, later datagrams tell of a loss, and no copies are wanted.
 const REFILL: BitRate = BitRate::bps(16 * 1024 * 8);
+/// The part of both that all unproven addresses together may take: forged ones must not use up
+/// what the copies of sites are made from.
+const STRANGERS_PART: u64 = 4;
 /// Times as much as came from an unproven address may go there (RFC 9000 section 8.1).
 const AMPLIFICATION_MAX: u64 = 3;
-/// Unproven addresses remembered (14 KiB); the oldest make room.
+/// Unproven addresses remembered (18 KiB).
 const STRANGERS_MAX: usize = 256;
+/// How long one is remembered at least: as long as a handshake may take. Were it forgotten sooner,
+/// QUIC, which does not know of the copies, could lead beyond the limit.
+const STRANGER_KEPT: Duration = HANDSHAKE_DEADLINE;
 /// How long an address counts as proven after its last connection, so that the end of that is
 /// repeated too.
 const LINGER: Duration = Duration::from_secs(1);
@@ -36,6 +43,7 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Repeats {
     allowance: Allowance,
+    allowance_of_strangers: Allowance,
     /// Addresses that we chose or that a handshake has validated; one for each connection at most.
     proven: HashMap<SocketAddr, Proof>,
     strangers: Strangers,
@@ -53,7 +61,8 @@ enum Proof {
 impl Repeats {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            allowance: Allowance { left: BURST, at: now },
+            allowance: Allowance::new(1, now),
+            allowance_of_strangers: Allowance::new(STRANGERS_PART, now),
             proven: HashMap::new(),
             strangers: Strangers::default(),
         }
@@ -62,27 +71,46 @@ impl Repeats {
     /// Something came from `from`, or claims to.
     pub(super) fn heard(&mut self, now: Instant, from: SocketAddr, len: Bytes) {
         let from = canonical(from);
-        if !self.is_proven(now, from) {
-            self.strangers.find_or_add(from).received += len;
+        if !self.is_proven(now, from)
+            && let Some(known) = self.strangers.find_or_add(now, from)
+        {
+            known.received += len;
         }
     }
 
-    /// Whether QUIC may send an original. It keeps to the limit of an unproven address by itself,
-    /// but does not know of the copies: once there was one, both together must keep to it.
+    /// Whether QUIC may send an original; if so, it counts as sent. QUIC keeps to the limit of an
+    /// unproven address by itself, but does not know of the copies: once there was one, both
+    /// together must keep to it.
     pub(super) fn admits(&mut self, now: Instant, to: SocketAddr, len: Bytes) -> bool {
         let to = canonical(to);
-        self.is_proven(now, to)
-            || self.strangers.find(to).is_none_or(|known| !known.was_copied || len <= known.room())
+        if self.is_proven(now, to) {
+            return true;
+        }
+        let Some(known) = self.strangers.find(to) else { return true };
+        let admitted = !known.was_copied || len <= known.room();
+        if admitted {
+            known.sent += len;
+        }
+        admitted
     }
 
-    /// Counts an original that left; true if copies shall follow.
-    pub(super) fn sent(&mut self, now: Instant, to: SocketAddr, len: Bytes) -> bool {
+    /// An original that was admitted did not leave.
+    pub(super) fn take_back(&mut self, now: Instant, to: SocketAddr, len: Bytes) {
         let to = canonical(to);
-        let is_known = self.is_proven(now, to) || {
-            let known = self.strangers.find(to);
-            known.map(|known| known.sent += len).is_some()
-        };
-        is_known && self.allowance.take(now, len)
+        if !self.is_proven(now, to)
+            && let Some(known) = self.strangers.find(to)
+        {
+            known.sent -= len;
+        }
+    }
+
+    /// Whether copies of an original that left shall follow.
+    pub(super) fn is_copied(&mut self, now: Instant, to: SocketAddr, len: Bytes) -> bool {
+        let to = canonical(to);
+        if self.is_proven(now, to) {
+            return self.allowance.take(now, len);
+        }
+        self.strangers.find(to).is_some() && self.allowance_of_strangers.take(now, len)
     }
 
     /// Whether a copy may leave now; if so, it counts as sent.
@@ -139,16 +167,24 @@ impl Proof {
 #[derive(Debug)]
 struct Allowance {
     left: Bytes,
+    burst: Bytes,
+    refill: BitRate,
     /// Up to when `left` was filled.
     at: Instant,
 }
 
 impl Allowance {
+    /// One of so many equal parts of what may be repeated.
+    fn new(parts: u64, now: Instant) -> Self {
+        let (burst, refill) = (Bytes::new(BURST.get() / parts), BitRate::bps(REFILL.get() / parts));
+        Self { left: burst, burst, refill, at: now }
+    }
+
     fn take(&mut self, now: Instant, len: Bytes) -> bool {
-        let gained = REFILL.bytes_in(now.saturating_duration_since(self.at));
-        self.left = BURST.min(self.left + gained);
+        let gained = self.refill.bytes_in(now.saturating_duration_since(self.at));
+        self.left = self.burst.min(self.left + gained);
         // Only by what was gained, so that fractions of a byte are not lost.
-        self.at += gained.time_at(REFILL);
+        self.at += gained.time_at(self.refill);
         let is_enough = len <= self.left;
         if is_enough {
             self.left -= len;
@@ -157,7 +193,7 @@ impl Allowance {
     }
 }
 
-/// The newest unproven addresses. Forged ones can push out others, which costs those their copies.
+/// Unproven addresses. When forged ones fill the table, others get no copies for a while.
 #[derive(Debug, Default)]
 struct Strangers {
     known: Vec<Stranger>,
@@ -169,6 +205,7 @@ struct Strangers {
 #[derive(Debug)]
 struct Stranger {
     addr: SocketAddr,
+    since: Instant,
     received: Bytes,
     sent: Bytes,
     was_copied: bool,
@@ -179,24 +216,29 @@ impl Strangers {
         self.known.iter_mut().find(|known| known.addr == addr)
     }
 
-    fn find_or_add(&mut self, addr: SocketAddr) -> &mut Stranger {
-        let index = self.known.iter().position(|known| known.addr == addr).unwrap_or_else(|| {
-            let new =
-                Stranger { addr, received: Bytes::ZERO, sent: Bytes::ZERO, was_copied: false };
-            self.add(new)
-        });
-        &mut self.known[index]
+    /// `None` while the table is full of newer ones.
+    fn find_or_add(&mut self, now: Instant, addr: SocketAddr) -> Option<&mut Stranger> {
+        let index = match self.known.iter().position(|known| known.addr == addr) {
+            Some(index) => index,
+            None => self.add(now, addr)?,
+        };
+        self.known.get_mut(index)
     }
 
-    fn add(&mut self, new: Stranger) -> usize {
+    fn add(&mut self, now: Instant, addr: SocketAddr) -> Option<usize> {
+        let (received, sent) = (Bytes::ZERO, Bytes::ZERO);
+        let new = Stranger { addr, since: now, received, sent, was_copied: false };
         if self.known.len() < STRANGERS_MAX {
             self.known.push(new);
-            return self.known.len() - 1;
+            return Some(self.known.len() - 1);
         }
         let index = self.oldest;
+        if now.saturating_duration_since(self.known[index].since) < STRANGER_KEPT {
+            return None;
+        }
         self.known[index] = new;
         self.oldest = (index + 1) % STRANGERS_MAX;
-        index
+        Some(index)
     }
 }
 
@@ -223,7 +265,8 @@ mod tests {
         let now = Instant::now();
         let mut repeats = Repeats::new(now);
         repeats.vouch(now, addr(1));
-        let mut repeated = |now| (0..100).filter(|_| repeats.sent(now, addr(1), DATAGRAM)).count();
+        let mut repeated =
+            |now| (0..100).filter(|_| repeats.is_copied(now, addr(1), DATAGRAM)).count();
         assert_eq!(repeated(now), 27, "32 KiB");
         assert_eq!(repeated(now + Duration::from_millis(999)), 13, "almost 16 KiB");
         assert_eq!(repeated(now + Duration::from_secs(3600)), 27, "never more than a burst");
@@ -234,7 +277,7 @@ mod tests {
         let now = Instant::now();
         let mut repeats = Repeats::new(now);
         assert!(repeats.admits(now, addr(1), DATAGRAM), "the original is QUIC's matter");
-        assert!(!repeats.sent(now, addr(1), DATAGRAM));
+        assert!(!repeats.is_copied(now, addr(1), DATAGRAM));
         assert!(!repeats.admits_copy(now, addr(1), DATAGRAM));
     }
 
@@ -263,17 +306,49 @@ mod tests {
     }
 
     #[test]
-    fn forged_addresses_push_out_strangers_and_nobody_who_is_proven() {
+    fn forged_addresses_take_no_copies_from_anybody_who_is_proven() {
         let now = Instant::now();
         let mut repeats = Repeats::new(now);
         repeats.vouch(now, addr(1));
-        repeats.heard(now, addr(2), DATAGRAM);
-        for port in 3..3 + 2 * STRANGERS_MAX {
-            repeats.heard(now, addr(u16::try_from(port).expect("small")), DATAGRAM);
+        for port in 2..2 + 2 * STRANGERS_MAX {
+            let forged = addr(u16::try_from(port).expect("small"));
+            repeats.heard(now, forged, DATAGRAM);
+            repeats.is_copied(now, forged, DATAGRAM);
         }
         assert_eq!(repeats.strangers.known.len(), STRANGERS_MAX);
+        assert!(repeats.is_copied(now, addr(1), DATAGRAM));
         assert!(repeats.admits_copy(now, addr(1), DATAGRAM));
-        assert!(!repeats.admits_copy(now, addr(2), DATAGRAM));
+    }
+
+    #[test]
+    fn what_did_not_leave_uses_up_nothing() {
+        let now = Instant::now();
+        let mut repeats = Repeats::new(now);
+        repeats.heard(now, addr(1), DATAGRAM);
+        assert!(repeats.admits_copy(now, addr(1), DATAGRAM));
+        for _ in 0..10 {
+            assert!(repeats.admits(now, addr(1), DATAGRAM.saturating_mul(2)));
+            repeats.take_back(now, addr(1), DATAGRAM.saturating_mul(2));
+        }
+    }
+
+    #[test]
+    fn an_address_is_not_forgotten_while_its_handshake_may_last() {
+        let now = Instant::now();
+        let mut repeats = Repeats::new(now);
+        repeats.heard(now, addr(1), DATAGRAM);
+        assert!(repeats.admits_copy(now, addr(1), DATAGRAM.saturating_mul(3)));
+        let mut port = 1;
+        let mut fill = |repeats: &mut Repeats, now| {
+            for _ in 0..STRANGERS_MAX {
+                port += 1;
+                repeats.heard(now, addr(port), Bytes::new(1));
+            }
+        };
+        fill(&mut repeats, now);
+        assert!(!repeats.admits(now, addr(1), DATAGRAM), "three times went there");
+        fill(&mut repeats, now + STRANGER_KEPT);
+        assert!(repeats.admits(now + STRANGER_KEPT, addr(1), DATAGRAM), "forgotten");
     }
 
     proptest! {
@@ -296,7 +371,6 @@ mod tests {
                     1 if originals + len <= 3 * received => {
                         originals += len;
                         if repeats.admits(now, addr(1), bytes) {
-                            repeats.sent(now, addr(1), bytes);
                             all += len;
                         }
                     }

@@ -237,17 +237,20 @@ impl AsyncUdpSocket for ControlSocket {
         match outcome {
             Ok(()) => {
                 self.sent.fetch_add(bytes.get(), Ordering::Relaxed);
-                let again = lock(&self.repeats).sent(Instant::now(), to, bytes);
+                let again = lock(&self.repeats).is_copied(Instant::now(), to, bytes);
                 // Several at once are no sparse traffic.
                 if again && segment == len {
                     self.send_again(to, transmit.contents);
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            // A route that is missing at the moment or a filter must not end the connection, as
-            // the library would on an error: the datagram is lost, the timers do the rest.
-            Err(_) => {
+            Err(error) => {
+                lock(&self.repeats).take_back(Instant::now(), to, bytes);
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    return Err(error);
+                }
+                // A route that is missing at the moment or a filter must not end the connection, as
+                // the library would on an error: the datagram is lost, the timers do the rest.
                 self.unsent.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
