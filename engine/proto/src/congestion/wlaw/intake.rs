@@ -142,7 +142,7 @@ impl WLaw {
         let (bytes, gap_sum) = (bytes_f64(train.bytes), train.gap_sum.as_secs_f64());
         let measured = self.capacity.on_train(bytes, gap_sum, train.gaps, now);
         if self.startup.stage == Stage::Train && !measured {
-            self.startup.ask_again(now);
+            self.startup.on_unmeasured(now);
         } else if self.startup.stage == Stage::Train {
             let rate = self.startup.on_first_train(bytes, gap_sum, now);
             self.set_rate(rate, now);

@@ -3,11 +3,11 @@
 //! ```text
 //! Train    32 packets back to back, again and longer if they arrive as one; meanwhile a trickle
 //!          (or a quarter of the hint)
-//! Test     R = C/2 (C/8 if they still arrive as one) with trains each r/6 for 1.6 r
+//! Test     R = C/2 with trains each r/6 for 1.6 r; if the trains still arrive as one, C/8, C/4, C/2
 //!          q > max(3 Q0, 4 ms) -> R = 0.8 A, p0 forgotten, normal law
 //! Jump     C trusted and q < Q0 -> R = 0.97 C
 //!          trains disagree, but there are three -> R = 0.92 of their median, normal law
-//! Double   no trains (lost, or the path reorders): R doubles each 2.1 r until A grows by less than 20 %
+//! Double   no trains (lost, as one, or the path reorders): R doubles each 2.1 r until A grows by less than 20 %
 //! ```
 //! Half the rate for 1.6 r costs nothing if the answer is right and loses little if it is wrong;
 //! doubling past the answer is what loses whole BDPs (rate-law section 2, item 8). A hint (a
@@ -29,6 +29,8 @@ const DOUBLE_RTTS: f64 = 2.1;
 /// The first train's answer should have come by then.
 const DESPAIR_RTTS: f64 = 1.5;
 const DESPAIR_MIN: f64 = 0.05;
+/// After so many trains that measured nothing, the rate is looked for without them.
+const UNMEASURED_MAX: u32 = 3;
 /// Trains that disagree still tell something when there are so many.
 const TRAINS_MIN: usize = 3;
 const CAUTIOUS: f64 = 0.92;
@@ -57,6 +59,10 @@ pub(super) struct Startup {
     next_train: f64,
     hint: Option<f64>,
     before: f64,
+    /// First trains that measured nothing.
+    unmeasured: u32,
+    /// The first answer lies within the noise of the clocks: C is not below it, no more is known.
+    within_noise: bool,
     overshot: bool,
 }
 
@@ -79,6 +85,8 @@ impl Startup {
             next_train: now,
             hint,
             before: 0.0,
+            unmeasured: 0,
+            within_noise: false,
             overshot: false,
         }
     }
@@ -93,12 +101,20 @@ impl Startup {
         self.overshot
     }
 
-    /// A train leaves at once, and has all its time: the last one measured nothing, or the path
-    /// was silent and is back.
+    /// The path was silent and is back: a train leaves at once, and has all its time.
     pub(super) fn ask_again(&mut self, now: f64) {
         if !self.is_over() {
             self.since = now;
             self.next_train = now;
+        }
+    }
+
+    /// A first train arrived as one: another leaves at once, but not for ever.
+    pub(super) fn on_unmeasured(&mut self, now: f64) {
+        self.unmeasured += 1;
+        self.next_train = now;
+        if self.unmeasured <= UNMEASURED_MAX {
+            self.since = now;
         }
     }
 
@@ -120,11 +136,12 @@ impl Startup {
     pub(super) fn on_first_train(&mut self, bytes: f64, gap_sum: f64, now: f64) -> f64 {
         // The noise may have eaten as much of the gaps as it can.
         let capacity = bytes / (gap_sum + CLOCK_NOISE);
-        let tested = if gap_sum < CLOCK_NOISE { TESTED_OF_NOISE } else { TESTED };
+        self.within_noise = gap_sum < CLOCK_NOISE;
+        let tested = if self.within_noise { TESTED_OF_NOISE } else { TESTED };
         self.enter(Stage::Test, now);
         self.next_train = now;
         match self.hint {
-            Some(hint) if capacity >= HINT_AGREES * hint => {
+            Some(hint) if capacity >= HINT_AGREES * hint && !self.within_noise => {
                 self.enter(Stage::Done, now);
                 0.97 * hint
             }
@@ -159,6 +176,10 @@ impl Startup {
         if let Some(trusted) = capacity.trusted().and(capacity.median())
             && sight.q < sight.target.max(0.001)
         {
+            if self.within_noise && 2.0 * sight.rate < trusted {
+                self.since = now;
+                return Some(2.0 * sight.rate);
+            }
             self.enter(Stage::Done, now);
             return Some((0.97 * trusted).max(sight.rate));
         }
