@@ -229,7 +229,9 @@ impl Session {
     pub fn declare_send(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
         self.warm_up();
         self.idle_trains_left = 0;
-        self.silence.ask_again();
+        if self.sender.is_idle() {
+            self.silence.ask_again();
+        }
         self.sender.declare(len, held)
     }
 

@@ -15,7 +15,8 @@ pub const SMALL_PROBES: u32 = 2;
 pub const FULL_PROBES: u32 = 3;
 /// A host that stands still for a moment must not look like a path that drops large packets.
 const FULL_SLACK: Duration = Duration::from_millis(250);
-/// Time without any answer after which the small size is used.
+/// Time without news of any probe after which the small size is used. While no report comes at all
+/// the session decides nothing.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Size at IP level of a data packet that carries `symbol_size` bytes.
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_path_gets_the_small_size() {
+    fn the_small_size_is_used_when_reports_name_no_probe_for_long() {
         let mut mtu = PathMtu::new();
         mtu.on_probe(Timestamp::ZERO);
         assert_eq!(mtu.symbol_size(REORDER, Timestamp::from_millis(4000)), Some(SYMBOL_SIZE_SMALL));
