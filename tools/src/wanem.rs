@@ -3,7 +3,8 @@
 //!
 //! The model is `farhaul_sim::link`, the same that the simulator runs; this room is its body in
 //! real time. It is a tool for tests and measurements and no part of the product: it shapes whole
-//! packets of any protocol and knows nothing of Farhaul's.
+//! packets of any protocol and knows nothing of Farhaul's. It translates no addresses (there is no
+//! NAT between its sites) and moves no site to another one.
 //!
 //! ```text
 //! site A  wan0 <--TUN--> direction A->B (Link) <--TUN--> wan0  site B

@@ -255,7 +255,7 @@ fn a_place_that_may_not_be_written_to_is_called_so_on_either_side() {
         fs::set_permissions(site.path(place), closed).expect("our own directory");
     }
     if fs::write(site.path("locked/probe"), "").is_ok() {
-        println!("skipped by name: this user may write everywhere");
+        skipped(format_args!("this user may write everywhere"));
         return;
     }
     let got = assert_told(&site.get(&["--json"], "large", "locked"), 4);
@@ -270,6 +270,17 @@ fn a_place_that_may_not_be_written_to_is_called_so_on_either_side() {
     }
 }
 
+/// Waits until `done`, as long as the child runs.
+fn while_running(mut child: Child, done: impl Fn() -> bool) -> Child {
+    while !done() {
+        if child.try_wait().expect("our own child").is_some() {
+            panic!("it ended too soon: {:?}", child.wait_with_output());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
 /// Runs a `get` that is still at `large` of `back` when this returns.
 fn slow_get(site: &Site) -> Child {
     fs::write(site.path("root/large"), vec![7; 64 * MIB]).expect("a fresh file");
@@ -277,10 +288,7 @@ fn slow_get(site: &Site) -> Child {
     command.arg(site.at("large")).arg(site.path("back"));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let staging = site.path("back/.farhaul/staging");
-    while fs::read_dir(&staging).map_or(0, Iterator::count) == 0 {
-        thread::yield_now();
-    }
-    child
+    while_running(child, || fs::read_dir(&staging).map_or(0, Iterator::count) > 0)
 }
 
 /// The rate was the sender's own: all of it had arrived long before.
@@ -471,11 +479,8 @@ fn an_interrupted_transfer_ends_soon_and_says_how_to_go_on() {
     let source = site.file("large", &vec![7; 64 * MIB]);
     let mut command = site.command("send", &["--json", "--rate", "1Mbit/s"]);
     command.arg(source).arg(site.at("")).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().expect("it starts");
     let staged = site.path("root/.farhaul");
-    while !staged.exists() {
-        thread::yield_now();
-    }
+    let child = while_running(command.spawn().expect("it starts"), || staged.exists());
     kill_process(pid_of(&child), Signal::INT).expect("our own child");
     let report = assert_told(&finish(child), 1);
     assert_eq!(report["error"]["what"], "interrupted");
@@ -533,10 +538,20 @@ fn a_demo_of_a_link_carries_the_file_behind_it() {
     let output = run(demo(&place, &["--json"]).arg(&link));
     assert_code(&output, 0);
     let rows = json(&output);
+    assert!(rows["error"].is_null(), "{rows}");
+    let rows = &rows["rows"];
     assert!(rows[0]["remark"].as_str().expect("text").contains("byte-exact"), "{rows}");
     let goodput = rows[0]["goodput_bps"].as_u64().expect("a number");
     assert!(goodput > 0, "{rows}");
     assert_empty(&place);
+}
+
+#[test]
+fn a_demo_over_a_link_that_carries_nothing_is_a_mistake_of_usage() {
+    for option in [["--rate", "0Mbit/s"], ["--loss", "100%"]] {
+        let said = assert_code(&run(farhaul("demo").args(option)), 2);
+        assert!(said.contains(option[0]) && said.contains("at "), "{said}");
+    }
 }
 
 #[test]

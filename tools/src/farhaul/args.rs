@@ -189,10 +189,10 @@ pub struct DemoArgs {
     #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = parse_span)]
     pub rtt: Duration,
     /// Packets lost at random, each way.
-    #[arg(long, value_name = "SHARE", default_value = "2%", value_parser = parse_ratio)]
+    #[arg(long, value_name = "SHARE", default_value = "2%", value_parser = parse_link_loss)]
     pub loss: Ratio,
     /// Rate of the emulated link, each way.
-    #[arg(long, value_name = "RATE", default_value = "200Mbit/s", value_parser = parse_rate)]
+    #[arg(long, value_name = "RATE", default_value = "200Mbit/s", value_parser = parse_limit)]
     pub rate: BitRate,
     /// How much made-up data to carry.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
@@ -236,11 +236,25 @@ fn parse_rate_arg(text: &str) -> Result<RateArg, String> {
     if text == "auto" {
         return Ok(RateArg::Auto);
     }
+    parse_limit(text).map(RateArg::Cap)
+}
+
+/// A rate that something can be carried at.
+fn parse_limit(text: &str) -> Result<BitRate, String> {
     let rate = parse_rate(text).map_err(|error| error.to_string())?;
     if rate < BitRate::kbps(10) {
         return Err("the rate must be at least 10kbit/s".to_owned());
     }
-    Ok(RateArg::Cap(rate))
+    Ok(rate)
+}
+
+/// The loss of a link over which something arrives.
+fn parse_link_loss(text: &str) -> Result<Ratio, String> {
+    let loss = parse_ratio(text).map_err(|error| error.to_string())?;
+    if loss.get() > 0.9 {
+        return Err("the loss must be at most 90%".to_owned());
+    }
+    Ok(loss)
 }
 
 /// The policies by name.

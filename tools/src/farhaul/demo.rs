@@ -7,6 +7,7 @@ use super::args::DemoArgs;
 use super::failure::{self, Failure, Kind};
 use super::relay::Relay;
 use super::report::incomplete;
+use super::setup::blocking;
 use super::transfer::{BUFFERS, WORKERS};
 use super::{Ended, progress, setup, signals, text};
 use farhaul_engine::disk::DiskKind;
@@ -45,7 +46,7 @@ const PIECE: usize = 1 << 20;
 pub(super) fn run(args: &DemoArgs) -> Ended {
     let ended = stage_and_show(args);
     if let (true, Err(failure)) = (args.json, &ended) {
-        text::tell(serde_json::json!({ "error": failure }));
+        text::tell(serde_json::json!({ "rows": [], "error": failure }));
     }
     ended
 }
@@ -97,15 +98,6 @@ async fn show(args: &DemoArgs, stage: &Stage, given: Option<Source>) -> Ended {
     }
     print(&rows, args.json);
     Ok(())
-}
-
-/// Runs something that may block, where signals can still be heard.
-async fn blocking<T: Send + 'static>(
-    job: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(job).await.unwrap_or_else(|error| {
-        Err(Failure::new(Kind::Transfer, format!("internal error: {error}"), "please report it"))
-    })
 }
 
 /// What is carried: a regular file, named without links.
@@ -164,7 +156,8 @@ async fn carry(
     let (progress, watcher) = watch::channel(Progress::default());
     let shown = tokio::spawn(progress::show(watcher, "farhaul".to_owned(), quiet));
     let begun = Instant::now();
-    let peer = sender.connect(relay.addr(), theirs, OPTIONS).await?;
+    let peer =
+        sender.connect(relay.addr(), theirs, OPTIONS).await.map_err(|error| too_bad(&error))?;
     let outcome = push(peer, scanned, Vec::new(), false, &progress).await;
     let took = begun.elapsed();
     drop(progress);
@@ -174,12 +167,19 @@ async fn carry(
     receiver.close().await;
     let outcome = outcome.map_err(|error| match error {
         TransferError::Refused { code: RefuseCode::NoSpace, reason } => stage.full(reason),
-        error => error.into(),
+        error => too_bad(&error),
     })?;
     match outcome.failed.iter().find(|entry| entry.code == FailCode::NoSpace) {
         Some(entry) => Err(stage.full(&entry.reason)),
         None => incomplete(&outcome).map_or(Ok(Carried { outcome, took }), Err),
     }
+}
+
+/// Both ends and what lies between them are the demo's own: what fails is the link that was asked
+/// for.
+fn too_bad(error: &dyn fmt::Display) -> Failure {
+    let what = format!("the transfer over the emulated link failed: {error}");
+    Failure::new(Kind::Transfer, what, "try a lower --loss, a shorter --rtt or a higher --rate")
 }
 
 const OPTIONS: SessionOptions =
@@ -381,7 +381,7 @@ fn limit(args: &DemoArgs) -> BitRate {
 
 fn print(rows: &[Row], json: bool) {
     if json {
-        return text::tell(serde_json::json!(rows));
+        return text::tell(serde_json::json!({ "rows": rows, "error": null }));
     }
     text::tell(format_args!(
         "{:<22} {:>8} {:>14} {:>9}  remark",

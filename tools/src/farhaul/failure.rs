@@ -219,9 +219,10 @@ fn confined(error: &ConfineError) -> &'static str {
         ConfineError::IsDirectory { .. } => "name a file",
         ConfineError::NoSpace { .. } => "make room there, then run the same command again",
         ConfineError::TooManyOpen { .. } => "raise the limit of open files (ulimit -n)",
-        ConfineError::SymlinkInPath { .. }
-        | ConfineError::Escapes { .. }
-        | ConfineError::CrossesMount { .. } => "name the place that is meant without links",
+        ConfineError::SymlinkInPath { .. } | ConfineError::Escapes { .. } => {
+            "name the place that is meant without links"
+        }
+        ConfineError::CrossesMount { .. } => "name the mount itself, in a command of its own",
         _ => "look at the kernel's log (dmesg) for faults of the disk, then try again",
     }
 }

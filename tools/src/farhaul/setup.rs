@@ -70,6 +70,15 @@ pub(super) fn block_on(work: impl Future<Output = Ended>) -> Ended {
     ended
 }
 
+/// Runs something that may block, where signals can still be heard.
+pub(super) async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(job).await.unwrap_or_else(|error| {
+        Err(Failure::new(Kind::Transfer, format!("internal error: {error}"), "please report it"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,10 +26,10 @@ pub(super) fn send(args: SendArgs) -> Ended {
     let SendArgs { transfer, sources, target } = args;
     reported(&transfer, |attempt| {
         check(&transfer.tuning)?;
-        let scanned = scan(&sources)?;
         let label = format!("send to {}", target.host);
         let (dest, resume) = (target.path.clone(), !transfer.no_resume);
-        run(&transfer, &target, label, attempt, async |peer, progress| {
+        let list = move || Ok(scan(&sources)?);
+        run(&transfer, &target, label, attempt, list, async |scanned, peer, progress| {
             push(peer, scanned, dest, resume, progress).await
         })
     })
@@ -39,14 +39,18 @@ pub(super) fn get(args: GetArgs) -> Ended {
     let GetArgs { transfer, target, dest } = args;
     reported(&transfer, |attempt| {
         check(&transfer.tuning)?;
-        if dest.exists() {
-            // Better now than after the peer has looked at all that it has.
-            Root::open(&dest)?;
-        }
+        let place = dest.clone();
+        // Better now than after the peer has looked at all that it has.
+        let look = move || {
+            if place.exists() {
+                Root::open(&place)?;
+            }
+            Ok(())
+        };
         let label = format!("get from {}", target.host);
         let wishes = wishes(&transfer.tuning);
         let what = Pull { path: target.path.clone(), dest, resume: !transfer.no_resume, wishes };
-        run(&transfer, &target, label, attempt, async |peer, progress| {
+        run(&transfer, &target, label, attempt, look, async |(), peer, progress| {
             pull(peer, what, progress).await
         })
     })
@@ -97,20 +101,28 @@ fn reported(args: &TransferArgs, act: impl FnOnce(&mut Attempt) -> Ended) -> End
     ended
 }
 
-fn run<F>(
+/// Prepares what needs no peer, then connects and carries.
+fn run<T, F>(
     args: &TransferArgs,
     target: &Target,
     label: String,
     attempt: &mut Attempt,
+    prepare: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     carry: F,
 ) -> Ended
 where
-    F: AsyncFnOnce(Peer, &ProgressSender) -> Result<Outcome, TransferError>,
+    T: Send + 'static,
+    F: AsyncFnOnce(T, Peer, &ProgressSender) -> Result<Outcome, TransferError>,
 {
     let identity = setup::identity(args.home.home.as_ref())?;
     let quiet = args.quiet || args.json;
     setup::block_on(async {
-        let addresses = connect::resolve(target)?;
+        let named = target.clone();
+        let (prepared, addresses) = interruptible(setup::blocking(move || {
+            let prepared = prepare()?;
+            Ok((prepared, connect::resolve(&named)?))
+        }))
+        .await?;
         let engine = connect::engine_towards(&addresses, |any| config(any, &identity, args))?;
         let engine = Arc::new(engine);
         attempt.disk = engine.disk_name();
@@ -119,7 +131,7 @@ where
         let carried = interruptible(async {
             let options = options(&args.tuning);
             let peer = connect::connect(&engine, &addresses, target.id, options).await?;
-            Ok(carry(peer, &progress).await?)
+            Ok(carry(prepared, peer, &progress).await?)
         })
         .await;
         attempt.took = attempt.begun.elapsed();
