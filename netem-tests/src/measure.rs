@@ -1,4 +1,4 @@
-//! Figures: the cells of the goals, the physical limit of a link, and goodput as a share of it.
+//! Figures: the cells of `profiles/`, the physical limit of a link, and goodput as a share of it.
 
 use farhaul_sim::profile::{LinkProfile, Loss};
 use farhaul_tools::wanem::profile::LabProfile;

@@ -1,4 +1,4 @@
-//! Files through the links of the goals: what arrives is what was sent, whatever the link, the
+//! Files through the links of `profiles/`: what arrives is what was sent, whatever the link, the
 //! disk engine and the use of repair symbols.
 
 use farhaul_netem_tests::content::{self, MIB};

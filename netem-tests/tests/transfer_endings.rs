@@ -12,7 +12,7 @@ use std::process::Command;
 
 const LEN: usize = 8 * MIB;
 /// Slow enough to be disturbed once a block is there.
-const SLOWLY: [&str; 2] = ["--rate", "16Mbit/s"];
+const SLOWLY: [&str; 2] = ["--rate", "8Mbit/s"];
 
 fn link() -> LabProfile {
     let text = "rate = '200Mbit/s'\nrtt = '50ms'\nloss = '0.5%'\nqueue = '50ms'";

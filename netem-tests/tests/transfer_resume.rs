@@ -73,6 +73,20 @@ fn a_killed_receiver_resumes_after_its_restart() {
     assert_resumed(&send_again(&sites, &source, &[]));
 }
 
+/// A sender that is left alone hears of it from the server's next life, and says what to do.
+#[test]
+fn a_sender_whose_server_was_killed_and_restarted_says_so_and_resumes() {
+    let test = "a_sender_whose_server_was_killed_and_restarted_says_so_and_resumes";
+    let sites = require!(test, Sites::start(&link()));
+    let (source, server) = source_and_server(&sites);
+    let sender = begin(&sites, &source);
+    server.kill();
+    let _server = sites.serve();
+    assert_failed(&finish(sender), 1, &["run the same command again"]);
+    content::assert_absent(&sites.root().join("in/image.raw"));
+    assert_resumed(&send_again(&sites, &source, &[]));
+}
+
 #[test]
 fn a_killed_getter_resumes() {
     let sites = require!("a_killed_getter_resumes", Sites::start(&link()));
