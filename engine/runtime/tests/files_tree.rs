@@ -3,7 +3,6 @@
 #[path = "kit/files.rs"]
 mod kit;
 
-use farhaul_engine::files::confine::Replace;
 use farhaul_engine::files::dir::{FileKind, Resolver};
 use farhaul_engine::files::scan::{
     FailReason, ScanError, SkipReason, scan_beneath, scan_contents_beneath,
@@ -54,9 +53,6 @@ fn links_in_a_path_are_refused_wherever_they_lead() {
         assert!(refused(root.make_dirs(&rel(b"out/new"), 0o755).err()));
         assert!(refused(root.symlink(b"x", &rel(b"out/new")).err()));
         assert!(refused(root.remove_file(&rel(b"out/secret")).err()));
-        let (from, to) = (rel(b"inside/file"), rel(b"out/file"));
-        assert!(refused(root.rename(&from, &to, Replace::Existing).err()));
-        assert!(root.open_file(&rel(b"inside/file")).is_ok());
     }
     assert_eq!(fs::read(home.path().join("outside/secret")).unwrap(), b"secret");
     assert_eq!(fs::read_dir(home.path().join("outside")).unwrap().count(), 1);
@@ -112,24 +108,6 @@ fn errors_say_what_is_wrong() {
     }
     let missing = Root::open(&home.path().join("none"));
     assert!(matches!(missing, Err(ConfineError::NotFound { .. })));
-}
-
-#[test]
-fn a_rename_replaces_only_when_told_to() {
-    let home = tempfile::tempdir().unwrap();
-    for resolver in RESOLVERS {
-        let root = Root::open_with(home.path(), resolver).unwrap();
-        root.make_dirs(&rel(b"a/b/c"), 0o755).unwrap();
-        fs::write(home.path().join("new"), "new").unwrap();
-        fs::write(home.path().join("a/b/c/old"), "old").unwrap();
-        let (from, to) = (rel(b"new"), rel(b"a/b/c/old"));
-        let refused = root.rename(&from, &to, Replace::Never);
-        assert!(matches!(refused, Err(ConfineError::Exists { .. })));
-        assert_eq!(fs::read(home.path().join("a/b/c/old")).unwrap(), b"old");
-        root.rename(&from, &to, Replace::Existing).unwrap();
-        assert_eq!(fs::read(home.path().join("a/b/c/old")).unwrap(), b"new");
-        root.remove_file(&to).unwrap();
-    }
 }
 
 fn paths(found: &farhaul_engine::files::ScannedSource) -> Vec<Vec<u8>> {

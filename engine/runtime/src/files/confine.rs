@@ -190,15 +190,6 @@ pub(super) fn without_path(error: &impl fmt::Display, path: &ShownPath) -> Strin
     behind.unwrap_or(said)
 }
 
-/// What a rename does with something of the new name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replace {
-    /// Refuse with [`ConfineError::Exists`].
-    Never,
-    /// Replace it in one step.
-    Existing,
-}
-
 /// A directory that bounds every path given to it. Cloning shares the handle.
 #[derive(Clone, Debug)]
 pub struct Root {
@@ -307,18 +298,6 @@ impl Root {
     /// [`ConfineError`].
     pub fn symlink(&self, target: &[u8], path: &RelPath) -> Result<(), ConfineError> {
         self.on_leaf(path, |dir, name| dir.symlink(target, name))
-    }
-
-    /// Moves `from` to `to`, both beneath this root.
-    ///
-    /// # Errors
-    /// [`ConfineError`], at `to` unless `from` has no parent directory.
-    pub fn rename(&self, from: &RelPath, to: &RelPath, how: Replace) -> Result<(), ConfineError> {
-        let source = self.parent_dir(from)?;
-        self.on_leaf(to, |target, name| match how {
-            Replace::Never => source.rename_new(from.file_name(), target, name),
-            Replace::Existing => source.rename_over(from.file_name(), target, name),
-        })
     }
 
     /// Removes the file or link at `path`.

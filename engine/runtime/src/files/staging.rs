@@ -145,11 +145,6 @@ impl StagedFile {
         self.map.blocks()
     }
 
-    /// True when every block is on disk.
-    pub fn is_complete(&self) -> bool {
-        self.journal.missing() == 0
-    }
-
     pub(super) fn part_name(&self) -> String {
         self.key.name(PART)
     }
