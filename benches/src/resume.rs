@@ -16,13 +16,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Payload bytes of a symbol.
 const SYMBOL: u64 = 1408;
 
-/// The end that is killed (SIGKILL); the other one ends or goes on as it does by itself.
+/// The end that is killed (SIGKILL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Killed {
     /// `farhaul send`.
     Sender,
-    /// `farhaul serve`, which is started again.
+    /// `farhaul serve`, which is started again; the sender, which would notice by itself or by its
+    /// user, is ended at once.
     Receiver,
 }
 
@@ -143,7 +144,6 @@ fn interrupt(
         }
         Killed::Receiver => {
             server.kill();
-            // It notices by itself or not; who starts it again ends it first.
             sender.kill()?;
             Ok(sites.serve())
         }

@@ -46,7 +46,7 @@ impl Plan {
 /// A link to measure on.
 #[derive(Clone, Debug)]
 pub enum Link {
-    /// A cell of the goals, 'a' to 'e'.
+    /// A cell of `netem-tests/profiles`, 'a' to 'e'.
     Cell(char),
     /// A profile of one's own, by name.
     Profile(String, Box<LabProfile>),

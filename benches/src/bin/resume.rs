@@ -15,7 +15,7 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(name = "resume")]
 struct Arguments {
-    /// Cell of the goals, 'a' to 'e'.
+    /// Cell of `netem-tests/profiles`, 'a' to 'e'.
     #[arg(long, default_value_t = 'b')]
     cell: char,
     /// Which end is killed; each in turn, if not given.

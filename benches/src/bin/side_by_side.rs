@@ -19,7 +19,7 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(name = "side_by_side")]
 struct Arguments {
-    /// Cells of the goals, such as "abc".
+    /// Cells of `netem-tests/profiles`, such as "abc".
     #[arg(long, default_value = "")]
     cells: String,
     /// A profile file of one's own.
