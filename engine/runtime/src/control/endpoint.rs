@@ -66,7 +66,7 @@ impl ControlEndpoint {
     ) -> Result<Self, ControlError> {
         let _within = runtime.enter();
         let number = port.local_addr().port();
-        let socket = Arc::new(ControlSocket::new(port)?);
+        let socket = Arc::new(ControlSocket::new(port));
         let server = allow.map(|allow| server_config(identity, allow)).transpose()?;
         let accepts = server.is_some();
         let endpoint = Endpoint::new_with_abstract_socket(

@@ -6,9 +6,9 @@
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -16,8 +16,6 @@ use std::time::Instant;
 use farhaul_proto::units::Bytes;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time;
@@ -36,8 +34,9 @@ const REPEATS_WAITING_MAX: usize = 64;
 /// The port as the QUIC library sees it.
 pub struct ControlSocket {
     port: Arc<UdpPort>,
-    /// The same socket under a second descriptor, watched for room to send.
-    room: AsyncFd<OwnedFd>,
+    /// The port did not take the last datagram. Only then it is watched for room: a watched socket
+    /// wakes the runtime for every packet that leaves it, those of the lanes included.
+    full: AtomicBool,
     inbox: Mutex<Inbox>,
     repeats: Arc<Mutex<Repeats>>,
     repeats_waiting: Arc<Semaphore>,
@@ -66,12 +65,11 @@ struct Slot {
 }
 
 impl ControlSocket {
-    /// Must be called within a runtime, which waits until the port has room, and to repeat.
-    pub(super) fn new(port: Arc<UdpPort>) -> io::Result<Self> {
-        let room = udp::watch_writable(port.as_fd().try_clone_to_owned()?)?;
-        Ok(Self {
+    /// Must be called within a runtime, which waits until it is time to repeat.
+    pub(super) fn new(port: Arc<UdpPort>) -> Self {
+        Self {
             port,
-            room,
+            full: AtomicBool::new(false),
             inbox: Mutex::new(Inbox::new()),
             repeats: Arc::new(Mutex::new(Repeats::new(Instant::now()))),
             repeats_waiting: Arc::new(Semaphore::new(REPEATS_WAITING_MAX)),
@@ -80,7 +78,7 @@ impl ControlSocket {
             received: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Hands over one datagram that is not a lane packet. Never waits; called by the thread that
@@ -226,13 +224,11 @@ impl AsyncUdpSocket for ControlSocket {
             // Lost, as far as QUIC knows. It asks again when its timer fires.
             return Ok(());
         }
-        let outcome = self.room.try_io(Interest::WRITABLE, |_| {
-            let sent = self.port.send_train(to, segment, transmit.contents)?;
-            // A part can only be left of several datagrams; QUIC sends those again by itself.
-            match sent.datagrams {
-                0 if len > 0 => Err(io::ErrorKind::WouldBlock.into()),
-                _ => Ok(()),
-            }
+        let sent = self.port.send_train(to, segment, transmit.contents);
+        // A part can only be left of several datagrams; QUIC sends those again by itself.
+        let outcome = sent.and_then(|sent| match sent.datagrams {
+            0 if len > 0 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(()),
         });
         match outcome {
             Ok(()) => {
@@ -247,6 +243,7 @@ impl AsyncUdpSocket for ControlSocket {
             Err(error) => {
                 lock(&self.repeats).take_back(Instant::now(), to, bytes);
                 if error.kind() == io::ErrorKind::WouldBlock {
+                    self.full.store(true, Ordering::Relaxed);
                     return Err(error);
                 }
                 // A route that is missing at the moment or a filter must not end the connection, as
@@ -300,7 +297,7 @@ impl fmt::Debug for ControlSocket {
 
 type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
 
-/// One task's wait for room in the send buffer.
+/// One task's wait for room in the send buffer, on a second descriptor of the socket.
 struct WritePoller {
     socket: Arc<ControlSocket>,
     waiting: Option<Waiting>,
@@ -309,12 +306,19 @@ struct WritePoller {
 impl UdpPoller for WritePoller {
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.waiting.is_none() && !this.socket.full.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
         let waiting = this.waiting.get_or_insert_with(|| {
-            let socket = Arc::clone(&this.socket);
-            Box::pin(async move { socket.room.writable().await.map(drop) })
+            let port = Arc::clone(&this.socket.port);
+            Box::pin(async move {
+                let room = udp::watch_writable(port.as_fd().try_clone_to_owned()?)?;
+                room.writable().await.map(drop)
+            })
         });
         let result = waiting.as_mut().poll(cx);
         if result.is_ready() {
+            this.socket.full.store(false, Ordering::Relaxed);
             this.waiting = None;
         }
         result
@@ -330,6 +334,7 @@ impl fmt::Debug for WritePoller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::PortConfig;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
@@ -347,6 +352,24 @@ mod tests {
         assert!(!inbox.push(from(1), 0, &[0]));
         assert!(inbox.pop(&mut [0; DATAGRAM_MAX]).is_some());
         assert!(inbox.push(from(1), 0, &[0]));
+    }
+
+    #[tokio::test]
+    async fn a_full_port_is_waited_for_and_one_that_is_not_is_not_watched() {
+        let port = UdpPort::bind(SocketAddr::from(([127, 0, 0, 1], 0)), PortConfig::default());
+        let socket = Arc::new(ControlSocket::new(port.expect("loopback has a free port")));
+        let mut poller = WritePoller { socket: Arc::clone(&socket), waiting: None };
+        for full in [false, true] {
+            socket.full.store(full, Ordering::Relaxed);
+            let mut polls = 0;
+            let room = std::future::poll_fn(|cx| {
+                polls += 1;
+                Pin::new(&mut poller).poll_writable(cx)
+            });
+            room.await.expect("it has room");
+            assert_eq!(polls > 1, full, "asked {polls} times");
+            assert!(!socket.full.load(Ordering::Relaxed) && poller.waiting.is_none());
+        }
     }
 
     proptest! {
