@@ -24,6 +24,7 @@ use crate::wake::WakeSource;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{BlockShape, FecPolicy};
 use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
+use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
@@ -295,6 +296,7 @@ impl Engine {
         let secrets = connection.lane_secrets(0)?;
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
         let config = SessionConfig {
+            carrier: Carrier::Udp,
             policy: options.policy,
             cap: options.cap,
             start_hint: (options.policy == Policy::Fixed).then_some(options.cap).flatten(),
