@@ -5,7 +5,9 @@ use super::failure::{Failure, Kind};
 use super::report::counted;
 use super::transfer::{BUFFERS, WORKERS, check, options};
 use super::{Ended, connect, setup, signals, text};
-use farhaul_engine::engine::{Engine, EngineConfig, EngineError, Incoming, SessionOptions};
+use farhaul_engine::engine::{
+    Engine, EngineConfig, EngineError, Incoming, SessionOptions, TcpPort,
+};
 use farhaul_engine::files::Root;
 use farhaul_engine::identity::SiteId;
 use farhaul_engine::tls::Allow;
@@ -33,6 +35,7 @@ pub(super) fn run(args: &ServeArgs) -> Ended {
     let allow: Allow = Arc::new(move |site: &SiteId| allowed.contains(site));
     let config = |listen| EngineConfig {
         listen,
+        tcp: TcpPort::Same,
         identity: identity.clone(),
         allow: Some(Arc::clone(&allow)),
         disk: args.disk.into(),

@@ -5,7 +5,7 @@ use super::failure::{Failure, Kind};
 use super::report::{Attempt, Report, incomplete};
 use super::target::Target;
 use super::{Ended, connect, progress, setup, signals};
-use farhaul_engine::engine::{EngineConfig, Peer, SessionOptions};
+use farhaul_engine::engine::{EngineConfig, Peer, SessionOptions, TcpPort};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::Identity;
 use farhaul_engine::transfer::{
@@ -156,6 +156,7 @@ async fn interruptible<T>(carry: impl Future<Output = Result<T, Failure>>) -> Re
 fn config(listen: SocketAddr, identity: &Identity, args: &TransferArgs) -> EngineConfig {
     EngineConfig {
         listen,
+        tcp: TcpPort::Off,
         identity: identity.clone(),
         allow: None,
         disk: args.disk.into(),

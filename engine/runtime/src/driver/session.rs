@@ -5,6 +5,7 @@ use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats, SignOfLif
 use super::effects::WaitingRead;
 use super::shares::Progress;
 use super::trace::Flight;
+use crate::net::link::LinkId;
 use crate::objects::{BlockSink, BlockSource};
 use crate::seal::{OpenKey, SealKey};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber};
@@ -100,6 +101,16 @@ impl SessionBody {
     /// True once the peer broke the rules.
     pub(super) const fn is_dead(&self) -> bool {
         self.dead
+    }
+
+    /// True while the port has not taken what should leave.
+    pub(super) fn waits_for_room(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// True when its packets travel over a link.
+    pub(super) fn is_linked(&self) -> bool {
+        LinkId::of(self.peer).is_some()
     }
 
     /// Ends the session on the lane: all it holds goes back at once, and its owner is told why,

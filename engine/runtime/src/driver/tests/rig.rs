@@ -81,7 +81,7 @@ impl Rig {
         let (disk, spare_disk) = change(disk, &pool, wake.waker());
         let (commands, receiver) = crossbeam_channel::bounded(64);
         let parts = Parts {
-            port,
+            port: port.into(),
             control: Arc::clone(control.socket()),
             openings: Openings::default(),
             commands: receiver,
@@ -97,7 +97,7 @@ impl Rig {
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
-        self.driver.port.local_addr()
+        self.driver.port.udp().local_addr()
     }
 
     pub(super) fn tell(&mut self, command: Command) {
