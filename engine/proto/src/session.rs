@@ -474,6 +474,11 @@ impl Session {
         &self.limits
     }
 
+    /// Data and padding packets received, duplicates not counted.
+    pub const fn received_packets(&self) -> u64 {
+        self.acks.packets()
+    }
+
     /// Bytes sent and neither acknowledged nor written off.
     pub const fn in_flight(&self) -> Bytes {
         self.ledger.in_flight()

@@ -175,6 +175,7 @@ impl SessionBody {
             counters: self.core.counters(),
             sent: self.core.sender().counters(),
             received: self.core.receiver().counters(),
+            received_packets: self.core.received_packets(),
             unsent: self.core.sender().unsent(),
             in_flight: self.core.in_flight(),
             rtt_min: self.core.rtt().min(),
