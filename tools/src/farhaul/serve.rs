@@ -50,9 +50,11 @@ pub(super) fn run(args: &ServeArgs) -> Ended {
         });
         // Before the line that says we are ready: whoever reads it may stop us at once.
         let stopped = signals::stop();
-        let tcp = engine.tcp_addr().map(|addr| format!(", TCP port {}", addr.port()));
-        let tcp = tcp.unwrap_or_default();
-        text::tell(format_args!("listening on {} as {id}{tcp}", engine.local_addr()));
+        let local = engine.local_addr();
+        text::tell(format_args!("listening on {local} as {id}"));
+        if let Some(tcp) = engine.tcp_addr().filter(|tcp| tcp.port() != local.port()) {
+            text::tell(format_args!("listening on {tcp} for TCP"));
+        }
         let options = options(&args.tuning);
         let ended = tokio::select! {
             () = accept_all(&engine, &root, options) => {
