@@ -346,3 +346,30 @@ impl Cut {
         }
     }
 }
+
+/// Who says nothing keeps his place for ten seconds, and who comes too often gets none; neither
+/// keeps anybody else from being served. spec: W-115
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_that_say_nothing_lose_their_places_and_hold_up_nobody() {
+    let pair = Pair::start(Carrier::Tcp);
+    fs::write(pair.from("file"), "data").unwrap();
+    // One is already there: the limits are those of a source, which all share here.
+    let peer = pair.connect().await;
+    let addr = pair.server.tcp_addr().unwrap();
+    let crowd: Vec<TcpStream> = (0..30).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    let (progress, _) = watch::channel(Progress::default());
+    let scanned = scan(&[contents_of(&pair.from("."))]).unwrap();
+    assert_eq!(push(peer, scanned, Vec::new(), true, &progress).await.unwrap().failed, []);
+    let closed = tokio::task::spawn_blocking(move || {
+        for mut stranger in crowd {
+            stranger.set_read_timeout(Some(PATIENCE)).unwrap();
+            // One byte now and then does not help.
+            let _ = stranger.write(&[22]);
+            assert!(matches!(stranger.read(&mut [0; 64]), Ok(0) | Err(_)));
+        }
+    });
+    closed.await.expect("each was closed");
+    let admission = pair.server.counts().await.admission;
+    assert!(admission.refused > 0 && admission.failed > 0, "{admission:?}");
+    assert_eq!(admission.unwelcome, 0);
+}

@@ -2,7 +2,7 @@
 //! connection its turn.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -142,6 +142,7 @@ impl Worker {
             let Some((listener, config)) = &self.listener else { return };
             match listener.accept() {
                 Ok((socket, remote)) => {
+                    let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
                     // The address is proven: it completed TCP's own handshake.
                     let Verdict::Admit(permit) = self.room.admission.judge(remote, true) else {
                         continue;
