@@ -313,9 +313,11 @@ impl Direction {
         for segment in 0..frame.segments() {
             let bytes = frame.segment_len(segment);
             self.rate_in.add(bytes, now);
-            let Fate::Deliver { at, duplicate_at, corrupt } = self.link.offer(bytes, now) else {
-                continue;
+            let fate = match frame.is_tcp() {
+                true => self.link.offer_tcp(bytes, now),
+                false => self.link.offer(bytes, now),
             };
+            let Fate::Deliver { at, duplicate_at, corrupt } = fate else { continue };
             let packet = Waiting { frame: id, segment, corrupt, duplicate: false };
             self.flight.hold(at, packet);
             if let Some(at) = duplicate_at {
