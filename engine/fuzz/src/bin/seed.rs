@@ -17,6 +17,7 @@ use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
 };
 use farhaul_proto::wire::header::{DataId, Header, Kind, PATH_DATAGRAM_MIN, Train};
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::{fs, io};
 
@@ -47,15 +48,18 @@ fn write(target: &str, seeds: impl IntoIterator<Item = Seed>) -> io::Result<()> 
 fn headers() -> Vec<Seed> {
     let lane = LaneTag::new(0x0123_4567_89ab_cdef);
     let number = PacketNumber::new(0x1_2345_6789);
-    let id = DataId { block: BlockIndex::new(70_000), symbol: SymbolId::new(998) };
+    let id = DataId::plain(BlockIndex::new(70_000), SymbolId::new(998));
+    let packed = DataId { packed: NonZeroU16::new(400), ..id };
     let seed = |kind: Kind| {
         let header = match kind {
             Kind::Data => Header::data(lane, number, id, Train::No),
             Kind::DataTrain => Header::data(lane, number, id, Train::Member),
+            Kind::Packed => Header::data(lane, number, packed, Train::No),
+            Kind::PackedTrain => Header::data(lane, number, packed, Train::Member),
             _ => Header::plain(kind, lane, number),
         };
         let payload = match kind {
-            Kind::Data | Kind::DataTrain => 64,
+            Kind::Data | Kind::DataTrain | Kind::Packed | Kind::PackedTrain => 64,
             Kind::Pad | Kind::PadTrain => 0,
             Kind::Feedback => 1,
             Kind::PathChallenge | Kind::PathResponse => PATH_DATAGRAM_MIN,

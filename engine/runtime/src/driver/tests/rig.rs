@@ -312,7 +312,7 @@ impl Forger {
 
     /// An authentic symbol.
     pub(super) fn symbol(&mut self, block: u32, symbol: u32, payload: &[u8]) -> Vec<u8> {
-        let data = DataId { block: BlockIndex::new(block), symbol: SymbolId::new(symbol) };
+        let data = DataId::plain(BlockIndex::new(block), SymbolId::new(symbol));
         let number = PacketNumber::new(self.next);
         let header = Header::data(self.tag, number, data, Train::No);
         self.sealed(&header, payload)
