@@ -61,6 +61,8 @@ pub(super) struct Report<'a> {
     queue_delay_p95_ms: f64,
     limited_by: &'static str,
     resumed_bytes: u64,
+    packed_bytes: u64,
+    packed_to_bytes: u64,
     disk: &'static str,
     failed: Vec<FailedEntry<'a>>,
     left_out: &'a [String],
@@ -101,6 +103,8 @@ impl<'a> Report<'a> {
             queue_delay_p95_ms: figures.map_or(0.0, |f| millis(f.queue_delay_p95)),
             limited_by: figures.and_then(|f| f.limited_mostly).map_or("nothing", Limit::name),
             resumed_bytes: resumed.get(),
+            packed_bytes: figures.map_or(0, |f| f.packed.get()),
+            packed_to_bytes: figures.map_or(0, |f| f.packed_to.get()),
             disk: attempt.disk,
             failed: failed
                 .map(|entry| FailedEntry { path: &entry.path, reason: &entry.reason })
@@ -141,6 +145,10 @@ impl<'a> Report<'a> {
         }
         if self.resumed_bytes > 0 {
             let _ = write!(line, "; {} resumed", Bytes::new(self.resumed_bytes));
+        }
+        if self.packed_bytes > 0 {
+            let (packed, to) = (Bytes::new(self.packed_bytes), Bytes::new(self.packed_to_bytes));
+            let _ = write!(line, "; {packed} packed into {to}");
         }
         line
     }

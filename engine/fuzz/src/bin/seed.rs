@@ -3,7 +3,7 @@
 //! Takes no arguments; writes `corpus/TARGET/seed-NAME` beside the manifest of this package.
 
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy, finish_packed, packed_shape};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
@@ -32,6 +32,7 @@ fn main() -> io::Result<()> {
     write("manifest", manifests())?;
     write("path", paths())?;
     write("fec", blocks())?;
+    write("packed", packed_blocks())?;
     write("replay", windows())
 }
 
@@ -147,6 +148,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         rate_max: Some(500_000_000),
         policy: Some(Policy::Low),
         fec: Some(FecPolicy::Always),
+        pack: Some(PackPolicy::Auto),
     };
     let wishing = Request { wishes: Some(wishes), ..request.clone() };
     let reason = || "no space left".to_owned();
@@ -289,6 +291,25 @@ fn paths() -> Vec<Seed> {
         ("nul", b"a\0b"),
     ];
     named.into_iter().map(|(name, path)| (name.into(), path.to_vec())).collect()
+}
+
+/// Packed blocks, good and bad; see `checks::packed`.
+fn packed_blocks() -> Vec<Seed> {
+    let block = |frame_len: usize, spoil: fn(&mut Vec<u8>)| {
+        let shape = packed_shape(frame_len, 64).expect("a small frame");
+        let mut source = vec![0; shape.source_len()];
+        finish_packed(shape, &mut source, &vec![0x5a; frame_len], &[7; 32]);
+        spoil(&mut source);
+        let symbols = u16::try_from(shape.symbols()).expect("few").to_be_bytes();
+        [&symbols[..], &[64 - 16], &source].concat()
+    };
+    vec![
+        ("empty".into(), block(0, |_| ())),
+        ("full".into(), block(64 * 3 - 36, |_| ())),
+        ("padded".into(), block(100, |_| ())),
+        ("too-long".into(), block(100, |source| source[2] = 1)),
+        ("not-padded".into(), block(100, |source| source[191] = 1)),
+    ]
 }
 
 /// Blocks with lost symbols, and what comes in their place; see `checks::fec`.

@@ -8,11 +8,59 @@ use super::shape::{BlockShape, ShapeError, VerifyError};
 use crate::content::Digest;
 use crate::limits::{BLOCK_DIGEST_LEN, PACKED_SYMBOLS_MAX};
 use core::num::NonZeroU16;
+use minicbor::{Decode, Encode};
+use std::fmt;
+use std::str::FromStr;
+use thiserror::Error;
 
 /// The length of the frame, in front of it.
 const LENGTH_LEN: usize = 4;
 /// What a packed block has around its frame, in bytes; zeros not counted.
 pub const PACKED_OVERHEAD: usize = LENGTH_LEN + BLOCK_DIGEST_LEN;
+
+/// Whether blocks are packed; the `compress` key of a job's configuration. The meeker is less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum PackPolicy {
+    /// Never.
+    #[n(0)]
+    Off,
+    /// Where a sample says that it pays, and the path is not faster than the packing.
+    #[default]
+    #[n(1)]
+    Auto,
+    /// Where a sample says that it pays, however fast the path is.
+    #[n(2)]
+    Always,
+}
+
+/// The word is none of `auto`, `off`, `always`: the user's or the configuration's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the compression policy is one of auto, off, always")]
+pub struct UnknownPackPolicy;
+
+impl FromStr for PackPolicy {
+    type Err = UnknownPackPolicy;
+
+    fn from_str(word: &str) -> Result<Self, UnknownPackPolicy> {
+        match word {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            "always" => Ok(Self::Always),
+            _ => Err(UnknownPackPolicy),
+        }
+    }
+}
+
+impl fmt::Display for PackPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+            Self::Always => "always",
+        })
+    }
+}
 
 /// The shape of a packed block whose frame has `frame_len` bytes, in symbols of `symbol_size`
 /// bytes.
@@ -79,6 +127,14 @@ mod tests {
     use proptest::prelude::*;
 
     const DIGEST: Digest = [7; BLOCK_DIGEST_LEN];
+
+    #[test]
+    fn policies_are_named_in_small_letters() {
+        for policy in [PackPolicy::Auto, PackPolicy::Off, PackPolicy::Always] {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        assert_eq!("Auto".parse::<PackPolicy>(), Err(UnknownPackPolicy));
+    }
 
     #[test]
     fn a_length_beyond_the_block_is_refused() {
