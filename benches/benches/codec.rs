@@ -13,7 +13,7 @@ use farhaul_proto::wire::header::{DataId, Header, Train};
 use std::hint::black_box;
 
 fn headers(c: &mut Criterion) {
-    let id = DataId { block: BlockIndex::new(700), symbol: SymbolId::new(900) };
+    let id = DataId::plain(BlockIndex::new(700), SymbolId::new(900));
     let header = Header::data(LaneTag::new(7), PacketNumber::new(1 << 33), id, Train::No);
     let mut datagram = [0; 1445];
     let mut group = c.benchmark_group("codec/header");

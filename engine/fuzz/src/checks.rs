@@ -3,7 +3,8 @@
 //! Used by the fuzzer and by the test that replays the corpora, so both check the same things.
 
 use farhaul_proto::fec::{
-    BlockShape, RepairSet, SymbolSet, decode, finish_source, repair_symbols, verify_source,
+    BlockShape, RepairSet, SymbolSet, decode, finish_packed, finish_source, packed_parts,
+    packed_shape, repair_symbols, verify_source,
 };
 use farhaul_proto::ids::{PacketNumber, SymbolId};
 use farhaul_proto::limits::{
@@ -19,6 +20,7 @@ use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback};
 use farhaul_proto::wire::header::{self, Header};
 use farhaul_proto::wire::number;
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 
 /// A target's name, which is that of its corpus, and its check.
 pub type Check = (&'static str, fn(&[u8]));
@@ -34,6 +36,7 @@ pub const ALL: [Check; 9] = [
     ("manifest", manifest),
     ("path", path),
     ("fec", fec),
+    ("packed", packed),
 ];
 
 /// A header that decodes is a lane's, agrees with its epoch and encodes to the same bytes.
@@ -255,6 +258,24 @@ pub fn fec(input: &[u8]) {
         assert_eq!(buffer, source);
         verify_source(shape, &buffer, 0).expect("the block is as it was");
     }
+}
+
+/// Parts that are found lie within the block, and laid out anew they are the same block.
+///
+/// Bytes: symbols (2), symbol size, then the source symbols; zeros where they are short.
+pub fn packed(input: &[u8]) {
+    let Some((&[high, low, size], source)) = input.split_first_chunk::<3>() else { return };
+    let Some(symbols) = NonZeroU16::new(u16::from_be_bytes([high, low]) % 64) else { return };
+    let shape = BlockShape::packed(symbols, 16 + u16::from(size)).expect("few symbols");
+    let mut block = source.to_vec();
+    block.resize(shape.source_len(), 0);
+    assert!(packed_parts(shape, &block[1..]).is_err(), "a short buffer is no block");
+    let Ok((frame, digest)) = packed_parts(shape, &block) else { return };
+    let mut again = vec![0xee; shape.source_len()];
+    finish_packed(shape, &mut again, frame, &digest);
+    assert_eq!(again, block);
+    let least = packed_shape(frame.len(), shape.symbol_size()).expect("no larger than this one");
+    assert!(least.symbols() <= shape.symbols());
 }
 
 /// Source symbol `id` within its block.

@@ -21,7 +21,7 @@ mod transmit;
 use crate::congestion::carrier::CarrierLaw;
 use crate::congestion::pacer::Pacer;
 use crate::congestion::{Controller, Outcome, Policy, TrainSample, View, controller};
-use crate::fec::FecPolicy;
+use crate::fec::{BlockShape, FecPolicy};
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::objects::{BlockRun, ObjectError, Reopened};
 use crate::path::carrier::Carrier;
@@ -328,9 +328,9 @@ impl Session {
         self.receiver.set_repair_max(symbols);
     }
 
-    /// A block to send is in memory, digest and padding appended.
-    pub fn on_loaded(&mut self, block: BlockIndex) {
-        self.sender.on_loaded(block);
+    /// A block to send is in memory, digest and padding appended; see [`Sender::on_loaded`].
+    pub fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
+        self.sender.on_loaded(block, shape);
     }
 
     /// Repair symbols were computed (`None`: the encoder failed).
@@ -381,7 +381,7 @@ impl Session {
         arrived: Timestamp,
         now: Timestamp,
     ) -> Placement {
-        let placement = self.receiver.on_symbol(data.block, data.symbol, len);
+        let placement = self.receiver.on_symbol(data, len);
         if !matches!(placement, Placement::Refused(_)) {
             self.record(number, packet_bytes(len), train, arrived, now);
         }

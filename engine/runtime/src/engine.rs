@@ -26,7 +26,7 @@ use crate::tls::Allow;
 use crate::wake::WakeSource;
 use carriers::Ports;
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::{BlockShape, FecPolicy};
+use farhaul_proto::fec::{BlockShape, FecPolicy, PackPolicy};
 use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
@@ -89,11 +89,14 @@ pub struct SessionOptions {
     pub cap: Option<BitRate>,
     /// When to use repair symbols.
     pub fec: FecPolicy,
+    /// Whether to pack what packs.
+    pub pack: PackPolicy,
 }
 
 impl SessionOptions {
     /// What a peer wishes, within these options: the smaller rate and the meeker policy of both.
-    /// Repair symbols count against the rate, so the wish for them is free.
+    /// Repair symbols count against the rate, so the wish for them is free; packing costs this
+    /// side's processor, so it is not.
     #[must_use]
     pub fn within(self, wishes: &Wishes) -> Self {
         let wished = wishes.rate_max.map(|rate| BitRate::bps(rate).max(WISHED_RATE_MIN));
@@ -101,6 +104,7 @@ impl SessionOptions {
             policy: wishes.policy.map_or(self.policy, |policy| policy.min(self.policy)),
             cap: self.cap.into_iter().chain(wished).min(),
             fec: wishes.fec.unwrap_or(self.fec),
+            pack: wishes.pack.map_or(self.pack, |wished| wished.min(self.pack)),
         }
     }
 }
@@ -352,7 +356,8 @@ impl Engine {
         let lane = LaneKeys::from_secrets(&secrets);
         let peer = connection.path();
         let Admission { seat, opening } = admission;
-        let new = NewSession { key, lane, peer, config, events: events_in, opening };
+        let pack = options.pack;
+        let new = NewSession { key, lane, peer, config, pack, events: events_in, opening };
         let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), _seat: seat };
         session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })
@@ -506,11 +511,13 @@ mod tests {
             policy,
             cap: mbps.map(BitRate::mbps),
             fec: FecPolicy::Auto,
+            pack: PackPolicy::Auto,
         };
         let wish = |policy, mbps: Option<u64>| Wishes {
             rate_max: mbps.map(|rate| BitRate::mbps(rate).get()),
             policy,
             fec: Some(FecPolicy::Off),
+            pack: Some(PackPolicy::Always),
         };
         use Policy::{Fair, Fixed, High, Low};
         for (ours, theirs, policy, mbps) in [
@@ -530,7 +537,7 @@ mod tests {
                 (policy, mbps.map(BitRate::mbps)),
                 "{ours:?}"
             );
-            assert_eq!(granted.fec, FecPolicy::Off);
+            assert_eq!((granted.fec, granted.pack), (FecPolicy::Off, PackPolicy::Auto));
         }
         let crawling =
             operator(Fair, None).within(&Wishes { rate_max: Some(1), ..wish(None, None) });

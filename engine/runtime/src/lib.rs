@@ -15,6 +15,7 @@ pub mod files;
 pub mod identity;
 pub mod net;
 pub mod objects;
+mod pack;
 pub mod seal;
 mod sys;
 pub mod tls;

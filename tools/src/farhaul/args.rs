@@ -6,7 +6,7 @@ use farhaul_engine::disk::DiskKind;
 use farhaul_engine::engine::TcpPort;
 use farhaul_engine::identity::SiteId;
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::units::{BitRate, Bytes, Ratio};
 use farhaul_sim::profile::{parse_rate, parse_ratio, parse_size, parse_span};
 use std::net::SocketAddr;
@@ -50,7 +50,7 @@ const GOTTEN: &str = concat!(
 DEST/b, `get ID@h:a/b/ DEST` puts what is in b into DEST. It is created, with its parents, once the \
 peer has offered something; it cannot be the new name of a file.
 
---rate, --policy and --fec are wishes to the peer, which sends. It never sends faster than its own \
+--rate, --policy, --fec and --compress are wishes to the peer, which sends. It never sends faster than its own \
 --rate, nor by a bolder policy than its own --policy; from meek to bold: low, fair, high, fixed.
 
 ",
@@ -132,6 +132,9 @@ pub struct TuningArgs {
     /// When to send repair symbols [default: auto].
     #[arg(long, value_name = "auto|off|always")]
     pub fec: Option<FecPolicy>,
+    /// Whether to compress what compresses [default: auto].
+    #[arg(long, value_name = "auto|off|always")]
+    pub compress: Option<PackPolicy>,
 }
 
 /// Options of a transfer.

@@ -17,7 +17,7 @@ use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::tls::Allow;
 use farhaul_engine::transfer::{Outcome, Progress, TransferError, push, serving};
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::limits::{SYMBOL_SIZE, UDP_IP_OVERHEAD};
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::{FailCode, RefuseCode};
@@ -183,7 +183,7 @@ fn too_bad(error: &dyn fmt::Display) -> Failure {
 }
 
 const OPTIONS: SessionOptions =
-    SessionOptions { policy: Policy::Fair, cap: None, fec: FecPolicy::Auto };
+    SessionOptions { policy: Policy::Fair, cap: None, fec: FecPolicy::Auto, pack: PackPolicy::Off };
 
 fn engine(identity: Identity, allow: Option<Allow>) -> Result<Engine, Failure> {
     Ok(Engine::start(EngineConfig {

@@ -141,6 +141,8 @@ mod tests {
             queue_delay_p95: Duration::ZERO,
             limited_by: Some(Limit::Link),
             limited_mostly: None,
+            packed: Bytes::ZERO,
+            packed_to: Bytes::ZERO,
         };
         let progress = Progress {
             bytes_total: Bytes::new(3_000_000),

@@ -65,6 +65,8 @@ pub(super) struct Report<'a> {
     queue_delay_p95_ms: f64,
     limited_by: &'static str,
     resumed_bytes: u64,
+    packed_bytes: u64,
+    packed_to_bytes: u64,
     disk: &'static str,
     carrier: Option<&'static str>,
     carrier_reason: Option<&'static str>,
@@ -107,6 +109,8 @@ impl<'a> Report<'a> {
             queue_delay_p95_ms: figures.map_or(0.0, |f| millis(f.queue_delay_p95)),
             limited_by: figures.and_then(|f| f.limited_mostly).map_or("nothing", Limit::name),
             resumed_bytes: resumed.get(),
+            packed_bytes: figures.map_or(0, |f| f.packed.get()),
+            packed_to_bytes: figures.map_or(0, |f| f.packed_to.get()),
             disk: attempt.disk,
             carrier: attempt.chosen.map(|chosen| chosen.carrier.name()),
             carrier_reason: attempt.chosen.map(|chosen| chosen.reason.text()),
@@ -152,6 +156,10 @@ impl<'a> Report<'a> {
         }
         if let (Some("tcp"), Some(reason)) = (self.carrier, self.carrier_reason) {
             let _ = write!(line, "; over TCP ({reason})");
+        }
+        if self.packed_bytes > 0 {
+            let (packed, to) = (Bytes::new(self.packed_bytes), Bytes::new(self.packed_to_bytes));
+            let _ = write!(line, "; {packed} packed into {to}");
         }
         line
     }

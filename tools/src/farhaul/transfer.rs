@@ -74,6 +74,7 @@ pub(super) fn options(tuning: &TuningArgs) -> SessionOptions {
         policy: tuning.policy.map(Into::into).unwrap_or_default(),
         cap: tuning.rate.cap(),
         fec: tuning.fec.unwrap_or_default(),
+        pack: tuning.compress.unwrap_or_default(),
     }
 }
 
@@ -83,6 +84,7 @@ fn wishes(tuning: &TuningArgs) -> Wishes {
         rate_max: tuning.rate.cap().map(BitRate::get),
         policy: tuning.policy.map(Into::into),
         fec: tuning.fec,
+        pack: tuning.compress,
     }
 }
 
@@ -238,7 +240,7 @@ mod tests {
     use clap::Parser;
     use farhaul_engine::identity::SiteId;
     use farhaul_proto::congestion::Policy;
-    use farhaul_proto::fec::FecPolicy;
+    use farhaul_proto::fec::{FecPolicy, PackPolicy};
 
     fn wishes_of(options: &[&str]) -> Wishes {
         let target = format!("{}@h:x", SiteId::of_public_key(b"some key"));
@@ -253,8 +255,9 @@ mod tests {
     fn a_get_asks_for_what_was_typed_and_for_nothing_else() {
         assert_eq!(wishes_of(&[]), Wishes::default());
         assert_eq!(wishes_of(&["--rate", "auto"]), Wishes::default());
-        let typed = ["--rate", "5Mbit/s", "--policy", "low", "--fec", "off"];
+        let typed = "--rate 5Mbit/s --policy low --fec off --compress always".split(' ');
         let (rate_max, policy) = (Some(5_000_000), Some(Policy::Low));
-        assert_eq!(wishes_of(&typed), Wishes { rate_max, policy, fec: Some(FecPolicy::Off) });
+        let (fec, pack) = (Some(FecPolicy::Off), Some(PackPolicy::Always));
+        assert_eq!(wishes_of(&typed.collect::<Vec<_>>()), Wishes { rate_max, policy, fec, pack });
     }
 }

@@ -3,7 +3,7 @@
 //! Takes no arguments; writes `corpus/TARGET/seed-NAME` beside the manifest of this package.
 
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy, finish_packed, packed_shape};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
 use farhaul_proto::limits::{DATAGRAM_MAX, FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
@@ -18,6 +18,7 @@ use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
 };
 use farhaul_proto::wire::header::{DataId, Header, Kind, PATH_DATAGRAM_MIN, Train};
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::{fs, io};
 
@@ -33,6 +34,7 @@ fn main() -> io::Result<()> {
     write("manifest", manifests())?;
     write("path", paths())?;
     write("fec", blocks())?;
+    write("packed", packed_blocks())?;
     write("replay", windows())
 }
 
@@ -49,15 +51,18 @@ fn write(target: &str, seeds: impl IntoIterator<Item = Seed>) -> io::Result<()> 
 fn headers() -> Vec<Seed> {
     let lane = LaneTag::new(0x0123_4567_89ab_cdef);
     let number = PacketNumber::new(0x1_2345_6789);
-    let id = DataId { block: BlockIndex::new(70_000), symbol: SymbolId::new(998) };
+    let id = DataId::plain(BlockIndex::new(70_000), SymbolId::new(998));
+    let packed = DataId { packed: NonZeroU16::new(400), ..id };
     let seed = |kind: Kind| {
         let header = match kind {
             Kind::Data => Header::data(lane, number, id, Train::No),
             Kind::DataTrain => Header::data(lane, number, id, Train::Member),
+            Kind::Packed => Header::data(lane, number, packed, Train::No),
+            Kind::PackedTrain => Header::data(lane, number, packed, Train::Member),
             _ => Header::plain(kind, lane, number),
         };
         let payload = match kind {
-            Kind::Data | Kind::DataTrain => 64,
+            Kind::Data | Kind::DataTrain | Kind::Packed | Kind::PackedTrain => 64,
             Kind::Pad | Kind::PadTrain => 0,
             Kind::Feedback => 1,
             Kind::PathChallenge | Kind::PathResponse => PATH_DATAGRAM_MIN,
@@ -145,6 +150,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         rate_max: Some(500_000_000),
         policy: Some(Policy::Low),
         fec: Some(FecPolicy::Always),
+        pack: Some(PackPolicy::Auto),
     };
     let wishing = Request { wishes: Some(wishes), ..request.clone() };
     let reason = || "no space left".to_owned();
@@ -307,6 +313,25 @@ fn paths() -> Vec<Seed> {
         ("nul", b"a\0b"),
     ];
     named.into_iter().map(|(name, path)| (name.into(), path.to_vec())).collect()
+}
+
+/// Packed blocks, good and bad; see `checks::packed`.
+fn packed_blocks() -> Vec<Seed> {
+    let block = |frame_len: usize, spoil: fn(&mut Vec<u8>)| {
+        let shape = packed_shape(frame_len, 64).expect("a small frame");
+        let mut source = vec![0; shape.source_len()];
+        finish_packed(shape, &mut source, &vec![0x5a; frame_len], &[7; 32]);
+        spoil(&mut source);
+        let symbols = u16::try_from(shape.symbols()).expect("few").to_be_bytes();
+        [&symbols[..], &[64 - 16], &source].concat()
+    };
+    vec![
+        ("empty".into(), block(0, |_| ())),
+        ("full".into(), block(64 * 3 - 36, |_| ())),
+        ("padded".into(), block(100, |_| ())),
+        ("too-long".into(), block(100, |source| source[2] = 1)),
+        ("not-padded".into(), block(100, |source| source[191] = 1)),
+    ]
 }
 
 /// Blocks with lost symbols, and what comes in their place; see `checks::fec`.

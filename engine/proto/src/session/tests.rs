@@ -90,7 +90,7 @@ impl Pair {
         let end = &mut self.ends[side];
         while let Some(effect) = end.poll_effect() {
             match effect {
-                Effect::Send(SendEffect::Read { block, .. }) => end.on_loaded(block),
+                Effect::Send(SendEffect::Read { block, shape, .. }) => end.on_loaded(block, shape),
                 Effect::Send(SendEffect::Encode { block, count, .. }) => {
                     end.on_encoded(block, Some(count));
                 }

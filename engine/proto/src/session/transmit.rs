@@ -181,11 +181,17 @@ impl Session {
             self.skip_sometimes(now);
         }
         let number = self.ledger.next_number();
-        let data = DataId { block: ticket.block, symbol: ticket.symbol };
-        let carried = Carried::Symbol { block: ticket.block, symbol: ticket.symbol };
-        self.emit(carried, packet_bytes(ticket.symbol_size), now);
-        let kind = if train { Kind::DataTrain } else { Kind::Data };
-        let body = PlanBody::Symbol { data, len: ticket.symbol_size };
+        let (block, symbol) = (ticket.block, ticket.symbol);
+        let data = DataId { block, symbol, packed: ticket.shape.packed_symbols() };
+        let len = ticket.shape.symbol_size();
+        self.emit(Carried::Symbol { block, symbol }, packet_bytes(len), now);
+        let kind = match (train, data.packed.is_some()) {
+            (false, false) => Kind::Data,
+            (true, false) => Kind::DataTrain,
+            (false, true) => Kind::Packed,
+            (true, true) => Kind::PackedTrain,
+        };
+        let body = PlanBody::Symbol { data, len };
         plans.push(PacketPlan { number, kind, body });
         true
     }

@@ -11,7 +11,7 @@ mod text;
 mod validate;
 
 use crate::congestion::Policy;
-use crate::fec::FecPolicy;
+use crate::fec::{FecPolicy, PackPolicy};
 use crate::ids::{BlockIndex, ObjectId, TransferId};
 use crate::limits::CONTROL_MESSAGE_MAX;
 use minicbor::{Decode, Encode};
@@ -261,6 +261,9 @@ pub struct Wishes {
     /// When to send repair symbols.
     #[n(2)]
     pub fec: Option<FecPolicy>,
+    /// Whether to pack blocks.
+    #[n(3)]
+    pub pack: Option<PackPolicy>,
 }
 
 /// What the receiver wants of an offer, and what it has already.
@@ -364,6 +367,12 @@ pub struct Figures {
     /// What limited for the longest time.
     #[n(9)]
     pub limited_mostly: Option<u8>,
+    /// Data bytes of blocks that were packed.
+    #[n(10)]
+    pub packed: Option<u64>,
+    /// What those blocks were packed into.
+    #[n(11)]
+    pub packed_to: Option<u64>,
 }
 
 /// An entry that did not arrive.

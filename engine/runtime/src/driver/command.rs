@@ -5,7 +5,7 @@ use crate::control::Opening;
 use crate::objects::{BlockSink, BlockSource, Failure};
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Policy, View};
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::recv::RecvCounters;
@@ -64,6 +64,8 @@ pub struct NewSession {
     pub peer: SocketAddr,
     /// How it is set up.
     pub config: SessionConfig,
+    /// Whether blocks that leave are packed.
+    pub pack: PackPolicy,
     /// Where its events go.
     pub events: mpsc::Sender<SessionEvent>,
     /// Of a connection that came in: until the lane is known, its first packets are kept.
@@ -160,7 +162,7 @@ pub enum Command {
     /// Send a block again from its start.
     RestartSend(SessionKey, BlockIndex),
     /// Change what shapes the data that we send.
-    Shape(SessionKey, Policy, Option<BitRate>, FecPolicy),
+    Shape(SessionKey, Policy, Option<BitRate>, FecPolicy, PackPolicy),
     /// Ask the peer for a sign of life, and say when the last one came.
     AskPeer(SessionKey, oneshot::Sender<SignOfLife>),
     /// Report figures.

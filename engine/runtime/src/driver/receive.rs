@@ -139,7 +139,7 @@ impl SessionBody {
     ) -> Result<Taken, Violation> {
         let train = packet.header.kind.is_train();
         match packet.header.kind {
-            Kind::Data | Kind::DataTrain => {
+            Kind::Data | Kind::DataTrain | Kind::Packed | Kind::PackedTrain => {
                 let Some(data) = packet.header.data else { return Ok(Taken::Yes) };
                 return Ok(self.take_symbol(packet, data, buffers, times));
             }

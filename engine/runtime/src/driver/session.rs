@@ -1,13 +1,15 @@
 //! One session's body: its keys, its blocks in memory, and its core.
 
-use super::blocks::{RecvBlock, SendBlock};
+use super::blocks::{Packing, RecvBlock, SendBlock};
 use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats, SignOfLife};
 use super::effects::WaitingRead;
 use super::shares::Progress;
 use super::trace::Flight;
 use crate::net::link::LinkId;
 use crate::objects::{BlockSink, BlockSource};
+use crate::pack::{Effort, Experience};
 use crate::seal::{OpenKey, SealKey};
+use farhaul_proto::fec::PackPolicy;
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber};
 use farhaul_proto::limits::REPLAY_WINDOW;
 use farhaul_proto::path::replay::ReplayWindow;
@@ -26,6 +28,18 @@ pub(super) struct Unsent {
     pub(super) bytes: Vec<u8>,
 }
 
+/// Where an object comes from, and how it has packed so far.
+pub(super) struct Outgoing {
+    pub(super) source: Arc<dyn BlockSource>,
+    experience: Arc<Experience>,
+}
+
+impl Outgoing {
+    pub(super) fn new(source: Arc<dyn BlockSource>) -> Self {
+        Self { source, experience: Arc::default() }
+    }
+}
+
 /// The body of a session.
 pub(super) struct SessionBody {
     pub(super) core: Session,
@@ -40,7 +54,8 @@ pub(super) struct SessionBody {
     pub(super) recv_blocks: BTreeMap<BlockIndex, RecvBlock>,
     /// Blocks to read for which there was no buffer.
     pub(super) waiting_reads: VecDeque<WaitingRead>,
-    pub(super) sources: BTreeMap<ObjectId, Arc<dyn BlockSource>>,
+    pub(super) sources: BTreeMap<ObjectId, Outgoing>,
+    pub(super) pack: PackPolicy,
     pub(super) sinks: BTreeMap<ObjectId, Arc<dyn BlockSink>>,
     pub(super) unsent: VecDeque<Unsent>,
     /// Events that the listener has no room for yet; bounded by the number of declared objects.
@@ -84,6 +99,7 @@ impl SessionBody {
             recv_blocks: BTreeMap::new(),
             waiting_reads: VecDeque::new(),
             sources: BTreeMap::new(),
+            pack: new.pack,
             sinks: BTreeMap::new(),
             unsent: VecDeque::new(),
             pending_events: VecDeque::new(),
@@ -96,6 +112,13 @@ impl SessionBody {
             retire_at: None,
             dead: false,
         }
+    }
+
+    /// How blocks of an object are packed now, if they are.
+    pub(super) fn packing(&self, object: ObjectId) -> Option<Packing> {
+        let effort = Effort::at(self.core.view().rate, self.pack)?;
+        let outgoing = self.sources.get(&object).filter(|outgoing| outgoing.source.may_pack())?;
+        Some(Packing { effort, experience: Arc::clone(&outgoing.experience) })
     }
 
     /// True once the peer broke the rules.

@@ -7,7 +7,7 @@ use crate::net::Port;
 use farhaul_proto::limits::{DATA_HEADER_LEN, TAG_LEN};
 use farhaul_proto::session::{PacketPlan, PlanBody};
 use farhaul_proto::units::Timestamp;
-use farhaul_proto::wire::header::{Header, Kind, Train};
+use farhaul_proto::wire::header::{Header, Train};
 
 /// Trains sent for one session before others get their turn.
 const TRAINS_PER_TURN: usize = 16;
@@ -106,7 +106,7 @@ impl SessionBody {
     fn seal_plan(&mut self, plan: &PacketPlan, out: &mut Vec<u8>) -> bool {
         let header = match &plan.body {
             PlanBody::Symbol { data, .. } => {
-                let train = if plan.kind == Kind::DataTrain { Train::Member } else { Train::No };
+                let train = if plan.kind.is_train() { Train::Member } else { Train::No };
                 Header::data(self.send_tag, plan.number, *data, train)
             }
             PlanBody::Padding(_) | PlanBody::Report(_) => {

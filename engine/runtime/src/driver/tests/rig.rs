@@ -16,7 +16,7 @@ use crate::wake::{WakeSource, Waker};
 use crossbeam_channel::Sender;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::content::Digest;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId};
 use farhaul_proto::limits::{BLOCK_DATA, DATA_HEADER_LEN, TAG_LEN};
 use farhaul_proto::objects::{ObjectError, Placed};
@@ -134,7 +134,8 @@ impl Rig {
             seed: 7,
         };
         let lane = LaneKeys::from_secrets(secrets);
-        let new = NewSession { key, lane, peer, config, events: sender, opening };
+        let pack = PackPolicy::Off;
+        let new = NewSession { key, lane, peer, config, pack, events: sender, opening };
         self.tell(Command::Add(Box::new(new)));
         End { key, events, seen: Vec::new() }
     }
@@ -314,7 +315,7 @@ impl Forger {
 
     /// An authentic symbol.
     pub(super) fn symbol(&mut self, block: u32, symbol: u32, payload: &[u8]) -> Vec<u8> {
-        let data = DataId { block: BlockIndex::new(block), symbol: SymbolId::new(symbol) };
+        let data = DataId::plain(BlockIndex::new(block), SymbolId::new(symbol));
         let number = PacketNumber::new(self.next);
         let header = Header::data(self.tag, number, data, Train::No);
         self.sealed(&header, payload)
