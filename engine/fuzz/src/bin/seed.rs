@@ -16,7 +16,8 @@ use farhaul_proto::wire::control::{
 use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
 };
-use farhaul_proto::wire::header::{DataId, Header, Kind, PATH_DATAGRAM_MIN, Train};
+use farhaul_proto::wire::header::{DataId, Header, Kind, PATH_DATAGRAM_MIN, PacketId, Train};
+use farhaul_proto::wire::number::KeyEpoch;
 use std::path::Path;
 use std::{fs, io};
 
@@ -45,14 +46,18 @@ fn write(target: &str, seeds: impl IntoIterator<Item = Seed>) -> io::Result<()> 
 
 /// One datagram of every kind, of the shortest length that its kind allows.
 fn headers() -> Vec<Seed> {
-    let lane = LaneTag::new(0x0123_4567_89ab_cdef);
-    let number = PacketNumber::new(0x1_2345_6789);
+    let packet = PacketId {
+        lane: LaneTag::new(0x0123_4567_89ab_cdef),
+        epoch: KeyEpoch::new(0x48d),
+        number: PacketNumber::new(0x1_2345_6789),
+        salt: 0x5a,
+    };
     let id = DataId { block: BlockIndex::new(70_000), symbol: SymbolId::new(998) };
     let seed = |kind: Kind| {
         let header = match kind {
-            Kind::Data => Header::data(lane, number, id, Train::No),
-            Kind::DataTrain => Header::data(lane, number, id, Train::Member),
-            _ => Header::plain(kind, lane, number),
+            Kind::Data => Header::data(&packet, id, Train::No),
+            Kind::DataTrain => Header::data(&packet, id, Train::Member),
+            _ => Header::plain(kind, &packet),
         };
         let payload = match kind {
             Kind::Data | Kind::DataTrain => 64,

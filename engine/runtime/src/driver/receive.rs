@@ -8,13 +8,12 @@ use super::shares::Division;
 use super::{Driver, blocks::RecvBlock};
 use crate::buffers::{BufferPool, Lease};
 use farhaul_proto::ids::{LaneTag, PacketNumber};
-use farhaul_proto::limits::{FORGERY_LIMIT, TAG_LEN, UDP_IP_OVERHEAD};
+use farhaul_proto::limits::{TAG_LEN, UDP_IP_OVERHEAD};
 use farhaul_proto::path::replay::Verdict;
 use farhaul_proto::recv::Placement;
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::Feedback;
 use farhaul_proto::wire::header::{DataId, Header, Kind};
-use farhaul_proto::wire::number;
 
 /// Lane packets that led to nothing, by reason; for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,18 +60,18 @@ impl Driver {
             self.drops.dead_session += 1;
             return;
         }
-        let number = number::expand(header.number.get(), session.largest);
-        let epoch_fits = number::epoch_of(number).wire_byte() == header.epoch;
-        if !epoch_fits || session.replay.check(number) != Verdict::Fresh {
+        let number = header.number.expand(session.largest);
+        if session.replay.check(number) != Verdict::Fresh {
             self.drops.replayed += 1;
             return;
         }
         let epoch = session.open.epoch();
         let (head, body) = datagram.split_at_mut(header_len);
-        let Ok(payload) = session.open.open_in_place(number, head, body) else {
+        let forgeries = session.open.forgeries();
+        let Ok(payload) = session.open.open_in_place(number, header.epoch, head, body) else {
             self.drops.forged += 1;
-            if session.open.forgeries() >= FORGERY_LIMIT {
-                session.die(SessionEvent::ForgeryLimit, times.now);
+            if session.open.forgeries() != forgeries {
+                session.on_forgery(times.now);
             }
             return;
         };
