@@ -64,6 +64,12 @@ pub const FORGERY_LIMIT: u64 = 1 << 36;
 pub const FORGERY_ALARM: u64 = 1_000_000;
 /// Packets remembered by the replay window of a lane: 100 ms at 10 Gbit/s.
 pub const REPLAY_WINDOW: u64 = 131_072;
+/// Packets up to the largest that a report proves to have arrived: what the replay window tells
+/// apart.
+pub const PROOF_WINDOW: u64 = REPLAY_WINDOW;
+/// What a report leaves unsaid ends at a multiple of this, so that a receiver keeps one sum for so
+/// many packets.
+pub const PROOF_STEP: u64 = 64;
 
 /// Shortest spacing of feedback.
 pub const FEEDBACK_MIN: Duration = Duration::from_millis(5);
@@ -82,4 +88,5 @@ const _: () = {
     assert!(BLOCK_SYMBOLS_MAX + BLOCK_REPAIR_MAX < SYMBOL_ID_END);
     assert!(REPLAY_WINDOW < PACKETS_PER_EPOCH);
     assert!(PACKETS_PER_EPOCH < PACKETS_PER_KEY_MAX);
+    assert!(PROOF_WINDOW.is_multiple_of(PROOF_STEP));
 };

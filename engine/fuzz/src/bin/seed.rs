@@ -7,6 +7,7 @@ use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
@@ -110,7 +111,7 @@ fn full_report() -> Feedback {
         duplicates: 3,
         invalid: 1,
         receiver_drops: 2,
-        covered_from: number(10),
+        receipt: Proof::new(0x1234),
         delays: vec![DelayMark { number: number(3_990), age: Micros::new(4_000) }; 3],
         trains: vec![TrainReport {
             first: number(3_900),

@@ -5,6 +5,7 @@ use super::session::{SessionBody, Unsent};
 use super::{Driver, Turn};
 use crate::net::UdpPort;
 use farhaul_proto::limits::{DATA_HEADER_LEN, TAG_LEN};
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::session::{PacketPlan, PlanBody};
 use farhaul_proto::units::Timestamp;
 use farhaul_proto::wire::header::{Header, Kind, PacketId, Train};
@@ -134,6 +135,7 @@ impl SessionBody {
             return false;
         }
         out.extend_from_slice(&tag);
+        self.core.on_sealed(plan.number, Proof::of_tag(&tag));
         true
     }
 }
