@@ -5,5 +5,6 @@
 pub mod ledger;
 pub mod loss;
 pub mod mtu;
+pub mod proof;
 pub mod replay;
 pub mod rtt;

@@ -26,8 +26,10 @@ use crate::objects::{BlockRun, ObjectError, Reopened};
 use crate::path::ledger::{Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::{PathMtu, packet_bytes};
+use crate::path::proof::Proof;
 use crate::path::rtt::RttEstimator;
 use crate::recv::acks::AckRecorder;
+pub use crate::recv::acks::Arrival;
 use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
 use crate::trace::{Counters, DelayHistogram, Limit, LimitClock, SizeHistogram, TraceEvent};
@@ -355,41 +357,31 @@ impl Session {
     /// An authentic data packet with `len` payload bytes: says where the payload goes.
     pub fn on_data(
         &mut self,
-        number: PacketNumber,
-        train: bool,
+        arrival: &Arrival,
         data: DataId,
         len: u16,
-        arrived: Timestamp,
         now: Timestamp,
     ) -> Placement {
         let placement = self.receiver.on_symbol(data, len);
         if !matches!(placement, Placement::Refused(_)) {
-            self.record(number, packet_bytes(len), train, arrived, now);
+            self.record(arrival, packet_bytes(len), now);
         }
         placement
     }
 
     /// An authentic padding packet of `bytes` at IP level.
-    pub fn on_padding(
-        &mut self,
-        number: PacketNumber,
-        train: bool,
-        bytes: Bytes,
-        arrived: Timestamp,
-        now: Timestamp,
-    ) {
-        self.record(number, bytes, train, arrived, now);
+    pub fn on_padding(&mut self, arrival: &Arrival, bytes: Bytes, now: Timestamp) {
+        self.record(arrival, bytes, now);
     }
 
-    fn record(
-        &mut self,
-        number: PacketNumber,
-        bytes: Bytes,
-        train: bool,
-        arrived: Timestamp,
-        now: Timestamp,
-    ) {
-        self.acks.on_packet(number, bytes, train, arrived);
+    /// A planned packet was sealed, in the order of the plans: a peer that names it as arrived has
+    /// to prove it. One of which this is never said was not sent.
+    pub fn on_sealed(&mut self, number: PacketNumber, proof: Proof) {
+        self.ledger.on_sealed(number, proof);
+    }
+
+    fn record(&mut self, arrival: &Arrival, bytes: Bytes, now: Timestamp) {
+        self.acks.on_packet(arrival, bytes);
         self.reports.on_packet(self.acks.unreported_span(), self.rtt.smoothed(), now);
     }
 

@@ -7,6 +7,7 @@ use farhaul_proto::fec::{FecPolicy, PackPolicy, finish_packed, packed_shape};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
@@ -16,7 +17,8 @@ use farhaul_proto::wire::control::{
 use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
 };
-use farhaul_proto::wire::header::{DataId, Header, Kind, PATH_DATAGRAM_MIN, Train};
+use farhaul_proto::wire::header::{DataId, Header, Kind, PATH_DATAGRAM_MIN, PacketId, Train};
+use farhaul_proto::wire::number::KeyEpoch;
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::{fs, io};
@@ -47,17 +49,21 @@ fn write(target: &str, seeds: impl IntoIterator<Item = Seed>) -> io::Result<()> 
 
 /// One datagram of every kind, of the shortest length that its kind allows.
 fn headers() -> Vec<Seed> {
-    let lane = LaneTag::new(0x0123_4567_89ab_cdef);
-    let number = PacketNumber::new(0x1_2345_6789);
+    let packet = PacketId {
+        lane: LaneTag::new(0x0123_4567_89ab_cdef),
+        epoch: KeyEpoch::new(0x48d),
+        number: PacketNumber::new(0x1_2345_6789),
+        salt: 0x5a,
+    };
     let id = DataId::plain(BlockIndex::new(70_000), SymbolId::new(998));
     let packed = DataId { packed: NonZeroU16::new(400), ..id };
     let seed = |kind: Kind| {
         let header = match kind {
-            Kind::Data => Header::data(lane, number, id, Train::No),
-            Kind::DataTrain => Header::data(lane, number, id, Train::Member),
-            Kind::Packed => Header::data(lane, number, packed, Train::No),
-            Kind::PackedTrain => Header::data(lane, number, packed, Train::Member),
-            _ => Header::plain(kind, lane, number),
+            Kind::Data => Header::data(&packet, id, Train::No),
+            Kind::DataTrain => Header::data(&packet, id, Train::Member),
+            Kind::Packed => Header::data(&packet, packed, Train::No),
+            Kind::PackedTrain => Header::data(&packet, packed, Train::Member),
+            _ => Header::plain(kind, &packet),
         };
         let payload = match kind {
             Kind::Data | Kind::DataTrain | Kind::Packed | Kind::PackedTrain => 64,
@@ -110,7 +116,7 @@ fn full_report() -> Feedback {
         duplicates: 3,
         invalid: 1,
         receiver_drops: 2,
-        covered_from: number(10),
+        receipt: Proof::new(0x1234),
         delays: vec![DelayMark { number: number(3_990), age: Micros::new(4_000) }; 3],
         trains: vec![TrainReport {
             first: number(3_900),

@@ -124,7 +124,8 @@ impl Session {
         self.receiver.report(&mut feedback);
         self.receiver.on_reported(self.rtt.pessimistic(), now);
         let mut payload = Vec::with_capacity(REPORT_LEN_MAX);
-        feedback.encode_into(&mut payload, REPORT_LEN_MAX);
+        let receipt = |covered_from| self.acks.receipt(covered_from);
+        feedback.encode_with(&mut payload, REPORT_LEN_MAX, receipt);
         let active = !self.receiver.is_idle();
         self.reports.on_sent(fresh, active, self.rtt.smoothed(), now);
         self.counters.reports_sent += 1;
