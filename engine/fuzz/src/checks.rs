@@ -7,11 +7,14 @@ use farhaul_proto::fec::{
     packed_shape, repair_symbols, verify_source,
 };
 use farhaul_proto::ids::{PacketNumber, SymbolId};
-use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DEPTH_MAX, PATH_MAX};
+use farhaul_proto::limits::{
+    CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DATAGRAM_MAX, DEPTH_MAX, PATH_MAX,
+};
 use farhaul_proto::manifest::{Entry, Manifest, WEIGHT_MAX};
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
+use farhaul_proto::wire::carrier::{CARRIER_FRAME_MAX, FrameBuffer, frame_length};
 use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
 use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback};
 use farhaul_proto::wire::header::{self, Header};
@@ -28,6 +31,7 @@ pub const ALL: [Check; 9] = [
     ("feedback", feedback),
     ("control", control),
     ("frames", frames),
+    ("carrier", carrier),
     ("replay", replay),
     ("manifest", manifest),
     ("path", path),
@@ -94,6 +98,51 @@ fn read_frames(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
         frames.extend(frame);
     }
     frames
+}
+
+/// Datagrams in a stream are the same however it is cut, none is empty or too long, less than a
+/// frame is held, and framed anew they are the stream again, as far as it went.
+///
+/// The first byte says where to cut.
+pub fn carrier(input: &[u8]) {
+    let Some((&cut, stream)) = input.split_first() else { return };
+    let whole = read_datagrams(stream, usize::MAX);
+    assert_eq!(read_datagrams(stream, usize::from(cut).max(1)), whole);
+    let framed: Vec<u8> = whole
+        .iter()
+        .flat_map(|datagram| {
+            let length = frame_length(datagram.len()).expect("it came out of a frame");
+            [&length[..], datagram].concat()
+        })
+        .collect();
+    assert!(stream.starts_with(&framed));
+}
+
+/// The datagrams of a stream that arrives in pieces, until its end or its first fault.
+fn read_datagrams(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
+    let mut buffer = FrameBuffer::new(4096);
+    let mut datagrams = Vec::new();
+    let mut rest = stream;
+    while !rest.is_empty() {
+        let space = buffer.space();
+        assert!(!space.is_empty(), "the reader goes on");
+        let len = space.len().min(rest.len()).min(piece);
+        space[..len].copy_from_slice(&rest[..len]);
+        buffer.filled(len);
+        rest = &rest[len..];
+        loop {
+            match buffer.pull() {
+                Ok(Some(datagram)) => {
+                    assert!((1..=DATAGRAM_MAX).contains(&datagram.len()));
+                    datagrams.push(datagram.to_vec());
+                }
+                Ok(None) => break,
+                Err(_) => return datagrams,
+            }
+        }
+        assert!(buffer.buffered() < CARRIER_FRAME_MAX);
+    }
+    datagrams
 }
 
 /// The window agrees with a set of all opened numbers.

@@ -18,11 +18,13 @@ mod skip;
 mod timer;
 mod transmit;
 
+use crate::congestion::carrier::CarrierLaw;
 use crate::congestion::pacer::Pacer;
 use crate::congestion::{Controller, Outcome, Policy, TrainSample, View, controller};
 use crate::fec::{BlockShape, FecPolicy};
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::objects::{BlockRun, ObjectError, Reopened};
+use crate::path::carrier::Carrier;
 use crate::path::ledger::{Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::{PathMtu, packet_bytes};
@@ -53,6 +55,8 @@ const IDLE_TRAINS_MAX: u32 = 8;
 /// How a session is set up.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
+    /// What carries the packets.
+    pub carrier: Carrier,
     /// How the path is shared.
     pub policy: Policy,
     /// Never faster than this, at IP level.
@@ -120,6 +124,8 @@ pub struct Session {
     skip: SkipPlan,
     silence: Silence,
     reach: Reach,
+    /// When the last packet left.
+    last_sent: Timestamp,
     outage: Option<(Timestamp, Timestamp)>,
     sender: Sender,
     receiver: Receiver,
@@ -151,9 +157,19 @@ pub struct Session {
 impl Session {
     /// A session that has just finished its handshake.
     pub fn new(config: SessionConfig, now: Timestamp) -> Self {
-        let controller =
-            controller(config.policy, config.cap, config.start_hint, config.initial_rtt, now);
-        let sender = SendConfig { blocks_max: config.send_blocks, fec: config.fec };
+        let SessionConfig { carrier, policy, cap, start_hint, initial_rtt, .. } = config;
+        let (controller, mtu, ledger): (Box<dyn Controller>, _, _) = match carrier {
+            Carrier::Udp => {
+                let law = controller(policy, cap, start_hint, initial_rtt, now);
+                (law, PathMtu::new(), Ledger::new())
+            }
+            Carrier::Tcp => {
+                let law = CarrierLaw::new(cap, initial_rtt);
+                (Box::new(law), PathMtu::known(), Ledger::ordered())
+            }
+        };
+        let fec = fec_over(carrier, config.fec);
+        let sender = SendConfig { blocks_max: config.send_blocks, fec };
         let mut pacer = Pacer::new();
         pacer.set_cap(config.cap);
         let mut observer = Observer::new(&controller.view(), now);
@@ -162,8 +178,8 @@ impl Session {
             controller,
             pacer,
             rtt: RttEstimator::new(config.initial_rtt),
-            mtu: PathMtu::new(),
-            ledger: Ledger::new(),
+            mtu,
+            ledger,
             settled: Settled::default(),
             lost: Vec::new(),
             trains: Vec::new(),
@@ -173,6 +189,7 @@ impl Session {
             skip: SkipPlan::new(config.seed),
             silence: Silence::new(),
             reach: Reach::default(),
+            last_sent: now,
             outage: None,
             sender: Sender::new(sender),
             receiver: Receiver::new(config.recv_blocks),
@@ -210,7 +227,9 @@ impl Session {
     pub const fn warm_up(&mut self) {
         if !self.warm {
             self.warm = true;
-            self.plan_size_probes();
+            if !self.config.carrier.is_reliable() {
+                self.plan_size_probes();
+            }
             self.idle_trains_left = IDLE_TRAINS_MAX;
         }
     }
@@ -285,7 +304,7 @@ impl Session {
     /// Changes when repair symbols are used.
     pub fn set_fec(&mut self, fec: FecPolicy) {
         self.config.fec = fec;
-        self.sender.set_fec(fec);
+        self.sender.set_fec(fec_over(self.config.carrier, fec));
     }
 
     /// Changes policy and cap; obeyed by the next packet.
@@ -447,6 +466,11 @@ impl Session {
         &self.limits
     }
 
+    /// Data and padding packets received, duplicates not counted.
+    pub const fn received_packets(&self) -> u64 {
+        self.acks.packets()
+    }
+
     /// Bytes sent and neither acknowledged nor written off.
     pub const fn in_flight(&self) -> Bytes {
         self.ledger.in_flight()
@@ -456,6 +480,12 @@ impl Session {
     pub fn in_flight_limit(&self) -> Bytes {
         self.controller.in_flight_limit()
     }
+}
+
+/// Repair symbols make up for packets that are lost; over a carrier that loses none they would only
+/// take its room. spec: W-113
+const fn fec_over(carrier: Carrier, asked: FecPolicy) -> FecPolicy {
+    if carrier.is_reliable() { FecPolicy::Off } else { asked }
 }
 
 fn started(config: &SessionConfig) -> TraceEvent {

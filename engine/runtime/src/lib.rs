@@ -5,6 +5,7 @@
 //! configuration.
 
 pub mod buffers;
+mod carrier;
 pub mod clock;
 pub mod control;
 pub mod disk;

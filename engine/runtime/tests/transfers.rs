@@ -6,7 +6,7 @@ mod kit;
 mod tiny_disk;
 
 use farhaul_engine::disk::DiskKind;
-use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions, SessionProbe};
+use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions, SessionProbe, TcpPort};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::transfer::supersede::Sessions;
@@ -141,6 +141,7 @@ fn engine(identity: Identity, allowed: Option<SiteId>) -> Engine {
     let allow = allowed.map(|allowed| Arc::new(move |id: &SiteId| *id == allowed) as _);
     Engine::start(EngineConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tcp: TcpPort::Off,
         identity,
         allow,
         disk: DiskKind::Auto,

@@ -22,6 +22,7 @@ use farhaul_proto::limits::{
     BLOCK_REPAIR_MAX, PLAIN_HEADER_LEN, SESSION_REPAIR_MAX, TAG_LEN, UDP_IP_OVERHEAD,
 };
 use farhaul_proto::objects::Placed;
+use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::path::mtu::packet_bytes;
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
@@ -106,6 +107,7 @@ impl Host {
         rng: &Rng,
     ) -> Self {
         let config = SessionConfig {
+            carrier: Carrier::Udp,
             policy: profile.policy,
             cap: profile.cap,
             start_hint: profile.start_hint,

@@ -3,6 +3,7 @@
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use farhaul_engine::disk::DiskKind;
+use farhaul_engine::engine::TcpPort;
 use farhaul_engine::identity::SiteId;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
@@ -105,6 +106,9 @@ pub struct ServeArgs {
     /// Sites that may connect, separated by commas; nobody else gets an answer.
     #[arg(long, value_name = "ID[,ID...]", value_delimiter = ',')]
     pub allow: Vec<SiteId>,
+    /// TCP port for sites that UDP does not reach, or `off` [default: the number of the UDP port].
+    #[arg(long, value_name = "PORT|off", value_parser = parse_tcp_port)]
+    pub tcp: Option<TcpPort>,
     /// Where the host's state lives.
     #[command(flatten)]
     pub home: HomeArg,
@@ -139,6 +143,12 @@ pub struct TransferArgs {
     /// What shapes the data that is sent.
     #[command(flatten)]
     pub tuning: TuningArgs,
+    /// What carries the data: UDP, or TCP where UDP is blocked; `auto` finds out and says why.
+    #[arg(long, value_enum, default_value_t = CarrierArg::Auto)]
+    pub carrier: CarrierArg,
+    /// The peer's TCP port [default: the port of the target].
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub tcp_port: Option<u16>,
     /// Start over instead of continuing what an earlier attempt left; what was left is kept for
     /// 7 days.
     #[arg(long)]
@@ -242,6 +252,14 @@ fn parse_rate_arg(text: &str) -> Result<RateArg, String> {
     parse_limit(text).map(RateArg::Cap)
 }
 
+fn parse_tcp_port(text: &str) -> Result<TcpPort, String> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(TcpPort::At(port)),
+        _ if text == "off" => Ok(TcpPort::Off),
+        _ => Err("it must be a port from 1 to 65535, or `off`".to_owned()),
+    }
+}
+
 /// A rate that something can be carried at.
 fn parse_limit(text: &str) -> Result<BitRate, String> {
     let rate = parse_rate(text).map_err(|error| error.to_string())?;
@@ -282,6 +300,17 @@ impl From<PolicyArg> for Policy {
             PolicyArg::Fixed => Self::Fixed,
         }
     }
+}
+
+/// The carriers by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CarrierArg {
+    /// UDP where it passes, else TCP.
+    Auto,
+    /// UDP or an error.
+    Udp,
+    /// One TCP connection, whatever UDP does.
+    Tcp,
 }
 
 /// The disk engines by name.

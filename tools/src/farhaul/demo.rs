@@ -11,7 +11,7 @@ use super::setup::blocking;
 use super::transfer::{BUFFERS, WORKERS};
 use super::{Ended, progress, setup, signals, text};
 use farhaul_engine::disk::DiskKind;
-use farhaul_engine::engine::{Engine, EngineConfig, SessionOptions};
+use farhaul_engine::engine::{Engine, EngineConfig, SessionOptions, TcpPort};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::tls::Allow;
@@ -188,6 +188,7 @@ const OPTIONS: SessionOptions =
 fn engine(identity: Identity, allow: Option<Allow>) -> Result<Engine, Failure> {
     Ok(Engine::start(EngineConfig {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        tcp: TcpPort::Off,
         identity,
         allow,
         disk: DiskKind::Auto,

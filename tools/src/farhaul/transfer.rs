@@ -1,11 +1,14 @@
 //! `farhaul send` and `farhaul get`.
 
 use super::args::{GetArgs, PolicyArg, RateArg, SendArgs, TransferArgs, TuningArgs};
+use super::carrier::{self, Choice, Chosen, Path, Reason};
+use super::connect::Goal;
 use super::failure::{Failure, Kind};
 use super::report::{Attempt, Report, incomplete};
 use super::target::Target;
-use super::{Ended, connect, progress, setup, signals};
-use farhaul_engine::engine::{EngineConfig, Peer, SessionOptions};
+use super::{Ended, connect, progress, setup, signals, text};
+use farhaul_engine::control::CLOSE_SHUTDOWN;
+use farhaul_engine::engine::{EngineConfig, Peer, SessionOptions, TcpPort};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::Identity;
 use farhaul_engine::transfer::{
@@ -29,8 +32,9 @@ pub(super) fn send(args: SendArgs) -> Ended {
         let label = format!("send to {}", target.host);
         let (dest, resume) = (target.path.clone(), !transfer.no_resume);
         let list = move || Ok(scan(&sources)?);
-        run(&transfer, &target, label, attempt, list, async |scanned, peer, progress| {
-            push(peer, scanned, dest, resume, progress).await
+        let job = Job { transfer: &transfer, target: &target, label, sends: true };
+        job.run(attempt, list, &async |scanned, peer, progress| {
+            push(peer, scanned, dest.clone(), resume, progress).await
         })
     })
 }
@@ -50,9 +54,8 @@ pub(super) fn get(args: GetArgs) -> Ended {
         let label = format!("get from {}", target.host);
         let wishes = wishes(&transfer.tuning);
         let what = Pull { path: target.path.clone(), dest, resume: !transfer.no_resume, wishes };
-        run(&transfer, &target, label, attempt, look, async |(), peer, progress| {
-            pull(peer, what, progress).await
-        })
+        let job = Job { transfer: &transfer, target: &target, label, sends: false };
+        job.run(attempt, look, &async |(), peer, progress| pull(peer, what.clone(), progress).await)
     })
 }
 
@@ -103,47 +106,110 @@ fn reported(args: &TransferArgs, act: impl FnOnce(&mut Attempt) -> Ended) -> End
     ended
 }
 
-/// Prepares what needs no peer, then connects and carries.
-fn run<T, F>(
-    args: &TransferArgs,
-    target: &Target,
+/// A transfer as it was asked for.
+struct Job<'a> {
+    transfer: &'a TransferArgs,
+    target: &'a Target,
     label: String,
-    attempt: &mut Attempt,
-    prepare: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    carry: F,
-) -> Ended
-where
-    T: Send + 'static,
-    F: AsyncFnOnce(T, Peer, &ProgressSender) -> Result<Outcome, TransferError>,
-{
-    let identity = setup::identity(args.home.home.as_ref())?;
-    let quiet = args.quiet || args.json;
-    setup::block_on(async {
-        let named = target.clone();
-        let (prepared, addresses) = interruptible(setup::blocking(move || {
-            let prepared = prepare()?;
-            Ok((prepared, connect::resolve(&named)?))
-        }))
-        .await?;
-        let engine = connect::engine_towards(&addresses, |any| config(any, &identity, args))?;
-        let engine = Arc::new(engine);
-        attempt.disk = engine.disk_name();
-        let (progress, watcher) = watch::channel(Progress::default());
-        let shown = tokio::spawn(progress::show(watcher, label, quiet));
-        let carried = interruptible(async {
-            let options = options(&args.tuning);
-            let peer = connect::connect(&engine, &addresses, target.id, options).await?;
-            Ok(carry(prepared, peer, &progress).await?)
+    /// This host gives.
+    sends: bool,
+}
+
+impl Job<'_> {
+    /// Prepares what needs no peer, then connects and carries; on another carrier again, where
+    /// that is better.
+    fn run<T, F>(
+        self,
+        attempt: &mut Attempt,
+        prepare: impl Fn() -> Result<T, Failure> + Clone + Send + 'static,
+        carry: &F,
+    ) -> Ended
+    where
+        T: Send + 'static,
+        F: AsyncFn(T, Peer, &ProgressSender) -> Result<Outcome, TransferError>,
+    {
+        let args = self.transfer;
+        let identity = setup::identity(args.home.home.as_ref())?;
+        let quiet = args.quiet || args.json;
+        setup::block_on(async {
+            let (named, first) = (self.target.clone(), prepare.clone());
+            let (prepared, addresses) = interruptible(setup::blocking(move || {
+                let prepared = first()?;
+                Ok((prepared, connect::resolve(&named)?))
+            }))
+            .await?;
+            let engine = connect::engine_towards(&addresses, |any| config(any, &identity, args))?;
+            let engine = Arc::new(engine);
+            attempt.disk = engine.disk_name();
+            let (progress, watcher) = watch::channel(Progress::default());
+            let shown = tokio::spawn(progress::show(watcher, self.label.clone(), quiet));
+            let (id, tcp_port, options) = (self.target.id, args.tcp_port, options(&args.tuning));
+            let goal = Goal { id, addresses, tcp_port, options };
+            let carried = interruptible(async {
+                let (mut choice, mut prepared) = (Choice::new(args.carrier), Some(prepared));
+                let mut before = None;
+                loop {
+                    let ready = match prepared.take() {
+                        Some(ready) => ready,
+                        // The sources may have changed since.
+                        None => setup::blocking(prepare.clone()).await?,
+                    };
+                    let connected = choice.connect(&engine, &goal).await;
+                    let (peer, chosen) =
+                        connected.map_err(|failure| before.take().unwrap_or(failure))?;
+                    self.note(attempt, chosen);
+                    let path = self.path(&peer, &progress);
+                    let connection = peer.connection.clone();
+                    tokio::select! {
+                        carried = carry(ready, peer, &progress) => match carried {
+                            Ok(outcome) => break Ok(outcome),
+                            Err(error) if choice.rescues(&error, chosen) => {
+                                before = Some(error.into());
+                            }
+                            Err(error) => break Err(error.into()),
+                        },
+                        reason = choice.until_change(&engine, &goal, chosen, path) => {
+                            connection.close(CLOSE_SHUTDOWN, reason.text());
+                        }
+                    }
+                    drop(connection);
+                    carrier::settle().await;
+                }
+            })
+            .await;
+            attempt.took = attempt.begun.elapsed();
+            attempt.progress = progress.borrow().clone();
+            drop(progress);
+            let _ = shown.await;
+            engine.close().await;
+            attempt.outcome = Some(carried?);
+            Ok(())
         })
-        .await;
-        attempt.took = attempt.begun.elapsed();
-        attempt.progress = progress.borrow().clone();
-        drop(progress);
-        let _ = shown.await;
-        engine.close().await;
-        attempt.outcome = Some(carried?);
-        Ok(())
-    })
+    }
+
+    fn path(&self, peer: &Peer, progress: &ProgressSender) -> Path {
+        Path {
+            probe: peer.probe(),
+            progress: progress.subscribe(),
+            sends: self.sends,
+            cap: self.transfer.tuning.rate.cap(),
+        }
+    }
+
+    /// Says what carries the transfer where that is not the usual.
+    fn note(&self, attempt: &mut Attempt, chosen: Chosen) {
+        let changed = attempt.chosen.is_some();
+        attempt.chosen = Some(chosen);
+        let usual = matches!(chosen.reason, Reason::Asked | Reason::UdpAnswers);
+        if !usual && !self.transfer.quiet && !self.transfer.json {
+            let carrier = chosen.carrier.name().to_uppercase();
+            let goes = if changed { "goes on" } else { "travels" };
+            text::complain(format_args!(
+                "farhaul: {goes} over {carrier}: {}",
+                chosen.reason.text()
+            ));
+        }
+    }
 }
 
 /// Ends with a failure at SIGINT or SIGTERM; what was carried stays for the next attempt.
@@ -158,6 +224,7 @@ async fn interruptible<T>(carry: impl Future<Output = Result<T, Failure>>) -> Re
 fn config(listen: SocketAddr, identity: &Identity, args: &TransferArgs) -> EngineConfig {
     EngineConfig {
         listen,
+        tcp: TcpPort::Off,
         identity: identity.clone(),
         allow: None,
         disk: args.disk.into(),

@@ -5,11 +5,12 @@
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{FecPolicy, PackPolicy, finish_packed, packed_shape};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
-use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
+use farhaul_proto::limits::{DATAGRAM_MAX, FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::{Bytes, Micros};
+use farhaul_proto::wire::carrier::frame_length;
 use farhaul_proto::wire::control::{
     Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, LeftOut,
     LeftOutNote, ManifestCarrier, Message, Offer, RefuseCode, Request, Wishes, frame_prefix,
@@ -30,6 +31,7 @@ fn main() -> io::Result<()> {
     write("header", headers())?;
     write("feedback", reports())?;
     write("frames", frames(&messages))?;
+    write("carrier", streams())?;
     write("control", messages.into_iter().map(|(name, m)| (name.into(), m.encode_body())))?;
     write("manifest", manifests())?;
     write("path", paths())?;
@@ -244,6 +246,26 @@ fn frames(messages: &[(&'static str, Message)]) -> Vec<Seed> {
         ("cut-short".into(), with(7, &all[..all.len() - 5])),
         ("too-long".into(), with(2, &[1, 0, 0, 1, 0])),
         ("empty".into(), with(2, &[0, 0, 0, 0, 0])),
+    ]
+}
+
+/// Streams of datagrams, each after the byte that says how they are cut.
+fn streams() -> Vec<Seed> {
+    let frame = |len: usize| {
+        let length = frame_length(len).expect("a datagram");
+        [&length[..], &vec![0x10; len]].concat()
+    };
+    let few: Vec<u8> = [1, 1200, DATAGRAM_MAX, 60].into_iter().flat_map(frame).collect();
+    let with = |cut: u8, stream: &[u8]| [&[cut], stream].concat();
+    let behind = |fault: &[u8]| [&few[..], fault, &few[..]].concat();
+    let long = u16::try_from(DATAGRAM_MAX + 1).unwrap_or(u16::MAX).to_be_bytes();
+    vec![
+        ("few".into(), with(200, &few)),
+        ("by-1".into(), with(1, &frame(70))),
+        ("cut-short".into(), with(7, &few[..few.len() - 5])),
+        ("empty".into(), with(90, &behind(&[0, 0]))),
+        ("too-long".into(), with(90, &behind(&long))),
+        ("huge".into(), with(3, &behind(&[0xff, 0xff]))),
     ]
 }
 

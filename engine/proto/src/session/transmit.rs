@@ -150,10 +150,13 @@ impl Session {
         self.counters.wire_sent += bytes;
         self.counters.packets_sent += 1;
         self.packet_sizes.record(bytes);
+        self.last_sent = now;
         let number = self.ledger.next_number();
         let epoch = if carried.is_watched() {
-            self.silence.on_sent(now);
-            self.reach.on_sent(bytes, now);
+            if !self.config.carrier.is_reliable() {
+                self.silence.on_sent(now);
+                self.reach.on_sent(bytes, now);
+            }
             self.pacer.on_sent(bytes);
             self.controller.on_sent(number, bytes, now)
         } else {
@@ -288,6 +291,11 @@ impl Session {
         }
         if !self.sender.has_symbol() {
             return Some(self.classify_starved());
+        }
+        if self.config.carrier.is_reliable() {
+            // Its rate is measured, not chosen: a little below the cap is the cap.
+            let capped = self.config.cap.is_some_and(|cap| view.rate >= cap.mul_f64(0.9));
+            return Some(if capped { Limit::Policy } else { Limit::Carrier });
         }
         if self.lateness.is_late() {
             return Some(Limit::Cpu);

@@ -26,10 +26,12 @@ pub enum Limit {
     StartUp,
     /// Everything is sent; the last round trips.
     Tail,
+    /// The TCP connection that carries the packets.
+    Carrier,
 }
 
 impl Limit {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Link,
         Self::Policy,
         Self::SourceDisk,
@@ -40,6 +42,7 @@ impl Limit {
         Self::Peer,
         Self::StartUp,
         Self::Tail,
+        Self::Carrier,
     ];
 
     /// Its number on the wire.
@@ -65,6 +68,7 @@ impl Limit {
             Self::Peer => "peer",
             Self::StartUp => "start-up",
             Self::Tail => "tail",
+            Self::Carrier => "carrier",
         }
     }
 }

@@ -250,6 +250,8 @@ pub struct SessionStats {
     pub sent: SendCounters,
     /// Blocks received.
     pub received: RecvCounters,
+    /// Data and padding packets received.
+    pub received_packets: u64,
     /// Data bytes not yet sent once.
     pub unsent: Bytes,
     /// Bytes in flight.

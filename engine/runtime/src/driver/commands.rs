@@ -93,7 +93,7 @@ impl Driver {
     fn add(&mut self, mut new: NewSession, now: Timestamp) {
         let key = new.key;
         let opening = new.opening.take();
-        let session = SessionBody::new(new, self.port.receiver_drops(), now);
+        let session = SessionBody::new(new, self.port.udp().receiver_drops(), now);
         let lane = session.recv_tag;
         self.lanes.insert(lane, key);
         self.sessions.insert(key, session);

@@ -5,6 +5,7 @@ use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats, SignOfLif
 use super::effects::WaitingRead;
 use super::shares::Progress;
 use super::trace::Flight;
+use crate::net::link::LinkId;
 use crate::objects::{BlockSink, BlockSource};
 use crate::pack::{Effort, Experience};
 use crate::seal::{OpenKey, Salts, SealKey};
@@ -131,6 +132,16 @@ impl SessionBody {
         self.dead
     }
 
+    /// True while the port has not taken what should leave.
+    pub(super) fn waits_for_room(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// True when its packets travel over a link.
+    pub(super) fn is_linked(&self) -> bool {
+        LinkId::of(self.peer).is_some()
+    }
+
     /// Ends the session on the lane: all it holds goes back at once, and its owner is told why,
     /// who closes the connection.
     pub(super) fn die(&mut self, why: SessionEvent, now: Timestamp) {
@@ -214,6 +225,7 @@ impl SessionBody {
             counters: self.core.counters(),
             sent: self.core.sender().counters(),
             received: self.core.receiver().counters(),
+            received_packets: self.core.received_packets(),
             unsent: self.core.sender().unsent(),
             in_flight: self.core.in_flight(),
             rtt_min: self.core.rtt().min(),

@@ -20,6 +20,7 @@ use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId};
 use farhaul_proto::limits::{BLOCK_DATA, DATA_HEADER_LEN, TAG_LEN};
 use farhaul_proto::objects::{ObjectError, Placed};
+use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::header::{DataId, Header, Kind, PacketId, Train};
@@ -80,7 +81,7 @@ impl Rig {
         let (disk, spare_disk) = change(disk, &pool, wake.waker());
         let (commands, receiver) = crossbeam_channel::bounded(64);
         let parts = Parts {
-            port,
+            port: port.into(),
             control: Arc::clone(control.socket()),
             openings: Openings::default(),
             commands: receiver,
@@ -96,7 +97,7 @@ impl Rig {
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
-        self.driver.port.local_addr()
+        self.driver.port.udp().local_addr()
     }
 
     pub(super) fn tell(&mut self, command: Command) {
@@ -122,6 +123,7 @@ impl Rig {
         let (sender, events) = mpsc::channel(64);
         let blocks = u32::try_from(SLOTS / 2).expect("few");
         let config = SessionConfig {
+            carrier: Carrier::Udp,
             policy: Policy::Fixed,
             cap: Some(BitRate::mbps(800)),
             start_hint: Some(BitRate::mbps(800)),
