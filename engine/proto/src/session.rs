@@ -460,6 +460,16 @@ impl Session {
         self.ledger.in_flight()
     }
 
+    /// Bytes that arrived from the peer and want an answer, at IP level.
+    pub const fn arrived(&self) -> Bytes {
+        self.acks.bytes()
+    }
+
+    /// The path was measured: a packet of ours was answered.
+    pub const fn is_measured(&self) -> bool {
+        self.counters.packets_acked > 0
+    }
+
     /// Bytes that may be in flight; trains and probes may go beyond.
     pub fn in_flight_limit(&self) -> Bytes {
         self.controller.in_flight_limit()

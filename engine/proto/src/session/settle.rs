@@ -37,6 +37,8 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.acks.on_silent_packet(number, now);
         self.counters.reports_received += 1;
+        let delivered = self.counters.wire_delivered.max(feedback.received_bytes);
+        self.counters.wire_delivered = delivered;
         let newest = self.newest_report.is_none_or(|seen| number > seen);
         self.newest_report = self.newest_report.max(Some(number));
         if newest {

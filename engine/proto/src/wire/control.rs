@@ -20,8 +20,7 @@ pub use crate::content::Digest;
 pub use crate::manifest::EntryRange;
 pub use error::{ControlError, Field, ShapeError};
 pub use frame::{FRAME_PREFIX_LEN, FrameReader, frame_prefix};
-pub(crate) use text::misleads;
-pub use text::{Printable, reason};
+pub use text::{Printable, misleads, reason};
 
 /// Longest name and version of a program in a hello, in bytes.
 pub const AGENT_MAX: usize = 64;
