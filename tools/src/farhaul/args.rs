@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::plot::{self, PlotArgs};
 use super::target::Target;
 
 /// What `--help` says beyond verbs and options.
@@ -69,6 +70,9 @@ pub enum Verb {
     /// Get files and trees from a site.
     #[command(after_help = GOTTEN)]
     Get(GetArgs),
+    /// Draw a recorded transfer as a picture.
+    #[command(after_help = plot::HELP)]
+    Plot(PlotArgs),
     /// Carry data between two endpoints on this machine over an emulated long, lossy link.
     Demo(DemoArgs),
     /// Measure kernel TCP for `demo`; the request comes on standard input, as JSON.
@@ -105,6 +109,10 @@ pub struct ServeArgs {
     /// Sites that may connect, separated by commas; nobody else gets an answer.
     #[arg(long, value_name = "ID[,ID...]", value_delimiter = ',')]
     pub allow: Vec<SiteId>,
+    /// Record each session into a file of its own in this directory, which `farhaul plot` draws; the
+    /// oldest are removed beyond 1000 files or 512 MiB.
+    #[arg(long, value_name = "DIR")]
+    pub record_dir: Option<PathBuf>,
     /// Where the host's state lives.
     #[command(flatten)]
     pub home: HomeArg,
@@ -143,6 +151,13 @@ pub struct TransferArgs {
     /// Print one JSON object at the end instead of text.
     #[arg(long)]
     pub json: bool,
+    /// As --json, and before the end one JSON object a second, on lines of their own.
+    #[arg(long)]
+    pub json_progress: bool,
+    /// Record what the transfer does, ten times a second, into this file, which `farhaul plot`
+    /// draws.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// No progress line, no summary and no warnings; errors are still told.
     #[arg(long, short)]
     pub quiet: bool,

@@ -4,13 +4,14 @@ use super::args::{GetArgs, PolicyArg, RateArg, SendArgs, TransferArgs, TuningArg
 use super::failure::{Failure, Kind};
 use super::report::{Attempt, Report, incomplete};
 use super::target::Target;
-use super::{Ended, connect, progress, setup, signals};
+use super::{Ended, connect, progress, record, setup, signals};
 use farhaul_engine::engine::{EngineConfig, Peer, SessionOptions};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::Identity;
 use farhaul_engine::transfer::{
     Outcome, Progress, ProgressSender, Pull, TransferError, pull, push,
 };
+use farhaul_proto::trace::flight::Role;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ pub(super) fn send(args: SendArgs) -> Ended {
     let SendArgs { transfer, sources, target } = args;
     reported(&transfer, |attempt| {
         check(&transfer.tuning)?;
-        let label = format!("send to {}", target.host);
+        let label = (Role::Sender, format!("send to {}", target.host));
         let (dest, resume) = (target.path.clone(), !transfer.no_resume);
         let list = move || Ok(scan(&sources)?);
         run(&transfer, &target, label, attempt, list, async |scanned, peer, progress| {
@@ -47,7 +48,7 @@ pub(super) fn get(args: GetArgs) -> Ended {
             }
             Ok(())
         };
-        let label = format!("get from {}", target.host);
+        let label = (Role::Receiver, format!("get from {}", target.host));
         let wishes = wishes(&transfer.tuning);
         let what = Pull { path: target.path.clone(), dest, resume: !transfer.no_resume, wishes };
         run(&transfer, &target, label, attempt, look, async |(), peer, progress| {
@@ -93,7 +94,7 @@ fn reported(args: &TransferArgs, act: impl FnOnce(&mut Attempt) -> Ended) -> End
     let ended =
         ended.and_then(|()| attempt.outcome.as_ref().and_then(incomplete).map_or(Ok(()), Err));
     let report = Report::new(&attempt, ended.as_ref().err());
-    if args.json {
+    if args.json || args.json_progress {
         report.print_json();
     } else if !args.quiet && attempt.outcome.is_some() {
         report.print_text();
@@ -105,7 +106,7 @@ fn reported(args: &TransferArgs, act: impl FnOnce(&mut Attempt) -> Ended) -> End
 fn run<T, F>(
     args: &TransferArgs,
     target: &Target,
-    label: String,
+    (role, label): (Role, String),
     attempt: &mut Attempt,
     prepare: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     carry: F,
@@ -115,8 +116,13 @@ where
     F: AsyncFnOnce(T, Peer, &ProgressSender) -> Result<Outcome, TransferError>,
 {
     let identity = setup::identity(args.home.home.as_ref())?;
-    let quiet = args.quiet || args.json;
-    setup::block_on(async {
+    let shown = progress::Shown::of(args);
+    let named = record::Named { role, title: &label, site: identity.id(), peer: target.id };
+    let options = options(&args.tuning);
+    let recording = args.record.as_ref().map(|path| record::begin(path, &named, options));
+    let recording = recording.transpose()?;
+    let pen = recording.as_ref().map(|recording| recording.pen.clone());
+    let ended = setup::block_on(async {
         let named = target.clone();
         let (prepared, addresses) = interruptible(setup::blocking(move || {
             let prepared = prepare()?;
@@ -127,10 +133,14 @@ where
         let engine = Arc::new(engine);
         attempt.disk = engine.disk_name();
         let (progress, watcher) = watch::channel(Progress::default());
-        let shown = tokio::spawn(progress::show(watcher, label, quiet));
+        let shown = tokio::spawn(progress::show(watcher, label, shown));
+        let told = pen.clone().filter(|_| role == Role::Receiver);
+        let told = told.map(|pen| tokio::spawn(record::tell(progress.subscribe(), pen)));
         let carried = interruptible(async {
-            let options = options(&args.tuning);
             let peer = connect::connect(&engine, &addresses, target.id, options).await?;
+            if let Some(pen) = pen {
+                peer.session.record(pen);
+            }
             Ok(carry(prepared, peer, &progress).await?)
         })
         .await;
@@ -138,10 +148,18 @@ where
         attempt.progress = progress.borrow().clone();
         drop(progress);
         let _ = shown.await;
+        if let Some(told) = told {
+            let _ = told.await;
+        }
         engine.close().await;
         attempt.outcome = Some(carried?);
         Ok(())
-    })
+    });
+    // The driver is gone, and with it the last pen.
+    if let Some(recording) = recording {
+        recording.end();
+    }
+    ended
 }
 
 /// Ends with a failure at SIGINT or SIGTERM; what was carried stays for the next attempt.

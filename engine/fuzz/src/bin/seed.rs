@@ -8,6 +8,10 @@ use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, 
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::trace::Limit;
+use farhaul_proto::trace::flight::{
+    self, Flight, FlightEvent, FlightHeader, FlightSample, Role, What,
+};
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
     Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, LeftOut,
@@ -31,6 +35,7 @@ fn main() -> io::Result<()> {
     write("manifest", manifests())?;
     write("path", paths())?;
     write("fec", blocks())?;
+    write("flight", flights())?;
     write("replay", windows())
 }
 
@@ -205,6 +210,7 @@ fn figures() -> Figures {
         loss_ppm: 20_000,
         rtt_us: 200_000,
         limited_by: Some(0),
+        limited: Some((&[std::time::Duration::from_secs(1); Limit::ALL.len()]).into()),
         ..Figures::default()
     }
 }
@@ -324,5 +330,50 @@ fn windows() -> Vec<Seed> {
         ("twice".into(), walk(63, &[(1, 0x80), (0, 0x80), (1, 0), (0, 0x80)])),
         ("backwards".into(), walk(10, &[(1_000, 0x80), (-5, 0x80), (-5, 0x80), (-1, 0x80)])),
         ("jump".into(), walk(200, &[(90, 0x80), (30_000, 0x8f), (-90, 0x80), (-200, 0x80)])),
+    ]
+}
+
+/// A record with every kind of event, and heads of other versions.
+fn flights() -> Vec<Seed> {
+    let header = FlightHeader {
+        farhaul_flight: flight::VERSION,
+        agent: "farhaul 0.1.0".into(),
+        role: Role::Sender,
+        site: "a".into(),
+        peer: "b".into(),
+        title: "send to b".into(),
+        started_unix_us: 1_700_000_000_000_000,
+        policy: "fair".into(),
+        cap_bps: Some(1_000_000),
+        sample_us: flight::SAMPLE_US,
+    };
+    let limit = Some(Limit::Link);
+    let word = || "word".into();
+    let what = [
+        What::Started { policy: word(), cap_bps: None, hint_bps: Some(1), initial_rtt_us: 2 },
+        What::Policy { policy: word(), cap_bps: Some(3) },
+        What::PacketSize { symbol: 1408, packet: 1473 },
+        What::Phase { old: word(), new: word() },
+        What::Limit { old: None, new: limit },
+        What::Losses { packets: 4, span_us: 5 },
+        What::FeedbackOverdue { halvings: 1 },
+        What::Silent {},
+        What::Restored { silent_us: 6 },
+        What::Declared { way: word(), object: 0, len: 7 },
+        What::Completed { way: word(), object: 0 },
+        What::Abandoned { way: word(), object: 1 },
+        What::Told { sent: 8, loss_ppm: 9, rtt_us: 10, base_rtt_us: 11, limit },
+        What::Missing { lines: 12 },
+        What::Ended { why: word(), unsent: 0, in_flight: 0 },
+    ];
+    let sample =
+        FlightSample { at_us: 100_000, span_us: 100_000, sent: 1, limit, ..Default::default() };
+    let events = what.into_iter().map(|what| FlightEvent { at_us: 100_000, what }).collect();
+    let whole = Flight { header, samples: vec![sample], events }.encode();
+    let cut = whole[..whole.len() - 9].to_vec();
+    vec![
+        ("whole".into(), whole),
+        ("cut".into(), cut),
+        ("newer".into(), b"{\"farhaul_flight\":2}\n".to_vec()),
     ]
 }

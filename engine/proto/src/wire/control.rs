@@ -7,6 +7,7 @@
 mod cbor;
 mod error;
 mod frame;
+mod limited;
 mod text;
 mod validate;
 
@@ -20,6 +21,7 @@ pub use crate::content::Digest;
 pub use crate::manifest::EntryRange;
 pub use error::{ControlError, Field, ShapeError};
 pub use frame::{FRAME_PREFIX_LEN, FrameReader, frame_prefix};
+pub use limited::{LIMITED_MAX, Limited};
 pub use text::{Printable, misleads, reason};
 
 /// Longest name and version of a program in a hello, in bytes.
@@ -356,13 +358,16 @@ pub struct Figures {
     /// 95th percentile of the queue delay in microseconds.
     #[n(7)]
     pub queue_delay_p95_us: u64,
-    /// What limits now, as [`Limit::code`](crate::trace::Limit::code) has it; unknown codes mean
+    /// What limited for most of the last second, as [`Limit::code`](crate::trace::Limit::code) has it; unknown codes mean
     /// nothing.
     #[n(8)]
     pub limited_by: Option<u8>,
     /// What limited for the longest time.
     #[n(9)]
     pub limited_mostly: Option<u8>,
+    /// How long each limit applied; unknown of an older peer.
+    #[n(10)]
+    pub limited: Option<Limited>,
 }
 
 /// An entry that did not arrive.

@@ -67,6 +67,9 @@ impl Driver {
             Command::AskPeer(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.ask_peer(now));
             }),
+            Command::Record(key, pen) => {
+                self.with(key, |session| session.begin_recording(pen, now));
+            }
             Command::Stats(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.stats());
             }),

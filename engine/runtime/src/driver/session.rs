@@ -3,6 +3,7 @@
 use super::blocks::{RecvBlock, SendBlock};
 use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats, SignOfLife};
 use super::effects::WaitingRead;
+use super::recording::Recording;
 use super::shares::Progress;
 use super::trace::Flight;
 use crate::objects::{BlockSink, BlockSource};
@@ -50,6 +51,9 @@ pub(super) struct SessionBody {
     /// Packets that opened and found no buffer.
     pub(super) no_buffer: u64,
     pub(super) flight: Flight,
+    pub(super) began: Timestamp,
+    /// Only of a session that is recorded.
+    pub(super) recording: Option<Box<Recording>>,
     /// What got done with the buffers on their way out.
     pub(super) sent: Progress,
     /// What got done with the buffers of incoming blocks.
@@ -90,6 +94,8 @@ impl SessionBody {
             heard_at: now,
             no_buffer: 0,
             flight: Flight::new(new.key),
+            began: now,
+            recording: None,
             sent: Progress::new(now),
             received: Progress::new(now),
             retire_at: None,
@@ -172,8 +178,8 @@ impl SessionBody {
             packet_size_p50: self.core.packet_sizes().quantile(0.5),
             train_size_p50: self.core.train_sizes().quantile(0.5),
             train_size_p99: self.core.train_sizes().quantile(0.99),
-            limited_by: self.core.limits().current(),
-            limited_mostly: self.core.limits().dominant(),
+            limited_by: self.core.limit_lately(),
+            limited: *self.core.limits().spent(),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::driver::command::{
     Command, GivenUp, HeldRuns, SessionEvent, SessionKey, SessionStats, SignOfLife,
 };
 use crate::objects::{BlockSink, BlockSource};
+use crate::record::FlightPen;
 use crate::wake::Waker;
 use crossbeam_channel::Sender;
 use farhaul_proto::ids::{BlockIndex, ObjectId};
@@ -233,6 +234,11 @@ impl SessionHandle {
         let SessionOptions { policy, cap, fec } = self.options.within(wishes);
         tracing::debug!(?policy, ?cap, ?fec, "sends as the peer wishes");
         let _ = self.mailbox.post(Command::Shape(self.key, policy, cap, fec));
+    }
+
+    /// Records the session from its start on, with `pen`.
+    pub fn record(&self, pen: FlightPen) {
+        let _ = self.mailbox.post(Command::Record(self.key, pen));
     }
 
     /// Figures of this moment; `None` once the session is over.

@@ -90,6 +90,11 @@ struct Mark {
 }
 
 impl FlightReader {
+    /// Lines taken so far.
+    pub const fn lines(&self) -> usize {
+        self.line
+    }
+
     /// Takes the next line, its end included.
     ///
     /// # Errors

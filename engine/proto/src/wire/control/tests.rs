@@ -308,7 +308,7 @@ prop_compose! {
     fn any_figures()(
         (wire_sent, source, repair, resent) in any::<(u64, u64, u64, u64)>(),
         (loss_ppm, rtt_us, rtt_min_us, queue_delay_p95_us) in any::<(u32, u64, u64, u64)>(),
-        (limited_by, limited_mostly) in any::<(Option<u8>, Option<u8>)>(),
+        (limited_by, limited_mostly, limited) in any::<(Option<u8>, Option<u8>, Option<u32>)>(),
     ) -> Figures {
         Figures {
             wire_sent,
@@ -321,6 +321,7 @@ prop_compose! {
             queue_delay_p95_us,
             limited_by,
             limited_mostly,
+            limited: limited.map(|millis| (&[core::time::Duration::from_millis(millis.into()); 12]).into()),
         }
     }
 }
