@@ -8,8 +8,11 @@
 //! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
 //! happened to whoever wants to know; nobody has to ask.
 
+mod figures;
 mod lateness;
+mod limiting;
 mod observe;
+mod prober;
 mod reach;
 mod report;
 mod settle;
@@ -30,12 +33,15 @@ use crate::path::rtt::RttEstimator;
 use crate::recv::acks::AckRecorder;
 use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
-use crate::trace::{Counters, DelayHistogram, Limit, LimitClock, SizeHistogram, TraceEvent};
+use crate::trace::{Counters, DelayHistogram, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::DataId;
 use core::time::Duration;
 use lateness::Lateness;
+use limiting::Waits;
 use observe::Observer;
+pub use prober::ProbePlan;
+use prober::Prober;
 use reach::Reach;
 pub use reach::Unreached;
 use report::ReportClock;
@@ -142,6 +148,9 @@ pub struct Session {
     packet_sizes: SizeHistogram,
     train_sizes: SizeHistogram,
     limits: LimitClock,
+    waits: Waits,
+    /// Only while somebody measures the path.
+    prober: Option<Box<Prober>>,
     lateness: Lateness,
     observer: Observer,
 }
@@ -197,6 +206,8 @@ impl Session {
             packet_sizes: SizeHistogram::new(),
             train_sizes: SizeHistogram::new(),
             limits: LimitClock::default(),
+            waits: Waits::default(),
+            prober: None,
             lateness: Lateness::default(),
             observer,
             config,

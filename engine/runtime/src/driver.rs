@@ -281,6 +281,7 @@ impl Driver {
             self.with(key, |session| {
                 session.take_trace();
                 session.record(now);
+                session.end_probe(now);
             });
         }
         // Some may have been given back.

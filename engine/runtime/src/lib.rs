@@ -14,6 +14,7 @@ pub mod files;
 pub mod identity;
 pub mod net;
 pub mod objects;
+pub mod probe;
 pub mod record;
 pub mod seal;
 mod sys;

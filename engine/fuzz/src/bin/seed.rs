@@ -15,7 +15,8 @@ use farhaul_proto::trace::flight::{
 use farhaul_proto::units::{Bytes, Micros};
 use farhaul_proto::wire::control::{
     Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, LeftOut,
-    LeftOutNote, ManifestCarrier, Message, Offer, RefuseCode, Request, Wishes, frame_prefix,
+    LeftOutNote, ManifestCarrier, Message, Offer, PathFigures, Probe, RefuseCode, Request, Wishes,
+    frame_prefix,
 };
 use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
@@ -174,6 +175,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("done", Message::Done(done(transfer))),
         ("figures", Message::Figures(figures())),
         ("sent", Message::Sent { transfer, figures: figures() }),
+        ("probe", Message::Probe(probe(transfer))),
+        ("probed", Message::Probed { transfer, figures: path_figures(), clock_us: 1 << 50 }),
         ("cancel", Message::Cancel { transfer, code: FailCode::Cancelled, reason: reason() }),
     ]
 }
@@ -212,6 +215,21 @@ fn figures() -> Figures {
         limited_by: Some(0),
         limited: Some((&[std::time::Duration::from_secs(1); Limit::ALL.len()]).into()),
         ..Figures::default()
+    }
+}
+
+const fn probe(transfer: TransferId) -> Probe {
+    Probe { transfer, span_ms: 2_500, bytes_max: 1 << 24, rate_max: Some(100_000_000) }
+}
+
+fn path_figures() -> PathFigures {
+    PathFigures {
+        delay_sent: 200,
+        rtt_min_us: 100_000,
+        full_passes: Some(true),
+        train_rate_bps: Some(100_000_000),
+        wire_bytes: 1 << 23,
+        ..PathFigures::default()
     }
 }
 

@@ -58,6 +58,7 @@ impl Session {
         self.observer.on_lost(&settled.lost, now);
         self.count(&settled);
         self.steer(&settled, feedback, now);
+        self.measure(&settled, feedback);
         self.apply(&settled);
         self.settled = settled;
         self.sender.on_feedback(feedback, newest, &self.repair)?;

@@ -11,9 +11,10 @@ use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::recv::RecvCounters;
 use farhaul_proto::send::SendCounters;
-use farhaul_proto::session::{SessionConfig, SessionError, Unreached};
+use farhaul_proto::session::{ProbePlan, SessionConfig, SessionError, Unreached};
 use farhaul_proto::trace::{Counters, Limit, Spent};
 use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::wire::control::PathFigures;
 use farhaul_proto::wire::feedback::FeedbackError;
 use std::fmt;
 use std::net::SocketAddr;
@@ -166,6 +167,8 @@ pub enum Command {
     AskPeer(SessionKey, oneshot::Sender<SignOfLife>),
     /// Record the session.
     Record(SessionKey, FlightPen),
+    /// Measure the way to the peer; answered when that is done.
+    Probe(SessionKey, ProbePlan, oneshot::Sender<PathFigures>),
     /// Report figures.
     Stats(SessionKey, oneshot::Sender<SessionStats>),
     /// Report what was dropped.
@@ -192,6 +195,7 @@ impl fmt::Debug for Command {
             Self::Shape(..) => "Shape",
             Self::AskPeer(..) => "AskPeer",
             Self::Record(..) => "Record",
+            Self::Probe(..) => "Probe",
             Self::Stats(..) => "Stats",
             Self::Drops(..) => "Drops",
             Self::Stop => "Stop",

@@ -70,6 +70,10 @@ impl Driver {
             Command::Record(key, pen) => {
                 self.with(key, |session| session.begin_recording(pen, now));
             }
+            Command::Probe(key, plan, reply) => self.with(key, |session| {
+                session.core.probe(plan, now);
+                session.probing = Some(reply);
+            }),
             Command::Stats(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.stats());
             }),

@@ -13,11 +13,12 @@ use farhaul_proto::limits::REPLAY_WINDOW;
 use farhaul_proto::path::replay::ReplayWindow;
 use farhaul_proto::session::Session;
 use farhaul_proto::units::Timestamp;
+use farhaul_proto::wire::control::PathFigures;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Sealed datagrams of one length that the socket would not take yet.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(super) struct SessionBody {
     /// Packets that opened and found no buffer.
     pub(super) no_buffer: u64,
     pub(super) flight: Flight,
+    /// Who waits for the end of a measurement.
+    pub(super) probing: Option<oneshot::Sender<PathFigures>>,
     pub(super) began: Timestamp,
     /// Only of a session that is recorded.
     pub(super) recording: Option<Box<Recording>>,
@@ -94,6 +97,7 @@ impl SessionBody {
             heard_at: now,
             no_buffer: 0,
             flight: Flight::new(new.key),
+            probing: None,
             began: now,
             recording: None,
             sent: Progress::new(now),
@@ -119,6 +123,7 @@ impl SessionBody {
         self.sources.clear();
         self.sinks.clear();
         self.unsent.clear();
+        self.probing = None;
         self.tell(why);
     }
 
@@ -161,6 +166,15 @@ impl SessionBody {
                 }
                 Err(mpsc::error::TrySendError::Closed(_)) => self.pending_events.clear(),
             }
+        }
+    }
+
+    /// Answers who waits for a measurement, once it is over.
+    pub(super) fn end_probe(&mut self, now: Timestamp) {
+        if let Some(figures) = self.core.take_probed(now)
+            && let Some(reply) = self.probing.take()
+        {
+            let _ = reply.send(figures);
         }
     }
 
