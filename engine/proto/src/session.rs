@@ -8,8 +8,11 @@
 //! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
 //! happened to whoever wants to know; nobody has to ask.
 
+mod figures;
 mod lateness;
+mod limiting;
 mod observe;
+mod prober;
 mod reach;
 mod report;
 mod settle;
@@ -34,12 +37,15 @@ use crate::recv::acks::AckRecorder;
 pub use crate::recv::acks::Arrival;
 use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
-use crate::trace::{Counters, DelayHistogram, Limit, LimitClock, SizeHistogram, TraceEvent};
+use crate::trace::{Counters, DelayHistogram, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::DataId;
 use core::time::Duration;
 use lateness::Lateness;
+use limiting::Waits;
 use observe::Observer;
+pub use prober::ProbePlan;
+use prober::Prober;
 use reach::Reach;
 pub use reach::Unreached;
 use report::ReportClock;
@@ -150,6 +156,9 @@ pub struct Session {
     packet_sizes: SizeHistogram,
     train_sizes: SizeHistogram,
     limits: LimitClock,
+    waits: Waits,
+    /// Only while somebody measures the path.
+    prober: Option<Box<Prober>>,
     lateness: Lateness,
     observer: Observer,
 }
@@ -216,6 +225,8 @@ impl Session {
             packet_sizes: SizeHistogram::new(),
             train_sizes: SizeHistogram::new(),
             limits: LimitClock::default(),
+            waits: Waits::default(),
+            prober: None,
             lateness: Lateness::default(),
             observer,
             config,
@@ -474,6 +485,16 @@ impl Session {
     /// Bytes sent and neither acknowledged nor written off.
     pub const fn in_flight(&self) -> Bytes {
         self.ledger.in_flight()
+    }
+
+    /// Bytes that arrived from the peer and want an answer, at IP level.
+    pub const fn arrived(&self) -> Bytes {
+        self.acks.bytes()
+    }
+
+    /// The path was measured: a packet of ours was answered.
+    pub const fn is_measured(&self) -> bool {
+        self.counters.packets_acked > 0
     }
 
     /// Bytes that may be in flight; trains and probes may go beyond.

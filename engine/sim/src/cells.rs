@@ -11,12 +11,14 @@
 
 pub mod outcome;
 mod receiver;
+mod record;
 mod sender;
 pub mod spec;
 mod stall;
 mod world;
 
 pub use outcome::{FlowOutcome, Outcome};
+pub use record::flight;
 pub use spec::{Cell, CellFile, CellFileError};
 
 /// Runs a cell to its end.

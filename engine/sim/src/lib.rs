@@ -10,6 +10,7 @@ pub mod disk;
 mod host;
 pub mod link;
 pub mod profile;
+pub mod replay;
 pub mod report;
 pub mod rng;
 pub mod scenario;

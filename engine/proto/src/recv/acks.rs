@@ -93,6 +93,11 @@ impl AckRecorder {
         self.unreported
     }
 
+    /// Bytes that arrived, at IP level.
+    pub const fn bytes(&self) -> Bytes {
+        self.bytes
+    }
+
     /// Numbers since those that the last report could name.
     pub fn unreported_span(&self) -> u64 {
         self.largest.map_or(0, |(largest, _)| largest.get().saturating_sub(self.reported_to))

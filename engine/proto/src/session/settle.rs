@@ -38,6 +38,8 @@ impl Session {
         now: Timestamp,
     ) -> Result<(), SessionError> {
         self.counters.reports_received += 1;
+        let delivered = self.counters.wire_delivered.max(feedback.received_bytes);
+        self.counters.wire_delivered = delivered;
         let newest = self.newest_report.is_none_or(|seen| number > seen);
         self.newest_report = self.newest_report.max(Some(number));
         if newest {
@@ -58,6 +60,7 @@ impl Session {
         self.observer.on_lost(&settled.lost, now);
         self.count(&settled);
         self.steer(&settled, feedback, now);
+        self.measure(&settled, feedback);
         self.apply(&settled);
         self.settled = settled;
         self.sender.on_feedback(feedback, newest, &self.repair)?;

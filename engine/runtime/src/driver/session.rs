@@ -3,6 +3,7 @@
 use super::blocks::{Packing, RecvBlock, SendBlock};
 use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats, SignOfLife};
 use super::effects::WaitingRead;
+use super::recording::Recording;
 use super::shares::Progress;
 use super::trace::Flight;
 use crate::net::link::LinkId;
@@ -15,12 +16,13 @@ use farhaul_proto::limits::{EPOCH_AGE_MAX, FORGERY_ALARM, FORGERY_LIMIT, REPLAY_
 use farhaul_proto::path::replay::ReplayWindow;
 use farhaul_proto::session::Session;
 use farhaul_proto::units::Timestamp;
+use farhaul_proto::wire::control::PathFigures;
 use farhaul_proto::wire::number::KeyEpoch;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Sealed datagrams of one length that the socket would not take yet.
 #[derive(Debug)]
@@ -67,6 +69,11 @@ pub(super) struct SessionBody {
     /// Packets that opened and found no buffer.
     pub(super) no_buffer: u64,
     pub(super) flight: Flight,
+    /// Who waits for the end of a measurement.
+    pub(super) probing: Option<oneshot::Sender<PathFigures>>,
+    pub(super) began: Timestamp,
+    /// Only of a session that is recorded.
+    pub(super) recording: Option<Box<Recording>>,
     /// What got done with the buffers on their way out.
     pub(super) sent: Progress,
     /// What got done with the buffers of incoming blocks.
@@ -111,6 +118,9 @@ impl SessionBody {
             heard_at: now,
             no_buffer: 0,
             flight: Flight::new(new.key),
+            probing: None,
+            began: now,
+            recording: None,
             sent: Progress::new(now),
             received: Progress::new(now),
             salts: Salts::new(),
@@ -153,6 +163,7 @@ impl SessionBody {
         self.sources.clear();
         self.sinks.clear();
         self.unsent.clear();
+        self.probing = None;
         self.tell(why);
     }
 
@@ -219,6 +230,15 @@ impl SessionBody {
         }
     }
 
+    /// Answers who waits for a measurement, once it is over.
+    pub(super) fn end_probe(&mut self, now: Timestamp) {
+        if let Some(figures) = self.core.take_probed(now)
+            && let Some(reply) = self.probing.take()
+        {
+            let _ = reply.send(figures);
+        }
+    }
+
     pub(super) fn stats(&self) -> SessionStats {
         SessionStats {
             view: self.core.view(),
@@ -234,8 +254,8 @@ impl SessionBody {
             packet_size_p50: self.core.packet_sizes().quantile(0.5),
             train_size_p50: self.core.train_sizes().quantile(0.5),
             train_size_p99: self.core.train_sizes().quantile(0.99),
-            limited_by: self.core.limits().current(),
-            limited_mostly: self.core.limits().dominant(),
+            limited_by: self.core.limit_lately(),
+            limited: *self.core.limits().spent(),
         }
     }
 

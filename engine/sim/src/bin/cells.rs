@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use farhaul_sim::cells::{Cell, CellFile, Outcome, run};
+use farhaul_sim::cells::{Cell, CellFile, Outcome, flight, run};
 use std::path::PathBuf;
 
 /// Runs cells of rate control and prints a Markdown table.
@@ -26,10 +26,15 @@ struct Arguments {
     /// Also prints what the controllers believed, bin by bin, with the first seed.
     #[arg(long)]
     trace: bool,
+    /// Also writes what the first flow of the first cell did, with the first seed, as a flight
+    /// record for `farhaul plot`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    let mut record = arguments.record.take();
     println!(
         "| section | cell | goodput/G* | queue mean ms | p95 ms | RTTs to 90 % | overshoot BDP | load loss % | shares |"
     );
@@ -43,6 +48,11 @@ fn main() -> Result<()> {
             let seeds = arguments.seed..arguments.seed + arguments.seeds.max(1);
             let outcomes: Vec<_> = seeds.map(|seed| run(cell, seed)).collect();
             println!("{}", row(cell, &outcomes));
+            if let Some(path) = record.take() {
+                let flight = flight(cell, arguments.seed, &outcomes[0], 0);
+                std::fs::write(&path, flight.encode())
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
             if arguments.trace {
                 print_views(&outcomes[0]);
             }
