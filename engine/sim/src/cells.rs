@@ -11,6 +11,7 @@
 
 pub mod outcome;
 mod receiver;
+pub mod rules;
 mod sender;
 pub mod spec;
 mod stall;

@@ -11,6 +11,7 @@ mod host;
 pub mod link;
 pub mod profile;
 pub mod report;
+pub mod rivals;
 pub mod rng;
 pub mod scenario;
 pub mod world;

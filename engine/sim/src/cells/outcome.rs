@@ -27,6 +27,8 @@ pub struct Outcome {
     pub measured: Duration,
     /// Length of a bin.
     pub bin: Duration,
+    /// Mean delay in the queue of the bottleneck, in the same bins.
+    pub queue: Vec<Duration>,
     /// The bottleneck in the measured part.
     pub link: LinkStats,
     /// Packets dropped by load in the first ten round trips.
