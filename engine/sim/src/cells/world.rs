@@ -146,6 +146,7 @@ impl<'a> World<'a> {
                 second_only: spec.second_only,
                 turn: 0,
                 outcome: FlowOutcome {
+                    counted: !spec.backward,
                     arrived: Bytes::ZERO,
                     sent: Vec::new(),
                     received: Vec::new(),
