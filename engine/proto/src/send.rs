@@ -370,7 +370,7 @@ impl Sender {
     }
 
     /// The body loaded a block; `shape` is the one it was asked for, or that of the block packed
-    /// into fewer symbols. spec: W-110
+    /// into fewer symbols. spec: W-117
     pub fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
         if let Some(state) = self.blocks.get_mut(&block) {
             self.unsent -= state.to_send();

@@ -126,7 +126,7 @@ pub struct DataId {
     pub block: BlockIndex,
     /// The symbol, within the block; below [`SYMBOL_ID_END`], or [`PACKED_SYMBOL_ID_END`].
     pub symbol: SymbolId,
-    /// K of a packed block: only its packets tell it. spec: W-110
+    /// K of a packed block: only its packets tell it. spec: W-117
     pub packed: Option<NonZeroU16>,
 }
 
