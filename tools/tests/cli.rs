@@ -595,3 +595,6 @@ fn skipped(because: std::fmt::Arguments<'_>) {
     let line = format!("skipped by name: {because}\n");
     std::io::stderr().write_all(line.as_bytes()).expect("standard error");
 }
+
+#[path = "cli/tools.rs"]
+mod tools;

@@ -13,12 +13,13 @@ use farhaul_proto::limits::{
 use farhaul_proto::manifest::{Entry, Manifest, WEIGHT_MAX};
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::trace::flight::Flight;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::carrier::{CARRIER_FRAME_MAX, FrameBuffer, frame_length};
 use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
 use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback};
 use farhaul_proto::wire::header::{self, Header};
-use farhaul_proto::wire::number;
+use farhaul_proto::wire::number::TruncatedNumber;
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 
@@ -26,7 +27,7 @@ use std::num::NonZeroU16;
 pub type Check = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Check; 9] = [
+pub const ALL: [Check; 11] = [
     ("header", header),
     ("feedback", feedback),
     ("control", control),
@@ -37,9 +38,10 @@ pub const ALL: [Check; 9] = [
     ("path", path),
     ("fec", fec),
     ("packed", packed),
+    ("flight", flight),
 ];
 
-/// A header that decodes is a lane's, agrees with its epoch and encodes to the same bytes.
+/// A header that decodes is a lane's and encodes to the same bytes.
 pub fn header(datagram: &[u8]) {
     let Ok((header, len)) = Header::decode(datagram) else { return };
     assert!(header::is_lane(datagram[0]));
@@ -48,7 +50,7 @@ pub fn header(datagram: &[u8]) {
     assert_eq!(header.encode(&mut out), len);
     assert_eq!(out[..len], datagram[..len]);
     let full = header.number.expand(None);
-    assert_eq!(number::epoch_of(full).wire_byte(), header.epoch);
+    assert_eq!(TruncatedNumber::of(full), header.number);
 }
 
 /// A report that decodes keeps every rule, survives, and still fits when room is short.
@@ -282,4 +284,17 @@ pub fn packed(input: &[u8]) {
 fn symbol(shape: BlockShape, block: &mut [u8], id: u32) -> &mut [u8] {
     let size = usize::from(shape.symbol_size());
     &mut block[id as usize * size..][..size]
+}
+
+/// A flight record that is read is written and read again as the same; an error is short.
+pub fn flight(file: &[u8]) {
+    match Flight::parse(file) {
+        Ok(flight) => {
+            let again = flight.encode();
+            let again = Flight::parse(&again).expect("what was written can be read");
+            assert_eq!(again.encode(), flight.encode());
+            assert_eq!(again.samples, flight.samples);
+        }
+        Err(error) => assert!(error.to_string().len() < 1_000),
+    }
 }

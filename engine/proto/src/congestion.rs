@@ -34,6 +34,18 @@ pub enum Policy {
     Fixed,
 }
 
+impl Policy {
+    /// Its name on the command line and in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Fair => "fair",
+            Self::High => "high",
+            Self::Fixed => "fixed",
+        }
+    }
+}
+
 /// A packet whose fate is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -100,6 +112,8 @@ pub struct View {
     pub rate: BitRate,
     /// The bottleneck's capacity, once known.
     pub capacity: Option<BitRate>,
+    /// The rate that is not exceeded for now, because what went beyond it was lost.
+    pub ceiling: Option<BitRate>,
     /// Windowed minimum of the round trip.
     pub rtt_min: Duration,
     /// Current queue delay above it.

@@ -6,5 +6,6 @@ pub mod carrier;
 pub mod ledger;
 pub mod loss;
 pub mod mtu;
+pub mod proof;
 pub mod replay;
 pub mod rtt;

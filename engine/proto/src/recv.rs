@@ -530,7 +530,7 @@ impl Receiver {
 }
 
 /// The shape that a packet claims for its block. A packed one has fewer symbols than the data:
-/// else a buffer for the data would not hold it. spec: W-110
+/// else a buffer for the data would not hold it. spec: W-117
 fn shape_of(placed: Placed, data: DataId, len: u16) -> Option<BlockShape> {
     let plain = BlockShape::new(placed.len, len).ok()?;
     let Some(symbols) = data.packed else { return Some(plain) };

@@ -268,6 +268,11 @@ impl Sender {
         self.config.blocks_max = blocks_max;
     }
 
+    /// Blocks that may be in memory at once.
+    pub const fn blocks_max(&self) -> u32 {
+        self.config.blocks_max
+    }
+
     /// Changes when repair symbols are used.
     pub const fn set_fec(&mut self, fec: FecPolicy) {
         self.config.fec = fec;
@@ -365,7 +370,7 @@ impl Sender {
     }
 
     /// The body loaded a block; `shape` is the one it was asked for, or that of the block packed
-    /// into fewer symbols. spec: W-110
+    /// into fewer symbols. spec: W-117
     pub fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
         if let Some(state) = self.blocks.get_mut(&block) {
             self.unsent -= state.to_send();

@@ -8,8 +8,11 @@
 //! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
 //! happened to whoever wants to know; nobody has to ask.
 
+mod figures;
 mod lateness;
+mod limiting;
 mod observe;
+mod prober;
 mod reach;
 mod report;
 mod settle;
@@ -28,16 +31,21 @@ use crate::path::carrier::Carrier;
 use crate::path::ledger::{Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::{PathMtu, packet_bytes};
+use crate::path::proof::Proof;
 use crate::path::rtt::RttEstimator;
 use crate::recv::acks::AckRecorder;
+pub use crate::recv::acks::Arrival;
 use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
-use crate::trace::{Counters, DelayHistogram, Limit, LimitClock, SizeHistogram, TraceEvent};
+use crate::trace::{Counters, DelayHistogram, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::DataId;
 use core::time::Duration;
 use lateness::Lateness;
+use limiting::Waits;
 use observe::Observer;
+pub use prober::ProbePlan;
+use prober::Prober;
 use reach::Reach;
 pub use reach::Unreached;
 use report::ReportClock;
@@ -148,6 +156,9 @@ pub struct Session {
     packet_sizes: SizeHistogram,
     train_sizes: SizeHistogram,
     limits: LimitClock,
+    waits: Waits,
+    /// Only while somebody measures the path.
+    prober: Option<Box<Prober>>,
     lateness: Lateness,
     observer: Observer,
 }
@@ -214,6 +225,8 @@ impl Session {
             packet_sizes: SizeHistogram::new(),
             train_sizes: SizeHistogram::new(),
             limits: LimitClock::default(),
+            waits: Waits::default(),
+            prober: None,
             lateness: Lateness::default(),
             observer,
             config,
@@ -374,41 +387,31 @@ impl Session {
     /// An authentic data packet with `len` payload bytes: says where the payload goes.
     pub fn on_data(
         &mut self,
-        number: PacketNumber,
-        train: bool,
+        arrival: &Arrival,
         data: DataId,
         len: u16,
-        arrived: Timestamp,
         now: Timestamp,
     ) -> Placement {
         let placement = self.receiver.on_symbol(data, len);
         if !matches!(placement, Placement::Refused(_)) {
-            self.record(number, packet_bytes(len), train, arrived, now);
+            self.record(arrival, packet_bytes(len), now);
         }
         placement
     }
 
     /// An authentic padding packet of `bytes` at IP level.
-    pub fn on_padding(
-        &mut self,
-        number: PacketNumber,
-        train: bool,
-        bytes: Bytes,
-        arrived: Timestamp,
-        now: Timestamp,
-    ) {
-        self.record(number, bytes, train, arrived, now);
+    pub fn on_padding(&mut self, arrival: &Arrival, bytes: Bytes, now: Timestamp) {
+        self.record(arrival, bytes, now);
     }
 
-    fn record(
-        &mut self,
-        number: PacketNumber,
-        bytes: Bytes,
-        train: bool,
-        arrived: Timestamp,
-        now: Timestamp,
-    ) {
-        self.acks.on_packet(number, bytes, train, arrived);
+    /// A planned packet was sealed, in the order of the plans: a peer that names it as arrived has
+    /// to prove it. One of which this is never said was not sent.
+    pub fn on_sealed(&mut self, number: PacketNumber, proof: Proof) {
+        self.ledger.on_sealed(number, proof);
+    }
+
+    fn record(&mut self, arrival: &Arrival, bytes: Bytes, now: Timestamp) {
+        self.acks.on_packet(arrival, bytes);
         self.reports.on_packet(self.acks.unreported_span(), self.rtt.smoothed(), now);
     }
 
@@ -482,6 +485,16 @@ impl Session {
     /// Bytes sent and neither acknowledged nor written off.
     pub const fn in_flight(&self) -> Bytes {
         self.ledger.in_flight()
+    }
+
+    /// Bytes that arrived from the peer and want an answer, at IP level.
+    pub const fn arrived(&self) -> Bytes {
+        self.acks.bytes()
+    }
+
+    /// The path was measured: a packet of ours was answered.
+    pub const fn is_measured(&self) -> bool {
+        self.counters.packets_acked > 0
     }
 
     /// Bytes that may be in flight; trains and probes may go beyond.

@@ -11,6 +11,7 @@ mod completions;
 mod early;
 mod effects;
 pub mod receive;
+mod recording;
 mod session;
 mod shares;
 #[cfg(test)]
@@ -294,7 +295,11 @@ impl Driver {
             turn.more |= sent.more;
             turn.blocked |= sent.blocked;
             self.drain(key);
-            self.with(key, SessionBody::take_trace);
+            self.with(key, |session| {
+                session.take_trace();
+                session.record(now);
+                session.end_probe(now);
+            });
         }
         // Some may have been given back.
         if self.reads_wait() {

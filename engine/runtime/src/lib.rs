@@ -16,6 +16,8 @@ pub mod identity;
 pub mod net;
 pub mod objects;
 mod pack;
+pub mod probe;
+pub mod record;
 pub mod seal;
 mod sys;
 pub mod tls;

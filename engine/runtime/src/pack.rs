@@ -4,7 +4,7 @@
 //! What travels is laid out by `farhaul_proto::fec`; the digest inside is that of the data, so a
 //! frame that unpacks to anything else is noticed. Each thread keeps one context and one scratch
 //! buffer of a block's size. It does not decide when packing pays beyond the one block: see
-//! [`Effort::at`]. spec: W-110, W-111
+//! [`Effort::at`]. spec: W-117, W-118
 
 #![forbid(unsafe_code)]
 

@@ -14,7 +14,7 @@
 
 mod bundle;
 mod claims;
-mod conversation;
+pub(crate) mod conversation;
 mod destination;
 mod failures;
 mod figures;

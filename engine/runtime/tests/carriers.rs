@@ -12,7 +12,7 @@ use farhaul_engine::tls::{FoundSite, carrier_client_config};
 use farhaul_engine::transfer::supersede::Sessions;
 use farhaul_engine::transfer::{Outcome, Progress, Pull, TransferError, pull, push, serving};
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::trace::Limit;
 use farhaul_proto::units::{BitRate, Bytes};
@@ -28,8 +28,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-const OPTIONS: SessionOptions =
-    SessionOptions { policy: Policy::Fair, cap: None, fec: FecPolicy::Auto };
+const OPTIONS: SessionOptions = SessionOptions {
+    policy: Policy::Fair,
+    cap: None,
+    fec: FecPolicy::Auto,
+    pack: PackPolicy::Auto,
+};
 /// Longer than any of these transfers takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const CARRIERS: [Carrier; 2] = [Carrier::Udp, Carrier::Tcp];

@@ -24,10 +24,13 @@ use farhaul_proto::limits::{
 use farhaul_proto::objects::Placed;
 use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::path::mtu::packet_bytes;
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
 use farhaul_proto::recv::{RecvEvent, Verified};
 use farhaul_proto::send::{SendEffect, SendEvent};
-use farhaul_proto::session::{Effect, Event, PacketPlan, PlanBody, Session, SessionConfig};
+use farhaul_proto::session::{
+    Arrival, Effect, Event, PacketPlan, PlanBody, Session, SessionConfig,
+};
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::{Feedback, PacketRange};
 use farhaul_proto::wire::header::{DataId, Kind};
@@ -75,6 +78,8 @@ pub(crate) struct Host {
     disk: Disk,
     workers: workers::Workers,
     rng: Rng,
+    /// What stands in for the tags of packets.
+    proofs: Rng,
     shares: shares::Shares,
     sending: Buffers<SendBuffer>,
     receiving: Buffers<RecvBuffer>,
@@ -119,6 +124,7 @@ impl Host {
             disk: Disk::new(profile.disk.clone(), rng.fork("disk")),
             workers: workers::Workers::new(profile.workers, profile.job, rng.fork("workers")),
             rng: rng.fork("body"),
+            proofs: rng.fork("proofs"),
             shares: shares::Shares::new(side, profile.send_blocks),
             profile,
             sending: Buffers::new(side),
@@ -144,18 +150,20 @@ impl Host {
             self.tally.duplicate += 1;
             return Ok(());
         }
-        let (number, train, now) = (packet.number, packet.kind.is_train(), around.now);
+        let now = around.now;
+        let (number, train) = (packet.number, packet.kind.is_train());
+        let arrival = Arrival { number, proof: packet.proof, train, at: now };
         match &packet.body {
             PlanBody::Symbol { data, len } => {
                 if !self.has_room_for(data.block) {
                     self.tally.no_buffer += 1;
                     return Ok(());
                 }
-                let placement = self.session.on_data(number, train, *data, *len, now, now);
+                let placement = self.session.on_data(&arrival, *data, *len, now);
                 self.place(placement, *data, *len, around)
             }
             PlanBody::Padding(_) => {
-                self.session.on_padding(number, train, packet.bytes, now, now);
+                self.session.on_padding(&arrival, packet.bytes, now);
                 Ok(())
             }
             PlanBody::Report(payload) => {
@@ -164,7 +172,7 @@ impl Host {
                     Feedback::decode(payload).map_err(|error| Violation::Report { side, error })?;
                 self.shares.on_report(number, &feedback);
                 self.session
-                    .on_feedback(number, &feedback, now)
+                    .on_feedback(&arrival, &feedback, now)
                     .map_err(|error| Violation::Closed { side, error })
             }
         }
@@ -372,13 +380,17 @@ impl Host {
                 if self.profile.acknowledges_everything {
                     *payload = exaggerated(payload);
                 }
+                self.profile.mutation.on_report(payload);
                 bytes
             }
         };
         debug_assert_eq!(plan.kind == Kind::Feedback, matches!(body, PlanBody::Report(_)));
         self.tally.wire += bytes;
         self.tally.packets += 1;
-        Ok(Packet { number, kind: plan.kind, bytes, body, corrupt: false })
+        let [high, low, ..] = self.proofs.next_u64().to_be_bytes();
+        let proof = Proof::new(u16::from_be_bytes([high, low]));
+        self.session.on_sealed(number, proof);
+        Ok(Packet { number, proof, kind: plan.kind, bytes, body, corrupt: false })
     }
 
     fn check_symbol(

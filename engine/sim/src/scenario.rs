@@ -68,6 +68,8 @@ pub enum Mutation {
     KeepsBuffers,
     /// It goes on with the share of the buffers that it had at first.
     KeepsShare,
+    /// Its reports name one packet that did not arrive, if there is one.
+    ClaimsUnseen,
 }
 
 /// What a host is like.

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::plot::{self, PlotArgs};
 use super::target::Target;
 
 /// What `--help` says beyond verbs and options.
@@ -70,6 +71,9 @@ pub enum Verb {
     /// Get files and trees from a site.
     #[command(after_help = GOTTEN)]
     Get(GetArgs),
+    /// Draw a recorded transfer as a picture.
+    #[command(after_help = plot::HELP)]
+    Plot(PlotArgs),
     /// Carry data between two endpoints on this machine over an emulated long, lossy link.
     Demo(DemoArgs),
     /// Measure kernel TCP for `demo`; the request comes on standard input, as JSON.
@@ -109,6 +113,10 @@ pub struct ServeArgs {
     /// TCP port for sites that UDP does not reach, or `off` [default: the number of the UDP port].
     #[arg(long, value_name = "PORT|off", value_parser = parse_tcp_port)]
     pub tcp: Option<TcpPort>,
+    /// Record each session into a file of its own in this directory, which `farhaul plot` draws; the
+    /// oldest are removed beyond 1000 files or 512 MiB.
+    #[arg(long, value_name = "DIR")]
+    pub record_dir: Option<PathBuf>,
     /// Where the host's state lives.
     #[command(flatten)]
     pub home: HomeArg,
@@ -156,6 +164,13 @@ pub struct TransferArgs {
     /// Print one JSON object at the end instead of text.
     #[arg(long)]
     pub json: bool,
+    /// As --json, and before the end one JSON object a second, on lines of their own.
+    #[arg(long)]
+    pub json_progress: bool,
+    /// Record what the transfer does, ten times a second, into this file, which `farhaul plot`
+    /// draws.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// No progress line, no summary and no warnings; errors are still told.
     #[arg(long, short)]
     pub quiet: bool,

@@ -5,6 +5,7 @@ mod tcp;
 
 use super::args::DemoArgs;
 use super::failure::{self, Failure, Kind};
+use super::progress::Shown;
 use super::relay::Relay;
 use super::report::incomplete;
 use super::setup::blocking;
@@ -154,7 +155,8 @@ async fn carry(
     let sender = engine(us, None)?;
     let scanned = scan(&[source.to_path_buf()])?;
     let (progress, watcher) = watch::channel(Progress::default());
-    let shown = tokio::spawn(progress::show(watcher, "farhaul".to_owned(), quiet));
+    let shown = if quiet { Shown::ToNobody } else { Shown::ToPeople };
+    let shown = tokio::spawn(progress::show(watcher, "farhaul".to_owned(), shown));
     let begun = Instant::now();
     let peer =
         sender.connect(relay.addr(), theirs, OPTIONS).await.map_err(|error| too_bad(&error))?;

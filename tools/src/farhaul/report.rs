@@ -7,10 +7,11 @@ use super::carrier::Chosen;
 use super::failure::{Failure, Kind};
 use super::text;
 use farhaul_engine::transfer::{self as engine, Outcome, Progress, Side};
-use farhaul_proto::trace::Limit;
+use farhaul_proto::trace::{Limit, Spent};
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::FailCode;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,8 @@ pub(super) struct Report<'a> {
     rtt_min_ms: f64,
     queue_delay_p95_ms: f64,
     limited_by: &'static str,
+    /// Seconds by limit, without those that never applied.
+    limited_seconds: BTreeMap<&'static str, f64>,
     resumed_bytes: u64,
     packed_bytes: u64,
     packed_to_bytes: u64,
@@ -108,6 +111,7 @@ impl<'a> Report<'a> {
             rtt_min_ms: figures.map_or(0.0, |f| millis(f.rtt_min)),
             queue_delay_p95_ms: figures.map_or(0.0, |f| millis(f.queue_delay_p95)),
             limited_by: figures.and_then(|f| f.limited_mostly).map_or("nothing", Limit::name),
+            limited_seconds: figures.map(|f| seconds_of(&f.limited)).unwrap_or_default(),
             resumed_bytes: resumed.get(),
             packed_bytes: figures.map_or(0, |f| f.packed.get()),
             packed_to_bytes: figures.map_or(0, |f| f.packed_to.get()),
@@ -154,14 +158,31 @@ impl<'a> Report<'a> {
         if self.resumed_bytes > 0 {
             let _ = write!(line, "; {} resumed", Bytes::new(self.resumed_bytes));
         }
-        if let (Some("tcp"), Some(reason)) = (self.carrier, self.carrier_reason) {
-            let _ = write!(line, "; over TCP ({reason})");
-        }
         if self.packed_bytes > 0 {
             let (packed, to) = (Bytes::new(self.packed_bytes), Bytes::new(self.packed_to_bytes));
             let _ = write!(line, "; {packed} packed into {to}");
         }
+        if let (Some("tcp"), Some(reason)) = (self.carrier, self.carrier_reason) {
+            let _ = write!(line, "; over TCP ({reason})");
+        }
+        if let Some(limits) = self.limits() {
+            let _ = write!(line, "; limited by: {limits}");
+        }
         line
+    }
+
+    /// What limited, in percent of the time that anything did, the longest first.
+    fn limits(&self) -> Option<String> {
+        let total: f64 = self.limited_seconds.values().sum();
+        let mut shares: Vec<_> = self
+            .limited_seconds
+            .iter()
+            .map(|(&name, seconds)| (seconds / total * 100.0, name))
+            .collect();
+        shares.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let told = shares.iter().filter(|(share, _)| *share >= 0.5);
+        let told: Vec<String> = told.map(|(share, name)| format!("{name} {share:.0} %")).collect();
+        (!told.is_empty()).then(|| told.join(", "))
     }
 
     /// What was left out on purpose.
@@ -175,6 +196,11 @@ impl<'a> Report<'a> {
         }
         (self.left_out_total > 0).then_some(remark)
     }
+}
+
+fn seconds_of(limited: &Spent) -> BTreeMap<&'static str, f64> {
+    let named = Limit::ALL.into_iter().zip(limited).filter(|(_, spent)| !spent.is_zero());
+    named.map(|(limit, spent)| (limit.name(), spent.as_secs_f64())).collect()
 }
 
 /// Data over time; nothing where there was none of either.
@@ -338,6 +364,22 @@ mod tests {
             let summary = report.summary();
             assert_eq!(summary.contains("over TCP (no answer over UDP)"), said, "{summary}");
         }
+    }
+
+    #[test]
+    fn the_summary_says_what_limited_for_how_much_of_the_time() {
+        let mut attempt = Attempt::begin();
+        let mut figures = engine::Figures::default();
+        figures.limited[Limit::Link as usize] = Duration::from_millis(9_300);
+        figures.limited[Limit::StartUp as usize] = Duration::from_millis(690);
+        figures.limited[Limit::Tail as usize] = Duration::from_millis(10);
+        attempt.outcome = Some(Outcome { figures: Some(figures), ..outcome(&[]) });
+        let report = Report::new(&attempt, None);
+        let summary = report.summary();
+        assert!(summary.ends_with("; limited by: link 93 %, start-up 7 %"), "{summary}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["limited_seconds"]["link"], 9.3);
+        assert!(json["limited_seconds"].get("cpu").is_none());
     }
 
     #[test]

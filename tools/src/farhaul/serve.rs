@@ -4,13 +4,14 @@ use super::args::ServeArgs;
 use super::failure::{Failure, Kind};
 use super::report::counted;
 use super::transfer::{BUFFERS, WORKERS, check, options};
-use super::{Ended, connect, setup, signals, text};
+use super::{Ended, connect, record, setup, signals, text};
 use farhaul_engine::control::ControlError;
 use farhaul_engine::engine::{
     Engine, EngineConfig, EngineError, Incoming, SessionOptions, TcpPort,
 };
 use farhaul_engine::files::Root;
 use farhaul_engine::identity::SiteId;
+use farhaul_engine::record::FlightFolder;
 use farhaul_engine::tls::Allow;
 use farhaul_engine::transfer::Outcome;
 use farhaul_engine::transfer::serving::{self, Direction};
@@ -32,6 +33,8 @@ pub(super) fn run(args: &ServeArgs) -> Ended {
     }
     let identity = setup::identity(args.home.home.as_ref())?;
     let id = identity.id();
+    let records = args.record_dir.as_ref().map(|path| record::open(path)).transpose()?;
+    let records = records.map(Arc::new);
     let allowed: BTreeSet<SiteId> = args.allow.iter().copied().collect();
     let allow: Allow = Arc::new(move |site: &SiteId| allowed.contains(site));
     let config = |listen| EngineConfig {
@@ -57,7 +60,7 @@ pub(super) fn run(args: &ServeArgs) -> Ended {
         }
         let options = options(&args.tuning);
         let ended = tokio::select! {
-            () = accept_all(&engine, &root, options) => {
+            () = accept_all(&engine, &root, (options, id, records)) => {
                 Err(engine.failure().unwrap_or(EngineError::Stopped).into())
             }
             () = stopped => Ok(()),
@@ -67,14 +70,18 @@ pub(super) fn run(args: &ServeArgs) -> Ended {
     })
 }
 
-async fn accept_all(engine: &Arc<Engine>, root: &Root, options: SessionOptions) {
+/// How sessions are set up, who we are, and where they are recorded.
+type Setup = (SessionOptions, SiteId, Option<Arc<FlightFolder>>);
+
+async fn accept_all(engine: &Arc<Engine>, root: &Root, (options, id, records): Setup) {
     let sessions = Sessions::new();
     while let Some(incoming) = engine.accept().await {
         let (engine, root, sessions) = (Arc::clone(engine), root.clone(), sessions.clone());
         let (site, from) = (incoming.id(), incoming.addr());
         // At the level of errors, so that whatever is logged says whom it is about.
         let span = tracing::error_span!("session", %site, %from);
-        let serving = async move { serve_one(&engine, incoming, &root, options, &sessions).await };
+        let setup = (options, id, records.clone());
+        let serving = async move { serve_one(&engine, incoming, &root, setup, &sessions).await };
         tokio::spawn(serving.instrument(span));
     }
 }
@@ -83,12 +90,15 @@ async fn serve_one(
     engine: &Engine,
     incoming: Incoming,
     root: &Root,
-    options: SessionOptions,
+    (options, id, records): Setup,
     sessions: &Sessions,
 ) {
     let site = incoming.id();
     let served = match engine.welcome(incoming, options).await {
         Ok(peer) => {
+            if let Some(folder) = records {
+                record::serving(&folder, &peer.session, (id, site), options).await;
+            }
             let admitted = sessions.admit(site, peer.probe()).await;
             admitted.run(serving::serve(peer, root, told)).await
         }

@@ -6,7 +6,7 @@ use super::connect::Goal;
 use super::failure::{Failure, Kind};
 use super::report::{Attempt, Report, incomplete};
 use super::target::Target;
-use super::{Ended, connect, progress, setup, signals, text};
+use super::{Ended, connect, progress, record, setup, signals, text};
 use farhaul_engine::control::CLOSE_SHUTDOWN;
 use farhaul_engine::engine::{EngineConfig, Peer, SessionOptions, TcpPort};
 use farhaul_engine::files::{Root, scan};
@@ -14,6 +14,7 @@ use farhaul_engine::identity::Identity;
 use farhaul_engine::transfer::{
     Outcome, Progress, ProgressSender, Pull, TransferError, pull, push,
 };
+use farhaul_proto::trace::flight::Role;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ pub(super) fn send(args: SendArgs) -> Ended {
     let SendArgs { transfer, sources, target } = args;
     reported(&transfer, |attempt| {
         check(&transfer.tuning)?;
-        let label = format!("send to {}", target.host);
+        let label = (Role::Sender, format!("send to {}", target.host));
         let (dest, resume) = (target.path.clone(), !transfer.no_resume);
         let list = move || Ok(scan(&sources)?);
         let job = Job { transfer: &transfer, target: &target, label, sends: true };
@@ -51,7 +52,7 @@ pub(super) fn get(args: GetArgs) -> Ended {
             }
             Ok(())
         };
-        let label = format!("get from {}", target.host);
+        let label = (Role::Receiver, format!("get from {}", target.host));
         let wishes = wishes(&transfer.tuning);
         let what = Pull { path: target.path.clone(), dest, resume: !transfer.no_resume, wishes };
         let job = Job { transfer: &transfer, target: &target, label, sends: false };
@@ -98,7 +99,7 @@ fn reported(args: &TransferArgs, act: impl FnOnce(&mut Attempt) -> Ended) -> End
     let ended =
         ended.and_then(|()| attempt.outcome.as_ref().and_then(incomplete).map_or(Ok(()), Err));
     let report = Report::new(&attempt, ended.as_ref().err());
-    if args.json {
+    if args.json || args.json_progress {
         report.print_json();
     } else if !args.quiet && attempt.outcome.is_some() {
         report.print_text();
@@ -110,7 +111,8 @@ fn reported(args: &TransferArgs, act: impl FnOnce(&mut Attempt) -> Ended) -> End
 struct Job<'a> {
     transfer: &'a TransferArgs,
     target: &'a Target,
-    label: String,
+    /// Which end of the data this host is, and what is shown of the transfer.
+    label: (Role, String),
     /// This host gives.
     sends: bool,
 }
@@ -130,8 +132,14 @@ impl Job<'_> {
     {
         let args = self.transfer;
         let identity = setup::identity(args.home.home.as_ref())?;
-        let quiet = args.quiet || args.json;
-        setup::block_on(async {
+        let (role, title) = &self.label;
+        let (shown, options) = (progress::Shown::of(args), options(&args.tuning));
+        let (site, peer) = (identity.id(), self.target.id);
+        let named = record::Named { role: *role, title, site, peer };
+        let recording = args.record.as_ref().map(|path| record::begin(path, &named, options));
+        let recording = recording.transpose()?;
+        let pen = recording.as_ref().map(|recording| recording.pen.clone());
+        let ended = setup::block_on(async {
             let (named, first) = (self.target.clone(), prepare.clone());
             let (prepared, addresses) = interruptible(setup::blocking(move || {
                 let prepared = first()?;
@@ -142,8 +150,10 @@ impl Job<'_> {
             let engine = Arc::new(engine);
             attempt.disk = engine.disk_name();
             let (progress, watcher) = watch::channel(Progress::default());
-            let shown = tokio::spawn(progress::show(watcher, self.label.clone(), quiet));
-            let (id, tcp_port, options) = (self.target.id, args.tcp_port, options(&args.tuning));
+            let shown = tokio::spawn(progress::show(watcher, title.clone(), shown));
+            let told = pen.clone().filter(|_| *role == Role::Receiver);
+            let told = told.map(|pen| tokio::spawn(record::tell(progress.subscribe(), pen)));
+            let (id, tcp_port) = (self.target.id, args.tcp_port);
             let goal = Goal { id, addresses, tcp_port, options };
             let carried = interruptible(async {
                 let (mut choice, mut prepared) = (Choice::new(args.carrier), Some(prepared));
@@ -158,6 +168,9 @@ impl Job<'_> {
                     let (peer, chosen) =
                         connected.map_err(|failure| before.take().unwrap_or(failure))?;
                     self.note(attempt, chosen);
+                    if let Some(pen) = &pen {
+                        peer.session.record(pen.clone());
+                    }
                     let path = self.path(&peer, &progress);
                     let connection = peer.connection.clone();
                     tokio::select! {
@@ -181,10 +194,18 @@ impl Job<'_> {
             attempt.progress = progress.borrow().clone();
             drop(progress);
             let _ = shown.await;
+            if let Some(told) = told {
+                let _ = told.await;
+            }
             engine.close().await;
             attempt.outcome = Some(carried?);
             Ok(())
-        })
+        });
+        // The driver is gone, and with it the last pen.
+        if let Some(recording) = recording {
+            recording.end();
+        }
+        ended
     }
 
     fn path(&self, peer: &Peer, progress: &ProgressSender) -> Path {

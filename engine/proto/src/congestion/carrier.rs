@@ -120,6 +120,7 @@ impl Controller for CarrierLaw {
         View {
             rate: self.delivered().max(WINDOW_MIN.rate_over(self.rtt_min + SLACK)),
             capacity: None,
+            ceiling: None,
             rtt_min: self.rtt_min,
             queue_delay: self.rtt.saturating_sub(self.rtt_min),
             loss_random: Ratio::ZERO,

@@ -2,7 +2,7 @@
 //!
 //! A packed block travels as a compressed frame in place of its data. The digest is that of the
 //! data, so that it also checks the unpacking. Layout only: who packs, and how, is the body's
-//! business. spec: W-110
+//! business. spec: W-117
 
 use super::shape::{BlockShape, ShapeError, VerifyError};
 use crate::content::Digest;

@@ -81,7 +81,7 @@ impl BlockShape {
         }
     }
 
-    /// The shape of a packed block, which travels as fewer symbols than its data has. spec: W-110
+    /// The shape of a packed block, which travels as fewer symbols than its data has. spec: W-117
     ///
     /// # Errors
     /// Refuses shapes with zero-sized symbols or more than [`PACKED_SYMBOLS_MAX`] of them.

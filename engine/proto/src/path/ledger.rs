@@ -6,6 +6,7 @@
 
 use crate::congestion::{Outcome, RttSample};
 use crate::ids::{BlockIndex, PacketNumber, RateEpoch, SymbolId};
+use crate::path::proof::{self, Proof, SentProofs};
 use crate::path::rtt::RttEstimator;
 use crate::units::{Bytes, Timestamp};
 use crate::wire::feedback::Feedback;
@@ -71,6 +72,9 @@ pub enum LedgerError {
     /// The peer acknowledged a number that was skipped to catch liars.
     #[error("peer acknowledged packet {0}, which was skipped on purpose")]
     Skipped(PacketNumber),
+    /// The peer named packets as arrived and could not prove that it has all of them.
+    #[error("peer acknowledged packets up to {0} that it did not receive")]
+    Unproven(PacketNumber),
 }
 
 /// What one feedback packet settled. Reused from call to call: cleared, not reallocated.
@@ -110,6 +114,7 @@ pub struct Ledger {
     /// Number of the first record.
     base: u64,
     records: VecDeque<Record>,
+    proofs: SentProofs,
     /// Everything below is settled: acknowledged or declared lost.
     settled_below: u64,
     /// Lost packets that left the records: when the round trip grows suddenly (a deep queue
@@ -188,6 +193,11 @@ impl Ledger {
         }
     }
 
+    /// A packet was sealed, in the order of the numbers; `proof` is what its receiver will know.
+    pub fn on_sealed(&mut self, number: PacketNumber, proof: Proof) {
+        self.proofs.record(number, proof);
+    }
+
     /// A side that only receives hears nothing about its own packets: its records end by count,
     /// once they are so old that no feedback can be about them.
     fn shed_unwatched(&mut self, now: Timestamp) {
@@ -202,6 +212,7 @@ impl Ledger {
             self.base += 1;
         }
         self.settled_below = self.settled_below.max(self.base);
+        self.proofs.shed();
     }
 
     /// Applies one feedback packet: fills `settled` with what is newly known.
@@ -220,11 +231,21 @@ impl Ledger {
         if feedback.largest >= self.next_number() {
             return Err(LedgerError::NeverSent(feedback.largest));
         }
+        let floor = proof::floor(feedback.covered_from, feedback.largest);
+        let Some(proof) = self.proofs.sum(&feedback.ranges, floor) else {
+            // Overtaken by a report of so many more packets that it cannot be checked any more.
+            return Ok(());
+        };
         self.late_acked.clear();
         for range in feedback.ranges.iter().rev() {
-            self.acknowledge_late(range.first.get(), range.last.get(), settled);
-            self.acknowledge(range.first.get(), range.last.get(), settled)?;
+            let (first, last) = (range.first.get(), range.last.get());
+            self.acknowledge_late(first.max(floor.get()), last, settled);
+            self.acknowledge(first, last, floor, settled)?;
         }
+        if proof != feedback.receipt {
+            return Err(LedgerError::Unproven(feedback.largest));
+        }
+        self.proofs.forget_below(floor);
         self.sample_delays(feedback, rtt, now, settled);
         if !settled.spurious.is_empty() {
             rtt.on_spurious(now);
@@ -243,6 +264,7 @@ impl Ledger {
         &mut self,
         first: u64,
         last: u64,
+        floor: PacketNumber,
         settled: &mut Settled,
     ) -> Result<(), LedgerError> {
         for number in first.max(self.base)..=last {
@@ -252,7 +274,8 @@ impl Ledger {
             if record.carried == Carried::Skipped {
                 return Err(LedgerError::Skipped(number));
             }
-            if record.fate == Fate::Acked {
+            // What counts as lost is taken back on proof only.
+            if record.fate == Fate::Acked || record.fate == Fate::Lost && number < floor {
                 continue;
             }
             let outcome = outcome(number, record);
@@ -273,6 +296,9 @@ impl Ledger {
     }
 
     fn acknowledge_late(&mut self, first: u64, last: u64, settled: &mut Settled) {
+        if first > last {
+            return;
+        }
         while let Some((&number, record)) = self.late.range(first..=last).next() {
             settled.spurious.push(outcome(PacketNumber::new(number), record));
             settled.spurious_carried.push(record.carried);

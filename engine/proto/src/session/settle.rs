@@ -1,6 +1,6 @@
 //! A report of the peer: what it settles, and who is told.
 
-use super::{Session, SessionError};
+use super::{Arrival, Session, SessionError};
 use crate::congestion::{Outcome, Sample, TrainSample, View};
 use crate::ids::PacketNumber;
 use crate::path::ledger::{Carried, Settled};
@@ -17,10 +17,12 @@ impl Session {
     /// An authentic, decoded feedback packet.
     pub fn on_feedback(
         &mut self,
-        number: PacketNumber,
+        arrival: &Arrival,
         feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), SessionError> {
+        let number = arrival.number;
+        self.acks.on_silent_packet(arrival);
         let taken = self.take_report(number, feedback, now);
         match taken {
             Ok(()) => self.observe(now),
@@ -35,8 +37,9 @@ impl Session {
         feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), SessionError> {
-        self.acks.on_silent_packet(number, now);
         self.counters.reports_received += 1;
+        let delivered = self.counters.wire_delivered.max(feedback.received_bytes);
+        self.counters.wire_delivered = delivered;
         let newest = self.newest_report.is_none_or(|seen| number > seen);
         self.newest_report = self.newest_report.max(Some(number));
         if newest {
@@ -57,6 +60,7 @@ impl Session {
         self.observer.on_lost(&settled.lost, now);
         self.count(&settled);
         self.steer(&settled, feedback, now);
+        self.measure(&settled, feedback);
         self.apply(&settled);
         self.settled = settled;
         self.sender.on_feedback(feedback, newest, &self.repair)?;

@@ -107,6 +107,7 @@ impl Pair {
         }
         let mut plans = Vec::new();
         end.poll_transmit(self.now, &mut plans);
+        plans.iter().for_each(|plan| end.on_sealed(plan.number, proof(plan.number)));
         if side == 0 {
             let verdict = end.unreached(self.now).map(|unreached| (self.now, unreached));
             self.unreached = self.unreached.or(verdict);
@@ -117,18 +118,28 @@ impl Pair {
     }
 
     fn arrive(&mut self, side: usize, plan: &PacketPlan) {
-        let (end, now, train) = (&mut self.ends[side], self.now, plan.kind.is_train());
+        let (end, now) = (&mut self.ends[side], self.now);
+        let arrival = arrival(plan.number, plan.kind.is_train(), now);
         match &plan.body {
             PlanBody::Symbol { data, len } => {
-                end.on_data(plan.number, train, *data, *len, now, now);
+                end.on_data(&arrival, *data, *len, now);
             }
-            PlanBody::Padding(_) => end.on_padding(plan.number, train, size(plan), now, now),
+            PlanBody::Padding(_) => end.on_padding(&arrival, size(plan), now),
             PlanBody::Report(payload) => {
                 let feedback = Feedback::decode(payload).unwrap();
-                end.on_feedback(plan.number, &feedback, now).unwrap();
+                end.on_feedback(&arrival, &feedback, now).unwrap();
             }
         }
     }
+}
+
+/// Bits that tell the packets apart.
+fn proof(number: PacketNumber) -> Proof {
+    Proof::new(u16::try_from(number.get() * 7919 % 65_521).unwrap())
+}
+
+fn arrival(number: PacketNumber, train: bool, at: Timestamp) -> Arrival {
+    Arrival { number, proof: proof(number), train, at }
 }
 
 /// A socket counts from the start of the process. The first report of a session spoke of all
@@ -141,7 +152,8 @@ fn reports_count_the_drops_of_their_own_session() {
     for (number, total) in [(0, 5_000), (1, 5_003), (2, 5_003)] {
         end.on_local_drops(total);
         let at = Timestamp::from_millis(number * 100);
-        end.on_padding(PacketNumber::new(number), false, Bytes::new(1_473), at, at);
+        let arrival = arrival(PacketNumber::new(number), false, at);
+        end.on_padding(&arrival, Bytes::new(1_473), at);
         let mut plans = Vec::new();
         end.poll_transmit(at + Duration::from_millis(50), &mut plans);
         let PlanBody::Report(payload) = &plans[0].body else { panic!("{plans:?}") };
@@ -202,7 +214,8 @@ fn an_overtaken_report_takes_no_credit_back() {
     let open = sender.sender().blocks_open();
     assert!(open >= 1 && !sender.sender().blocked_by_peer());
     let stale = Feedback { open_blocks_limit: 1, backlog: Bytes::mib(900), ..Feedback::default() };
-    sender.on_feedback(PacketNumber::new(0), &stale, pair.now).unwrap();
+    let overtaken = arrival(PacketNumber::new(0), false, pair.now);
+    sender.on_feedback(&overtaken, &stale, pair.now).unwrap();
     assert!(!sender.sender().blocked_by_peer());
     assert!(sender.peer_backlog < Bytes::mib(900));
 }

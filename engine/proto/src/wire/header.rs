@@ -9,7 +9,7 @@ use crate::limits::{
     DATA_HEADER_LEN, DATAGRAM_MAX, FEEDBACK_LEN_MAX, PACKED_SYMBOL_ID_END, PACKED_SYMBOLS_MAX,
     PLAIN_HEADER_LEN, SYMBOL_ID_END, SYMBOL_SIZE, SYMBOL_SIZE_SMALL, TAG_LEN,
 };
-use crate::wire::number::{TruncatedNumber, epoch_of};
+use crate::wire::number::{KeyEpoch, TruncatedNumber};
 use core::num::NonZeroU16;
 use core::ops::RangeInclusive;
 use thiserror::Error;
@@ -126,7 +126,7 @@ pub struct DataId {
     pub block: BlockIndex,
     /// The symbol, within the block; below [`SYMBOL_ID_END`], or [`PACKED_SYMBOL_ID_END`].
     pub symbol: SymbolId,
-    /// K of a packed block: only its packets tell it. spec: W-110
+    /// K of a packed block: only its packets tell it. spec: W-117
     pub packed: Option<NonZeroU16>,
 }
 
@@ -135,6 +135,19 @@ impl DataId {
     pub const fn plain(block: BlockIndex, symbol: SymbolId) -> Self {
         Self { block, symbol, packed: None }
     }
+}
+
+/// Which packet, of which lane, under which key: what every header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketId {
+    /// The lane, by the tag of its direction.
+    pub lane: LaneTag,
+    /// The key.
+    pub epoch: KeyEpoch,
+    /// The packet.
+    pub number: PacketNumber,
+    /// Random: it makes the tag of the packet unpredictable to the peer (`spec: W-028`).
+    pub salt: u8,
 }
 
 /// The header of a lane packet (`spec: W-012`).
@@ -148,8 +161,10 @@ pub struct Header {
     pub epoch: u8,
     /// Finds the session, the lane and the key.
     pub lane: LaneTag,
-    /// The low 32 bits of the packet number.
+    /// The low 24 bits of the packet number.
     pub number: TruncatedNumber,
+    /// Random bits of the sender; they mean nothing.
+    pub salt: u8,
     /// Which symbol, for data packets.
     pub data: Option<DataId>,
 }
@@ -197,14 +212,6 @@ pub enum HeaderError {
     /// A packed block without symbols.
     #[error("a packed block of no symbols")]
     PackedNothing,
-    /// The epoch byte contradicts the packet number.
-    #[error("epoch byte {epoch} contradicts packet number {number}")]
-    Epoch {
-        /// The epoch byte.
-        epoch: u8,
-        /// The number it came with.
-        number: TruncatedNumber,
-    },
 }
 
 impl Header {
@@ -212,30 +219,30 @@ impl Header {
     ///
     /// # Panics
     /// When `kind` is one that carries data: a data packet without identity cannot be sent.
-    pub fn plain(kind: Kind, lane: LaneTag, number: PacketNumber) -> Self {
+    pub fn plain(kind: Kind, id: &PacketId) -> Self {
         assert!(!kind.has_data(), "a data packet names its symbol");
-        Self::with(kind, lane, number, None)
+        Self::with(kind, id, None)
     }
 
     /// The header of a data packet, inside a measuring train or not.
     ///
     /// # Panics
     /// When the symbol id does not fit into its bits: it would name another symbol.
-    pub fn data(lane: LaneTag, number: PacketNumber, id: DataId, train: Train) -> Self {
-        let end = if id.packed.is_some() { PACKED_SYMBOL_ID_END } else { SYMBOL_ID_END };
-        assert!(id.symbol.get() < end, "the symbol id does not fit");
-        let kind = match (train, id.packed) {
+    pub fn data(id: &PacketId, data: DataId, train: Train) -> Self {
+        let end = if data.packed.is_some() { PACKED_SYMBOL_ID_END } else { SYMBOL_ID_END };
+        assert!(data.symbol.get() < end, "the symbol id does not fit");
+        let kind = match (train, data.packed) {
             (Train::No, None) => Kind::Data,
             (Train::Member, None) => Kind::DataTrain,
             (Train::No, Some(_)) => Kind::Packed,
             (Train::Member, Some(_)) => Kind::PackedTrain,
         };
-        Self::with(kind, lane, number, Some(id))
+        Self::with(kind, id, Some(data))
     }
 
-    fn with(kind: Kind, lane: LaneTag, number: PacketNumber, data: Option<DataId>) -> Self {
-        let epoch = epoch_of(number).wire_byte();
-        Self { kind, epoch, lane, number: TruncatedNumber::of(number), data }
+    const fn with(kind: Kind, id: &PacketId, data: Option<DataId>) -> Self {
+        let (epoch, number) = (id.epoch.wire_byte(), TruncatedNumber::of(id.number));
+        Self { kind, epoch, lane: id.lane, number, salt: id.salt, data }
     }
 
     /// Length of the encoded header, in bytes.
@@ -251,7 +258,8 @@ impl Header {
         out[0] = VERSION << 4 | self.kind.value();
         out[1] = self.epoch;
         out[2..10].copy_from_slice(&self.lane.get().to_be_bytes());
-        out[10..PLAIN_HEADER_LEN].copy_from_slice(&self.number.get().to_be_bytes());
+        out[10..13].copy_from_slice(&self.number.to_bytes());
+        out[13] = self.salt;
         if self.kind.has_data() {
             let id = self.data.expect("a data packet names its symbol");
             out[14..18].copy_from_slice(&id.block.get().to_be_bytes());
@@ -265,25 +273,21 @@ impl Header {
     /// Reads the header off a whole datagram; returns it with its length.
     ///
     /// # Errors
-    /// The datagram is not a lane packet of this version, or has a length or an epoch byte that
-    /// its kind and number rule out. Such a datagram is dropped in silence (`spec: W-030`).
+    /// The datagram is not a lane packet of this version, or has a length that its kind
+    /// rules out. Such a datagram is dropped in silence (`spec: W-030`).
     pub fn decode(datagram: &[u8]) -> Result<(Self, usize), HeaderError> {
-        let &[first, epoch, ..] = datagram else {
+        let &[first, ..] = datagram else {
             return Err(HeaderError::TooShort { len: datagram.len() });
         };
         let kind = kind_of(first)?;
         check_len(kind, datagram.len())?;
         let plain = datagram.first_chunk::<PLAIN_HEADER_LEN>();
         let plain = plain.ok_or(HeaderError::TooShort { len: datagram.len() })?;
-        let &[_, _, t0, t1, t2, t3, t4, t5, t6, t7, n0, n1, n2, n3] = plain;
-        let number = TruncatedNumber(u32::from_be_bytes([n0, n1, n2, n3]));
-        // spec: W-022. The byte repeats bits 22-29 of the number, so it needs no state to check.
-        if epoch != epoch_of(PacketNumber::new(u64::from(number.get()))).wire_byte() {
-            return Err(HeaderError::Epoch { epoch, number });
-        }
+        let &[_, epoch, t0, t1, t2, t3, t4, t5, t6, t7, n0, n1, n2, salt] = plain;
+        let number = TruncatedNumber::from_bytes([n0, n1, n2]);
         let lane = LaneTag::new(u64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]));
         let data = if kind.has_data() { Some(data_id(kind, datagram)?) } else { None };
-        Ok((Self { kind, epoch, lane, number, data }, kind.header_len()))
+        Ok((Self { kind, epoch, lane, number, salt, data }, kind.header_len()))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::receive::LaneDrops;
 use crate::control::Opening;
 use crate::objects::{BlockSink, BlockSource, Failure};
+use crate::record::FlightPen;
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Policy, View};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
@@ -10,9 +11,10 @@ use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::recv::RecvCounters;
 use farhaul_proto::send::SendCounters;
-use farhaul_proto::session::{SessionConfig, SessionError, Unreached};
-use farhaul_proto::trace::{Counters, Limit};
+use farhaul_proto::session::{ProbePlan, SessionConfig, SessionError, Unreached};
+use farhaul_proto::trace::{Counters, Limit, Spent};
 use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::wire::control::PathFigures;
 use farhaul_proto::wire::feedback::FeedbackError;
 use std::fmt;
 use std::net::SocketAddr;
@@ -165,6 +167,10 @@ pub enum Command {
     Shape(SessionKey, Policy, Option<BitRate>, FecPolicy, PackPolicy),
     /// Ask the peer for a sign of life, and say when the last one came.
     AskPeer(SessionKey, oneshot::Sender<SignOfLife>),
+    /// Record the session.
+    Record(SessionKey, FlightPen),
+    /// Measure the way to the peer; answered when that is done.
+    Probe(SessionKey, ProbePlan, oneshot::Sender<PathFigures>),
     /// Report figures.
     Stats(SessionKey, oneshot::Sender<SessionStats>),
     /// Report what was dropped.
@@ -190,6 +196,8 @@ impl fmt::Debug for Command {
             Self::RestartSend(..) => "RestartSend",
             Self::Shape(..) => "Shape",
             Self::AskPeer(..) => "AskPeer",
+            Self::Record(..) => "Record",
+            Self::Probe(..) => "Probe",
             Self::Stats(..) => "Stats",
             Self::Drops(..) => "Drops",
             Self::Stop => "Stop",
@@ -268,10 +276,10 @@ pub struct SessionStats {
     pub train_size_p50: Bytes,
     /// The size that one such train in a hundred exceeds.
     pub train_size_p99: Bytes,
-    /// What limits now.
+    /// What limited for most of the last second.
     pub limited_by: Option<Limit>,
-    /// What limited for the longest time.
-    pub limited_mostly: Option<Limit>,
+    /// How long each limit applied.
+    pub limited: Spent,
 }
 
 /// The last that was heard of a peer.

@@ -68,6 +68,13 @@ impl Driver {
             Command::AskPeer(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.ask_peer(now));
             }),
+            Command::Record(key, pen) => {
+                self.with(key, |session| session.begin_recording(pen, now));
+            }
+            Command::Probe(key, plan, reply) => self.with(key, |session| {
+                session.core.probe(plan, now);
+                session.probing = Some(reply);
+            }),
             Command::Stats(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.stats());
             }),

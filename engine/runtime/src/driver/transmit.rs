@@ -5,9 +5,10 @@ use super::session::{SessionBody, Unsent};
 use super::{Driver, Turn};
 use crate::net::Port;
 use farhaul_proto::limits::{DATA_HEADER_LEN, TAG_LEN};
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::session::{PacketPlan, PlanBody};
 use farhaul_proto::units::Timestamp;
-use farhaul_proto::wire::header::{Header, Train};
+use farhaul_proto::wire::header::{Header, PacketId, Train};
 
 /// Trains sent for one session before others get their turn.
 const TRAINS_PER_TURN: usize = 16;
@@ -19,6 +20,7 @@ impl Driver {
         let Some(session) = self.sessions.get_mut(&key).filter(|s| !s.is_dead()) else {
             return done;
         };
+        session.renew_key(now);
         for _ in 0..TRAINS_PER_TURN {
             if !session.flush_unsent(&self.port) {
                 session.core.on_blocked();
@@ -104,14 +106,14 @@ impl SessionBody {
 
     /// Appends one sealed datagram; false if its content is not in memory any more.
     fn seal_plan(&mut self, plan: &PacketPlan, out: &mut Vec<u8>) -> bool {
+        let (lane, epoch, number) = (self.send_tag, self.seal.epoch(), plan.number);
+        let id = PacketId { lane, epoch, number, salt: self.salts.next() };
         let header = match &plan.body {
             PlanBody::Symbol { data, .. } => {
                 let train = if plan.kind.is_train() { Train::Member } else { Train::No };
-                Header::data(self.send_tag, plan.number, *data, train)
+                Header::data(&id, *data, train)
             }
-            PlanBody::Padding(_) | PlanBody::Report(_) => {
-                Header::plain(plan.kind, self.send_tag, plan.number)
-            }
+            PlanBody::Padding(_) | PlanBody::Report(_) => Header::plain(plan.kind, &id),
         };
         let start = out.len();
         let mut head = [0; DATA_HEADER_LEN];
@@ -134,6 +136,7 @@ impl SessionBody {
             return false;
         }
         out.extend_from_slice(&tag);
+        self.core.on_sealed(plan.number, Proof::of_tag(&tag));
         true
     }
 }

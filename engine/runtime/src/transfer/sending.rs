@@ -153,6 +153,8 @@ fn name(message: &Message) -> &'static str {
         Message::Restart { .. } => "restart",
         Message::Done(_) => "done",
         Message::Cancel { .. } => "cancel",
+        Message::Probe(_) => "probe",
+        Message::Probed { .. } => "probed",
         Message::Figures(_) => "figures",
         Message::Sent { .. } => "sent",
     }

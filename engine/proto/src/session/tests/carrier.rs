@@ -1,6 +1,7 @@
 //! A session over a carrier that keeps order and loses nothing while it lives.
 
 use super::*;
+use crate::trace::Limit;
 
 fn over_tcp() -> Pair {
     let over_tcp = || session_over(Carrier::Tcp, Policy::Fair, None);

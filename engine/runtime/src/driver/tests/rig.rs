@@ -23,7 +23,7 @@ use farhaul_proto::objects::{ObjectError, Placed};
 use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
-use farhaul_proto::wire::header::{DataId, Header, Kind, Train};
+use farhaul_proto::wire::header::{DataId, Header, Kind, PacketId, Train};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -309,16 +309,21 @@ impl Forger {
 
     /// An authentic packet.
     pub(super) fn packet(&mut self, kind: Kind, payload: &[u8]) -> Vec<u8> {
-        let header = Header::plain(kind, self.tag, PacketNumber::new(self.next));
+        let header = Header::plain(kind, &self.id());
         self.sealed(&header, payload)
     }
 
     /// An authentic symbol.
     pub(super) fn symbol(&mut self, block: u32, symbol: u32, payload: &[u8]) -> Vec<u8> {
         let data = DataId::plain(BlockIndex::new(block), SymbolId::new(symbol));
-        let number = PacketNumber::new(self.next);
-        let header = Header::data(self.tag, number, data, Train::No);
+        let header = Header::data(&self.id(), data, Train::No);
         self.sealed(&header, payload)
+    }
+
+    /// The name of the next packet.
+    fn id(&mut self) -> PacketId {
+        let (lane, epoch) = (self.tag, self.seal.epoch());
+        PacketId { lane, epoch, number: PacketNumber::new(self.next), salt: 0 }
     }
 
     fn sealed(&mut self, header: &Header, payload: &[u8]) -> Vec<u8> {
