@@ -7,9 +7,11 @@ pub mod args;
 mod connect;
 mod demo;
 mod demo_tcp;
+pub mod doctor;
 mod failure;
 mod id;
 pub mod plot;
+pub mod probe;
 mod progress;
 mod record;
 mod relay;
@@ -53,6 +55,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Send(args) => transfer::send(args),
         Verb::Get(args) => transfer::get(args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Probe(args) => probe::run(&args),
+        Verb::Doctor(args) => return doctor::run(&args),
         Verb::Plot(args) => plot::run(&args),
         Verb::DemoTcp => demo_tcp::run(),
     };

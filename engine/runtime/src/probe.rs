@@ -74,6 +74,7 @@ async fn both_ways(
 ) -> Result<Probed, TransferError> {
     let span = options.span.max(SPAN_MIN * 2) / 2;
     let plan = ProbePlan { span, bytes_max: options.bytes_max, rate_max: options.rate_max };
+    conversation.greet().await?;
     let forward = measure(&conversation.session, plan).await?;
     let transfer = TransferId::new(1);
     let span_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);

@@ -102,14 +102,20 @@ impl Conversation {
         self.connection.peer.0
     }
 
+    /// Says who we are: only then does the peer know of the conversation.
+    pub(crate) async fn greet(&mut self) -> Result<(), TransferError> {
+        if self.greeted {
+            return Ok(());
+        }
+        self.greeted = true;
+        let agent = concat!("farhaul/", env!("CARGO_PKG_VERSION")).to_owned();
+        let hello = Message::Hello { features: FEATURE_PROBE, agent };
+        Ok(self.sender.send(&hello.encode_body()).await?)
+    }
+
     /// Says something; before the first thing, who we are. Nobody waits for that.
     pub(crate) async fn say(&mut self, message: &Message) -> Result<(), TransferError> {
-        if !self.greeted {
-            self.greeted = true;
-            let agent = concat!("farhaul/", env!("CARGO_PKG_VERSION")).to_owned();
-            let hello = Message::Hello { features: FEATURE_PROBE, agent };
-            self.sender.send(&hello.encode_body()).await?;
-        }
+        self.greet().await?;
         tracing::debug!(?message, "says");
         Ok(self.sender.send(&message.encode_body()).await?)
     }
