@@ -4,6 +4,7 @@
 //! authenticated, 4 local disk.
 
 pub mod args;
+mod carrier;
 mod connect;
 mod demo;
 mod demo_tcp;

@@ -3,6 +3,7 @@
 //! A controller knows packets, times and losses. It knows nothing of blocks, files or FEC: a
 //! repaired loss is still a loss here.
 
+pub mod carrier;
 pub mod fixed;
 pub mod pacer;
 mod switch;
@@ -169,7 +170,8 @@ pub trait Controller: fmt::Debug + Send {
     fn view(&self) -> View;
 }
 
-/// The controller for a policy; [`Controller::set_policy`] may change it to any other.
+/// The controller for a policy; [`Controller::set_policy`] may change it to any other. For
+/// a carrier with a congestion control of its own there is [`carrier::CarrierLaw`].
 ///
 /// `cap` is never exceeded (and is the target of [`Policy::Fixed`]); `hint` is a remembered or
 /// demanded rate to start from; `initial_rtt` is what the handshake measured, or a guess.

@@ -152,7 +152,7 @@ async fn measure(session: &SessionHandle, plan: ProbePlan) -> Result<PathFigures
 mod tests {
     use super::*;
     use farhaul_proto::congestion::Policy;
-    use farhaul_proto::fec::FecPolicy;
+    use farhaul_proto::fec::{FecPolicy, PackPolicy};
 
     #[test]
     fn a_peer_gets_no_more_than_this_side_allows() {
@@ -160,6 +160,7 @@ mod tests {
             policy: Policy::Fair,
             cap: Some(BitRate::mbps(50)),
             fec: FecPolicy::Auto,
+            pack: PackPolicy::Off,
         };
         let greedy = Probe {
             transfer: TransferId::new(1),

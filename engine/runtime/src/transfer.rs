@@ -180,6 +180,11 @@ impl TransferError {
         }
     }
 
+    /// True when nobody answered any more: another carrier may fare better.
+    pub const fn is_silence(&self) -> bool {
+        matches!(self, Self::Control(ControlError::Timeout { .. }) | Self::Unreached(_))
+    }
+
     fn local(what: impl std::fmt::Display, code: RefuseCode) -> Self {
         Self::Local { what: what.to_string(), code }
     }

@@ -12,6 +12,7 @@
 pub mod outcome;
 mod receiver;
 mod record;
+pub mod rules;
 mod sender;
 pub mod spec;
 mod stall;

@@ -12,6 +12,7 @@ pub mod link;
 pub mod profile;
 pub mod replay;
 pub mod report;
+pub mod rivals;
 pub mod rng;
 pub mod scenario;
 pub mod world;

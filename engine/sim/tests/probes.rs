@@ -4,7 +4,9 @@ use core::time::Duration;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::ids::PacketNumber;
-use farhaul_proto::session::{PlanBody, ProbePlan, Session, SessionConfig};
+use farhaul_proto::path::carrier::Carrier;
+use farhaul_proto::path::proof::Proof;
+use farhaul_proto::session::{Arrival, PlanBody, ProbePlan, Session, SessionConfig};
 use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 use farhaul_proto::wire::control::PathFigures;
 use farhaul_proto::wire::feedback::Feedback;
@@ -41,6 +43,7 @@ fn probed(there: LinkProfile, plan: ProbePlan) -> (PathFigures, Duration) {
     let back = LinkProfile { delay: there.delay, ..LinkProfile::default() };
     let rtt = there.delay * 2;
     let config = SessionConfig {
+        carrier: Carrier::Udp,
         policy: Policy::Fair,
         cap: None,
         start_hint: None,
@@ -68,6 +71,7 @@ fn probed(there: LinkProfile, plan: ProbePlan) -> (PathFigures, Duration) {
                 }
             }
             for plan in plans {
+                ends[side].on_sealed(plan.number, proof(plan.number));
                 let (to, bytes) = (1 - side, bytes_of(&plan.body));
                 if let Fate::Deliver { at, .. } = links[side].offer(bytes, now) {
                     order += 1;
@@ -86,18 +90,24 @@ fn probed(there: LinkProfile, plan: ProbePlan) -> (PathFigures, Duration) {
         assert!(now.since(began) < Duration::from_secs(60), "it does not end");
         while let Some(first) = flying.first_entry().filter(|first| first.key().0 <= now) {
             let Packet { to, number, kind, body, bytes } = first.remove();
+            let train = kind.is_train();
+            let arrival = Arrival { number, proof: proof(number), train, at: now };
             match body {
-                PlanBody::Padding(_) => {
-                    ends[to].on_padding(number, kind.is_train(), bytes, now, now);
-                }
+                PlanBody::Padding(_) => ends[to].on_padding(&arrival, bytes, now),
                 PlanBody::Report(payload) => {
                     let feedback = Feedback::decode(&payload).expect("a report");
-                    ends[to].on_feedback(number, &feedback, now).expect("an honest report");
+                    ends[to].on_feedback(&arrival, &feedback, now).expect("an honest report");
                 }
                 PlanBody::Symbol { .. } => panic!("a probe carries no data"),
             }
         }
     }
+}
+
+/// What stands for the tag of a packet.
+fn proof(number: PacketNumber) -> Proof {
+    let [.., high, low] = number.get().wrapping_mul(0x9e37_79b9).rotate_left(16).to_be_bytes();
+    Proof::new(u16::from_be_bytes([high, low]))
 }
 
 fn link(mbps: u64, one_way_ms: u64) -> LinkProfile {

@@ -212,6 +212,8 @@ mod tests {
             queue_delay_p95: Duration::ZERO,
             limited_by: Some(Limit::Link),
             limited_mostly: None,
+            packed: Bytes::ZERO,
+            packed_to: Bytes::ZERO,
             limited: Default::default(),
         };
         let progress = Progress {

@@ -3,6 +3,7 @@
 //! The fields of the JSON object are a contract; new ones may be added. It is printed whether the
 //! transfer succeeded or not: `error` tells.
 
+use super::carrier::Chosen;
 use super::failure::{Failure, Kind};
 use super::text;
 use farhaul_engine::transfer::{self as engine, Outcome, Progress, Side};
@@ -26,6 +27,8 @@ pub(super) struct Attempt {
     pub(super) took: Duration,
     /// The disk engine; empty when it came to none.
     pub(super) disk: &'static str,
+    /// What carried it last, and why; nothing before there was a session.
+    pub(super) chosen: Option<Chosen>,
     /// The last that was heard.
     pub(super) progress: Progress,
     /// How the transfer ended, unless it failed as a whole.
@@ -38,6 +41,7 @@ impl Attempt {
             begun: Instant::now(),
             took: Duration::ZERO,
             disk: "",
+            chosen: None,
             progress: Progress::default(),
             outcome: None,
         }
@@ -64,7 +68,11 @@ pub(super) struct Report<'a> {
     /// Seconds by limit, without those that never applied.
     limited_seconds: BTreeMap<&'static str, f64>,
     resumed_bytes: u64,
+    packed_bytes: u64,
+    packed_to_bytes: u64,
     disk: &'static str,
+    carrier: Option<&'static str>,
+    carrier_reason: Option<&'static str>,
     failed: Vec<FailedEntry<'a>>,
     left_out: &'a [String],
     left_out_total: u64,
@@ -105,7 +113,11 @@ impl<'a> Report<'a> {
             limited_by: figures.and_then(|f| f.limited_mostly).map_or("nothing", Limit::name),
             limited_seconds: figures.map(|f| seconds_of(&f.limited)).unwrap_or_default(),
             resumed_bytes: resumed.get(),
+            packed_bytes: figures.map_or(0, |f| f.packed.get()),
+            packed_to_bytes: figures.map_or(0, |f| f.packed_to.get()),
             disk: attempt.disk,
+            carrier: attempt.chosen.map(|chosen| chosen.carrier.name()),
+            carrier_reason: attempt.chosen.map(|chosen| chosen.reason.text()),
             failed: failed
                 .map(|entry| FailedEntry { path: &entry.path, reason: &entry.reason })
                 .collect(),
@@ -145,6 +157,13 @@ impl<'a> Report<'a> {
         }
         if self.resumed_bytes > 0 {
             let _ = write!(line, "; {} resumed", Bytes::new(self.resumed_bytes));
+        }
+        if self.packed_bytes > 0 {
+            let (packed, to) = (Bytes::new(self.packed_bytes), Bytes::new(self.packed_to_bytes));
+            let _ = write!(line, "; {packed} packed into {to}");
+        }
+        if let (Some("tcp"), Some(reason)) = (self.carrier, self.carrier_reason) {
+            let _ = write!(line, "; over TCP ({reason})");
         }
         if let Some(limits) = self.limits() {
             let _ = write!(line, "; limited by: {limits}");
@@ -324,6 +343,27 @@ mod tests {
         assert_eq!(json["left_out"][0], "sock: sockets, pipes and devices are not carried");
         assert_eq!(json["left_out_total"], 1);
         assert!(json["error"].is_null());
+    }
+
+    #[test]
+    fn the_carrier_is_told_with_its_reason_and_in_text_where_it_is_not_the_usual_one() {
+        use super::super::carrier::Reason;
+        use farhaul_proto::path::carrier::Carrier;
+        let mut attempt = Attempt::begin();
+        attempt.outcome = Some(outcome(&[]));
+        let json = serde_json::to_value(Report::new(&attempt, None)).unwrap();
+        assert!(json["carrier"].is_null() && json["carrier_reason"].is_null(), "{json}");
+        for (carrier, reason, said) in
+            [(Carrier::Udp, Reason::UdpAnswers, false), (Carrier::Tcp, Reason::UdpSilent, true)]
+        {
+            attempt.chosen = Some(Chosen { carrier, reason });
+            let report = Report::new(&attempt, None);
+            let json = serde_json::to_value(&report).unwrap();
+            assert_eq!(json["carrier"], carrier.name());
+            assert_eq!(json["carrier_reason"], reason.text());
+            let summary = report.summary();
+            assert_eq!(summary.contains("over TCP (no answer over UDP)"), said, "{summary}");
+        }
     }
 
     #[test]

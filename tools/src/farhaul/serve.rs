@@ -5,7 +5,10 @@ use super::failure::{Failure, Kind};
 use super::report::counted;
 use super::transfer::{BUFFERS, WORKERS, check, options};
 use super::{Ended, connect, record, setup, signals, text};
-use farhaul_engine::engine::{Engine, EngineConfig, EngineError, Incoming, SessionOptions};
+use farhaul_engine::control::ControlError;
+use farhaul_engine::engine::{
+    Engine, EngineConfig, EngineError, Incoming, SessionOptions, TcpPort,
+};
 use farhaul_engine::files::Root;
 use farhaul_engine::identity::SiteId;
 use farhaul_engine::record::FlightFolder;
@@ -36,6 +39,7 @@ pub(super) fn run(args: &ServeArgs) -> Ended {
     let allow: Allow = Arc::new(move |site: &SiteId| allowed.contains(site));
     let config = |listen| EngineConfig {
         listen,
+        tcp: args.tcp.unwrap_or(TcpPort::Same),
         identity: identity.clone(),
         allow: Some(Arc::clone(&allow)),
         disk: args.disk.into(),
@@ -49,7 +53,11 @@ pub(super) fn run(args: &ServeArgs) -> Ended {
         });
         // Before the line that says we are ready: whoever reads it may stop us at once.
         let stopped = signals::stop();
-        text::tell(format_args!("listening on {} as {id}", engine.local_addr()));
+        let local = engine.local_addr();
+        text::tell(format_args!("listening on {local} as {id}"));
+        if let Some(tcp) = engine.tcp_addr().filter(|tcp| tcp.port() != local.port()) {
+            text::tell(format_args!("listening on {tcp} for TCP"));
+        }
         let options = options(&args.tuning);
         let ended = tokio::select! {
             () = accept_all(&engine, &root, (options, id, records)) => {
@@ -94,6 +102,11 @@ async fn serve_one(
             let admitted = sessions.admit(site, peer.probe()).await;
             admitted.run(serving::serve(peer, root, told)).await
         }
+        // It only asked whether this site answers, or found another carrier to be better.
+        Err(error) if has_left(&error) => {
+            tracing::debug!(%error, "a site left before it said anything");
+            return;
+        }
         Err(error) => Some(Err(error.into())),
     };
     match served {
@@ -101,6 +114,10 @@ async fn serve_one(
         Some(Err(error)) => tracing::warn!(%error, "a session failed"),
         None => tracing::warn!("a session ended: a newer one of the same site took its place"),
     }
+}
+
+fn has_left(error: &ControlError) -> bool {
+    matches!(error, ControlError::ClosedByPeer { code: 0, .. } | ControlError::Carrier { .. })
 }
 
 /// One line about a transfer that ended, and one about what failed in it.

@@ -19,6 +19,8 @@ const EXPLAINS_MAX: Duration = Duration::from_secs(2);
 const BACKLOG_USUAL: Bytes = Bytes::new(2 * BLOCK_DATA.get());
 /// So near to its cap a rate is at it.
 const AT_CAP: f64 = 0.98;
+/// So near where the rate is what a carrier took.
+const AT_CAP_MEASURED: f64 = 0.9;
 
 /// Remembers waits; see the module.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +49,14 @@ impl Waits {
         }
         let sends = matches!(
             seen,
-            Some(Limit::Link | Limit::Cap | Limit::Policy | Limit::StartUp | Limit::Cpu)
+            Some(
+                Limit::Link
+                    | Limit::Cap
+                    | Limit::Policy
+                    | Limit::StartUp
+                    | Limit::Cpu
+                    | Limit::Carrier
+            )
         );
         let explained = self.explains.filter(|&(_, until)| sends && now < until);
         explained.map(|(limit, _)| limit).or(seen)
@@ -80,6 +89,12 @@ impl Session {
         }
         if !self.sender.has_symbol() {
             return Some(self.classify_starved());
+        }
+        if self.config.carrier.is_reliable() {
+            // Its rate is measured, not chosen: a little below the cap is the cap.
+            let capped =
+                self.config.cap.is_some_and(|cap| view.rate >= cap.mul_f64(AT_CAP_MEASURED));
+            return Some(if capped { Limit::Cap } else { Limit::Carrier });
         }
         if self.lateness.is_late() {
             return Some(Limit::Cpu);

@@ -1,6 +1,6 @@
 //! A report of the peer: what it settles, and who is told.
 
-use super::{Session, SessionError};
+use super::{Arrival, Session, SessionError};
 use crate::congestion::{Outcome, Sample, TrainSample, View};
 use crate::ids::PacketNumber;
 use crate::path::ledger::{Carried, Settled};
@@ -17,10 +17,12 @@ impl Session {
     /// An authentic, decoded feedback packet.
     pub fn on_feedback(
         &mut self,
-        number: PacketNumber,
+        arrival: &Arrival,
         feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), SessionError> {
+        let number = arrival.number;
+        self.acks.on_silent_packet(arrival);
         let taken = self.take_report(number, feedback, now);
         match taken {
             Ok(()) => self.observe(now),
@@ -35,7 +37,6 @@ impl Session {
         feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), SessionError> {
-        self.acks.on_silent_packet(number, now);
         self.counters.reports_received += 1;
         let delivered = self.counters.wire_delivered.max(feedback.received_bytes);
         self.counters.wire_delivered = delivered;
@@ -48,7 +49,8 @@ impl Session {
         }
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
-        let waiting = self.awaits_answer();
+        let reliable = self.config.carrier.is_reliable();
+        let waiting = self.awaits_answer() && !reliable;
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);
@@ -62,7 +64,17 @@ impl Session {
         self.apply(&settled);
         self.settled = settled;
         self.sender.on_feedback(feedback, newest, &self.repair)?;
+        if reliable {
+            self.ask_behind_the_last(now);
+        }
         Ok(())
+    }
+
+    /// Where order is kept, only what was sent later tells that the receiver did not take a packet.
+    /// Behind the last one nothing is, so that something has to follow. spec: W-113
+    fn ask_behind_the_last(&mut self, now: Timestamp) {
+        let patience = self.rtt.pessimistic() + self.rtt.reorder_window();
+        self.asks |= self.ledger.in_flight() > Bytes::ZERO && now.since(self.last_sent) > patience;
     }
 
     /// Who does not know the path's sizes yet looks for them as at the start.

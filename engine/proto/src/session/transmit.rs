@@ -125,7 +125,8 @@ impl Session {
         self.receiver.report(&mut feedback);
         self.receiver.on_reported(self.rtt.pessimistic(), now);
         let mut payload = Vec::with_capacity(REPORT_LEN_MAX);
-        feedback.encode_into(&mut payload, REPORT_LEN_MAX);
+        let receipt = |covered_from| self.acks.receipt(covered_from);
+        feedback.encode_with(&mut payload, REPORT_LEN_MAX, receipt);
         let active = !self.receiver.is_idle();
         self.reports.on_sent(fresh, active, self.rtt.smoothed(), now);
         self.counters.reports_sent += 1;
@@ -150,10 +151,13 @@ impl Session {
         self.counters.wire_sent += bytes;
         self.counters.packets_sent += 1;
         self.packet_sizes.record(bytes);
+        self.last_sent = now;
         let number = self.ledger.next_number();
         let epoch = if carried.is_watched() {
-            self.silence.on_sent(now);
-            self.reach.on_sent(bytes, now);
+            if !self.config.carrier.is_reliable() {
+                self.silence.on_sent(now);
+                self.reach.on_sent(bytes, now);
+            }
             self.pacer.on_sent(bytes);
             self.controller.on_sent(number, bytes, now)
         } else {
@@ -179,11 +183,17 @@ impl Session {
             self.skip_sometimes(now);
         }
         let number = self.ledger.next_number();
-        let data = DataId { block: ticket.block, symbol: ticket.symbol };
-        let carried = Carried::Symbol { block: ticket.block, symbol: ticket.symbol };
-        self.emit(carried, packet_bytes(ticket.symbol_size), now);
-        let kind = if train { Kind::DataTrain } else { Kind::Data };
-        let body = PlanBody::Symbol { data, len: ticket.symbol_size };
+        let (block, symbol) = (ticket.block, ticket.symbol);
+        let data = DataId { block, symbol, packed: ticket.shape.packed_symbols() };
+        let len = ticket.shape.symbol_size();
+        self.emit(Carried::Symbol { block, symbol }, packet_bytes(len), now);
+        let kind = match (train, data.packed.is_some()) {
+            (false, false) => Kind::Data,
+            (true, false) => Kind::DataTrain,
+            (false, true) => Kind::Packed,
+            (true, true) => Kind::PackedTrain,
+        };
+        let body = PlanBody::Symbol { data, len };
         plans.push(PacketPlan { number, kind, body });
         true
     }

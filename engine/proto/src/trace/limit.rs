@@ -30,11 +30,13 @@ pub enum Limit {
     Cap,
     /// Other sessions of this host, which have their share of its buffers.
     Share,
+    /// The TCP connection that carries the packets.
+    Carrier,
 }
 
 impl Limit {
     /// Every limit, in the order of their numbers on the wire.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Link,
         Self::Policy,
         Self::SourceDisk,
@@ -47,6 +49,7 @@ impl Limit {
         Self::Tail,
         Self::Cap,
         Self::Share,
+        Self::Carrier,
     ];
 
     /// Its number on the wire.
@@ -79,6 +82,7 @@ impl Limit {
             Self::Tail => "tail",
             Self::Cap => "cap",
             Self::Share => "share",
+            Self::Carrier => "carrier",
         }
     }
 }

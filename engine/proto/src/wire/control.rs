@@ -12,7 +12,7 @@ mod text;
 mod validate;
 
 use crate::congestion::Policy;
-use crate::fec::FecPolicy;
+use crate::fec::{FecPolicy, PackPolicy};
 use crate::ids::{BlockIndex, ObjectId, TransferId};
 use crate::limits::CONTROL_MESSAGE_MAX;
 use crate::units::Ratio;
@@ -281,6 +281,9 @@ pub struct Wishes {
     /// When to send repair symbols.
     #[n(2)]
     pub fec: Option<FecPolicy>,
+    /// Whether to pack blocks.
+    #[n(3)]
+    pub pack: Option<PackPolicy>,
 }
 
 /// What the receiver wants of an offer, and what it has already.
@@ -387,6 +390,12 @@ pub struct Figures {
     /// How long each limit applied; unknown of an older peer.
     #[n(10)]
     pub limited: Option<Limited>,
+    /// Data bytes of blocks that were packed.
+    #[n(11)]
+    pub packed: Option<u64>,
+    /// What those blocks were packed into.
+    #[n(12)]
+    pub packed_to: Option<u64>,
 }
 
 /// What the receiver of padding may be asked to measure of its way to the asker.

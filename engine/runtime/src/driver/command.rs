@@ -6,7 +6,7 @@ use crate::objects::{BlockSink, BlockSource, Failure};
 use crate::record::FlightPen;
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Policy, View};
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::recv::RecvCounters;
@@ -66,6 +66,8 @@ pub struct NewSession {
     pub peer: SocketAddr,
     /// How it is set up.
     pub config: SessionConfig,
+    /// Whether blocks that leave are packed.
+    pub pack: PackPolicy,
     /// Where its events go.
     pub events: mpsc::Sender<SessionEvent>,
     /// Of a connection that came in: until the lane is known, its first packets are kept.
@@ -162,7 +164,7 @@ pub enum Command {
     /// Send a block again from its start.
     RestartSend(SessionKey, BlockIndex),
     /// Change what shapes the data that we send.
-    Shape(SessionKey, Policy, Option<BitRate>, FecPolicy),
+    Shape(SessionKey, Policy, Option<BitRate>, FecPolicy, PackPolicy),
     /// Ask the peer for a sign of life, and say when the last one came.
     AskPeer(SessionKey, oneshot::Sender<SignOfLife>),
     /// Record the session.
@@ -256,6 +258,8 @@ pub struct SessionStats {
     pub sent: SendCounters,
     /// Blocks received.
     pub received: RecvCounters,
+    /// Data and padding packets received.
+    pub received_packets: u64,
     /// Data bytes not yet sent once.
     pub unsent: Bytes,
     /// Bytes in flight.

@@ -7,14 +7,15 @@ use super::session::SessionBody;
 use super::shares::Division;
 use super::{Driver, blocks::RecvBlock};
 use crate::buffers::{BufferPool, Lease};
-use farhaul_proto::ids::{LaneTag, PacketNumber};
-use farhaul_proto::limits::{FORGERY_LIMIT, TAG_LEN, UDP_IP_OVERHEAD};
+use farhaul_proto::ids::LaneTag;
+use farhaul_proto::limits::{TAG_LEN, UDP_IP_OVERHEAD};
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::Verdict;
 use farhaul_proto::recv::Placement;
+use farhaul_proto::session::Arrival;
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::Feedback;
 use farhaul_proto::wire::header::{DataId, Header, Kind};
-use farhaul_proto::wire::number;
 
 /// Lane packets that led to nothing, by reason; for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,18 +62,19 @@ impl Driver {
             self.drops.dead_session += 1;
             return;
         }
-        let number = number::expand(header.number.get(), session.largest);
-        let epoch_fits = number::epoch_of(number).wire_byte() == header.epoch;
-        if !epoch_fits || session.replay.check(number) != Verdict::Fresh {
+        let number = header.number.expand(session.largest);
+        if session.replay.check(number) != Verdict::Fresh {
             self.drops.replayed += 1;
             return;
         }
         let epoch = session.open.epoch();
+        let proof = Proof::of_datagram(datagram).unwrap_or_default();
         let (head, body) = datagram.split_at_mut(header_len);
-        let Ok(payload) = session.open.open_in_place(number, head, body) else {
+        let forgeries = session.open.forgeries();
+        let Ok(payload) = session.open.open_in_place(number, header.epoch, head, body) else {
             self.drops.forged += 1;
-            if session.open.forgeries() >= FORGERY_LIMIT {
-                session.die(SessionEvent::ForgeryLimit, times.now);
+            if session.open.forgeries() != forgeries {
+                session.on_forgery(times.now);
             }
             return;
         };
@@ -80,7 +82,9 @@ impl Driver {
         session.keep_epochs(epoch, times.now);
         session.heard_at = times.now;
         session.largest = session.largest.max(Some(number));
-        let packet = Opened { number, header, payload };
+        let train = header.kind.is_train();
+        let arrival = Arrival { number, proof, train, at: times.arrived };
+        let packet = Opened { arrival, header, payload };
         let mut buffers = Buffers { pool: &self.pool, incoming: &mut self.shares.incoming };
         match session.take(&packet, &mut buffers, times) {
             Ok(Taken::Yes) => {}
@@ -95,7 +99,7 @@ impl Driver {
 
 /// An authentic packet.
 pub(super) struct Opened<'a> {
-    number: PacketNumber,
+    arrival: Arrival,
     header: Header,
     payload: &'a mut [u8],
 }
@@ -137,22 +141,21 @@ impl SessionBody {
         buffers: &mut Buffers<'_>,
         times: Times,
     ) -> Result<Taken, Violation> {
-        let train = packet.header.kind.is_train();
         match packet.header.kind {
-            Kind::Data | Kind::DataTrain => {
+            Kind::Data | Kind::DataTrain | Kind::Packed | Kind::PackedTrain => {
                 let Some(data) = packet.header.data else { return Ok(Taken::Yes) };
-                return Ok(self.take_symbol(packet, data, buffers, times));
+                return Ok(self.take_symbol(packet, data, buffers, times.now));
             }
             Kind::Pad | Kind::PadTrain => {
                 if packet.payload.iter().any(|&byte| byte != 0) {
                     return Err(Violation::Padding);
                 }
                 let bytes = packet.bytes();
-                self.core.on_padding(packet.number, train, bytes, times.arrived, times.now);
+                self.core.on_padding(&packet.arrival, bytes, times.now);
             }
             Kind::Feedback => {
                 let feedback = Feedback::decode(packet.payload)?;
-                self.core.on_feedback(packet.number, &feedback, times.now)?;
+                self.core.on_feedback(&packet.arrival, &feedback, times.now)?;
             }
             Kind::PathChallenge | Kind::PathResponse | Kind::Close => {}
         }
@@ -164,7 +167,7 @@ impl SessionBody {
         packet: &Opened<'_>,
         data: DataId,
         buffers: &mut Buffers<'_>,
-        times: Times,
+        now: Timestamp,
     ) -> Taken {
         let Ok(len) = u16::try_from(packet.payload.len()) else { return Taken::Yes };
         let held = self.core.receiver().blocks_open();
@@ -174,9 +177,7 @@ impl SessionBody {
         if opens && lease.is_none() {
             return Taken::NoBuffer;
         }
-        let train = packet.header.kind.is_train();
-        let Times { arrived, now } = times;
-        let placement = self.core.on_data(packet.number, train, data, len, arrived, now);
+        let placement = self.core.on_data(&packet.arrival, data, len, now);
         if let Placement::Source { block, first: true, .. }
         | Placement::Repair { block, first: true, .. } = placement
         {

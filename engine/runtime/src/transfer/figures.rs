@@ -41,6 +41,10 @@ pub struct Figures {
     pub limited_by: Option<Limit>,
     /// What limited for the longest time.
     pub limited_mostly: Option<Limit>,
+    /// Data bytes of blocks that were packed.
+    pub packed: Bytes,
+    /// What those blocks were packed into.
+    pub packed_to: Bytes,
     /// How long each limit applied; all zero where a peer does not tell.
     pub limited: Spent,
 }
@@ -59,6 +63,8 @@ impl From<&SessionStats> for Figures {
             limited_by: stats.limited_by,
             limited_mostly: longest(&stats.limited),
             limited: stats.limited,
+            packed: stats.sent.packed,
+            packed_to: stats.sent.packed_to,
         }
     }
 }
@@ -76,6 +82,8 @@ impl From<&control::Figures> for Figures {
             queue_delay_p95: Duration::from_micros(told.queue_delay_p95_us),
             limited_by: told.limited_by.and_then(Limit::from_code),
             limited_mostly: told.limited_mostly.and_then(Limit::from_code),
+            packed: Bytes::new(told.packed.unwrap_or_default()),
+            packed_to: Bytes::new(told.packed_to.unwrap_or_default()),
             limited: told.limited.as_ref().map(Into::into).unwrap_or_default(),
         }
     }
@@ -97,6 +105,8 @@ impl From<&Figures> for control::Figures {
             queue_delay_p95_us: micros(figures.queue_delay_p95),
             limited_by: figures.limited_by.map(Limit::code),
             limited_mostly: figures.limited_mostly.map(Limit::code),
+            packed: Some(figures.packed.get()),
+            packed_to: Some(figures.packed_to.get()),
             limited: Some((&figures.limited).into()),
         }
     }
@@ -187,6 +197,8 @@ mod tests {
             source: 2,
             repair: 3,
             resent: 4,
+            packed: Bytes::new(11),
+            packed_to: Bytes::new(5),
             loss: Ratio::new(0.25),
             rtt: Duration::from_micros(5),
             rtt_min: Duration::from_micros(6),

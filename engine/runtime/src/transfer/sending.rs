@@ -237,7 +237,7 @@ impl<'a> Sending<'a> {
                 claimed = claims.remove(entry).unwrap_or_default();
                 outgoing.claims_open = !claimed.is_empty();
                 let held: HeldRuns = claimed.iter().map(|c| (c.first, c.count)).collect();
-                let source = Arc::new(FileSource::new(Arc::clone(&self.source), index));
+                let source = Arc::new(FileSource::new(Arc::clone(&self.source), index, *entry));
                 session.declare_send(Bytes::new(spec.len), held, source).await?
             }
             ObjectKind::Bundle { .. } => {

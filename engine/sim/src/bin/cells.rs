@@ -1,11 +1,14 @@
 //! Runs cells of rate control and prints a Markdown table.
 //!
 //! `cells engine/sim/cells/acceptance.toml --seeds 3` runs every cell of the file with seeds 1 to
-//! 3 and prints the worst of each figure, for any seed: the same command, the same table.
+//! 3 and prints the worst of each figure, for any seed: the same command, the same table. A cell with
+//! a rule passes if the rule holds with every seed; the end says how many did, by section.
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use farhaul_sim::cells::rules::Check;
 use farhaul_sim::cells::{Cell, CellFile, Outcome, flight, run};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Runs cells of rate control and prints a Markdown table.
@@ -36,9 +39,10 @@ fn main() -> Result<()> {
     let mut arguments = Arguments::parse();
     let mut record = arguments.record.take();
     println!(
-        "| section | cell | goodput/G* | queue mean ms | p95 ms | RTTs to 90 % | overshoot BDP | load loss % | shares |"
+        "| section | cell | goodput/G* | queue mean ms | p95 ms | RTTs to 90 % | overshoot BDP | load loss % | shares | rule |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    let mut totals: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     for path in &arguments.files {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
@@ -47,7 +51,12 @@ fn main() -> Result<()> {
         for cell in file.cells.iter().filter(|c| wanted(c, arguments.only.as_deref())) {
             let seeds = arguments.seed..arguments.seed + arguments.seeds.max(1);
             let outcomes: Vec<_> = seeds.map(|seed| run(cell, seed)).collect();
-            println!("{}", row(cell, &outcomes));
+            let verdict = verdict(cell, &outcomes);
+            println!("{} {} |", row(cell, &outcomes), verdict.as_deref().unwrap_or("pass"));
+            if cell.rule.is_some() {
+                let (passed, all) = totals.entry(cell.section.clone()).or_default();
+                (*passed, *all) = (*passed + u32::from(verdict.is_none()), *all + 1);
+            }
             if let Some(path) = record.take() {
                 let flight = flight(cell, arguments.seed, &outcomes[0], 0);
                 std::fs::write(&path, flight.encode())
@@ -58,7 +67,32 @@ fn main() -> Result<()> {
             }
         }
     }
+    println!();
+    for (section, (passed, all)) in &totals {
+        println!("{section}: {passed} of {all} pass");
+    }
+    let (passed, all) = totals.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    println!("all: {passed} of {all} pass");
     Ok(())
+}
+
+/// What does not hold, with the seed farthest off; `None` if all does.
+fn verdict(cell: &Cell, outcomes: &[Outcome]) -> Option<String> {
+    let Some(rule) = cell.rule else { return Some(String::new()) };
+    let mut failed: Vec<Check> = Vec::new();
+    for check in outcomes.iter().flat_map(|outcome| rule.judge(cell, outcome)) {
+        if check.holds() {
+            continue;
+        }
+        match failed.iter_mut().find(|known| known.what == check.what) {
+            Some(known) if known.excess() >= check.excess() => {}
+            Some(known) => *known = check,
+            None => failed.push(check),
+        }
+    }
+    let words = |c: &Check| format!("{} {:.3} (wanted {})", c.what, c.figure, c.bar());
+    let list: Vec<_> = failed.iter().map(words).collect();
+    (!list.is_empty()).then(|| format!("FAIL: {}", list.join(", ")))
 }
 
 fn wanted(cell: &Cell, only: Option<&str>) -> bool {

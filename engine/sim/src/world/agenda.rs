@@ -4,6 +4,7 @@ use crate::host::Completion;
 use crate::scenario::Side;
 use crate::world::control::Message;
 use farhaul_proto::ids::PacketNumber;
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::session::PlanBody;
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::header::Kind;
@@ -14,6 +15,7 @@ use std::collections::BinaryHeap;
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) number: PacketNumber,
+    pub(crate) proof: Proof,
     pub(crate) kind: Kind,
     pub(crate) bytes: Bytes,
     pub(crate) body: PlanBody,

@@ -215,6 +215,7 @@ const fn colour(limit: Limit) -> &'static str {
         Limit::Peer => "#999999",
         Limit::StartUp => "#009e73",
         Limit::Tail => "#f0e442",
+        Limit::Carrier => "#0072b2",
     }
 }
 

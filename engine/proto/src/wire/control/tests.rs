@@ -134,13 +134,15 @@ fn every_bound_holds_exactly() {
 
 #[test]
 fn wishes_of_a_request_may_be_missing_and_newer_ones_are_skipped() {
-    let wishes = Wishes { rate_max: Some(1), policy: Some(Policy::Low), fec: Some(FecPolicy::Off) };
+    let (policy, fec) = (Some(Policy::Low), Some(FecPolicy::Off));
+    let pack = Some(PackPolicy::Always);
+    let wishes = Wishes { rate_max: Some(1), policy, fec, pack };
     let wishing = |wishes| Message::Request(Request { wishes, ..plain_request() });
     // As a peer without wishes writes it: [2, [7, 'data', true]].
     let old = b"\x82\x02\x83\x07\x44data\xf5";
     assert_eq!(encode_unchecked(&wishing(None)), old);
     assert_eq!(Message::decode(old).expect("of an older peer"), wishing(None));
-    let newer = b"\x82\x02\x84\x07\x44data\xf5\x84\x01\x00\x01\x18\x63";
+    let newer = b"\x82\x02\x84\x07\x44data\xf5\x85\x01\x00\x01\x02\x18\x63";
     assert_eq!(Message::decode(newer).expect("of a newer peer"), wishing(Some(wishes)));
     let zero = Wishes { rate_max: Some(0), ..wishes };
     assert!(Message::decode(&encode_unchecked(&wishing(Some(zero)))).is_err());
@@ -309,7 +311,7 @@ prop_compose! {
         transfer in any_transfer(),
         span_ms in any::<u32>(),
         bytes_max in any::<u64>(),
-        rate_max in proptest::option::of(1..=u64::MAX),
+        rate_max in option::of(1..=u64::MAX),
     ) -> Probe {
         Probe { transfer, span_ms, bytes_max, rate_max }
     }
@@ -342,6 +344,7 @@ prop_compose! {
         (wire_sent, source, repair, resent) in any::<(u64, u64, u64, u64)>(),
         (loss_ppm, rtt_us, rtt_min_us, queue_delay_p95_us) in any::<(u32, u64, u64, u64)>(),
         (limited_by, limited_mostly, limited) in any::<(Option<u8>, Option<u8>, Option<u32>)>(),
+        (packed, packed_to) in any::<(Option<u64>, Option<u64>)>(),
     ) -> Figures {
         Figures {
             wire_sent,
@@ -354,7 +357,9 @@ prop_compose! {
             queue_delay_p95_us,
             limited_by,
             limited_mostly,
-            limited: limited.map(|millis| (&[core::time::Duration::from_millis(millis.into()); 12]).into()),
+            limited: limited.map(|millis| (&[core::time::Duration::from_millis(millis.into()); 13]).into()),
+            packed,
+            packed_to,
         }
     }
 }
@@ -395,8 +400,11 @@ prop_compose! {
         fec in option::of(prop::sample::select(
             vec![FecPolicy::Auto, FecPolicy::Off, FecPolicy::Always],
         )),
+        pack in option::of(prop::sample::select(
+            vec![PackPolicy::Off, PackPolicy::Auto, PackPolicy::Always],
+        )),
     ) -> Wishes {
-        Wishes { rate_max, policy, fec }
+        Wishes { rate_max, policy, fec, pack }
     }
 }
 
