@@ -8,6 +8,7 @@ use crate::record::unix_us;
 use crate::transfer::TransferError;
 use crate::transfer::conversation::{Conversation, Heard, refusal};
 use farhaul_proto::ids::TransferId;
+use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::session::ProbePlan;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::{Message, PathFigures, Probe, RefuseCode};
@@ -118,15 +119,21 @@ pub(crate) async fn answer(
     conversation: &mut Conversation,
     asked: Probe,
 ) -> Result<(), TransferError> {
-    let Ok(_turn) = TURN.try_acquire() else {
-        let busy = TransferError::Local {
-            what: "another probe is under way".to_owned(),
-            code: RefuseCode::Busy,
-        };
-        if let Some(refusal) = refusal(asked.transfer, &busy) {
-            conversation.say(&refusal).await?;
+    let no = |what: &str, code| TransferError::Local { what: what.to_owned(), code };
+    let turn = if conversation.carrier() == Carrier::Udp {
+        let busy = |_| no("another probe is under way", RefuseCode::Busy);
+        TURN.try_acquire().map_err(busy)
+    } else {
+        Err(no("over TCP there is no path to measure", RefuseCode::Unsupported))
+    };
+    let _turn = match turn {
+        Ok(turn) => turn,
+        Err(error) => {
+            if let Some(refusal) = refusal(asked.transfer, &error) {
+                conversation.say(&refusal).await?;
+            }
+            return Ok(());
         }
-        return Ok(());
     };
     let plan = bounded(&asked, conversation.session.options());
     let figures = measure(&conversation.session, plan).await?;

@@ -1,6 +1,7 @@
 //! `farhaul probe`: what a path is like, both ways, without a transfer.
 
 use super::args::{HomeArg, RateArg, parse_rate_arg};
+use super::connect::Goal;
 use super::failure::{Failure, Kind};
 use super::target::{Target, TargetError};
 use super::transfer::{BUFFERS, WORKERS};
@@ -8,10 +9,10 @@ use super::{Ended, connect, setup, signals, text};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use farhaul_engine::disk::DiskKind;
-use farhaul_engine::engine::{EngineConfig, SessionOptions};
+use farhaul_engine::engine::{EngineConfig, SessionOptions, TcpPort};
 use farhaul_engine::probe::{ProbeOptions, Probed};
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::PathFigures;
 use farhaul_sim::profile::{parse_size, parse_span};
@@ -25,8 +26,8 @@ use std::time::Duration;
 pub const HELP: &str = "Sends padding to the peer, which must be a `farhaul serve` that lists this \
 host, and asks it to do the same in return. Nothing is read or written at either side. The rate is \
 that of the bottleneck, from packets sent back to back (beyond some Gbit/s they arrive as one, and \
-it is unknown); a burst near that rate shows what arrives, \
-and whether a policer cuts it down.";
+it is unknown); a burst near that rate shows what arrives, and \
+whether a policer cuts it down.";
 
 /// Bounds of what may be asked for.
 const TIME: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(20);
@@ -92,6 +93,7 @@ fn measure(args: &ProbeArgs) -> Result<Probed, Failure> {
         let addresses = setup::blocking(move || connect::resolve(&named)).await?;
         let config = |listen| EngineConfig {
             listen,
+            tcp: TcpPort::Off,
             identity: identity.clone(),
             allow: None,
             disk: DiskKind::Threads,
@@ -100,9 +102,12 @@ fn measure(args: &ProbeArgs) -> Result<Probed, Failure> {
         };
         let engine = Arc::new(connect::engine_towards(&addresses, config)?);
         let rate_max = args.rate.cap();
-        let options = SessionOptions { policy: Policy::Fair, cap: rate_max, fec: FecPolicy::Off };
+        let (policy, fec, pack) = (Policy::Fair, FecPolicy::Off, PackPolicy::Off);
+        let options = SessionOptions { policy, cap: rate_max, fec, pack };
+        let id = args.target.id;
+        let goal = Goal { id, addresses, tcp_port: None, options };
         let probing = async {
-            let peer = connect::connect(&engine, &addresses, args.target.id, options).await?;
+            let peer = connect::over_udp(&engine, &goal).await?;
             let options = ProbeOptions { span: args.time, bytes_max: args.size, rate_max };
             Ok::<_, Failure>(farhaul_engine::probe::probe(peer, options).await?)
         };

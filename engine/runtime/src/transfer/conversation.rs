@@ -4,6 +4,7 @@ use super::TransferError;
 use crate::control::{CLOSE_FAILED, ControlConnection, ControlError, ControlSender};
 use crate::driver::command::SessionEvent;
 use crate::engine::{Peer, SessionHandle};
+use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::wire::control::{
     FEATURE_PROBE, FailCode, Message, Offer, Printable, RefuseCode, reason,
 };
@@ -95,6 +96,11 @@ impl Conversation {
         });
         let silence_ends = None;
         Self { session, connection, sender, messages, events, reader, greeted: false, silence_ends }
+    }
+
+    /// What carries its packets.
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.connection.carrier
     }
 
     /// The identity of the peer.
