@@ -157,6 +157,8 @@ pub struct Session {
     train_sizes: SizeHistogram,
     limits: LimitClock,
     waits: Waits,
+    /// Blocks that may be in memory on their way out, as shared last.
+    send_share: u32,
     /// Only while somebody measures the path.
     prober: Option<Box<Prober>>,
     lateness: Lateness,
@@ -226,6 +228,7 @@ impl Session {
             train_sizes: SizeHistogram::new(),
             limits: LimitClock::default(),
             waits: Waits::default(),
+            send_share: config.send_blocks,
             prober: None,
             lateness: Lateness::default(),
             observer,
@@ -330,6 +333,7 @@ impl Session {
     /// The body's buffers are shared anew: `send` blocks may be in memory on their way out, and
     /// the peer is granted `recv` open blocks on its next report.
     pub fn set_shares(&mut self, send: u32, recv: u32, now: Timestamp) {
+        self.send_share = send;
         self.sender.set_blocks_max(send);
         if self.receiver.set_credit(recv) {
             self.reports.soon(self.rtt.smoothed(), now);
