@@ -163,7 +163,7 @@ impl Session {
             pacer,
             rtt: RttEstimator::new(config.initial_rtt),
             mtu: PathMtu::new(),
-            ledger: Ledger::new(),
+            ledger: Ledger::new(config.seed.rotate_left(32)),
             settled: Settled::default(),
             lost: Vec::new(),
             trains: Vec::new(),
