@@ -367,7 +367,7 @@ fn the_first_packets_are_kept_until_the_driver_knows_the_lane() {
     assert!(!rig.driver.openings.any());
     let drops = rig.ask(Command::Drops).expect("alive");
     assert_eq!(drops, LaneDrops::default());
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     let drops = rig.ask(Command::Drops).expect("alive");
     assert_eq!(drops, LaneDrops { unknown_lane: 1, ..LaneDrops::default() });
 }
