@@ -169,14 +169,15 @@ impl Session {
     /// A session that has just finished its handshake.
     pub fn new(config: SessionConfig, now: Timestamp) -> Self {
         let SessionConfig { carrier, policy, cap, start_hint, initial_rtt, .. } = config;
+        let secret = config.seed.rotate_left(32);
         let (controller, mtu, ledger): (Box<dyn Controller>, _, _) = match carrier {
             Carrier::Udp => {
                 let law = controller(policy, cap, start_hint, initial_rtt, now);
-                (law, PathMtu::new(), Ledger::new())
+                (law, PathMtu::new(), Ledger::new(secret))
             }
             Carrier::Tcp => {
                 let law = CarrierLaw::new(cap, initial_rtt);
-                (Box::new(law), PathMtu::known(), Ledger::ordered())
+                (Box::new(law), PathMtu::known(), Ledger::ordered(secret))
             }
         };
         let fec = fec_over(carrier, config.fec);
