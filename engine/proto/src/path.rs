@@ -4,6 +4,7 @@
 
 pub mod ledger;
 pub mod loss;
+pub mod migrate;
 pub mod mtu;
 pub mod replay;
 pub mod rtt;

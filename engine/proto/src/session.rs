@@ -8,6 +8,7 @@
 //! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
 //! happened to whoever wants to know; nobody has to ask.
 
+mod address;
 mod lateness;
 mod observe;
 mod reach;
@@ -25,6 +26,7 @@ use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::objects::{BlockRun, ObjectError, Reopened};
 use crate::path::ledger::{Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
+use crate::path::migrate::PeerAddress;
 use crate::path::mtu::{PathMtu, packet_bytes};
 use crate::path::rtt::RttEstimator;
 use crate::recv::acks::AckRecorder;
@@ -33,6 +35,7 @@ use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, S
 use crate::trace::{Counters, DelayHistogram, Limit, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::DataId;
+use core::net::SocketAddr;
 use core::time::Duration;
 use lateness::Lateness;
 use observe::Observer;
@@ -41,8 +44,9 @@ pub use reach::Unreached;
 use report::ReportClock;
 use silence::Silence;
 use skip::SkipPlan;
+use std::collections::VecDeque;
 pub use timer::Timer;
-pub use transmit::{PacketPlan, PlanBody};
+pub use transmit::{PacketPlan, PlanBody, Route};
 
 /// Trains sent before anything is declared: a peer that never answers an offer must not be asked
 /// for its link for ever.
@@ -67,6 +71,8 @@ pub struct SessionConfig {
     pub recv_blocks: u32,
     /// Seed of everything random.
     pub seed: u64,
+    /// Where the handshake found the peer.
+    pub peer: SocketAddr,
 }
 
 /// What the body should do.
@@ -119,6 +125,15 @@ pub struct Session {
     silence: Silence,
     reach: Reach,
     outage: Option<(Timestamp, Timestamp)>,
+    address: PeerAddress,
+    /// Challenges of the peer that wait for our answer.
+    answers: VecDeque<(SocketAddr, u64)>,
+    /// While another address is validated: what left since then may have gone astray.
+    astray_from: Option<Timestamp>,
+    /// The control channel should say something now.
+    nudge: bool,
+    /// When a silent peer was last greeted.
+    greeted_at: Option<Timestamp>,
     sender: Sender,
     receiver: Receiver,
     acks: AckRecorder,
@@ -172,6 +187,11 @@ impl Session {
             silence: Silence::new(),
             reach: Reach::default(),
             outage: None,
+            address: PeerAddress::new(config.peer, config.seed),
+            answers: VecDeque::new(),
+            astray_from: None,
+            nudge: false,
+            greeted_at: None,
             sender: Sender::new(sender),
             receiver: Receiver::new(config.recv_blocks),
             acks: AckRecorder::new(),
@@ -403,6 +423,11 @@ impl Session {
     pub fn poll_event(&mut self) -> Option<Event> {
         let send = self.sender.poll_event().map(Event::Send);
         send.or_else(|| self.receiver.poll_event().map(Event::Recv))
+    }
+
+    /// A packet of the control channel came from where the peer is.
+    pub fn on_control(&mut self, now: Timestamp) {
+        self.reach.on_control(now);
     }
 
     /// Nothing that is sent arrives, and nothing will: the session has to be ended.

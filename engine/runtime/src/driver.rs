@@ -31,12 +31,13 @@ use crossbeam_channel::Receiver;
 use early::EarlyPackets;
 use farhaul_proto::session::PacketPlan;
 use farhaul_proto::units::Timestamp;
-use receive::{LaneDrops, LaneTable, Times};
+use receive::{Coming, LaneDrops, LaneTable};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use session::SessionBody;
 use shares::Shares;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -235,17 +236,25 @@ impl Driver {
             for segment in batch.segments_mut() {
                 match PacketKind::of(segment.data) {
                     PacketKind::Control => {
+                        self.on_control_packet(segment.from, now);
                         self.control.deliver(segment.from, segment.ecn, segment.data);
                     }
                     PacketKind::Lane => {
                         let arrived = arrival(now, wall, segment.arrived_ns);
-                        self.on_lane_packet(segment.data, Times { arrived, now });
+                        let coming = Coming { from: segment.from, arrived, now };
+                        self.on_lane_packet(segment.data, coming);
                     }
                 }
             }
         }
         self.batch = Some(batch);
         full
+    }
+
+    /// Not opened, so it only bears witness that the path is not down for everybody.
+    fn on_control_packet(&mut self, from: SocketAddr, now: Timestamp) {
+        let theirs = self.sessions.values_mut().filter(|session| session.core.peer() == from);
+        theirs.for_each(|session| session.core.on_control(now));
     }
 
     /// Nothing there is the usual answer. Anything else is looked at again after a pause, for the
@@ -272,6 +281,9 @@ impl Driver {
             session.flush_events();
             session.report_drops(drops);
             session.end_if_unreached(now);
+            if session.core.take_nudge() {
+                self.control.nudge();
+            }
             self.drain(key);
             let sent = self.transmit(key, now);
             turn.more |= sent.more;

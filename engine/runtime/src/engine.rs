@@ -303,11 +303,11 @@ impl Engine {
             send_blocks: self.session_blocks,
             recv_blocks: self.session_blocks,
             seed: seed()?,
+            peer: connection.addr,
         };
         let lane = LaneKeys::from_secrets(&secrets);
-        let peer = connection.addr;
         let Admission { seat, opening } = admission;
-        let new = NewSession { key, lane, peer, config, events: events_in, opening };
+        let new = NewSession { key, lane, config, events: events_in, opening };
         let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), _seat: seat };
         session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })

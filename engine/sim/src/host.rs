@@ -22,6 +22,7 @@ use farhaul_proto::limits::{
     BLOCK_REPAIR_MAX, PLAIN_HEADER_LEN, SESSION_REPAIR_MAX, TAG_LEN, UDP_IP_OVERHEAD,
 };
 use farhaul_proto::objects::Placed;
+use farhaul_proto::path::migrate::CHALLENGE_BYTES;
 use farhaul_proto::path::mtu::packet_bytes;
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
 use farhaul_proto::recv::{RecvEvent, Verified};
@@ -108,6 +109,7 @@ impl Host {
             send_blocks: profile.send_blocks,
             recv_blocks: profile.recv_blocks,
             seed: rng.fork("session").next_u64(),
+            peer: side.peer().address(),
         };
         Self {
             side,
@@ -142,6 +144,7 @@ impl Host {
             return Ok(());
         }
         let (number, train, now) = (packet.number, packet.kind.is_train(), around.now);
+        self.session.on_arrival(packet.from, number, packet.kind, packet.bytes, now);
         match &packet.body {
             PlanBody::Symbol { data, len } => {
                 if !self.has_room_for(data.block) {
@@ -153,6 +156,13 @@ impl Host {
             }
             PlanBody::Padding(_) => {
                 self.session.on_padding(number, train, packet.bytes, now, now);
+                Ok(())
+            }
+            &PlanBody::Path(token) => {
+                match packet.kind {
+                    Kind::PathChallenge => self.session.on_challenge(packet.from, token),
+                    _ => self.session.on_response(packet.from, token, now),
+                }
                 Ok(())
             }
             PlanBody::Report(payload) => {
@@ -360,6 +370,7 @@ impl Host {
                 packet_bytes(*len)
             }
             PlanBody::Padding(len) => plain(usize::from(*len)),
+            PlanBody::Path(_) => CHALLENGE_BYTES,
             PlanBody::Report(payload) => {
                 self.tally.reports += 1;
                 let bytes = plain(payload.len());
@@ -372,7 +383,8 @@ impl Host {
         debug_assert_eq!(plan.kind == Kind::Feedback, matches!(body, PlanBody::Report(_)));
         self.tally.wire += bytes;
         self.tally.packets += 1;
-        Ok(Packet { number, kind: plan.kind, bytes, body, corrupt: false })
+        let (from, to) = (side.address(), side.peer().address());
+        Ok(Packet { number, kind: plan.kind, bytes, body, corrupt: false, from, to })
     }
 
     fn check_symbol(

@@ -14,6 +14,7 @@ pub use transfer::{TRANSFERS, Transfer};
 
 use crate::disk::DiskProfile;
 use crate::profile::LinkProfile;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::FecPolicy;
@@ -46,6 +47,19 @@ impl Side {
             Self::B => Self::A,
         }
     }
+
+    /// Where it is when a run begins.
+    pub const fn address(self) -> SocketAddr {
+        match self {
+            Self::A => address(1, 4000),
+            Self::B => address(2, 7411),
+        }
+    }
+}
+
+/// An address of the virtual world; each network has one host.
+pub const fn address(network: u8, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, network, 1)), port)
 }
 
 /// A fault played on a core, to see whether the rules notice it.
@@ -192,6 +206,16 @@ pub enum Step {
         /// Blocks that it lets the peer hold open from now on.
         recv: u32,
     },
+    /// A side is at another address from now on: what is on its way to the one before is lost.
+    Readdress {
+        /// Which side.
+        side: Side,
+        /// Where it is.
+        to: SocketAddr,
+    },
+    /// Somebody carries copies of what a side sends, faster, from another address, and passes on what
+    /// is sent there; or nobody does any more.
+    Forward(Option<(Side, SocketAddr)>),
     /// The link from this side to its peer changes.
     Link {
         /// The sending side.

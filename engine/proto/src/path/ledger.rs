@@ -35,6 +35,8 @@ pub enum Carried {
     Report,
     /// Nothing but the wish for an answer; it counts as little as a report.
     Question,
+    /// A question to an address, or the answer to one; not even its loss matters.
+    PathProbe,
     /// Nothing at all: the number was skipped on purpose, and nobody can have seen it.
     Skipped,
 }
@@ -194,6 +196,32 @@ impl Ledger {
             self.base += 1;
         }
         self.settled_below = self.settled_below.max(self.base);
+    }
+
+    /// When the newest packet left that is known to have arrived.
+    pub const fn newest_acked_sent(&self) -> Option<Timestamp> {
+        self.newest_acked_sent
+    }
+
+    /// Declares lost whatever is out: it went where the peer is no more. What arrives after all is
+    /// spurious.
+    pub fn write_off(&mut self, settled: &mut Settled) {
+        settled.clear();
+        let mut number = self.settled_below.max(self.base);
+        while let Some(index) = self.index_of(number) {
+            let record = &mut self.records[index];
+            if record.fate == Fate::Flying {
+                record.fate = Fate::Lost;
+                if record.carried.is_watched() {
+                    let outcome = outcome(PacketNumber::new(number), record);
+                    self.in_flight -= outcome.bytes;
+                    settled.lost.push(outcome);
+                    settled.lost_carried.push(record.carried);
+                }
+            }
+            number += 1;
+        }
+        self.settled_below = number;
     }
 
     /// Applies one feedback packet: fills `settled` with what is newly known.

@@ -51,6 +51,7 @@ impl Session {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);
             self.ask_sizes_anew(now);
+            self.nudge = true;
             self.observer.note(TraceEvent::PathRestored { silent: gap }, now);
         }
         self.observer.on_lost(&settled.lost, now);
@@ -127,9 +128,10 @@ impl Session {
     /// Packets that died in an outage say nothing about the rate, and neither does a probe of a
     /// packet size that the path may not carry (RFC 8899 section 3).
     fn discard_dead(&mut self, settled: &Settled, now: Timestamp) {
-        let (mtu, outage) = (&self.mtu, self.outage);
+        let (mtu, outage, astray) = (&self.mtu, self.outage, self.astray_from);
         let died = |lost: &Outcome| {
             outage.is_some_and(|(from, until)| lost.sent_at >= from && lost.sent_at < until)
+                || astray.is_some_and(|from| lost.sent_at > from)
         };
         let lost = settled.lost.iter().zip(&settled.lost_carried);
         let counts = lost.filter(|lost| !is_size_probe(mtu, *lost) && !died(lost.0));

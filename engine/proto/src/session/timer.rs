@@ -26,6 +26,8 @@ pub enum Timer {
     Probe,
     /// Waiting for the answer about the packet size ends.
     SymbolSize,
+    /// The peer may be at another address: time to ask there again.
+    Challenge,
 }
 
 impl Session {
@@ -44,6 +46,7 @@ impl Session {
             self.next_steering(permission, nominal, now).map(named(Timer::Steering)),
             self.next_send(permission, now),
             self.next_size_decision(now).map(named(Timer::SymbolSize)),
+            self.next_address_packet(now).map(named(Timer::Challenge)),
         ];
         timers.into_iter().flatten().min_by_key(|&(at, _)| at)
     }
@@ -76,6 +79,13 @@ impl Session {
             Permission::Probe => self.is_steering().then_some((now, Timer::Probe)),
             Permission::WaitUntil(at) => Some((at, Timer::Probe)),
         }
+    }
+
+    fn next_address_packet(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.answers.is_empty() {
+            return Some(now);
+        }
+        self.address.next_challenge()
     }
 
     fn next_size_decision(&self, now: Timestamp) -> Option<Timestamp> {

@@ -12,6 +12,7 @@ use crate::path::mtu::packet_bytes;
 use crate::trace::TraceEvent;
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::{DataId, Kind};
+use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Plans made per call at most: one GSO train.
@@ -25,6 +26,8 @@ const REPORT_LEN_MAX: usize = SYMBOL_SIZE_SMALL as usize + HEADER_DIFFERENCE as 
 const _: () = assert!(REPORT_LEN_MAX <= FEEDBACK_LEN_MAX);
 /// Padding of a packet that only wants an answer.
 const QUESTION_LEN: u16 = 16;
+/// A receiver greets a silent sender at most so often.
+const GREETING_EVERY: Duration = Duration::from_secs(1);
 /// Data kept loaded ahead of the first pass, as time at the current rate.
 const READ_AHEAD: Duration = Duration::from_millis(100);
 /// Data kept loaded ahead at least.
@@ -39,6 +42,19 @@ pub struct PacketPlan {
     pub kind: Kind,
     /// What it carries.
     pub body: PlanBody,
+    /// Where it goes.
+    pub route: Route,
+}
+
+/// Where a planned packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To the peer, where [`Session::peer`] says it is.
+    Peer,
+    /// To this address and no other.
+    Only(SocketAddr),
+    /// To the peer, and the very same bytes to this address.
+    Also(SocketAddr),
 }
 
 /// What a planned packet carries.
@@ -55,12 +71,15 @@ pub enum PlanBody {
     Padding(u16),
     /// An encoded report.
     Report(Vec<u8>),
+    /// The bits of a challenge or of its answer; see [`crate::wire::path`].
+    Path(u64),
 }
 
 impl Session {
     /// Plans the packets that may leave now, at most one GSO train; call until nothing is added.
     pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let sent_before = self.counters.wire_sent;
+        self.plan_addresses(now, plans);
         self.plan_report(now, plans);
         self.plan_question(now, plans);
         if self.controller.next_timer().is_some_and(|at| at <= now) {
@@ -131,7 +150,23 @@ impl Session {
         let number = self.ledger.next_number();
         let bytes = plain_bytes(payload.len());
         self.emit(Carried::Report, bytes, now);
-        plans.push(PacketPlan { number, kind: Kind::Feedback, body: PlanBody::Report(payload) });
+        // Cheap, and the sender need not wait for it until the address is validated. spec: W-102
+        let route = self.address.also(bytes).map_or(Route::Peer, Route::Also);
+        let (kind, body) = (Kind::Feedback, PlanBody::Report(payload));
+        plans.push(PacketPlan { number, kind, body, route });
+        if active && self.reports.repeats_first() {
+            self.greet(now, plans);
+        }
+    }
+
+    /// A sender that fell silent may have lost our address: it can ask at the new one only when it got
+    /// enough from there. One packet suffices. spec: W-105
+    fn greet(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        if self.greeted_at.is_none_or(|at| now.since(at) >= GREETING_EVERY) {
+            self.greeted_at = Some(now);
+            let len = SYMBOL_SIZE_SMALL + HEADER_DIFFERENCE;
+            self.plan_unwatched(len, now, plans);
+        }
     }
 
     /// One packet that wants an answer, too short to say anything about the sizes that pass.
@@ -139,13 +174,19 @@ impl Session {
         if !core::mem::take(&mut self.asks) {
             return;
         }
+        self.plan_unwatched(QUESTION_LEN, now, plans);
+    }
+
+    /// Padding of which nobody cares whether it arrives.
+    fn plan_unwatched(&mut self, len: u16, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let number = self.ledger.next_number();
-        self.emit(Carried::Question, plain_bytes(usize::from(QUESTION_LEN)), now);
-        plans.push(PacketPlan { number, kind: Kind::Pad, body: PlanBody::Padding(QUESTION_LEN) });
+        self.emit(Carried::Question, plain_bytes(usize::from(len)), now);
+        let (kind, body, route) = (Kind::Pad, PlanBody::Padding(len), Route::Peer);
+        plans.push(PacketPlan { number, kind, body, route });
     }
 
     /// Gives the next number to a packet of `bytes` that leaves now.
-    fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
+    pub(super) fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
         self.counters.wire_sent += bytes;
         self.counters.packets_sent += 1;
         self.packet_sizes.record(bytes);
@@ -183,7 +224,7 @@ impl Session {
         self.emit(carried, packet_bytes(ticket.symbol_size), now);
         let kind = if train { Kind::DataTrain } else { Kind::Data };
         let body = PlanBody::Symbol { data, len: ticket.symbol_size };
-        plans.push(PacketPlan { number, kind, body });
+        plans.push(PacketPlan { number, kind, body, route: Route::Peer });
         true
     }
 
@@ -193,7 +234,8 @@ impl Session {
         let number = self.ledger.next_number();
         self.mtu.on_probe(now);
         self.emit(Carried::Padding, packet_bytes(like), now);
-        plans.push(PacketPlan { number, kind, body: PlanBody::Padding(len) });
+        let (body, route) = (PlanBody::Padding(len), Route::Peer);
+        plans.push(PacketPlan { number, kind, body, route });
     }
 
     fn plan_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {

@@ -41,9 +41,9 @@ pub enum Kind {
     PadTrain = 3,
     /// A receiver's report.
     Feedback = 4,
-    /// Reserved: a question whether the peer receives at an address.
+    /// A question whether the peer receives at an address.
     PathChallenge = 5,
-    /// Reserved: the answer to a challenge.
+    /// The answer to a challenge.
     PathResponse = 6,
     /// Reserved: the end of the session.
     Close = 7,

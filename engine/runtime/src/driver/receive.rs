@@ -14,7 +14,8 @@ use farhaul_proto::recv::Placement;
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::Feedback;
 use farhaul_proto::wire::header::{DataId, Header, Kind};
-use farhaul_proto::wire::number;
+use farhaul_proto::wire::{number, path};
+use std::net::SocketAddr;
 
 /// Lane packets that led to nothing, by reason; for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,16 +36,17 @@ pub struct LaneDrops {
     pub receive_errors: u64,
 }
 
-/// When a packet came in, in both clocks' terms.
+/// Where a packet came from, and when, in both clocks' terms.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(super) struct Coming {
+    pub(super) from: SocketAddr,
     pub(super) arrived: Timestamp,
     pub(super) now: Timestamp,
 }
 
 impl Driver {
     /// Takes one lane packet in.
-    pub(super) fn on_lane_packet(&mut self, datagram: &mut [u8], times: Times) {
+    pub(super) fn on_lane_packet(&mut self, datagram: &mut [u8], coming: Coming) {
         let Ok((header, header_len)) = Header::decode(datagram) else {
             self.drops.malformed += 1;
             return;
@@ -52,7 +54,7 @@ impl Driver {
         let session = self.lanes.get(&header.lane).and_then(|key| self.sessions.get_mut(key));
         let Some(session) = session else {
             let early = self.openings.any();
-            if !early || !self.early.keep(header.lane, datagram, times.arrived) {
+            if !early || !self.early.keep(header.lane, datagram, coming) {
                 self.drops.unknown_lane += 1;
             }
             return;
@@ -72,23 +74,24 @@ impl Driver {
         let Ok(payload) = session.open.open_in_place(number, head, body) else {
             self.drops.forged += 1;
             if session.open.forgeries() >= FORGERY_LIMIT {
-                session.die(SessionEvent::ForgeryLimit, times.now);
+                session.die(SessionEvent::ForgeryLimit, coming.now);
             }
             return;
         };
         session.replay.commit(number);
-        session.keep_epochs(epoch, times.now);
-        session.heard_at = times.now;
+        session.keep_epochs(epoch, coming.now);
+        session.heard_at = coming.now;
         session.largest = session.largest.max(Some(number));
         let packet = Opened { number, header, payload };
+        session.core.on_arrival(coming.from, number, header.kind, packet.bytes(), coming.now);
         let mut buffers = Buffers { pool: &self.pool, incoming: &mut self.shares.incoming };
-        match session.take(&packet, &mut buffers, times) {
+        match session.take(&packet, &mut buffers, coming) {
             Ok(Taken::Yes) => {}
             Ok(Taken::NoBuffer) => {
                 self.drops.no_buffer += 1;
                 session.no_buffer += 1;
             }
-            Err(violation) => session.die(SessionEvent::Violation(violation), times.now),
+            Err(violation) => session.die(SessionEvent::Violation(violation), coming.now),
         }
     }
 }
@@ -135,26 +138,36 @@ impl SessionBody {
         &mut self,
         packet: &Opened<'_>,
         buffers: &mut Buffers<'_>,
-        times: Times,
+        coming: Coming,
     ) -> Result<Taken, Violation> {
         let train = packet.header.kind.is_train();
         match packet.header.kind {
             Kind::Data | Kind::DataTrain => {
                 let Some(data) = packet.header.data else { return Ok(Taken::Yes) };
-                return Ok(self.take_symbol(packet, data, buffers, times));
+                return Ok(self.take_symbol(packet, data, buffers, coming));
             }
             Kind::Pad | Kind::PadTrain => {
                 if packet.payload.iter().any(|&byte| byte != 0) {
                     return Err(Violation::Padding);
                 }
                 let bytes = packet.bytes();
-                self.core.on_padding(packet.number, train, bytes, times.arrived, times.now);
+                self.core.on_padding(packet.number, train, bytes, coming.arrived, coming.now);
             }
             Kind::Feedback => {
                 let feedback = Feedback::decode(packet.payload)?;
-                self.core.on_feedback(packet.number, &feedback, times.now)?;
+                self.core.on_feedback(packet.number, &feedback, coming.now)?;
             }
-            Kind::PathChallenge | Kind::PathResponse | Kind::Close => {}
+            Kind::PathChallenge => {
+                if let Some(token) = path::decode(packet.payload) {
+                    self.core.on_challenge(coming.from, token);
+                }
+            }
+            Kind::PathResponse => {
+                if let Some(token) = path::decode(packet.payload) {
+                    self.core.on_response(coming.from, token, coming.now);
+                }
+            }
+            Kind::Close => {}
         }
         Ok(Taken::Yes)
     }
@@ -164,7 +177,7 @@ impl SessionBody {
         packet: &Opened<'_>,
         data: DataId,
         buffers: &mut Buffers<'_>,
-        times: Times,
+        coming: Coming,
     ) -> Taken {
         let Ok(len) = u16::try_from(packet.payload.len()) else { return Taken::Yes };
         let held = self.core.receiver().blocks_open();
@@ -175,7 +188,7 @@ impl SessionBody {
             return Taken::NoBuffer;
         }
         let train = packet.header.kind.is_train();
-        let Times { arrived, now } = times;
+        let Coming { arrived, now, .. } = coming;
         let placement = self.core.on_data(packet.number, train, data, len, arrived, now);
         if let Placement::Source { block, first: true, .. }
         | Placement::Repair { block, first: true, .. } = placement

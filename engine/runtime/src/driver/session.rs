@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 /// Sealed datagrams of one length that the socket would not take yet.
 #[derive(Debug)]
 pub(super) struct Unsent {
+    pub(super) to: SocketAddr,
     pub(super) segment_len: usize,
     pub(super) bytes: Vec<u8>,
 }
@@ -28,7 +29,6 @@ pub(super) struct Unsent {
 /// The body of a session.
 pub(super) struct SessionBody {
     pub(super) core: Session,
-    pub(super) peer: SocketAddr,
     pub(super) send_tag: LaneTag,
     pub(super) recv_tag: LaneTag,
     pub(super) seal: SealKey,
@@ -72,7 +72,6 @@ impl SessionBody {
         core.on_local_drops(drops_before);
         Self {
             core,
-            peer: new.peer,
             send_tag,
             recv_tag,
             seal,

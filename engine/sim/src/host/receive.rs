@@ -59,7 +59,7 @@ impl Host {
         };
         if fresh {
             self.tally.progress = around.now;
-            truth.on_stored(block, data.symbol)?;
+            truth.on_stored(block, data.symbol, around.now)?;
         }
         Ok(())
     }

@@ -130,9 +130,10 @@ impl Rig {
             send_blocks: blocks,
             recv_blocks: blocks,
             seed: 7,
+            peer,
         };
         let lane = LaneKeys::from_secrets(secrets);
-        let new = NewSession { key, lane, peer, config, events: sender, opening };
+        let new = NewSession { key, lane, config, events: sender, opening };
         self.tell(Command::Add(Box::new(new)));
         End { key, events, seen: Vec::new() }
     }
