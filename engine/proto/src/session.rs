@@ -15,6 +15,7 @@ mod reach;
 mod report;
 mod settle;
 mod silence;
+mod sizes;
 mod skip;
 mod timer;
 mod transmit;
@@ -138,11 +139,17 @@ pub struct Session {
     receiver: Receiver,
     acks: AckRecorder,
     reports: ReportClock,
+    /// The report at hand proved that large packets do not pass any more.
+    hole: bool,
     loss: LossMeter,
     repair: RepairContext,
     warm: bool,
     small_probes_left: u32,
     full_probes_left: u32,
+    /// Probes of larger sizes that are to leave.
+    search: Vec<u16>,
+    /// The next question to a silent path is a small packet.
+    asks_small: bool,
     idle_trains_left: u32,
     /// The peer is asked for a sign of life.
     asks: bool,
@@ -196,6 +203,7 @@ impl Session {
             receiver: Receiver::new(config.recv_blocks),
             acks: AckRecorder::new(),
             reports: ReportClock::new(),
+            hole: false,
             loss: LossMeter::new(),
             repair: RepairContext {
                 loss: LossMeter::new().estimate(1.0),
@@ -205,6 +213,8 @@ impl Session {
             warm: false,
             small_probes_left: 0,
             full_probes_left: 0,
+            search: Vec::new(),
+            asks_small: false,
             idle_trains_left: 0,
             asks: false,
             app_limited: false,
@@ -225,19 +235,12 @@ impl Session {
 
     /// Data will follow soon: look for the path's rate and packet size with padding, while
     /// offers and answers are still on their way.
-    pub const fn warm_up(&mut self) {
+    pub fn warm_up(&mut self) {
         if !self.warm {
             self.warm = true;
             self.plan_size_probes();
             self.idle_trains_left = IDLE_TRAINS_MAX;
         }
-    }
-
-    const fn plan_size_probes(&mut self) {
-        self.small_probes_left = crate::path::mtu::SMALL_PROBES;
-        // Other policies send trains of full-size packets.
-        let trains = !matches!(self.config.policy, Policy::Fixed);
-        self.full_probes_left = if trains { 0 } else { crate::path::mtu::FULL_PROBES };
     }
 
     /// Asks the peer for a sign of life: one small packet that wants an answer leaves at once.

@@ -23,7 +23,7 @@ use crate::tls::Allow;
 use crate::wake::WakeSource;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{BlockShape, FecPolicy};
-use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
+use farhaul_proto::limits::BLOCK_DATA;
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
@@ -441,10 +441,7 @@ struct Admission {
 
 /// Bytes that the source symbols of a full block take at most.
 pub(crate) fn slot_len() -> usize {
-    let full = [SYMBOL_SIZE, SYMBOL_SIZE_SMALL]
-        .into_iter()
-        .filter_map(|size| BlockShape::new(BLOCK_DATA, size).ok().map(BlockShape::source_len));
-    full.max().unwrap_or_default()
+    BlockShape::room(BLOCK_DATA)
 }
 
 fn slots_for(buffers: Bytes) -> usize {

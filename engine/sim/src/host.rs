@@ -39,7 +39,7 @@ pub(crate) enum Completion {
     /// A block was read, or could not be.
     Loaded { block: BlockIndex, placed: Placed, ending: Ending },
     /// Repair symbols were computed, or could not be.
-    Encoded { block: BlockIndex, first: SymbolId, count: u32, ending: Ending },
+    Encoded { block: BlockIndex, shape: BlockShape, first: SymbolId, count: u32, ending: Ending },
     /// A block was decoded and checked.
     Verified { block: BlockIndex, verified: Verified },
     /// A block was written, or could not be.
@@ -215,6 +215,11 @@ impl Host {
             SendEffect::Encode { block, shape, first, count } => {
                 self.encode(block, shape, first, count, around)?;
             }
+            SendEffect::Reshape { block, shape } => {
+                let buffer = self.sending.held(block, "another shape")?;
+                buffer.shape = shape;
+                buffer.repair.clear();
+            }
             SendEffect::Release { block } => {
                 let buffer = self.sending.held(block, "a release")?;
                 buffer.released = true;
@@ -256,7 +261,7 @@ impl Host {
         }
         buffer.busy += 1;
         let ending = if fails { Ending::Failed } else { Ending::Done };
-        let done = Completion::Encoded { block, first, count, ending };
+        let done = Completion::Encoded { block, shape, first, count, ending };
         around.agenda.plan(at, Happening::Done(side, done));
         Ok(())
     }
@@ -300,13 +305,16 @@ impl Host {
                     self.session.on_loaded(block);
                 }
             }
-            Completion::Encoded { block, first, count, ending } => {
+            Completion::Encoded { block, shape, first, count, ending } => {
                 let buffer = self.sending.held(block, "an encode")?;
                 buffer.busy -= 1;
-                if ending == Ending::Done {
-                    buffer.repair.extend(first.get()..first.get() + count);
+                // Of a shape that the block has no more: nobody waits for it.
+                if buffer.shape == shape {
+                    if ending == Ending::Done {
+                        buffer.repair.extend(first.get()..first.get() + count);
+                    }
+                    self.session.on_encoded(block, (ending == Ending::Done).then_some(count));
                 }
-                self.session.on_encoded(block, (ending == Ending::Done).then_some(count));
                 self.sending.give_back(block);
             }
             Completion::Verified { block, verified } => {

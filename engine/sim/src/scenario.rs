@@ -109,6 +109,8 @@ pub struct HostProfile {
     pub digest_failures: BTreeMap<(ObjectId, u32), u32>,
     /// Encodes that fail: every so many-th; zero for none.
     pub failing_encodes: u32,
+    /// Largest packet at IP level that leaves it; others are refused by its kernel.
+    pub mtu: u16,
     /// Buffers for incoming blocks, if fewer than it lets the peer hold open: symbols of further
     /// blocks are dropped.
     pub recv_pool: Option<u32>,
@@ -132,6 +134,7 @@ impl Default for HostProfile {
             job: Duration::from_millis(5),
             digest_failures: BTreeMap::new(),
             failing_encodes: 0,
+            mtu: 1500,
             recv_pool: None,
             acknowledges_everything: false,
             mutation: Mutation::None,

@@ -22,7 +22,7 @@ use agenda::{Agenda, Happening, Packet};
 use control::Control;
 use core::time::Duration;
 use farhaul_proto::ids::ObjectId;
-use farhaul_proto::limits::{SYMBOL_SIZE, TRAIN_PACKETS_MAX};
+use farhaul_proto::limits::{SYMBOL_SIZE, SYMBOL_SIZE_JUMBO, TRAIN_PACKETS_MAX};
 use farhaul_proto::path::mtu::packet_bytes;
 use farhaul_proto::session::{PacketPlan, Route};
 use farhaul_proto::units::Timestamp;
@@ -284,10 +284,12 @@ impl World {
         let mut plans = core::mem::take(&mut self.plans);
         session.poll_transmit(self.now, &mut plans);
         let after = session.in_flight();
-        // Beyond the limit goes one train, or a probe.
+        // Beyond the limit goes one train, or a probe, and a few for the sizes.
         let packet = packet_bytes(SYMBOL_SIZE);
         let train = packet.saturating_mul(u64::from(TRAIN_PACKETS_MAX));
-        bound(side, "bytes in flight", after.get(), (limit + train).max(before + packet).get())?;
+        let sizes = packet_bytes(SYMBOL_SIZE_JUMBO).saturating_mul(4);
+        let most = (limit + train).max(before + packet) + sizes;
+        bound(side, "bytes in flight", after.get(), most.get())?;
         let count = plans.len();
         let (from, peer) = (self.addresses.of(side), self.hosts[side.index()].session.peer());
         for plan in plans.drain(..) {
@@ -309,6 +311,9 @@ impl World {
     }
 
     fn offer(&mut self, side: Side, packet: Packet) {
+        if packet.bytes.get() > u64::from(self.scenario.hosts[side.index()].mtu) {
+            return self.trace.note_packet(self.now, "too long", side, &packet);
+        }
         let fate = self.links[side.index()].offer(packet.bytes, self.now);
         self.trace.note_packet(self.now, "send", side, &packet);
         self.trace.note_words(self.now, "fate", side, &fate);

@@ -3,7 +3,7 @@
 //! Pure arithmetic and hashing; knows nothing of the code that repairs the block.
 
 use crate::content::{Digest, block_digest};
-use crate::limits::{BLOCK_DATA, BLOCK_DIGEST_LEN, BLOCK_SYMBOLS_MAX};
+use crate::limits::{BLOCK_DATA, BLOCK_DIGEST_LEN, BLOCK_SYMBOLS_MAX, SYMBOL_SIZES};
 use crate::units::Bytes;
 use thiserror::Error;
 
@@ -91,6 +91,13 @@ impl BlockShape {
         self.symbols as usize * self.symbol_size as usize
     }
 
+    /// Bytes that the source symbols of a block with so much data may take, whatever their size.
+    pub fn room(data_len: Bytes) -> usize {
+        let source = data_len.as_len() + BLOCK_DIGEST_LEN;
+        let room = |size: u16| source.next_multiple_of(usize::from(size));
+        SYMBOL_SIZES.into_iter().map(room).max().unwrap_or(source)
+    }
+
     /// Bytes of data, without digest and padding.
     pub const fn data_len(self) -> usize {
         self.data_len
@@ -103,7 +110,7 @@ impl BlockShape {
 }
 
 /// Completes the source symbols of a block whose data already stands at the start of `buffer`:
-/// writes digest and padding, returns the digest.
+/// writes digest and padding (as far as the buffer goes: for every symbol size), returns the digest.
 ///
 /// # Panics
 /// When `buffer` is shorter than [`BlockShape::source_len`]: our caller leases buffers by shape.
@@ -114,6 +121,9 @@ pub fn finish_source(shape: BlockShape, buffer: &mut [u8], offset_in_object: u64
     let digest = block_digest(data, offset_in_object);
     digest_slot.copy_from_slice(&digest);
     padding.fill(0);
+    // The block may get other symbols while it lies here.
+    let room = BlockShape::room(Bytes::of_len(shape.data_len)).min(buffer.len());
+    buffer[shape.source_len().min(room)..room].fill(0);
     digest
 }
 

@@ -28,6 +28,8 @@ pub enum Carried {
         block: BlockIndex,
         /// The symbol.
         symbol: SymbolId,
+        /// Its size: a block may begin anew with another one.
+        size: u16,
     },
     /// Nothing of use.
     Padding,
@@ -392,7 +394,7 @@ mod tests {
     const RTT: Duration = Duration::from_millis(2);
 
     fn symbol(n: u32) -> Carried {
-        Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n) }
+        Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n), size: 1408 }
     }
 
     fn report(first: u64, last: u64) -> Feedback {

@@ -7,7 +7,6 @@ use crate::ids::PacketNumber;
 use crate::limits::{PLAIN_HEADER_LEN, TAG_LEN, UDP_IP_OVERHEAD};
 use crate::path::ledger::Carried;
 use crate::path::migrate::{Moved, Nearness, Pace};
-use crate::path::mtu::PathMtu;
 use crate::path::rtt::RttEstimator;
 use crate::trace::TraceEvent;
 use crate::units::{Bytes, Timestamp};
@@ -103,10 +102,9 @@ impl Session {
         let (policy, cap) = (self.config.policy, self.config.cap);
         self.controller = controller(policy, cap, Some(hint), rtt, now);
         self.rtt = RttEstimator::new(rtt);
-        self.mtu = PathMtu::new();
-        if self.warm {
-            self.plan_size_probes();
-        }
+        // What does not pass here is found by the test for holes.
+        self.mtu.ask_anew(now);
+        self.mtu.search_soon();
     }
 
     /// Answers, then questions: neither waits for the pacer, which knows another path.

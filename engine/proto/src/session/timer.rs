@@ -46,6 +46,7 @@ impl Session {
             self.next_steering(permission, nominal, now).map(named(Timer::Steering)),
             self.next_send(permission, now),
             self.next_size_decision(now).map(named(Timer::SymbolSize)),
+            self.next_size_pair(permission, now).map(named(Timer::SymbolSize)),
             self.next_address_packet(now).map(named(Timer::Challenge)),
         ];
         timers.into_iter().flatten().min_by_key(|&(at, _)| at)
@@ -79,6 +80,13 @@ impl Session {
             Permission::Probe => self.is_steering().then_some((now, Timer::Probe)),
             Permission::WaitUntil(at) => Some((at, Timer::Probe)),
         }
+    }
+
+    /// A trial of sizes goes on while the path is not silent.
+    fn next_size_pair(&self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
+        let Permission::Rate(_) = permission else { return None };
+        let at = self.mtu.next_pair().filter(|_| self.is_steering())?;
+        Some(at.max(now + STEERING_MIN))
     }
 
     fn next_address_packet(&self, now: Timestamp) -> Option<Timestamp> {

@@ -26,6 +26,8 @@ const REPORT_LEN_MAX: usize = SYMBOL_SIZE_SMALL as usize + HEADER_DIFFERENCE as 
 const _: () = assert!(REPORT_LEN_MAX <= FEEDBACK_LEN_MAX);
 /// Padding of a packet that only wants an answer.
 const QUESTION_LEN: u16 = 16;
+/// Packets of a train at least, however large they are.
+const TRAIN_MIN: u32 = 8;
 /// A receiver greets a silent sender at most so often.
 const GREETING_EVERY: Duration = Duration::from_secs(1);
 /// Data kept loaded ahead of the first pass, as time at the current rate.
@@ -118,18 +120,6 @@ impl Session {
         self.lateness.on_stop(false);
     }
 
-    /// A silent path says nothing about sizes, and nothing leaves there anyway.
-    fn choose_symbol_size(&mut self, now: Timestamp) {
-        if self.sender.wants_symbol_size()
-            && !self.silence.is_stopped(self.rtt.smoothed(), now)
-            && let Some(size) = self.mtu.symbol_size(self.rtt.reorder_window(), now)
-        {
-            self.sender.set_symbol_size(size);
-            let event = TraceEvent::MtuUpdated { symbol_size: size, packet: packet_bytes(size) };
-            self.observer.note(event, now);
-        }
-    }
-
     fn plan_report(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         if self.reports.due().is_none_or(|due| due > now) {
             return;
@@ -220,7 +210,8 @@ impl Session {
         }
         let number = self.ledger.next_number();
         let data = DataId { block: ticket.block, symbol: ticket.symbol };
-        let carried = Carried::Symbol { block: ticket.block, symbol: ticket.symbol };
+        let DataId { block, symbol } = data;
+        let carried = Carried::Symbol { block, symbol, size: ticket.symbol_size };
         self.emit(carried, packet_bytes(ticket.symbol_size), now);
         let kind = if train { Kind::DataTrain } else { Kind::Data };
         let body = PlanBody::Symbol { data, len: ticket.symbol_size };
@@ -228,7 +219,13 @@ impl Session {
         true
     }
 
-    fn plan_padding(&mut self, kind: Kind, like: u16, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+    pub(super) fn plan_padding(
+        &mut self,
+        kind: Kind,
+        like: u16,
+        now: Timestamp,
+        plans: &mut Vec<PacketPlan>,
+    ) {
         // Padding is as long on the wire as a data packet with a symbol of size `like`.
         let len = like + HEADER_DIFFERENCE;
         let number = self.ledger.next_number();
@@ -236,17 +233,6 @@ impl Session {
         self.emit(Carried::Padding, packet_bytes(like), now);
         let (body, route) = (PlanBody::Padding(len), Route::Peer);
         plans.push(PacketPlan { number, kind, body, route });
-    }
-
-    fn plan_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        while self.small_probes_left > 0 {
-            self.small_probes_left -= 1;
-            self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
-        }
-        while self.full_probes_left > 0 {
-            self.full_probes_left -= 1;
-            self.plan_padding(Kind::Pad, SYMBOL_SIZE, now, plans);
-        }
     }
 
     fn plan_train(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
@@ -261,6 +247,9 @@ impl Session {
         }
         // Until the size is known, trains ask for it as well.
         let padding = self.sender.symbol_size().unwrap_or(SYMBOL_SIZE);
+        // A train is so many packets of the usual size, and of others as many as take its time.
+        let scale = u32::from(padding.div_ceil(SYMBOL_SIZE));
+        let count = if scale > 1 { count.div_ceil(scale).max(TRAIN_MIN.min(count)) } else { count };
         for _ in 0..count {
             if !self.plan_symbol(true, now, plans) {
                 self.plan_padding(Kind::PadTrain, padding, now, plans);
@@ -279,13 +268,15 @@ impl Session {
         let mut budget = self.pacer.budget(now, rate);
         self.lateness.on_turn(self.pacer.take_forfeited(), now);
         self.lateness.on_stop(false);
+        // A larger one overdraws: the pacer has its debt paid before the next.
         let packet = packet_bytes(SYMBOL_SIZE);
         while budget >= packet && plans.len() < PLANS_MAX && self.window_open() {
+            let before = self.counters.wire_sent;
             if !self.plan_symbol(false, now, plans) {
                 self.app_limited = true;
                 return self.pacer.pause();
             }
-            budget -= packet;
+            budget -= packet.max(self.counters.wire_sent - before).min(budget);
         }
         self.lateness.on_stop(self.sender.has_symbol() && self.window_open());
     }
@@ -308,7 +299,10 @@ impl Session {
         }
         self.silence.on_probe(now);
         self.observer.note(TraceEvent::ProbeSent, now);
-        if !self.plan_symbol(false, now, plans) {
+        // In turn, for the path may be back for small packets only.
+        let small = self.asks_small;
+        self.asks_small = !small;
+        if small || !self.plan_symbol(false, now, plans) {
             self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
         }
     }

@@ -6,8 +6,8 @@
 
 use crate::ids::{BlockIndex, LaneTag, PacketNumber, SymbolId};
 use crate::limits::{
-    DATA_HEADER_LEN, DATAGRAM_MAX, FEEDBACK_LEN_MAX, PLAIN_HEADER_LEN, SYMBOL_ID_END, SYMBOL_SIZE,
-    SYMBOL_SIZE_SMALL, TAG_LEN,
+    DATA_HEADER_LEN, DATAGRAM_MAX, FEEDBACK_LEN_MAX, PLAIN_HEADER_LEN, SYMBOL_ID_END,
+    SYMBOL_SIZE_JUMBO, SYMBOL_SIZE_SMALL, TAG_LEN,
 };
 use crate::wire::number::{TruncatedNumber, epoch_of};
 use core::ops::RangeInclusive;
@@ -24,7 +24,7 @@ pub const PATH_DATAGRAM_MIN: usize = 1200;
 const FIRST_BYTE_MIN: u8 = 4;
 /// A data header goes as far as the last byte of the symbol id.
 const _: () = assert!(PLAIN_HEADER_LEN + 4 + 3 == DATA_HEADER_LEN);
-const _: () = assert!(SYMBOL_SIZE.is_multiple_of(SYMBOL_SIZE_STEP));
+const _: () = assert!(SYMBOL_SIZE_JUMBO.is_multiple_of(SYMBOL_SIZE_STEP));
 const _: () = assert!(SYMBOL_SIZE_SMALL.is_multiple_of(SYMBOL_SIZE_STEP));
 
 /// What a lane packet is (`spec: W-013`).
@@ -85,7 +85,7 @@ impl Kind {
     /// Lengths that the sealed payload of this kind may have, tag not counted.
     const fn payload_len(self) -> RangeInclusive<usize> {
         match self {
-            Self::Data | Self::DataTrain => SYMBOL_SIZE_STEP as usize..=SYMBOL_SIZE as usize,
+            Self::Data | Self::DataTrain => SYMBOL_SIZE_STEP as usize..=SYMBOL_SIZE_JUMBO as usize,
             Self::Pad | Self::PadTrain => 0..=DATAGRAM_MAX - PLAIN_HEADER_LEN - TAG_LEN,
             Self::Feedback => 1..=FEEDBACK_LEN_MAX,
             Self::PathChallenge | Self::PathResponse => {
@@ -271,7 +271,7 @@ pub const fn is_lane(first_byte: u8) -> bool {
 /// (`spec: W-015`).
 pub const fn is_symbol_size(len: usize) -> bool {
     len >= SYMBOL_SIZE_STEP as usize
-        && len <= SYMBOL_SIZE as usize
+        && len <= SYMBOL_SIZE_JUMBO as usize
         && len.is_multiple_of(SYMBOL_SIZE_STEP as usize)
 }
 
