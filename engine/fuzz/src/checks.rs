@@ -3,36 +3,45 @@
 //! Used by the fuzzer and by the test that replays the corpora, so both check the same things.
 
 use farhaul_proto::fec::{
-    BlockShape, RepairSet, SymbolSet, decode, finish_source, repair_symbols, verify_source,
+    BlockShape, RepairSet, SymbolSet, decode, finish_packed, finish_source, packed_parts,
+    packed_shape, repair_symbols, verify_source,
 };
 use farhaul_proto::ids::{PacketNumber, SymbolId};
-use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DEPTH_MAX, PATH_MAX};
+use farhaul_proto::limits::{
+    CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DATAGRAM_MAX, DEPTH_MAX, PATH_MAX,
+};
 use farhaul_proto::manifest::{Entry, Manifest, WEIGHT_MAX};
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::trace::flight::Flight;
 use farhaul_proto::units::Bytes;
+use farhaul_proto::wire::carrier::{CARRIER_FRAME_MAX, FrameBuffer, frame_length};
 use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
 use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback};
 use farhaul_proto::wire::header::{self, Header};
-use farhaul_proto::wire::number;
+use farhaul_proto::wire::number::TruncatedNumber;
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 
 /// A target's name, which is that of its corpus, and its check.
 pub type Check = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Check; 8] = [
+pub const ALL: [Check; 11] = [
     ("header", header),
     ("feedback", feedback),
     ("control", control),
     ("frames", frames),
+    ("carrier", carrier),
     ("replay", replay),
     ("manifest", manifest),
     ("path", path),
     ("fec", fec),
+    ("packed", packed),
+    ("flight", flight),
 ];
 
-/// A header that decodes is a lane's, agrees with its epoch and encodes to the same bytes.
+/// A header that decodes is a lane's and encodes to the same bytes.
 pub fn header(datagram: &[u8]) {
     let Ok((header, len)) = Header::decode(datagram) else { return };
     assert!(header::is_lane(datagram[0]));
@@ -41,7 +50,7 @@ pub fn header(datagram: &[u8]) {
     assert_eq!(header.encode(&mut out), len);
     assert_eq!(out[..len], datagram[..len]);
     let full = header.number.expand(None);
-    assert_eq!(number::epoch_of(full).wire_byte(), header.epoch);
+    assert_eq!(TruncatedNumber::of(full), header.number);
 }
 
 /// A report that decodes keeps every rule, survives, and still fits when room is short.
@@ -91,6 +100,51 @@ fn read_frames(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
         frames.extend(frame);
     }
     frames
+}
+
+/// Datagrams in a stream are the same however it is cut, none is empty or too long, less than a
+/// frame is held, and framed anew they are the stream again, as far as it went.
+///
+/// The first byte says where to cut.
+pub fn carrier(input: &[u8]) {
+    let Some((&cut, stream)) = input.split_first() else { return };
+    let whole = read_datagrams(stream, usize::MAX);
+    assert_eq!(read_datagrams(stream, usize::from(cut).max(1)), whole);
+    let framed: Vec<u8> = whole
+        .iter()
+        .flat_map(|datagram| {
+            let length = frame_length(datagram.len()).expect("it came out of a frame");
+            [&length[..], datagram].concat()
+        })
+        .collect();
+    assert!(stream.starts_with(&framed));
+}
+
+/// The datagrams of a stream that arrives in pieces, until its end or its first fault.
+fn read_datagrams(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
+    let mut buffer = FrameBuffer::new(4096);
+    let mut datagrams = Vec::new();
+    let mut rest = stream;
+    while !rest.is_empty() {
+        let space = buffer.space();
+        assert!(!space.is_empty(), "the reader goes on");
+        let len = space.len().min(rest.len()).min(piece);
+        space[..len].copy_from_slice(&rest[..len]);
+        buffer.filled(len);
+        rest = &rest[len..];
+        loop {
+            match buffer.pull() {
+                Ok(Some(datagram)) => {
+                    assert!((1..=DATAGRAM_MAX).contains(&datagram.len()));
+                    datagrams.push(datagram.to_vec());
+                }
+                Ok(None) => break,
+                Err(_) => return datagrams,
+            }
+        }
+        assert!(buffer.buffered() < CARRIER_FRAME_MAX);
+    }
+    datagrams
 }
 
 /// The window agrees with a set of all opened numbers.
@@ -208,8 +262,39 @@ pub fn fec(input: &[u8]) {
     }
 }
 
+/// Parts that are found lie within the block, and laid out anew they are the same block.
+///
+/// Bytes: symbols (2), symbol size, then the source symbols; zeros where they are short.
+pub fn packed(input: &[u8]) {
+    let Some((&[high, low, size], source)) = input.split_first_chunk::<3>() else { return };
+    let Some(symbols) = NonZeroU16::new(u16::from_be_bytes([high, low]) % 64) else { return };
+    let shape = BlockShape::packed(symbols, 16 + u16::from(size)).expect("few symbols");
+    let mut block = source.to_vec();
+    block.resize(shape.source_len(), 0);
+    assert!(packed_parts(shape, &block[1..]).is_err(), "a short buffer is no block");
+    let Ok((frame, digest)) = packed_parts(shape, &block) else { return };
+    let mut again = vec![0xee; shape.source_len()];
+    finish_packed(shape, &mut again, frame, &digest);
+    assert_eq!(again, block);
+    let least = packed_shape(frame.len(), shape.symbol_size()).expect("no larger than this one");
+    assert!(least.symbols() <= shape.symbols());
+}
+
 /// Source symbol `id` within its block.
 fn symbol(shape: BlockShape, block: &mut [u8], id: u32) -> &mut [u8] {
     let size = usize::from(shape.symbol_size());
     &mut block[id as usize * size..][..size]
+}
+
+/// A flight record that is read is written and read again as the same; an error is short.
+pub fn flight(file: &[u8]) {
+    match Flight::parse(file) {
+        Ok(flight) => {
+            let again = flight.encode();
+            let again = Flight::parse(&again).expect("what was written can be read");
+            assert_eq!(again.encode(), flight.encode());
+            assert_eq!(again.samples, flight.samples);
+        }
+        Err(error) => assert!(error.to_string().len() < 1_000),
+    }
 }

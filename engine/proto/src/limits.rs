@@ -30,6 +30,10 @@ pub const BLOCK_DIGEST_LEN: usize = 32;
 pub const BLOCK_SYMBOLS_MAX: u32 = 4096;
 /// Encoding symbol ids have 24 bits (RFC 6330 section 3.2).
 pub const SYMBOL_ID_END: u32 = 1 << 24;
+/// Source symbols of a packed block: what 11 bits of its header can name.
+pub const PACKED_SYMBOLS_MAX: u16 = (1 << 11) - 1;
+/// Encoding symbol ids of a packed block have 13 bits.
+pub const PACKED_SYMBOL_ID_END: u32 = 1 << 13;
 /// Repair symbols that a receiver keeps for one block; more are dropped and counted.
 pub const BLOCK_REPAIR_MAX: u32 = 1024;
 /// Repair symbols that a receiver keeps for all open blocks of a session (11 MiB).
@@ -50,12 +54,30 @@ pub const DEPTH_MAX: usize = 256;
 /// Longest symlink target.
 pub const SYMLINK_TARGET_MAX: usize = 4095;
 
-/// Packets under one key: the epoch is the packet number divided by this (`PROTOCOL.md` W-023).
+/// Packets under one key, after which a sender takes the next (`PROTOCOL.md` W-023).
 pub const PACKETS_PER_EPOCH: u64 = 1 << 22;
+/// Packets under one key that are never exceeded: what AES-GCM allows whatever their size (RFC 9001
+/// appendix B.1).
+pub const PACKETS_PER_KEY_MAX: u64 = 1 << 23;
+/// Bytes under one key, after which a sender takes the next.
+pub const BYTES_PER_EPOCH: Bytes = Bytes::new(16 << 30);
+/// Age of a key, after which a sender takes the next.
+pub const EPOCH_AGE_MAX: Duration = Duration::from_secs(120);
+/// How many epochs ahead of the newest authentic packet a packet is tried. No loss spans a whole
+/// epoch, so 2 is generous; each costs a derivation that anyone can provoke.
+pub const EPOCHS_AHEAD_MAX: u64 = 2;
 /// Failed opens after which a session is closed (RFC 9001 section 6.6 allows 2^52 for GCM).
 pub const FORGERY_LIMIT: u64 = 1 << 36;
+/// Failed opens of which the operator is told: no broken link makes so many.
+pub const FORGERY_ALARM: u64 = 1_000_000;
 /// Packets remembered by the replay window of a lane: 100 ms at 10 Gbit/s.
 pub const REPLAY_WINDOW: u64 = 131_072;
+/// Packets up to the largest that a report proves to have arrived: what the replay window tells
+/// apart.
+pub const PROOF_WINDOW: u64 = REPLAY_WINDOW;
+/// What a report leaves unsaid ends at a multiple of this, so that a receiver keeps one sum for so
+/// many packets.
+pub const PROOF_STEP: u64 = 64;
 
 /// Shortest spacing of feedback.
 pub const FEEDBACK_MIN: Duration = Duration::from_millis(5);
@@ -74,7 +96,8 @@ const _: () = {
     let source = BLOCK_DATA.get() + BLOCK_DIGEST_LEN as u64;
     assert!(source.div_ceil(SYMBOL_SIZE_SMALL as u64) <= BLOCK_SYMBOLS_MAX as u64);
     assert!(BLOCK_SYMBOLS_MAX + BLOCK_REPAIR_MAX < SYMBOL_ID_END);
+    assert!(PACKED_SYMBOLS_MAX as u32 + BLOCK_REPAIR_MAX < PACKED_SYMBOL_ID_END);
     assert!(REPLAY_WINDOW < PACKETS_PER_EPOCH);
-    // The hard limit of AES-GCM for one key is 2^23 packets (RFC 9001 appendix B.1).
-    assert!(PACKETS_PER_EPOCH <= 1 << 23);
+    assert!(PACKETS_PER_EPOCH < PACKETS_PER_KEY_MAX);
+    assert!(PROOF_WINDOW.is_multiple_of(PROOF_STEP));
 };

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use farhaul_proto::trace::Spent;
 use farhaul_proto::units::{BitRate, Bytes};
 
 /// What one direction came to.
@@ -43,6 +44,8 @@ pub struct Direction {
     pub coded: (u64, u64),
     /// The longest time without anything new at the target, from its first symbol to its last.
     pub stall: Duration,
+    /// How long each limit applied, as the source tells it.
+    pub limited: Spent,
     /// The most buffers held by the source, and by the target.
     pub buffers: (usize, usize),
 }

@@ -82,6 +82,8 @@ pub enum Mutation {
     KeepsBuffers,
     /// It goes on with the share of the buffers that it had at first.
     KeepsShare,
+    /// Its reports name one packet that did not arrive, if there is one.
+    ClaimsUnseen,
 }
 
 /// What a host is like.
@@ -111,6 +113,8 @@ pub struct HostProfile {
     pub failing_encodes: u32,
     /// Largest packet at IP level that leaves it; others are refused by its kernel.
     pub mtu: u16,
+    /// Of a hundred blocks sent from here, those that pack.
+    pub packable: u32,
     /// Buffers for incoming blocks, if fewer than it lets the peer hold open: symbols of further
     /// blocks are dropped.
     pub recv_pool: Option<u32>,
@@ -135,6 +139,7 @@ impl Default for HostProfile {
             digest_failures: BTreeMap::new(),
             failing_encodes: 0,
             mtu: 1500,
+            packable: 0,
             recv_pool: None,
             acknowledges_everything: false,
             mutation: Mutation::None,

@@ -259,13 +259,28 @@ fn a_fixed_rate_finds_that_full_size_packets_pass() {
 
 #[test]
 fn a_receiver_that_acknowledges_a_skipped_number_is_caught() {
-    let link = cell(BitRate::mbps(100), RTT, 0.02);
+    let link = cell(BitRate::mbps(100), RTT, 0.0);
     let mut scenario = Scenario::one_way("liar", 7, link, &[Bytes::mib(20)]);
     scenario.hosts[1].acknowledges_everything = true;
     let failure = run(&scenario, Speech::Silent).expect_err("the liar was believed");
     let Violation::Closed { side, error } = failure.violation else { panic!("{failure}") };
     assert_eq!(side, Side::A);
     assert!(matches!(error, SessionError::Ledger(LedgerError::Skipped(_))), "{error}");
+}
+
+/// One packet a report, in the gaps that loss leaves: no skipped number need be hit. spec: W-047
+#[test]
+fn a_receiver_that_acknowledges_what_it_did_not_see_is_caught_at_once() {
+    for seed in 1..=20 {
+        let link = cell(BitRate::mbps(20), RTT, 0.02);
+        let mut scenario = Scenario::one_way("liar", seed, link, &[Bytes::mib(20)]);
+        scenario.hosts[1].mutation = Mutation::ClaimsUnseen;
+        let failure = run(&scenario, Speech::Silent).expect_err("the liar was believed");
+        let Violation::Closed { side, error } = failure.violation else { panic!("{failure}") };
+        assert_eq!(side, Side::A);
+        let SessionError::Ledger(LedgerError::Unproven(largest)) = error else { panic!("{error}") };
+        assert!(largest.get() < 1000 && failure.at < Timestamp::from_millis(2000), "{failure}");
+    }
 }
 
 /// Everything had arrived and was acknowledged, the word that it was written died in an outage,

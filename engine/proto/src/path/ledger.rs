@@ -6,6 +6,7 @@
 
 use crate::congestion::{Outcome, RttSample};
 use crate::ids::{BlockIndex, PacketNumber, RateEpoch, SymbolId};
+use crate::path::proof::{self, Proof, SentProofs};
 use crate::path::rtt::RttEstimator;
 use crate::units::{Bytes, Timestamp};
 use crate::wire::feedback::Feedback;
@@ -75,6 +76,9 @@ pub enum LedgerError {
     /// The peer acknowledged a number that was skipped to catch liars.
     #[error("peer acknowledged packet {0}, which was skipped on purpose")]
     Skipped(PacketNumber),
+    /// The peer named packets as arrived and could not prove that it has all of them.
+    #[error("peer acknowledged packets up to {0} that it did not receive")]
+    Unproven(PacketNumber),
 }
 
 /// What one feedback packet settled. Reused from call to call: cleared, not reallocated.
@@ -114,6 +118,7 @@ pub struct Ledger {
     /// Number of the first record.
     base: u64,
     records: VecDeque<Record>,
+    proofs: SentProofs,
     /// Everything below is settled: acknowledged or declared lost.
     settled_below: u64,
     /// Lost packets that left the records: when the round trip grows suddenly (a deep queue
@@ -123,12 +128,20 @@ pub struct Ledger {
     late_acked: Vec<(u64, Timestamp)>,
     in_flight: Bytes,
     newest_acked_sent: Option<Timestamp>,
+    /// The path keeps order: only a packet that arrived tells of the loss of one before it.
+    ordered: bool,
 }
 
 impl Ledger {
     /// An empty ledger whose first packet is number 0.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The ledger of a path that keeps order and loses nothing by itself: it may stall for any
+    /// time, so age tells nothing.
+    pub fn ordered() -> Self {
+        Self { ordered: true, ..Self::default() }
     }
 
     /// Bytes sent and neither acknowledged nor declared lost.
@@ -184,6 +197,11 @@ impl Ledger {
         }
     }
 
+    /// A packet was sealed, in the order of the numbers; `proof` is what its receiver will know.
+    pub fn on_sealed(&mut self, number: PacketNumber, proof: Proof) {
+        self.proofs.record(number, proof);
+    }
+
     /// A side that only receives hears nothing about its own packets: its records end by count,
     /// once they are so old that no feedback can be about them.
     fn shed_unwatched(&mut self, now: Timestamp) {
@@ -198,6 +216,7 @@ impl Ledger {
             self.base += 1;
         }
         self.settled_below = self.settled_below.max(self.base);
+        self.proofs.shed();
     }
 
     /// When the newest packet left that is known to have arrived.
@@ -242,11 +261,21 @@ impl Ledger {
         if feedback.largest >= self.next_number() {
             return Err(LedgerError::NeverSent(feedback.largest));
         }
+        let floor = proof::floor(feedback.covered_from, feedback.largest);
+        let Some(proof) = self.proofs.sum(&feedback.ranges, floor) else {
+            // Overtaken by a report of so many more packets that it cannot be checked any more.
+            return Ok(());
+        };
         self.late_acked.clear();
         for range in feedback.ranges.iter().rev() {
-            self.acknowledge_late(range.first.get(), range.last.get(), settled);
-            self.acknowledge(range.first.get(), range.last.get(), settled)?;
+            let (first, last) = (range.first.get(), range.last.get());
+            self.acknowledge_late(first.max(floor.get()), last, settled);
+            self.acknowledge(first, last, floor, settled)?;
         }
+        if proof != feedback.receipt {
+            return Err(LedgerError::Unproven(feedback.largest));
+        }
+        self.proofs.forget_below(floor);
         self.sample_delays(feedback, rtt, now, settled);
         if !settled.spurious.is_empty() {
             rtt.on_spurious(now);
@@ -265,6 +294,7 @@ impl Ledger {
         &mut self,
         first: u64,
         last: u64,
+        floor: PacketNumber,
         settled: &mut Settled,
     ) -> Result<(), LedgerError> {
         for number in first.max(self.base)..=last {
@@ -274,7 +304,8 @@ impl Ledger {
             if record.carried == Carried::Skipped {
                 return Err(LedgerError::Skipped(number));
             }
-            if record.fate == Fate::Acked {
+            // What counts as lost is taken back on proof only.
+            if record.fate == Fate::Acked || record.fate == Fate::Lost && number < floor {
                 continue;
             }
             let outcome = outcome(number, record);
@@ -295,6 +326,9 @@ impl Ledger {
     }
 
     fn acknowledge_late(&mut self, first: u64, last: u64, settled: &mut Settled) {
+        if first > last {
+            return;
+        }
         while let Some((&number, record)) = self.late.range(first..=last).next() {
             settled.spurious.push(outcome(PacketNumber::new(number), record));
             settled.spurious_carried.push(record.carried);
@@ -335,7 +369,7 @@ impl Ledger {
         let window = rtt.reorder_window();
         let by_order = self.newest_acked_sent.map_or(Timestamp::ZERO, |sent| sent - window);
         let by_age = now - (rtt.pessimistic() + window);
-        let deadline = by_order.max(by_age);
+        let deadline = if self.ordered { by_order } else { by_order.max(by_age) };
         let mut number = self.settled_below.max(self.base);
         while let Some(index) = self.index_of(number) {
             let record = &mut self.records[index];
@@ -477,6 +511,28 @@ mod tests {
         assert_eq!(mean(0, 3), Some(Bytes::new(1217)));
         assert_eq!(mean(3, 3), None);
         assert_eq!(mean(2, 9), None);
+    }
+
+    #[test]
+    fn a_path_that_keeps_order_loses_nothing_by_standing_still() {
+        let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
+        for (mut ledger, lost) in [(Ledger::new(), 2), (Ledger::ordered(), 0)] {
+            for n in 0..3 {
+                ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), Timestamp::ZERO);
+            }
+            let now = Timestamp::from_millis(9_000);
+            ledger.on_feedback(&report(0, 0), &mut rtt, now, &mut settled).unwrap();
+            assert_eq!(settled.lost.len(), lost);
+            // One that left later and arrived tells of those before it.
+            ledger.on_sent(PACKET, RateEpoch::default(), symbol(3), now);
+            let mut both = report(3, 3);
+            both.ranges.push(report(0, 0).ranges[0]);
+            both.covered_from = PacketNumber::new(0);
+            let later = now + RTT;
+            ledger.on_feedback(&both, &mut rtt, later, &mut settled).unwrap();
+            assert_eq!(settled.lost.len(), 2 - lost);
+            assert_eq!(ledger.in_flight(), Bytes::ZERO);
+        }
     }
 
     #[test]

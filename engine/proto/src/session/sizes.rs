@@ -28,6 +28,9 @@ impl Session {
             self.full_probes_left -= 1;
             self.plan_padding(Kind::Pad, SYMBOL_SIZE, now, plans);
         }
+        if self.config.carrier.is_reliable() {
+            return;
+        }
         if self.is_steering() && self.sender.symbol_size().is_some() {
             let sizes = self.mtu.take_search(now);
             self.search.extend(sizes.iter().flat_map(|&size| [size; SEARCH_PROBES as usize]));

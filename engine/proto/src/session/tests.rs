@@ -1,5 +1,6 @@
 //! Two sessions at the ends of a wire that carries every packet it takes, in a millisecond.
 
+mod carrier;
 mod traces;
 
 use super::*;
@@ -32,7 +33,12 @@ struct Pair {
 }
 
 fn session(policy: Policy, cap: Option<BitRate>) -> Session {
+    session_over(Carrier::Udp, policy, cap)
+}
+
+fn session_over(carrier: Carrier, policy: Policy, cap: Option<BitRate>) -> Session {
     let config = SessionConfig {
+        carrier,
         policy,
         cap,
         start_hint: None,
@@ -92,7 +98,7 @@ impl Pair {
         let end = &mut self.ends[side];
         while let Some(effect) = end.poll_effect() {
             match effect {
-                Effect::Send(SendEffect::Read { block, .. }) => end.on_loaded(block),
+                Effect::Send(SendEffect::Read { block, shape, .. }) => end.on_loaded(block, shape),
                 Effect::Send(SendEffect::Encode { block, count, .. }) => {
                     end.on_encoded(block, Some(count));
                 }
@@ -110,6 +116,7 @@ impl Pair {
         }
         let mut plans = Vec::new();
         end.poll_transmit(self.now, &mut plans);
+        plans.iter().for_each(|plan| end.on_sealed(plan.number, proof(plan.number)));
         if side == 0 {
             let verdict = end.unreached(self.now).map(|unreached| (self.now, unreached));
             self.unreached = self.unreached.or(verdict);
@@ -120,19 +127,29 @@ impl Pair {
     }
 
     fn arrive(&mut self, side: usize, plan: &PacketPlan) {
-        let (end, now, train) = (&mut self.ends[side], self.now, plan.kind.is_train());
+        let (end, now) = (&mut self.ends[side], self.now);
+        let arrival = arrival(plan.number, plan.kind.is_train(), now);
         match &plan.body {
             PlanBody::Symbol { data, len } => {
-                end.on_data(plan.number, train, *data, *len, now, now);
+                end.on_data(&arrival, *data, *len, now);
             }
-            PlanBody::Padding(_) => end.on_padding(plan.number, train, size(plan), now, now),
+            PlanBody::Padding(_) => end.on_padding(&arrival, size(plan), now),
             PlanBody::Report(payload) => {
                 let feedback = Feedback::decode(payload).unwrap();
-                end.on_feedback(plan.number, &feedback, now).unwrap();
+                end.on_feedback(&arrival, &feedback, now).unwrap();
             }
             PlanBody::Path(_) => {}
         }
     }
+}
+
+/// Bits that tell the packets apart.
+fn proof(number: PacketNumber) -> Proof {
+    Proof::new(u16::try_from(number.get() * 7919 % 65_521).unwrap())
+}
+
+fn arrival(number: PacketNumber, train: bool, at: Timestamp) -> Arrival {
+    Arrival { number, proof: proof(number), train, at }
 }
 
 /// A socket counts from the start of the process. The first report of a session spoke of all
@@ -145,7 +162,8 @@ fn reports_count_the_drops_of_their_own_session() {
     for (number, total) in [(0, 5_000), (1, 5_003), (2, 5_003)] {
         end.on_local_drops(total);
         let at = Timestamp::from_millis(number * 100);
-        end.on_padding(PacketNumber::new(number), false, Bytes::new(1_473), at, at);
+        let arrival = arrival(PacketNumber::new(number), false, at);
+        end.on_padding(&arrival, Bytes::new(1_473), at);
         let mut plans = Vec::new();
         end.poll_transmit(at + Duration::from_millis(50), &mut plans);
         let PlanBody::Report(payload) = &plans[0].body else { panic!("{plans:?}") };
@@ -206,7 +224,8 @@ fn an_overtaken_report_takes_no_credit_back() {
     let open = sender.sender().blocks_open();
     assert!(open >= 1 && !sender.sender().blocked_by_peer());
     let stale = Feedback { open_blocks_limit: 1, backlog: Bytes::mib(900), ..Feedback::default() };
-    sender.on_feedback(PacketNumber::new(0), &stale, pair.now).unwrap();
+    let overtaken = arrival(PacketNumber::new(0), false, pair.now);
+    sender.on_feedback(&overtaken, &stale, pair.now).unwrap();
     assert!(!sender.sender().blocked_by_peer());
     assert!(sender.peer_backlog < Bytes::mib(900));
 }

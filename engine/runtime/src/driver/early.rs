@@ -23,7 +23,7 @@ const DATAGRAM_MAX: usize = 1500;
 #[derive(Clone, Copy)]
 struct Slot {
     lane: LaneTag,
-    from: SocketAddr,
+    from: Option<SocketAddr>,
     arrived: Timestamp,
     len: usize,
 }
@@ -101,7 +101,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1000);
 
     fn coming(arrived: Timestamp) -> Coming {
-        Coming { from: SocketAddr::from(([192, 0, 2, 1], 9)), arrived, now: arrived }
+        Coming { from: None, arrived, now: arrived }
     }
 
     fn lane(n: u64) -> LaneTag {

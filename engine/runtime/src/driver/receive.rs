@@ -7,14 +7,16 @@ use super::session::SessionBody;
 use super::shares::Division;
 use super::{Driver, blocks::RecvBlock};
 use crate::buffers::{BufferPool, Lease};
-use farhaul_proto::ids::{LaneTag, PacketNumber};
-use farhaul_proto::limits::{FORGERY_LIMIT, TAG_LEN, UDP_IP_OVERHEAD};
+use farhaul_proto::ids::LaneTag;
+use farhaul_proto::limits::{TAG_LEN, UDP_IP_OVERHEAD};
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::Verdict;
 use farhaul_proto::recv::Placement;
+use farhaul_proto::session::Arrival;
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::Feedback;
 use farhaul_proto::wire::header::{DataId, Header, Kind};
-use farhaul_proto::wire::{number, path};
+use farhaul_proto::wire::path;
 use std::net::SocketAddr;
 
 /// Lane packets that led to nothing, by reason; for the operator.
@@ -39,7 +41,8 @@ pub struct LaneDrops {
 /// Where a packet came from, and when, in both clocks' terms.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Coming {
-    pub(super) from: SocketAddr,
+    /// Nothing for a link, which has two ends for good.
+    pub(super) from: Option<SocketAddr>,
     pub(super) arrived: Timestamp,
     pub(super) now: Timestamp,
 }
@@ -63,18 +66,19 @@ impl Driver {
             self.drops.dead_session += 1;
             return;
         }
-        let number = number::expand(header.number.get(), session.largest);
-        let epoch_fits = number::epoch_of(number).wire_byte() == header.epoch;
-        if !epoch_fits || session.replay.check(number) != Verdict::Fresh {
+        let number = header.number.expand(session.largest);
+        if session.replay.check(number) != Verdict::Fresh {
             self.drops.replayed += 1;
             return;
         }
         let epoch = session.open.epoch();
+        let proof = Proof::of_datagram(datagram).unwrap_or_default();
         let (head, body) = datagram.split_at_mut(header_len);
-        let Ok(payload) = session.open.open_in_place(number, head, body) else {
+        let forgeries = session.open.forgeries();
+        let Ok(payload) = session.open.open_in_place(number, header.epoch, head, body) else {
             self.drops.forged += 1;
-            if session.open.forgeries() >= FORGERY_LIMIT {
-                session.die(SessionEvent::ForgeryLimit, coming.now);
+            if session.open.forgeries() != forgeries {
+                session.on_forgery(coming.now);
             }
             return;
         };
@@ -82,8 +86,12 @@ impl Driver {
         session.keep_epochs(epoch, coming.now);
         session.heard_at = coming.now;
         session.largest = session.largest.max(Some(number));
-        let packet = Opened { number, header, payload };
-        session.core.on_arrival(coming.from, number, header.kind, packet.bytes(), coming.now);
+        let train = header.kind.is_train();
+        let arrival = Arrival { number, proof, train, at: coming.arrived };
+        let packet = Opened { arrival, header, payload };
+        if let Some(from) = coming.from {
+            session.core.on_arrival(from, number, header.kind, packet.bytes(), coming.now);
+        }
         let mut buffers = Buffers { pool: &self.pool, incoming: &mut self.shares.incoming };
         match session.take(&packet, &mut buffers, coming) {
             Ok(Taken::Yes) => {}
@@ -98,7 +106,7 @@ impl Driver {
 
 /// An authentic packet.
 pub(super) struct Opened<'a> {
-    number: PacketNumber,
+    arrival: Arrival,
     header: Header,
     payload: &'a mut [u8],
 }
@@ -140,31 +148,30 @@ impl SessionBody {
         buffers: &mut Buffers<'_>,
         coming: Coming,
     ) -> Result<Taken, Violation> {
-        let train = packet.header.kind.is_train();
         match packet.header.kind {
-            Kind::Data | Kind::DataTrain => {
+            Kind::Data | Kind::DataTrain | Kind::Packed | Kind::PackedTrain => {
                 let Some(data) = packet.header.data else { return Ok(Taken::Yes) };
-                return Ok(self.take_symbol(packet, data, buffers, coming));
+                return Ok(self.take_symbol(packet, data, buffers, coming.now));
             }
             Kind::Pad | Kind::PadTrain => {
                 if packet.payload.iter().any(|&byte| byte != 0) {
                     return Err(Violation::Padding);
                 }
                 let bytes = packet.bytes();
-                self.core.on_padding(packet.number, train, bytes, coming.arrived, coming.now);
+                self.core.on_padding(&packet.arrival, bytes, coming.now);
             }
             Kind::Feedback => {
                 let feedback = Feedback::decode(packet.payload)?;
-                self.core.on_feedback(packet.number, &feedback, coming.now)?;
+                self.core.on_feedback(&packet.arrival, &feedback, coming.now)?;
             }
             Kind::PathChallenge => {
-                if let Some(token) = path::decode(packet.payload) {
-                    self.core.on_challenge(coming.from, token);
+                if let (Some(from), Some(token)) = (coming.from, path::decode(packet.payload)) {
+                    self.core.on_challenge(from, token);
                 }
             }
             Kind::PathResponse => {
-                if let Some(token) = path::decode(packet.payload) {
-                    self.core.on_response(coming.from, token, coming.now);
+                if let (Some(from), Some(token)) = (coming.from, path::decode(packet.payload)) {
+                    self.core.on_response(from, token, coming.now);
                 }
             }
             Kind::Close => {}
@@ -177,7 +184,7 @@ impl SessionBody {
         packet: &Opened<'_>,
         data: DataId,
         buffers: &mut Buffers<'_>,
-        coming: Coming,
+        now: Timestamp,
     ) -> Taken {
         let Ok(len) = u16::try_from(packet.payload.len()) else { return Taken::Yes };
         let held = self.core.receiver().blocks_open();
@@ -187,9 +194,7 @@ impl SessionBody {
         if opens && lease.is_none() {
             return Taken::NoBuffer;
         }
-        let train = packet.header.kind.is_train();
-        let Coming { arrived, now, .. } = coming;
-        let placement = self.core.on_data(packet.number, train, data, len, arrived, now);
+        let placement = self.core.on_data(&packet.arrival, data, len, now);
         if let Placement::Source { block, first: true, .. }
         | Placement::Repair { block, first: true, .. } = placement
         {

@@ -3,11 +3,12 @@
 use super::command::SessionKey;
 use super::session::{SessionBody, Unsent};
 use super::{Driver, Turn};
-use crate::net::UdpPort;
+use crate::net::Port;
 use farhaul_proto::limits::{DATA_HEADER_LEN, TAG_LEN};
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::session::{PacketPlan, PlanBody, Route};
 use farhaul_proto::units::Timestamp;
-use farhaul_proto::wire::header::{Header, Kind, Train};
+use farhaul_proto::wire::header::{Header, PacketId, Train};
 use farhaul_proto::wire::path;
 use std::net::SocketAddr;
 
@@ -21,10 +22,12 @@ impl Driver {
         let Some(session) = self.sessions.get_mut(&key).filter(|s| !s.is_dead()) else {
             return done;
         };
+        session.renew_key(now);
         for _ in 0..TRAINS_PER_TURN {
             if !session.flush_unsent(&self.port) {
                 session.core.on_blocked();
-                return Turn { blocked: true, ..done };
+                // A link that has room again wakes the driver.
+                return Turn { blocked: !session.is_linked(), ..done };
             }
             self.plans.clear();
             session.core.poll_transmit(now, &mut self.plans);
@@ -34,11 +37,11 @@ impl Driver {
             session.send_plans(&self.plans, &mut self.train, &self.port);
         }
         // A full socket is waited for, not asked again at once.
-        let blocked = !session.unsent.is_empty();
+        let blocked = session.waits_for_room();
         if blocked {
             session.core.on_blocked();
         }
-        Turn { more: !blocked, blocked }
+        Turn { more: !blocked, blocked: blocked && !session.is_linked() }
     }
 }
 
@@ -52,7 +55,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Sends them; returns what the socket did not take.
-    fn send(self, port: &UdpPort) -> Option<Unsent> {
+    fn send(self, port: &Port) -> Option<Unsent> {
         match port.send_train(self.to, self.segment_len, self.bytes) {
             // Only the last datagram may be shorter, and it is among those that are left.
             Ok(sent) => sent.would_block().then(|| self.rest(sent.datagrams + sent.failed)),
@@ -73,7 +76,7 @@ impl Run<'_> {
 
 impl SessionBody {
     /// Gives the socket what it would not take before; false when it still will not.
-    fn flush_unsent(&mut self, port: &UdpPort) -> bool {
+    fn flush_unsent(&mut self, port: &Port) -> bool {
         while let Some(first) = self.unsent.pop_front() {
             let run = Run { to: first.to, segment_len: first.segment_len, bytes: &first.bytes };
             if let Some(rest) = run.send(port) {
@@ -85,7 +88,7 @@ impl SessionBody {
     }
 
     /// Seals the planned packets and sends runs of equal length to one place as trains.
-    fn send_plans(&mut self, plans: &[PacketPlan], train: &mut Vec<u8>, port: &UdpPort) {
+    fn send_plans(&mut self, plans: &[PacketPlan], train: &mut Vec<u8>, port: &Port) {
         train.clear();
         let mut run_len = 0;
         let mut run_route = Route::Peer;
@@ -107,7 +110,7 @@ impl SessionBody {
         }
     }
 
-    fn send_by(&mut self, route: Route, segment_len: usize, bytes: &[u8], port: &UdpPort) {
+    fn send_by(&mut self, route: Route, segment_len: usize, bytes: &[u8], port: &Port) {
         let peer = self.core.peer();
         let (to, also) = match route {
             Route::Peer => (peer, None),
@@ -120,20 +123,22 @@ impl SessionBody {
     }
 
     /// Sends a run, unless one before it still waits: numbers leave in order.
-    fn send_or_keep(&mut self, run: Run<'_>, port: &UdpPort) {
+    fn send_or_keep(&mut self, run: Run<'_>, port: &Port) {
         let left = if self.unsent.is_empty() { run.send(port) } else { Some(run.rest(0)) };
         self.unsent.extend(left);
     }
 
     /// Appends one sealed datagram; false if its content is not in memory any more.
     fn seal_plan(&mut self, plan: &PacketPlan, out: &mut Vec<u8>) -> bool {
+        let (lane, epoch, number) = (self.send_tag, self.seal.epoch(), plan.number);
+        let id = PacketId { lane, epoch, number, salt: self.salts.next() };
         let header = match &plan.body {
             PlanBody::Symbol { data, .. } => {
-                let train = if plan.kind == Kind::DataTrain { Train::Member } else { Train::No };
-                Header::data(self.send_tag, plan.number, *data, train)
+                let train = if plan.kind.is_train() { Train::Member } else { Train::No };
+                Header::data(&id, *data, train)
             }
             PlanBody::Padding(_) | PlanBody::Report(_) | PlanBody::Path(_) => {
-                Header::plain(plan.kind, self.send_tag, plan.number)
+                Header::plain(plan.kind, &id)
             }
         };
         let start = out.len();
@@ -158,6 +163,7 @@ impl SessionBody {
             return false;
         }
         out.extend_from_slice(&tag);
+        self.core.on_sealed(plan.number, Proof::of_tag(&tag));
         true
     }
 }

@@ -73,6 +73,7 @@ impl World {
             rounds: truth.rounds_max,
             stall: truth.stall,
             coded: (host.tally.encodes, target.tally.decodes),
+            limited: *host.session.limits().spent(),
             buffers: (host.buffers_most().0, target.buffers_most().1),
         }
     }
