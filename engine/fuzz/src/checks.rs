@@ -9,9 +9,7 @@ use farhaul_proto::fec::{
 };
 use farhaul_proto::ids::{BlockIndex, PacketNumber, SymbolId};
 use farhaul_proto::layout::Layout;
-use farhaul_proto::limits::{
-    CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DATAGRAM_MAX, DEPTH_MAX, PATH_MAX,
-};
+use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DEPTH_MAX, PATH_MAX};
 use farhaul_proto::manifest::{Entry, EntryRange, Manifest, WEIGHT_MAX};
 use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::path::proof::Proof;
@@ -22,7 +20,7 @@ use farhaul_proto::send::SendEffect;
 use farhaul_proto::session::{Arrival, Effect, Session, SessionConfig};
 use farhaul_proto::trace::flight::Flight;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
-use farhaul_proto::wire::carrier::{CARRIER_FRAME_MAX, FrameBuffer, frame_length};
+use farhaul_proto::wire::carrier::{CARRIED_MAX, CARRIER_FRAME_MAX, FrameBuffer, frame_length};
 use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
 use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback, PacketRange};
 use farhaul_proto::wire::header::{self, DataId, Header};
@@ -145,7 +143,7 @@ fn read_datagrams(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
         loop {
             match buffer.pull() {
                 Ok(Some(datagram)) => {
-                    assert!((1..=DATAGRAM_MAX).contains(&datagram.len()));
+                    assert!((1..=CARRIED_MAX).contains(&datagram.len()));
                     datagrams.push(datagram.to_vec());
                 }
                 Ok(None) => break,
@@ -329,6 +327,7 @@ pub fn layout(input: &[u8]) {
 pub fn session(input: &[u8]) {
     let config = SessionConfig {
         carrier: Carrier::Udp,
+        peer: std::net::SocketAddr::from(([192, 0, 2, 1], 7411)),
         policy: Policy::Fair,
         cap: Some(BitRate::mbps(20)),
         start_hint: None,
@@ -407,7 +406,8 @@ fn turn(end: &mut Session, now: Timestamp) {
                 end.on_verified(block, Verified::Good, now);
             }
             Effect::Recv(RecvEffect::Write { block, .. }) => end.on_written(block, now),
-            Effect::Send(SendEffect::Release { .. }) | Effect::Recv(_) => {}
+            Effect::Send(SendEffect::Release { .. } | SendEffect::Reshape { .. })
+            | Effect::Recv(_) => {}
         }
     }
     while end.poll_event().is_some() {}
