@@ -14,7 +14,7 @@ use farhaul_proto::wire::number::KeyEpoch;
 use std::hint::black_box;
 
 fn headers(c: &mut Criterion) {
-    let id = DataId { block: BlockIndex::new(700), symbol: SymbolId::new(900) };
+    let id = DataId::plain(BlockIndex::new(700), SymbolId::new(900));
     let (lane, number) = (LaneTag::new(7), PacketNumber::new(1 << 33));
     let packet = PacketId { lane, epoch: KeyEpoch::new(2048), number, salt: 9 };
     let header = Header::data(&packet, id, Train::No);

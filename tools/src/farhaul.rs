@@ -4,12 +4,15 @@
 //! authenticated, 4 local disk.
 
 pub mod args;
+mod carrier;
 mod connect;
 mod demo;
 mod demo_tcp;
 mod failure;
 mod id;
+pub mod plot;
 mod progress;
+mod record;
 mod relay;
 mod report;
 mod serve;
@@ -51,6 +54,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Send(args) => transfer::send(args),
         Verb::Get(args) => transfer::get(args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Plot(args) => plot::run(&args),
         Verb::DemoTcp => demo_tcp::run(),
     };
     match ended {

@@ -374,9 +374,10 @@ fn a_destination_that_is_a_file_is_named_with_advice() {
 fn figures_of_a_get_are_those_of_the_data() {
     let site = Site::serve();
     fs::write(site.path("root/large"), vec![7; 8 * MIB]).expect("a fresh file");
-    let output = site.get(&["--json"], "large", "back");
+    let output = site.get(&["--json", "--compress", "off"], "large", "back");
     assert_code(&output, 0);
     let report = json(&output);
+    assert_eq!(report["packed_bytes"], 0);
     let wire_bytes = report["wire_bytes_sent"].as_u64().expect("a number");
     assert!(wire_bytes > 8 * MIB as u64, "{report}");
     assert!(report["symbols_source"].as_u64().expect("a number") >= 5900, "{report}");
@@ -594,3 +595,6 @@ fn skipped(because: std::fmt::Arguments<'_>) {
     let line = format!("skipped by name: {because}\n");
     std::io::stderr().write_all(line.as_bytes()).expect("standard error");
 }
+
+#[path = "cli/tools.rs"]
+mod tools;

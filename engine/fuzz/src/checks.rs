@@ -3,43 +3,54 @@
 //! Used by the fuzzer and by the test that replays the corpora, so both check the same things.
 
 use farhaul_proto::congestion::Policy;
+
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::fec::{
-    BlockShape, RepairSet, SymbolSet, decode, finish_source, repair_symbols, verify_source,
+    BlockShape, RepairSet, SymbolSet, decode, finish_packed, finish_source, packed_parts,
+    packed_shape, repair_symbols, verify_source,
 };
 use farhaul_proto::ids::{BlockIndex, PacketNumber, SymbolId};
 use farhaul_proto::layout::Layout;
-use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DEPTH_MAX, PATH_MAX};
+use farhaul_proto::limits::{
+    CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DATAGRAM_MAX, DEPTH_MAX, PATH_MAX,
+};
 use farhaul_proto::manifest::{Entry, EntryRange, Manifest, WEIGHT_MAX};
+use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::recv::{RecvEffect, Verified};
 use farhaul_proto::send::SendEffect;
 use farhaul_proto::session::{Arrival, Effect, Session, SessionConfig};
+use farhaul_proto::trace::flight::Flight;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
+use farhaul_proto::wire::carrier::{CARRIER_FRAME_MAX, FrameBuffer, frame_length};
 use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
 use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback, PacketRange};
 use farhaul_proto::wire::header::{self, DataId, Header};
 use farhaul_proto::wire::number::TruncatedNumber;
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 /// A target's name, which is that of its corpus, and its check.
 pub type Check = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Check; 10] = [
+pub const ALL: [Check; 13] = [
     ("header", header),
     ("feedback", feedback),
     ("control", control),
     ("frames", frames),
+    ("carrier", carrier),
     ("replay", replay),
     ("manifest", manifest),
     ("path", path),
     ("fec", fec),
     ("layout", layout),
     ("session", session),
+    ("packed", packed),
+    ("flight", flight),
 ];
 
 /// A header that decodes is a lane's and encodes to the same bytes.
@@ -101,6 +112,51 @@ fn read_frames(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
         frames.extend(frame);
     }
     frames
+}
+
+/// Datagrams in a stream are the same however it is cut, none is empty or too long, less than a
+/// frame is held, and framed anew they are the stream again, as far as it went.
+///
+/// The first byte says where to cut.
+pub fn carrier(input: &[u8]) {
+    let Some((&cut, stream)) = input.split_first() else { return };
+    let whole = read_datagrams(stream, usize::MAX);
+    assert_eq!(read_datagrams(stream, usize::from(cut).max(1)), whole);
+    let framed: Vec<u8> = whole
+        .iter()
+        .flat_map(|datagram| {
+            let length = frame_length(datagram.len()).expect("it came out of a frame");
+            [&length[..], datagram].concat()
+        })
+        .collect();
+    assert!(stream.starts_with(&framed));
+}
+
+/// The datagrams of a stream that arrives in pieces, until its end or its first fault.
+fn read_datagrams(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
+    let mut buffer = FrameBuffer::new(4096);
+    let mut datagrams = Vec::new();
+    let mut rest = stream;
+    while !rest.is_empty() {
+        let space = buffer.space();
+        assert!(!space.is_empty(), "the reader goes on");
+        let len = space.len().min(rest.len()).min(piece);
+        space[..len].copy_from_slice(&rest[..len]);
+        buffer.filled(len);
+        rest = &rest[len..];
+        loop {
+            match buffer.pull() {
+                Ok(Some(datagram)) => {
+                    assert!((1..=DATAGRAM_MAX).contains(&datagram.len()));
+                    datagrams.push(datagram.to_vec());
+                }
+                Ok(None) => break,
+                Err(_) => return datagrams,
+            }
+        }
+        assert!(buffer.buffered() < CARRIER_FRAME_MAX);
+    }
+    datagrams
 }
 
 /// The window agrees with a set of all opened numbers.
@@ -256,6 +312,7 @@ pub fn layout(input: &[u8]) {
 /// 1 a true report with changes, 2 a symbol, 3 padding, 4 time.
 pub fn session(input: &[u8]) {
     let config = SessionConfig {
+        carrier: Carrier::Udp,
         policy: Policy::Fair,
         cap: Some(BitRate::mbps(20)),
         start_hint: None,
@@ -290,8 +347,9 @@ pub fn session(input: &[u8]) {
             }
             2 => {
                 let block = BlockIndex::new(at(0) % 8);
-                let data =
-                    DataId { block, symbol: SymbolId::new(at(1) << 16 | at(2) << 8 | at(3)) };
+                let symbol = SymbolId::new(at(1) << 16 | at(2) << 8 | at(3));
+                let packed = u16::try_from(at(4) << 8 | at(5)).ok().and_then(NonZeroU16::new);
+                let data = DataId { block, symbol, packed };
                 let len = [1408, 1152, 64, 1344][usize::from(what >> 6)];
                 end.on_data(&arrival, data, len, now);
             }
@@ -325,7 +383,7 @@ fn claim(bytes: &[u8]) -> Option<Feedback> {
 fn turn(end: &mut Session, now: Timestamp) {
     while let Some(effect) = end.poll_effect() {
         match effect {
-            Effect::Send(SendEffect::Read { block, .. }) => end.on_loaded(block),
+            Effect::Send(SendEffect::Read { block, shape, .. }) => end.on_loaded(block, shape),
             Effect::Send(SendEffect::Encode { block, count, .. }) => {
                 end.on_encoded(block, Some(count));
             }
@@ -342,8 +400,39 @@ fn turn(end: &mut Session, now: Timestamp) {
     plans.iter().for_each(|plan| end.on_sealed(plan.number, Proof::NONE));
 }
 
+/// Parts that are found lie within the block, and laid out anew they are the same block.
+///
+/// Bytes: symbols (2), symbol size, then the source symbols; zeros where they are short.
+pub fn packed(input: &[u8]) {
+    let Some((&[high, low, size], source)) = input.split_first_chunk::<3>() else { return };
+    let Some(symbols) = NonZeroU16::new(u16::from_be_bytes([high, low]) % 64) else { return };
+    let shape = BlockShape::packed(symbols, 16 + u16::from(size)).expect("few symbols");
+    let mut block = source.to_vec();
+    block.resize(shape.source_len(), 0);
+    assert!(packed_parts(shape, &block[1..]).is_err(), "a short buffer is no block");
+    let Ok((frame, digest)) = packed_parts(shape, &block) else { return };
+    let mut again = vec![0xee; shape.source_len()];
+    finish_packed(shape, &mut again, frame, &digest);
+    assert_eq!(again, block);
+    let least = packed_shape(frame.len(), shape.symbol_size()).expect("no larger than this one");
+    assert!(least.symbols() <= shape.symbols());
+}
+
 /// Source symbol `id` within its block.
 fn symbol(shape: BlockShape, block: &mut [u8], id: u32) -> &mut [u8] {
     let size = usize::from(shape.symbol_size());
     &mut block[id as usize * size..][..size]
+}
+
+/// A flight record that is read is written and read again as the same; an error is short.
+pub fn flight(file: &[u8]) {
+    match Flight::parse(file) {
+        Ok(flight) => {
+            let again = flight.encode();
+            let again = Flight::parse(&again).expect("what was written can be read");
+            assert_eq!(again.encode(), flight.encode());
+            assert_eq!(again.samples, flight.samples);
+        }
+        Err(error) => assert!(error.to_string().len() < 1_000),
+    }
 }

@@ -26,6 +26,10 @@ pub const BLOCK_DIGEST_LEN: usize = 32;
 pub const BLOCK_SYMBOLS_MAX: u32 = 4096;
 /// Encoding symbol ids have 24 bits (RFC 6330 section 3.2).
 pub const SYMBOL_ID_END: u32 = 1 << 24;
+/// Source symbols of a packed block: what 11 bits of its header can name.
+pub const PACKED_SYMBOLS_MAX: u16 = (1 << 11) - 1;
+/// Encoding symbol ids of a packed block have 13 bits.
+pub const PACKED_SYMBOL_ID_END: u32 = 1 << 13;
 /// Repair symbols that a receiver keeps for one block; more are dropped and counted.
 pub const BLOCK_REPAIR_MAX: u32 = 1024;
 /// Repair symbols that a receiver keeps for all open blocks of a session (11 MiB).
@@ -86,6 +90,7 @@ const _: () = {
     let source = BLOCK_DATA.get() + BLOCK_DIGEST_LEN as u64;
     assert!(source.div_ceil(SYMBOL_SIZE_SMALL as u64) <= BLOCK_SYMBOLS_MAX as u64);
     assert!(BLOCK_SYMBOLS_MAX + BLOCK_REPAIR_MAX < SYMBOL_ID_END);
+    assert!(PACKED_SYMBOLS_MAX as u32 + BLOCK_REPAIR_MAX < PACKED_SYMBOL_ID_END);
     assert!(REPLAY_WINDOW < PACKETS_PER_EPOCH);
     assert!(PACKETS_PER_EPOCH < PACKETS_PER_KEY_MAX);
     assert!(PROOF_WINDOW.is_multiple_of(PROOF_STEP));

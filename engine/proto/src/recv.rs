@@ -15,6 +15,7 @@ use crate::ranges::RangeSet;
 use crate::trace::{Ring, TraceEvent, Way};
 use crate::units::{Bytes, Timestamp};
 use crate::wire::feedback::{BlockDeficit, BlockRange, Feedback};
+use crate::wire::header::DataId;
 use block::{RecvBlock, Stage, Take};
 use core::time::Duration;
 use grants::Grants;
@@ -305,16 +306,17 @@ impl Receiver {
     }
 
     /// Decides where a symbol goes. spec: W-076
-    pub fn on_symbol(&mut self, block: BlockIndex, symbol: SymbolId, len: u16) -> Placement {
+    pub fn on_symbol(&mut self, data: DataId, len: u16) -> Placement {
+        let block = data.block;
         if self.is_unwanted(block) {
             self.counters.redundant += 1;
             return Placement::Redundant;
         }
         let first = !self.open.contains_key(&block);
-        if first && let Err(refusal) = self.open_block(block, len) {
+        if first && let Err(refusal) = self.open_block(data, len) {
             return self.refuse(refusal);
         }
-        let placement = self.place(block, symbol, len, first);
+        let placement = self.place(data, len, first);
         // Its body has no buffer for a block of which nothing was taken.
         if first && matches!(placement, Placement::Refused(_)) {
             self.open.remove(&block);
@@ -323,12 +325,13 @@ impl Receiver {
     }
 
     /// Takes a symbol of an open block.
-    fn place(&mut self, block: BlockIndex, symbol: SymbolId, len: u16, first: bool) -> Placement {
+    fn place(&mut self, data: DataId, len: u16, first: bool) -> Placement {
+        let DataId { block, symbol, packed } = data;
         let room = self.repair_held < self.repair_max;
         let Some(state) = self.open.get_mut(&block) else {
             return self.refuse(Refusal::Undeclared);
         };
-        if state.shape.symbol_size() != len {
+        if state.shape.symbol_size() != len || state.shape.packed_symbols() != packed {
             return self.refuse(Refusal::Malformed);
         }
         let take = state.take(symbol, room);
@@ -361,7 +364,8 @@ impl Receiver {
         self.done.contains(index) || self.dropped.contains(index)
     }
 
-    fn open_block(&mut self, block: BlockIndex, len: u16) -> Result<(), Refusal> {
+    fn open_block(&mut self, data: DataId, len: u16) -> Result<(), Refusal> {
+        let block = data.block;
         let placed = self.table.find(block).ok_or(Refusal::Undeclared)?;
         if len != SYMBOL_SIZE && len != SYMBOL_SIZE_SMALL {
             return Err(Refusal::Malformed);
@@ -369,7 +373,7 @@ impl Receiver {
         if self.blocks_open() >= self.grants.allowed() {
             return Err(Refusal::OverCredit);
         }
-        let shape = BlockShape::new(placed.len, len).map_err(|_| Refusal::Malformed)?;
+        let shape = shape_of(placed, data, len).ok_or(Refusal::Malformed)?;
         self.open.insert(block, RecvBlock::new(placed, shape));
         self.trace.push(TraceEvent::BlockOpened { way: Way::In, block, symbols: shape.symbols() });
         Ok(())
@@ -523,6 +527,15 @@ impl Receiver {
     pub const fn trace_dropped(&self) -> u64 {
         self.trace.dropped()
     }
+}
+
+/// The shape that a packet claims for its block. A packed one has fewer symbols than the data:
+/// else a buffer for the data would not hold it. spec: W-117
+fn shape_of(placed: Placed, data: DataId, len: u16) -> Option<BlockShape> {
+    let plain = BlockShape::new(placed.len, len).ok()?;
+    let Some(symbols) = data.packed else { return Some(plain) };
+    let packed = BlockShape::packed(symbols, len).ok()?;
+    (packed.symbols() < plain.symbols()).then_some(packed)
 }
 
 #[cfg(test)]

@@ -97,8 +97,8 @@ pub struct Ticket {
     pub block: BlockIndex,
     /// The symbol.
     pub symbol: SymbolId,
-    /// Payload length.
-    pub symbol_size: u16,
+    /// The shape of its block.
+    pub shape: BlockShape,
     /// Why it is sent.
     pub reason: Reason,
 }
@@ -125,6 +125,10 @@ pub struct SendCounters {
     pub resent: u64,
     /// Data bytes of blocks that the peer has.
     pub complete: Bytes,
+    /// Data bytes of blocks that were packed.
+    pub packed: Bytes,
+    /// What those blocks were packed into.
+    pub packed_to: Bytes,
 }
 
 #[derive(Debug)]
@@ -264,6 +268,11 @@ impl Sender {
         self.config.blocks_max = blocks_max;
     }
 
+    /// Blocks that may be in memory at once.
+    pub const fn blocks_max(&self) -> u32 {
+        self.config.blocks_max
+    }
+
     /// Changes when repair symbols are used.
     pub const fn set_fec(&mut self, fec: FecPolicy) {
         self.config.fec = fec;
@@ -360,10 +369,17 @@ impl Sender {
             .sum()
     }
 
-    /// The body loaded a block.
-    pub fn on_loaded(&mut self, block: BlockIndex) {
+    /// The body loaded a block; `shape` is the one it was asked for, or that of the block packed
+    /// into fewer symbols. spec: W-117
+    pub fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
         if let Some(state) = self.blocks.get_mut(&block) {
-            state.stage = Stage::Active;
+            self.unsent -= state.to_send();
+            state.load(shape);
+            self.unsent += state.to_send();
+            if shape.packed_symbols().is_some() {
+                self.counters.packed += state.placed.len;
+                self.counters.packed_to += state.to_send();
+            }
             let object = state.placed.object;
             self.first_pass.insert(block);
             self.count_read(object);
@@ -439,7 +455,7 @@ impl Sender {
         let resend = symbol.get() < shape.symbols();
         *(if resend { &mut self.counters.resent } else { &mut self.counters.repair }) += 1;
         let reason = if resend { Reason::Resend } else { Reason::Repair };
-        Some(Ticket { block, symbol, symbol_size: shape.symbol_size(), reason })
+        Some(Ticket { block, symbol, shape, reason })
     }
 
     /// The next symbol of a block's first pass.
@@ -455,13 +471,13 @@ impl Sender {
         let done = state.first_pass_done();
         let size = u64::from(shape.symbol_size());
         let sent_before = Bytes::new(u64::from(symbol.get()) * size);
-        self.unsent -= state.placed.len.saturating_sub(sent_before).min(Bytes::new(size));
+        self.unsent -= state.to_send().saturating_sub(sent_before).min(Bytes::new(size));
         self.counters.source += 1;
         if done {
             self.first_pass.remove(&block);
             self.plan_proactive(block, context);
         }
-        Some(Ticket { block, symbol, symbol_size: shape.symbol_size(), reason: Reason::Source })
+        Some(Ticket { block, symbol, shape, reason: Reason::Source })
     }
 
     /// The fate of a packet's content is known.
@@ -533,7 +549,7 @@ impl Sender {
         match self.blocks.remove(&block) {
             Some(state) => {
                 self.begun -= u32::from(state.is_begun());
-                self.unsent -= placed.len - state.bytes_sent_once();
+                self.unsent -= state.to_send() - state.bytes_sent_once();
                 // A block still being read is released when its read completes.
                 if state.stage == Stage::Active {
                     self.effects.push_back(SendEffect::Release { block });

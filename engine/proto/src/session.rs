@@ -8,8 +8,11 @@
 //! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
 //! happened to whoever wants to know; nobody has to ask.
 
+mod figures;
 mod lateness;
+mod limiting;
 mod observe;
+mod prober;
 mod reach;
 mod report;
 mod settle;
@@ -18,11 +21,13 @@ mod skip;
 mod timer;
 mod transmit;
 
+use crate::congestion::carrier::CarrierLaw;
 use crate::congestion::pacer::Pacer;
 use crate::congestion::{Controller, Outcome, Policy, TrainSample, View, controller};
-use crate::fec::FecPolicy;
+use crate::fec::{BlockShape, FecPolicy};
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::objects::{BlockRun, ObjectError, Reopened};
+use crate::path::carrier::Carrier;
 use crate::path::ledger::{Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::{PathMtu, packet_bytes};
@@ -32,12 +37,15 @@ use crate::recv::acks::AckRecorder;
 pub use crate::recv::acks::Arrival;
 use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
-use crate::trace::{Counters, DelayHistogram, Limit, LimitClock, SizeHistogram, TraceEvent};
+use crate::trace::{Counters, DelayHistogram, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::DataId;
 use core::time::Duration;
 use lateness::Lateness;
+use limiting::Waits;
 use observe::Observer;
+pub use prober::ProbePlan;
+use prober::Prober;
 use reach::Reach;
 pub use reach::Unreached;
 use report::ReportClock;
@@ -53,6 +61,8 @@ const IDLE_TRAINS_MAX: u32 = 8;
 /// How a session is set up.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
+    /// What carries the packets.
+    pub carrier: Carrier,
     /// How the path is shared.
     pub policy: Policy,
     /// Never faster than this, at IP level.
@@ -120,6 +130,8 @@ pub struct Session {
     skip: SkipPlan,
     silence: Silence,
     reach: Reach,
+    /// When the last packet left.
+    last_sent: Timestamp,
     outage: Option<(Timestamp, Timestamp)>,
     sender: Sender,
     receiver: Receiver,
@@ -144,6 +156,9 @@ pub struct Session {
     packet_sizes: SizeHistogram,
     train_sizes: SizeHistogram,
     limits: LimitClock,
+    waits: Waits,
+    /// Only while somebody measures the path.
+    prober: Option<Box<Prober>>,
     lateness: Lateness,
     observer: Observer,
 }
@@ -151,9 +166,20 @@ pub struct Session {
 impl Session {
     /// A session that has just finished its handshake.
     pub fn new(config: SessionConfig, now: Timestamp) -> Self {
-        let controller =
-            controller(config.policy, config.cap, config.start_hint, config.initial_rtt, now);
-        let sender = SendConfig { blocks_max: config.send_blocks, fec: config.fec };
+        let SessionConfig { carrier, policy, cap, start_hint, initial_rtt, .. } = config;
+        let secret = config.seed.rotate_left(32);
+        let (controller, mtu, ledger): (Box<dyn Controller>, _, _) = match carrier {
+            Carrier::Udp => {
+                let law = controller(policy, cap, start_hint, initial_rtt, now);
+                (law, PathMtu::new(), Ledger::new(secret))
+            }
+            Carrier::Tcp => {
+                let law = CarrierLaw::new(cap, initial_rtt);
+                (Box::new(law), PathMtu::known(), Ledger::ordered(secret))
+            }
+        };
+        let fec = fec_over(carrier, config.fec);
+        let sender = SendConfig { blocks_max: config.send_blocks, fec };
         let mut pacer = Pacer::new();
         pacer.set_cap(config.cap);
         let mut observer = Observer::new(&controller.view(), now);
@@ -162,8 +188,8 @@ impl Session {
             controller,
             pacer,
             rtt: RttEstimator::new(config.initial_rtt),
-            mtu: PathMtu::new(),
-            ledger: Ledger::new(config.seed.rotate_left(32)),
+            mtu,
+            ledger,
             settled: Settled::default(),
             lost: Vec::new(),
             trains: Vec::new(),
@@ -173,6 +199,7 @@ impl Session {
             skip: SkipPlan::new(config.seed),
             silence: Silence::new(),
             reach: Reach::default(),
+            last_sent: now,
             outage: None,
             sender: Sender::new(sender),
             receiver: Receiver::new(config.recv_blocks),
@@ -199,6 +226,8 @@ impl Session {
             packet_sizes: SizeHistogram::new(),
             train_sizes: SizeHistogram::new(),
             limits: LimitClock::default(),
+            waits: Waits::default(),
+            prober: None,
             lateness: Lateness::default(),
             observer,
             config,
@@ -210,7 +239,9 @@ impl Session {
     pub const fn warm_up(&mut self) {
         if !self.warm {
             self.warm = true;
-            self.plan_size_probes();
+            if !self.config.carrier.is_reliable() {
+                self.plan_size_probes();
+            }
             self.idle_trains_left = IDLE_TRAINS_MAX;
         }
     }
@@ -285,7 +316,7 @@ impl Session {
     /// Changes when repair symbols are used.
     pub fn set_fec(&mut self, fec: FecPolicy) {
         self.config.fec = fec;
-        self.sender.set_fec(fec);
+        self.sender.set_fec(fec_over(self.config.carrier, fec));
     }
 
     /// Changes policy and cap; obeyed by the next packet.
@@ -311,9 +342,9 @@ impl Session {
         self.receiver.set_repair_max(symbols);
     }
 
-    /// A block to send is in memory, digest and padding appended.
-    pub fn on_loaded(&mut self, block: BlockIndex) {
-        self.sender.on_loaded(block);
+    /// A block to send is in memory, digest and padding appended; see [`Sender::on_loaded`].
+    pub fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
+        self.sender.on_loaded(block, shape);
     }
 
     /// Repair symbols were computed (`None`: the encoder failed).
@@ -362,7 +393,7 @@ impl Session {
         len: u16,
         now: Timestamp,
     ) -> Placement {
-        let placement = self.receiver.on_symbol(data.block, data.symbol, len);
+        let placement = self.receiver.on_symbol(data, len);
         if !matches!(placement, Placement::Refused(_)) {
             self.record(arrival, packet_bytes(len), now);
         }
@@ -447,15 +478,36 @@ impl Session {
         &self.limits
     }
 
+    /// Data and padding packets received, duplicates not counted.
+    pub const fn received_packets(&self) -> u64 {
+        self.acks.packets()
+    }
+
     /// Bytes sent and neither acknowledged nor written off.
     pub const fn in_flight(&self) -> Bytes {
         self.ledger.in_flight()
+    }
+
+    /// Bytes that arrived from the peer and want an answer, at IP level.
+    pub const fn arrived(&self) -> Bytes {
+        self.acks.bytes()
+    }
+
+    /// The path was measured: a packet of ours was answered.
+    pub const fn is_measured(&self) -> bool {
+        self.counters.packets_acked > 0
     }
 
     /// Bytes that may be in flight; trains and probes may go beyond.
     pub fn in_flight_limit(&self) -> Bytes {
         self.controller.in_flight_limit()
     }
+}
+
+/// Repair symbols make up for packets that are lost; over a carrier that loses none they would only
+/// take its room. spec: W-113
+const fn fec_over(carrier: Carrier, asked: FecPolicy) -> FecPolicy {
+    if carrier.is_reliable() { FecPolicy::Off } else { asked }
 }
 
 fn started(config: &SessionConfig) -> TraceEvent {

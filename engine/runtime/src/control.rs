@@ -12,7 +12,7 @@ use quinn::{ConnectionError, ReadError, WriteError};
 
 use crate::identity::SiteId;
 
-mod admission;
+pub(crate) mod admission;
 mod connection;
 mod endpoint;
 mod opening;
@@ -88,6 +88,14 @@ pub enum ControlError {
         code: u64,
         /// Its words; at most 200 bytes.
         reason: String,
+    },
+    /// The TCP connection that carried the session could not be made, or ended.
+    #[error("the TCP connection with {addr} failed: {why}")]
+    Carrier {
+        /// The peer.
+        addr: SocketAddr,
+        /// What happened.
+        why: String,
     },
     /// The peer is being stopped.
     #[error("{addr} is shutting down")]

@@ -10,6 +10,7 @@ pub(crate) use truth::{End, Truth};
 
 use crate::scenario::Side;
 use core::time::Duration;
+use farhaul_proto::fec::BlockShape;
 use farhaul_proto::ids::{BlockIndex, ObjectId, PacketNumber, SymbolId};
 use farhaul_proto::objects::{ObjectError, Placed};
 use farhaul_proto::recv::Placement;
@@ -144,6 +145,16 @@ pub enum Violation {
         read: Option<Placed>,
         /// Where the other core says that it belongs.
         placed: Placed,
+    },
+    /// A block consists of other symbols than its source cut it into.
+    #[error("block {block} was sent as {loaded:?} and is taken for {shape:?}")]
+    WrongShape {
+        /// Which block.
+        block: BlockIndex,
+        /// What the source sends.
+        loaded: Option<BlockShape>,
+        /// What the other core takes it for.
+        shape: BlockShape,
     },
     /// A block is to be written without a good digest.
     #[error("block {block} is to be written and was not found right")]

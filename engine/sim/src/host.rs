@@ -22,6 +22,7 @@ use farhaul_proto::limits::{
     BLOCK_REPAIR_MAX, PLAIN_HEADER_LEN, SESSION_REPAIR_MAX, TAG_LEN, UDP_IP_OVERHEAD,
 };
 use farhaul_proto::objects::Placed;
+use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::path::mtu::packet_bytes;
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
@@ -34,6 +35,7 @@ use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::{Feedback, PacketRange};
 use farhaul_proto::wire::header::{DataId, Kind};
 use std::collections::VecDeque;
+use std::num::NonZeroU16;
 
 /// An operation of disk or workers that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +107,7 @@ impl Host {
         rng: &Rng,
     ) -> Self {
         let config = SessionConfig {
+            carrier: Carrier::Udp,
             policy: profile.policy,
             cap: profile.cap,
             start_hint: profile.start_hint,
@@ -295,7 +298,10 @@ impl Host {
                     self.abandon_send(placed.object, around)?;
                 } else {
                     buffer.loaded = true;
-                    self.session.on_loaded(block);
+                    buffer.shape = packed(buffer.shape, self.profile.packable, &mut self.rng);
+                    let shape = buffer.shape;
+                    around.truths[self.side.index()].contents.on_loaded(block, shape);
+                    self.session.on_loaded(block, shape);
                 }
             }
             Completion::Encoded { block, first, count, ending } => {
@@ -393,9 +399,11 @@ impl Host {
         len: u16,
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
-        let DataId { block, symbol } = data;
+        let DataId { block, symbol, packed } = data;
         let buffer = self.sending.get(block);
-        let Some(buffer) = buffer.filter(|b| b.has(symbol) && b.shape.symbol_size() == len) else {
+        let Some(buffer) = buffer.filter(|b| {
+            b.has(symbol) && b.shape.symbol_size() == len && b.shape.packed_symbols() == packed
+        }) else {
             return Err(Violation::Unavailable { side: self.side, block, symbol });
         };
         around.truths[self.side.index()].on_sent(block, symbol, buffer.shape, around.now);
@@ -456,6 +464,16 @@ impl Host {
     pub(crate) fn is_empty(&self) -> bool {
         self.sending.len() + self.receiving.len() == 0 && self.waiting_reads.is_empty()
     }
+}
+
+/// What travels of a block: of `packable` blocks in a hundred some part, of others all.
+fn packed(shape: BlockShape, packable: u32, rng: &mut Rng) -> BlockShape {
+    if shape.symbols() == 1 || rng.below(100) >= u64::from(packable) {
+        return shape;
+    }
+    let symbols = u16::try_from(1 + rng.below(u64::from(shape.symbols()) - 1)).ok();
+    let smaller = |symbols| BlockShape::packed(symbols, shape.symbol_size()).ok();
+    symbols.and_then(NonZeroU16::new).and_then(smaller).unwrap_or(shape)
 }
 
 /// The report of a liar: everything up to the largest number arrived.

@@ -98,6 +98,8 @@ pub struct LinkProfile {
     pub red: Option<Red>,
     /// Largest packet at IP level that passes; larger ones vanish silently.
     pub mtu: Option<u16>,
+    /// True: they do not vanish silently, but their sender is told (by ICMP, in the emulator).
+    pub mtu_told: bool,
     /// True: nothing passes.
     pub down: bool,
 }
@@ -117,6 +119,7 @@ impl Default for LinkProfile {
             policer: None,
             red: None,
             mtu: None,
+            mtu_told: false,
             down: false,
         }
     }
@@ -200,6 +203,8 @@ struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     mtu: Option<u16>,
     #[serde(skip_serializing_if = "is_false")]
+    mtu_told: bool,
+    #[serde(skip_serializing_if = "is_false")]
     down: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     loss: Option<WrittenLoss>,
@@ -237,6 +242,7 @@ impl TryFrom<Written> for LinkProfile {
             policer: w.policer.map(|p| read_policer(&p)).transpose()?,
             red: w.red.map(|r| read_red(&r)).transpose()?,
             mtu: w.mtu,
+            mtu_told: w.mtu_told,
             down: w.down,
         })
     }
@@ -259,6 +265,7 @@ impl From<LinkProfile> for Written {
             duplicate: share(p.duplicate),
             corrupt: share(p.corrupt),
             mtu: p.mtu,
+            mtu_told: p.mtu_told,
             down: p.down,
             loss: match p.loss {
                 Loss::None => None,
@@ -362,6 +369,7 @@ mod tests {
         policer = { rate = "20Mbit/s", bucket = "50ms" }
         red = { min = "3ms", max = "20ms", ceiling = "10%" }
         mtu = 1400
+        mtu_told = true
         down = true
     "#;
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use farhaul_proto::trace::Spent;
 use farhaul_proto::units::{BitRate, Bytes};
 
 /// What one direction came to.
@@ -41,6 +42,8 @@ pub struct Direction {
     pub rounds: u32,
     /// Blocks encoded, and blocks decoded.
     pub coded: (u64, u64),
+    /// How long each limit applied, as the source tells it.
+    pub limited: Spent,
     /// The most buffers held by the source, and by the target.
     pub buffers: (usize, usize),
 }

@@ -97,6 +97,8 @@ pub struct HostProfile {
     pub digest_failures: BTreeMap<(ObjectId, u32), u32>,
     /// Encodes that fail: every so many-th; zero for none.
     pub failing_encodes: u32,
+    /// Of a hundred blocks sent from here, those that pack.
+    pub packable: u32,
     /// Buffers for incoming blocks, if fewer than it lets the peer hold open: symbols of further
     /// blocks are dropped.
     pub recv_pool: Option<u32>,
@@ -120,6 +122,7 @@ impl Default for HostProfile {
             job: Duration::from_millis(5),
             digest_failures: BTreeMap::new(),
             failing_encodes: 0,
+            packable: 0,
             recv_pool: None,
             acknowledges_everything: false,
             mutation: Mutation::None,

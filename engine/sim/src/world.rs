@@ -7,6 +7,7 @@
 pub(crate) mod agenda;
 pub(crate) mod control;
 mod messages;
+pub(crate) mod record;
 mod summary;
 mod trace;
 
@@ -23,6 +24,7 @@ use farhaul_proto::ids::ObjectId;
 use farhaul_proto::limits::{SYMBOL_SIZE, TRAIN_PACKETS_MAX};
 use farhaul_proto::path::mtu::packet_bytes;
 use farhaul_proto::session::PacketPlan;
+use farhaul_proto::trace::flight::Flight;
 use farhaul_proto::units::Timestamp;
 use thiserror::Error;
 use trace::Trace;
@@ -72,6 +74,7 @@ pub struct World {
     truths: [Truth; 2],
     plans: Vec<PacketPlan>,
     trace: Trace,
+    record: Option<record::Record>,
     over_since: Option<Timestamp>,
     farewell_said: bool,
     packets_at_end: [u64; 2],
@@ -83,6 +86,22 @@ pub struct World {
 /// The first rule that does not hold, with the time at which it was broken.
 pub fn run(scenario: &Scenario, speech: Speech) -> Result<Report, Failure> {
     World::new(scenario.clone(), speech).play()
+}
+
+/// Plays a scenario to its end, and tells what its first sender did as the product's flight
+/// recorder would.
+///
+/// # Errors
+/// As [`run`].
+#[expect(clippy::missing_panics_doc, reason = "the record is in the world from its beginning")]
+pub fn run_recorded(scenario: &Scenario, speech: Speech) -> Result<(Report, Flight), Failure> {
+    let mut world = World::new(scenario.clone(), speech);
+    let record = record::Record::new(scenario, &world.hosts);
+    world.record = Some(record);
+    let world = world.play_to_end()?;
+    let report = world.summary();
+    let flight = world.record.map(record::Record::finish);
+    Ok((report, flight.expect("it was put there, and nobody takes it")))
 }
 
 impl World {
@@ -117,6 +136,7 @@ impl World {
             idle_calls: 0,
             plans: Vec::new(),
             trace: Trace::new(speech == Speech::Lines),
+            record: None,
             over_since: None,
             farewell_said: false,
             packets_at_end: [0; 2],
@@ -127,9 +147,13 @@ impl World {
     ///
     /// # Errors
     /// The first rule that does not hold.
-    pub fn play(mut self) -> Result<Report, Failure> {
+    pub fn play(self) -> Result<Report, Failure> {
+        self.play_to_end().map(|world| world.summary())
+    }
+
+    fn play_to_end(mut self) -> Result<Self, Failure> {
         match self.play_on() {
-            Ok(()) => Ok(self.summary()),
+            Ok(()) => Ok(self),
             Err(violation) => {
                 self.tell_state();
                 let Scenario { name, seed, .. } = self.scenario;
@@ -245,6 +269,12 @@ impl World {
         while let Some(record) = self.hosts[side.index()].session.poll_trace() {
             self.trace.note_words(record.at, "trace", side, &record.event);
             self.trace.line(record.at, || format!("{side:?} notes {:?}", record.event));
+            if let Some(flight) = &mut self.record {
+                flight.note(side, &record);
+            }
+        }
+        if let Some(record) = &mut self.record {
+            record.look(side, &self.hosts[side.index()], self.now);
         }
     }
 

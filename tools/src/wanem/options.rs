@@ -55,6 +55,9 @@ pub struct LinkOptions {
     /// Silently drops packets above this size.
     #[arg(long, value_name = "BYTES")]
     pub black_hole_mtu: Option<u16>,
+    /// Answers packets above the size of --black-hole-mtu with an ICMP message instead.
+    #[arg(long, requires = "black_hole_mtu")]
+    pub mtu_told: bool,
     /// Rate from B to A.
     #[arg(long, value_name = "RATE")]
     pub reverse_rate: Option<String>,
@@ -173,6 +176,7 @@ impl LinkOptions {
         }
         if let Some(mtu) = self.black_hole_mtu {
             table.insert("mtu".to_owned(), Value::from(i64::from(mtu)));
+            table.insert("mtu_told".to_owned(), Value::from(self.mtu_told));
         }
         Ok(())
     }

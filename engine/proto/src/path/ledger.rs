@@ -124,6 +124,8 @@ pub struct Ledger {
     late_acked: Vec<(u64, Timestamp)>,
     in_flight: Bytes,
     newest_acked_sent: Option<Timestamp>,
+    /// The path keeps order: only a packet that arrived tells of the loss of one before it.
+    ordered: bool,
 }
 
 impl Ledger {
@@ -138,7 +140,14 @@ impl Ledger {
             late_acked: Vec::new(),
             in_flight: Bytes::ZERO,
             newest_acked_sent: None,
+            ordered: false,
         }
+    }
+
+    /// The ledger of a path that keeps order and loses nothing by itself: it may stall for any
+    /// time, so age tells nothing.
+    pub fn ordered(secret: u64) -> Self {
+        Self { ordered: true, ..Self::new(secret) }
     }
 
     /// Bytes sent and neither acknowledged nor declared lost.
@@ -340,7 +349,7 @@ impl Ledger {
         let window = rtt.reorder_window();
         let by_order = self.newest_acked_sent.map_or(Timestamp::ZERO, |sent| sent - window);
         let by_age = now - (rtt.pessimistic() + window);
-        let deadline = by_order.max(by_age);
+        let deadline = if self.ordered { by_order } else { by_order.max(by_age) };
         let mut number = self.settled_below.max(self.base);
         while let Some(index) = self.index_of(number) {
             let record = &mut self.records[index];
@@ -482,6 +491,28 @@ mod tests {
         assert_eq!(mean(0, 3), Some(Bytes::new(1217)));
         assert_eq!(mean(3, 3), None);
         assert_eq!(mean(2, 9), None);
+    }
+
+    #[test]
+    fn a_path_that_keeps_order_loses_nothing_by_standing_still() {
+        let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
+        for (mut ledger, lost) in [(Ledger::new(7), 2), (Ledger::ordered(7), 0)] {
+            for n in 0..3 {
+                ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), Timestamp::ZERO);
+            }
+            let now = Timestamp::from_millis(9_000);
+            ledger.on_feedback(&report(0, 0), &mut rtt, now, &mut settled).unwrap();
+            assert_eq!(settled.lost.len(), lost);
+            // One that left later and arrived tells of those before it.
+            ledger.on_sent(PACKET, RateEpoch::default(), symbol(3), now);
+            let mut both = report(3, 3);
+            both.ranges.push(report(0, 0).ranges[0]);
+            both.covered_from = PacketNumber::new(0);
+            let later = now + RTT;
+            ledger.on_feedback(&both, &mut rtt, later, &mut settled).unwrap();
+            assert_eq!(settled.lost.len(), 2 - lost);
+            assert_eq!(ledger.in_flight(), Bytes::ZERO);
+        }
     }
 
     #[test]

@@ -40,6 +40,11 @@ impl PathMtu {
         Self::default()
     }
 
+    /// The path carries every size.
+    pub fn known() -> Self {
+        Self { full_arrived: true, ..Self::default() }
+    }
+
     /// A probe left.
     pub fn on_probe(&mut self, now: Timestamp) {
         self.first_probe_at.get_or_insert(now);

@@ -83,9 +83,19 @@ impl AckRecorder {
         Self { mark_stride: 1, ..Self::default() }
     }
 
+    /// Packets received, those that want no answer and duplicates not counted.
+    pub const fn packets(&self) -> u64 {
+        self.packets
+    }
+
     /// Packets since the last report.
     pub const fn unreported(&self) -> u32 {
         self.unreported
+    }
+
+    /// Bytes that arrived, at IP level.
+    pub const fn bytes(&self) -> Bytes {
+        self.bytes
     }
 
     /// Numbers since those that the last report could name.

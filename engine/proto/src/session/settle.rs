@@ -38,6 +38,8 @@ impl Session {
         now: Timestamp,
     ) -> Result<(), SessionError> {
         self.counters.reports_received += 1;
+        let delivered = self.counters.wire_delivered.max(feedback.received_bytes);
+        self.counters.wire_delivered = delivered;
         let newest = self.newest_report.is_none_or(|seen| number > seen);
         self.newest_report = self.newest_report.max(Some(number));
         if newest {
@@ -47,7 +49,8 @@ impl Session {
         }
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
-        let waiting = self.awaits_answer();
+        let reliable = self.config.carrier.is_reliable();
+        let waiting = self.awaits_answer() && !reliable;
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);
@@ -57,10 +60,21 @@ impl Session {
         self.observer.on_lost(&settled.lost, now);
         self.count(&settled);
         self.steer(&settled, feedback, now);
+        self.measure(&settled, feedback);
         self.apply(&settled);
         self.settled = settled;
         self.sender.on_feedback(feedback, newest, &self.repair)?;
+        if reliable {
+            self.ask_behind_the_last(now);
+        }
         Ok(())
+    }
+
+    /// Where order is kept, only what was sent later tells that the receiver did not take a packet.
+    /// Behind the last one nothing is, so that something has to follow. spec: W-113
+    fn ask_behind_the_last(&mut self, now: Timestamp) {
+        let patience = self.rtt.pessimistic() + self.rtt.reorder_window();
+        self.asks |= self.ledger.in_flight() > Bytes::ZERO && now.since(self.last_sent) > patience;
     }
 
     /// Who does not know the path's sizes yet looks for them as at the start.

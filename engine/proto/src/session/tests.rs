@@ -1,5 +1,6 @@
 //! Two sessions at the ends of a wire that carries every packet it takes, in a millisecond.
 
+mod carrier;
 mod traces;
 
 use super::*;
@@ -30,7 +31,12 @@ struct Pair {
 }
 
 fn session(policy: Policy, cap: Option<BitRate>) -> Session {
+    session_over(Carrier::Udp, policy, cap)
+}
+
+fn session_over(carrier: Carrier, policy: Policy, cap: Option<BitRate>) -> Session {
     let config = SessionConfig {
+        carrier,
         policy,
         cap,
         start_hint: None,
@@ -84,7 +90,7 @@ impl Pair {
         let end = &mut self.ends[side];
         while let Some(effect) = end.poll_effect() {
             match effect {
-                Effect::Send(SendEffect::Read { block, .. }) => end.on_loaded(block),
+                Effect::Send(SendEffect::Read { block, shape, .. }) => end.on_loaded(block, shape),
                 Effect::Send(SendEffect::Encode { block, count, .. }) => {
                     end.on_encoded(block, Some(count));
                 }

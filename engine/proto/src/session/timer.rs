@@ -11,6 +11,9 @@ const SILENCE_CHECK: Duration = Duration::from_millis(100);
 /// Shortest time between two calls of the controller that change nothing.
 const STEERING_MIN: Duration = Duration::from_micros(100);
 
+/// Shortest time between two calls for a measurement.
+const MEASURE_MIN: Duration = Duration::from_micros(10);
+
 /// Why a session wants to be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
@@ -26,6 +29,8 @@ pub enum Timer {
     Probe,
     /// Waiting for the answer about the packet size ends.
     SymbolSize,
+    /// A measurement of the path goes on.
+    Measurement,
 }
 
 impl Session {
@@ -43,6 +48,7 @@ impl Session {
             self.reports.due().map(named(Timer::Report)),
             self.next_steering(permission, nominal, now).map(named(Timer::Steering)),
             self.next_send(permission, now),
+            self.next_measurement(permission, now).map(named(Timer::Measurement)),
             self.next_size_decision(now).map(named(Timer::SymbolSize)),
         ];
         timers.into_iter().flatten().min_by_key(|&(at, _)| at)
@@ -76,6 +82,13 @@ impl Session {
             Permission::Probe => self.is_steering().then_some((now, Timer::Probe)),
             Permission::WaitUntil(at) => Some((at, Timer::Probe)),
         }
+    }
+
+    fn next_measurement(&self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
+        let due = self.next_probe()?;
+        // A path that has fallen silent is waited for; that a measurement is over comes anyway.
+        let may = matches!(permission, Permission::Rate(_));
+        Some(if may { due.max(now + MEASURE_MIN) } else { now + SILENCE_CHECK })
     }
 
     fn next_size_decision(&self, now: Timestamp) -> Option<Timestamp> {

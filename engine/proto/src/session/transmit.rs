@@ -2,8 +2,8 @@
 //!
 //! It makes plans (number, kind, content by reference); the body seals and sends them in order.
 
+use super::Session;
 use super::silence::Permission;
-use super::{Limit, Session};
 use crate::ids::PacketNumber;
 use crate::limits::{DATA_HEADER_LEN, FEEDBACK_LEN_MAX, PLAIN_HEADER_LEN, SYMBOL_SIZE};
 use crate::limits::{SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
@@ -77,6 +77,8 @@ impl Session {
         match permission {
             Permission::Rate(rate) => {
                 self.plan_probes(now, plans);
+                let share = rate.as_f64() / nominal.as_f64();
+                self.plan_measurement(share.clamp(0.001, 1.0), now, plans);
                 if self.may_train(rate, nominal) {
                     self.plan_train(now, plans);
                 }
@@ -85,8 +87,7 @@ impl Session {
             Permission::Probe => self.plan_probe(now, plans),
             Permission::WaitUntil(_) => {}
         }
-        let limit = self.classify(now);
-        self.limits.set(limit, now);
+        self.note_limit(nominal, now);
         let sent = self.counters.wire_sent - sent_before;
         if sent > Bytes::ZERO {
             self.train_sizes.record(sent);
@@ -150,10 +151,13 @@ impl Session {
         self.counters.wire_sent += bytes;
         self.counters.packets_sent += 1;
         self.packet_sizes.record(bytes);
+        self.last_sent = now;
         let number = self.ledger.next_number();
         let epoch = if carried.is_watched() {
-            self.silence.on_sent(now);
-            self.reach.on_sent(bytes, now);
+            if !self.config.carrier.is_reliable() {
+                self.silence.on_sent(now);
+                self.reach.on_sent(bytes, now);
+            }
             self.pacer.on_sent(bytes);
             self.controller.on_sent(number, bytes, now)
         } else {
@@ -168,7 +172,7 @@ impl Session {
         }
     }
 
-    fn skip_number(&mut self, now: Timestamp) {
+    pub(super) fn skip_number(&mut self, now: Timestamp) {
         let epoch = crate::ids::RateEpoch::default();
         self.ledger.on_sent(Bytes::ZERO, epoch, Carried::Skipped, now);
     }
@@ -179,16 +183,28 @@ impl Session {
             self.skip_sometimes(now);
         }
         let number = self.ledger.next_number();
-        let data = DataId { block: ticket.block, symbol: ticket.symbol };
-        let carried = Carried::Symbol { block: ticket.block, symbol: ticket.symbol };
-        self.emit(carried, packet_bytes(ticket.symbol_size), now);
-        let kind = if train { Kind::DataTrain } else { Kind::Data };
-        let body = PlanBody::Symbol { data, len: ticket.symbol_size };
+        let (block, symbol) = (ticket.block, ticket.symbol);
+        let data = DataId { block, symbol, packed: ticket.shape.packed_symbols() };
+        let len = ticket.shape.symbol_size();
+        self.emit(Carried::Symbol { block, symbol }, packet_bytes(len), now);
+        let kind = match (train, data.packed.is_some()) {
+            (false, false) => Kind::Data,
+            (true, false) => Kind::DataTrain,
+            (false, true) => Kind::Packed,
+            (true, true) => Kind::PackedTrain,
+        };
+        let body = PlanBody::Symbol { data, len };
         plans.push(PacketPlan { number, kind, body });
         true
     }
 
-    fn plan_padding(&mut self, kind: Kind, like: u16, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+    pub(super) fn plan_padding(
+        &mut self,
+        kind: Kind,
+        like: u16,
+        now: Timestamp,
+        plans: &mut Vec<PacketPlan>,
+    ) {
         // Padding is as long on the wire as a data packet with a symbol of size `like`.
         let len = like + HEADER_DIFFERENCE;
         let number = self.ledger.next_number();
@@ -269,42 +285,6 @@ impl Session {
         self.observer.note(TraceEvent::ProbeSent, now);
         if !self.plan_symbol(false, now, plans) {
             self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
-        }
-    }
-
-    fn classify(&self, now: Timestamp) -> Option<Limit> {
-        if self.sender.is_idle() {
-            return None;
-        }
-        let view = self.controller.view();
-        if self.silence.is_stopped(self.rtt.smoothed(), now) {
-            return Some(Limit::Peer);
-        }
-        if !self.sender.has_symbol() {
-            return Some(self.classify_starved());
-        }
-        if self.lateness.is_late() {
-            return Some(Limit::Cpu);
-        }
-        if view.starting {
-            return Some(Limit::StartUp);
-        }
-        let capped = self.config.cap.is_some_and(|cap| view.rate >= cap.mul_f64(0.98));
-        Some(if capped { Limit::Policy } else { Limit::Link })
-    }
-
-    fn classify_starved(&self) -> Limit {
-        if self.sender.wants_symbol_size() {
-            Limit::StartUp
-        } else if self.sender.waits_for_source() {
-            Limit::SourceDisk
-        } else if self.sender.blocked_by_peer() {
-            let disk = self.peer_backlog > Bytes::new(2 * crate::limits::BLOCK_DATA.get());
-            if disk { Limit::DestinationDisk } else { Limit::Receiver }
-        } else if self.sender.blocked_by_buffers() {
-            Limit::Sender
-        } else {
-            Limit::Tail
         }
     }
 }

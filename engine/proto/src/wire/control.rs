@@ -7,21 +7,23 @@
 mod cbor;
 mod error;
 mod frame;
+mod limited;
 mod text;
 mod validate;
 
 use crate::congestion::Policy;
-use crate::fec::FecPolicy;
+use crate::fec::{FecPolicy, PackPolicy};
 use crate::ids::{BlockIndex, ObjectId, TransferId};
 use crate::limits::CONTROL_MESSAGE_MAX;
+use crate::units::Ratio;
 use minicbor::{Decode, Encode};
 
 pub use crate::content::Digest;
 pub use crate::manifest::EntryRange;
 pub use error::{ControlError, Field, ShapeError};
 pub use frame::{FRAME_PREFIX_LEN, FrameReader, frame_prefix};
-pub(crate) use text::misleads;
-pub use text::{Printable, reason};
+pub use limited::{LIMITED_MAX, Limited};
+pub use text::{Printable, misleads, reason};
 
 /// Longest name and version of a program in a hello, in bytes.
 pub const AGENT_MAX: usize = 64;
@@ -31,6 +33,8 @@ pub const REASON_MAX: usize = 1024;
 pub const WANT_MAX: usize = 1 << 20;
 /// Runs of blocks already present in an accept.
 pub const HAVE_MAX: usize = 1 << 16;
+/// Bit of `features`: answers `probe`.
+pub const FEATURE_PROBE: u64 = 1;
 /// Failures named one by one at the end of a transfer; the rest is only counted.
 pub const FAILURES_MAX: usize = 1000;
 
@@ -143,6 +147,22 @@ pub enum Message {
         /// How it went.
         #[n(1)]
         figures: Figures,
+    },
+    /// Asks the peer to measure its way to us.
+    #[n(13)]
+    Probe(#[n(0)] Probe),
+    /// What the peer measured.
+    #[n(14)]
+    Probed {
+        /// Which probe.
+        #[n(0)]
+        transfer: TransferId,
+        /// The way from the peer to us.
+        #[n(1)]
+        figures: PathFigures,
+        /// The peer's wall clock as it says this, in microseconds since 1970.
+        #[n(2)]
+        clock_us: u64,
     },
 }
 
@@ -261,6 +281,9 @@ pub struct Wishes {
     /// When to send repair symbols.
     #[n(2)]
     pub fec: Option<FecPolicy>,
+    /// Whether to pack blocks.
+    #[n(3)]
+    pub pack: Option<PackPolicy>,
 }
 
 /// What the receiver wants of an offer, and what it has already.
@@ -357,13 +380,112 @@ pub struct Figures {
     /// 95th percentile of the queue delay in microseconds.
     #[n(7)]
     pub queue_delay_p95_us: u64,
-    /// What limits now, as [`Limit::code`](crate::trace::Limit::code) has it; unknown codes mean
+    /// What limited for most of the last second, as [`Limit::code`](crate::trace::Limit::code) has it; unknown codes mean
     /// nothing.
     #[n(8)]
     pub limited_by: Option<u8>,
     /// What limited for the longest time.
     #[n(9)]
     pub limited_mostly: Option<u8>,
+    /// How long each limit applied; unknown of an older peer.
+    #[n(10)]
+    pub limited: Option<Limited>,
+    /// Data bytes of blocks that were packed.
+    #[n(11)]
+    pub packed: Option<u64>,
+    /// What those blocks were packed into.
+    #[n(12)]
+    pub packed_to: Option<u64>,
+}
+
+/// What the receiver of padding may be asked to measure of its way to the asker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Probe {
+    /// Which probe; answered with the same number.
+    #[n(0)]
+    pub transfer: TransferId,
+    /// How long it may take, in milliseconds.
+    #[n(1)]
+    pub span_ms: u32,
+    /// Bytes at IP level that may be used for it.
+    #[n(2)]
+    pub bytes_max: u64,
+    /// Never faster than this, in bits per second at IP level; not zero.
+    #[n(3)]
+    pub rate_max: Option<u64>,
+}
+
+/// What was measured of one direction of a path (`spec: W-099`). Counts are packets, times are
+/// microseconds, rates bits per second at IP level; what is not known is zero or missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct PathFigures {
+    /// Small packets sent, 5 ms apart.
+    #[n(0)]
+    pub delay_sent: u64,
+    /// Of those, lost.
+    #[n(1)]
+    pub delay_lost: u64,
+    /// Smallest round trip.
+    #[n(2)]
+    pub rtt_min_us: u64,
+    /// Median round trip.
+    #[n(3)]
+    pub rtt_median_us: u64,
+    /// The round trip that one in a hundred exceeds.
+    #[n(4)]
+    pub rtt_p99_us: u64,
+    /// Mean difference in delay between neighbours, this direction alone.
+    #[n(5)]
+    pub jitter_us: u64,
+    /// Arrivals whose order is known.
+    #[n(6)]
+    pub marks: u64,
+    /// Of those, overtaken by one sent later.
+    #[n(7)]
+    pub overtaken: u64,
+    /// Packets with the smaller symbol pass.
+    #[n(8)]
+    pub small_passes: Option<bool>,
+    /// Packets with the larger symbol pass.
+    #[n(9)]
+    pub full_passes: Option<bool>,
+    /// Trains that were timed.
+    #[n(10)]
+    pub trains: u64,
+    /// The bottleneck's rate: median of the trains.
+    #[n(11)]
+    pub train_rate_bps: Option<u64>,
+    /// A quarter of the trains found less.
+    #[n(12)]
+    pub train_low_bps: Option<u64>,
+    /// A quarter of the trains found more.
+    #[n(13)]
+    pub train_high_bps: Option<u64>,
+    /// The rate of the burst.
+    #[n(14)]
+    pub burst_rate_bps: Option<u64>,
+    /// What arrived of it.
+    #[n(15)]
+    pub burst_delivered_bps: Option<u64>,
+    /// Packets of the burst whose fate is known.
+    #[n(16)]
+    pub burst_sent: u64,
+    /// Of those, lost.
+    #[n(17)]
+    pub burst_lost: u64,
+    /// What remained in the second half of a burst that began without loss: a policer's rate.
+    #[n(18)]
+    pub policed_bps: Option<u64>,
+    /// Bytes used up, at IP level.
+    #[n(19)]
+    pub wire_bytes: u64,
+}
+
+impl PathFigures {
+    /// Lost small packets as a share.
+    pub const fn loss(&self) -> Ratio {
+        Ratio::of(self.delay_lost, self.delay_sent)
+    }
 }
 
 /// An entry that did not arrive.

@@ -39,7 +39,7 @@ const ATTEMPTS_MAX: usize = 64;
 
 /// What to do with an attempt.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Shake hands; the permit counts as half-open until dropped.
     Admit(OwnedSemaphorePermit),
     /// Ask for proof of the address.
@@ -120,7 +120,7 @@ impl RecentAttempts {
 
 /// The limits and their state.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(crate) struct Admission {
     half_open: Arc<Semaphore>,
     /// Two accounts per source, so that forged packets do not use up what the real one has.
     claimed: Sources,
@@ -149,7 +149,7 @@ impl Admission {
     }
 
     /// Decides on an attempt from `addr`; `proven` says whether it showed that it receives there.
-    pub(super) fn judge(&self, addr: SocketAddr, proven: bool) -> Verdict {
+    pub(crate) fn judge(&self, addr: SocketAddr, proven: bool) -> Verdict {
         let verdict = self.decide(addr, proven);
         let counter = match verdict {
             Verdict::Admit(_) => &self.admitted,
@@ -178,11 +178,19 @@ impl Admission {
         }
     }
 
-    pub(super) fn note_unwelcome(&self) {
+    /// Decides on an attempt within a link, whose own attempt was judged before.
+    pub(super) fn judge_within_link(&self) -> Verdict {
+        match Arc::clone(&self.half_open).try_acquire_owned() {
+            Ok(permit) => Verdict::Admit(permit),
+            Err(_) => Verdict::Refuse,
+        }
+    }
+
+    pub(crate) fn note_unwelcome(&self) {
         self.unwelcome.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn note_failed(&self) {
+    pub(crate) fn note_failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 

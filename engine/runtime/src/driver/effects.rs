@@ -16,6 +16,7 @@ use farhaul_proto::send::{SendEffect, SendEvent};
 use farhaul_proto::session::{Effect, Event};
 use farhaul_proto::units::Timestamp;
 use farhaul_proto::wire::control::FailCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A block that waits for a buffer to be read into.
@@ -85,7 +86,8 @@ impl Driver {
         while let Some(session) = self.sessions.get_mut(&key).filter(alive) {
             let Some(read) = session.waiting_reads.front() else { return };
             let object = read.placed.object;
-            let Some(source) = session.sources.get(&object).cloned() else {
+            let Some(source) = session.sources.get(&object).map(|out| Arc::clone(&out.source))
+            else {
                 session.waiting_reads.pop_front();
                 // Abandoned, or somebody forgot the source too early: that must be heard.
                 if session.core.sender().is_open(object) {

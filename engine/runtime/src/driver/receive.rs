@@ -142,7 +142,7 @@ impl SessionBody {
         times: Times,
     ) -> Result<Taken, Violation> {
         match packet.header.kind {
-            Kind::Data | Kind::DataTrain => {
+            Kind::Data | Kind::DataTrain | Kind::Packed | Kind::PackedTrain => {
                 let Some(data) = packet.header.data else { return Ok(Taken::Yes) };
                 return Ok(self.take_symbol(packet, data, buffers, times.now));
             }

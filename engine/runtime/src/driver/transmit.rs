@@ -3,12 +3,12 @@
 use super::command::SessionKey;
 use super::session::{SessionBody, Unsent};
 use super::{Driver, Turn};
-use crate::net::UdpPort;
+use crate::net::Port;
 use farhaul_proto::limits::{DATA_HEADER_LEN, TAG_LEN};
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::session::{PacketPlan, PlanBody};
 use farhaul_proto::units::Timestamp;
-use farhaul_proto::wire::header::{Header, Kind, PacketId, Train};
+use farhaul_proto::wire::header::{Header, PacketId, Train};
 
 /// Trains sent for one session before others get their turn.
 const TRAINS_PER_TURN: usize = 16;
@@ -24,7 +24,8 @@ impl Driver {
         for _ in 0..TRAINS_PER_TURN {
             if !session.flush_unsent(&self.port) {
                 session.core.on_blocked();
-                return Turn { blocked: true, ..done };
+                // A link that has room again wakes the driver.
+                return Turn { blocked: !session.is_linked(), ..done };
             }
             self.plans.clear();
             session.core.poll_transmit(now, &mut self.plans);
@@ -34,17 +35,17 @@ impl Driver {
             session.send_plans(&self.plans, &mut self.train, &self.port);
         }
         // A full socket is waited for, not asked again at once.
-        let blocked = !session.unsent.is_empty();
+        let blocked = session.waits_for_room();
         if blocked {
             session.core.on_blocked();
         }
-        Turn { more: !blocked, blocked }
+        Turn { more: !blocked, blocked: blocked && !session.is_linked() }
     }
 }
 
 impl SessionBody {
     /// Gives the socket what it would not take before; false when it still will not.
-    fn flush_unsent(&mut self, port: &UdpPort) -> bool {
+    fn flush_unsent(&mut self, port: &Port) -> bool {
         while let Some(first) = self.unsent.pop_front() {
             if let Some(rest) = self.send_run(first.segment_len, &first.bytes, port) {
                 self.unsent.push_front(rest);
@@ -55,7 +56,7 @@ impl SessionBody {
     }
 
     /// Seals the planned packets and sends runs of equal length as trains.
-    fn send_plans(&mut self, plans: &[PacketPlan], train: &mut Vec<u8>, port: &UdpPort) {
+    fn send_plans(&mut self, plans: &[PacketPlan], train: &mut Vec<u8>, port: &Port) {
         train.clear();
         let mut run_len = 0;
         for plan in plans {
@@ -77,7 +78,7 @@ impl SessionBody {
     }
 
     /// Sends a run, unless one before it still waits: numbers leave in order.
-    fn send_or_keep(&mut self, segment_len: usize, bytes: &[u8], port: &UdpPort) {
+    fn send_or_keep(&mut self, segment_len: usize, bytes: &[u8], port: &Port) {
         let left = if self.unsent.is_empty() {
             self.send_run(segment_len, bytes, port)
         } else {
@@ -87,7 +88,7 @@ impl SessionBody {
     }
 
     /// Sends a run of datagrams; returns what the socket did not take.
-    fn send_run(&self, segment_len: usize, bytes: &[u8], port: &UdpPort) -> Option<Unsent> {
+    fn send_run(&self, segment_len: usize, bytes: &[u8], port: &Port) -> Option<Unsent> {
         match port.send_train(self.peer, segment_len, bytes) {
             Ok(sent) => sent.would_block().then(|| {
                 // Only the last datagram may be shorter, and it is among those that are left.
@@ -109,7 +110,7 @@ impl SessionBody {
         let id = PacketId { lane, epoch, number, salt: self.salts.draw() };
         let header = match &plan.body {
             PlanBody::Symbol { data, .. } => {
-                let train = if plan.kind == Kind::DataTrain { Train::Member } else { Train::No };
+                let train = if plan.kind.is_train() { Train::Member } else { Train::No };
                 Header::data(&id, *data, train)
             }
             PlanBody::Padding(_) | PlanBody::Report(_) => Header::plain(plan.kind, &id),

@@ -4,7 +4,9 @@ use super::TransferError;
 use crate::control::{CLOSE_FAILED, ControlConnection, ControlError, ControlSender, PeerFault};
 use crate::driver::command::SessionEvent;
 use crate::engine::{Peer, SessionHandle};
-use farhaul_proto::wire::control::{FailCode, Message, Offer, Printable, RefuseCode, reason};
+use farhaul_proto::wire::control::{
+    FEATURE_PROBE, FailCode, Message, Offer, Printable, RefuseCode, reason,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -24,7 +26,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
 /// Something happened.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// The peer said something.
     Message(Message),
     /// The lane reports.
@@ -39,7 +41,7 @@ struct Ahead {
 
 /// A peer with its messages decoded.
 pub(crate) struct Conversation {
-    pub(super) session: SessionHandle,
+    pub(crate) session: SessionHandle,
     connection: ControlConnection,
     sender: ControlSender,
     messages: mpsc::Receiver<Ahead>,
@@ -101,11 +103,11 @@ impl Conversation {
     }
 
     /// Says something; before the first thing, who we are. Nobody waits for that.
-    pub(super) async fn say(&mut self, message: &Message) -> Result<(), TransferError> {
+    pub(crate) async fn say(&mut self, message: &Message) -> Result<(), TransferError> {
         if !self.greeted {
             self.greeted = true;
             let agent = concat!("farhaul/", env!("CARGO_PKG_VERSION")).to_owned();
-            let hello = Message::Hello { features: 0, agent };
+            let hello = Message::Hello { features: FEATURE_PROBE, agent };
             self.sender.send(&hello.encode_body()).await?;
         }
         tracing::debug!(?message, "says");
@@ -113,7 +115,7 @@ impl Conversation {
     }
 
     /// Waits for the next thing.
-    pub(super) async fn hear(&mut self) -> Result<Heard, TransferError> {
+    pub(crate) async fn hear(&mut self) -> Result<Heard, TransferError> {
         tokio::select! {
             message = self.messages.recv() => match message {
                 Some(ahead) => ahead.message.map(|message| {
@@ -262,7 +264,7 @@ fn violation(what: &str) -> TransferError {
 }
 
 /// The refusal that tells a peer about a local error.
-pub(super) fn refusal(
+pub(crate) fn refusal(
     transfer: farhaul_proto::ids::TransferId,
     error: &TransferError,
 ) -> Option<Message> {

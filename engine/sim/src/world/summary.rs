@@ -72,6 +72,7 @@ impl World {
             spurious: counters.packets_spurious,
             rounds: truth.rounds_max,
             coded: (host.tally.encodes, target.tally.decodes),
+            limited: *host.session.limits().spent(),
             buffers: (host.buffers_most().0, target.buffers_most().1),
         }
     }

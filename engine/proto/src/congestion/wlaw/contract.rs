@@ -90,9 +90,11 @@ impl Controller for WLaw {
 
     fn view(&self) -> View {
         let capacity = self.capacity.estimate();
+        let ceiling = self.ceiling.limit(self.feedback_at);
         View {
             rate: BitRate::from_f64(self.rate * 8.0),
             capacity: (capacity > 0.0).then(|| BitRate::from_f64(capacity * 8.0)),
+            ceiling: ceiling.is_finite().then(|| BitRate::from_f64(ceiling * 8.0)),
             rtt_min: Duration::from_secs_f64(self.base.get()),
             queue_delay: Duration::from_secs_f64(self.queue_delay()),
             loss_random: Ratio::new(self.elasticity.random_loss()),

@@ -1,7 +1,7 @@
 //! What a session writes down, and whom it blames when it is slow.
 
 use super::*;
-use crate::trace::{Closed, TraceRecord, Way};
+use crate::trace::{Closed, Limit, TraceRecord, Way};
 
 impl Pair {
     /// An object on its way from the first side to the second.

@@ -11,7 +11,7 @@ fn packet(number: u64) -> PacketId {
 }
 
 fn data_header() -> Header {
-    let id = DataId { block: BlockIndex::new(0x0a0b_0c0d), symbol: SymbolId::new(0x00e0_f001) };
+    let id = DataId::plain(BlockIndex::new(0x0a0b_0c0d), SymbolId::new(0x00e0_f001));
     Header::data(&packet(0x0001_2345_6789), id, Train::No)
 }
 
@@ -33,6 +33,26 @@ fn a_data_header_has_the_documented_bytes() {
     assert_eq!(out[13], 0x5a);
     assert_eq!(out[14..18], [0x0a, 0x0b, 0x0c, 0x0d]);
     assert_eq!(out[18..21], [0xe0, 0xf0, 0x01]);
+}
+
+#[test]
+fn a_packed_header_has_the_documented_bytes() {
+    let packed = NonZeroU16::new(0x0155);
+    let id = DataId { block: BlockIndex::new(0x0a0b_0c0d), symbol: SymbolId::new(0x1002), packed };
+    let header = Header::data(&packet(0x0001_2345_6789), id, Train::No);
+    let mut out = [0; DATA_HEADER_LEN];
+    assert_eq!(header.encode(&mut out), DATA_HEADER_LEN);
+    assert_eq!(out[0], 0x18);
+    // 0x155 << 13 | 0x1002
+    assert_eq!(out[18..21], [0x2a, 0xb0, 0x02]);
+}
+
+#[test]
+fn a_packed_block_of_no_symbols_is_refused() {
+    let mut bytes = datagram(&data_header(), 64);
+    bytes[0] = 0x18;
+    bytes[18..21].copy_from_slice(&[0, 0x1f, 0xff]);
+    assert_eq!(Header::decode(&bytes), Err(HeaderError::PackedNothing));
 }
 
 #[test]
@@ -84,8 +104,8 @@ fn other_versions_and_unknown_kinds_are_told_apart() {
     let mut bytes = datagram(&data_header(), 64);
     bytes[0] = 0x20;
     assert_eq!(Header::decode(&bytes), Err(HeaderError::Version { version: 2 }));
-    bytes[0] = 0x18;
-    assert_eq!(Header::decode(&bytes), Err(HeaderError::Kind { kind: 8 }));
+    bytes[0] = 0x1a;
+    assert_eq!(Header::decode(&bytes), Err(HeaderError::Kind { kind: 10 }));
 }
 
 #[test]
@@ -106,10 +126,19 @@ fn any_header() -> impl Strategy<Value = Header> {
         let (kind, lane) = (Kind::ALL[kind], LaneTag::new(lane));
         let (epoch, number) = (KeyEpoch::new(epoch), PacketNumber::new(number));
         let packet = PacketId { lane, epoch, number, salt };
-        let id = DataId { block: BlockIndex::new(block), symbol: SymbolId::new(symbol) };
+        let train = if kind.is_train() { Train::Member } else { Train::No };
+        let block = BlockIndex::new(block);
         match kind {
-            Kind::Data => Header::data(&packet, id, Train::No),
-            Kind::DataTrain => Header::data(&packet, id, Train::Member),
+            Kind::Data | Kind::DataTrain => {
+                let id = DataId::plain(block, SymbolId::new(symbol));
+                Header::data(&packet, id, train)
+            }
+            Kind::Packed | Kind::PackedTrain => {
+                let symbols = u16::try_from(symbol % u32::from(PACKED_SYMBOLS_MAX)).unwrap() + 1;
+                let symbol = SymbolId::new(symbol % PACKED_SYMBOL_ID_END);
+                let id = DataId { block, symbol, packed: NonZeroU16::new(symbols) };
+                Header::data(&packet, id, train)
+            }
             _ => Header::plain(kind, &packet),
         }
     })

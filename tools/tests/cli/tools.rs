@@ -1,0 +1,118 @@
+//! What explains a transfer: records, pictures, measurements of the path, findings about the host.
+
+use super::{MIB, Site, Stdio, assert_code, farhaul, json, run};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// The lines of a record, as JSON.
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).expect("a record");
+    assert!(text.ends_with('\n'), "it ends within a line");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+fn sum(lines: &[Value], field: &str) -> u64 {
+    lines.iter().filter_map(|line| line["sample"][field].as_u64()).sum()
+}
+
+/// The only file of a directory, once it has one.
+fn only_file(directory: &Path) -> std::path::PathBuf {
+    let mut files = fs::read_dir(directory).expect("a directory");
+    files.next().expect("one file").expect("readable").path()
+}
+
+#[test]
+fn a_transfer_can_be_recorded_at_both_ends_and_drawn() {
+    let site = Site::serve();
+    let large = site.file("large", &vec![7; 8 * MIB]);
+    let flight = site.path("flight.jsonl");
+    let options = ["--json", "--record", flight.to_str().expect("a plain path")];
+    let output = run(site.command("send", &options).arg(large).arg(site.at("")));
+    assert_code(&output, 0);
+    let sent = lines(&flight);
+    assert_eq!(sent[0]["farhaul_flight"], 1);
+    assert_eq!((&sent[0]["role"], &sent[0]["peer"]), (&"sender".into(), &site.id.as_str().into()));
+    assert!(sum(&sent, "sent") >= 8 * MIB as u64, "{}", sum(&sent, "sent"));
+    assert!(sent.iter().any(|line| line["event"]["what"]["ended"]["why"] == "done"));
+    let report = json(&output);
+    let limited = report["limited_seconds"].as_object().expect("seconds by limit");
+    assert!(limited.values().any(|seconds| seconds.as_f64() > Some(0.0)), "{report}");
+
+    let got = site.path("got.jsonl");
+    let options = ["--record", got.to_str().expect("a plain path")];
+    assert_code(&site.get(&options, "large", "back"), 0);
+    let got = lines(&got);
+    assert_eq!(got[0]["role"], "receiver");
+    assert!(sum(&got, "arrived") >= 8 * MIB as u64, "{}", sum(&got, "arrived"));
+
+    let drawn = run(farhaul("plot").arg(&flight));
+    assert_code(&drawn, 0);
+    let picture = fs::read_to_string(site.path("flight.jsonl.svg")).expect("a picture");
+    assert!(picture.starts_with("<svg ") && picture.contains("Limited by"), "{picture}");
+    let printed = run(farhaul("plot").arg(&flight).args(["-o", "-"]));
+    assert_eq!(String::from_utf8_lossy(&printed.stdout), picture);
+}
+
+#[test]
+fn a_server_records_each_session_into_a_file_of_its_own() {
+    let mut site = Site::serve();
+    let records = site.path("records");
+    // The same server again, with one option more.
+    site.server.kill().expect("our own child");
+    site.server.wait().expect("our own child");
+    let client = run(farhaul("id").arg("--home").arg(site.path("client")));
+    let client = String::from_utf8(client.stdout).expect("an id is text");
+    let mut command = farhaul("serve");
+    command.arg("--root").arg(site.path("root")).arg("--home").arg(site.path("server"));
+    command.args(["--listen", "127.0.0.1:0", "--allow", client.trim(), "--record-dir"]);
+    command.arg(&records);
+    site.server = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    let line = super::first_line(&mut site.server);
+    site.port = line.split([':', ' ']).nth(3).expect("a port").to_owned();
+    let small = site.file("small", b"content");
+    assert_code(&site.send(&[], &[&small], ""), 0);
+    let record = only_file(&records);
+    let first = fs::read_to_string(record).expect("a record");
+    let header: Value =
+        serde_json::from_str(first.lines().next().expect("a header")).expect("JSON");
+    assert_eq!((&header["role"], &header["peer"]), (&"server".into(), &client.trim().into()));
+}
+
+#[test]
+fn a_foreign_file_is_not_drawn_and_the_line_is_named() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let file = place.path().join("notes.txt");
+    fs::write(&file, "hello\n").expect("a writable directory");
+    let said = assert_code(&run(farhaul("plot").arg(&file)), 2);
+    assert!(said.contains("line 1: no flight record"), "{said}");
+    assert!(!place.path().join("notes.txt.svg").exists());
+}
+
+#[test]
+fn a_record_that_cannot_be_written_fails_before_anything_is_sent() {
+    let site = Site::serve();
+    let small = site.file("small", b"content");
+    let path = site.path("missing/flight");
+    let said =
+        assert_code(&site.send(&["--record", path.to_str().expect("plain")], &[&small], ""), 4);
+    assert!(said.contains("missing/flight"), "{said}");
+    assert!(!site.path("root/small").exists());
+}
+
+#[test]
+fn progress_for_programs_is_one_object_a_line() {
+    let site = Site::serve();
+    let large = site.file("large", &vec![7; 2 * MIB]);
+    let options = ["--json-progress", "--rate", "6Mbit/s"];
+    let output = run(site.command("send", &options).arg(large).arg(site.at("")));
+    assert_code(&output, 0);
+    let text = String::from_utf8(output.stdout).expect("JSON is text");
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let (report, progress) = lines.split_last().expect("a report");
+    assert_eq!(report["bytes"], 2 * MIB);
+    assert!(!progress.is_empty() && progress.iter().all(|line| line["progress"] == true), "{text}");
+    assert!(progress.iter().all(|line| line["limited_by"].is_string()), "{text}");
+    assert_eq!(report["limited_by"], "cap", "{text}");
+}
