@@ -3,17 +3,13 @@
 //! Used by the fuzzer and by the test that replays the corpora, so both check the same things.
 
 use farhaul_proto::congestion::Policy;
-
-use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::fec::{
-    BlockShape, RepairSet, SymbolSet, decode, finish_packed, finish_source, packed_parts,
-    packed_shape, repair_symbols, verify_source,
+    BlockShape, FecPolicy, RepairSet, SymbolSet, decode, finish_packed, finish_source,
+    packed_parts, packed_shape, repair_symbols, verify_source,
 };
 use farhaul_proto::ids::{BlockIndex, PacketNumber, SymbolId};
 use farhaul_proto::layout::Layout;
-use farhaul_proto::limits::{
-    CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DATAGRAM_MAX, DEPTH_MAX, PATH_MAX,
-};
+use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DEPTH_MAX, PATH_MAX};
 use farhaul_proto::manifest::{Entry, EntryRange, Manifest, WEIGHT_MAX};
 use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::path::proof::Proof;
@@ -24,7 +20,7 @@ use farhaul_proto::send::SendEffect;
 use farhaul_proto::session::{Arrival, Effect, Session, SessionConfig};
 use farhaul_proto::trace::flight::Flight;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
-use farhaul_proto::wire::carrier::{CARRIER_FRAME_MAX, FrameBuffer, frame_length};
+use farhaul_proto::wire::carrier::{CARRIED_MAX, CARRIER_FRAME_MAX, FrameBuffer, frame_length};
 use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
 use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback, PacketRange};
 use farhaul_proto::wire::header::{self, DataId, Header};
@@ -47,10 +43,10 @@ pub const ALL: [Check; 13] = [
     ("manifest", manifest),
     ("path", path),
     ("fec", fec),
-    ("layout", layout),
-    ("session", session),
     ("packed", packed),
     ("flight", flight),
+    ("layout", layout),
+    ("session", session),
 ];
 
 /// A header that decodes is a lane's and encodes to the same bytes.
@@ -147,7 +143,7 @@ fn read_datagrams(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
         loop {
             match buffer.pull() {
                 Ok(Some(datagram)) => {
-                    assert!((1..=DATAGRAM_MAX).contains(&datagram.len()));
+                    assert!((1..=CARRIED_MAX).contains(&datagram.len()));
                     datagrams.push(datagram.to_vec());
                 }
                 Ok(None) => break,
@@ -274,6 +270,24 @@ pub fn fec(input: &[u8]) {
     }
 }
 
+/// Parts that are found lie within the block, and laid out anew they are the same block.
+///
+/// Bytes: symbols (2), symbol size, then the source symbols; zeros where they are short.
+pub fn packed(input: &[u8]) {
+    let Some((&[high, low, size], source)) = input.split_first_chunk::<3>() else { return };
+    let Some(symbols) = NonZeroU16::new(u16::from_be_bytes([high, low]) % 64) else { return };
+    let shape = BlockShape::packed(symbols, 16 + u16::from(size)).expect("few symbols");
+    let mut block = source.to_vec();
+    block.resize(shape.source_len(), 0);
+    assert!(packed_parts(shape, &block[1..]).is_err(), "a short buffer is no block");
+    let Ok((frame, digest)) = packed_parts(shape, &block) else { return };
+    let mut again = vec![0xee; shape.source_len()];
+    finish_packed(shape, &mut again, frame, &digest);
+    assert_eq!(again, block);
+    let least = packed_shape(frame.len(), shape.symbol_size()).expect("no larger than this one");
+    assert!(least.symbols() <= shape.symbols());
+}
+
 /// Whatever a receiver wants of a manifest, the objects carry each wanted byte once.
 ///
 /// The first byte is a number of ranges, then eight bytes for each, then the manifest.
@@ -313,6 +327,7 @@ pub fn layout(input: &[u8]) {
 pub fn session(input: &[u8]) {
     let config = SessionConfig {
         carrier: Carrier::Udp,
+        peer: std::net::SocketAddr::from(([192, 0, 2, 1], 7411)),
         policy: Policy::Fair,
         cap: Some(BitRate::mbps(20)),
         start_hint: None,
@@ -348,7 +363,7 @@ pub fn session(input: &[u8]) {
             2 => {
                 let block = BlockIndex::new(at(0) % 8);
                 let symbol = SymbolId::new(at(1) << 16 | at(2) << 8 | at(3));
-                let packed = u16::try_from(at(4) << 8 | at(5)).ok().and_then(NonZeroU16::new);
+                let packed = NonZeroU16::new(u16::from(*len >> 4));
                 let data = DataId { block, symbol, packed };
                 let len = [1408, 1152, 64, 1344][usize::from(what >> 6)];
                 end.on_data(&arrival, data, len, now);
@@ -391,31 +406,14 @@ fn turn(end: &mut Session, now: Timestamp) {
                 end.on_verified(block, Verified::Good, now);
             }
             Effect::Recv(RecvEffect::Write { block, .. }) => end.on_written(block, now),
-            Effect::Send(SendEffect::Release { .. }) | Effect::Recv(_) => {}
+            Effect::Send(SendEffect::Release { .. } | SendEffect::Reshape { .. })
+            | Effect::Recv(_) => {}
         }
     }
     while end.poll_event().is_some() {}
     let mut plans = Vec::new();
     end.poll_transmit(now, &mut plans);
     plans.iter().for_each(|plan| end.on_sealed(plan.number, Proof::NONE));
-}
-
-/// Parts that are found lie within the block, and laid out anew they are the same block.
-///
-/// Bytes: symbols (2), symbol size, then the source symbols; zeros where they are short.
-pub fn packed(input: &[u8]) {
-    let Some((&[high, low, size], source)) = input.split_first_chunk::<3>() else { return };
-    let Some(symbols) = NonZeroU16::new(u16::from_be_bytes([high, low]) % 64) else { return };
-    let shape = BlockShape::packed(symbols, 16 + u16::from(size)).expect("few symbols");
-    let mut block = source.to_vec();
-    block.resize(shape.source_len(), 0);
-    assert!(packed_parts(shape, &block[1..]).is_err(), "a short buffer is no block");
-    let Ok((frame, digest)) = packed_parts(shape, &block) else { return };
-    let mut again = vec![0xee; shape.source_len()];
-    finish_packed(shape, &mut again, frame, &digest);
-    assert_eq!(again, block);
-    let least = packed_shape(frame.len(), shape.symbol_size()).expect("no larger than this one");
-    assert!(least.symbols() <= shape.symbols());
 }
 
 /// Source symbol `id` within its block.

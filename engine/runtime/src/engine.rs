@@ -27,7 +27,7 @@ use crate::wake::WakeSource;
 use carriers::Ports;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{BlockShape, FecPolicy, PackPolicy};
-use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
+use farhaul_proto::limits::BLOCK_DATA;
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
@@ -359,12 +359,12 @@ impl Engine {
             send_blocks: self.session_blocks,
             recv_blocks: self.session_blocks,
             seed: seed()?,
+            peer: connection.path(),
         };
         let lane = LaneKeys::from_secrets(&secrets);
-        let peer = connection.path();
         let Admission { seat, opening } = admission;
         let pack = options.pack;
-        let new = NewSession { key, lane, peer, config, pack, events: events_in, opening };
+        let new = NewSession { key, lane, config, pack, events: events_in, opening };
         let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), seat };
         session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })
@@ -498,10 +498,7 @@ struct Admission {
 
 /// Bytes that the source symbols of a full block take at most.
 pub(crate) fn slot_len() -> usize {
-    let full = [SYMBOL_SIZE, SYMBOL_SIZE_SMALL]
-        .into_iter()
-        .filter_map(|size| BlockShape::new(BLOCK_DATA, size).ok().map(BlockShape::source_len));
-    full.max().unwrap_or_default()
+    BlockShape::room(BLOCK_DATA)
 }
 
 fn slots_for(buffers: Bytes) -> usize {

@@ -5,7 +5,7 @@
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{FecPolicy, PackPolicy, finish_packed, packed_shape};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
-use farhaul_proto::limits::{DATAGRAM_MAX, FEEDBACK_LEN_MAX, TAG_LEN};
+use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path_name::RelPath;
@@ -14,7 +14,7 @@ use farhaul_proto::trace::flight::{
     self, Flight, FlightEvent, FlightHeader, FlightSample, Role, What,
 };
 use farhaul_proto::units::{Bytes, Micros};
-use farhaul_proto::wire::carrier::frame_length;
+use farhaul_proto::wire::carrier::{CARRIED_MAX, frame_length};
 use farhaul_proto::wire::control::{
     Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, LeftOut,
     LeftOutNote, ManifestCarrier, Message, Offer, PathFigures, Probe, RefuseCode, Request, Wishes,
@@ -41,10 +41,10 @@ fn main() -> io::Result<()> {
     write("manifest", manifests())?;
     write("path", paths())?;
     write("fec", blocks())?;
-    write("layout", layouts())?;
-    write("session", sessions())?;
     write("packed", packed_blocks())?;
     write("flight", flights())?;
+    write("layout", layouts())?;
+    write("session", sessions())?;
     write("replay", windows())
 }
 
@@ -281,10 +281,10 @@ fn streams() -> Vec<Seed> {
         let length = frame_length(len).expect("a datagram");
         [&length[..], &vec![0x10; len]].concat()
     };
-    let few: Vec<u8> = [1, 1200, DATAGRAM_MAX, 60].into_iter().flat_map(frame).collect();
+    let few: Vec<u8> = [1, 1200, CARRIED_MAX, 60].into_iter().flat_map(frame).collect();
     let with = |cut: u8, stream: &[u8]| [&[cut], stream].concat();
     let behind = |fault: &[u8]| [&few[..], fault, &few[..]].concat();
-    let long = u16::try_from(DATAGRAM_MAX + 1).unwrap_or(u16::MAX).to_be_bytes();
+    let long = u16::try_from(CARRIED_MAX + 1).unwrap_or(u16::MAX).to_be_bytes();
     vec![
         ("few".into(), with(200, &few)),
         ("by-1".into(), with(1, &frame(70))),

@@ -29,6 +29,8 @@ pub enum Carried {
         block: BlockIndex,
         /// The symbol.
         symbol: SymbolId,
+        /// Its size: a block may begin anew with another one.
+        size: u16,
     },
     /// Nothing of use.
     Padding,
@@ -36,6 +38,8 @@ pub enum Carried {
     Report,
     /// Nothing but the wish for an answer; it counts as little as a report.
     Question,
+    /// A question to an address, or the answer to one; not even its loss matters.
+    PathProbe,
     /// Nothing at all: the number was skipped on purpose, and nobody can have seen it.
     Skipped,
 }
@@ -225,6 +229,32 @@ impl Ledger {
         self.proofs.shed();
     }
 
+    /// When the newest packet left that is known to have arrived.
+    pub const fn newest_acked_sent(&self) -> Option<Timestamp> {
+        self.newest_acked_sent
+    }
+
+    /// Declares lost whatever is out: it went where the peer is no more. What arrives after all is
+    /// spurious.
+    pub fn write_off(&mut self, settled: &mut Settled) {
+        settled.clear();
+        let mut number = self.settled_below.max(self.base);
+        while let Some(index) = self.index_of(number) {
+            let record = &mut self.records[index];
+            if record.fate == Fate::Flying {
+                record.fate = Fate::Lost;
+                if record.carried.is_watched() {
+                    let outcome = outcome(PacketNumber::new(number), record);
+                    self.in_flight -= outcome.bytes;
+                    settled.lost.push(outcome);
+                    settled.lost_carried.push(record.carried);
+                }
+            }
+            number += 1;
+        }
+        self.settled_below = number;
+    }
+
     /// Applies one feedback packet: fills `settled` with what is newly known.
     pub fn on_feedback(
         &mut self,
@@ -408,7 +438,7 @@ mod tests {
     const RTT: Duration = Duration::from_millis(2);
 
     fn symbol(n: u32) -> Carried {
-        Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n) }
+        Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n), size: 1408 }
     }
 
     fn report(first: u64, last: u64) -> Feedback {

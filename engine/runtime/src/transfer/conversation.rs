@@ -4,6 +4,7 @@ use super::TransferError;
 use crate::control::{CLOSE_FAILED, ControlConnection, ControlError, ControlSender, PeerFault};
 use crate::driver::command::SessionEvent;
 use crate::engine::{Peer, SessionHandle};
+use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::wire::control::{
     FEATURE_PROBE, FailCode, Message, Offer, Printable, RefuseCode, reason,
 };
@@ -97,19 +98,30 @@ impl Conversation {
         Self { session, connection, sender, messages, events, reader, greeted: false, silence_ends }
     }
 
+    /// What carries its packets.
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.connection.carrier
+    }
+
     /// The identity of the peer.
     pub(crate) fn peer_id(&self) -> [u8; 32] {
         self.connection.peer.0
     }
 
+    /// Says who we are: only then does the peer know of the conversation.
+    pub(crate) async fn greet(&mut self) -> Result<(), TransferError> {
+        if self.greeted {
+            return Ok(());
+        }
+        self.greeted = true;
+        let agent = concat!("farhaul/", env!("CARGO_PKG_VERSION")).to_owned();
+        let hello = Message::Hello { features: FEATURE_PROBE, agent };
+        Ok(self.sender.send(&hello.encode_body()).await?)
+    }
+
     /// Says something; before the first thing, who we are. Nobody waits for that.
     pub(crate) async fn say(&mut self, message: &Message) -> Result<(), TransferError> {
-        if !self.greeted {
-            self.greeted = true;
-            let agent = concat!("farhaul/", env!("CARGO_PKG_VERSION")).to_owned();
-            let hello = Message::Hello { features: FEATURE_PROBE, agent };
-            self.sender.send(&hello.encode_body()).await?;
-        }
+        self.greet().await?;
         tracing::debug!(?message, "says");
         Ok(self.sender.send(&message.encode_body()).await?)
     }
