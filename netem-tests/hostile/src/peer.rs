@@ -27,8 +27,8 @@ use tokio::time::timeout;
 const HEARD_MAX: usize = 65_536;
 /// How long a victim may take for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// The longest datagram.
-const DATAGRAM: usize = 2048;
+/// The longest datagram: loopback carries the largest packets that there are (W-075).
+const DATAGRAM: usize = 16_384;
 
 /// How a session ended, or that it did not.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,6 +29,9 @@ pub(crate) async fn attack(victim: &Victim, table: &mut Table) {
         "object failed, session lives",
         forges(victim).await,
     );
+    let seen = bombs(victim).await;
+    let what = "packed blocks of 1.4 KB that unpack to 40 MB";
+    table.take("T-12", what, "object failed, session lives", seen);
     table.take(
         "T-11",
         "blocks that are begun and never completed",
@@ -121,6 +124,46 @@ async fn forges(victim: &Victim) -> Result<Seen, KitError> {
                 Some((7, _)) => {
                     let what = format!("object failed after {restarts} restarts");
                     return Ok(Seen::new(what, restarts <= 3));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(Seen::new(format!("{restarts} restarts and no end"), false))
+}
+
+/// A frame of Zstandard (RFC 8878) that repeats one byte: a gigabyte by its head, 40 MB by its blocks.
+fn bomb() -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0xe0];
+    frame.extend((1u64 << 30).to_le_bytes());
+    // Blocks of 128 KiB: type 1, one byte to repeat.
+    let [low, middle, high, _] = ((128u32 << 10) << 3 | 1 << 1).to_le_bytes();
+    (0..330).for_each(|_| frame.extend([low, middle, high, 0x41]));
+    frame
+}
+
+/// spec: W-117, W-118
+async fn bombs(victim: &Victim) -> Result<Seen, KitError> {
+    let mut peer = pushing(victim, "bomb", 2 << 20).await?;
+    let before = victim.resident_mib();
+    let frame = bomb();
+    let len = u32::try_from(frame.len()).expect("short");
+    let mut payload = len.to_be_bytes().to_vec();
+    payload.extend(&frame);
+    payload.resize(SYMBOL, 0);
+    let mut restarts = 0;
+    for _ in 0..20 {
+        // K is 1, the ESI 0.
+        let symbol = Some((0, 1 << 13));
+        peer.lane(&Packet { kind: kind::PACKED, symbol, payload: &payload }).await?;
+        peer.listen(Duration::from_millis(20)).await;
+        while let Ok(body) = peer.message(Duration::from_millis(200)).await {
+            match speech::kind_and_code(&body) {
+                Some((8, _)) => restarts += 1,
+                Some((7, _)) => {
+                    let more = victim.resident_mib().saturating_sub(before);
+                    let what = format!("object failed after {restarts} restarts, {more} MiB more");
+                    return Ok(Seen::new(what, more < 32));
                 }
                 _ => {}
             }

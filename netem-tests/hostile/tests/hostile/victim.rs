@@ -44,7 +44,7 @@ impl Victim {
         fs::create_dir(at("root")).expect("a fresh directory");
         fs::create_dir(at("outside")).expect("a fresh directory");
         fs::write(at("outside/canary"), "alive").expect("a fresh file");
-        fs::write(at("root/file"), vec![0; FILE_LEN]).expect("room for it");
+        fs::write(at("root/file"), noise()).expect("room for it");
         fs::write(at("honest"), pattern()).expect("room for it");
         let sites: Vec<Site> = (0..SITES).map(|_| Site::new().expect("a key")).collect();
         let mut allowed: Vec<String> = sites.iter().map(Site::name).collect();
@@ -118,6 +118,18 @@ impl Victim {
 
 fn pattern() -> Vec<u8> {
     (0..HONEST_LEN).map(|at| (at / 7 + at / 4099).to_le_bytes()[0]).collect()
+}
+
+/// What no packing shrinks.
+fn noise() -> Vec<u8> {
+    let mut state: u64 = 0x2545_f491_4f6c_dd1d;
+    let words = (0..FILE_LEN / 8).flat_map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.collect()
 }
 
 /// Makes a host and says its name.
