@@ -16,6 +16,18 @@ fn sum(lines: &[Value], field: &str) -> u64 {
     lines.iter().filter_map(|line| line["sample"][field].as_u64()).sum()
 }
 
+/// Bytes that do not pack.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
 /// The only file of a directory, once it has one.
 fn only_file(directory: &Path) -> std::path::PathBuf {
     let mut files = fs::read_dir(directory).expect("a directory");
@@ -25,7 +37,7 @@ fn only_file(directory: &Path) -> std::path::PathBuf {
 #[test]
 fn a_transfer_can_be_recorded_at_both_ends_and_drawn() {
     let site = Site::serve();
-    let large = site.file("large", &vec![7; 8 * MIB]);
+    let large = site.file("large", &noise(8 * MIB));
     let flight = site.path("flight.jsonl");
     let options = ["--json", "--record", flight.to_str().expect("a plain path")];
     let output = run(site.command("send", &options).arg(large).arg(site.at("")));
@@ -103,7 +115,7 @@ fn a_record_that_cannot_be_written_fails_before_anything_is_sent() {
 #[test]
 fn progress_for_programs_is_one_object_a_line() {
     let site = Site::serve();
-    let large = site.file("large", &vec![7; 2 * MIB]);
+    let large = site.file("large", &noise(2 * MIB));
     let options = ["--json-progress", "--rate", "6Mbit/s"];
     let output = run(site.command("send", &options).arg(large).arg(site.at("")));
     assert_code(&output, 0);

@@ -179,7 +179,8 @@ fn try_disk(dir: &Path) -> io::Result<Trial> {
     }
     syncs.sort();
     // Not zeros, which some disks do not store.
-    let chunk: Vec<u8> = (0..CHUNK).map(|at| (at.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
+    let chunk: Vec<u8> =
+        (0..CHUNK).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[1]).collect();
     let (begun, mut written) = (Instant::now(), 0u64);
     while written < TRIAL_BYTES && begun.elapsed() < TRIAL_SPAN {
         file.write_all(&chunk)?;
