@@ -30,6 +30,7 @@ fn bytes_of(body: &PlanBody) -> Bytes {
     let len = match body {
         PlanBody::Symbol { len, .. } | PlanBody::Padding(len) => u64::from(*len),
         PlanBody::Report(payload) => payload.len() as u64,
+        PlanBody::Path(_) => farhaul_proto::wire::path::PATH_PAYLOAD_LEN as u64,
     };
     Bytes::new(len + AROUND)
 }
@@ -52,6 +53,7 @@ fn probed(there: LinkProfile, plan: ProbePlan) -> (PathFigures, Duration) {
         send_blocks: 16,
         recv_blocks: 16,
         seed: 5,
+        peer: farhaul_sim::scenario::Side::B.address(),
     };
     let mut ends =
         [1, 2].map(|seed| Session::new(SessionConfig { seed, ..config.clone() }, Timestamp::ZERO));
@@ -98,7 +100,7 @@ fn probed(there: LinkProfile, plan: ProbePlan) -> (PathFigures, Duration) {
                     let feedback = Feedback::decode(&payload).expect("a report");
                     ends[to].on_feedback(&arrival, &feedback, now).expect("an honest report");
                 }
-                PlanBody::Symbol { .. } => panic!("a probe carries no data"),
+                PlanBody::Symbol { .. } | PlanBody::Path(_) => panic!("a probe carries no data"),
             }
         }
     }

@@ -53,7 +53,7 @@ impl PathMtu {
 
     /// The path carries every size.
     pub fn known() -> Self {
-        Self { full_arrived: true, ..Self::default() }
+        Self { largest: Some(1), ..Self::default() }
     }
 
     /// A probe left.
@@ -113,6 +113,7 @@ impl PathMtu {
         (SYMBOL_SIZES[self.largest.unwrap_or(0)], since)
     }
 
+    /// Which of the two a packet is to the test for holes.
     fn size(&self, bytes: Bytes) -> Size {
         let smaller = self.largest.map_or(0, |place| place - 1);
         if bytes > packet_bytes(SYMBOL_SIZES[smaller]) { Size::Large } else { Size::Small }

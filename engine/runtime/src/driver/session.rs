@@ -148,7 +148,7 @@ impl SessionBody {
 
     /// True when its packets travel over a link.
     pub(super) fn is_linked(&self) -> bool {
-        LinkId::of(self.peer).is_some()
+        LinkId::of(self.core.peer()).is_some()
     }
 
     /// Ends the session on the lane: all it holds goes back at once, and its owner is told why,
