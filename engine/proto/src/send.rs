@@ -276,11 +276,6 @@ impl Sender {
         self.config.blocks_max = blocks_max;
     }
 
-    /// Blocks that may be in memory at once.
-    pub const fn blocks_max(&self) -> u32 {
-        self.config.blocks_max
-    }
-
     /// Changes when repair symbols are used.
     pub const fn set_fec(&mut self, fec: FecPolicy) {
         self.config.fec = fec;

@@ -164,6 +164,8 @@ pub struct Session {
     train_sizes: SizeHistogram,
     limits: LimitClock,
     waits: Waits,
+    /// Blocks that may be in memory on their way out, as shared last.
+    send_share: u32,
     /// Only while somebody measures the path.
     prober: Option<Box<Prober>>,
     lateness: Lateness,
@@ -174,14 +176,15 @@ impl Session {
     /// A session that has just finished its handshake.
     pub fn new(config: SessionConfig, now: Timestamp) -> Self {
         let SessionConfig { carrier, policy, cap, start_hint, initial_rtt, .. } = config;
+        let secret = config.seed.rotate_left(32);
         let (controller, mtu, ledger): (Box<dyn Controller>, _, _) = match carrier {
             Carrier::Udp => {
                 let law = controller(policy, cap, start_hint, initial_rtt, now);
-                (law, PathMtu::new(), Ledger::new())
+                (law, PathMtu::new(), Ledger::new(secret))
             }
             Carrier::Tcp => {
                 let law = CarrierLaw::new(cap, initial_rtt);
-                (Box::new(law), PathMtu::known(), Ledger::ordered())
+                (Box::new(law), PathMtu::known(), Ledger::ordered(secret))
             }
         };
         let fec = fec_over(carrier, config.fec);
@@ -233,6 +236,7 @@ impl Session {
             train_sizes: SizeHistogram::new(),
             limits: LimitClock::default(),
             waits: Waits::default(),
+            send_share: config.send_blocks,
             prober: None,
             lateness: Lateness::default(),
             observer,
@@ -330,6 +334,7 @@ impl Session {
     /// The body's buffers are shared anew: `send` blocks may be in memory on their way out, and
     /// the peer is granted `recv` open blocks on its next report.
     pub fn set_shares(&mut self, send: u32, recv: u32, now: Timestamp) {
+        self.send_share = send;
         self.sender.set_blocks_max(send);
         if self.receiver.set_credit(recv) {
             self.reports.soon(self.rtt.smoothed(), now);

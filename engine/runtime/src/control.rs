@@ -110,6 +110,12 @@ pub enum ControlError {
         /// The peer.
         site: SiteId,
     },
+    /// The peer broke the protocol less than a minute ago.
+    #[error("site {site} broke the protocol a moment ago and has to wait")]
+    Barred {
+        /// The peer.
+        site: SiteId,
+    },
     /// The peer lost the session, usually by a restart.
     #[error("the peer no longer knows the session")]
     Reset,

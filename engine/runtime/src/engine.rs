@@ -32,7 +32,7 @@ use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
 use ring::rand::{SecureRandom, SystemRandom};
-use seats::{Seat, Seats};
+use seats::{NoSeat, Seat, Seats};
 use session::Mailbox;
 use std::io;
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Commands waiting for the driver at most.
@@ -317,9 +317,16 @@ impl Engine {
         options: SessionOptions,
     ) -> Result<Peer, ControlError> {
         let Incoming { connection, opening } = incoming;
-        let Some(seat) = self.seats.take(connection.peer) else {
-            connection.close(CLOSE_BUSY, "too many sessions");
-            return Err(ControlError::TooManySessions { site: connection.peer });
+        let seat = match self.seats.take(connection.peer, Instant::now()) {
+            Ok(seat) => seat,
+            Err(why) => {
+                let site = connection.peer;
+                connection.close(CLOSE_BUSY, "no more sessions now");
+                return Err(match why {
+                    NoSeat::Full => ControlError::TooManySessions { site },
+                    NoSeat::Barred => ControlError::Barred { site },
+                });
+            }
         };
         let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, connection.accept_stream()).await;
         let Ok(stream) = stream else {
@@ -358,7 +365,7 @@ impl Engine {
         let Admission { seat, opening } = admission;
         let pack = options.pack;
         let new = NewSession { key, lane, config, pack, events: events_in, opening };
-        let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), _seat: seat };
+        let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), seat };
         session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })
     }

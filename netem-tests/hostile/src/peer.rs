@@ -16,6 +16,7 @@ use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig}
 use quinn::{RecvStream, SendStream};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -80,7 +81,7 @@ impl Peer {
         victim: SocketAddr,
         victim_id: &[u8; 32],
     ) -> Result<Self, KitError> {
-        let port = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
+        let port = Arc::new(UdpSocket::bind((network(), 0)).await?);
         let inner = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let inner_addr = inner.local_addr()?;
         let (lane_in, lane) = mpsc::channel(HEARD_MAX);
@@ -252,6 +253,12 @@ impl Peer {
             Err(_) => Ending::Alive,
         }
     }
+}
+
+/// An address in a network of its own: what one network may try is bounded.
+fn network() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    Ipv4Addr::new(127, 50, NEXT.fetch_add(1, Ordering::Relaxed), 1)
 }
 
 /// A QUIC client's endpoint on a port of its own.

@@ -113,7 +113,7 @@ impl Settled {
 }
 
 /// Records of one lane, by packet number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     /// Number of the first record.
     base: u64,
@@ -133,15 +133,25 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger whose first packet is number 0.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty ledger whose first packet is number 0; `secret` is random, and the peer's least of all.
+    pub fn new(secret: u64) -> Self {
+        Self {
+            base: 0,
+            records: VecDeque::new(),
+            proofs: SentProofs::new(secret),
+            settled_below: 0,
+            late: BTreeMap::new(),
+            late_acked: Vec::new(),
+            in_flight: Bytes::ZERO,
+            newest_acked_sent: None,
+            ordered: false,
+        }
     }
 
     /// The ledger of a path that keeps order and loses nothing by itself: it may stall for any
     /// time, so age tells nothing.
-    pub fn ordered() -> Self {
-        Self { ordered: true, ..Self::default() }
+    pub fn ordered(secret: u64) -> Self {
+        Self { ordered: true, ..Self::new(secret) }
     }
 
     /// Bytes sent and neither acknowledged nor declared lost.
@@ -439,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_report_that_nothing_arrived_is_no_fault() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
         let empty = Feedback::default();
         let now = Timestamp::from_millis(1);
@@ -450,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_packet_that_arrives_long_after_it_was_written_off_still_measures_the_round_trip() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
         for n in 0..40 {
             let at = Timestamp::from_millis(u64::from(n) * 10);
@@ -470,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_side_that_only_reports_does_not_remember_every_report() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         for n in 0..100_000 {
             let at = Timestamp::from_millis(n * 25);
             ledger.on_sent(PACKET, RateEpoch::default(), Carried::Report, at);
@@ -483,7 +493,7 @@ mod tests {
     /// their late arrival was no news and their trains could not be placed in time.
     #[test]
     fn a_sender_that_also_reports_remembers_its_settled_packets() {
-        let (mut ledger, long) = (Ledger::new(), Duration::from_millis(500));
+        let (mut ledger, long) = (Ledger::new(7), Duration::from_millis(500));
         let (mut rtt, mut settled) = (RttEstimator::new(long), Settled::default());
         for n in 0..10_000 {
             let at = Timestamp::from_millis(u64::from(n) / 20);
@@ -501,7 +511,7 @@ mod tests {
 
     #[test]
     fn the_size_of_packets_in_a_train_is_that_of_those_behind_the_first() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         for bytes in [1473, 1217, 1217, 1217] {
             let (bytes, epoch) = (Bytes::new(bytes), RateEpoch::default());
             ledger.on_sent(bytes, epoch, Carried::Padding, Timestamp::ZERO);
@@ -516,7 +526,7 @@ mod tests {
     #[test]
     fn a_path_that_keeps_order_loses_nothing_by_standing_still() {
         let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
-        for (mut ledger, lost) in [(Ledger::new(), 2), (Ledger::ordered(), 0)] {
+        for (mut ledger, lost) in [(Ledger::new(7), 2), (Ledger::ordered(7), 0)] {
             for n in 0..3 {
                 ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), Timestamp::ZERO);
             }
@@ -537,7 +547,7 @@ mod tests {
 
     #[test]
     fn packets_of_unknown_fate_are_never_shed() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         ledger.on_sent(PACKET, RateEpoch::default(), symbol(0), Timestamp::ZERO);
         for n in 0..10_000 {
             let at = Timestamp::from_millis(n);

@@ -5,7 +5,9 @@
 //! spec: W-075
 
 use crate::congestion::Outcome;
-use crate::limits::{DATA_HEADER_LEN, SYMBOL_SIZE_SMALL, SYMBOL_SIZES, TAG_LEN, UDP_IP_OVERHEAD};
+use crate::limits::{
+    DATA_HEADER_LEN, SYMBOL_SIZE, SYMBOL_SIZE_SMALL, SYMBOL_SIZES, TAG_LEN, UDP_IP_OVERHEAD,
+};
 use crate::path::hole::{HoleTest, Size};
 use crate::units::{Bytes, Timestamp};
 use core::time::Duration;
@@ -51,9 +53,10 @@ impl PathMtu {
         Self::default()
     }
 
-    /// The path carries every size.
+    /// A path of whose sizes nothing has to be asked: what a link carries has the usual one.
     pub fn known() -> Self {
-        Self { largest: Some(1), ..Self::default() }
+        let largest = SYMBOL_SIZES.iter().position(|&size| size == SYMBOL_SIZE);
+        Self { largest, ..Self::default() }
     }
 
     /// A probe left.

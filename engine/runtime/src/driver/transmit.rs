@@ -131,7 +131,7 @@ impl SessionBody {
     /// Appends one sealed datagram; false if its content is not in memory any more.
     fn seal_plan(&mut self, plan: &PacketPlan, out: &mut Vec<u8>) -> bool {
         let (lane, epoch, number) = (self.send_tag, self.seal.epoch(), plan.number);
-        let id = PacketId { lane, epoch, number, salt: self.salts.next() };
+        let id = PacketId { lane, epoch, number, salt: self.salts.draw() };
         let header = match &plan.body {
             PlanBody::Symbol { data, .. } => {
                 let train = if plan.kind.is_train() { Train::Member } else { Train::No };
