@@ -55,7 +55,6 @@ fn probed(there: LinkProfile, plan: ProbePlan) -> (PathFigures, Duration) {
         send_blocks: 16,
         recv_blocks: 16,
         seed: 5,
-        peer: farhaul_sim::scenario::Side::B.address(),
     };
     let mut ends =
         [1, 2].map(|seed| Session::new(SessionConfig { seed, ..config.clone() }, Timestamp::ZERO));
