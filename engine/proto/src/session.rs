@@ -32,7 +32,6 @@ use crate::objects::{BlockRun, ObjectError, Reopened};
 use crate::path::carrier::Carrier;
 use crate::path::ledger::{Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
-use crate::path::migrate::PeerAddress;
 use crate::path::mtu::{PathMtu, packet_bytes};
 use crate::path::proof::Proof;
 use crate::path::rtt::RttEstimator;
@@ -43,6 +42,7 @@ use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, S
 use crate::trace::{Counters, DelayHistogram, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::DataId;
+use address::Place;
 use core::net::SocketAddr;
 use core::time::Duration;
 use lateness::Lateness;
@@ -54,8 +54,8 @@ use reach::Reach;
 pub use reach::Unreached;
 use report::ReportClock;
 use silence::Silence;
+use sizes::Sizes;
 use skip::SkipPlan;
-use std::collections::VecDeque;
 pub use timer::Timer;
 pub use transmit::{PacketPlan, PlanBody, Route};
 
@@ -140,30 +140,15 @@ pub struct Session {
     /// When the last packet left.
     last_sent: Timestamp,
     outage: Option<(Timestamp, Timestamp)>,
-    address: PeerAddress,
-    /// Challenges of the peer that wait for our answer.
-    answers: VecDeque<(SocketAddr, u64)>,
-    /// While another address is validated: what left since then may have gone astray.
-    astray_from: Option<Timestamp>,
-    /// The control channel should say something now.
-    nudge: bool,
-    /// When a silent peer was last greeted.
-    greeted_at: Option<Timestamp>,
+    place: Place,
     sender: Sender,
     receiver: Receiver,
     acks: AckRecorder,
     reports: ReportClock,
-    /// The report at hand proved that large packets do not pass any more.
-    hole: bool,
+    sizes: Sizes,
     loss: LossMeter,
     repair: RepairContext,
     warm: bool,
-    small_probes_left: u32,
-    full_probes_left: u32,
-    /// Probes of larger sizes that are to leave.
-    search: Vec<u16>,
-    /// The next question to a silent path is a small packet.
-    asks_small: bool,
     idle_trains_left: u32,
     /// The peer is asked for a sign of life.
     asks: bool,
@@ -225,16 +210,12 @@ impl Session {
             reach: Reach::default(),
             last_sent: now,
             outage: None,
-            address: PeerAddress::new(config.peer, config.seed),
-            answers: VecDeque::new(),
-            astray_from: None,
-            nudge: false,
-            greeted_at: None,
+            place: Place::new(config.peer, config.seed),
             sender: Sender::new(sender),
             receiver: Receiver::new(config.recv_blocks),
             acks: AckRecorder::new(),
             reports: ReportClock::new(),
-            hole: false,
+            sizes: Sizes::default(),
             loss: LossMeter::new(),
             repair: RepairContext {
                 loss: LossMeter::new().estimate(1.0),
@@ -242,10 +223,6 @@ impl Session {
                 congested: false,
             },
             warm: false,
-            small_probes_left: 0,
-            full_probes_left: 0,
-            search: Vec::new(),
-            asks_small: false,
             idle_trains_left: 0,
             asks: false,
             app_limited: false,

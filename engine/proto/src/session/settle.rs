@@ -55,7 +55,7 @@ impl Session {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);
             self.ask_sizes_anew(now);
-            self.nudge = true;
+            self.place.nudge = true;
             self.observer.note(TraceEvent::PathRestored { silent: gap }, now);
         }
         self.lost.clear();
@@ -69,7 +69,7 @@ impl Session {
         self.apply(&settled);
         self.settled = settled;
         self.sender.on_feedback(feedback, newest, &self.repair)?;
-        if core::mem::take(&mut self.hole) {
+        if core::mem::take(&mut self.sizes.hole) {
             self.fall_back(now);
         }
         if reliable {
@@ -150,13 +150,13 @@ impl Session {
         }
         self.loss.on_settled(settled.acked.len(), self.lost.len(), settled.spurious.len());
         self.repair = repair_context(&view, &self.loss, &self.rtt);
-        self.hole |= hole;
+        self.sizes.hole |= hole;
     }
 
     /// Packets that died in an outage say nothing about the rate, and neither does a probe of a
     /// packet size that the path may not carry (RFC 8899 section 3).
     fn discard_dead(&mut self, settled: &Settled, now: Timestamp) {
-        let (mtu, outage, astray) = (&self.mtu, self.outage, self.astray_from);
+        let (mtu, outage, astray) = (&self.mtu, self.outage, self.place.astray_from);
         let died = |lost: &Outcome| {
             outage.is_some_and(|(from, until)| lost.sent_at >= from && lost.sent_at < until)
                 || astray.is_some_and(|from| lost.sent_at > from)

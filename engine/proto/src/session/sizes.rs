@@ -8,24 +8,37 @@ use crate::trace::TraceEvent;
 use crate::units::Timestamp;
 use crate::wire::header::Kind;
 
+/// What is to be asked about sizes.
+#[derive(Debug, Default)]
+pub(super) struct Sizes {
+    pub(super) small_probes_left: u32,
+    pub(super) full_probes_left: u32,
+    /// Probes of larger sizes that are to leave.
+    pub(super) search: Vec<u16>,
+    /// The next question to a silent path is a small packet.
+    pub(super) asks_small: bool,
+    /// The report at hand proved that large packets do not pass any more.
+    pub(super) hole: bool,
+}
+
 impl Session {
     /// The sizes are not known: all are asked for at once.
     pub(super) fn plan_size_probes(&mut self) {
-        self.small_probes_left = SMALL_PROBES;
+        self.sizes.small_probes_left = SMALL_PROBES;
         // Other policies send trains of full-size packets.
         let trains = !matches!(self.config.policy, Policy::Fixed);
-        self.full_probes_left = if trains { 0 } else { FULL_PROBES };
-        self.search.clear();
-        self.search.extend([SYMBOL_SIZE_JUMBO; SEARCH_PROBES as usize]);
+        self.sizes.full_probes_left = if trains { 0 } else { FULL_PROBES };
+        self.sizes.search.clear();
+        self.sizes.search.extend([SYMBOL_SIZE_JUMBO; SEARCH_PROBES as usize]);
     }
 
     pub(super) fn plan_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        while self.small_probes_left > 0 {
-            self.small_probes_left -= 1;
+        while self.sizes.small_probes_left > 0 {
+            self.sizes.small_probes_left -= 1;
             self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
         }
-        while self.full_probes_left > 0 {
-            self.full_probes_left -= 1;
+        while self.sizes.full_probes_left > 0 {
+            self.sizes.full_probes_left -= 1;
             self.plan_padding(Kind::Pad, SYMBOL_SIZE, now, plans);
         }
         if self.config.carrier.is_reliable() {
@@ -33,12 +46,12 @@ impl Session {
         }
         if self.is_steering() && self.sender.symbol_size().is_some() {
             let sizes = self.mtu.take_search(now);
-            self.search.extend(sizes.iter().flat_map(|&size| [size; SEARCH_PROBES as usize]));
+            self.sizes.search.extend(sizes.iter().flat_map(|&size| [size; SEARCH_PROBES as usize]));
             while let Some(sizes) = self.mtu.take_pair(now) {
                 sizes.iter().for_each(|&size| self.plan_padding(Kind::Pad, size, now, plans));
             }
         }
-        while let Some(size) = self.search.pop() {
+        while let Some(size) = self.sizes.search.pop() {
             self.plan_padding(Kind::Pad, size, now, plans);
         }
     }

@@ -96,10 +96,10 @@ impl Session {
     }
 
     fn next_address_packet(&self, now: Timestamp) -> Option<Timestamp> {
-        if !self.answers.is_empty() {
+        if !self.place.answers.is_empty() {
             return Some(now);
         }
-        self.address.next_challenge()
+        self.place.address.next_challenge()
     }
 
     fn next_measurement(&self, permission: Permission, now: Timestamp) -> Option<Timestamp> {

@@ -143,7 +143,7 @@ impl Session {
         let bytes = plain_bytes(payload.len());
         self.emit(Carried::Report, bytes, now);
         // Cheap, and the sender need not wait for it until the address is validated. spec: W-102
-        let route = self.address.also(bytes).map_or(Route::Peer, Route::Also);
+        let route = self.place.address.also(bytes).map_or(Route::Peer, Route::Also);
         let (kind, body) = (Kind::Feedback, PlanBody::Report(payload));
         plans.push(PacketPlan { number, kind, body, route });
         if active && self.reports.repeats_first() {
@@ -154,8 +154,8 @@ impl Session {
     /// A sender that fell silent may have lost our address: it can ask at the new one only when it got
     /// enough from there. One packet suffices. spec: W-105
     fn greet(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        if self.greeted_at.is_none_or(|at| now.since(at) >= GREETING_EVERY) {
-            self.greeted_at = Some(now);
+        if self.place.greeted_at.is_none_or(|at| now.since(at) >= GREETING_EVERY) {
+            self.place.greeted_at = Some(now);
             let len = SYMBOL_SIZE_SMALL + HEADER_DIFFERENCE;
             self.plan_unwatched(len, now, plans);
         }
@@ -310,8 +310,8 @@ impl Session {
         self.silence.on_probe(now);
         self.observer.note(TraceEvent::ProbeSent, now);
         // In turn, for the path may be back for small packets only.
-        let small = self.asks_small;
-        self.asks_small = !small;
+        let small = self.sizes.asks_small;
+        self.sizes.asks_small = !small;
         if small || !self.plan_symbol(false, now, plans) {
             self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
         }
