@@ -8,9 +8,11 @@ mod carrier;
 mod connect;
 mod demo;
 mod demo_tcp;
+pub mod doctor;
 mod failure;
 mod id;
 pub mod plot;
+pub mod probe;
 mod progress;
 mod record;
 mod relay;
@@ -54,6 +56,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Send(args) => transfer::send(args),
         Verb::Get(args) => transfer::get(args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Probe(args) => probe::run(&args),
+        Verb::Doctor(args) => return doctor::run(&args),
         Verb::Plot(args) => plot::run(&args),
         Verb::DemoTcp => demo_tcp::run(),
     };

@@ -8,6 +8,7 @@ use crate::record::unix_us;
 use crate::transfer::TransferError;
 use crate::transfer::conversation::{Conversation, Heard, refusal};
 use farhaul_proto::ids::TransferId;
+use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::session::ProbePlan;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::{Message, PathFigures, Probe, RefuseCode};
@@ -74,6 +75,7 @@ async fn both_ways(
 ) -> Result<Probed, TransferError> {
     let span = options.span.max(SPAN_MIN * 2) / 2;
     let plan = ProbePlan { span, bytes_max: options.bytes_max, rate_max: options.rate_max };
+    conversation.greet().await?;
     let forward = measure(&conversation.session, plan).await?;
     let transfer = TransferId::new(1);
     let span_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
@@ -117,15 +119,21 @@ pub(crate) async fn answer(
     conversation: &mut Conversation,
     asked: Probe,
 ) -> Result<(), TransferError> {
-    let Ok(_turn) = TURN.try_acquire() else {
-        let busy = TransferError::Local {
-            what: "another probe is under way".to_owned(),
-            code: RefuseCode::Busy,
-        };
-        if let Some(refusal) = refusal(asked.transfer, &busy) {
-            conversation.say(&refusal).await?;
+    let no = |what: &str, code| TransferError::Local { what: what.to_owned(), code };
+    let turn = if conversation.carrier() == Carrier::Udp {
+        let busy = |_| no("another probe is under way", RefuseCode::Busy);
+        TURN.try_acquire().map_err(busy)
+    } else {
+        Err(no("over TCP there is no path to measure", RefuseCode::Unsupported))
+    };
+    let _turn = match turn {
+        Ok(turn) => turn,
+        Err(error) => {
+            if let Some(refusal) = refusal(asked.transfer, &error) {
+                conversation.say(&refusal).await?;
+            }
+            return Ok(());
         }
-        return Ok(());
     };
     let plan = bounded(&asked, conversation.session.options());
     let figures = measure(&conversation.session, plan).await?;

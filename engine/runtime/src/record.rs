@@ -66,7 +66,8 @@ impl FlightFile {
         out.flush()?;
         let (lines, queue) = bounded(QUEUE_MAX);
         let (ending, ended) = bounded(1);
-        let mut sheet = Sheet { out, text: first, at_us: 0, lines: 1, bytes: 0, missing: 0 };
+        let mut sheet =
+            Sheet { out, text: first, at_us: 0, began_us: 0, lines: 1, bytes: 0, missing: 0 };
         let run = move || {
             let written = sheet.write_all(&queue);
             let _ = ending.send(());
@@ -106,6 +107,8 @@ struct Sheet {
     text: Vec<u8>,
     /// Of the newest line: lines of two writers may cross.
     at_us: u64,
+    /// When the session began whose lines come now.
+    began_us: u64,
     lines: usize,
     bytes: u64,
     /// Lines for which the file had no room.
@@ -135,7 +138,14 @@ impl Sheet {
             self.missing += 1;
             return Ok(());
         }
-        self.at_us = self.at_us.max(line.at_us());
+        // A transfer that goes on in another session begins at zero again.
+        let what = if let FlightLine::Event(event) = &line { Some(&event.what) } else { None };
+        if matches!(what, Some(What::Started { .. })) {
+            self.began_us = self.at_us;
+        }
+        let told = matches!(what, Some(What::Told { .. }));
+        let at_us = line.at_us().saturating_add(if told { 0 } else { self.began_us });
+        self.at_us = self.at_us.max(at_us);
         line.set_at_us(self.at_us);
         self.put(&line)
     }
@@ -190,6 +200,29 @@ mod tests {
     }
 
     #[test]
+    fn a_second_session_goes_on_where_the_first_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.flight");
+        let (pen, file) = FlightFile::create(&path, &header()).unwrap();
+        let begins = What::Started {
+            policy: "fair".into(),
+            cap_bps: None,
+            hint_bps: None,
+            initial_rtt_us: 1,
+        };
+        for _ in 0..2 {
+            let event = FlightEvent { at_us: 0, what: begins.clone() };
+            assert!(pen.write(FlightLine::Event(event)));
+            assert!(pen.write(sample(100)) && pen.write(sample(200)));
+        }
+        drop(pen);
+        file.finish().unwrap();
+        let flight = Flight::parse(&std::fs::read(&path).unwrap()).unwrap();
+        let times: Vec<u64> = flight.samples.iter().map(|sample| sample.at_us).collect();
+        assert_eq!(times, [100, 200, 300, 400]);
+    }
+
+    #[test]
     fn a_full_record_says_what_is_missing_and_stays_readable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.flight");
@@ -199,7 +232,7 @@ mod tests {
         encode_line(&header(), &mut text);
         out.write_all(&text).unwrap();
         let bytes = FILE_MAX.get() - 3 * LINE_MAX as u64;
-        let mut sheet = Sheet { out, text, at_us: 0, lines: 1, bytes, missing: 0 };
+        let mut sheet = Sheet { out, text, at_us: 0, began_us: 0, lines: 1, bytes, missing: 0 };
         let (lines, queue) = bounded(QUEUE_MAX);
         for at in 0..100 {
             lines.send(sample(at)).unwrap();

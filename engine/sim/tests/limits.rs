@@ -87,8 +87,11 @@ fn assert_told(kind: &str, right: &[Limit], make: impl Fn(&mut Case) -> Scenario
 fn the_link_limits_what_nothing_else_does() {
     assert_told("link", &[Limit::Link], |case| {
         let mut scenario = case.long(1.0);
-        scenario.hosts[0].policy =
-            [Policy::Fair, Policy::High, Policy::Low][case.rng.below(3) as usize];
+        scenario.hosts[0].policy = match case.rng.below(3) {
+            0 => Policy::Fair,
+            1 => Policy::High,
+            _ => Policy::Low,
+        };
         scenario
     });
 }

@@ -13,7 +13,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::doctor::{self, DoctorArgs};
 use super::plot::{self, PlotArgs};
+use super::probe::{self, ProbeArgs};
 use super::target::Target;
 
 /// What `--help` says beyond verbs and options.
@@ -71,6 +73,12 @@ pub enum Verb {
     /// Get files and trees from a site.
     #[command(after_help = GOTTEN)]
     Get(GetArgs),
+    /// Measure the path to a site, both ways, without a transfer.
+    #[command(after_help = probe::HELP)]
+    Probe(ProbeArgs),
+    /// Find what of this host costs speed or does not work, and the command that mends it.
+    #[command(after_help = doctor::HELP)]
+    Doctor(DoctorArgs),
     /// Draw a recorded transfer as a picture.
     #[command(after_help = plot::HELP)]
     Plot(PlotArgs),
@@ -260,7 +268,7 @@ fn target_parser() -> impl TypedValueParser<Value = Target> {
     OsStringValueParser::new().try_map(|typed| Target::parse(&typed))
 }
 
-fn parse_rate_arg(text: &str) -> Result<RateArg, String> {
+pub(super) fn parse_rate_arg(text: &str) -> Result<RateArg, String> {
     if text == "auto" {
         return Ok(RateArg::Auto);
     }

@@ -155,7 +155,7 @@ async fn carry(
     let sender = engine(us, None)?;
     let scanned = scan(&[source.to_path_buf()])?;
     let (progress, watcher) = watch::channel(Progress::default());
-    let shown = if quiet { Shown::ToNobody } else { Shown::ToPeople };
+    let shown = if quiet { Shown::Nobody } else { Shown::People };
     let shown = tokio::spawn(progress::show(watcher, "farhaul".to_owned(), shown));
     let begun = Instant::now();
     let peer =

@@ -24,19 +24,19 @@ const JSON_EVERY: Duration = Duration::from_secs(1);
 /// Whom progress is shown to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
-    ToPeople,
-    ToPrograms,
-    ToNobody,
+    People,
+    Programs,
+    Nobody,
 }
 
 impl Shown {
     pub(super) const fn of(args: &TransferArgs) -> Self {
         if args.json_progress {
-            Self::ToPrograms
+            Self::Programs
         } else if args.quiet || args.json {
-            Self::ToNobody
+            Self::Nobody
         } else {
-            Self::ToPeople
+            Self::People
         }
     }
 }
@@ -89,9 +89,9 @@ enum Screen {
 impl Screen {
     fn of(label: &str, shown: Shown) -> Self {
         match shown {
-            Shown::ToPeople => {}
-            Shown::ToPrograms => return Self::Json,
-            Shown::ToNobody => return Self::Nothing,
+            Shown::People => {}
+            Shown::Programs => return Self::Json,
+            Shown::Nobody => return Self::Nothing,
         }
         if !std::io::stderr().is_terminal() {
             return Self::Lines;

@@ -16,6 +16,18 @@ fn sum(lines: &[Value], field: &str) -> u64 {
     lines.iter().filter_map(|line| line["sample"][field].as_u64()).sum()
 }
 
+/// Bytes that do not pack.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
 /// The only file of a directory, once it has one.
 fn only_file(directory: &Path) -> std::path::PathBuf {
     let mut files = fs::read_dir(directory).expect("a directory");
@@ -25,7 +37,7 @@ fn only_file(directory: &Path) -> std::path::PathBuf {
 #[test]
 fn a_transfer_can_be_recorded_at_both_ends_and_drawn() {
     let site = Site::serve();
-    let large = site.file("large", &vec![7; 8 * MIB]);
+    let large = site.file("large", &noise(8 * MIB));
     let flight = site.path("flight.jsonl");
     let options = ["--json", "--record", flight.to_str().expect("a plain path")];
     let output = run(site.command("send", &options).arg(large).arg(site.at("")));
@@ -103,7 +115,7 @@ fn a_record_that_cannot_be_written_fails_before_anything_is_sent() {
 #[test]
 fn progress_for_programs_is_one_object_a_line() {
     let site = Site::serve();
-    let large = site.file("large", &vec![7; 2 * MIB]);
+    let large = site.file("large", &noise(2 * MIB));
     let options = ["--json-progress", "--rate", "6Mbit/s"];
     let output = run(site.command("send", &options).arg(large).arg(site.at("")));
     assert_code(&output, 0);
@@ -115,4 +127,69 @@ fn progress_for_programs_is_one_object_a_line() {
     assert!(!progress.is_empty() && progress.iter().all(|line| line["progress"] == true), "{text}");
     assert!(progress.iter().all(|line| line["limited_by"].is_string()), "{text}");
     assert_eq!(report["limited_by"], "cap", "{text}");
+}
+
+#[test]
+fn a_path_is_measured_both_ways_and_nothing_is_written() {
+    let site = Site::serve();
+    let target = format!("{}@127.0.0.1:{}", site.id, site.port);
+    let options = ["--json", "--time", "2s", "--size", "4MiB", "--rate", "50Mbit/s"];
+    let output = run(site.command("probe", &options).arg(&target));
+    assert_code(&output, 0);
+    let report = json(&output);
+    for way in ["forward", "reverse"] {
+        let way = &report[way];
+        assert!(way["rtt_min_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{report}");
+        assert_eq!(way["large_packets_pass"], true, "{report}");
+        let budget = 4 * MIB as u64 + 50_000;
+        assert!(way["wire_bytes"].as_u64().is_some_and(|bytes| bytes <= budget), "{report}");
+    }
+    assert_eq!(fs::read_dir(site.path("root")).expect("a directory").count(), 0);
+    // The server still serves.
+    let small = site.file("small", b"content");
+    assert_code(&site.send(&[], &[&small], ""), 0);
+    let said = assert_code(&run(site.command("probe", &[]).arg(format!("{target}:data"))), 2);
+    assert!(said.contains("without a path"), "{said}");
+}
+
+#[test]
+fn a_probe_of_a_stranger_is_refused() {
+    let site = Site::serve();
+    let mut stranger = farhaul("probe");
+    stranger.arg("--home").arg(site.path("stranger"));
+    stranger.arg(format!("{}@127.0.0.1:{}", site.id, site.port));
+    assert_code(&run(&mut stranger), 3);
+}
+
+#[test]
+fn a_doctor_names_each_finding_with_what_mends_it() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let home = place.path().join("home");
+    let disk = place.path().join("disk");
+    fs::create_dir(&disk).expect("a fresh directory");
+    run(farhaul("id").arg("--home").arg(&home));
+    let examine = || run(farhaul("doctor").arg("--json").arg("--home").arg(&home).arg(&disk));
+    let output = examine();
+    let report = json(&output);
+    let findings = report["findings"].as_array().expect("findings");
+    let named = |check: &str| {
+        let found = findings.iter().find(|finding| finding["check"] == check);
+        found.unwrap_or_else(|| panic!("no {check} in {report}"))
+    };
+    for check in ["net.core.rmem_max", "UDP receive buffer", "io_uring", "disk write", "clock"] {
+        assert!(named(check)["found"].as_str().is_some_and(|found| !found.is_empty()));
+    }
+    assert_eq!(named("private key")["level"], "good", "{report}");
+    for finding in findings.iter().filter(|f| f["level"] == "slow" || f["level"] == "broken") {
+        assert!(finding["why"].as_str().is_some_and(|why| !why.is_empty()), "{finding}");
+        assert!(finding["mend"].as_str().is_some_and(|mend| !mend.is_empty()), "{finding}");
+    }
+    assert_eq!(fs::read_dir(&disk).expect("a directory").count(), 0);
+    let key = home.join("identity.key");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(&key, open).expect("our own file");
+    assert_code(&examine(), 11);
+    let text = run(farhaul("doctor").arg("--home").arg(&home).arg(&disk));
+    let text = String::from_utf8(text.stdout).expect("text");
+    assert!(text.contains("BROKEN  private key") && text.contains("chmod 600"), "{text}");
 }

@@ -147,7 +147,7 @@ impl Burst {
         *(if arrived { &mut self.bins[bin].0 } else { &mut self.bins[bin].1 }) += 1;
     }
 
-    pub(super) fn fill(&self, trains: Option<BitRate>, figures: &mut PathFigures) {
+    pub(super) fn fill(&self, figures: &mut PathFigures) {
         let (arrived, lost) = sum(&self.bins);
         figures.burst_sent = arrived + lost;
         figures.burst_lost = lost;
@@ -155,7 +155,7 @@ impl Burst {
             let span = BIN * u32::try_from(bins.max(1)).unwrap_or(u32::MAX);
             self.packet.saturating_mul(packets).rate_over(span)
         };
-        if arrived + lost == 0 || trains.is_none() {
+        if arrived + lost == 0 {
             return;
         }
         figures.burst_rate_bps = Some(self.rate.get());

@@ -119,7 +119,7 @@ impl Session {
         } else if self.sender.blocked_by_peer() {
             if disk_lags { Limit::DestinationDisk } else { Limit::Receiver }
         } else if self.sender.blocked_by_buffers() {
-            let shared = self.sender.blocks_max() < self.config.send_blocks;
+            let shared = self.send_share < self.config.send_blocks;
             if shared { Limit::Share } else { Limit::Sender }
         } else if disk_lags {
             // Everything was sent, and lies before the peer's disk.

@@ -11,6 +11,7 @@
 
 use super::Session;
 use super::figures::{self, Delays};
+use crate::congestion::TrainSample;
 use crate::ids::PacketNumber;
 use crate::limits::{SYMBOL_SIZE, SYMBOL_SIZE_SMALL, TRAIN_PACKETS_MAX};
 use crate::path::ledger::Settled;
@@ -33,6 +34,8 @@ const TRAIN: u32 = 32;
 const _: () = assert!(TRAIN <= TRAIN_PACKETS_MAX);
 /// From one train to the next, at least.
 const TRAIN_SPACING: Duration = Duration::from_millis(50);
+/// A train that arrives in less arrived as one, whatever the link's rate.
+const GAPS_MIN: Duration = Duration::from_micros(10);
 /// The burst's part of the rate of the trains.
 const BURST_SHARE: f64 = 0.95;
 /// Packets of the burst that leave at once, at most.
@@ -151,10 +154,12 @@ impl Prober {
         self.plan.rate_max.map_or(rate, |max| max.min(rate))
     }
 
-    /// The rate of the burst; nothing without trains.
+    /// The rate of the burst; nothing without trains, unless there is a cap.
     fn burst_rate(&self) -> Option<BitRate> {
-        let median = figures::median(&self.trains)?;
-        Some(self.cap(median.mul_f64(BURST_SHARE)).max(BitRate::kbps(8)))
+        let found = figures::median(&self.trains).map(|rate| self.cap(rate.mul_f64(BURST_SHARE)));
+        // Where nothing arrives, nothing more is sent.
+        let cap = self.plan.rate_max.filter(|_| self.small_passes || self.full_passes);
+        Some(found.or(cap)?.max(BitRate::kbps(8)))
     }
 }
 
@@ -230,12 +235,9 @@ impl Session {
     pub(super) fn measure(&mut self, settled: &Settled, feedback: &Feedback) {
         if let Some(prober) = &mut self.prober {
             prober.on_report(settled, feedback);
-            prober.trains.extend(
-                self.trains
-                    .iter()
-                    .filter(|train| train.gaps >= TRAIN / 4)
-                    .map(|train| train.bytes.rate_over(train.gap_sum.max(Duration::from_nanos(1)))),
-            );
+            let timed = |train: &&TrainSample| train.gaps >= TRAIN / 4 && train.gap_sum >= GAPS_MIN;
+            let trains = self.trains.iter().filter(timed);
+            prober.trains.extend(trains.map(|train| train.bytes.rate_over(train.gap_sum)));
         }
     }
 }
@@ -337,7 +339,7 @@ impl Prober {
         };
         self.delays.fill(&mut figures);
         figures::fill_trains(&self.trains, &mut figures);
-        self.burst.fill(figures::median(&self.trains), &mut figures);
+        self.burst.fill(&mut figures);
         figures
     }
 }
