@@ -8,9 +8,10 @@ use super::report::{Attempt, Report, incomplete};
 use super::target::Target;
 use super::{Ended, connect, progress, record, setup, signals, text};
 use farhaul_engine::control::CLOSE_SHUTDOWN;
-use farhaul_engine::engine::{EngineConfig, Peer, SessionOptions, TcpPort};
+use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions, TcpPort};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::Identity;
+use farhaul_engine::record::FlightPen;
 use farhaul_engine::transfer::{
     Outcome, Progress, ProgressSender, Pull, TransferError, pull, push,
 };
@@ -117,6 +118,15 @@ struct Job<'a> {
     sends: bool,
 }
 
+/// What a transfer is carried with, on whichever carrier.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    engine: &'a Arc<Engine>,
+    goal: &'a Goal,
+    progress: &'a ProgressSender,
+    pen: Option<&'a FlightPen>,
+}
+
 impl Job<'_> {
     /// Prepares what needs no peer, then connects and carries; on another carrier again, where
     /// that is better.
@@ -155,41 +165,9 @@ impl Job<'_> {
             let told = told.map(|pen| tokio::spawn(record::tell(progress.subscribe(), pen)));
             let (id, tcp_port) = (self.target.id, args.tcp_port);
             let goal = Goal { id, addresses, tcp_port, options };
-            let carried = interruptible(async {
-                let (mut choice, mut prepared) = (Choice::new(args.carrier), Some(prepared));
-                let mut before = None;
-                loop {
-                    let ready = match prepared.take() {
-                        Some(ready) => ready,
-                        // The sources may have changed since.
-                        None => setup::blocking(prepare.clone()).await?,
-                    };
-                    let connected = choice.connect(&engine, &goal).await;
-                    let (peer, chosen) =
-                        connected.map_err(|failure| before.take().unwrap_or(failure))?;
-                    self.note(attempt, chosen);
-                    if let Some(pen) = &pen {
-                        peer.session.record(pen.clone());
-                    }
-                    let path = self.path(&peer, &progress);
-                    let connection = peer.connection.clone();
-                    tokio::select! {
-                        carried = carry(ready, peer, &progress) => match carried {
-                            Ok(outcome) => break Ok(outcome),
-                            Err(error) if choice.rescues(&error, chosen) => {
-                                before = Some(error.into());
-                            }
-                            Err(error) => break Err(error.into()),
-                        },
-                        reason = choice.until_change(&engine, &goal, chosen, path) => {
-                            connection.close(CLOSE_SHUTDOWN, reason.text());
-                        }
-                    }
-                    drop(connection);
-                    carrier::settle().await;
-                }
-            })
-            .await;
+            let way = Way { engine: &engine, goal: &goal, progress: &progress, pen: pen.as_ref() };
+            let carried =
+                interruptible(self.carry_on(attempt, way, prepared, &prepare, carry)).await;
             attempt.took = attempt.begun.elapsed();
             attempt.progress = progress.borrow().clone();
             drop(progress);
@@ -208,6 +186,51 @@ impl Job<'_> {
         ended
     }
 
+    /// Connects and carries, until it is done or no other carrier would help.
+    async fn carry_on<T, F>(
+        &self,
+        attempt: &mut Attempt,
+        way: Way<'_>,
+        prepared: T,
+        prepare: &(impl Fn() -> Result<T, Failure> + Clone + Send + 'static),
+        carry: &F,
+    ) -> Result<Outcome, Failure>
+    where
+        T: Send + 'static,
+        F: AsyncFn(T, Peer, &ProgressSender) -> Result<Outcome, TransferError>,
+    {
+        let Way { engine, goal, progress, pen } = way;
+        let (mut choice, mut prepared) = (Choice::new(self.transfer.carrier), Some(prepared));
+        let mut before = None;
+        loop {
+            let ready = match prepared.take() {
+                Some(ready) => ready,
+                // The sources may have changed since.
+                None => setup::blocking(prepare.clone()).await?,
+            };
+            let connected = choice.connect(engine, goal).await;
+            let (peer, chosen) = connected.map_err(|failure| before.take().unwrap_or(failure))?;
+            self.note(attempt, chosen);
+            if let Some(pen) = pen {
+                peer.session.record(pen.clone());
+            }
+            let path = self.path(&peer, progress);
+            let connection = peer.connection.clone();
+            tokio::select! {
+                carried = carry(ready, peer, progress) => match carried {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(error) if choice.rescues(&error, chosen) => before = Some(error.into()),
+                    Err(error) => return Err(error.into()),
+                },
+                reason = choice.until_change(engine, goal, chosen, path) => {
+                    connection.close(CLOSE_SHUTDOWN, reason.text());
+                }
+            }
+            drop(connection);
+            carrier::settle().await;
+        }
+    }
+
     fn path(&self, peer: &Peer, progress: &ProgressSender) -> Path {
         Path {
             probe: peer.probe(),
@@ -222,7 +245,8 @@ impl Job<'_> {
         let changed = attempt.chosen.is_some();
         attempt.chosen = Some(chosen);
         let usual = matches!(chosen.reason, Reason::Asked | Reason::UdpAnswers);
-        if !usual && !self.transfer.quiet && !self.transfer.json {
+        let TransferArgs { quiet, json, json_progress, .. } = self.transfer;
+        if !(usual || *quiet || *json || *json_progress) {
             let carrier = chosen.carrier.name().to_uppercase();
             let goes = if changed { "goes on" } else { "travels" };
             text::complain(format_args!(
