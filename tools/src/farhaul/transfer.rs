@@ -11,6 +11,7 @@ use farhaul_engine::control::CLOSE_SHUTDOWN;
 use farhaul_engine::engine::{EngineConfig, Peer, SessionOptions, TcpPort};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::Identity;
+use farhaul_engine::record::FlightPen;
 use farhaul_engine::transfer::{
     Outcome, Progress, ProgressSender, Pull, TransferError, pull, push,
 };
@@ -133,79 +134,95 @@ impl Job<'_> {
         let args = self.transfer;
         let identity = setup::identity(args.home.home.as_ref())?;
         let (role, title) = &self.label;
-        let (shown, options) = (progress::Shown::of(args), options(&args.tuning));
+        let options = options(&args.tuning);
         let (site, peer) = (identity.id(), self.target.id);
         let named = record::Named { role: *role, title, site, peer };
         let recording = args.record.as_ref().map(|path| record::begin(path, &named, options));
         let recording = recording.transpose()?;
         let pen = recording.as_ref().map(|recording| recording.pen.clone());
-        let ended = setup::block_on(async {
-            let (named, first) = (self.target.clone(), prepare.clone());
-            let (prepared, addresses) = interruptible(setup::blocking(move || {
-                let prepared = first()?;
-                Ok((prepared, connect::resolve(&named)?))
-            }))
-            .await?;
-            let engine = connect::engine_towards(&addresses, |any| config(any, &identity, args))?;
-            let engine = Arc::new(engine);
-            attempt.disk = engine.disk_name();
-            let (progress, watcher) = watch::channel(Progress::default());
-            let shown = tokio::spawn(progress::show(watcher, title.clone(), shown));
-            let told = pen.clone().filter(|_| *role == Role::Receiver);
-            let told = told.map(|pen| tokio::spawn(record::tell(progress.subscribe(), pen)));
-            let (id, tcp_port) = (self.target.id, args.tcp_port);
-            let goal = Goal { id, addresses, tcp_port, options };
-            let carried = interruptible(async {
-                let (mut choice, mut prepared) = (Choice::new(args.carrier), Some(prepared));
-                let mut before = None;
-                loop {
-                    let ready = match prepared.take() {
-                        Some(ready) => ready,
-                        // The sources may have changed since.
-                        None => setup::blocking(prepare.clone()).await?,
-                    };
-                    let connected = choice.connect(&engine, &goal).await;
-                    let (peer, chosen) =
-                        connected.map_err(|failure| before.take().unwrap_or(failure))?;
-                    self.note(attempt, chosen);
-                    if let Some(pen) = &pen {
-                        peer.session.record(pen.clone());
-                    }
-                    let path = self.path(&peer, &progress);
-                    let connection = peer.connection.clone();
-                    tokio::select! {
-                        carried = carry(ready, peer, &progress) => match carried {
-                            Ok(outcome) => break Ok(outcome),
-                            Err(error) if choice.rescues(&error, chosen) => {
-                                before = Some(error.into());
-                            }
-                            Err(error) => break Err(error.into()),
-                        },
-                        reason = choice.until_change(&engine, &goal, chosen, path) => {
-                            connection.close(CLOSE_SHUTDOWN, reason.text());
-                        }
-                    }
-                    drop(connection);
-                    carrier::settle().await;
-                }
-            })
-            .await;
-            attempt.took = attempt.begun.elapsed();
-            attempt.progress = progress.borrow().clone();
-            drop(progress);
-            let _ = shown.await;
-            if let Some(told) = told {
-                let _ = told.await;
-            }
-            engine.close().await;
-            attempt.outcome = Some(carried?);
-            Ok(())
-        });
+        let ended = setup::block_on(self.carry(attempt, &identity, pen, prepare, carry));
         // The driver is gone, and with it the last pen.
         if let Some(recording) = recording {
             recording.end();
         }
         ended
+    }
+
+    async fn carry<T, F>(
+        &self,
+        attempt: &mut Attempt,
+        identity: &Identity,
+        pen: Option<FlightPen>,
+        prepare: impl Fn() -> Result<T, Failure> + Clone + Send + 'static,
+        carry: &F,
+    ) -> Ended
+    where
+        T: Send + 'static,
+        F: AsyncFn(T, Peer, &ProgressSender) -> Result<Outcome, TransferError>,
+    {
+        let args = self.transfer;
+        let (role, title) = &self.label;
+        let (shown, options) = (progress::Shown::of(args), options(&args.tuning));
+        let (named, first) = (self.target.clone(), prepare.clone());
+        let (prepared, addresses) = interruptible(setup::blocking(move || {
+            let prepared = first()?;
+            Ok((prepared, connect::resolve(&named)?))
+        }))
+        .await?;
+        let engine = connect::engine_towards(&addresses, |any| config(any, identity, args))?;
+        let engine = Arc::new(engine);
+        attempt.disk = engine.disk_name();
+        let (progress, watcher) = watch::channel(Progress::default());
+        let shown = tokio::spawn(progress::show(watcher, title.clone(), shown));
+        let told = pen.clone().filter(|_| *role == Role::Receiver);
+        let told = told.map(|pen| tokio::spawn(record::tell(progress.subscribe(), pen)));
+        let (id, tcp_port) = (self.target.id, args.tcp_port);
+        let goal = Goal { id, addresses, tcp_port, options };
+        let carried = interruptible(async {
+            let (mut choice, mut prepared) = (Choice::new(args.carrier), Some(prepared));
+            let mut before = None;
+            loop {
+                let ready = match prepared.take() {
+                    Some(ready) => ready,
+                    // The sources may have changed since.
+                    None => setup::blocking(prepare.clone()).await?,
+                };
+                let connected = choice.connect(&engine, &goal).await;
+                let (peer, chosen) =
+                    connected.map_err(|failure| before.take().unwrap_or(failure))?;
+                self.note(attempt, chosen);
+                if let Some(pen) = &pen {
+                    peer.session.record(pen.clone());
+                }
+                let path = self.path(&peer, &progress);
+                let connection = peer.connection.clone();
+                tokio::select! {
+                    carried = carry(ready, peer, &progress) => match carried {
+                        Ok(outcome) => break Ok(outcome),
+                        Err(error) if choice.rescues(&error, chosen) => {
+                            before = Some(error.into());
+                        }
+                        Err(error) => break Err(error.into()),
+                    },
+                    reason = choice.until_change(&engine, &goal, chosen, path) => {
+                        connection.close(CLOSE_SHUTDOWN, reason.text());
+                    }
+                }
+                drop(connection);
+                carrier::settle().await;
+            }
+        })
+        .await;
+        attempt.took = attempt.begun.elapsed();
+        attempt.progress = progress.borrow().clone();
+        drop(progress);
+        let _ = shown.await;
+        if let Some(told) = told {
+            let _ = told.await;
+        }
+        engine.close().await;
+        attempt.outcome = Some(carried?);
+        Ok(())
     }
 
     fn path(&self, peer: &Peer, progress: &ProgressSender) -> Path {
