@@ -104,3 +104,25 @@ fn a_transfer_whose_udp_dies_goes_on_over_tcp() {
     assert!(report.resumed_bytes > 0, "{report:?}");
     content::assert_same(&source, &sites.root().join("data.bin"));
 }
+
+/// So much of UDP passes that sites find each other, and no more.
+#[test]
+fn where_udp_is_policed_to_next_to_nothing_a_transfer_moves_to_tcp_and_tells_why() {
+    let test = "where_udp_is_policed_to_next_to_nothing_a_transfer_moves_to_tcp_and_tells_why";
+    let policed = "policer = { rate = '40kbit/s', bucket = '4s' }\npolicer_spares_tcp = true";
+    let text = format!("rate = '100Mbit/s'\nrtt = '60ms'\nqueue = '50ms'\n{policed}");
+    let profile = LabProfile::from_toml(&text).expect("well-formed");
+    for verb in ["send", "get"] {
+        let sites = require!(test, Sites::start(&profile));
+        let source = sites.file("data.bin", content::bytes(5, 16 * MIB));
+        let _server = sites.serve();
+        let (report, arrived) = if verb == "send" {
+            (sites.send(&source, "", &[]), sites.root().join("data.bin"))
+        } else {
+            fs::copy(&source, sites.root().join("data.bin")).expect("writable");
+            (sites.get("data.bin", sites.path("back"), &[]), sites.path("back/data.bin"))
+        };
+        assert_carried(&report, "tcp", "UDP carried next to nothing");
+        content::assert_same(&source, &arrived);
+    }
+}

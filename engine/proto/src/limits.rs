@@ -7,6 +7,10 @@ use core::time::Duration;
 pub const SYMBOL_SIZE: u16 = 1408;
 /// Symbol payload where the path is not known to carry more than 1280-byte packets.
 pub const SYMBOL_SIZE_SMALL: u16 = 1152;
+/// Symbol payload where the path carries 9000-byte packets (139 x 64 bytes).
+pub const SYMBOL_SIZE_JUMBO: u16 = 8896;
+/// Every symbol size in use, smallest first.
+pub const SYMBOL_SIZES: [u16; 3] = [SYMBOL_SIZE_SMALL, SYMBOL_SIZE, SYMBOL_SIZE_JUMBO];
 /// Header of a data packet before its payload, in bytes.
 pub const DATA_HEADER_LEN: usize = 21;
 /// Header of every other lane packet before its payload, in bytes.
@@ -16,7 +20,7 @@ pub const TAG_LEN: usize = 16;
 /// UDP and IPv4 header in front of every packet; rates are counted at IP level.
 pub const UDP_IP_OVERHEAD: u64 = 28;
 /// The largest datagram payload a lane produces or accepts.
-pub const DATAGRAM_MAX: usize = 1445;
+pub const DATAGRAM_MAX: usize = 8933;
 
 /// Data bytes of a full block: 343 pages, so runs on disk stay page-aligned.
 pub const BLOCK_DATA: Bytes = Bytes::new(343 * 4096);
@@ -85,7 +89,9 @@ pub const FEEDBACK_LEN_MAX: usize = 1350;
 pub const TRAIN_PACKETS_MAX: u32 = 64;
 
 const _: () = {
-    assert!(DATA_HEADER_LEN + SYMBOL_SIZE as usize + TAG_LEN == DATAGRAM_MAX);
+    assert!(DATA_HEADER_LEN + SYMBOL_SIZE_JUMBO as usize + TAG_LEN == DATAGRAM_MAX);
+    assert!(DATAGRAM_MAX as u64 + UDP_IP_OVERHEAD + 20 <= 9000);
+    assert!(SYMBOL_SIZES[0] < SYMBOL_SIZES[1] && SYMBOL_SIZES[1] < SYMBOL_SIZES[2]);
     assert!(FEEDBACK_LEN_MAX + PLAIN_HEADER_LEN + TAG_LEN <= DATAGRAM_MAX);
     let source = BLOCK_DATA.get() + BLOCK_DIGEST_LEN as u64;
     assert!(source.div_ceil(SYMBOL_SIZE_SMALL as u64) <= BLOCK_SYMBOLS_MAX as u64);

@@ -55,6 +55,13 @@ pub enum SendEffect {
         /// How many.
         count: u32,
     },
+    /// A block in memory has other symbols from now on; its repair symbols are worthless.
+    Reshape {
+        /// The block.
+        block: BlockIndex,
+        /// Its symbols.
+        shape: BlockShape,
+    },
     /// The block's buffer is not needed any more.
     Release {
         /// The block.
@@ -263,6 +270,32 @@ impl Sender {
         self.symbol_size = Some(symbol_size);
     }
 
+    /// The path does not carry larger symbols any more: all blocks begin anew that have them.
+    /// spec: W-078
+    pub fn fall_back(&mut self, symbol_size: u16) {
+        self.symbol_size = Some(symbol_size);
+        let open: Vec<BlockIndex> = self.blocks.keys().copied().collect();
+        open.into_iter().for_each(|block| self.reshape(block));
+    }
+
+    /// Begins a block in memory anew if its symbols are too large by now.
+    fn reshape(&mut self, block: BlockIndex) {
+        let (Some(size), Some(state)) = (self.symbol_size, self.blocks.get_mut(&block)) else {
+            return;
+        };
+        if state.stage != Stage::Active || state.shape.symbol_size() <= size {
+            return;
+        }
+        let Ok(shape) = state.shape.in_symbols_of(state.placed.len, size) else { return };
+        self.unsent -= state.to_send() - state.bytes_sent_once();
+        state.reshape(shape);
+        self.unsent += state.to_send();
+        self.repairs.remove(&block);
+        self.first_pass.insert(block);
+        self.effects.push_back(SendEffect::Reshape { block, shape });
+        self.trace.push(TraceEvent::BlockRestarted { way: Way::Out, block });
+    }
+
     /// Bounds the blocks in memory from now on; those beyond stay until they are at the peer.
     pub const fn set_blocks_max(&mut self, blocks_max: u32) {
         self.config.blocks_max = blocks_max;
@@ -378,6 +411,7 @@ impl Sender {
             let object = state.placed.object;
             self.first_pass.insert(block);
             self.count_read(object);
+            self.reshape(block);
         } else {
             self.effects.push_back(SendEffect::Release { block });
         }
@@ -475,20 +509,23 @@ impl Sender {
         Some(Ticket { block, symbol, shape, reason: Reason::Source })
     }
 
+    /// The block that a packet carried a symbol of, unless it began anew with another size since.
+    fn carrier(&mut self, carried: Carried) -> Option<(BlockIndex, SymbolId, &mut SendBlock)> {
+        let Carried::Symbol { block, symbol, size } = carried else { return None };
+        let state = self.blocks.get_mut(&block)?;
+        (state.shape.symbol_size() == size).then_some((block, symbol, state))
+    }
+
     /// The fate of a packet's content is known.
     pub fn on_acked(&mut self, carried: Carried) {
-        if let Carried::Symbol { block, symbol } = carried
-            && let Some(state) = self.blocks.get_mut(&block)
-        {
+        if let Some((_, symbol, state)) = self.carrier(carried) {
             state.on_acked(symbol);
         }
     }
 
     /// A packet that was written off arrived after all.
     pub fn on_spurious(&mut self, carried: Carried) {
-        if let Carried::Symbol { block, symbol } = carried
-            && let Some(state) = self.blocks.get_mut(&block)
-        {
+        if let Some((_, symbol, state)) = self.carrier(carried) {
             state.on_spurious(symbol);
         }
     }

@@ -8,6 +8,7 @@
 //! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
 //! happened to whoever wants to know; nobody has to ask.
 
+mod address;
 mod figures;
 mod lateness;
 mod limiting;
@@ -17,6 +18,7 @@ mod reach;
 mod report;
 mod settle;
 mod silence;
+mod sizes;
 mod skip;
 mod timer;
 mod transmit;
@@ -30,6 +32,7 @@ use crate::objects::{BlockRun, ObjectError, Reopened};
 use crate::path::carrier::Carrier;
 use crate::path::ledger::{Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
+use crate::path::migrate::PeerAddress;
 use crate::path::mtu::{PathMtu, packet_bytes};
 use crate::path::proof::Proof;
 use crate::path::rtt::RttEstimator;
@@ -40,6 +43,7 @@ use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, S
 use crate::trace::{Counters, DelayHistogram, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::DataId;
+use core::net::SocketAddr;
 use core::time::Duration;
 use lateness::Lateness;
 use limiting::Waits;
@@ -51,8 +55,9 @@ pub use reach::Unreached;
 use report::ReportClock;
 use silence::Silence;
 use skip::SkipPlan;
+use std::collections::VecDeque;
 pub use timer::Timer;
-pub use transmit::{PacketPlan, PlanBody};
+pub use transmit::{PacketPlan, PlanBody, Route};
 
 /// Trains sent before anything is declared: a peer that never answers an offer must not be asked
 /// for its link for ever.
@@ -79,6 +84,8 @@ pub struct SessionConfig {
     pub recv_blocks: u32,
     /// Seed of everything random.
     pub seed: u64,
+    /// Where the handshake found the peer.
+    pub peer: SocketAddr,
 }
 
 /// What the body should do.
@@ -133,15 +140,30 @@ pub struct Session {
     /// When the last packet left.
     last_sent: Timestamp,
     outage: Option<(Timestamp, Timestamp)>,
+    address: PeerAddress,
+    /// Challenges of the peer that wait for our answer.
+    answers: VecDeque<(SocketAddr, u64)>,
+    /// While another address is validated: what left since then may have gone astray.
+    astray_from: Option<Timestamp>,
+    /// The control channel should say something now.
+    nudge: bool,
+    /// When a silent peer was last greeted.
+    greeted_at: Option<Timestamp>,
     sender: Sender,
     receiver: Receiver,
     acks: AckRecorder,
     reports: ReportClock,
+    /// The report at hand proved that large packets do not pass any more.
+    hole: bool,
     loss: LossMeter,
     repair: RepairContext,
     warm: bool,
     small_probes_left: u32,
     full_probes_left: u32,
+    /// Probes of larger sizes that are to leave.
+    search: Vec<u16>,
+    /// The next question to a silent path is a small packet.
+    asks_small: bool,
     idle_trains_left: u32,
     /// The peer is asked for a sign of life.
     asks: bool,
@@ -169,14 +191,15 @@ impl Session {
     /// A session that has just finished its handshake.
     pub fn new(config: SessionConfig, now: Timestamp) -> Self {
         let SessionConfig { carrier, policy, cap, start_hint, initial_rtt, .. } = config;
+        let secret = config.seed.rotate_left(32);
         let (controller, mtu, ledger): (Box<dyn Controller>, _, _) = match carrier {
             Carrier::Udp => {
                 let law = controller(policy, cap, start_hint, initial_rtt, now);
-                (law, PathMtu::new(), Ledger::new())
+                (law, PathMtu::new(), Ledger::new(secret))
             }
             Carrier::Tcp => {
                 let law = CarrierLaw::new(cap, initial_rtt);
-                (Box::new(law), PathMtu::known(), Ledger::ordered())
+                (Box::new(law), PathMtu::known(), Ledger::ordered(secret))
             }
         };
         let fec = fec_over(carrier, config.fec);
@@ -202,10 +225,16 @@ impl Session {
             reach: Reach::default(),
             last_sent: now,
             outage: None,
+            address: PeerAddress::new(config.peer, config.seed),
+            answers: VecDeque::new(),
+            astray_from: None,
+            nudge: false,
+            greeted_at: None,
             sender: Sender::new(sender),
             receiver: Receiver::new(config.recv_blocks),
             acks: AckRecorder::new(),
             reports: ReportClock::new(),
+            hole: false,
             loss: LossMeter::new(),
             repair: RepairContext {
                 loss: LossMeter::new().estimate(1.0),
@@ -215,6 +244,8 @@ impl Session {
             warm: false,
             small_probes_left: 0,
             full_probes_left: 0,
+            search: Vec::new(),
+            asks_small: false,
             idle_trains_left: 0,
             asks: false,
             app_limited: false,
@@ -238,7 +269,7 @@ impl Session {
 
     /// Data will follow soon: look for the path's rate and packet size with padding, while
     /// offers and answers are still on their way.
-    pub const fn warm_up(&mut self) {
+    pub fn warm_up(&mut self) {
         if !self.warm {
             self.warm = true;
             if !self.config.carrier.is_reliable() {
@@ -246,13 +277,6 @@ impl Session {
             }
             self.idle_trains_left = IDLE_TRAINS_MAX;
         }
-    }
-
-    const fn plan_size_probes(&mut self) {
-        self.small_probes_left = crate::path::mtu::SMALL_PROBES;
-        // Other policies send trains of full-size packets.
-        let trains = !matches!(self.config.policy, Policy::Fixed);
-        self.full_probes_left = if trains { 0 } else { crate::path::mtu::FULL_PROBES };
     }
 
     /// Asks the peer for a sign of life: one small packet that wants an answer leaves at once.
@@ -429,6 +453,11 @@ impl Session {
     pub fn poll_event(&mut self) -> Option<Event> {
         let send = self.sender.poll_event().map(Event::Send);
         send.or_else(|| self.receiver.poll_event().map(Event::Recv))
+    }
+
+    /// A packet of the control channel came from where the peer is.
+    pub fn on_control(&mut self, now: Timestamp) {
+        self.reach.on_control(now);
     }
 
     /// Nothing that is sent arrives, and nothing will: the session has to be ended.

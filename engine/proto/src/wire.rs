@@ -9,4 +9,5 @@ pub mod control;
 pub mod feedback;
 pub mod header;
 pub mod number;
+pub mod path;
 pub mod varint;

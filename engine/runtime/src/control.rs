@@ -31,8 +31,9 @@ pub use stream::{ControlReceiver, ControlSender, STREAM_ABANDONED};
 
 /// Longest time from the first packet of a handshake to its end, on either side.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// A connection on which nothing was heard for so long is dead.
-pub const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// A connection on which nothing was heard for so long is dead; a link that is down for two minutes is
+/// survived.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(180);
 /// Close code of a session whose site is not, or no longer, allowed.
 pub const CLOSE_NOT_ALLOWED: u32 = 1;
 /// Close code of a session that failed.
@@ -106,6 +107,12 @@ pub enum ControlError {
     /// The peer has as many sessions as one site may have.
     #[error("site {site} has too many sessions open")]
     TooManySessions {
+        /// The peer.
+        site: SiteId,
+    },
+    /// The peer broke the protocol less than a minute ago.
+    #[error("site {site} broke the protocol a moment ago and has to wait")]
+    Barred {
         /// The peer.
         site: SiteId,
     },

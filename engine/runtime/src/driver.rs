@@ -32,12 +32,13 @@ use crossbeam_channel::Receiver;
 use early::EarlyPackets;
 use farhaul_proto::session::PacketPlan;
 use farhaul_proto::units::Timestamp;
-use receive::{LaneDrops, LaneTable, Times};
+use receive::{Coming, LaneDrops, LaneTable};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use session::SessionBody;
 use shares::Shares;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -240,17 +241,25 @@ impl Driver {
                 }
                 match PacketKind::of(segment.data) {
                     PacketKind::Control => {
+                        self.on_control_packet(segment.from, now);
                         self.control.deliver(segment.from, segment.ecn, segment.data);
                     }
                     PacketKind::Lane => {
                         let arrived = arrival(now, wall, segment.arrived_ns);
-                        self.on_lane_packet(segment.data, Times { arrived, now });
+                        let coming = Coming { from: Some(segment.from), arrived, now };
+                        self.on_lane_packet(segment.data, coming);
                     }
                 }
             }
         }
         self.batch = Some(batch);
         full
+    }
+
+    /// Not opened, so it only bears witness that the path is not down for everybody.
+    fn on_control_packet(&mut self, from: SocketAddr, now: Timestamp) {
+        let theirs = self.sessions.values_mut().filter(|session| session.core.peer() == from);
+        theirs.for_each(|session| session.core.on_control(now));
     }
 
     /// Takes in what came over links; true when there may be more.
@@ -260,7 +269,7 @@ impl Driver {
             let now = self.clock.now();
             // Where packets wait for each other, their gaps say nothing: no stamp is missed.
             inbound.for_each(|datagram| {
-                self.on_lane_packet(datagram, Times { arrived: now, now });
+                self.on_lane_packet(datagram, Coming { from: None, arrived: now, now });
             });
         }
         true
@@ -290,6 +299,9 @@ impl Driver {
             session.flush_events();
             session.report_drops(drops);
             session.end_if_unreached(now);
+            if session.core.take_nudge() {
+                self.control.nudge();
+            }
             self.drain(key);
             let sent = self.transmit(key, now);
             turn.more |= sent.more;

@@ -27,12 +27,12 @@ use crate::wake::WakeSource;
 use carriers::Ports;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{BlockShape, FecPolicy, PackPolicy};
-use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
+use farhaul_proto::limits::BLOCK_DATA;
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
 use ring::rand::{SecureRandom, SystemRandom};
-use seats::{Seat, Seats};
+use seats::{NoSeat, Seat, Seats};
 use session::Mailbox;
 use std::io;
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Commands waiting for the driver at most.
@@ -317,9 +317,16 @@ impl Engine {
         options: SessionOptions,
     ) -> Result<Peer, ControlError> {
         let Incoming { connection, opening } = incoming;
-        let Some(seat) = self.seats.take(connection.peer) else {
-            connection.close(CLOSE_BUSY, "too many sessions");
-            return Err(ControlError::TooManySessions { site: connection.peer });
+        let seat = match self.seats.take(connection.peer, Instant::now()) {
+            Ok(seat) => seat,
+            Err(why) => {
+                let site = connection.peer;
+                connection.close(CLOSE_BUSY, "no more sessions now");
+                return Err(match why {
+                    NoSeat::Full => ControlError::TooManySessions { site },
+                    NoSeat::Barred => ControlError::Barred { site },
+                });
+            }
         };
         let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, connection.accept_stream()).await;
         let Ok(stream) = stream else {
@@ -352,13 +359,13 @@ impl Engine {
             send_blocks: self.session_blocks,
             recv_blocks: self.session_blocks,
             seed: seed()?,
+            peer: connection.path(),
         };
         let lane = LaneKeys::from_secrets(&secrets);
-        let peer = connection.path();
         let Admission { seat, opening } = admission;
         let pack = options.pack;
-        let new = NewSession { key, lane, peer, config, pack, events: events_in, opening };
-        let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), _seat: seat };
+        let new = NewSession { key, lane, config, pack, events: events_in, opening };
+        let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), seat };
         session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })
     }
@@ -491,10 +498,7 @@ struct Admission {
 
 /// Bytes that the source symbols of a full block take at most.
 pub(crate) fn slot_len() -> usize {
-    let full = [SYMBOL_SIZE, SYMBOL_SIZE_SMALL]
-        .into_iter()
-        .filter_map(|size| BlockShape::new(BLOCK_DATA, size).ok().map(BlockShape::source_len));
-    full.max().unwrap_or_default()
+    BlockShape::room(BLOCK_DATA)
 }
 
 fn slots_for(buffers: Bytes) -> usize {

@@ -234,6 +234,16 @@ pub enum Violation {
         /// Who.
         side: Side,
     },
+    /// More went to an address that was not validated than three times what came from there.
+    #[error("side {side:?} sent {sent} where only {received} came from, to an unvalidated address")]
+    Amplified {
+        /// Who sent.
+        side: Side,
+        /// How much went there.
+        sent: Bytes,
+        /// How much came from there.
+        received: Bytes,
+    },
     /// Nothing useful happened although the link works.
     #[error("no progress for {idle:?}; {missing} of {total} were not delivered")]
     Stalled {

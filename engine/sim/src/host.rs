@@ -23,6 +23,7 @@ use farhaul_proto::limits::{
 };
 use farhaul_proto::objects::Placed;
 use farhaul_proto::path::carrier::Carrier;
+use farhaul_proto::path::migrate::CHALLENGE_BYTES;
 use farhaul_proto::path::mtu::packet_bytes;
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
@@ -43,7 +44,7 @@ pub(crate) enum Completion {
     /// A block was read, or could not be.
     Loaded { block: BlockIndex, placed: Placed, ending: Ending },
     /// Repair symbols were computed, or could not be.
-    Encoded { block: BlockIndex, first: SymbolId, count: u32, ending: Ending },
+    Encoded { block: BlockIndex, shape: BlockShape, first: SymbolId, count: u32, ending: Ending },
     /// A block was decoded and checked.
     Verified { block: BlockIndex, verified: Verified },
     /// A block was written, or could not be.
@@ -116,6 +117,7 @@ impl Host {
             send_blocks: profile.send_blocks,
             recv_blocks: profile.recv_blocks,
             seed: rng.fork("session").next_u64(),
+            peer: side.peer().address(),
         };
         Self {
             side,
@@ -153,6 +155,7 @@ impl Host {
         let now = around.now;
         let (number, train) = (packet.number, packet.kind.is_train());
         let arrival = Arrival { number, proof: packet.proof, train, at: now };
+        self.session.on_arrival(packet.from, number, packet.kind, packet.bytes, now);
         match &packet.body {
             PlanBody::Symbol { data, len } => {
                 if !self.has_room_for(data.block) {
@@ -164,6 +167,13 @@ impl Host {
             }
             PlanBody::Padding(_) => {
                 self.session.on_padding(&arrival, packet.bytes, now);
+                Ok(())
+            }
+            &PlanBody::Path(token) => {
+                match packet.kind {
+                    Kind::PathChallenge => self.session.on_challenge(packet.from, token),
+                    _ => self.session.on_response(packet.from, token, now),
+                }
                 Ok(())
             }
             PlanBody::Report(payload) => {
@@ -216,6 +226,11 @@ impl Host {
             SendEffect::Encode { block, shape, first, count } => {
                 self.encode(block, shape, first, count, around)?;
             }
+            SendEffect::Reshape { block, shape } => {
+                let buffer = self.sending.held(block, "another shape")?;
+                buffer.shape = shape;
+                buffer.repair.clear();
+            }
             SendEffect::Release { block } => {
                 let buffer = self.sending.held(block, "a release")?;
                 buffer.released = true;
@@ -257,7 +272,7 @@ impl Host {
         }
         buffer.busy += 1;
         let ending = if fails { Ending::Failed } else { Ending::Done };
-        let done = Completion::Encoded { block, first, count, ending };
+        let done = Completion::Encoded { block, shape, first, count, ending };
         around.agenda.plan(at, Happening::Done(side, done));
         Ok(())
     }
@@ -304,13 +319,16 @@ impl Host {
                     self.session.on_loaded(block, shape);
                 }
             }
-            Completion::Encoded { block, first, count, ending } => {
+            Completion::Encoded { block, shape, first, count, ending } => {
                 let buffer = self.sending.held(block, "an encode")?;
                 buffer.busy -= 1;
-                if ending == Ending::Done {
-                    buffer.repair.extend(first.get()..first.get() + count);
+                // Of a shape that the block has no more: nobody waits for it.
+                if buffer.shape == shape {
+                    if ending == Ending::Done {
+                        buffer.repair.extend(first.get()..first.get() + count);
+                    }
+                    self.session.on_encoded(block, (ending == Ending::Done).then_some(count));
                 }
-                self.session.on_encoded(block, (ending == Ending::Done).then_some(count));
                 self.sending.give_back(block);
             }
             Completion::Verified { block, verified } => {
@@ -374,6 +392,7 @@ impl Host {
                 packet_bytes(*len)
             }
             PlanBody::Padding(len) => plain(usize::from(*len)),
+            PlanBody::Path(_) => CHALLENGE_BYTES,
             PlanBody::Report(payload) => {
                 self.tally.reports += 1;
                 let bytes = plain(payload.len());
@@ -390,7 +409,8 @@ impl Host {
         let [high, low, ..] = self.proofs.next_u64().to_be_bytes();
         let proof = Proof::new(u16::from_be_bytes([high, low]));
         self.session.on_sealed(number, proof);
-        Ok(Packet { number, proof, kind: plan.kind, bytes, body, corrupt: false })
+        let (from, to) = (side.address(), side.peer().address());
+        Ok(Packet { number, proof, kind: plan.kind, bytes, body, corrupt: false, from, to })
     }
 
     fn check_symbol(

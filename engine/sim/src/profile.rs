@@ -94,6 +94,8 @@ pub struct LinkProfile {
     pub corrupt: Ratio,
     /// Token bucket in front of the queue.
     pub policer: Option<Policer>,
+    /// True: what is offered as TCP passes the token bucket unseen.
+    pub policer_spares_tcp: bool,
     /// Early drop in front of the queue.
     pub red: Option<Red>,
     /// Largest packet at IP level that passes; larger ones vanish silently.
@@ -117,6 +119,7 @@ impl Default for LinkProfile {
             duplicate: Ratio::ZERO,
             corrupt: Ratio::ZERO,
             policer: None,
+            policer_spares_tcp: false,
             red: None,
             mtu: None,
             mtu_told: false,
@@ -212,6 +215,8 @@ struct Written {
     jitter: Option<WrittenJitter>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policer: Option<WrittenPolicer>,
+    #[serde(skip_serializing_if = "is_false")]
+    policer_spares_tcp: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     red: Option<WrittenRed>,
 }
@@ -240,6 +245,7 @@ impl TryFrom<Written> for LinkProfile {
             duplicate: share(&w.duplicate)?,
             corrupt: share(&w.corrupt)?,
             policer: w.policer.map(|p| read_policer(&p)).transpose()?,
+            policer_spares_tcp: w.policer_spares_tcp,
             red: w.red.map(|r| read_red(&r)).transpose()?,
             mtu: w.mtu,
             mtu_told: w.mtu_told,
@@ -281,6 +287,7 @@ impl From<LinkProfile> for Written {
                 rate: format_rate(p.rate),
                 bucket: format_span(p.bucket),
             }),
+            policer_spares_tcp: p.policer_spares_tcp,
             red: p.red.map(|r| WrittenRed {
                 min: format_span(r.min),
                 max: format_span(r.max),

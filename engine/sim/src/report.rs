@@ -42,6 +42,8 @@ pub struct Direction {
     pub rounds: u32,
     /// Blocks encoded, and blocks decoded.
     pub coded: (u64, u64),
+    /// The longest time without anything new at the target, from its first symbol to its last.
+    pub stall: Duration,
     /// How long each limit applied, as the source tells it.
     pub limited: Spent,
     /// The most buffers held by the source, and by the target.

@@ -78,6 +78,23 @@ fn an_outage_of_five_seconds_is_survived_and_left_soon() {
     assert!(direction.elapsed < Duration::from_secs(11), "{:?}", direction.elapsed);
 }
 
+/// The receiver repeats its report every 400 ms: the first that passes lifts the silence.
+#[test]
+fn an_outage_of_two_minutes_is_left_within_a_report_and_two_round_trips() {
+    let span = Duration::from_secs(120);
+    let mut worst = Duration::ZERO;
+    for ms in [800, 930, 1_060, 1_190] {
+        let (report, direction) = carried(0.0, |s| {
+            let from = Timestamp::from_millis(ms);
+            s.outages.push(Outage::both(from, from + span));
+        });
+        assert!(complete(&report));
+        worst = worst.max(direction.stall - span);
+    }
+    println!("after an outage of {span:?} the pause goes on for {worst:?}");
+    assert!(worst < Duration::from_millis(400) + RTT * 2, "{worst:?}");
+}
+
 #[test]
 fn reordering_is_hardly_taken_for_loss() {
     let (report, direction) = carried(0.0, |s| {

@@ -14,6 +14,7 @@ use farhaul_proto::wire::header::Kind;
 use farhaul_sim::link::{Fate, Link};
 use farhaul_sim::profile::{Jitter, LinkProfile, Loss, Policer, QueueLimit};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// IP and UDP, plain lane header, tag.
 const AROUND: u64 = 28 + 14 + 16;
@@ -30,6 +31,7 @@ fn bytes_of(body: &PlanBody) -> Bytes {
     let len = match body {
         PlanBody::Symbol { len, .. } | PlanBody::Padding(len) => u64::from(*len),
         PlanBody::Report(payload) => payload.len() as u64,
+        PlanBody::Path(_) => panic!("nobody moves here"),
     };
     Bytes::new(len + AROUND)
 }
@@ -44,6 +46,7 @@ fn probed(there: LinkProfile, plan: ProbePlan) -> (PathFigures, Duration) {
     let rtt = there.delay * 2;
     let config = SessionConfig {
         carrier: Carrier::Udp,
+        peer: SocketAddr::from(([192, 0, 2, 1], 7411)),
         policy: Policy::Fair,
         cap: None,
         start_hint: None,
@@ -98,7 +101,7 @@ fn probed(there: LinkProfile, plan: ProbePlan) -> (PathFigures, Duration) {
                     let feedback = Feedback::decode(&payload).expect("a report");
                     ends[to].on_feedback(&arrival, &feedback, now).expect("an honest report");
                 }
-                PlanBody::Symbol { .. } => panic!("a probe carries no data"),
+                PlanBody::Symbol { .. } | PlanBody::Path(_) => panic!("a probe carries no data"),
             }
         }
     }

@@ -13,6 +13,8 @@ pub mod kind {
     pub const PAD: u8 = 2;
     /// A report.
     pub const FEEDBACK: u8 = 4;
+    /// One symbol of a packed block; its K stands above its ESI (W-117).
+    pub const PACKED: u8 = 8;
 }
 
 /// Header of a packet without symbol.
@@ -123,7 +125,7 @@ impl Ear {
     /// The packet in a datagram, if it is one of this lane.
     pub fn open(&self, datagram: &[u8]) -> Option<Heard> {
         let kind = datagram.first()? & 0x0f;
-        let len = if kind < 2 { WITH_SYMBOL } else { PLAIN };
+        let len = if matches!(kind, 2..=7) { PLAIN } else { WITH_SYMBOL };
         let (header, sealed) = datagram.split_at_checked(len)?;
         if header[2..10] != self.direction.tag {
             return None;

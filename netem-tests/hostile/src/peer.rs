@@ -16,6 +16,7 @@ use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig}
 use quinn::{RecvStream, SendStream};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -26,8 +27,8 @@ use tokio::time::timeout;
 const HEARD_MAX: usize = 65_536;
 /// How long a victim may take for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// The longest datagram.
-const DATAGRAM: usize = 2048;
+/// The longest datagram: loopback carries the largest packets that there are (W-075).
+const DATAGRAM: usize = 16_384;
 
 /// How a session ended, or that it did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Peer {
         victim: SocketAddr,
         victim_id: &[u8; 32],
     ) -> Result<Self, KitError> {
-        let port = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
+        let port = Arc::new(UdpSocket::bind((network(), 0)).await?);
         let inner = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let inner_addr = inner.local_addr()?;
         let (lane_in, lane) = mpsc::channel(HEARD_MAX);
@@ -252,6 +253,12 @@ impl Peer {
             Err(_) => Ending::Alive,
         }
     }
+}
+
+/// An address in a network of its own: what one network may try is bounded.
+fn network() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    Ipv4Addr::new(127, 50, NEXT.fetch_add(1, Ordering::Relaxed), 1)
 }
 
 /// A QUIC client's endpoint on a port of its own.

@@ -22,10 +22,8 @@ pub fn take_varint(input: &mut &[u8]) -> Option<u64> {
     let first = *input.first()?;
     let (bytes, rest) = input.split_at_checked(1 << (first >> 6))?;
     *input = rest;
-    Some(
-        bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte))
-            & (u64::MAX >> (64 - (8 * bytes.len() as u32 - 2))),
-    )
+    let value = u64::from(first & 0x3f);
+    Some(bytes[1..].iter().fold(value, |value, &byte| value << 8 | u64::from(byte)))
 }
 
 /// A report; every field may be nonsense.

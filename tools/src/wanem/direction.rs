@@ -325,7 +325,10 @@ impl Direction {
         for segment in 0..frame.segments() {
             let bytes = frame.segment_len(segment);
             self.rate_in.add(bytes, now);
-            let fate = self.link.offer(bytes, now);
+            let fate = match frame.is_tcp() {
+                true => self.link.offer_tcp(bytes, now),
+                false => self.link.offer(bytes, now),
+            };
             if fate == Fate::Dropped(DropCause::Mtu) && self.link.profile().mtu_told {
                 self.tell_too_big(id, segment);
             }

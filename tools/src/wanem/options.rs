@@ -49,6 +49,9 @@ pub struct LinkOptions {
     /// Token bucket in front of the queue; the bucket is 50 ms deep if not given.
     #[arg(long, value_name = "RATE[,SPAN]")]
     pub policer: Option<String>,
+    /// Lets TCP pass the token bucket: only the rest is policed.
+    #[arg(long, requires = "policer")]
+    pub policer_spares_tcp: bool,
     /// Early drop: from where, to where, and its probability there.
     #[arg(long, value_name = "SPAN,SPAN,SHARE")]
     pub red: Option<String>,
@@ -170,6 +173,7 @@ impl LinkOptions {
         }
         if let Some(text) = &self.policer {
             table.insert("policer".to_owned(), policer(text));
+            table.insert("policer_spares_tcp".to_owned(), self.policer_spares_tcp.into());
         }
         if let Some(text) = &self.red {
             table.insert("red".to_owned(), red(text)?);

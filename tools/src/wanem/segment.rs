@@ -67,6 +67,7 @@ pub struct Frame {
     len: usize,
     layout: Option<Layout>,
     segments: u16,
+    is_tcp: bool,
 }
 
 /// Consecutive segments of one frame.
@@ -113,7 +114,12 @@ impl Frame {
             let count = payload.div_ceil(layout.segment_payload).max(1);
             segments = u16::try_from(count).map_err(|_| FrameError::Contradiction)?;
         }
-        Ok(Self { vnet, len: packet.len(), layout, segments })
+        Ok(Self { vnet, len: packet.len(), layout, segments, is_tcp: is_tcp(packet) })
+    }
+
+    /// True for TCP directly behind the IP header.
+    pub fn is_tcp(&self) -> bool {
+        self.is_tcp
     }
 
     /// How many packets the frame stands for.
@@ -178,6 +184,15 @@ impl Frame {
             ..self.vnet
         }
     }
+}
+
+fn is_tcp(packet: &[u8]) -> bool {
+    let protocol = match packet.first().map(|first| first >> 4) {
+        Some(4) => packet.get(9),
+        Some(6) => packet.get(6),
+        _ => None,
+    };
+    protocol == Some(&PROTOCOL_TCP)
 }
 
 impl Layout {

@@ -5,7 +5,7 @@
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{FecPolicy, PackPolicy, finish_packed, packed_shape};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
-use farhaul_proto::limits::{DATAGRAM_MAX, FEEDBACK_LEN_MAX, TAG_LEN};
+use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path_name::RelPath;
@@ -14,7 +14,7 @@ use farhaul_proto::trace::flight::{
     self, Flight, FlightEvent, FlightHeader, FlightSample, Role, What,
 };
 use farhaul_proto::units::{Bytes, Micros};
-use farhaul_proto::wire::carrier::frame_length;
+use farhaul_proto::wire::carrier::{CARRIED_MAX, frame_length};
 use farhaul_proto::wire::control::{
     Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, LeftOut,
     LeftOutNote, ManifestCarrier, Message, Offer, PathFigures, Probe, RefuseCode, Request, Wishes,
@@ -43,6 +43,8 @@ fn main() -> io::Result<()> {
     write("fec", blocks())?;
     write("packed", packed_blocks())?;
     write("flight", flights())?;
+    write("layout", layouts())?;
+    write("session", sessions())?;
     write("replay", windows())
 }
 
@@ -279,10 +281,10 @@ fn streams() -> Vec<Seed> {
         let length = frame_length(len).expect("a datagram");
         [&length[..], &vec![0x10; len]].concat()
     };
-    let few: Vec<u8> = [1, 1200, DATAGRAM_MAX, 60].into_iter().flat_map(frame).collect();
+    let few: Vec<u8> = [1, 1200, CARRIED_MAX, 60].into_iter().flat_map(frame).collect();
     let with = |cut: u8, stream: &[u8]| [&[cut], stream].concat();
     let behind = |fault: &[u8]| [&few[..], fault, &few[..]].concat();
-    let long = u16::try_from(DATAGRAM_MAX + 1).unwrap_or(u16::MAX).to_be_bytes();
+    let long = u16::try_from(CARRIED_MAX + 1).unwrap_or(u16::MAX).to_be_bytes();
     vec![
         ("few".into(), with(200, &few)),
         ("by-1".into(), with(1, &frame(70))),
@@ -327,6 +329,43 @@ fn manifests() -> Vec<Seed> {
         ("cut".into(), tree[..tree.len() - 3].to_vec()),
         ("tree".into(), tree),
         ("forged".into(), forged),
+    ]
+}
+
+/// What is wanted, before each manifest; see `checks::layout`.
+fn layouts() -> Vec<Seed> {
+    let range = |first: u32, count: u32| [first.to_be_bytes(), count.to_be_bytes()].concat();
+    let all = range(0, 4095);
+    let some = [range(1, 1), range(2, 3)].concat();
+    let wanting = |how: &str, count: u8, want: &[u8]| {
+        let with = |(name, manifest): Seed| {
+            (format!("{how}-{name}"), [&[count], want, &manifest[..]].concat())
+        };
+        manifests().into_iter().map(with).collect::<Vec<Seed>>()
+    };
+    [wanting("all", 1, &all), wanting("some", 2, &some), wanting("none", 0, &[])].concat()
+}
+
+/// Steps of a session; see `checks::session`.
+fn sessions() -> Vec<Seed> {
+    let step = |what: u8, bytes: &[u8]| {
+        let len = u8::try_from(bytes.len()).expect("steps are short");
+        [&[what, len], bytes].concat()
+    };
+    let time = |ms: u8| [&[4, ms][..], &vec![0; usize::from(ms)]].concat();
+    let claims = |count: u8| (0..count).flat_map(|n| [time(20), step(1, &[n, 0, 8])].concat());
+    let symbols =
+        |block: u8| (0..250).flat_map(move |n| step(2, &[block, 0, 0, n])).collect::<Vec<u8>>();
+    let reports = reports().into_iter().filter(|(_, report)| report.len() < 256);
+    let told: Vec<u8> = reports.flat_map(|(_, report)| step(0, &report)).collect();
+    vec![
+        ("claims".into(), claims(20).collect()),
+        ("lie".into(), [time(20), step(1, &[200, 0, 8])].concat()),
+        ("receipt".into(), [time(20), step(1, &[0, 0, 8, 1, 2])].concat()),
+        ("complete".into(), [time(50), step(1, &[0, 3, 8])].concat()),
+        ("symbols".into(), [symbols(0), symbols(1), symbols(7), time(9)].concat()),
+        ("padding".into(), [step(3, &[]), step(11, &[]), time(40), time(250)].concat()),
+        ("reports".into(), told),
     ]
 }
 

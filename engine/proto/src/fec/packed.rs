@@ -6,7 +6,7 @@
 
 use super::shape::{BlockShape, ShapeError, VerifyError};
 use crate::content::Digest;
-use crate::limits::{BLOCK_DIGEST_LEN, PACKED_SYMBOLS_MAX};
+use crate::limits::{BLOCK_DIGEST_LEN, PACKED_SYMBOLS_MAX, SYMBOL_SIZE};
 use core::num::NonZeroU16;
 use minicbor::{Decode, Encode};
 use std::fmt;
@@ -92,6 +92,9 @@ pub fn finish_packed(shape: BlockShape, buffer: &mut [u8], frame: &[u8], digest:
     let (place, padding) = rest.split_at_mut(BLOCK_DIGEST_LEN);
     place.copy_from_slice(digest);
     padding.fill(0);
+    // The block may get smaller symbols while it lies here: up to one more of them is zeros.
+    let room = (shape.source_len() + usize::from(SYMBOL_SIZE)).min(buffer.len());
+    buffer[shape.source_len()..room].fill(0);
 }
 
 /// The frame and the digest in the complete source symbols of a packed block. Neither is

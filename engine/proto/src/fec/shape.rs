@@ -3,7 +3,9 @@
 //! Pure arithmetic and hashing; knows nothing of the code that repairs the block.
 
 use crate::content::{Digest, block_digest};
-use crate::limits::{BLOCK_DATA, BLOCK_DIGEST_LEN, BLOCK_SYMBOLS_MAX, PACKED_SYMBOLS_MAX};
+use crate::limits::{
+    BLOCK_DATA, BLOCK_DIGEST_LEN, BLOCK_SYMBOLS_MAX, PACKED_SYMBOLS_MAX, SYMBOL_SIZES,
+};
 use crate::units::Bytes;
 use core::num::NonZeroU16;
 use thiserror::Error;
@@ -116,6 +118,26 @@ impl BlockShape {
         self.symbols as usize * self.symbol_size as usize
     }
 
+    /// Bytes that the source symbols of a block with so much data may take, whatever their size.
+    pub fn room(data_len: Bytes) -> usize {
+        let source = data_len.as_len() + BLOCK_DIGEST_LEN;
+        let room = |size: u16| source.next_multiple_of(usize::from(size));
+        SYMBOL_SIZES.into_iter().map(room).max().unwrap_or(source)
+    }
+
+    /// The same source in symbols of another size; `data_len` is that of the block.
+    ///
+    /// # Errors
+    /// As [`Self::new`] and [`Self::packed`].
+    pub fn in_symbols_of(self, data_len: Bytes, symbol_size: u16) -> Result<Self, ShapeError> {
+        if self.packed.is_none() {
+            return Self::new(data_len, symbol_size);
+        }
+        let count = self.source_len().div_ceil(usize::from(symbol_size).max(1));
+        let symbols = u16::try_from(count).ok().and_then(NonZeroU16::new);
+        Self::packed(symbols.ok_or(ShapeError::TooManySymbols(count as u64))?, symbol_size)
+    }
+
     /// Bytes of data, without digest and padding; of a packed block, all that travels.
     pub const fn data_len(self) -> usize {
         self.data_len
@@ -128,7 +150,7 @@ impl BlockShape {
 }
 
 /// Completes the source symbols of a block whose data already stands at the start of `buffer`:
-/// writes digest and padding, returns the digest.
+/// writes digest and padding (as far as the buffer goes: for every symbol size), returns the digest.
 ///
 /// # Panics
 /// When `buffer` is shorter than [`BlockShape::source_len`], or the block is packed: our caller
@@ -141,6 +163,9 @@ pub fn finish_source(shape: BlockShape, buffer: &mut [u8], offset_in_object: u64
     let digest = block_digest(data, offset_in_object);
     digest_slot.copy_from_slice(&digest);
     padding.fill(0);
+    // The block may get other symbols while it lies here.
+    let room = BlockShape::room(Bytes::of_len(shape.data_len)).min(buffer.len());
+    buffer[shape.source_len().min(room)..room].fill(0);
     digest
 }
 

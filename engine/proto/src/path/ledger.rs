@@ -29,6 +29,8 @@ pub enum Carried {
         block: BlockIndex,
         /// The symbol.
         symbol: SymbolId,
+        /// Its size: a block may begin anew with another one.
+        size: u16,
     },
     /// Nothing of use.
     Padding,
@@ -36,6 +38,8 @@ pub enum Carried {
     Report,
     /// Nothing but the wish for an answer; it counts as little as a report.
     Question,
+    /// A question to an address, or the answer to one; not even its loss matters.
+    PathProbe,
     /// Nothing at all: the number was skipped on purpose, and nobody can have seen it.
     Skipped,
 }
@@ -109,7 +113,7 @@ impl Settled {
 }
 
 /// Records of one lane, by packet number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     /// Number of the first record.
     base: u64,
@@ -129,15 +133,25 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger whose first packet is number 0.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty ledger whose first packet is number 0; `secret` is random, and the peer's least of all.
+    pub fn new(secret: u64) -> Self {
+        Self {
+            base: 0,
+            records: VecDeque::new(),
+            proofs: SentProofs::new(secret),
+            settled_below: 0,
+            late: BTreeMap::new(),
+            late_acked: Vec::new(),
+            in_flight: Bytes::ZERO,
+            newest_acked_sent: None,
+            ordered: false,
+        }
     }
 
     /// The ledger of a path that keeps order and loses nothing by itself: it may stall for any
     /// time, so age tells nothing.
-    pub fn ordered() -> Self {
-        Self { ordered: true, ..Self::default() }
+    pub fn ordered(secret: u64) -> Self {
+        Self { ordered: true, ..Self::new(secret) }
     }
 
     /// Bytes sent and neither acknowledged nor declared lost.
@@ -213,6 +227,32 @@ impl Ledger {
         }
         self.settled_below = self.settled_below.max(self.base);
         self.proofs.shed();
+    }
+
+    /// When the newest packet left that is known to have arrived.
+    pub const fn newest_acked_sent(&self) -> Option<Timestamp> {
+        self.newest_acked_sent
+    }
+
+    /// Declares lost whatever is out: it went where the peer is no more. What arrives after all is
+    /// spurious.
+    pub fn write_off(&mut self, settled: &mut Settled) {
+        settled.clear();
+        let mut number = self.settled_below.max(self.base);
+        while let Some(index) = self.index_of(number) {
+            let record = &mut self.records[index];
+            if record.fate == Fate::Flying {
+                record.fate = Fate::Lost;
+                if record.carried.is_watched() {
+                    let outcome = outcome(PacketNumber::new(number), record);
+                    self.in_flight -= outcome.bytes;
+                    settled.lost.push(outcome);
+                    settled.lost_carried.push(record.carried);
+                }
+            }
+            number += 1;
+        }
+        self.settled_below = number;
     }
 
     /// Applies one feedback packet: fills `settled` with what is newly known.
@@ -398,7 +438,7 @@ mod tests {
     const RTT: Duration = Duration::from_millis(2);
 
     fn symbol(n: u32) -> Carried {
-        Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n) }
+        Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n), size: 1408 }
     }
 
     fn report(first: u64, last: u64) -> Feedback {
@@ -409,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_report_that_nothing_arrived_is_no_fault() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
         let empty = Feedback::default();
         let now = Timestamp::from_millis(1);
@@ -420,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_packet_that_arrives_long_after_it_was_written_off_still_measures_the_round_trip() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
         for n in 0..40 {
             let at = Timestamp::from_millis(u64::from(n) * 10);
@@ -440,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_side_that_only_reports_does_not_remember_every_report() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         for n in 0..100_000 {
             let at = Timestamp::from_millis(n * 25);
             ledger.on_sent(PACKET, RateEpoch::default(), Carried::Report, at);
@@ -453,7 +493,7 @@ mod tests {
     /// their late arrival was no news and their trains could not be placed in time.
     #[test]
     fn a_sender_that_also_reports_remembers_its_settled_packets() {
-        let (mut ledger, long) = (Ledger::new(), Duration::from_millis(500));
+        let (mut ledger, long) = (Ledger::new(7), Duration::from_millis(500));
         let (mut rtt, mut settled) = (RttEstimator::new(long), Settled::default());
         for n in 0..10_000 {
             let at = Timestamp::from_millis(u64::from(n) / 20);
@@ -471,7 +511,7 @@ mod tests {
 
     #[test]
     fn the_size_of_packets_in_a_train_is_that_of_those_behind_the_first() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         for bytes in [1473, 1217, 1217, 1217] {
             let (bytes, epoch) = (Bytes::new(bytes), RateEpoch::default());
             ledger.on_sent(bytes, epoch, Carried::Padding, Timestamp::ZERO);
@@ -486,7 +526,7 @@ mod tests {
     #[test]
     fn a_path_that_keeps_order_loses_nothing_by_standing_still() {
         let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
-        for (mut ledger, lost) in [(Ledger::new(), 2), (Ledger::ordered(), 0)] {
+        for (mut ledger, lost) in [(Ledger::new(7), 2), (Ledger::ordered(7), 0)] {
             for n in 0..3 {
                 ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), Timestamp::ZERO);
             }
@@ -507,7 +547,7 @@ mod tests {
 
     #[test]
     fn packets_of_unknown_fate_are_never_shed() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         ledger.on_sent(PACKET, RateEpoch::default(), symbol(0), Timestamp::ZERO);
         for n in 0..10_000 {
             let at = Timestamp::from_millis(n);

@@ -112,25 +112,38 @@ impl ReceivedProofs {
 /// What was sent, as sums over all numbers below each.
 #[derive(Clone, Debug)]
 pub struct SentProofs {
+    /// What the proofs of numbers are made of that no packet has: nobody can show them.
+    secret: u64,
     /// The number that the first sum belongs to.
     base: u64,
     /// Never empty: the last one is that of all packets so far.
     sums: VecDeque<Proof>,
 }
 
-impl Default for SentProofs {
-    fn default() -> Self {
-        Self { base: 0, sums: VecDeque::from([Proof::NONE]) }
-    }
-}
-
 impl SentProofs {
-    /// A packet was sealed. Numbers go up; those left out were skipped and have no proof.
+    /// Nothing sent yet; `secret` is random.
+    pub fn new(secret: u64) -> Self {
+        Self { secret, base: 0, sums: VecDeque::from([Proof::NONE]) }
+    }
+
+    /// A packet was sealed. Numbers go up; those left out were not sent.
     pub fn record(&mut self, number: PacketNumber, proof: Proof) {
-        let all = self.sums.back().copied().unwrap_or_default();
-        let next = self.base + self.sums.len() as u64;
-        self.sums.extend((next..=number.get()).map(|_| all));
+        let mut all = self.sums.back().copied().unwrap_or_default();
+        let next = self.base + self.sums.len() as u64 - 1;
+        for unsent in next..number.get() {
+            all ^= self.withheld(unsent);
+            self.sums.push_back(all);
+        }
         self.sums.push_back(all ^ proof);
+    }
+
+    /// The proof of a number that was not sent (splitmix64); never that of no packet.
+    const fn withheld(&self, number: u64) -> Proof {
+        let mut z = self.secret ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let [high, low, ..] = z.to_be_bytes();
+        Proof(u16::from_be_bytes([high, low]) | 1)
     }
 
     /// The proof of the ranges as far as they lie at `floor` or above; `None` when that is forgotten.
@@ -189,7 +202,7 @@ mod tests {
 
     /// Both ends after `count` packets of which those arrived that `arrives` names.
     fn ends(count: u64, arrives: impl Fn(u64) -> bool) -> (SentProofs, ReceivedProofs, RangeSet) {
-        let mut both = (SentProofs::default(), ReceivedProofs::default(), RangeSet::new());
+        let mut both = (SentProofs::new(7), ReceivedProofs::default(), RangeSet::new());
         for n in 0..count {
             both.0.record(number(n), proof(n));
             if arrives(n) {
@@ -207,6 +220,19 @@ mod tests {
         assert_eq!(sent.sum(&ranges(&set), zero), Some(received.sum_from(zero)));
         set.insert(497);
         assert_ne!(sent.sum(&ranges(&set), zero), Some(received.sum_from(zero)));
+    }
+
+    #[test]
+    fn a_number_that_was_skipped_cannot_be_proven() {
+        let (mut sent, mut received) = (SentProofs::new(7), ReceivedProofs::default());
+        for n in [0, 1, 3, 4] {
+            sent.record(number(n), proof(n));
+            received.record(number(n), proof(n));
+        }
+        let range = |first, last| PacketRange { first: number(first), last: number(last) };
+        let sum = Some(received.sum_from(number(0)));
+        assert_eq!(sent.sum(&[range(3, 4), range(0, 1)], number(0)), sum);
+        assert_ne!(sent.sum(&[range(0, 4)], number(0)), sum);
     }
 
     #[test]
@@ -247,7 +273,7 @@ mod tests {
             steps in prop::collection::vec((1u64..300, 0u64..400, any::<bool>()), 1..200),
             cut in 0u64..4000,
         ) {
-            let (mut sent, mut received) = (SentProofs::default(), ReceivedProofs::default());
+            let (mut sent, mut received) = (SentProofs::new(7), ReceivedProofs::default());
             let (mut set, mut at, mut late) = (RangeSet::new(), 0, Vec::new());
             for (ahead, back, arrives) in steps {
                 at += ahead;

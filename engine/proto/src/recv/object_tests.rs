@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limits::BLOCK_DATA;
+use crate::limits::SYMBOL_SIZE;
 
 fn receiver() -> Receiver {
     let mut receiver = Receiver::new(64);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limits::{BLOCK_DATA, BLOCK_REPAIR_MAX};
+use crate::limits::{SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
 
 const SIZE: u16 = SYMBOL_SIZE;
 /// Source symbols of a full block.
@@ -39,14 +40,29 @@ fn a_symbol_of_a_block_that_nobody_declared_is_refused() {
 }
 
 #[test]
-fn a_block_has_one_of_two_symbol_sizes_and_keeps_it() {
+fn a_block_has_a_known_symbol_size_and_begins_anew_with_a_smaller_one() {
     let mut receiver = receiver(4, 2);
     let malformed = Placement::Refused(Refusal::Malformed);
     assert_eq!(receiver.on_symbol(DataId::plain(block(0), SymbolId::new(0)), 1344), malformed);
     assert_eq!(receiver.blocks_open(), 0);
     assert!(matches!(take(&mut receiver, 0, 0), Placement::Source { first: true, .. }));
-    let other = receiver.on_symbol(DataId::plain(block(0), SymbolId::new(1)), SYMBOL_SIZE_SMALL);
-    assert_eq!(other, malformed);
+    assert_eq!(receiver.on_symbol(DataId::plain(block(0), SymbolId::new(1)), 1344), malformed);
+    assert!(receiver.on_symbol(DataId::plain(block(0), SymbolId::new(K + 5)), SIZE) != malformed);
+    assert_eq!(receiver.repair_held(), 1);
+    let small = |receiver: &mut Receiver, n| {
+        receiver.on_symbol(DataId::plain(block(0), SymbolId::new(n)), SYMBOL_SIZE_SMALL)
+    };
+    // Until the body has thrown away what it has, nothing may come between.
+    let restarting = Placement::Refused(Refusal::Restarting);
+    assert_eq!(small(&mut receiver, 0), restarting);
+    assert_eq!(small(&mut receiver, 0), restarting);
+    assert_eq!(receiver.repair_held(), 0);
+    assert_eq!(receiver.poll_effect(), Some(RecvEffect::Clear { block: block(0) }));
+    assert!(matches!(small(&mut receiver, 0), Placement::Source { first: false, .. }));
+    // From before: of no use, and no reason to begin anew again.
+    assert_eq!(take(&mut receiver, 0, 1), Placement::Redundant);
+    assert!(matches!(small(&mut receiver, 1), Placement::Source { first: false, .. }));
+    assert_eq!(receiver.poll_effect(), None);
 }
 
 #[test]

@@ -296,6 +296,12 @@ impl SendBlock {
         self.acked.clear();
     }
 
+    /// Starts over with other symbols. What is out or being encoded is of another shape.
+    pub fn reshape(&mut self, shape: BlockShape) {
+        let (begun, stage) = (self.begun, self.stage);
+        *self = Self { begun, stage, ..Self::new(self.placed, shape) };
+    }
+
     /// Starts over: the peer threw everything away.
     pub fn restart(&mut self) {
         self.next_source = 0;

@@ -49,13 +49,13 @@ fn loaded(fec: FecPolicy, blocks: u64) -> (Sender, ObjectId) {
 fn encodes(sender: &mut Sender) -> Vec<(SymbolId, u32)> {
     let encode = |effect| match effect {
         SendEffect::Encode { first, count, .. } => Some((first, count)),
-        SendEffect::Read { .. } | SendEffect::Release { .. } => None,
+        SendEffect::Read { .. } | SendEffect::Reshape { .. } | SendEffect::Release { .. } => None,
     };
     effects(sender).into_iter().filter_map(encode).collect()
 }
 
 fn first_block(n: u32) -> Carried {
-    Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n) }
+    Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n), size: SYMBOL_SIZE }
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn the_last_loss_of_a_block_that_nobody_knows_plans_everything_again() {
     for _ in 0..200 {
         let mut sent = Vec::new();
         while let Some(ticket) = sender.next_symbol(&context()) {
-            sent.push(Carried::Symbol { block, symbol: ticket.symbol });
+            sent.push(Carried::Symbol { block, symbol: ticket.symbol, size: SYMBOL_SIZE });
         }
         packets += sent.len();
         sender.on_lost(&sent, &context());
@@ -178,13 +178,13 @@ fn a_deficit_of_a_block_with_nothing_under_way_is_repaired() {
     let block = BlockIndex::new(0);
     let mut sent = Vec::new();
     while let Some(ticket) = sender.next_symbol(&context()) {
-        sent.push(Carried::Symbol { block, symbol: ticket.symbol });
+        sent.push(Carried::Symbol { block, symbol: ticket.symbol, size: SYMBOL_SIZE });
     }
     for (_, count) in encodes(&mut sender) {
         sender.on_encoded(block, count);
     }
     while let Some(ticket) = sender.next_symbol(&context()) {
-        sent.push(Carried::Symbol { block, symbol: ticket.symbol });
+        sent.push(Carried::Symbol { block, symbol: ticket.symbol, size: SYMBOL_SIZE });
     }
     sent.into_iter().for_each(|carried| sender.on_acked(carried));
     let deficits = vec![BlockDeficit { block, missing: 5 }];

@@ -29,6 +29,8 @@ pub enum Timer {
     Probe,
     /// Waiting for the answer about the packet size ends.
     SymbolSize,
+    /// The peer may be at another address: time to ask there again.
+    Challenge,
     /// A measurement of the path goes on.
     Measurement,
 }
@@ -50,6 +52,8 @@ impl Session {
             self.next_send(permission, now),
             self.next_measurement(permission, now).map(named(Timer::Measurement)),
             self.next_size_decision(now).map(named(Timer::SymbolSize)),
+            self.next_size_pair(permission, now).map(named(Timer::SymbolSize)),
+            self.next_address_packet(now).map(named(Timer::Challenge)),
         ];
         timers.into_iter().flatten().min_by_key(|&(at, _)| at)
     }
@@ -82,6 +86,20 @@ impl Session {
             Permission::Probe => self.is_steering().then_some((now, Timer::Probe)),
             Permission::WaitUntil(at) => Some((at, Timer::Probe)),
         }
+    }
+
+    /// A trial of sizes goes on while the path is not silent.
+    fn next_size_pair(&self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
+        let Permission::Rate(_) = permission else { return None };
+        let at = self.mtu.next_pair().filter(|_| self.is_steering())?;
+        Some(at.max(now + STEERING_MIN))
+    }
+
+    fn next_address_packet(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.answers.is_empty() {
+            return Some(now);
+        }
+        self.address.next_challenge()
     }
 
     fn next_measurement(&self, permission: Permission, now: Timestamp) -> Option<Timestamp> {

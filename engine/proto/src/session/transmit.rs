@@ -12,6 +12,7 @@ use crate::path::mtu::packet_bytes;
 use crate::trace::TraceEvent;
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::{DataId, Kind};
+use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Plans made per call at most: one GSO train.
@@ -25,6 +26,10 @@ const REPORT_LEN_MAX: usize = SYMBOL_SIZE_SMALL as usize + HEADER_DIFFERENCE as 
 const _: () = assert!(REPORT_LEN_MAX <= FEEDBACK_LEN_MAX);
 /// Padding of a packet that only wants an answer.
 const QUESTION_LEN: u16 = 16;
+/// Packets of a train at least, however large they are.
+const TRAIN_MIN: u32 = 8;
+/// A receiver greets a silent sender at most so often.
+const GREETING_EVERY: Duration = Duration::from_secs(1);
 /// Data kept loaded ahead of the first pass, as time at the current rate.
 const READ_AHEAD: Duration = Duration::from_millis(100);
 /// Data kept loaded ahead at least.
@@ -39,6 +44,19 @@ pub struct PacketPlan {
     pub kind: Kind,
     /// What it carries.
     pub body: PlanBody,
+    /// Where it goes.
+    pub route: Route,
+}
+
+/// Where a planned packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To the peer, where [`Session::peer`] says it is.
+    Peer,
+    /// To this address and no other.
+    Only(SocketAddr),
+    /// To the peer, and the very same bytes to this address.
+    Also(SocketAddr),
 }
 
 /// What a planned packet carries.
@@ -55,12 +73,15 @@ pub enum PlanBody {
     Padding(u16),
     /// An encoded report.
     Report(Vec<u8>),
+    /// The bits of a challenge or of its answer; see [`crate::wire::path`].
+    Path(u64),
 }
 
 impl Session {
     /// Plans the packets that may leave now, at most one GSO train; call until nothing is added.
     pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let sent_before = self.counters.wire_sent;
+        self.plan_addresses(now, plans);
         self.plan_report(now, plans);
         self.plan_question(now, plans);
         if self.controller.next_timer().is_some_and(|at| at <= now) {
@@ -100,18 +121,6 @@ impl Session {
         self.lateness.on_stop(false);
     }
 
-    /// A silent path says nothing about sizes, and nothing leaves there anyway.
-    fn choose_symbol_size(&mut self, now: Timestamp) {
-        if self.sender.wants_symbol_size()
-            && !self.silence.is_stopped(self.rtt.smoothed(), now)
-            && let Some(size) = self.mtu.symbol_size(self.rtt.reorder_window(), now)
-        {
-            self.sender.set_symbol_size(size);
-            let event = TraceEvent::MtuUpdated { symbol_size: size, packet: packet_bytes(size) };
-            self.observer.note(event, now);
-        }
-    }
-
     fn plan_report(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         if self.reports.due().is_none_or(|due| due > now) {
             return;
@@ -133,7 +142,23 @@ impl Session {
         let number = self.ledger.next_number();
         let bytes = plain_bytes(payload.len());
         self.emit(Carried::Report, bytes, now);
-        plans.push(PacketPlan { number, kind: Kind::Feedback, body: PlanBody::Report(payload) });
+        // Cheap, and the sender need not wait for it until the address is validated. spec: W-102
+        let route = self.address.also(bytes).map_or(Route::Peer, Route::Also);
+        let (kind, body) = (Kind::Feedback, PlanBody::Report(payload));
+        plans.push(PacketPlan { number, kind, body, route });
+        if active && self.reports.repeats_first() {
+            self.greet(now, plans);
+        }
+    }
+
+    /// A sender that fell silent may have lost our address: it can ask at the new one only when it got
+    /// enough from there. One packet suffices. spec: W-105
+    fn greet(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        if self.greeted_at.is_none_or(|at| now.since(at) >= GREETING_EVERY) {
+            self.greeted_at = Some(now);
+            let len = SYMBOL_SIZE_SMALL + HEADER_DIFFERENCE;
+            self.plan_unwatched(len, now, plans);
+        }
     }
 
     /// One packet that wants an answer, too short to say anything about the sizes that pass.
@@ -141,13 +166,19 @@ impl Session {
         if !core::mem::take(&mut self.asks) {
             return;
         }
+        self.plan_unwatched(QUESTION_LEN, now, plans);
+    }
+
+    /// Padding of which nobody cares whether it arrives.
+    fn plan_unwatched(&mut self, len: u16, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let number = self.ledger.next_number();
-        self.emit(Carried::Question, plain_bytes(usize::from(QUESTION_LEN)), now);
-        plans.push(PacketPlan { number, kind: Kind::Pad, body: PlanBody::Padding(QUESTION_LEN) });
+        self.emit(Carried::Question, plain_bytes(usize::from(len)), now);
+        let (kind, body, route) = (Kind::Pad, PlanBody::Padding(len), Route::Peer);
+        plans.push(PacketPlan { number, kind, body, route });
     }
 
     /// Gives the next number to a packet of `bytes` that leaves now.
-    fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
+    pub(super) fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
         self.counters.wire_sent += bytes;
         self.counters.packets_sent += 1;
         self.packet_sizes.record(bytes);
@@ -186,7 +217,7 @@ impl Session {
         let (block, symbol) = (ticket.block, ticket.symbol);
         let data = DataId { block, symbol, packed: ticket.shape.packed_symbols() };
         let len = ticket.shape.symbol_size();
-        self.emit(Carried::Symbol { block, symbol }, packet_bytes(len), now);
+        self.emit(Carried::Symbol { block, symbol, size: len }, packet_bytes(len), now);
         let kind = match (train, data.packed.is_some()) {
             (false, false) => Kind::Data,
             (true, false) => Kind::DataTrain,
@@ -194,7 +225,7 @@ impl Session {
             (true, true) => Kind::PackedTrain,
         };
         let body = PlanBody::Symbol { data, len };
-        plans.push(PacketPlan { number, kind, body });
+        plans.push(PacketPlan { number, kind, body, route: Route::Peer });
         true
     }
 
@@ -210,18 +241,8 @@ impl Session {
         let number = self.ledger.next_number();
         self.mtu.on_probe(now);
         self.emit(Carried::Padding, packet_bytes(like), now);
-        plans.push(PacketPlan { number, kind, body: PlanBody::Padding(len) });
-    }
-
-    fn plan_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        while self.small_probes_left > 0 {
-            self.small_probes_left -= 1;
-            self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
-        }
-        while self.full_probes_left > 0 {
-            self.full_probes_left -= 1;
-            self.plan_padding(Kind::Pad, SYMBOL_SIZE, now, plans);
-        }
+        let (body, route) = (PlanBody::Padding(len), Route::Peer);
+        plans.push(PacketPlan { number, kind, body, route });
     }
 
     fn plan_train(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
@@ -236,6 +257,9 @@ impl Session {
         }
         // Until the size is known, trains ask for it as well.
         let padding = self.sender.symbol_size().unwrap_or(SYMBOL_SIZE);
+        // A train is so many packets of the usual size, and of others as many as take its time.
+        let scale = u32::from(padding.div_ceil(SYMBOL_SIZE));
+        let count = if scale > 1 { count.div_ceil(scale).max(TRAIN_MIN.min(count)) } else { count };
         for _ in 0..count {
             if !self.plan_symbol(true, now, plans) {
                 self.plan_padding(Kind::PadTrain, padding, now, plans);
@@ -254,13 +278,15 @@ impl Session {
         let mut budget = self.pacer.budget(now, rate);
         self.lateness.on_turn(self.pacer.take_forfeited(), now);
         self.lateness.on_stop(false);
+        // A larger one overdraws: the pacer has its debt paid before the next.
         let packet = packet_bytes(SYMBOL_SIZE);
         while budget >= packet && plans.len() < PLANS_MAX && self.window_open() {
+            let before = self.counters.wire_sent;
             if !self.plan_symbol(false, now, plans) {
                 self.app_limited = true;
                 return self.pacer.pause();
             }
-            budget -= packet;
+            budget -= packet.max(self.counters.wire_sent - before).min(budget);
         }
         self.lateness.on_stop(self.sender.has_symbol() && self.window_open());
     }
@@ -283,7 +309,10 @@ impl Session {
         }
         self.silence.on_probe(now);
         self.observer.note(TraceEvent::ProbeSent, now);
-        if !self.plan_symbol(false, now, plans) {
+        // In turn, for the path may be back for small packets only.
+        let small = self.asks_small;
+        self.asks_small = !small;
+        if small || !self.plan_symbol(false, now, plans) {
             self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
         }
     }

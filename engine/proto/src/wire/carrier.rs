@@ -4,12 +4,14 @@
 //! protocol they belong to. Memory is allocated once; a length is believed only after it was
 //! checked. It does not look into datagrams.
 
-use crate::limits::DATAGRAM_MAX;
+use crate::limits::{DATA_HEADER_LEN, SYMBOL_SIZE, TAG_LEN};
 
 /// Bytes of a datagram's length.
 pub const LENGTH_LEN: usize = 2;
 /// The longest frame.
-pub const CARRIER_FRAME_MAX: usize = LENGTH_LEN + DATAGRAM_MAX;
+pub const CARRIER_FRAME_MAX: usize = LENGTH_LEN + CARRIED_MAX;
+/// The longest datagram that travels over a link: one with a symbol of the usual size.
+pub const CARRIED_MAX: usize = DATA_HEADER_LEN + SYMBOL_SIZE as usize + TAG_LEN;
 
 /// Why a stream of frames has no further meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,11 +27,11 @@ pub enum CarrierError {
 /// What stands before a datagram of `len` bytes.
 ///
 /// # Errors
-/// No datagram is empty or longer than [`DATAGRAM_MAX`].
+/// No datagram is empty or longer than [`CARRIED_MAX`].
 pub fn frame_length(len: usize) -> Result<[u8; LENGTH_LEN], CarrierError> {
     match u16::try_from(len) {
         Ok(0) => Err(CarrierError::Empty),
-        Ok(announced) if len <= DATAGRAM_MAX => Ok(announced.to_be_bytes()),
+        Ok(announced) if len <= CARRIED_MAX => Ok(announced.to_be_bytes()),
         Ok(_) | Err(_) => Err(CarrierError::TooLong(len)),
     }
 }
@@ -150,8 +152,8 @@ mod tests {
             read(&stream, &[1])
         };
         assert_eq!(fault(0), (vec![vec![7]], Err(CarrierError::Empty)));
-        let long = u16::try_from(DATAGRAM_MAX + 1).expect("short");
-        assert_eq!(fault(long), (vec![vec![7]], Err(CarrierError::TooLong(DATAGRAM_MAX + 1))));
+        let long = u16::try_from(CARRIED_MAX + 1).expect("short");
+        assert_eq!(fault(long), (vec![vec![7]], Err(CarrierError::TooLong(CARRIED_MAX + 1))));
         assert_eq!(fault(u16::MAX).1, Err(CarrierError::TooLong(65_535)));
         assert_eq!(frame_length(0), Err(CarrierError::Empty));
         assert_eq!(frame_length(70_000), Err(CarrierError::TooLong(70_000)));
@@ -160,7 +162,7 @@ mod tests {
     proptest! {
         #[test]
         fn datagrams_survive_however_the_stream_is_cut(
-            datagrams in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=DATAGRAM_MAX), 0..8),
+            datagrams in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=CARRIED_MAX), 0..8),
             pieces in prop::collection::vec(1usize..3000, 1..20),
         ) {
             let (read, outcome) = read(&stream_of(&datagrams), &pieces);

@@ -7,7 +7,7 @@
 use crate::ids::{BlockIndex, LaneTag, PacketNumber, SymbolId};
 use crate::limits::{
     DATA_HEADER_LEN, DATAGRAM_MAX, FEEDBACK_LEN_MAX, PACKED_SYMBOL_ID_END, PACKED_SYMBOLS_MAX,
-    PLAIN_HEADER_LEN, SYMBOL_ID_END, SYMBOL_SIZE, SYMBOL_SIZE_SMALL, TAG_LEN,
+    PLAIN_HEADER_LEN, SYMBOL_ID_END, SYMBOL_SIZE_JUMBO, SYMBOL_SIZE_SMALL, TAG_LEN,
 };
 use crate::wire::number::{KeyEpoch, TruncatedNumber};
 use core::num::NonZeroU16;
@@ -29,7 +29,7 @@ const _: () = assert!(PACKED_SYMBOLS_MAX as u32 == (SYMBOL_ID_END >> PACKED_ID_B
 const FIRST_BYTE_MIN: u8 = 4;
 /// A data header goes as far as the last byte of the symbol id.
 const _: () = assert!(PLAIN_HEADER_LEN + 4 + 3 == DATA_HEADER_LEN);
-const _: () = assert!(SYMBOL_SIZE.is_multiple_of(SYMBOL_SIZE_STEP));
+const _: () = assert!(SYMBOL_SIZE_JUMBO.is_multiple_of(SYMBOL_SIZE_STEP));
 const _: () = assert!(SYMBOL_SIZE_SMALL.is_multiple_of(SYMBOL_SIZE_STEP));
 
 /// What a lane packet is (`spec: W-013`).
@@ -46,9 +46,9 @@ pub enum Kind {
     PadTrain = 3,
     /// A receiver's report.
     Feedback = 4,
-    /// Reserved: a question whether the peer receives at an address.
+    /// A question whether the peer receives at an address.
     PathChallenge = 5,
-    /// Reserved: the answer to a challenge.
+    /// The answer to a challenge.
     PathResponse = 6,
     /// Reserved: the end of the session.
     Close = 7,
@@ -102,7 +102,7 @@ impl Kind {
     const fn payload_len(self) -> RangeInclusive<usize> {
         match self {
             Self::Data | Self::DataTrain | Self::Packed | Self::PackedTrain => {
-                SYMBOL_SIZE_STEP as usize..=SYMBOL_SIZE as usize
+                SYMBOL_SIZE_STEP as usize..=SYMBOL_SIZE_JUMBO as usize
             }
             Self::Pad | Self::PadTrain => 0..=DATAGRAM_MAX - PLAIN_HEADER_LEN - TAG_LEN,
             Self::Feedback => 1..=FEEDBACK_LEN_MAX,
@@ -310,7 +310,7 @@ pub const fn is_lane(first_byte: u8) -> bool {
 /// (`spec: W-015`).
 pub const fn is_symbol_size(len: usize) -> bool {
     len >= SYMBOL_SIZE_STEP as usize
-        && len <= SYMBOL_SIZE as usize
+        && len <= SYMBOL_SIZE_JUMBO as usize
         && len.is_multiple_of(SYMBOL_SIZE_STEP as usize)
 }
 

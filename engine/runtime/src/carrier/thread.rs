@@ -22,6 +22,8 @@ use crate::wake::WakeSource;
 const TICK: Duration = Duration::from_millis(250);
 /// Connections accepted before the others get their turn.
 const ACCEPTS_PER_TURN: usize = 16;
+/// Connections at once, those included that are being told to go.
+const CONNECTIONS_MAX: usize = 1024;
 /// Pause after an accept that failed: the socket stays readable and would be asked at once.
 const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 
@@ -147,6 +149,9 @@ impl Worker {
                     let Verdict::Admit(permit) = self.room.admission.judge(remote, true) else {
                         continue;
                     };
+                    if self.connections.len() >= CONNECTIONS_MAX {
+                        continue;
+                    }
                     let config = Arc::clone(config);
                     let accepted = socket
                         .set_nonblocking(true)

@@ -35,6 +35,8 @@ use crate::tls::{self, Allow, FoundSite};
 
 /// Connections that wait to be accepted; behind them, handshakes keep their places.
 const READY_MAX: usize = 32;
+/// Shortest time between two nudges that QUIC gets.
+const NUDGE_SPACING: Duration = Duration::from_millis(250);
 /// Stands where TLS wants a server name; it is not sent and not checked.
 const SERVER_NAME: &str = "farhaul";
 
@@ -50,6 +52,7 @@ pub struct ControlEndpoint {
     openings: Openings,
     ready: Mutex<mpsc::Receiver<Ready>>,
     acceptor: Option<JoinHandle<()>>,
+    nudger: JoinHandle<()>,
     runtime: Handle,
 }
 
@@ -90,9 +93,20 @@ impl ControlEndpoint {
             ready: sender,
         };
         let acceptor = accepts.then(|| runtime.spawn(acceptor.run()));
+        let nudger = runtime.spawn(pass_nudges(endpoint.clone(), Arc::clone(&socket)));
         let ready = Mutex::new(ready);
         let identity = identity.clone();
-        Ok(Self { endpoint, socket, identity, admission, openings, ready, acceptor, runtime })
+        Ok(Self {
+            endpoint,
+            socket,
+            identity,
+            admission,
+            openings,
+            ready,
+            acceptor,
+            nudger,
+            runtime,
+        })
     }
 
     /// Where received datagrams go.
@@ -219,6 +233,7 @@ impl ControlEndpoint {
 
 impl Drop for ControlEndpoint {
     fn drop(&mut self) {
+        self.nudger.abort();
         if let Some(acceptor) = &self.acceptor {
             acceptor.abort();
         }
@@ -239,6 +254,18 @@ pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip if ip.is_ipv4() => SocketAddr::new(ip, addr.port()),
         _ => addr,
+    }
+}
+
+/// To QUIC the same socket looks like another one, on which every connection says a word at once: the
+/// peer learns its new address, and the timers begin anew with the answer.
+async fn pass_nudges(endpoint: Endpoint, socket: Arc<ControlSocket>) {
+    loop {
+        socket.nudged().await;
+        if let Err(error) = endpoint.rebind_abstract(Arc::<ControlSocket>::clone(&socket)) {
+            tracing::debug!(%error, "QUIC was not nudged");
+        }
+        tokio::time::sleep(NUDGE_SPACING).await;
     }
 }
 

@@ -17,7 +17,7 @@ use farhaul_proto::units::Bytes;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time;
 
 use super::ControlError;
@@ -48,6 +48,7 @@ pub struct ControlSocket {
     received: AtomicU64,
     dropped: AtomicU64,
     unsent: AtomicU64,
+    nudges: Notify,
 }
 
 /// A ring of datagrams in memory allocated once.
@@ -81,7 +82,19 @@ impl ControlSocket {
             received: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
+            nudges: Notify::new(),
         }
+    }
+
+    /// The lanes learnt that the path is back, or another one: QUIC should not wait for its own timers,
+    /// which may have doubled for minutes.
+    pub fn nudge(&self) {
+        self.nudges.notify_one();
+    }
+
+    /// Waits for a nudge.
+    pub(super) async fn nudged(&self) {
+        self.nudges.notified().await;
     }
 
     /// Hands over one datagram that is not a lane packet. Never waits; called by the thread that

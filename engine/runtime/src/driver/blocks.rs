@@ -65,7 +65,7 @@ pub(super) enum Done {
     /// Digest and padding stand behind the data.
     Finished { at: At, shape: BlockShape, lease: Lease },
     /// Repair symbols, or none if the encoder failed.
-    Encoded { at: At, repair: Option<RepairSet> },
+    Encoded { at: At, shape: BlockShape, repair: Option<RepairSet> },
     /// A block was decoded and checked.
     Checked { at: At, placed: Placed, block: RecvBlock, outcome: Checked },
     /// The sink said where a block is to be written.
@@ -151,7 +151,7 @@ pub(super) fn encode_job(
         if let Err(error) = &repair {
             tracing::warn!(%error, block = %at.block, "repair symbols could not be computed");
         }
-        Done::Encoded { at, repair: repair.ok() }
+        Done::Encoded { at, shape, repair: repair.ok() }
     }
 }
 

@@ -17,7 +17,6 @@ use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::PathFigures;
 use farhaul_proto::wire::feedback::FeedbackError;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -62,8 +61,6 @@ pub struct NewSession {
     pub key: SessionKey,
     /// Its keys.
     pub lane: LaneKeys,
-    /// The peer's address, validated by the handshake.
-    pub peer: SocketAddr,
     /// How it is set up.
     pub config: SessionConfig,
     /// Whether blocks that leave are packed.

@@ -28,12 +28,12 @@ impl Driver {
                 session.send_blocks.insert(at.block, SendBlock { shape, data, repair: Vec::new() });
                 session.core.on_loaded(at.block, shape);
             }),
-            Done::Encoded { at, repair } => self.with(at.session, |session| {
+            Done::Encoded { at, shape, repair } => self.with(at.session, |session| {
+                let held = session.send_blocks.get_mut(&at.block);
+                // Of a shape that the block has no more: nobody waits for it.
+                let Some(held) = held.filter(|held| held.shape == shape) else { return };
                 let count = repair.as_ref().map(RepairSet::len);
-                if let (Some(held), Some(repair)) = (session.send_blocks.get_mut(&at.block), repair)
-                {
-                    held.repair.push(repair);
-                }
+                held.repair.extend(repair);
                 session.core.on_encoded(at.block, count);
             }),
             Done::Checked { at, placed, block, outcome } => {

@@ -72,6 +72,13 @@ impl Driver {
                     self.run_job(at, Box::new(job));
                 }
             }
+            SendEffect::Reshape { block, shape } => self.with(key, |session| {
+                // Behind the data are zeros enough for any shape; see `finish_source`.
+                if let Some(held) = session.send_blocks.get_mut(&block) {
+                    held.shape = shape;
+                    held.repair.clear();
+                }
+            }),
             SendEffect::Release { block } => {
                 self.with(key, |session| {
                     session.send_blocks.remove(&block);

@@ -16,6 +16,8 @@ use farhaul_proto::session::Arrival;
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::Feedback;
 use farhaul_proto::wire::header::{DataId, Header, Kind};
+use farhaul_proto::wire::path;
+use std::net::SocketAddr;
 
 /// Lane packets that led to nothing, by reason; for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,16 +38,18 @@ pub struct LaneDrops {
     pub receive_errors: u64,
 }
 
-/// When a packet came in, in both clocks' terms.
+/// Where a packet came from, and when, in both clocks' terms.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(super) struct Coming {
+    /// Nothing for a link, which has two ends for good.
+    pub(super) from: Option<SocketAddr>,
     pub(super) arrived: Timestamp,
     pub(super) now: Timestamp,
 }
 
 impl Driver {
     /// Takes one lane packet in.
-    pub(super) fn on_lane_packet(&mut self, datagram: &mut [u8], times: Times) {
+    pub(super) fn on_lane_packet(&mut self, datagram: &mut [u8], coming: Coming) {
         let Ok((header, header_len)) = Header::decode(datagram) else {
             self.drops.malformed += 1;
             return;
@@ -53,7 +57,7 @@ impl Driver {
         let session = self.lanes.get(&header.lane).and_then(|key| self.sessions.get_mut(key));
         let Some(session) = session else {
             let early = self.openings.any();
-            if !early || !self.early.keep(header.lane, datagram, times.arrived) {
+            if !early || !self.early.keep(header.lane, datagram, coming) {
                 self.drops.unknown_lane += 1;
             }
             return;
@@ -74,25 +78,28 @@ impl Driver {
         let Ok(payload) = session.open.open_in_place(number, header.epoch, head, body) else {
             self.drops.forged += 1;
             if session.open.forgeries() != forgeries {
-                session.on_forgery(times.now);
+                session.on_forgery(coming.now);
             }
             return;
         };
         session.replay.commit(number);
-        session.keep_epochs(epoch, times.now);
-        session.heard_at = times.now;
+        session.keep_epochs(epoch, coming.now);
+        session.heard_at = coming.now;
         session.largest = session.largest.max(Some(number));
         let train = header.kind.is_train();
-        let arrival = Arrival { number, proof, train, at: times.arrived };
+        let arrival = Arrival { number, proof, train, at: coming.arrived };
         let packet = Opened { arrival, header, payload };
+        if let Some(from) = coming.from {
+            session.core.on_arrival(from, number, header.kind, packet.bytes(), coming.now);
+        }
         let mut buffers = Buffers { pool: &self.pool, incoming: &mut self.shares.incoming };
-        match session.take(&packet, &mut buffers, times) {
+        match session.take(&packet, &mut buffers, coming) {
             Ok(Taken::Yes) => {}
             Ok(Taken::NoBuffer) => {
                 self.drops.no_buffer += 1;
                 session.no_buffer += 1;
             }
-            Err(violation) => session.die(SessionEvent::Violation(violation), times.now),
+            Err(violation) => session.die(SessionEvent::Violation(violation), coming.now),
         }
     }
 }
@@ -139,25 +146,35 @@ impl SessionBody {
         &mut self,
         packet: &Opened<'_>,
         buffers: &mut Buffers<'_>,
-        times: Times,
+        coming: Coming,
     ) -> Result<Taken, Violation> {
         match packet.header.kind {
             Kind::Data | Kind::DataTrain | Kind::Packed | Kind::PackedTrain => {
                 let Some(data) = packet.header.data else { return Ok(Taken::Yes) };
-                return Ok(self.take_symbol(packet, data, buffers, times.now));
+                return Ok(self.take_symbol(packet, data, buffers, coming.now));
             }
             Kind::Pad | Kind::PadTrain => {
                 if packet.payload.iter().any(|&byte| byte != 0) {
                     return Err(Violation::Padding);
                 }
                 let bytes = packet.bytes();
-                self.core.on_padding(&packet.arrival, bytes, times.now);
+                self.core.on_padding(&packet.arrival, bytes, coming.now);
             }
             Kind::Feedback => {
                 let feedback = Feedback::decode(packet.payload)?;
-                self.core.on_feedback(&packet.arrival, &feedback, times.now)?;
+                self.core.on_feedback(&packet.arrival, &feedback, coming.now)?;
             }
-            Kind::PathChallenge | Kind::PathResponse | Kind::Close => {}
+            Kind::PathChallenge => {
+                if let (Some(from), Some(token)) = (coming.from, path::decode(packet.payload)) {
+                    self.core.on_challenge(from, token);
+                }
+            }
+            Kind::PathResponse => {
+                if let (Some(from), Some(token)) = (coming.from, path::decode(packet.payload)) {
+                    self.core.on_response(from, token, coming.now);
+                }
+            }
+            Kind::Close => {}
         }
         Ok(Taken::Yes)
     }

@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 /// Sealed datagrams of one length that the socket would not take yet.
 #[derive(Debug)]
 pub(super) struct Unsent {
+    pub(super) to: SocketAddr,
     pub(super) segment_len: usize,
     pub(super) bytes: Vec<u8>,
 }
@@ -46,7 +47,6 @@ impl Outgoing {
 /// The body of a session.
 pub(super) struct SessionBody {
     pub(super) core: Session,
-    pub(super) peer: SocketAddr,
     pub(super) send_tag: LaneTag,
     pub(super) recv_tag: LaneTag,
     pub(super) seal: SealKey,
@@ -99,7 +99,6 @@ impl SessionBody {
         core.on_local_drops(drops_before);
         Self {
             core,
-            peer: new.peer,
             send_tag,
             recv_tag,
             seal,
@@ -149,7 +148,7 @@ impl SessionBody {
 
     /// True when its packets travel over a link.
     pub(super) fn is_linked(&self) -> bool {
-        LinkId::of(self.peer).is_some()
+        LinkId::of(self.core.peer()).is_some()
     }
 
     /// Ends the session on the lane: all it holds goes back at once, and its owner is told why,

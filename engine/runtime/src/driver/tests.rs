@@ -5,7 +5,7 @@ mod shares;
 mod traces;
 
 use super::command::{Command, GivenUp, SessionEvent, Violation};
-use super::receive::{LaneDrops, Times};
+use super::receive::{Coming, LaneDrops};
 use super::{SLEEP_MAX, SpareDisk};
 use crate::disk::{Completion, Disk, DiskError, Request};
 use crate::objects::{BlockSink, BlockSource, Failure, Load, Store};
@@ -28,7 +28,7 @@ impl Rig {
     /// A lane packet arrives.
     fn hear(&mut self, mut packet: Vec<u8>) {
         let now = self.driver.clock.now();
-        self.driver.on_lane_packet(&mut packet, Times { arrived: now, now });
+        self.driver.on_lane_packet(&mut packet, Coming { from: Some(NOWHERE), arrived: now, now });
     }
 }
 
@@ -435,7 +435,8 @@ fn what_the_socket_did_not_take_leaves_first_and_in_order() {
     let mut pair = Pair::new(Rig::new(), Rig::new());
     let key = pair.sender.key;
     let session = pair.left.driver.sessions.get_mut(&key).expect("alive");
-    let first = super::session::Unsent { segment_len: 3, bytes: vec![0x3F; 9] };
+    let first =
+        super::session::Unsent { to: session.core.peer(), segment_len: 3, bytes: vec![0x3F; 9] };
     session.unsent.push_back(first);
     pair.left.driver.turn();
     assert!(pair.left.driver.sessions[&key].unsent.is_empty());

@@ -151,6 +151,7 @@ fn tell_session(session: SessionKey, record: &TraceRecord) {
         TraceEvent::PolicyUpdated { policy, cap } => {
             tell!(DEBUG, session, record, ?policy, cap_bps = bps(cap));
         }
+        TraceEvent::PeerMoved { returned } => tell!(INFO, session, record, returned),
         TraceEvent::MtuUpdated { symbol_size, packet } => {
             tell!(DEBUG, session, record, symbol_size, packet = packet.get());
         }

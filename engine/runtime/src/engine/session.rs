@@ -16,7 +16,7 @@ use farhaul_proto::session::ProbePlan;
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{PathFigures, Wishes};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// How long the driver may take to answer.
@@ -82,7 +82,7 @@ pub struct SessionHandle {
     pub(super) options: SessionOptions,
     pub(super) mailbox: Mailbox,
     /// Its place among the sessions that peers opened.
-    pub(super) _seat: Option<Seat>,
+    pub(super) seat: Option<Seat>,
 }
 
 impl Peer {
@@ -130,6 +130,13 @@ impl SessionHandle {
     /// Its name within the engine.
     pub const fn key(&self) -> SessionKey {
         self.key
+    }
+
+    /// The peer broke the protocol: if it opened this session, it opens no other for a minute.
+    pub fn bar_peer(&self) {
+        if let Some(seat) = &self.seat {
+            seat.bar(Instant::now());
+        }
     }
 
     /// Looks for the path's rate before there is data.

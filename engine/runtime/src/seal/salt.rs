@@ -24,7 +24,7 @@ impl Salts {
     /// The next byte. Should the system have no random numbers, which stops every handshake as
     /// well, old ones come again.
     #[inline]
-    pub fn next(&mut self) -> u8 {
+    pub fn draw(&mut self) -> u8 {
         if self.used == DRAWN {
             let _ = SystemRandom::new().fill(&mut self.drawn[..]);
             self.used = 0;
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn salts_do_not_repeat_with_their_page() {
         let mut salts = Salts::new();
-        let mut page = || (0..DRAWN).map(|_| salts.next()).collect::<Vec<u8>>();
+        let mut page = || (0..DRAWN).map(|_| salts.draw()).collect::<Vec<u8>>();
         assert_ne!(page(), page());
     }
 }

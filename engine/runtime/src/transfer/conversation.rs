@@ -1,7 +1,7 @@
 //! Two event sources, one ear: control messages and what the lane tells.
 
 use super::TransferError;
-use crate::control::{CLOSE_FAILED, ControlConnection, ControlError, ControlSender};
+use crate::control::{CLOSE_FAILED, ControlConnection, ControlError, ControlSender, PeerFault};
 use crate::driver::command::SessionEvent;
 use crate::engine::{Peer, SessionHandle};
 use farhaul_proto::path::carrier::Carrier;
@@ -74,7 +74,7 @@ impl Conversation {
                         Ahead { message, _share: share.await.ok() }
                     }
                     Ok(None) => return,
-                    Err(error) => Ahead { message: Err(error.into()), _share: None },
+                    Err(error) => Ahead { message: Err(misread(error)), _share: None },
                 };
                 let message = match ahead.message {
                     Ok(Message::Hello { features, agent }) if !greeted => {
@@ -177,7 +177,10 @@ impl Conversation {
     /// Tells the peer why the conversation ends here, and ends it.
     pub(crate) async fn give_up(mut self, error: &TransferError) {
         let (code, what) = match error {
-            TransferError::Violation(what) => (FailCode::Protocol, what.clone()),
+            TransferError::Violation(what) => {
+                self.session.bar_peer();
+                (FailCode::Protocol, what.clone())
+            }
             TransferError::Disk { what, code } => (*code, what.clone()),
             // The peer decided so: it need not be told.
             TransferError::Refused { .. }
@@ -213,6 +216,16 @@ impl Conversation {
     pub(crate) fn finish(mut self) {
         let _ = self.sender.finish();
         self.connection.close(CLOSE_DONE_U32, "done");
+    }
+}
+
+/// Frames that are none are the peer's doing; everything else befell the connection. spec: W-062
+fn misread(error: ControlError) -> TransferError {
+    match error {
+        ControlError::Peer(fault @ (PeerFault::MessageLength | PeerFault::MessageCut)) => {
+            TransferError::Violation(fault.to_string())
+        }
+        error => error.into(),
     }
 }
 

@@ -63,6 +63,9 @@ pub(crate) struct Truth {
     pub(crate) symbol_size: u16,
     pub(crate) first_pass_end: Timestamp,
     pub(crate) last_byte: Timestamp,
+    /// When something new last came to the target, and the longest time without that since the first.
+    stored_at: Option<Timestamp>,
+    pub(crate) stall: Duration,
 }
 
 impl Truth {
@@ -79,6 +82,8 @@ impl Truth {
             symbol_size: 0,
             first_pass_end: Timestamp::ZERO,
             last_byte: Timestamp::ZERO,
+            stored_at: None,
+            stall: Duration::ZERO,
         }
     }
 
@@ -165,7 +170,10 @@ impl Truth {
         &mut self,
         block: BlockIndex,
         symbol: SymbolId,
+        now: Timestamp,
     ) -> Result<(), Violation> {
+        let pause = self.stored_at.replace(now).map(|before| now.since(before));
+        self.stall = self.stall.max(pause.unwrap_or_default());
         let sent = self.blocks.get(&block).is_some_and(|truth| truth.sent.contains(symbol));
         self.useful += 1;
         if sent { Ok(()) } else { Err(Violation::Invented { block, symbol }) }

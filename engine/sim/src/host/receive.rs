@@ -49,6 +49,10 @@ impl Host {
         }
         // A worker reads it, or the disk: whoever changes it then corrupts a file.
         let buffer = self.receiving.held(block, "a symbol")?;
+        if buffer.symbols() == 0 {
+            // It may begin anew with symbols of another size.
+            buffer.symbol_size = len;
+        }
         if buffer.released || buffer.busy > 0 || buffer.symbol_size != len {
             return Err(Violation::NoBuffer { side, block, what: "a symbol" });
         }
@@ -58,7 +62,7 @@ impl Host {
         };
         if fresh {
             self.tally.progress = around.now;
-            truth.on_stored(block, data.symbol)?;
+            truth.on_stored(block, data.symbol, around.now)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use crate::host::Completion;
 use crate::scenario::Side;
 use crate::world::control::Message;
+use core::net::SocketAddr;
 use farhaul_proto::ids::PacketNumber;
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::session::PlanBody;
@@ -20,6 +21,8 @@ pub(crate) struct Packet {
     pub(crate) bytes: Bytes,
     pub(crate) body: PlanBody,
     pub(crate) corrupt: bool,
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
 }
 
 /// Something that happens to one side.

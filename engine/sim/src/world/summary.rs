@@ -71,6 +71,7 @@ impl World {
             symbol_size: truth.symbol_size,
             spurious: counters.packets_spurious,
             rounds: truth.rounds_max,
+            stall: truth.stall,
             coded: (host.tally.encodes, target.tally.decodes),
             limited: *host.session.limits().spent(),
             buffers: (host.buffers_most().0, target.buffers_most().1),

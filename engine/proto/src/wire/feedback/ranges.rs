@@ -59,7 +59,7 @@ impl Plan {
 /// The most bytes that the newest range alone can take: span, count and length. A bitmap of as many
 /// reaches below the last multiple of [`PROOF_STEP`].
 pub(super) const LEN_MIN: usize = 8 + 2 + 8;
-const _: () = assert!((LEN_MIN - 8) * 8 > PROOF_STEP as usize);
+const _: () = assert!((LEN_MIN as u64 - 8) * 8 > PROOF_STEP);
 
 /// Checks what ranges promise: newest first, disjoint, not adjacent, from `largest` down to no
 /// less than `covered_from`.
@@ -138,7 +138,7 @@ fn ranges_len(largest: PacketNumber, covered_from: PacketNumber, ranges: &[Packe
     let kept = clipped(ranges, covered_from);
     let Some(span) = largest.get().checked_sub(covered_from.get()) else { return usize::MAX };
     let head = varint::len(span) + varint::len((kept.clone().count() as u64).saturating_sub(1));
-    head + range_steps(kept).map(|step| varint::len(step)).sum::<usize>()
+    head + range_steps(kept).map(varint::len).sum::<usize>()
 }
 
 fn plan_bitmap(largest: PacketNumber, covered_from: PacketNumber, budget: usize) -> Plan {

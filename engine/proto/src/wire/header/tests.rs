@@ -66,14 +66,14 @@ fn a_train_differs_from_plain_data_in_the_kind_alone() {
 #[test]
 fn only_whole_symbols_are_data() {
     let header = data_header();
-    for payload in [64, 128, 1152, 1408] {
+    for payload in [64, 128, 1152, 1408, 8896] {
         assert_eq!(Header::decode(&datagram(&header, payload)), Ok((header, 21)));
     }
     let decoded = Header::decode(&datagram(&header, 1400));
     assert_eq!(decoded, Err(HeaderError::SymbolSize { len: 1400 }));
     assert!(matches!(
-        Header::decode(&datagram(&header, 1472)),
-        Err(HeaderError::TooLong { len: 1509 })
+        Header::decode(&datagram(&header, 8960)),
+        Err(HeaderError::TooLong { len: 8997 })
     ));
     assert!(matches!(Header::decode(&datagram(&header, 0)), Err(HeaderError::TooShort { .. })));
 }

@@ -132,10 +132,11 @@ impl Rig {
             send_blocks: blocks,
             recv_blocks: blocks,
             seed: 7,
+            peer,
         };
         let lane = LaneKeys::from_secrets(secrets);
         let pack = PackPolicy::Off;
-        let new = NewSession { key, lane, peer, config, pack, events: sender, opening };
+        let new = NewSession { key, lane, config, pack, events: sender, opening };
         self.tell(Command::Add(Box::new(new)));
         End { key, events, seen: Vec::new() }
     }

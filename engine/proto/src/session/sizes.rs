@@ -1,0 +1,79 @@
+//! Which packet sizes are used: probes, the choice, and the way back down.
+
+use super::{PacketPlan, Session};
+use crate::congestion::Policy;
+use crate::limits::{SYMBOL_SIZE, SYMBOL_SIZE_JUMBO, SYMBOL_SIZE_SMALL};
+use crate::path::mtu::{FULL_PROBES, SEARCH_PROBES, SMALL_PROBES, packet_bytes};
+use crate::trace::TraceEvent;
+use crate::units::Timestamp;
+use crate::wire::header::Kind;
+
+impl Session {
+    /// The sizes are not known: all are asked for at once.
+    pub(super) fn plan_size_probes(&mut self) {
+        self.small_probes_left = SMALL_PROBES;
+        // Other policies send trains of full-size packets.
+        let trains = !matches!(self.config.policy, Policy::Fixed);
+        self.full_probes_left = if trains { 0 } else { FULL_PROBES };
+        self.search.clear();
+        self.search.extend([SYMBOL_SIZE_JUMBO; SEARCH_PROBES as usize]);
+    }
+
+    pub(super) fn plan_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        while self.small_probes_left > 0 {
+            self.small_probes_left -= 1;
+            self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
+        }
+        while self.full_probes_left > 0 {
+            self.full_probes_left -= 1;
+            self.plan_padding(Kind::Pad, SYMBOL_SIZE, now, plans);
+        }
+        if self.config.carrier.is_reliable() {
+            return;
+        }
+        if self.is_steering() && self.sender.symbol_size().is_some() {
+            let sizes = self.mtu.take_search(now);
+            self.search.extend(sizes.iter().flat_map(|&size| [size; SEARCH_PROBES as usize]));
+            while let Some(sizes) = self.mtu.take_pair(now) {
+                sizes.iter().for_each(|&size| self.plan_padding(Kind::Pad, size, now, plans));
+            }
+        }
+        while let Some(size) = self.search.pop() {
+            self.plan_padding(Kind::Pad, size, now, plans);
+        }
+    }
+
+    /// A silent path says nothing about sizes, and nothing leaves there anyway.
+    pub(super) fn choose_symbol_size(&mut self, now: Timestamp) {
+        let chosen = self.sender.symbol_size();
+        let grown =
+            chosen.is_some_and(|chosen| self.mtu.largest().is_some_and(|size| size > chosen));
+        if (self.sender.wants_symbol_size() || grown)
+            && !self.silence.is_stopped(self.rtt.smoothed(), now)
+            && let Some(size) = self.mtu.symbol_size(self.rtt.reorder_window(), now)
+        {
+            self.sender.set_symbol_size(size);
+            self.note_size(size, now);
+        }
+    }
+
+    /// Large packets do not pass any more: what is in flight of them is lost for that reason and no
+    /// other, and what they carried goes in smaller ones. spec: W-078
+    pub(super) fn fall_back(&mut self, now: Timestamp) {
+        let (size, since) = self.mtu.fall_back(now);
+        self.outage = Some((since, now));
+        let gap = now.since(since).min(super::silence::STOP_AFTER);
+        self.controller.on_outage_end(gap, now);
+        let mut settled = core::mem::take(&mut self.settled);
+        self.ledger.write_off(&mut settled);
+        self.sender.fall_back(size);
+        self.sender.on_lost(&settled.lost_carried, &self.repair);
+        self.settled = settled;
+        self.note_size(size, now);
+    }
+
+    fn note_size(&mut self, size: u16, now: Timestamp) {
+        let event = TraceEvent::MtuUpdated { symbol_size: size, packet: packet_bytes(size) };
+        self.observer.note(event, now);
+    }
+}
