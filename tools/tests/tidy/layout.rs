@@ -26,7 +26,17 @@ const TOP: [&str; 17] = [
 const WINGS: [(&str, &[&str]); 2] = [
     (
         "engine",
-        &["PROTOCOL.md", "RATE.md", "README.md", "SECURITY.md", "fuzz", "proto", "runtime", "sim"],
+        &[
+            "FLIGHT.md",
+            "PROTOCOL.md",
+            "RATE.md",
+            "README.md",
+            "SECURITY.md",
+            "fuzz",
+            "proto",
+            "runtime",
+            "sim",
+        ],
     ),
     ("appliance", &["README.md", "SYNC.md", "api", "daemon", "fuzz", "sync"]),
 ];

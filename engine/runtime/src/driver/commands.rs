@@ -65,6 +65,14 @@ impl Driver {
                 session.core.set_policy(policy, cap, now);
                 session.core.set_fec(fec);
             }),
+            Command::Stop => self.stopping = true,
+            question => self.answer(question, now),
+        }
+    }
+
+    /// Applies a command that changes nothing of what is carried.
+    fn answer(&mut self, command: Command, now: Timestamp) {
+        match command {
             Command::AskPeer(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.ask_peer(now));
             }),
@@ -82,7 +90,8 @@ impl Driver {
                 let unknown_lane = self.drops.unknown_lane + self.early.never_taken(now);
                 let _ = reply.send(LaneDrops { unknown_lane, ..self.drops });
             }
-            Command::Stop => self.stopping = true,
+            // All others are applied before.
+            _ => {}
         }
     }
 
