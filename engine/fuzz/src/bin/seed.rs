@@ -485,5 +485,6 @@ fn flights() -> Vec<Seed> {
         ("whole".into(), whole),
         ("cut".into(), cut),
         ("newer".into(), b"{\"farhaul_flight\":2}\n".to_vec()),
+        ("none".into(), b"\n".to_vec()),
     ]
 }
