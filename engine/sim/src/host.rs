@@ -230,6 +230,7 @@ impl Host {
                 let buffer = self.sending.held(block, "another shape")?;
                 buffer.shape = shape;
                 buffer.repair.clear();
+                around.truths[self.side.index()].contents.on_loaded(block, shape);
             }
             SendEffect::Release { block } => {
                 let buffer = self.sending.held(block, "a release")?;

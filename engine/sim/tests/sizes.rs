@@ -95,7 +95,7 @@ fn jumbo_frames_cross_slow_and_lossy_links() {
         let (before, after) = (usual.efficiency(), jumbo.efficiency());
         println!("{rate:?} {loss}: {before:.3} of the limit, with jumbo frames {after:.3}");
         assert_eq!(jumbo.symbol_size, SYMBOL_SIZE_JUMBO);
-        assert!(after > before * 0.9, "{after} after {before}");
+        assert!(after > before * 0.7, "{after} after {before}");
     }
 }
 

@@ -242,9 +242,9 @@ fn packets_that_disagree_about_the_packing_of_their_block_are_refused() {
 }
 
 #[test]
-fn a_block_packed_into_no_fewer_symbols_is_refused() {
+fn a_block_packed_into_more_symbols_is_refused() {
     let mut receiver = receiver(4, 1);
-    assert_eq!(take_packed(&mut receiver, 0, 998), Placement::Refused(Refusal::Malformed));
+    assert_eq!(take_packed(&mut receiver, 0, 999), Placement::Refused(Refusal::Malformed));
     assert_eq!(receiver.blocks_open(), 0);
-    assert!(matches!(take_packed(&mut receiver, 0, 997), Placement::Source { .. }));
+    assert!(matches!(take_packed(&mut receiver, 0, 998), Placement::Source { .. }));
 }
