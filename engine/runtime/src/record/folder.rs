@@ -128,12 +128,12 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let mut folder = FlightFolder::open(temporary.path()).unwrap();
         folder.bytes_max = FILE_MAX + Bytes::new(1000);
-        for (name, len) in [("0001", 900), ("0002", 900)] {
+        for (name, len) in [("00000000000000000001", 900), ("00000000000000000002", 900)] {
             fs::write(temporary.path().join(format!("{name}{SUFFIX}")), vec![b' '; len]).unwrap();
         }
         let (pen, file) = folder.begin("x", &header()).unwrap();
         drop(pen);
         file.finish().unwrap();
-        assert_eq!(names(temporary.path())[0], format!("0002{SUFFIX}"));
+        assert_eq!(names(temporary.path())[0], format!("00000000000000000002{SUFFIX}"));
     }
 }
