@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use farhaul_proto::trace::Limit;
 use farhaul_proto::units::{BitRate, Bytes};
 
 /// What one direction came to.
@@ -41,6 +42,8 @@ pub struct Direction {
     pub rounds: u32,
     /// Blocks encoded, and blocks decoded.
     pub coded: (u64, u64),
+    /// What limited it for most of the time, by its own account.
+    pub limited: Option<Limit>,
     /// The most buffers held by the source, and by the target.
     pub buffers: (usize, usize),
 }
@@ -92,6 +95,8 @@ pub struct Report {
     pub seed: u64,
     /// From A to B, and from B to A.
     pub directions: [Direction; 2],
+    /// How long each object took, from its declaration to its last byte on the target's disk.
+    pub carried: [Vec<Duration>; 2],
     /// Packets sent by both sides.
     pub packets: u64,
     /// Objects that were given up, of all objects.
