@@ -35,8 +35,9 @@ fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn bursts(link: LinkProfile, mean: f64) -> LinkProfile {
-    LinkProfile { loss: Loss::GilbertElliott { mean: Ratio::new(mean), burst: 10.0 }, ..link }
+fn bursts(mut link: LinkProfile, mean: f64) -> LinkProfile {
+    link.loss = Loss::GilbertElliott { mean: Ratio::new(mean), burst: 10.0 };
+    link
 }
 
 fn load(at: Timestamp, len: Bytes) -> Load {
