@@ -183,5 +183,10 @@ pub fn controller(
     now: Timestamp,
 ) -> Box<dyn Controller> {
     let config = wlaw::WConfig { start_hint: hint, ..wlaw::WConfig::new(policy, cap, initial_rtt) };
+    configured(config, now)
+}
+
+/// The same with everything that can be said about it.
+pub fn configured(config: wlaw::WConfig, now: Timestamp) -> Box<dyn Controller> {
     Box::new(switch::Switch::new(config, now))
 }

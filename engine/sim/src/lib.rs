@@ -7,6 +7,7 @@
 pub mod cells;
 pub mod check;
 pub mod disk;
+pub mod goals;
 mod host;
 pub mod link;
 pub mod profile;

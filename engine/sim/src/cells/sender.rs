@@ -189,7 +189,7 @@ impl Sender {
     }
 
     fn is_silent(&self, now: Timestamp) -> bool {
-        self.in_flight > Bytes::ZERO && now.since(self.heard_at) > SILENCE + self.rtt
+        self.in_flight > Bytes::ZERO && now.since(self.heard_at) >= SILENCE + self.rtt
     }
 
     fn depart(&mut self, train: Option<(u64, u64)>, now: Timestamp, out: &mut Vec<Departure>) {

@@ -122,6 +122,8 @@ pub struct Cell {
     pub tick: Duration,
     /// How much faster the receiver's clock runs, in millionths.
     pub skew: f64,
+    /// Own flows mirror rivals (the mode is off in the product).
+    pub mirror: bool,
     /// What must hold.
     pub rule: Option<Rule>,
 }
@@ -193,6 +195,8 @@ struct WrittenCell {
     tick: Option<String>,
     #[serde(default)]
     skew_ppm: f64,
+    #[serde(default)]
+    mirror: bool,
     rule: Option<String>,
 }
 
@@ -304,6 +308,7 @@ impl WrittenCell {
             second: self.second,
             tick: optional(self.tick.as_ref()).map_err(wrong)?,
             skew: self.skew_ppm / 1e6,
+            mirror: self.mirror,
             rule,
             name: self.name,
         })
@@ -429,6 +434,7 @@ impl WrittenGrid {
             second: None,
             tick: None,
             skew_ppm: 0.0,
+            mirror: false,
             rule: self.rule.clone(),
         })
     }

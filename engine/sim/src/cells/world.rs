@@ -13,7 +13,8 @@ use crate::rivals::tcp::Tcp;
 use crate::rng::Rng;
 use core::cmp::Reverse;
 use core::time::Duration;
-use farhaul_proto::congestion::{Policy, controller};
+use farhaul_proto::congestion::wlaw::WConfig;
+use farhaul_proto::congestion::{Policy, configured};
 use farhaul_proto::limits::{FEEDBACK_MAX, FEEDBACK_MIN};
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
 use std::collections::BinaryHeap;
@@ -134,7 +135,12 @@ impl<'a> World<'a> {
                 Source::Rival(Box::new(Tcp::new(kind, start)))
             } else {
                 // The handshake measured the round trip, with some of the queue of the moment.
-                let law = controller(spec.policy, spec.cap, spec.hint, rtt, start);
+                let config = WConfig {
+                    start_hint: spec.hint,
+                    mirror: self.cell.mirror,
+                    ..WConfig::new(spec.policy, spec.cap, rtt)
+                };
+                let law = configured(config, start);
                 self.schedule(start + self.report_interval(), Event::Report { flow: index });
                 let sender = Sender::new(law, spec.app, rtt, start);
                 Source::Own(Box::new(sender), Receiver::default())

@@ -31,6 +31,7 @@ pub(crate) struct ObjectTruth {
     pub(crate) written: BTreeSet<u32>,
     source_end: Option<End>,
     pub(crate) target_end: Option<End>,
+    pub(crate) target_end_at: Option<Timestamp>,
 }
 
 /// How long a grant is honoured after it was taken back. spec: W-076
@@ -104,6 +105,7 @@ impl Truth {
             written: BTreeSet::new(),
             source_end: None,
             target_end: None,
+            target_end_at: None,
         });
         let placed = blocks_of(len) - claimed;
         state.declared[by.index()] = true;
@@ -242,6 +244,9 @@ impl Truth {
         }
         if !at_source && need > 0 {
             self.last_byte = now;
+        }
+        if !at_source && let Some(state) = self.objects.get_mut(&object) {
+            state.target_end_at = Some(now);
         }
         self.end(side, object, End::Complete)
     }
