@@ -432,6 +432,7 @@ fn outcome(number: PacketNumber, record: &Record) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Micros;
     use crate::wire::feedback::PacketRange;
 
     const PACKET: Bytes = Bytes::new(1473);
@@ -531,7 +532,9 @@ mod tests {
                 ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), Timestamp::ZERO);
             }
             let now = Timestamp::from_millis(9_000);
-            ledger.on_feedback(&report(0, 0), &mut rtt, now, &mut settled).unwrap();
+            // The first one arrived at once, and nothing since.
+            let first = Feedback { largest_age: Micros::new(8_998_000), ..report(0, 0) };
+            ledger.on_feedback(&first, &mut rtt, now, &mut settled).unwrap();
             assert_eq!(settled.lost.len(), lost);
             // One that left later and arrived tells of those before it.
             ledger.on_sent(PACKET, RateEpoch::default(), symbol(3), now);

@@ -7,6 +7,7 @@ use crate::path::mtu::{FULL_PROBES, SEARCH_PROBES, SMALL_PROBES, packet_bytes};
 use crate::trace::TraceEvent;
 use crate::units::Timestamp;
 use crate::wire::header::Kind;
+use core::time::Duration;
 
 /// What is to be asked about sizes.
 #[derive(Debug, Default)]
@@ -20,6 +21,9 @@ pub(super) struct Sizes {
     /// The report at hand proved that large packets do not pass any more.
     pub(super) hole: bool,
 }
+
+/// A packet larger than usual takes at most so long at the rate of the path.
+const PACKET_TIME_MAX: Duration = Duration::from_millis(2);
 
 impl Session {
     /// The sizes are not known: all are asked for at once.
@@ -64,10 +68,18 @@ impl Session {
         if (self.sender.wants_symbol_size() || grown)
             && !self.silence.is_stopped(self.rtt.smoothed(), now)
             && let Some(size) = self.mtu.symbol_size(self.rtt.reorder_window(), now)
+            && chosen != Some(self.usable(size))
         {
+            let size = self.usable(size);
             self.sender.set_symbol_size(size);
             self.note_size(size, now);
         }
+    }
+
+    /// Jumbo frames only where they are quick: else loss, queue and pacing become coarse.
+    fn usable(&self, size: u16) -> u16 {
+        let quick = packet_bytes(size).time_at(self.controller.view().rate) <= PACKET_TIME_MAX;
+        if quick { size } else { size.min(SYMBOL_SIZE) }
     }
 
     /// Large packets do not pass any more: what is in flight of them is lost for that reason and no

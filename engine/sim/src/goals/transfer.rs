@@ -172,7 +172,7 @@ fn limits(seeds: u64) -> Result<Line, Failure> {
                 change(&mut scenario);
                 cases.push((limit, scenario));
             };
-            with(Limit::Policy, &|s| s.hosts[0].cap = slow);
+            with(Limit::Cap, &|s| s.hosts[0].cap = slow);
             with(Limit::SourceDisk, &|s| s.hosts[0].disk.rate = slow);
             with(Limit::DestinationDisk, &|s| s.hosts[1].disk.rate = slow);
             // A tenth of the product of rate and round trip, if that is a block at all.
