@@ -91,17 +91,17 @@ fn a_client_that_gets_another_address_goes_on() {
     let sites = require!(test, Sites::start(&link()));
     let source = sites.file("data.bin", content::bytes(22, LEN));
     let _server = sites.serve();
-    let to = |n: u8| IpAddr::from([10, 77, n, 1]);
+    let to = |n: usize| IpAddr::from([10, 77, u8::try_from(n).expect("few moves"), 1]);
     let push = sites.begin(&sites.sending(&source, "", SLOWLY));
     disturb(&sites, &sites.root(), push, 0, &|sites, n| {
-        sites.lab.process().readdress(Site::A, to(30 + n as u8)).expect("moved");
+        sites.lab.process().readdress(Site::A, to(30 + n)).expect("moved");
     });
     content::assert_same(&source, &sites.root().join("data.bin"));
     let back = sites.path("back");
     std::fs::create_dir(&back).expect("a fresh directory");
     let pull = sites.begin(&sites.getting("data.bin", &back, SLOWLY));
     disturb(&sites, &back, pull, 1, &|sites, n| {
-        sites.lab.process().readdress(Site::A, to(40 + n as u8)).expect("moved");
+        sites.lab.process().readdress(Site::A, to(40 + n)).expect("moved");
     });
     content::assert_same(&source, &back.join("data.bin"));
 }

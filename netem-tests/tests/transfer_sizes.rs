@@ -30,7 +30,7 @@ fn mean_size(sites: &Sites) -> u64 {
 
 /// Pushes a file, slowly; changes the link to `mtu` in the middle. What passes before and after is
 /// `sizes`.
-fn clamped(test: &str, device: u16, keys: &str, sizes: [std::ops::Range<u64>; 2]) {
+fn clamped(test: &str, device: u16, keys: &str, sizes: &[std::ops::Range<u64>; 2]) {
     let sites = require!(test, Sites::start_with_mtu(&link("loss = '1%'"), device));
     let source = sites.file("data.bin", content::bytes(31, LEN));
     let _server = sites.serve();
@@ -57,19 +57,19 @@ fn clamped(test: &str, device: u16, keys: &str, sizes: [std::ops::Range<u64>; 2]
 #[test]
 fn a_path_that_ceases_to_carry_large_packets_is_used_with_small_ones() {
     let test = "a_path_that_ceases_to_carry_large_packets_is_used_with_small_ones";
-    clamped(test, 1500, "mtu = 1300", [1_350..1_500, 1_000..1_250]);
+    clamped(test, 1500, "mtu = 1300", &[1_350..1_500, 1_000..1_250]);
 }
 
 #[test]
 fn a_path_that_says_so_is_used_with_small_ones_as_well() {
     let test = "a_path_that_says_so_is_used_with_small_ones_as_well";
-    clamped(test, 1500, "mtu = 1300\nmtu_told = true", [1_350..1_500, 1_000..1_250]);
+    clamped(test, 1500, "mtu = 1300\nmtu_told = true", &[1_350..1_500, 1_000..1_250]);
 }
 
 #[test]
 fn jumbo_frames_are_used_and_left_when_they_do_not_pass_any_more() {
     let test = "jumbo_frames_are_used_and_left_when_they_do_not_pass_any_more";
-    clamped(test, 9000, "mtu = 1500", [5_000..9_000, 1_300..1_500]);
+    clamped(test, 9000, "mtu = 1500", &[5_000..9_000, 1_300..1_500]);
 }
 
 #[test]

@@ -68,10 +68,18 @@ fn a_sender_that_moves_hardly_pauses() {
     }
 }
 
+/// The last byte of the address that a side moves to.
+const fn number(side: Side) -> u8 {
+    match side {
+        Side::A => 1,
+        Side::B => 2,
+    }
+}
+
 #[test]
 fn loss_delays_the_move_and_does_not_prevent_it() {
     for side in Side::BOTH {
-        let to = address(side.index() as u8 + 1, 40_000);
+        let to = address(number(side), 40_000);
         let stalls = worst("lossy", side, to, 0.1);
         assert!(stalls.iter().all(|&stall| stall < 12.0), "{stalls:?}");
     }
@@ -85,7 +93,7 @@ fn a_peer_that_moves_again_and_again_is_followed() {
             carried(3, rtt, 0.01, |scenario| {
                 for n in 0..if moves { 6 } else { 0 } {
                     let side = Side::BOTH[usize::from(n % 2)];
-                    let to = address(side.index() as u8 + 1, 30_000 + n);
+                    let to = address(number(side), 30_000 + n);
                     let at = ms(600 + 300 * u64::from(n));
                     scenario.steps.push((at, Step::Readdress { side, to }));
                 }

@@ -219,8 +219,8 @@ impl Table {
             let port = PORT_FIRST + self.given;
             self.given = (self.given + 1) % PORTS;
             let outside = Outside { protocol: inside.protocol, address, port };
-            if !self.by_outside.contains_key(&outside) {
-                self.by_outside.insert(outside, inside);
+            if let std::collections::hash_map::Entry::Vacant(e) = self.by_outside.entry(outside) {
+                e.insert(inside);
                 self.by_inside.insert(inside, Mapping { outside, used_at: now });
                 return Some(outside);
             }

@@ -203,9 +203,9 @@ mod tests {
                 };
                 while let Some((at, size)) = flying.pop_front_if(known) {
                     if self.loses(size) {
-                        test.on_lost(size, at)
+                        test.on_lost(size, at);
                     } else {
-                        test.on_arrived(size, at)
+                        test.on_arrived(size, at);
                     }
                 }
                 test.review(now);

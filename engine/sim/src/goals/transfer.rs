@@ -6,7 +6,7 @@ use crate::report::Report;
 use crate::scenario::{Load, Scenario, cell};
 use crate::world::{Failure, Speech, run};
 use core::time::Duration;
-use farhaul_proto::trace::Limit;
+use farhaul_proto::trace::{Limit, longest};
 use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 
 const RATE: BitRate = BitRate::mbps(100);
@@ -181,7 +181,7 @@ fn limits(seeds: u64) -> Result<Line, Failure> {
                 with(Limit::Sender, &|s| s.hosts[0].send_blocks = 1);
             }
             for (limit, scenario) in cases {
-                let said = play(&scenario)?.directions[0].limited;
+                let said = longest(&play(&scenario)?.directions[0].limited);
                 all += 1;
                 if said == Some(limit) {
                     right += 1;
@@ -219,6 +219,6 @@ mod tests {
         let mut scenario = Scenario::one_way("cap", 1, link, &[Bytes::mib(10)]);
         scenario.hosts[0].cap = Some(BitRate::mbps(20));
         let direction = play(&scenario).expect("no rule is broken").directions[0];
-        assert_eq!(direction.limited, Some(Limit::Policy));
+        assert_eq!(longest(&direction.limited), Some(Limit::Cap));
     }
 }
