@@ -14,6 +14,8 @@ use core::time::Duration;
 pub(super) struct Sizes {
     pub(super) small_probes_left: u32,
     pub(super) full_probes_left: u32,
+    /// Jumbo frames were asked for, once the path was known to be quick enough for them.
+    jumbo_asked: bool,
     /// Probes of larger sizes that are to leave.
     pub(super) search: Vec<u16>,
     /// The next question to a silent path is a small packet.
@@ -26,14 +28,14 @@ pub(super) struct Sizes {
 const PACKET_TIME_MAX: Duration = Duration::from_millis(2);
 
 impl Session {
-    /// The sizes are not known: all are asked for at once.
+    /// The sizes are not known: the usual ones are asked for at once.
     pub(super) fn plan_size_probes(&mut self) {
         self.sizes.small_probes_left = SMALL_PROBES;
         // Other policies send trains of full-size packets.
         let trains = !matches!(self.config.policy, Policy::Fixed);
         self.sizes.full_probes_left = if trains { 0 } else { FULL_PROBES };
         self.sizes.search.clear();
-        self.sizes.search.extend([SYMBOL_SIZE_JUMBO; SEARCH_PROBES as usize]);
+        self.sizes.jumbo_asked = false;
     }
 
     pub(super) fn plan_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
@@ -49,14 +51,27 @@ impl Session {
             return;
         }
         if self.is_steering() && self.sender.symbol_size().is_some() {
-            let sizes = self.mtu.take_search(now);
-            self.sizes.search.extend(sizes.iter().flat_map(|&size| [size; SEARCH_PROBES as usize]));
+            self.plan_search(now);
             while let Some(sizes) = self.mtu.take_pair(now) {
                 sizes.iter().for_each(|&size| self.plan_padding(Kind::Pad, size, now, plans));
             }
         }
         while let Some(size) = self.sizes.search.pop() {
             self.plan_padding(Kind::Pad, size, now, plans);
+        }
+    }
+
+    /// Larger sizes are looked for now and then, jumbo frames once where they would be used: two of
+    /// them are a long queue on a slow link.
+    fn plan_search(&mut self, now: Timestamp) {
+        let known = !self.controller.view().starting;
+        let quick = known && self.usable(SYMBOL_SIZE_JUMBO) == SYMBOL_SIZE_JUMBO;
+        let due = self.mtu.take_search(now).iter().copied();
+        let first = quick && !core::mem::replace(&mut self.sizes.jumbo_asked, quick);
+        let sizes: Vec<u16> = due.filter(|&size| quick || size <= SYMBOL_SIZE).collect();
+        let asked = first && !sizes.contains(&SYMBOL_SIZE_JUMBO);
+        for size in sizes.into_iter().chain(asked.then_some(SYMBOL_SIZE_JUMBO)) {
+            self.sizes.search.extend([size; SEARCH_PROBES as usize]);
         }
     }
 

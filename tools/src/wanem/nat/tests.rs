@@ -1,3 +1,5 @@
+//! What is translated, what is dropped, and what a rebind changes.
+
 use super::*;
 use std::net::Ipv4Addr;
 

@@ -1,3 +1,5 @@
+//! What a peer that moves may do, and what somebody who forwards its packets may not.
+
 use super::*;
 use proptest::prelude::*;
 
