@@ -7,7 +7,21 @@ use farhaul_tools::wanem::script::Way;
 use std::time::{Duration, Instant};
 
 const LEN: usize = 8 * MIB;
-const SLOWLY: &[&str] = &["--rate", "10Mbit/s"];
+
+/// How a file is pushed so that its packets can be watched.
+struct Push {
+    /// MTU of the devices at both ends.
+    device: u16,
+    /// Never faster than this.
+    rate: &'static str,
+    len: usize,
+    /// The link is changed once so many blocks are there.
+    blocks: u64,
+}
+
+const USUAL: Push = Push { device: 1500, rate: "10Mbit/s", len: LEN, blocks: 2 };
+/// Quick enough for jumbo frames, and some blocks later than they are found.
+const JUMBO: Push = Push { device: 9000, rate: "45Mbit/s", len: 5 * LEN, blocks: 10 };
 
 fn link(more: &str) -> LabProfile {
     let text = format!("rate = '100Mbit/s'\nrtt = '80ms'\nqueue = '50ms'\n{more}");
@@ -30,12 +44,12 @@ fn mean_size(sites: &Sites) -> u64 {
 
 /// Pushes a file, slowly; changes the link to `mtu` in the middle. What passes before and after is
 /// `sizes`.
-fn clamped(test: &str, device: u16, keys: &str, sizes: &[std::ops::Range<u64>; 2]) {
-    let sites = require!(test, Sites::start_with_mtu(&link("loss = '1%'"), device));
-    let source = sites.file("data.bin", content::bytes(31, LEN));
+fn clamped(test: &str, push: &Push, keys: &str, sizes: &[std::ops::Range<u64>; 2]) {
+    let sites = require!(test, Sites::start_with_mtu(&link("loss = '1%'"), push.device));
+    let source = sites.file("data.bin", content::bytes(31, push.len));
     let _server = sites.serve();
-    let push = sites.begin(&sites.sending(&source, "", SLOWLY));
-    sites.await_blocks(&sites.root(), 2, &push);
+    let running = sites.begin(&sites.sending(&source, "", &["--rate", push.rate]));
+    sites.await_blocks(&sites.root(), push.blocks, &running);
     let before = mean_size(&sites);
     sites.lab.change(Way::Both, keys).expect("a running lab");
     let since = Instant::now();
@@ -45,7 +59,7 @@ fn clamped(test: &str, device: u16, keys: &str, sizes: &[std::ops::Range<u64>; 2
     }
     println!("{test}: 400 kB after {:?}", since.elapsed());
     let after = mean_size(&sites);
-    succeeded(&finish(push));
+    succeeded(&finish(running));
     content::assert_same(&source, &sites.root().join("data.bin"));
     assert!(
         sites.lab.status().expect("a running lab").a_to_b.dropped.mtu > 0,
@@ -57,19 +71,19 @@ fn clamped(test: &str, device: u16, keys: &str, sizes: &[std::ops::Range<u64>; 2
 #[test]
 fn a_path_that_ceases_to_carry_large_packets_is_used_with_small_ones() {
     let test = "a_path_that_ceases_to_carry_large_packets_is_used_with_small_ones";
-    clamped(test, 1500, "mtu = 1300", &[1_350..1_500, 1_000..1_250]);
+    clamped(test, &USUAL, "mtu = 1300", &[1_350..1_500, 1_000..1_250]);
 }
 
 #[test]
 fn a_path_that_says_so_is_used_with_small_ones_as_well() {
     let test = "a_path_that_says_so_is_used_with_small_ones_as_well";
-    clamped(test, 1500, "mtu = 1300\nmtu_told = true", &[1_350..1_500, 1_000..1_250]);
+    clamped(test, &USUAL, "mtu = 1300\nmtu_told = true", &[1_350..1_500, 1_000..1_250]);
 }
 
 #[test]
 fn jumbo_frames_are_used_and_left_when_they_do_not_pass_any_more() {
     let test = "jumbo_frames_are_used_and_left_when_they_do_not_pass_any_more";
-    clamped(test, 9000, "mtu = 1500", &[5_000..9_000, 1_300..1_500]);
+    clamped(test, &JUMBO, "mtu = 1500", &[5_000..9_000, 1_300..1_500]);
 }
 
 #[test]
