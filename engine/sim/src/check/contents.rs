@@ -16,8 +16,9 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     read: BTreeMap<BlockIndex, Placed>,
-    /// What travels of each block, packed or not.
-    loaded: BTreeMap<BlockIndex, BlockShape>,
+    /// What travels of each block, packed or not; the newest last. Symbols of an older shape may be
+    /// on their way when a block begins anew with smaller ones.
+    loaded: BTreeMap<BlockIndex, Vec<BlockShape>>,
     /// Bytes on the target's disk, by object: ends by starts, disjoint.
     written: BTreeMap<ObjectId, BTreeMap<u64, u64>>,
 }
@@ -43,7 +44,7 @@ impl Contents {
 
     /// The source has a block in memory, packed or not.
     pub(crate) fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
-        self.loaded.insert(block, shape);
+        self.loaded.entry(block).or_default().push(shape);
     }
 
     /// The target's core says of which symbols a block consists: those that the source cut.
@@ -52,12 +53,11 @@ impl Contents {
         block: BlockIndex,
         shape: BlockShape,
     ) -> Result<(), Violation> {
-        let loaded = self.loaded.get(&block).copied();
-        if loaded == Some(shape) {
-            Ok(())
-        } else {
-            Err(Violation::WrongShape { block, loaded, shape })
+        let shapes = self.loaded.get(&block).map_or(&[][..], Vec::as_slice);
+        if shapes.contains(&shape) {
+            return Ok(());
         }
+        Err(Violation::WrongShape { block, loaded: shapes.last().copied(), shape })
     }
 
     /// The target's core says where the payload of a symbol goes: nowhere but to its place.
@@ -68,9 +68,9 @@ impl Contents {
         len: u16,
     ) -> Result<(), Violation> {
         let DataId { block, symbol, packed } = data;
-        let loaded = self.loaded.get(&block);
+        let mut loaded = self.loaded.get(&block).into_iter().flatten();
         let fits = |s: &&BlockShape| s.symbol_size() == len && s.packed_symbols() == packed;
-        let shape = loaded.filter(fits).ok_or(Violation::Invented { block, symbol })?;
+        let shape = loaded.find(fits).ok_or(Violation::Invented { block, symbol })?;
         let (to, right) = match placement {
             Placement::Source { block: to, offset, .. } => {
                 let source = symbol.get() < shape.symbols();
