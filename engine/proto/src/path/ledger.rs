@@ -238,21 +238,7 @@ impl Ledger {
     /// spurious.
     pub fn write_off(&mut self, settled: &mut Settled) {
         settled.clear();
-        let mut number = self.settled_below.max(self.base);
-        while let Some(index) = self.index_of(number) {
-            let record = &mut self.records[index];
-            if record.fate == Fate::Flying {
-                record.fate = Fate::Lost;
-                if record.carried.is_watched() {
-                    let outcome = outcome(PacketNumber::new(number), record);
-                    self.in_flight -= outcome.bytes;
-                    settled.lost.push(outcome);
-                    settled.lost_carried.push(record.carried);
-                }
-            }
-            number += 1;
-        }
-        self.settled_below = number;
+        self.lose_until(None, settled);
     }
 
     /// Applies one feedback packet: fills `settled` with what is newly known.
@@ -380,11 +366,16 @@ impl Ledger {
         let by_order = self.newest_acked_sent.map_or(Timestamp::ZERO, |sent| sent - window);
         let by_age = now - (rtt.pessimistic() + window);
         let deadline = if self.ordered { by_order } else { by_order.max(by_age) };
+        self.lose_until(Some(deadline), settled);
+    }
+
+    /// Declares lost what is out and left before `deadline`, or all of it.
+    fn lose_until(&mut self, deadline: Option<Timestamp>, settled: &mut Settled) {
         let mut number = self.settled_below.max(self.base);
         while let Some(index) = self.index_of(number) {
             let record = &mut self.records[index];
             if record.fate == Fate::Flying {
-                if record.sent_at >= deadline {
+                if deadline.is_some_and(|deadline| record.sent_at >= deadline) {
                     break;
                 }
                 record.fate = Fate::Lost;
