@@ -54,6 +54,8 @@ pub struct SendBlock {
     encoded_end: u32,
     /// Repair symbols that should be sent.
     repair_wanted: u32,
+    /// Repair symbols that will probably be sent: to be there by then.
+    prepared: u32,
     /// Repair symbols asked of the encoder and not delivered yet.
     encoding: u32,
 }
@@ -78,6 +80,7 @@ impl SendBlock {
             next_repair: k,
             encoded_end: k,
             repair_wanted: 0,
+            prepared: 0,
             encoding: 0,
         }
     }
@@ -244,6 +247,12 @@ impl SendBlock {
         }
     }
 
+    /// Plans one more copy of a source symbol that is on its way.
+    pub fn plan_copy(&mut self, symbol: SymbolId) {
+        self.resend.push_back(symbol.get());
+        *self.extra_copies.entry(symbol.get()).or_default() += 1;
+    }
+
     /// From now on repair symbols are part of the plan.
     pub const fn begin_coding(&mut self) {
         self.coded = true;
@@ -252,15 +261,25 @@ impl SendBlock {
     /// Plans `count` fresh repair symbols; [`Self::to_encode`] says what that takes.
     pub fn plan_repair(&mut self, count: u32) {
         self.begin_coding();
-        let room = self.symbols() + BLOCK_REPAIR_MAX - self.next_repair;
-        self.repair_wanted = (self.repair_wanted + count).min(room);
+        self.prepared = 0;
+        self.repair_wanted = (self.repair_wanted + count).min(self.repair_room());
+    }
+
+    /// Has `count` fresh repair symbols computed without planning them.
+    pub fn prepare_repair(&mut self, count: u32) {
+        self.prepared = count.min(self.repair_room());
+    }
+
+    /// Fresh repair symbols that a block may still have.
+    fn repair_room(&self) -> u32 {
+        self.symbols() + BLOCK_REPAIR_MAX - self.next_repair
     }
 
     /// First and number of the repair symbols to encode next, if any. One job at a time: two
     /// would end in any order, and their ends carry no names.
     pub fn to_encode(&mut self) -> Option<(SymbolId, u32)> {
         let covered = self.encoded_end - self.next_repair;
-        let missing = self.repair_wanted.saturating_sub(covered);
+        let missing = self.repair_wanted.max(self.prepared).saturating_sub(covered);
         if missing == 0 || self.encoding > 0 {
             return None;
         }
@@ -274,11 +293,15 @@ impl SendBlock {
         self.encoding = 0;
     }
 
-    /// The encoder gave up: forget what was asked; exact resends take over.
-    pub fn on_encode_failed(&mut self) {
+    /// The encoder gave up: forget what was asked. True if exact resends have to take over, because
+    /// the symbols were more than a provision.
+    pub fn on_encode_failed(&mut self) -> bool {
+        let planned = self.repair_wanted > 0;
         self.encoding = 0;
         self.repair_wanted = 0;
+        self.prepared = 0;
         self.coded = false;
+        planned
     }
 
     /// Source symbols whose arrival is not known, for exact repair of everything in doubt.
@@ -311,5 +334,6 @@ impl SendBlock {
         self.extra_copies.clear();
         self.copied = 0;
         self.repair_wanted = 0;
+        self.prepared = 0;
     }
 }

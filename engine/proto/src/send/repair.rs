@@ -9,11 +9,13 @@ use super::{SendEffect, Sender};
 use crate::fec::{FecPolicy, Goal, LossEstimate, proactive};
 use crate::ids::{BlockIndex, SymbolId};
 use crate::path::ledger::Carried;
+use crate::path::mtu::packet_bytes;
 use crate::trace::TraceEvent;
 use crate::units::{Bytes, Ratio};
 
-/// Missing symbols up to which copies of the symbols themselves are cheaper than coding: one
-/// encode and one decode of a block cost about 10 ms of CPU, a copy of a packet nothing.
+/// Missing symbols, or symbols of a block, up to which copies of the symbols themselves are cheaper
+/// than coding: one encode and one decode of a full block cost milliseconds of CPU, a copy of a packet
+/// nothing.
 const COPIES_INSTEAD_OF_CODING_MAX: u32 = 3;
 /// Copies of one symbol at most.
 const COPIES_MAX: u32 = 4;
@@ -31,6 +33,14 @@ pub struct RepairContext {
     pub congested: bool,
 }
 
+impl RepairContext {
+    /// Packets with symbols of `size` that a round trip holds.
+    fn trip(&self, size: u16) -> f64 {
+        let packets = self.bdp.get() / packet_bytes(size).get();
+        f64::from(u32::try_from(packets).unwrap_or(u32::MAX))
+    }
+}
+
 /// A symbol that has to be repaired.
 #[derive(Clone, Copy, Debug)]
 struct Loss {
@@ -44,25 +54,32 @@ impl Sender {
     /// After a block's first pass: repair symbols in advance, where waiting for feedback would
     /// cost the job a round trip.
     pub(super) fn plan_proactive(&mut self, block: BlockIndex, context: &RepairContext) {
-        let tail = self.unsent.saturating_mul(2) <= context.bdp.saturating_mul(3);
-        let goal = match self.config.fec {
-            FecPolicy::Off => return,
-            FecPolicy::Always => Goal::Tail,
-            FecPolicy::Auto if !tail || context.congested => return,
-            FecPolicy::Auto if self.table_is_small(context.bdp) => Goal::Small,
-            FecPolicy::Auto => Goal::Tail,
-        };
-        let Some(state) = self.blocks.get(&block) else { return };
-        let count = proactive(state.symbols(), context.loss, goal);
-        if count > 0 {
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        let symbols = state.symbols();
+        let count = bet(self.config.fec, symbols, state.shape.symbol_size(), self.unsent, context);
+        if count == 0 {
+            return;
+        }
+        if symbols <= COPIES_INSTEAD_OF_CODING_MAX {
+            (0..symbols).for_each(|symbol| state.plan_copy(SymbolId::new(symbol)));
+            self.repairs.insert(block);
+        } else {
             self.plan_coded(block, count);
         }
     }
 
-    /// The whole of what is in flight or to come is a fraction of a round trip.
-    fn table_is_small(&self, bdp: Bytes) -> bool {
-        let open: Bytes = self.blocks.values().map(|block| block.placed.len).sum();
-        open + self.unsent <= Bytes::new(bdp.get() / 4)
+    /// At the first symbol of a block: has the repair symbols computed that will probably follow its
+    /// last one, so that nobody waits for them then.
+    pub(super) fn prepare_proactive(&mut self, block: BlockIndex, context: &RepairContext) {
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        let symbols = state.symbols();
+        let then = self.unsent.saturating_sub(state.to_send());
+        let count = bet(self.config.fec, symbols, state.shape.symbol_size(), then, context);
+        if count > 0 && symbols > COPIES_INSTEAD_OF_CODING_MAX {
+            // More may be known then; a few symbols more cost nothing, a second solve all of it.
+            state.prepare_repair(count + count.div_ceil(8));
+            self.encode_and_send(block);
+        }
     }
 
     /// Nothing is left to send for the first time: every lost packet now delays the end.
@@ -127,8 +144,7 @@ impl Sender {
         state.begin_coding();
         let missing = state.shortage();
         if missing > 0 {
-            let goal = Goal::Deficit { missing };
-            let count = proactive(state.symbols(), context.loss, goal).max(missing);
+            let count = for_deficit(state, missing, context);
             self.plan_coded(block, count);
         }
     }
@@ -162,8 +178,7 @@ impl Sender {
 
     /// The body could not encode: everything in doubt is sent again as it is.
     pub fn on_encode_failed(&mut self, block: BlockIndex) {
-        if let Some(state) = self.blocks.get_mut(&block) {
-            state.on_encode_failed();
+        if self.blocks.get_mut(&block).is_some_and(SendBlock::on_encode_failed) {
             self.resend_all_in_doubt(block);
         }
     }
@@ -178,8 +193,7 @@ impl Sender {
         if self.config.fec == FecPolicy::Off || state.repair_exhausted() {
             self.resend_all_in_doubt(block);
         } else {
-            let goal = Goal::Deficit { missing };
-            let count = proactive(state.symbols(), context.loss, goal).max(missing);
+            let count = for_deficit(state, missing, context);
             self.plan_coded(block, count);
         }
     }
@@ -199,6 +213,25 @@ impl Sender {
         }
         self.repairs.insert(block);
     }
+}
+
+/// Repair symbols to send right behind a block's last source symbol, when `unsent` is left to be sent
+/// for the first time.
+fn bet(fec: FecPolicy, symbols: u32, size: u16, unsent: Bytes, context: &RepairContext) -> u32 {
+    let tail = unsent.saturating_mul(2) <= context.bdp.saturating_mul(3);
+    match fec {
+        FecPolicy::Off => 0,
+        FecPolicy::Auto if !tail || context.congested => 0,
+        FecPolicy::Auto | FecPolicy::Always => {
+            proactive(symbols, context.loss, context.trip(size), Goal::Ahead)
+        }
+    }
+}
+
+/// Repair symbols for a block that misses `missing`.
+fn for_deficit(block: &SendBlock, missing: u32, context: &RepairContext) -> u32 {
+    let trip = context.trip(block.shape.symbol_size());
+    proactive(block.symbols(), context.loss, trip, Goal::Deficit { missing }).max(missing)
 }
 
 /// Copies of a symbol so that losing all of them is unlikely.

@@ -82,13 +82,16 @@ impl Session {
     pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let sent_before = self.counters.wire_sent;
         self.plan_addresses(now, plans);
+        if core::mem::take(&mut self.report_now) {
+            self.reports.hurry(now);
+        }
         self.plan_report(now, plans);
         self.plan_question(now, plans);
         if self.controller.next_timer().is_some_and(|at| at <= now) {
             self.controller.on_timer(now);
         }
         self.choose_symbol_size(now);
-        let rate = self.controller.pacing_rate(now);
+        let rate = self.pacing_rate(now);
         let ahead = READ_AHEAD_MIN.max(rate.bytes_in(READ_AHEAD));
         self.sender.read_ahead(ahead);
         let nominal = rate;
@@ -246,9 +249,10 @@ impl Session {
     }
 
     fn plan_train(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        if !self.is_steering() {
+        if !self.wants_train() {
             return;
         }
+        let pads = self.pads_trains();
         let Some(count) = self.controller.take_train(now) else { return };
         self.idle_trains_left = self.idle_trains_left.saturating_sub(1);
         // Two trains in a row would be one to the receiver, pause included. spec: W-016
@@ -261,9 +265,13 @@ impl Session {
         let scale = u32::from(padding.div_ceil(SYMBOL_SIZE));
         let count = if scale > 1 { count.div_ceil(scale).max(TRAIN_MIN.min(count)) } else { count };
         for _ in 0..count {
-            if !self.plan_symbol(true, now, plans) {
-                self.plan_padding(Kind::PadTrain, padding, now, plans);
+            if self.plan_symbol(true, now, plans) {
+                continue;
             }
+            if !pads {
+                break;
+            }
+            self.plan_padding(Kind::PadTrain, padding, now, plans);
         }
         self.train_end = Some(self.ledger.next_number());
     }

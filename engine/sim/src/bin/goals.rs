@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use farhaul_sim::goals::{HEAD, Line, rate, transfer};
+use farhaul_sim::goals::{HEAD, Line, fec, rate, transfer};
 use std::process::ExitCode;
 
 /// Prints the goals as a table.
@@ -17,13 +17,19 @@ struct Arguments {
     /// Also the links of 10 Gbit/s.
     #[arg(long)]
     fast: bool,
-    /// Only "rate" (cells of rate control) or "transfer" (whole transfers).
+    /// Only "rate" (cells of rate control) or "transfer" (whole transfers), or instead "fec" (what
+    /// repair symbols buy).
     #[arg(long)]
     only: Option<String>,
 }
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    if arguments.only.as_deref() == Some("fec") {
+        println!("{}", fec::HEAD);
+        fec::play(arguments.seeds, |row| println!("{row}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let wanted = |part: &str| arguments.only.as_deref().is_none_or(|only| only == part);
     let mut lines: Vec<Line> = Vec::new();
     if wanted("transfer") {
