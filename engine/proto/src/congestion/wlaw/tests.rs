@@ -18,6 +18,7 @@ fn nothing() -> Sample<'static> {
     Sample {
         acked: &[],
         lost: &[],
+        dead: &[],
         spurious: &[],
         rtts: &[],
         trains: &[],
@@ -136,6 +137,7 @@ fn hostile_figures_leave_a_usable_rate() {
         acked: &[outcome],
         lost: &[outcome],
         spurious: &[outcome],
+        dead: &[],
         rtts: &rtts,
         trains: &trains,
         receiver_drops: u64::MAX,
