@@ -9,3 +9,4 @@ pub mod quinn_copy;
 pub mod resume;
 pub mod rivals;
 pub mod side_by_side;
+pub mod stages;

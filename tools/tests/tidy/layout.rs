@@ -32,6 +32,7 @@ const WINGS: [(&str, &[&str]); 2] = [
             "RATE.md",
             "README.md",
             "SECURITY.md",
+            "SPEED.md",
             "fuzz",
             "proto",
             "runtime",

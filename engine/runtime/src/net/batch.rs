@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
 use super::cmsg::{self, Ancillary};
-use crate::sys::udp::{MESSAGES_MAX, RecvArena};
+use crate::sys::udp::{RECEIVED_MAX, RecvArena};
 
 /// One datagram as its sender cut it.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Segment<'a> {
     pub arrived_ns: Option<u64>,
 }
 
-/// Receive memory for up to 32 buffers of 64 KiB, reused from call to call (2 MiB).
+/// Receive memory for up to 8 buffers of 64 KiB, reused from call to call.
 pub struct RecvBatch {
     arena: RecvArena,
     ancillary: Vec<Ancillary>,
@@ -44,7 +44,7 @@ pub(crate) struct Received {
 impl RecvBatch {
     /// Allocates the buffers.
     pub fn new() -> Self {
-        Self { arena: RecvArena::new(), ancillary: Vec::with_capacity(MESSAGES_MAX) }
+        Self { arena: RecvArena::new(), ancillary: Vec::with_capacity(RECEIVED_MAX) }
     }
 
     pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<Received> {
