@@ -7,9 +7,10 @@ mod loop_disk;
 
 use farhaul_engine::files::bundle::BundleOutcome;
 use farhaul_engine::files::commit::CommitError;
-use kit::{PEER, Transfer, contents_of, noise, send};
+use kit::{BLOCK, PEER, Transfer, contents_of, noise, send};
 use loop_disk::{LoopDisk, loop_disk};
 use std::fs;
+use std::path::Path;
 
 /// Small files enough for several bundles.
 const FILES: usize = 300;
@@ -72,4 +73,48 @@ fn lose(disk: &LoopDisk) {
     }
     assert!(failed > FILES / 2, "{failed}");
     assert!(transfer.receiver.finish().failures.len() >= failed);
+}
+
+/// spec: W-130
+#[test]
+fn staged_blocks_survive_a_power_cut_from_the_checkpoint_on() {
+    let name = "staged_blocks_survive_a_power_cut_from_the_checkpoint_on";
+    if let Some(disk) = loop_disk(name, "250m") {
+        survive_staged(&disk);
+    }
+}
+
+/// Blocks of the file below that a transfer would not ask for again after a power cut now.
+fn claimed(disk: &LoopDisk, source: &Path) -> u32 {
+    let after = disk.after_power_cut();
+    let plan = Transfer::try_open(&[contents_of(source)], &after.join("to"), None, PEER);
+    let claimed = plan.unwrap().plan.have.iter().map(|have| have.count).sum();
+    disk.end_of_power_cut();
+    claimed
+}
+
+fn survive_staged(disk: &LoopDisk) {
+    let source = tempfile::tempdir().unwrap();
+    fs::write(source.path().join("large"), noise(1, 20 * BLOCK)).unwrap();
+    let to = disk.path().join("to");
+    fs::create_dir(&to).unwrap();
+    fs::File::open(disk.path()).unwrap().sync_all().unwrap();
+    let transfer = Transfer::try_open(&[contents_of(source.path())], &to, None, PEER).unwrap();
+    let staged = transfer.receiver.stage(0).unwrap();
+    let receive = |blocks: std::ops::Range<u32>| {
+        for block in blocks {
+            transfer.carry(&staged, 0, block);
+        }
+    };
+    receive(0..10);
+    assert_eq!(transfer.receiver.at_risk().get(), 10 * BLOCK as u64);
+    // Whoever asks for nothing has nothing: it is all in memory.
+    assert_eq!(claimed(disk, source.path()), 0);
+    transfer.receiver.checkpoint().sync().unwrap();
+    assert_eq!(transfer.receiver.at_risk().get(), 0);
+    assert_eq!(claimed(disk, source.path()), 10);
+    receive(10..20);
+    assert_eq!(claimed(disk, source.path()), 10);
+    transfer.receiver.checkpoint().sync().unwrap();
+    assert_eq!(claimed(disk, source.path()), 20);
 }

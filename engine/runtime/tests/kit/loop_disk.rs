@@ -92,4 +92,11 @@ impl LoopDisk {
         assert!(status.expect("there is a shell").success(), "the copy cannot be mounted");
         self.home.join("after")
     }
+
+    /// Forgets what [`LoopDisk::after_power_cut`] made.
+    pub(crate) fn end_of_power_cut(&self) {
+        let script = "cd \"$1\" && umount after && rm beneath/cut";
+        let status = Command::new("sh").args(["-c", script, "sh"]).arg(&self.home).status();
+        assert!(status.expect("there is a shell").success(), "the copy cannot be let go");
+    }
 }
