@@ -8,4 +8,5 @@ pub mod carriers;
 pub mod files;
 pub mod quinn_copy;
 pub mod resume;
+pub mod rivals;
 pub mod side_by_side;
