@@ -1,9 +1,10 @@
 //! Measurements: runs beside peers, on the same emulated link, interleaved; the cost of an
-//! interruption.
+//! interruption; how long the way to another carrier takes.
 //!
 //! Nothing here is needed to build or run the product.
 #![forbid(unsafe_code)]
 
+pub mod carriers;
 pub mod files;
 pub mod quinn_copy;
 pub mod resume;

@@ -35,6 +35,8 @@ pub struct RecvBatch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) buffers: usize,
+    pub(crate) datagrams: usize,
+    pub(crate) bytes: usize,
     /// The latest drop counter of the socket, modulo 2^32.
     pub(crate) drops: Option<u32>,
     /// Buffers that did not fit or whose control messages did not: their stride is unknown.
@@ -55,6 +57,9 @@ impl RecvBatch {
             let ancillary = cmsg::parse(message.control);
             received.drops = ancillary.drops.or(received.drops);
             received.truncated += u64::from(message.truncated);
+            let len = message.data.len();
+            received.datagrams += len.div_ceil(ancillary.stride.unwrap_or(len).max(1));
+            received.bytes += len;
             self.ancillary.push(ancillary);
         }
         Ok(received)
