@@ -102,9 +102,6 @@ pub struct Sample<'a> {
     /// Packets that the receiver itself dropped (its socket overflowed) since the last sample:
     /// flow control, not loss.
     pub receiver_drops: u64,
-    /// Packets whose loss says nothing about the rate: they were too large for the path, or fell
-    /// into an outage.
-    pub dead: &'a [Outcome],
     /// Bytes sent and not yet acknowledged or declared lost, after this feedback.
     pub in_flight: Bytes,
     /// True when since the last sample the sender had nothing to send for part of the time.

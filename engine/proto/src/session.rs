@@ -133,7 +133,6 @@ pub struct Session {
     dead: Vec<Outcome>,
     trains: Vec<TrainSample>,
     trains_seen: PacketNumber,
-    dead: Vec<Outcome>,
     /// The number behind the last train.
     train_end: Option<PacketNumber>,
     /// The newest report that the peer sent.
@@ -214,7 +213,6 @@ impl Session {
             trains: Vec::new(),
             trains_seen: PacketNumber::new(0),
             train_end: None,
-            dead: Vec::new(),
             newest_report: None,
             skip: SkipPlan::new(config.seed),
             silence: Silence::new(),

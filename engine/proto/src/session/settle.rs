@@ -140,7 +140,6 @@ impl Session {
             in_flight: self.ledger.in_flight(),
             app_limited: core::mem::take(&mut self.app_limited),
         };
-            dead: &self.dead,
         // Before there is something to send, a report tells nothing about the rate; start-up would
         // take it for one that misses its train.
         if self.warm {

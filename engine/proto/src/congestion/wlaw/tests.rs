@@ -138,7 +138,6 @@ fn hostile_figures_leave_a_usable_rate() {
         lost: &[outcome],
         dead: &[],
         spurious: &[outcome],
-        dead: &[],
         rtts: &rtts,
         trains: &trains,
         receiver_drops: u64::MAX,
