@@ -27,6 +27,7 @@ const WINGS: [(&str, &[&str]); 2] = [
     (
         "engine",
         &[
+            "FEC.md",
             "FLIGHT.md",
             "PROTOCOL.md",
             "RATE.md",

@@ -44,6 +44,8 @@ pub struct SendBlock {
     copied: u32,
     /// Symbols sent and undecided, copies counted once each.
     flying: u32,
+    /// Those of them that are repairs: not of the first pass.
+    repairs_flying: u32,
     /// Copies in flight beyond the first, by symbol.
     extra_copies: BTreeMap<u32, u32>,
     /// True once repair symbols are part of the plan: then any symbol is as good as another.
@@ -75,6 +77,7 @@ impl SendBlock {
             lost_once: SymbolSet::new(k),
             copied: 0,
             flying: 0,
+            repairs_flying: 0,
             extra_copies: BTreeMap::new(),
             coded: false,
             next_repair: k,
@@ -133,19 +136,23 @@ impl SendBlock {
                 || (self.repair_wanted > 0 && self.next_repair < self.encoded_end))
     }
 
-    /// Distinct symbols that the peer has or that are still on their way.
-    fn expected(&self) -> u32 {
-        let copies: u32 = self.extra_copies.values().sum();
-        self.acked.len() + self.flying.saturating_sub(copies)
+    /// Symbols that repairs have to bring if everything of the first pass arrives that is not lost
+    /// yet. A coded block needs one symbol beyond K (RFC 6330: K + 1 fails once in 65,536).
+    pub fn lacking(&self) -> u32 {
+        let overhead = u32::from(self.coded);
+        (self.symbols() + overhead).saturating_sub(self.acked.len() + self.undecided())
     }
 
-    /// How many more symbols must be planned so that the block completes if nothing more is
-    /// lost. A coded block needs one symbol beyond K (RFC 6330: K + 1 fails once in 65,536).
-    pub fn shortage(&self) -> u32 {
+    /// Distinct repairs that are on their way or planned.
+    pub fn repairs_underway(&self) -> u32 {
+        let copies: u32 = self.extra_copies.values().sum();
         let resends = u32::try_from(self.resend.len()).unwrap_or(u32::MAX);
-        let planned = self.expected() + resends + self.repair_wanted + self.unsent();
-        let overhead = u32::from(self.coded);
-        (self.symbols() + overhead).saturating_sub(planned)
+        (self.repairs_flying + resends + self.repair_wanted).saturating_sub(copies)
+    }
+
+    /// Symbols of the first pass that are on their way or to be sent.
+    pub fn undecided(&self) -> u32 {
+        self.flying.saturating_sub(self.repairs_flying) + self.unsent()
     }
 
     /// The peer says it misses symbols, and nothing is planned that could bring them.
@@ -179,6 +186,8 @@ impl SendBlock {
         while let Some(symbol) = self.resend.pop_front() {
             if !self.acked.contains(SymbolId::new(symbol)) {
                 self.flying += 1;
+                self.repairs_flying += 1;
+                self.lost_once.insert(SymbolId::new(symbol));
                 return Some(SymbolId::new(symbol));
             }
             self.drop_copy(symbol);
@@ -190,6 +199,7 @@ impl SendBlock {
         self.next_repair += 1;
         self.repair_wanted -= 1;
         self.flying += 1;
+        self.repairs_flying += 1;
         Some(SymbolId::new(symbol))
     }
 
@@ -214,6 +224,8 @@ impl SendBlock {
     /// Takes one copy out of flight; true when another copy is still flying.
     fn land(&mut self, symbol: SymbolId) -> bool {
         self.flying = self.flying.saturating_sub(1);
+        let again = symbol.get() >= self.symbols() || self.lost_once.contains(symbol);
+        self.repairs_flying = self.repairs_flying.saturating_sub(u32::from(again));
         self.drop_copy(symbol.get())
     }
 
@@ -333,6 +345,7 @@ impl SendBlock {
         self.lost_once.clear();
         self.extra_copies.clear();
         self.copied = 0;
+        self.repairs_flying = 0;
         self.repair_wanted = 0;
         self.prepared = 0;
     }

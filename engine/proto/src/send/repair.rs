@@ -56,8 +56,11 @@ impl Sender {
     pub(super) fn plan_proactive(&mut self, block: BlockIndex, context: &RepairContext) {
         let Some(state) = self.blocks.get_mut(&block) else { return };
         let symbols = state.symbols();
-        let count = bet(self.config.fec, symbols, state.shape.symbol_size(), self.unsent, context);
-        if count == 0 {
+        // What is known to have arrived needs no more.
+        let doubt = state.undecided() + state.lacking();
+        let spare = bet(self.config.fec, doubt, state.shape.symbol_size(), self.unsent, context);
+        let count = (state.lacking() + spare).saturating_sub(state.repairs_underway());
+        if spare == 0 || count == 0 {
             return;
         }
         if symbols <= COPIES_INSTEAD_OF_CODING_MAX {
@@ -82,11 +85,6 @@ impl Sender {
         }
     }
 
-    /// Nothing is left to send for the first time: every lost packet now delays the end.
-    fn in_endgame(&self) -> bool {
-        self.unsent == Bytes::ZERO
-    }
-
     /// The contents of packets that one report showed to be lost. All of them land before
     /// anything is planned: a packet that is lost as well must not count as being on its way.
     pub fn on_lost(&mut self, lost: &[Carried], context: &RepairContext) {
@@ -104,7 +102,7 @@ impl Sender {
     }
 
     fn plan_losses(&mut self, block: BlockIndex, losses: &[Loss], context: &RepairContext) {
-        let endgame = self.in_endgame();
+        let tail = in_tail(self.unsent, context);
         let Some(state) = self.blocks.get_mut(&block) else { return };
         let coding = self.config.fec != FecPolicy::Off && !state.repair_exhausted();
         if coding && state.is_coded() {
@@ -113,7 +111,7 @@ impl Sender {
             let k = state.symbols();
             let source = losses.iter().filter(|loss| loss.symbol.get() < k);
             let (urgent, plain): (Vec<&Loss>, Vec<&Loss>) =
-                source.partition(|loss| coding && (loss.again || endgame));
+                source.partition(|loss| coding && (loss.again || tail));
             plain.iter().for_each(|loss| state.plan_resend(loss.symbol, 1));
             self.repairs.insert(block);
             self.plan_urgent(block, &urgent, context);
@@ -124,14 +122,16 @@ impl Sender {
         }
     }
 
-    /// One more round must suffice: copies of few missing symbols, coding for many.
+    /// One more round must suffice: copies of few missing symbols, coding for many, or where many
+    /// are to be expected.
     fn plan_urgent(&mut self, block: BlockIndex, urgent: &[&Loss], context: &RepairContext) {
         let Some(state) = self.blocks.get_mut(&block) else { return };
         let count = u32::try_from(urgent.len()).unwrap_or(u32::MAX);
         if count == 0 {
             return;
         }
-        if state.count_copied(count) <= COPIES_INSTEAD_OF_CODING_MAX {
+        let more = f64::from(state.undecided()) * context.loss.mean.get() >= 1.0;
+        if !more && state.count_copied(count) <= COPIES_INSTEAD_OF_CODING_MAX {
             let copies = copies_for(context.loss.mean);
             urgent.iter().for_each(|loss| state.plan_resend(loss.symbol, copies));
         } else {
@@ -142,9 +142,10 @@ impl Sender {
     fn plan_shortage(&mut self, block: BlockIndex, context: &RepairContext) {
         let Some(state) = self.blocks.get_mut(&block) else { return };
         state.begin_coding();
-        let missing = state.shortage();
-        if missing > 0 {
-            let count = for_deficit(state, missing, context);
+        let lacking = state.lacking();
+        let wanted = for_deficit(state, lacking, context);
+        if lacking > 0 && wanted > state.repairs_underway() {
+            let count = wanted - state.repairs_underway();
             self.plan_coded(block, count);
         }
     }
@@ -215,13 +216,18 @@ impl Sender {
     }
 }
 
+/// Too little is left to send for the first time to hide the round trip and a quarter that a repair
+/// takes, and a repair of that: what is lost now should be lost but once.
+fn in_tail(unsent: Bytes, context: &RepairContext) -> bool {
+    unsent.saturating_mul(2) <= context.bdp.saturating_mul(3)
+}
+
 /// Repair symbols to send right behind a block's last source symbol, when `unsent` is left to be sent
 /// for the first time.
 fn bet(fec: FecPolicy, symbols: u32, size: u16, unsent: Bytes, context: &RepairContext) -> u32 {
-    let tail = unsent.saturating_mul(2) <= context.bdp.saturating_mul(3);
     match fec {
         FecPolicy::Off => 0,
-        FecPolicy::Auto if !tail || context.congested => 0,
+        FecPolicy::Auto if !in_tail(unsent, context) || context.congested => 0,
         FecPolicy::Auto | FecPolicy::Always => {
             proactive(symbols, context.loss, context.trip(size), Goal::Ahead)
         }

@@ -13,6 +13,12 @@ fn context() -> RepairContext {
     RepairContext { loss, bdp: Bytes::mib(10), congested: false }
 }
 
+/// A path of which nobody fears loss.
+fn clean() -> RepairContext {
+    let loss = LossEstimate { mean: Ratio::ZERO, packets: f64::INFINITY, run: 1.0 };
+    RepairContext { loss, ..context() }
+}
+
 /// A long path with a loss that is known exactly.
 fn lossy(mean: f64) -> RepairContext {
     let loss = LossEstimate { mean: Ratio::new(mean), packets: 1e9, run: 1.0 };
@@ -293,7 +299,7 @@ fn many_second_losses_in_one_report_are_planned_together() {
 fn a_coded_block_plans_a_hundred_losses_as_one_deficit() {
     let (mut sender, _) = loaded(FecPolicy::Always, 30);
     for _ in 0..998 {
-        sender.next_symbol(&lossy(0.0)).unwrap();
+        sender.next_symbol(&clean()).unwrap();
     }
     let state = &sender.blocks[&BlockIndex::new(0)];
     assert!(state.first_pass_done() && !state.is_coded());
@@ -308,16 +314,45 @@ fn a_coded_block_plans_a_hundred_losses_as_one_deficit() {
 #[test]
 fn copies_are_for_the_first_three_symbols_of_a_block() {
     let (mut sender, _) = loaded(FecPolicy::Auto, 1);
-    while sender.next_symbol(&lossy(0.0)).is_some() {}
+    while sender.next_symbol(&clean()).is_some() {}
+    (10..998).for_each(|n| sender.on_acked(first_block(n)));
     let mut copies = 0;
     for n in 0..10 {
-        sender.on_lost(&[first_block(n)], &lossy(0.2));
-        while let Some(ticket) = sender.next_symbol(&lossy(0.2)) {
+        sender.on_lost(&[first_block(n)], &lossy(0.02));
+        while let Some(ticket) = sender.next_symbol(&lossy(0.02)) {
             copies += u32::from(ticket.reason == Reason::Resend);
         }
     }
-    assert_eq!(copies, 12);
+    assert_eq!(copies, 6);
     assert!(!encodes(&mut sender).is_empty());
+}
+
+/// Three copies were sent and lost their use at once: the block lacked twenty in the end.
+#[test]
+fn a_block_that_will_lose_more_is_coded_at_its_first_loss_in_the_tail() {
+    let (mut sender, _) = loaded(FecPolicy::Auto, 1);
+    while sender.next_symbol(&clean()).is_some() {}
+    sender.on_lost(&[first_block(0)], &lossy(0.02));
+    assert_eq!(sender.next_symbol(&lossy(0.02)), None, "no copies");
+    let asked: u32 = encodes(&mut sender).iter().map(|&(_, count)| count).sum();
+    // The symbol, one beyond K, and what may be lost of them.
+    assert!((3..8).contains(&asked), "{asked}");
+}
+
+/// On a thin path most of a block has arrived when its first pass ends.
+#[test]
+fn what_arrived_needs_no_redundancy() {
+    let asked = |acked: u32| {
+        let (mut sender, _) = loaded(FecPolicy::Auto, 1);
+        for _ in 0..997 {
+            sender.next_symbol(&clean()).unwrap();
+        }
+        (0..acked).for_each(|n| sender.on_acked(first_block(n)));
+        sender.next_symbol(&context()).unwrap();
+        encodes(&mut sender).iter().map(|&(_, count)| count).sum::<u32>()
+    };
+    let (all, few) = (asked(0), asked(900));
+    assert!(all > 35 && few < 15, "{all} {few}");
 }
 
 #[test]

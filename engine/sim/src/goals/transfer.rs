@@ -121,7 +121,7 @@ fn tails(seeds: u64) -> Result<Vec<Line>, Failure> {
         let what = format!("last-byte lag in round trips, 200 ms, {name}");
         let mut line = Line::new("G5", what, NONE, bar);
         for seed in 1..=seeds {
-            for len in [Bytes::mib(1), Bytes::mib(10), Bytes::mib(100)] {
+            for len in [Bytes::mib(1), Bytes::mib(10), Bytes::mib(20), Bytes::mib(100)] {
                 let report = play(&Scenario::one_way("tail", seed, link.clone(), &[len]))?;
                 let tail = report.directions[0].tail.as_secs_f64() / rtt.as_secs_f64();
                 line.note(tail, || format!("{len} ({seed})"));
