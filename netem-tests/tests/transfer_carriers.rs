@@ -107,7 +107,7 @@ fn whoever_asks_for_a_carrier_gets_that_one_or_an_error() {
 fn a_transfer_whose_udp_dies_goes_on_over_tcp() {
     let test = "a_transfer_whose_udp_dies_goes_on_over_tcp";
     let sites = require!(test, ready());
-    let source = sites.file("data.bin", content::bytes(4, 24 * MIB));
+    let source = sites.file("data.bin", content::bytes(4, 14 * MIB));
     let _server = sites.serve();
     let sender = sites.begin(&sites.sending(&source, "", &["--rate", "16Mbit/s"]));
     sites.await_blocks(&sites.root(), 2, &sender);
