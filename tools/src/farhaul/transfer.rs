@@ -183,7 +183,8 @@ impl Job<'_> {
             attempt.outcome = Some(carried?);
             Ok(())
         });
-        // The driver is gone, and with it the last pen.
+        // The driver is gone: this is the last pen, and a record ends with that.
+        drop(pen);
         if let Some(recording) = recording {
             recording.end();
         }
