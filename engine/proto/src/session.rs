@@ -226,11 +226,7 @@ impl Session {
             reports: ReportClock::new(),
             sizes: Sizes::default(),
             loss: LossMeter::new(),
-            repair: RepairContext {
-                loss: LossMeter::new().estimate(),
-                bdp: Bytes::ZERO,
-                congested: false,
-            },
+            repair: unmeasured(),
             warm: false,
             idle_trains_left: 0,
             job: Job::default(),
@@ -533,6 +529,11 @@ impl Session {
     pub fn in_flight_limit(&self) -> Bytes {
         self.controller.in_flight_limit()
     }
+}
+
+/// What repair decisions depend on before the first report.
+fn unmeasured() -> RepairContext {
+    RepairContext { loss: LossMeter::new().estimate(), bdp: Bytes::ZERO, congested: false }
 }
 
 /// Repair symbols make up for packets that are lost; over a carrier that loses none they would only
