@@ -17,11 +17,12 @@
 //! overhead at which RaptorQ fails less than once in 10^4 blocks),
 //!
 //! ```text
-//! P(L > m - h) <= 1 %    and    P(L = m - h + 1) x (packets of a round trip) < 1
+//! P(L > m - h) <= 1 %    and    P(L = m - h + 1) x (packets of the time that a repair would cost) < 1
 //! ```
 //!
-//! The second says that one more symbol is worth its time: it takes one packet's time, and saves a
-//! round trip with that chance. So a fast long path gets more than a thin one, and a tail of many
+//! or 20 % for repairs that are asked for while so much is left to be sent that another round costs the
+//! job no time. The second says that one more symbol is worth its time: it takes one packet's time, and saves up
+//! to a round trip with that chance. So a fast long path gets more than a thin one, and a tail of many
 //! blocks more for each of them. spec: W-121
 
 use crate::units::Ratio;
@@ -32,6 +33,8 @@ use thiserror::Error;
 
 /// Chance of failure that is accepted at most, whatever a symbol costs.
 const FAILURE_MAX: f64 = 0.01;
+/// The same while so much is left to be sent that one more round costs the job no time.
+const FAILURE_IN_TIME_MAX: f64 = 0.2;
 /// Symbols beyond K at which a decode is all but certain.
 const OVERHEAD: u32 = 1;
 /// Fewer than these are of no use: one that is lost needs one more, and the overhead.
@@ -111,8 +114,8 @@ pub enum Goal {
     },
 }
 
-/// Repair symbols to send at once for a block of `k` source symbols, on a path of which a round
-/// trip holds `trip` packets.
+/// Repair symbols to send at once for a block of `k` source symbols, where one more round would cost
+/// the time of `trip` packets.
 ///
 /// At most k/2 (rounded up, and at least two: one alone decodes nothing) beyond what is known to be
 /// missing. Zero when nothing is missing and no loss is to be feared.
@@ -158,6 +161,7 @@ fn covered(packets: f64, loss: LossEstimate, trip: f64, most: u32) -> u32 {
     let (stay, more) = (1.0 - 1.0 / run, (1.0 - 1.0 / run + spread) / (1.0 + spread));
     // P(L = 0) underflows for large means: the sequence is scaled, and `scale` is the logarithm.
     let mut scale = -runs * spread.ln_1p();
+    let accepted = if trip > 0.0 { FAILURE_MAX } else { FAILURE_IN_TIME_MAX };
     let (mut before, mut here, mut sum) = (0.0_f64, 1.0_f64, 1.0_f64);
     for lost in 0..most {
         let n = f64::from(lost);
@@ -165,7 +169,7 @@ fn covered(packets: f64, loss: LossEstimate, trip: f64, most: u32) -> u32 {
             - stay * more * (n - 1.0).max(0.0) * before;
         let next = ahead.max(0.0) / (n + 1.0);
         let left = 1.0 - (scale + sum.ln()).exp();
-        if left <= FAILURE_MAX && (scale + next.ln()).exp() * trip < 1.0 {
+        if left <= accepted && (scale + next.ln()).exp() * trip < 1.0 {
             return lost;
         }
         (before, here, sum) = (here, next, sum + next);

@@ -34,9 +34,16 @@ pub struct RepairContext {
 }
 
 impl RepairContext {
-    /// Packets with symbols of `size` that a round trip holds.
-    fn trip(&self, size: u16) -> f64 {
-        let packets = self.bdp.get() / packet_bytes(size).get();
+    /// So much is sent while a packet is lost, missed and repaired.
+    const fn tail(&self) -> Bytes {
+        Bytes::new(self.bdp.get().saturating_mul(3) / 2)
+    }
+
+    /// Packets with symbols of `size` in what of a round trip a repair would cost, when `unsent` is left
+    /// to be sent for the first time: that hides some of it, and in the end nothing.
+    fn trip(&self, size: u16, unsent: Bytes) -> f64 {
+        let open = self.tail().saturating_sub(unsent);
+        let packets = open.get() / 3 * 2 / packet_bytes(size).get();
         f64::from(u32::try_from(packets).unwrap_or(u32::MAX))
     }
 }
@@ -143,7 +150,7 @@ impl Sender {
         let Some(state) = self.blocks.get_mut(&block) else { return };
         state.begin_coding();
         let lacking = state.lacking();
-        let wanted = for_deficit(state, lacking, context);
+        let wanted = for_deficit(state, lacking, self.unsent, context);
         if lacking > 0 && wanted > state.repairs_underway() {
             let count = wanted - state.repairs_underway();
             self.plan_coded(block, count);
@@ -194,7 +201,7 @@ impl Sender {
         if self.config.fec == FecPolicy::Off || state.repair_exhausted() {
             self.resend_all_in_doubt(block);
         } else {
-            let count = for_deficit(state, missing, context);
+            let count = for_deficit(state, missing, self.unsent, context);
             self.plan_coded(block, count);
         }
     }
@@ -219,7 +226,7 @@ impl Sender {
 /// Too little is left to send for the first time to hide the round trip and a quarter that a repair
 /// takes, and a repair of that: what is lost now should be lost but once.
 fn in_tail(unsent: Bytes, context: &RepairContext) -> bool {
-    unsent.saturating_mul(2) <= context.bdp.saturating_mul(3)
+    unsent <= context.tail()
 }
 
 /// Repair symbols to send right behind a block's last source symbol, when `unsent` is left to be sent
@@ -228,15 +235,19 @@ fn bet(fec: FecPolicy, symbols: u32, size: u16, unsent: Bytes, context: &RepairC
     match fec {
         FecPolicy::Off => 0,
         FecPolicy::Auto if !in_tail(unsent, context) || context.congested => 0,
-        FecPolicy::Auto | FecPolicy::Always => {
-            proactive(symbols, context.loss, context.trip(size), Goal::Ahead)
+        FecPolicy::Auto => {
+            proactive(symbols, context.loss, context.trip(size, unsent), Goal::Ahead)
+        }
+        // Whoever asks for it wants no block to wait for a second round.
+        FecPolicy::Always => {
+            proactive(symbols, context.loss, context.trip(size, Bytes::ZERO), Goal::Ahead)
         }
     }
 }
 
-/// Repair symbols for a block that misses `missing`.
-fn for_deficit(block: &SendBlock, missing: u32, context: &RepairContext) -> u32 {
-    let trip = context.trip(block.shape.symbol_size());
+/// Repair symbols for a block that misses `missing`, when `unsent` is left to be sent first.
+fn for_deficit(block: &SendBlock, missing: u32, unsent: Bytes, context: &RepairContext) -> u32 {
+    let trip = context.trip(block.shape.symbol_size(), unsent);
     proactive(block.symbols(), context.loss, trip, Goal::Deficit { missing }).max(missing)
 }
 
