@@ -20,9 +20,9 @@
 //! P(L > m - h) <= 1 %    and    P(L = m - h + 1) x (packets of the time that a repair would cost) < 1
 //! ```
 //!
-//! or 20 % for repairs that are asked for while so much is left to be sent that another round costs the
-//! job no time. The second says that one more symbol is worth its time: it takes one packet's time, and saves up
-//! to a round trip with that chance. So a fast long path gets more than a thin one, and a tail of many
+//! The first is 20 % for repairs while so much is left to be sent that another round costs the job no
+//! time. The second says that one more symbol is worth its time: it takes one packet's time, and
+//! saves up to a round trip with that chance. So a fast long path gets more than a thin one, and a tail of many
 //! blocks more for each of them. spec: W-121
 
 use crate::units::Ratio;
