@@ -246,7 +246,7 @@ impl Driver {
                     }
                     PacketKind::Lane => {
                         let arrived = arrival(now, wall, segment.arrived_ns);
-                        let coming = Coming { from: Some(segment.from), arrived, now };
+                        let coming = Coming { from: segment.from, arrived, now };
                         self.on_lane_packet(segment.data, coming);
                     }
                 }
@@ -266,10 +266,10 @@ impl Driver {
     fn receive_from_links(&mut self) -> bool {
         for _ in 0..RECEIVES_PER_TURN {
             let Some(mut inbound) = self.port.links().recv() else { return false };
-            let now = self.clock.now();
+            let (from, now) = (inbound.link.address(), self.clock.now());
             // Where packets wait for each other, their gaps say nothing: no stamp is missed.
             inbound.for_each(|datagram| {
-                self.on_lane_packet(datagram, Coming { from: None, arrived: now, now });
+                self.on_lane_packet(datagram, Coming { from, arrived: now, now });
             });
         }
         true

@@ -278,8 +278,8 @@ impl Connection {
 
     fn take_datagrams(&mut self, room: &mut Room) -> Result<(), LinkEnd> {
         let Stage::Open { link, .. } = &self.stage else { return Ok(()) };
-        let from = link.id.address();
-        let held = self.held.get_or_insert_with(|| Inbound { frames: Vec::new() });
+        let (link, from) = (link.id, link.id.address());
+        let held = self.held.get_or_insert_with(|| Inbound { link, frames: Vec::new() });
         loop {
             let len = match self.tls.reader().read(self.frames.space()) {
                 Ok(0) => break,

@@ -146,6 +146,13 @@ impl SessionBody {
         !self.unsent.is_empty()
     }
 
+    /// True when what comes from there cannot be this session's: a link carries one session, which
+    /// leaves it for nothing else. spec: W-112
+    pub(super) fn is_elsewhere(&self, from: SocketAddr) -> bool {
+        let over_link = self.is_linked() || LinkId::of(from).is_some();
+        over_link && from != self.core.peer()
+    }
+
     /// True when its packets travel over a link.
     pub(super) fn is_linked(&self) -> bool {
         LinkId::of(self.core.peer()).is_some()
