@@ -241,8 +241,9 @@ impl Driver {
                 }
                 match PacketKind::of(segment.data) {
                     PacketKind::Control => {
-                        self.on_control_packet(segment.from, now);
-                        self.control.deliver(segment.from, segment.ecn, segment.data);
+                        if self.control.deliver(segment.from, segment.ecn, segment.data) {
+                            self.on_control_packet(segment.from, now);
+                        }
                     }
                     PacketKind::Lane => {
                         let arrived = arrival(now, wall, segment.arrived_ns);
@@ -301,6 +302,7 @@ impl Driver {
             session.end_if_unreached(now);
             if session.core.take_nudge() {
                 self.control.nudge();
+                session.vouch(&self.control);
             }
             self.drain(key);
             let sent = self.transmit(key, now);

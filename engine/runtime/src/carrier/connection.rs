@@ -292,7 +292,9 @@ impl Connection {
             while let Some(datagram) = self.frames.pull().map_err(fault)? {
                 room.links.meter().received_packets(1);
                 match PacketKind::of(datagram) {
-                    PacketKind::Control => room.control.deliver(from, 0, datagram),
+                    PacketKind::Control => {
+                        room.control.deliver(from, 0, datagram);
+                    }
                     PacketKind::Lane => held.push(datagram),
                 }
             }
