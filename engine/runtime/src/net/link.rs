@@ -171,7 +171,12 @@ fn take_frame(queue: &mut VecDeque<u8>, out: &mut Vec<u8>) -> bool {
     // What stands in the queue was framed by us.
     let len = if queue.is_empty() { None } else { first_frame(&head).ok().flatten() };
     let Some(len) = len else { return false };
-    out.extend(queue.drain(..len.min(queue.len())));
+    // The queue is a ring: a frame lies in one piece or in two.
+    let (front, back) = queue.as_slices();
+    let in_front = len.min(front.len());
+    out.extend_from_slice(&front[..in_front]);
+    out.extend_from_slice(&back[..(len - in_front).min(back.len())]);
+    queue.drain(..len.min(queue.len()));
     true
 }
 
