@@ -15,6 +15,7 @@
 mod advance;
 mod base_rtt;
 mod capacity;
+mod caution;
 mod ceiling;
 mod contract;
 mod depth;
@@ -27,14 +28,17 @@ mod jump;
 mod low;
 mod path_step;
 mod queue;
+mod sending;
 mod startup;
 mod steer;
+mod swing;
 
 use super::{Policy, Sample};
 use crate::units::{BitRate, Bytes, Timestamp};
 use advance::Advance;
 use base_rtt::BaseRtt;
 use capacity::Capacity;
+use caution::Caution;
 use ceiling::{Ceiling, Phase};
 use core::time::Duration;
 use depth::Depth;
@@ -46,6 +50,7 @@ use jump::Jump;
 use low::Low;
 use path_step::PathStep;
 use queue::{QueueDelay, Timing};
+use sending::Sending;
 use startup::{Stage, Startup};
 
 /// A loss below this needs no question.
@@ -129,6 +134,8 @@ pub struct WLaw {
     low: Low,
     jump: Jump,
     path_step: PathStep,
+    sending: Sending,
+    caution: Caution,
 }
 
 impl WLaw {
@@ -170,6 +177,8 @@ impl WLaw {
             low: Low::default(),
             jump: Jump::default(),
             path_step: PathStep::default(),
+            sending: Sending::new(),
+            caution: Caution::new(),
         }
     }
 
@@ -207,10 +216,11 @@ impl WLaw {
     /// The queue as the rate equation sees it.
     fn queue_state(&self) -> steer::Queue {
         let delay = self.queue_delay();
-        let surplus = self.weight() * self.capacity.estimate() / self.rate;
-        let factor =
-            if self.capacity.estimate() > 0.0 { queue::surplus_factor(surplus) } else { 1.0 };
-        let target = self.target_base() * factor + self.queue.allowance();
+        let swings = self.queue.window_under_jitter() > 0.0;
+        let capacity = if swings { self.capacity.delivered() } else { self.capacity.estimate() };
+        let surplus = self.weight() * capacity / self.rate;
+        let factor = if capacity > 0.0 { queue::surplus_factor(surplus) } else { 1.0 };
+        let target = self.target_base() * factor + self.queue.allowance() + self.packet / self.rate;
         let target = target.min(self.depth.limit());
         let window = self.queue.window();
         let loop_delay = steer::loop_delay(self.base.get(), delay, self.tau, window);
@@ -288,6 +298,7 @@ impl WLaw {
             target: self.target_base(),
             r: self.rtt(),
             advance: self.advance.rate(),
+            delivered: self.advance.delivered(),
             rate: self.rate,
             app_limited: self.app_limited,
         };
@@ -322,6 +333,11 @@ impl WLaw {
         if !self.app_limited {
             self.growth.note_share(anchor.min(self.rate), dt / queue.loop_delay, now);
         }
+        self.caution.on_queue(queue, anchor, dt, now);
+        let mut queue = queue;
+        if self.queue.window_under_jitter() > 0.0 && queue.delay > queue.target {
+            queue.loop_delay -= 0.5 * self.queue.window();
+        }
         self.set_rate(steer::toward_target(self.rate, anchor, queue, dt), now);
     }
 
@@ -337,7 +353,10 @@ impl WLaw {
         if self.app_limited {
             return;
         }
-        let mut gamma = self.growth.next(self.rate, self.room(), self.rtt(), now);
+        if self.queue.window_under_jitter() > 0.0 {
+            return self.seek_among_swings(queue, dt, now);
+        }
+        let mut gamma = self.growth.next(self.rate, self.room(), queue.loop_delay, now);
         gamma = gamma.min(self.ceiling.growth(now));
         if self.is_low() && self.rate > low::NEAR_CAPACITY * self.capacity.estimate() {
             gamma = gamma.min(low::GROWTH_NEAR_CAPACITY);
@@ -346,6 +365,23 @@ impl WLaw {
             return self.growth.rest(now);
         }
         self.set_rate(steer::grow(self.rate, gamma, queue.loop_delay, dt), now);
+    }
+
+    /// The same where the delay swings: a queue is seen a window late.
+    fn seek_among_swings(&mut self, queue: steer::Queue, dt: f64, now: f64) {
+        self.growth.rest(now);
+        let sight = caution::Sight {
+            rate: self.rate,
+            advance: self.advance.rate(),
+            least: self.capacity.at_least().unwrap_or(0.0),
+            queue,
+            r: self.rtt() + 3.0 * self.tau,
+        };
+        let rate = self.caution.seek(sight, dt, now);
+        self.set_rate(
+            rate.min(steer::grow(self.rate, self.ceiling.growth(now), queue.loop_delay, dt)),
+            now,
+        );
     }
 
     /// C/R - 1, unless trains are unknown or delivery has proven them wrong.
@@ -396,6 +432,7 @@ impl WLaw {
         match self.startup.stage {
             Stage::Train => "start: train",
             Stage::Test => "start: test",
+            Stage::Settle => "start: settle",
             Stage::Double => "start: double",
             Stage::Done if self.drain.factor(now) < 1.0 => "drain",
             Stage::Done => match self.ceiling.phase(now) {

@@ -10,9 +10,11 @@ use crate::units::{BitRate, Bytes, Ratio, Timestamp};
 use core::time::Duration;
 
 impl Controller for WLaw {
-    fn on_sent(&mut self, _: PacketNumber, _: Bytes, now: Timestamp) -> RateEpoch {
+    fn on_sent(&mut self, _: PacketNumber, bytes: Bytes, now: Timestamp) -> RateEpoch {
         let now = self.seconds(now);
         self.sent_at = now;
+        let (r, arrives) = (self.rtt(), self.advance.rate());
+        self.sending.on_sent(super::bytes_f64(bytes), r, arrives, now);
         self.epochs.on_sent(self.rtt(), self.rate, self.pulses(now), now)
     }
 

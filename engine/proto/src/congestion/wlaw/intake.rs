@@ -111,6 +111,8 @@ impl WLaw {
         for outcome in sample.spurious {
             if self.is_measured(outcome) {
                 self.advance.on_spurious(bytes_f64(outcome.bytes));
+                let age = self.feedback_at - self.seconds(outcome.sent_at);
+                self.epochs.on_spurious(outcome.epoch, age, self.feedback_at);
             }
         }
     }
@@ -127,9 +129,21 @@ impl WLaw {
         for sample in rtts.iter().filter(fresh) {
             self.base.on_sample(sample.rtt.as_secs_f64(), near, now);
         }
-        let timing = super::Timing { r: self.rtt(), tau: self.tau };
+        if self.queue.window_under_jitter() > 0.0 {
+            let (d, target) = (self.base.get(), self.queue_state().target);
+            for sample in rtts.iter().filter(fresh) {
+                let sent = sample.sent_at.since(origin).as_secs_f64();
+                self.caution.on_delay(sample.rtt.as_secs_f64() - d, target, sent);
+            }
+        }
+        let timing =
+            super::Timing { r: self.rtt(), tau: self.tau, grain: 2.0 * self.packet / self.rate };
         let target = self.target_base();
-        let delays = rtts.iter().filter(fresh).map(|s| s.rtt.as_secs_f64());
+        let sending = &self.sending;
+        let delays = rtts
+            .iter()
+            .filter(fresh)
+            .map(|s| (s.rtt.as_secs_f64(), sending.at(s.sent_at.since(origin).as_secs_f64())));
         self.queue.on_feedback(delays, timing, target, now);
         let standing = self.queue_delay() > 3.0 * self.target_base();
         self.base.advance(standing, now);
