@@ -356,7 +356,9 @@ impl WLaw {
         if self.queue.window_under_jitter() > 0.0 {
             return self.seek_among_swings(queue, dt, now);
         }
-        let mut gamma = self.growth.next(self.rate, self.room(), queue.loop_delay, now);
+        // Faster growth is seen a loop later; where a limit is known, its trials set the pace.
+        let pace = if self.ceiling.was_hit() { self.rtt() } else { queue.loop_delay };
+        let mut gamma = self.growth.next(self.rate, self.room(), pace, now);
         gamma = gamma.min(self.ceiling.growth(now));
         if self.is_low() && self.rate > low::NEAR_CAPACITY * self.capacity.estimate() {
             gamma = gamma.min(low::GROWTH_NEAR_CAPACITY);

@@ -87,6 +87,12 @@ impl Ceiling {
         }
     }
 
+    /// True once delivery stopped following sending: from then on every growth meets a limit that is
+    /// known.
+    pub(super) const fn was_hit(&self) -> bool {
+        self.hits > 0
+    }
+
     /// L while held.
     pub(super) fn limit(&self, now: f64) -> f64 {
         if now < self.held_until { self.limit } else { f64::INFINITY }
