@@ -9,12 +9,15 @@ use farhaul_proto::ids::{BlockIndex, LaneTag, PacketNumber, SymbolId};
 use farhaul_proto::limits::{BLOCK_DATA, FEEDBACK_LEN_MAX, SYMBOL_SIZE};
 use farhaul_proto::units::Micros;
 use farhaul_proto::wire::feedback::{BlockDeficit, DelayMark, Feedback, PacketRange};
-use farhaul_proto::wire::header::{DataId, Header, Train};
+use farhaul_proto::wire::header::{DataId, Header, PacketId, Train};
+use farhaul_proto::wire::number::KeyEpoch;
 use std::hint::black_box;
 
 fn headers(c: &mut Criterion) {
-    let id = DataId { block: BlockIndex::new(700), symbol: SymbolId::new(900) };
-    let header = Header::data(LaneTag::new(7), PacketNumber::new(1 << 33), id, Train::No);
+    let id = DataId::plain(BlockIndex::new(700), SymbolId::new(900));
+    let (lane, number) = (LaneTag::new(7), PacketNumber::new(1 << 33));
+    let packet = PacketId { lane, epoch: KeyEpoch::new(2048), number, salt: 9 };
+    let header = Header::data(&packet, id, Train::No);
     let mut datagram = [0; 1445];
     let mut group = c.benchmark_group("codec/header");
     group.bench_function("encode", |b| b.iter(|| black_box(&header).encode(&mut datagram)));

@@ -48,7 +48,7 @@ fn seal(c: &mut Criterion) {
     group.bench_function("open one symbol", |b| {
         b.iter_batched_ref(
             || packet.clone(),
-            |packet| black_box(opening.open_in_place(first, &HEADER, packet).is_ok()),
+            |packet| black_box(opening.open_in_place(first, 0, &HEADER, packet).is_ok()),
             BatchSize::SmallInput,
         );
     });

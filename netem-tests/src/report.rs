@@ -25,6 +25,8 @@ pub struct Report {
     pub limited_by: String,
     pub resumed_bytes: u64,
     pub disk: String,
+    pub carrier: Option<String>,
+    pub carrier_reason: Option<String>,
     pub failed: Vec<FailedEntry>,
 }
 

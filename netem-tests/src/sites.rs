@@ -69,10 +69,30 @@ impl Sites {
     /// # Panics
     /// As [`Sites::start`].
     pub fn start_in(profile: &LabProfile, parent: &Path) -> Result<Self, Unavailable> {
+        Self::start_as(profile, parent, Settings::default())
+    }
+
+    /// The same with devices of another MTU than the usual one.
+    ///
+    /// # Errors
+    /// As [`Sites::start`].
+    ///
+    /// # Panics
+    /// As [`Sites::start`].
+    pub fn start_with_mtu(profile: &LabProfile, mtu: u16) -> Result<Self, Unavailable> {
+        let settings = Settings { mtu, ..Settings::default() };
+        Self::start_as(profile, &std::env::temp_dir(), settings)
+    }
+
+    fn start_as(
+        profile: &LabProfile,
+        parent: &Path,
+        settings: Settings,
+    ) -> Result<Self, Unavailable> {
         let turn = Turn::take();
         let program = binary("farhaul");
         let wire = Wire::Emulated(Box::new(profile.clone()));
-        let lab = Lab::start_with(&wire, Settings::default())?;
+        let lab = Lab::start_with(&wire, settings)?;
         let directory = tempfile::tempdir_in(parent).expect("a temporary directory");
         let client = make_host(&program, directory.path().join("client-home"));
         let server = make_host(&program, directory.path().join("server-home"));

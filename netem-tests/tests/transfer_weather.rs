@@ -53,6 +53,20 @@ fn a_link_that_is_down_for_5_s_only_delays() {
     assert!(dropped > 0, "nothing was sent while the link was down");
 }
 
+/// Longer than any timer of QUIC likes; what the lanes learn is passed on to it.
+#[test]
+fn a_link_that_is_down_for_50_s_only_delays() {
+    let sites = require!("a_link_that_is_down_for_50_s_only_delays", Sites::start(&link("")));
+    let source = sites.file("data.bin", content::bytes(12, LEN));
+    let _server = sites.serve();
+    let sender = begin_slowly(&sites, &source);
+    sites.interrupt(Way::Both, Duration::from_secs(50));
+    let back = std::time::Instant::now();
+    succeeded(&finish(sender));
+    content::assert_same(&source, &sites.root().join("data.bin"));
+    println!("done {:?} after the link came back", back.elapsed());
+}
+
 #[test]
 fn a_way_back_that_is_down_for_3_s_only_delays() {
     let sites = require!("a_way_back_that_is_down_for_3_s_only_delays", Sites::start(&link("")));

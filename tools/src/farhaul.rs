@@ -4,12 +4,17 @@
 //! authenticated, 4 local disk.
 
 pub mod args;
+mod carrier;
 mod connect;
 mod demo;
 mod demo_tcp;
+pub mod doctor;
 mod failure;
 mod id;
+pub mod plot;
+pub mod probe;
 mod progress;
+mod record;
 mod relay;
 mod report;
 mod serve;
@@ -51,6 +56,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Send(args) => transfer::send(args),
         Verb::Get(args) => transfer::get(args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Probe(args) => probe::run(&args),
+        Verb::Doctor(args) => return doctor::run(&args),
+        Verb::Plot(args) => plot::run(&args),
         Verb::DemoTcp => demo_tcp::run(),
     };
     match ended {

@@ -16,6 +16,7 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 
 const FLAG_REQUEST: u16 = 0x1;
 const FLAG_ACK: u16 = 0x4;
@@ -110,6 +111,18 @@ impl Message {
             self.0.extend_from_slice(&word.to_ne_bytes());
         }
         self
+    }
+
+    fn address(kind: u16, flags: u16, link: LinkIndex, address: IpAddr, prefix_len: u8) -> Self {
+        let (family, octets) = match address {
+            IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
+            IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
+        };
+        let family = u8::try_from(family).expect("AF_INET and AF_INET6 are small");
+        let mut message = Self::new(kind, flags);
+        message.0.extend_from_slice(&[family, prefix_len, IFA_F_NODAD, 0]);
+        message.0.extend_from_slice(&link.0.to_ne_bytes());
+        message.attribute(IFA_LOCAL, &octets).attribute(IFA_ADDRESS, &octets)
     }
 
     fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
@@ -215,16 +228,24 @@ impl Netlink {
         address: IpAddr,
         prefix_len: u8,
     ) -> Result<(), NetlinkError> {
-        let (family, octets) = match address {
-            IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
-            IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
-        };
-        let family = u8::try_from(family).expect("AF_INET and AF_INET6 are small");
-        let mut message = Message::new(RTM_NEWADDR, FLAG_ACK | FLAG_CREATE | FLAG_EXCLUSIVE);
-        message.0.extend_from_slice(&[family, prefix_len, IFA_F_NODAD, 0]);
-        message.0.extend_from_slice(&link.0.to_ne_bytes());
-        let message = message.attribute(IFA_LOCAL, &octets).attribute(IFA_ADDRESS, &octets);
+        let flags = FLAG_ACK | FLAG_CREATE | FLAG_EXCLUSIVE;
+        let message = Message::address(RTM_NEWADDR, flags, link, address, prefix_len);
         self.request("add an address", message)?;
+        Ok(())
+    }
+
+    /// Takes an address from a device.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Refused`].
+    pub fn delete_address(
+        &mut self,
+        link: LinkIndex,
+        address: IpAddr,
+        prefix_len: u8,
+    ) -> Result<(), NetlinkError> {
+        let message = Message::address(RTM_DELADDR, FLAG_ACK, link, address, prefix_len);
+        self.request("take an address away", message)?;
         Ok(())
     }
 

@@ -230,6 +230,20 @@ pub fn set_udp_gro(socket: impl AsFd) -> io::Result<()> {
     set_udp_option(socket, libc::UDP_GRO, 1)
 }
 
+/// Whether something keeps this host's clock right, as the kernel was told.
+///
+/// # Errors
+/// What `adjtimex` says; reading needs no privilege, but filters may forbid it.
+pub fn clock_is_synchronised() -> io::Result<bool> {
+    // SAFETY: `timex` is a plain C structure for which all zeroes is a valid value; with `modes`
+    // zero nothing is set.
+    let mut clock: libc::timex = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the pointer is to a live, exclusively borrowed local of the right type.
+    let state = unsafe { libc::adjtimex(&raw mut clock) };
+    check(state)?;
+    Ok(state != libc::TIME_ERROR && clock.status & libc::STA_UNSYNC == 0)
+}
+
 /// Lets SIGINT and SIGTERM end this process, whatever listened for them before.
 pub fn default_stop_signals() {
     for signal in [libc::SIGINT, libc::SIGTERM] {

@@ -3,8 +3,8 @@
 //!
 //! The model is `farhaul_sim::link`, the same that the simulator runs; this room is its body in
 //! real time. It is a tool for tests and measurements and no part of the product: it shapes whole
-//! packets of any protocol and knows nothing of Farhaul's. It translates no addresses (there is no
-//! NAT between its sites) and moves no site to another one.
+//! packets of any protocol and knows nothing of Farhaul's. At the edge of each site it can translate
+//! addresses ([`nat`]), and a site can be moved to another address while everything runs.
 //!
 //! ```text
 //! site A  wan0 <--TUN--> direction A->B (Link) <--TUN--> wan0  site B
@@ -20,6 +20,7 @@ pub mod control;
 pub mod direction;
 mod flight;
 pub mod lab;
+pub mod nat;
 pub mod options;
 pub mod probe;
 pub mod profile;
@@ -30,5 +31,6 @@ pub mod segmentation;
 pub mod selftest;
 pub mod site;
 pub mod status;
+mod too_big;
 pub mod tun;
 pub mod vnet;

@@ -2,37 +2,54 @@
 //!
 //! Used by the fuzzer and by the test that replays the corpora, so both check the same things.
 
+use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{
-    BlockShape, RepairSet, SymbolSet, decode, finish_source, repair_symbols, verify_source,
+    BlockShape, FecPolicy, RepairSet, SymbolSet, decode, finish_packed, finish_source,
+    packed_parts, packed_shape, repair_symbols, verify_source,
 };
-use farhaul_proto::ids::{PacketNumber, SymbolId};
+use farhaul_proto::ids::{BlockIndex, PacketNumber, SymbolId};
+use farhaul_proto::layout::Layout;
 use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DEPTH_MAX, PATH_MAX};
-use farhaul_proto::manifest::{Entry, Manifest, WEIGHT_MAX};
+use farhaul_proto::manifest::{Entry, EntryRange, Manifest, WEIGHT_MAX};
+use farhaul_proto::path::carrier::Carrier;
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
 use farhaul_proto::path_name::RelPath;
-use farhaul_proto::units::Bytes;
+use farhaul_proto::recv::{RecvEffect, Verified};
+use farhaul_proto::send::SendEffect;
+use farhaul_proto::session::{Arrival, Effect, Session, SessionConfig};
+use farhaul_proto::trace::flight::Flight;
+use farhaul_proto::units::{BitRate, Bytes, Timestamp};
+use farhaul_proto::wire::carrier::{CARRIED_MAX, CARRIER_FRAME_MAX, FrameBuffer, frame_length};
 use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
-use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback};
-use farhaul_proto::wire::header::{self, Header};
-use farhaul_proto::wire::number;
+use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback, PacketRange};
+use farhaul_proto::wire::header::{self, DataId, Header};
+use farhaul_proto::wire::number::TruncatedNumber;
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
+use std::time::Duration;
 
 /// A target's name, which is that of its corpus, and its check.
 pub type Check = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Check; 8] = [
+pub const ALL: [Check; 13] = [
     ("header", header),
     ("feedback", feedback),
     ("control", control),
     ("frames", frames),
+    ("carrier", carrier),
     ("replay", replay),
     ("manifest", manifest),
     ("path", path),
     ("fec", fec),
+    ("packed", packed),
+    ("flight", flight),
+    ("layout", layout),
+    ("session", session),
 ];
 
-/// A header that decodes is a lane's, agrees with its epoch and encodes to the same bytes.
+/// A header that decodes is a lane's and encodes to the same bytes.
 pub fn header(datagram: &[u8]) {
     let Ok((header, len)) = Header::decode(datagram) else { return };
     assert!(header::is_lane(datagram[0]));
@@ -41,7 +58,7 @@ pub fn header(datagram: &[u8]) {
     assert_eq!(header.encode(&mut out), len);
     assert_eq!(out[..len], datagram[..len]);
     let full = header.number.expand(None);
-    assert_eq!(number::epoch_of(full).wire_byte(), header.epoch);
+    assert_eq!(TruncatedNumber::of(full), header.number);
 }
 
 /// A report that decodes keeps every rule, survives, and still fits when room is short.
@@ -91,6 +108,51 @@ fn read_frames(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
         frames.extend(frame);
     }
     frames
+}
+
+/// Datagrams in a stream are the same however it is cut, none is empty or too long, less than a
+/// frame is held, and framed anew they are the stream again, as far as it went.
+///
+/// The first byte says where to cut.
+pub fn carrier(input: &[u8]) {
+    let Some((&cut, stream)) = input.split_first() else { return };
+    let whole = read_datagrams(stream, usize::MAX);
+    assert_eq!(read_datagrams(stream, usize::from(cut).max(1)), whole);
+    let framed: Vec<u8> = whole
+        .iter()
+        .flat_map(|datagram| {
+            let length = frame_length(datagram.len()).expect("it came out of a frame");
+            [&length[..], datagram].concat()
+        })
+        .collect();
+    assert!(stream.starts_with(&framed));
+}
+
+/// The datagrams of a stream that arrives in pieces, until its end or its first fault.
+fn read_datagrams(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {
+    let mut buffer = FrameBuffer::new(4096);
+    let mut datagrams = Vec::new();
+    let mut rest = stream;
+    while !rest.is_empty() {
+        let space = buffer.space();
+        assert!(!space.is_empty(), "the reader goes on");
+        let len = space.len().min(rest.len()).min(piece);
+        space[..len].copy_from_slice(&rest[..len]);
+        buffer.filled(len);
+        rest = &rest[len..];
+        loop {
+            match buffer.pull() {
+                Ok(Some(datagram)) => {
+                    assert!((1..=CARRIED_MAX).contains(&datagram.len()));
+                    datagrams.push(datagram.to_vec());
+                }
+                Ok(None) => break,
+                Err(_) => return datagrams,
+            }
+        }
+        assert!(buffer.buffered() < CARRIER_FRAME_MAX);
+    }
+    datagrams
 }
 
 /// The window agrees with a set of all opened numbers.
@@ -208,8 +270,167 @@ pub fn fec(input: &[u8]) {
     }
 }
 
+/// Parts that are found lie within the block, and laid out anew they are the same block.
+///
+/// Bytes: symbols (2), symbol size, then the source symbols; zeros where they are short.
+pub fn packed(input: &[u8]) {
+    let Some((&[high, low, size], source)) = input.split_first_chunk::<3>() else { return };
+    let Some(symbols) = NonZeroU16::new(u16::from_be_bytes([high, low]) % 64) else { return };
+    let shape = BlockShape::packed(symbols, 16 + u16::from(size)).expect("few symbols");
+    let mut block = source.to_vec();
+    block.resize(shape.source_len(), 0);
+    assert!(packed_parts(shape, &block[1..]).is_err(), "a short buffer is no block");
+    let Ok((frame, digest)) = packed_parts(shape, &block) else { return };
+    let mut again = vec![0xee; shape.source_len()];
+    finish_packed(shape, &mut again, frame, &digest);
+    assert_eq!(again, block);
+    let least = packed_shape(frame.len(), shape.symbol_size()).expect("no larger than this one");
+    assert!(least.symbols() <= shape.symbols());
+}
+
+/// Whatever a receiver wants of a manifest, the objects carry each wanted byte once.
+///
+/// The first byte is a number of ranges, then eight bytes for each, then the manifest.
+pub fn layout(input: &[u8]) {
+    let Some((&count, rest)) = input.split_first() else { return };
+    let Some((ranges, bytes)) = rest.split_at_checked(usize::from(count) * 8) else { return };
+    let Ok(manifest) = Manifest::decode(bytes) else { return };
+    let mut floor = 0;
+    let mut want = Vec::new();
+    for range in ranges.chunks_exact(8) {
+        let number = |at: usize| u32::from_be_bytes([0, range[at], range[at + 1], range[at + 2]]);
+        let (first, len) = (floor + number(1) % 64, number(5) % 4096 + 1);
+        floor = first + len;
+        want.push(EntryRange { first, count: len });
+    }
+    let layout = Layout::new(&manifest, &want);
+    let wanted = (0..).zip(&manifest.entries).filter(|(index, _)| {
+        want.iter().any(|range| (range.first..range.first + range.count).contains(index))
+    });
+    let bytes = wanted.map(|(_, entry)| entry.data_len()).fold(0, u64::saturating_add);
+    assert_eq!(layout.data_len(), bytes);
+    for object in (0..layout.len()).take(64) {
+        let spec = layout.object(object).expect("counted");
+        for block in (0..spec.blocks()).take(4) {
+            let runs = layout.runs(&manifest, object, block);
+            let sum: u64 = runs.iter().map(|run| run.len).sum();
+            assert!(sum <= spec.block_len(block) && runs.iter().all(|run| run.len > 0));
+        }
+    }
+}
+
+/// Whatever an authenticated peer reports and sends, a session answers or ends, and counts no more
+/// in flight than it sent.
+///
+/// Steps of one byte for what to do, one for a length, and so many bytes: 0 a report as it stands,
+/// 1 a true report with changes, 2 a symbol, 3 padding, 4 time.
+pub fn session(input: &[u8]) {
+    let config = SessionConfig {
+        carrier: Carrier::Udp,
+        peer: std::net::SocketAddr::from(([192, 0, 2, 1], 7411)),
+        policy: Policy::Fair,
+        cap: Some(BitRate::mbps(20)),
+        start_hint: None,
+        fec: FecPolicy::Auto,
+        initial_rtt: Duration::from_millis(10),
+        send_blocks: 8,
+        recv_blocks: 8,
+        seed: 7,
+    };
+    let mut now = Timestamp::from_millis(1000);
+    let mut end = Session::new(config, now);
+    end.declare_send(Bytes::mib(4), &[]).expect("a good object");
+    end.declare_recv(Bytes::mib(4), &[]).expect("a good object");
+    let mut number = 0;
+    let mut rest = input;
+    while let [what, len, tail @ ..] = rest {
+        let (bytes, tail) = tail.split_at(tail.len().min(usize::from(*len)));
+        rest = tail;
+        let proof = Proof::new(u16::from(*len));
+        let arrival =
+            Arrival { number: PacketNumber::new(number), proof, train: what & 8 != 0, at: now };
+        number += 1;
+        let at = |index: usize| bytes.get(index).copied().map_or(0, u32::from);
+        match what & 7 {
+            0 | 1 => {
+                let report =
+                    if what & 1 == 0 { Feedback::decode(bytes).ok() } else { claim(bytes) };
+                let Some(report) = report else { continue };
+                if end.on_feedback(&arrival, &report, now).is_err() {
+                    return;
+                }
+            }
+            2 => {
+                let block = BlockIndex::new(at(0) % 8);
+                let symbol = SymbolId::new(at(1) << 16 | at(2) << 8 | at(3));
+                let packed = NonZeroU16::new(u16::from(*len >> 4));
+                let data = DataId { block, symbol, packed };
+                let len = [1408, 1152, 64, 1344][usize::from(what >> 6)];
+                end.on_data(&arrival, data, len, now);
+            }
+            3 => end.on_padding(&arrival, Bytes::new(100), now),
+            _ => now += Duration::from_millis(u64::from(*len)),
+        }
+        turn(&mut end, now);
+        assert!(end.in_flight() <= end.counters().wire_sent);
+    }
+}
+
+/// A report about the first few packets that may be true but for its receipt.
+fn claim(bytes: &[u8]) -> Option<Feedback> {
+    let (&[last, complete, limit], receipt) = bytes.split_first_chunk()?;
+    let largest = PacketNumber::new(u64::from(last));
+    let receipt =
+        receipt.first_chunk().map_or(Proof::NONE, |bits| Proof::new(u16::from_be_bytes(*bits)));
+    let report = Feedback {
+        largest,
+        receipt,
+        received_packets: u64::from(last) + 1,
+        ranges: vec![PacketRange { first: PacketNumber::new(0), last: largest }],
+        complete_below: BlockIndex::new(u32::from(complete)),
+        open_blocks_limit: u32::from(limit),
+        ..Feedback::default()
+    };
+    report.validate().is_ok().then_some(report)
+}
+
+/// Does what the session asks for. Its packets prove nothing, so a claim can be true.
+fn turn(end: &mut Session, now: Timestamp) {
+    while let Some(effect) = end.poll_effect() {
+        match effect {
+            Effect::Send(SendEffect::Read { block, shape, .. }) => end.on_loaded(block, shape),
+            Effect::Send(SendEffect::Encode { block, count, .. }) => {
+                end.on_encoded(block, Some(count));
+            }
+            Effect::Recv(RecvEffect::Verify { block, .. }) => {
+                end.on_verified(block, Verified::Good, now);
+            }
+            Effect::Recv(RecvEffect::Write { block, .. }) => end.on_written(block, now),
+            Effect::Send(SendEffect::Release { .. } | SendEffect::Reshape { .. })
+            | Effect::Recv(_) => {}
+        }
+    }
+    while end.poll_event().is_some() {}
+    let mut plans = Vec::new();
+    end.poll_transmit(now, &mut plans);
+    plans.iter().for_each(|plan| end.on_sealed(plan.number, Proof::NONE));
+}
+
 /// Source symbol `id` within its block.
 fn symbol(shape: BlockShape, block: &mut [u8], id: u32) -> &mut [u8] {
     let size = usize::from(shape.symbol_size());
     &mut block[id as usize * size..][..size]
+}
+
+/// A flight record that is read is written and read again as the same; an error is short.
+pub fn flight(file: &[u8]) {
+    match Flight::parse(file) {
+        Ok(flight) => {
+            let again = flight.encode();
+            let again = Flight::parse(&again).expect("what was written can be read");
+            assert_eq!(again.encode(), flight.encode());
+            assert_eq!(again.samples, flight.samples);
+        }
+        Err(error) => assert!(error.to_string().len() < 1_000),
+    }
 }

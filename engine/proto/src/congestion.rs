@@ -3,6 +3,7 @@
 //! A controller knows packets, times and losses. It knows nothing of blocks, files or FEC: a
 //! repaired loss is still a loss here.
 
+pub mod carrier;
 pub mod fixed;
 pub mod pacer;
 mod switch;
@@ -31,6 +32,18 @@ pub enum Policy {
     /// Holds the target rate whatever happens.
     #[n(3)]
     Fixed,
+}
+
+impl Policy {
+    /// Its name on the command line and in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Fair => "fair",
+            Self::High => "high",
+            Self::Fixed => "fixed",
+        }
+    }
 }
 
 /// A packet whose fate is known.
@@ -99,6 +112,8 @@ pub struct View {
     pub rate: BitRate,
     /// The bottleneck's capacity, once known.
     pub capacity: Option<BitRate>,
+    /// The rate that is not exceeded for now, because what went beyond it was lost.
+    pub ceiling: Option<BitRate>,
     /// Windowed minimum of the round trip.
     pub rtt_min: Duration,
     /// Current queue delay above it.
@@ -155,7 +170,8 @@ pub trait Controller: fmt::Debug + Send {
     fn view(&self) -> View;
 }
 
-/// The controller for a policy; [`Controller::set_policy`] may change it to any other.
+/// The controller for a policy; [`Controller::set_policy`] may change it to any other. For
+/// a carrier with a congestion control of its own there is [`carrier::CarrierLaw`].
 ///
 /// `cap` is never exceeded (and is the target of [`Policy::Fixed`]); `hint` is a remembered or
 /// demanded rate to start from; `initial_rtt` is what the handshake measured, or a guess.
@@ -167,5 +183,10 @@ pub fn controller(
     now: Timestamp,
 ) -> Box<dyn Controller> {
     let config = wlaw::WConfig { start_hint: hint, ..wlaw::WConfig::new(policy, cap, initial_rtt) };
+    configured(config, now)
+}
+
+/// The same with everything that can be said about it.
+pub fn configured(config: wlaw::WConfig, now: Timestamp) -> Box<dyn Controller> {
     Box::new(switch::Switch::new(config, now))
 }

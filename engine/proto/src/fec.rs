@@ -13,12 +13,16 @@
 
 mod decode;
 mod encode;
+mod packed;
 pub mod policy;
 mod shape;
 mod symbols;
 
 pub use decode::decode;
 pub use encode::{RepairEncoder, RepairSet, repair_symbols};
+pub use packed::{
+    PACKED_OVERHEAD, PackPolicy, UnknownPackPolicy, finish_packed, packed_parts, packed_shape,
+};
 pub use policy::{FecPolicy, Goal, LossEstimate, proactive};
 pub use shape::{BlockShape, ShapeError, VerifyError, finish_source, verify_source};
 pub use symbols::{Missing, SymbolSet};

@@ -2,8 +2,12 @@
 //!
 //! No I/O and no keys: packets are numbers here, already or not yet authenticated.
 
+pub mod carrier;
+pub mod hole;
 pub mod ledger;
 pub mod loss;
+pub mod migrate;
 pub mod mtu;
+pub mod proof;
 pub mod replay;
 pub mod rtt;

@@ -9,12 +9,13 @@ mod grants;
 
 use crate::fec::BlockShape;
 use crate::ids::{BlockIndex, Generation, ObjectId, SymbolId};
-use crate::limits::{SESSION_REPAIR_MAX, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
+use crate::limits::{SESSION_REPAIR_MAX, SYMBOL_SIZES};
 use crate::objects::{BlockRun, ObjectError, ObjectTable, Placed, Reopened};
 use crate::ranges::RangeSet;
 use crate::trace::{Ring, TraceEvent, Way};
 use crate::units::{Bytes, Timestamp};
 use crate::wire::feedback::{BlockDeficit, BlockRange, Feedback};
+use crate::wire::header::DataId;
 use block::{RecvBlock, Stage, Take};
 use core::time::Duration;
 use grants::Grants;
@@ -68,6 +69,8 @@ pub enum Refusal {
     OverCredit,
     /// No room for more repair symbols.
     RepairFull,
+    /// The block begins anew with smaller symbols: this one was too early.
+    Restarting,
 }
 
 /// What the body should do.
@@ -305,16 +308,17 @@ impl Receiver {
     }
 
     /// Decides where a symbol goes. spec: W-076
-    pub fn on_symbol(&mut self, block: BlockIndex, symbol: SymbolId, len: u16) -> Placement {
+    pub fn on_symbol(&mut self, data: DataId, len: u16) -> Placement {
+        let block = data.block;
         if self.is_unwanted(block) {
             self.counters.redundant += 1;
             return Placement::Redundant;
         }
         let first = !self.open.contains_key(&block);
-        if first && let Err(refusal) = self.open_block(block, len) {
+        if first && let Err(refusal) = self.open_block(data, len) {
             return self.refuse(refusal);
         }
-        let placement = self.place(block, symbol, len, first);
+        let placement = self.place(data, len, first);
         // Its body has no buffer for a block of which nothing was taken.
         if first && matches!(placement, Placement::Refused(_)) {
             self.open.remove(&block);
@@ -323,14 +327,22 @@ impl Receiver {
     }
 
     /// Takes a symbol of an open block.
-    fn place(&mut self, block: BlockIndex, symbol: SymbolId, len: u16, first: bool) -> Placement {
+    fn place(&mut self, data: DataId, len: u16, first: bool) -> Placement {
+        let DataId { block, symbol, packed } = data;
         let room = self.repair_held < self.repair_max;
         let Some(state) = self.open.get_mut(&block) else {
             return self.refuse(Refusal::Undeclared);
         };
         if state.shape.symbol_size() != len {
+            return self.place_other(data, len);
+        }
+        if state.shape.packed_symbols() != packed {
             return self.refuse(Refusal::Malformed);
         }
+        if state.clearing {
+            return self.refuse(Refusal::Restarting);
+        }
+        let weight = state.repair_weight();
         let take = state.take(symbol, room);
         let ready = matches!(take, Take::Source | Take::Repair) && state.missing() == 0;
         match take {
@@ -342,7 +354,7 @@ impl Receiver {
                 Placement::Source { block, offset, first }
             }
             Take::Repair => {
-                self.repair_held += 1;
+                self.repair_held += weight;
                 if ready {
                     self.verify(block);
                 }
@@ -356,20 +368,45 @@ impl Receiver {
         }
     }
 
+    /// A symbol of another size than its block has. The sender's path may have shrunk: then the block
+    /// begins anew. A larger one is from before that. spec: W-078
+    fn place_other(&mut self, data: DataId, len: u16) -> Placement {
+        let block = data.block;
+        let Some(state) = self.open.get_mut(&block) else {
+            return self.refuse(Refusal::Undeclared);
+        };
+        let shape = shape_of(state.placed, data, len);
+        let Some(shape) = shape.filter(|_| SYMBOL_SIZES.contains(&len)) else {
+            return self.refuse(Refusal::Malformed);
+        };
+        if len > state.shape.symbol_size() {
+            self.counters.redundant += 1;
+            return Placement::Redundant;
+        }
+        // What a worker or the disk has needs nothing more, or comes back.
+        if state.stage == Stage::Open {
+            self.repair_held -= state.reshape(shape);
+            self.effects.push_back(RecvEffect::Clear { block });
+            self.trace.push(TraceEvent::BlockRestarted { way: Way::In, block });
+        }
+        self.refuse(Refusal::Restarting)
+    }
+
     fn is_unwanted(&self, block: BlockIndex) -> bool {
         let index = u64::from(block.get());
         self.done.contains(index) || self.dropped.contains(index)
     }
 
-    fn open_block(&mut self, block: BlockIndex, len: u16) -> Result<(), Refusal> {
+    fn open_block(&mut self, data: DataId, len: u16) -> Result<(), Refusal> {
+        let block = data.block;
         let placed = self.table.find(block).ok_or(Refusal::Undeclared)?;
-        if len != SYMBOL_SIZE && len != SYMBOL_SIZE_SMALL {
+        if !SYMBOL_SIZES.contains(&len) {
             return Err(Refusal::Malformed);
         }
         if self.blocks_open() >= self.grants.allowed() {
             return Err(Refusal::OverCredit);
         }
-        let shape = BlockShape::new(placed.len, len).map_err(|_| Refusal::Malformed)?;
+        let shape = shape_of(placed, data, len).ok_or(Refusal::Malformed)?;
         self.open.insert(block, RecvBlock::new(placed, shape));
         self.trace.push(TraceEvent::BlockOpened { way: Way::In, block, symbols: shape.symbols() });
         Ok(())
@@ -463,7 +500,7 @@ impl Receiver {
 
     fn let_go(&mut self, block: BlockIndex) {
         if let Some(state) = self.open.remove(&block) {
-            self.repair_held -= state.repair_count();
+            self.repair_held -= state.repair_held();
             if state.stage == Stage::Writing {
                 self.writing -= state.placed.len;
             }
@@ -506,7 +543,13 @@ impl Receiver {
 
     /// The next thing to do, until there is none.
     pub fn poll_effect(&mut self) -> Option<RecvEffect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if let Some(RecvEffect::Clear { block }) = effect
+            && let Some(state) = self.open.get_mut(&block)
+        {
+            state.clearing = false;
+        }
+        effect
     }
 
     /// The next thing to tell, until there is none.
@@ -523,6 +566,15 @@ impl Receiver {
     pub const fn trace_dropped(&self) -> u64 {
         self.trace.dropped()
     }
+}
+
+/// The shape that a packet claims for its block. A packed one has no more symbols than the data:
+/// else a buffer for the data would not hold it. spec: W-117
+fn shape_of(placed: Placed, data: DataId, len: u16) -> Option<BlockShape> {
+    let plain = BlockShape::new(placed.len, len).ok()?;
+    let Some(symbols) = data.packed else { return Some(plain) };
+    let packed = BlockShape::packed(symbols, len).ok()?;
+    (packed.symbols() <= plain.symbols()).then_some(packed)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 pub mod block;
 mod claims;
 mod repair;
+mod reshape;
 
 use crate::fec::{BlockShape, FecPolicy};
 use crate::ids::{BlockIndex, Generation, ObjectId, SymbolId};
@@ -55,6 +56,13 @@ pub enum SendEffect {
         /// How many.
         count: u32,
     },
+    /// A block in memory has other symbols from now on; its repair symbols are worthless.
+    Reshape {
+        /// The block.
+        block: BlockIndex,
+        /// Its symbols.
+        shape: BlockShape,
+    },
     /// The block's buffer is not needed any more.
     Release {
         /// The block.
@@ -97,8 +105,8 @@ pub struct Ticket {
     pub block: BlockIndex,
     /// The symbol.
     pub symbol: SymbolId,
-    /// Payload length.
-    pub symbol_size: u16,
+    /// The shape of its block.
+    pub shape: BlockShape,
     /// Why it is sent.
     pub reason: Reason,
 }
@@ -125,6 +133,10 @@ pub struct SendCounters {
     pub resent: u64,
     /// Data bytes of blocks that the peer has.
     pub complete: Bytes,
+    /// Data bytes of blocks that were packed.
+    pub packed: Bytes,
+    /// What those blocks were packed into.
+    pub packed_to: Bytes,
 }
 
 #[derive(Debug)]
@@ -360,13 +372,21 @@ impl Sender {
             .sum()
     }
 
-    /// The body loaded a block.
-    pub fn on_loaded(&mut self, block: BlockIndex) {
+    /// The body loaded a block; `shape` is the one it was asked for, or that of the block packed
+    /// into fewer symbols. spec: W-117
+    pub fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
         if let Some(state) = self.blocks.get_mut(&block) {
-            state.stage = Stage::Active;
+            self.unsent -= state.to_send();
+            state.load(shape);
+            self.unsent += state.to_send();
+            if shape.packed_symbols().is_some() {
+                self.counters.packed += state.placed.len;
+                self.counters.packed_to += state.to_send();
+            }
             let object = state.placed.object;
             self.first_pass.insert(block);
             self.count_read(object);
+            self.reshape(block);
         } else {
             self.effects.push_back(SendEffect::Release { block });
         }
@@ -439,7 +459,7 @@ impl Sender {
         let resend = symbol.get() < shape.symbols();
         *(if resend { &mut self.counters.resent } else { &mut self.counters.repair }) += 1;
         let reason = if resend { Reason::Resend } else { Reason::Repair };
-        Some(Ticket { block, symbol, symbol_size: shape.symbol_size(), reason })
+        Some(Ticket { block, symbol, shape, reason })
     }
 
     /// The next symbol of a block's first pass.
@@ -455,29 +475,25 @@ impl Sender {
         let done = state.first_pass_done();
         let size = u64::from(shape.symbol_size());
         let sent_before = Bytes::new(u64::from(symbol.get()) * size);
-        self.unsent -= state.placed.len.saturating_sub(sent_before).min(Bytes::new(size));
+        self.unsent -= state.to_send().saturating_sub(sent_before).min(Bytes::new(size));
         self.counters.source += 1;
         if done {
             self.first_pass.remove(&block);
             self.plan_proactive(block, context);
         }
-        Some(Ticket { block, symbol, symbol_size: shape.symbol_size(), reason: Reason::Source })
+        Some(Ticket { block, symbol, shape, reason: Reason::Source })
     }
 
     /// The fate of a packet's content is known.
     pub fn on_acked(&mut self, carried: Carried) {
-        if let Carried::Symbol { block, symbol } = carried
-            && let Some(state) = self.blocks.get_mut(&block)
-        {
+        if let Some((_, symbol, state)) = self.carrier(carried) {
             state.on_acked(symbol);
         }
     }
 
     /// A packet that was written off arrived after all.
     pub fn on_spurious(&mut self, carried: Carried) {
-        if let Carried::Symbol { block, symbol } = carried
-            && let Some(state) = self.blocks.get_mut(&block)
-        {
+        if let Some((_, symbol, state)) = self.carrier(carried) {
             state.on_spurious(symbol);
         }
     }
@@ -510,19 +526,6 @@ impl Sender {
         Ok(())
     }
 
-    /// The peer threw a block away and wants it again.
-    pub fn on_restart(&mut self, block: BlockIndex) {
-        if let Some(state) = self.blocks.get_mut(&block)
-            && state.stage == Stage::Active
-        {
-            self.unsent += state.bytes_sent_once();
-            state.restart();
-            self.trace.push(TraceEvent::BlockRestarted { way: Way::Out, block });
-            self.repairs.remove(&block);
-            self.first_pass.insert(block);
-        }
-    }
-
     fn retire(&mut self, block: BlockIndex, delivered: bool) {
         if !self.done.insert(u64::from(block.get())) {
             return;
@@ -533,7 +536,7 @@ impl Sender {
         match self.blocks.remove(&block) {
             Some(state) => {
                 self.begun -= u32::from(state.is_begun());
-                self.unsent -= placed.len - state.bytes_sent_once();
+                self.unsent -= state.to_send() - state.bytes_sent_once();
                 // A block still being read is released when its read completes.
                 if state.stage == Stage::Active {
                     self.effects.push_back(SendEffect::Release { block });

@@ -8,41 +8,56 @@
 //! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
 //! happened to whoever wants to know; nobody has to ask.
 
+mod address;
+mod figures;
 mod lateness;
+mod limiting;
 mod observe;
+mod prober;
 mod reach;
 mod report;
 mod settle;
 mod silence;
+mod sizes;
 mod skip;
 mod timer;
 mod transmit;
 
+use crate::congestion::carrier::CarrierLaw;
 use crate::congestion::pacer::Pacer;
 use crate::congestion::{Controller, Outcome, Policy, TrainSample, View, controller};
-use crate::fec::FecPolicy;
+use crate::fec::{BlockShape, FecPolicy};
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::objects::{BlockRun, ObjectError, Reopened};
+use crate::path::carrier::Carrier;
 use crate::path::ledger::{Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::{PathMtu, packet_bytes};
+use crate::path::proof::Proof;
 use crate::path::rtt::RttEstimator;
 use crate::recv::acks::AckRecorder;
+pub use crate::recv::acks::Arrival;
 use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
-use crate::trace::{Counters, DelayHistogram, Limit, LimitClock, SizeHistogram, TraceEvent};
+use crate::trace::{Counters, DelayHistogram, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::DataId;
+use address::Place;
+use core::net::SocketAddr;
 use core::time::Duration;
 use lateness::Lateness;
+use limiting::Waits;
 use observe::Observer;
+pub use prober::ProbePlan;
+use prober::Prober;
 use reach::Reach;
 pub use reach::Unreached;
 use report::ReportClock;
 use silence::Silence;
+use sizes::Sizes;
 use skip::SkipPlan;
 pub use timer::Timer;
-pub use transmit::{PacketPlan, PlanBody};
+pub use transmit::{PacketPlan, PlanBody, Route};
 
 /// Trains sent before anything is declared: a peer that never answers an offer must not be asked
 /// for its link for ever.
@@ -51,6 +66,8 @@ const IDLE_TRAINS_MAX: u32 = 8;
 /// How a session is set up.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
+    /// What carries the packets.
+    pub carrier: Carrier,
     /// How the path is shared.
     pub policy: Policy,
     /// Never faster than this, at IP level.
@@ -67,6 +84,8 @@ pub struct SessionConfig {
     pub recv_blocks: u32,
     /// Seed of everything random.
     pub seed: u64,
+    /// Where the handshake found the peer.
+    pub peer: SocketAddr,
 }
 
 /// What the body should do.
@@ -118,16 +137,18 @@ pub struct Session {
     skip: SkipPlan,
     silence: Silence,
     reach: Reach,
+    /// When the last packet left.
+    last_sent: Timestamp,
     outage: Option<(Timestamp, Timestamp)>,
+    place: Place,
     sender: Sender,
     receiver: Receiver,
     acks: AckRecorder,
     reports: ReportClock,
+    sizes: Sizes,
     loss: LossMeter,
     repair: RepairContext,
     warm: bool,
-    small_probes_left: u32,
-    full_probes_left: u32,
     idle_trains_left: u32,
     /// The peer is asked for a sign of life.
     asks: bool,
@@ -142,6 +163,11 @@ pub struct Session {
     packet_sizes: SizeHistogram,
     train_sizes: SizeHistogram,
     limits: LimitClock,
+    waits: Waits,
+    /// Blocks that may be in memory on their way out, as shared last.
+    send_share: u32,
+    /// Only while somebody measures the path.
+    prober: Option<Box<Prober>>,
     lateness: Lateness,
     observer: Observer,
 }
@@ -149,9 +175,20 @@ pub struct Session {
 impl Session {
     /// A session that has just finished its handshake.
     pub fn new(config: SessionConfig, now: Timestamp) -> Self {
-        let controller =
-            controller(config.policy, config.cap, config.start_hint, config.initial_rtt, now);
-        let sender = SendConfig { blocks_max: config.send_blocks, fec: config.fec };
+        let SessionConfig { carrier, policy, cap, start_hint, initial_rtt, .. } = config;
+        let secret = config.seed.rotate_left(32);
+        let (controller, mtu, ledger): (Box<dyn Controller>, _, _) = match carrier {
+            Carrier::Udp => {
+                let law = controller(policy, cap, start_hint, initial_rtt, now);
+                (law, PathMtu::new(), Ledger::new(secret))
+            }
+            Carrier::Tcp => {
+                let law = CarrierLaw::new(cap, initial_rtt);
+                (Box::new(law), PathMtu::known(), Ledger::ordered(secret))
+            }
+        };
+        let fec = fec_over(carrier, config.fec);
+        let sender = SendConfig { blocks_max: config.send_blocks, fec };
         let mut pacer = Pacer::new();
         pacer.set_cap(config.cap);
         let mut observer = Observer::new(&controller.view(), now);
@@ -160,8 +197,8 @@ impl Session {
             controller,
             pacer,
             rtt: RttEstimator::new(config.initial_rtt),
-            mtu: PathMtu::new(),
-            ledger: Ledger::new(),
+            mtu,
+            ledger,
             settled: Settled::default(),
             lost: Vec::new(),
             trains: Vec::new(),
@@ -171,11 +208,14 @@ impl Session {
             skip: SkipPlan::new(config.seed),
             silence: Silence::new(),
             reach: Reach::default(),
+            last_sent: now,
             outage: None,
+            place: Place::new(config.peer, config.seed),
             sender: Sender::new(sender),
             receiver: Receiver::new(config.recv_blocks),
             acks: AckRecorder::new(),
             reports: ReportClock::new(),
+            sizes: Sizes::default(),
             loss: LossMeter::new(),
             repair: RepairContext {
                 loss: LossMeter::new().estimate(1.0),
@@ -183,8 +223,6 @@ impl Session {
                 congested: false,
             },
             warm: false,
-            small_probes_left: 0,
-            full_probes_left: 0,
             idle_trains_left: 0,
             asks: false,
             app_limited: false,
@@ -197,6 +235,9 @@ impl Session {
             packet_sizes: SizeHistogram::new(),
             train_sizes: SizeHistogram::new(),
             limits: LimitClock::default(),
+            waits: Waits::default(),
+            send_share: config.send_blocks,
+            prober: None,
             lateness: Lateness::default(),
             observer,
             config,
@@ -205,19 +246,14 @@ impl Session {
 
     /// Data will follow soon: look for the path's rate and packet size with padding, while
     /// offers and answers are still on their way.
-    pub const fn warm_up(&mut self) {
+    pub fn warm_up(&mut self) {
         if !self.warm {
             self.warm = true;
-            self.plan_size_probes();
+            if !self.config.carrier.is_reliable() {
+                self.plan_size_probes();
+            }
             self.idle_trains_left = IDLE_TRAINS_MAX;
         }
-    }
-
-    const fn plan_size_probes(&mut self) {
-        self.small_probes_left = crate::path::mtu::SMALL_PROBES;
-        // Other policies send trains of full-size packets.
-        let trains = !matches!(self.config.policy, Policy::Fixed);
-        self.full_probes_left = if trains { 0 } else { crate::path::mtu::FULL_PROBES };
     }
 
     /// Asks the peer for a sign of life: one small packet that wants an answer leaves at once.
@@ -283,7 +319,7 @@ impl Session {
     /// Changes when repair symbols are used.
     pub fn set_fec(&mut self, fec: FecPolicy) {
         self.config.fec = fec;
-        self.sender.set_fec(fec);
+        self.sender.set_fec(fec_over(self.config.carrier, fec));
     }
 
     /// Changes policy and cap; obeyed by the next packet.
@@ -298,6 +334,7 @@ impl Session {
     /// The body's buffers are shared anew: `send` blocks may be in memory on their way out, and
     /// the peer is granted `recv` open blocks on its next report.
     pub fn set_shares(&mut self, send: u32, recv: u32, now: Timestamp) {
+        self.send_share = send;
         self.sender.set_blocks_max(send);
         if self.receiver.set_credit(recv) {
             self.reports.soon(self.rtt.smoothed(), now);
@@ -309,9 +346,9 @@ impl Session {
         self.receiver.set_repair_max(symbols);
     }
 
-    /// A block to send is in memory, digest and padding appended.
-    pub fn on_loaded(&mut self, block: BlockIndex) {
-        self.sender.on_loaded(block);
+    /// A block to send is in memory, digest and padding appended; see [`Sender::on_loaded`].
+    pub fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
+        self.sender.on_loaded(block, shape);
     }
 
     /// Repair symbols were computed (`None`: the encoder failed).
@@ -355,41 +392,31 @@ impl Session {
     /// An authentic data packet with `len` payload bytes: says where the payload goes.
     pub fn on_data(
         &mut self,
-        number: PacketNumber,
-        train: bool,
+        arrival: &Arrival,
         data: DataId,
         len: u16,
-        arrived: Timestamp,
         now: Timestamp,
     ) -> Placement {
-        let placement = self.receiver.on_symbol(data.block, data.symbol, len);
+        let placement = self.receiver.on_symbol(data, len);
         if !matches!(placement, Placement::Refused(_)) {
-            self.record(number, packet_bytes(len), train, arrived, now);
+            self.record(arrival, packet_bytes(len), now);
         }
         placement
     }
 
     /// An authentic padding packet of `bytes` at IP level.
-    pub fn on_padding(
-        &mut self,
-        number: PacketNumber,
-        train: bool,
-        bytes: Bytes,
-        arrived: Timestamp,
-        now: Timestamp,
-    ) {
-        self.record(number, bytes, train, arrived, now);
+    pub fn on_padding(&mut self, arrival: &Arrival, bytes: Bytes, now: Timestamp) {
+        self.record(arrival, bytes, now);
     }
 
-    fn record(
-        &mut self,
-        number: PacketNumber,
-        bytes: Bytes,
-        train: bool,
-        arrived: Timestamp,
-        now: Timestamp,
-    ) {
-        self.acks.on_packet(number, bytes, train, arrived);
+    /// A planned packet was sealed, in the order of the plans: a peer that names it as arrived has
+    /// to prove it. One of which this is never said was not sent.
+    pub fn on_sealed(&mut self, number: PacketNumber, proof: Proof) {
+        self.ledger.on_sealed(number, proof);
+    }
+
+    fn record(&mut self, arrival: &Arrival, bytes: Bytes, now: Timestamp) {
+        self.acks.on_packet(arrival, bytes);
         self.reports.on_packet(self.acks.unreported_span(), self.rtt.smoothed(), now);
     }
 
@@ -403,6 +430,11 @@ impl Session {
     pub fn poll_event(&mut self) -> Option<Event> {
         let send = self.sender.poll_event().map(Event::Send);
         send.or_else(|| self.receiver.poll_event().map(Event::Recv))
+    }
+
+    /// A packet of the control channel came from where the peer is.
+    pub fn on_control(&mut self, now: Timestamp) {
+        self.reach.on_control(now);
     }
 
     /// Nothing that is sent arrives, and nothing will: the session has to be ended.
@@ -455,15 +487,36 @@ impl Session {
         &self.limits
     }
 
+    /// Data and padding packets received, duplicates not counted.
+    pub const fn received_packets(&self) -> u64 {
+        self.acks.packets()
+    }
+
     /// Bytes sent and neither acknowledged nor written off.
     pub const fn in_flight(&self) -> Bytes {
         self.ledger.in_flight()
+    }
+
+    /// Bytes that arrived from the peer and want an answer, at IP level.
+    pub const fn arrived(&self) -> Bytes {
+        self.acks.bytes()
+    }
+
+    /// The path was measured: a packet of ours was answered.
+    pub const fn is_measured(&self) -> bool {
+        self.counters.packets_acked > 0
     }
 
     /// Bytes that may be in flight; trains and probes may go beyond.
     pub fn in_flight_limit(&self) -> Bytes {
         self.controller.in_flight_limit()
     }
+}
+
+/// Repair symbols make up for packets that are lost; over a carrier that loses none they would only
+/// take its room. spec: W-113
+const fn fec_over(carrier: Carrier, asked: FecPolicy) -> FecPolicy {
+    if carrier.is_reliable() { FecPolicy::Off } else { asked }
 }
 
 fn started(config: &SessionConfig) -> TraceEvent {

@@ -3,6 +3,7 @@
 //! This is the schema; formatting, logging and export belong to the body.
 
 mod event;
+pub mod flight;
 mod histogram;
 mod limit;
 mod ring;
@@ -10,7 +11,7 @@ mod ring;
 use crate::units::{Bytes, Ratio};
 pub use event::{Closed, TraceEvent, TraceRecord, Way};
 pub use histogram::{DelayHistogram, SizeHistogram};
-pub use limit::{Limit, LimitClock};
+pub use limit::{Limit, LimitClock, LimitWindow, Spent, longest};
 pub use ring::Ring;
 
 /// Counters of a session since its start.
@@ -26,6 +27,8 @@ pub struct Counters {
     pub packets_lost: u64,
     /// Lost packets that arrived after all.
     pub packets_spurious: u64,
+    /// Bytes that the peer has seen of what was sent, at IP level, as its reports have it.
+    pub wire_delivered: Bytes,
     /// Feedback packets sent.
     pub reports_sent: u64,
     /// Feedback packets received.

@@ -4,8 +4,10 @@
 //! opens a packet (the engine's `seal` does), keeps state between packets (`path::replay` does),
 //! or decides what to send. Decoding never panics and never allocates more than its input.
 
+pub mod carrier;
 pub mod control;
 pub mod feedback;
 pub mod header;
 pub mod number;
+pub mod path;
 pub mod varint;

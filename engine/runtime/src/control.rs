@@ -12,7 +12,7 @@ use quinn::{ConnectionError, ReadError, WriteError};
 
 use crate::identity::SiteId;
 
-mod admission;
+pub(crate) mod admission;
 mod connection;
 mod endpoint;
 mod opening;
@@ -31,8 +31,9 @@ pub use stream::{ControlReceiver, ControlSender, STREAM_ABANDONED};
 
 /// Longest time from the first packet of a handshake to its end, on either side.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// A connection on which nothing was heard for so long is dead.
-pub const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// A connection on which nothing was heard for so long is dead; a link that is down for two minutes is
+/// survived.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(180);
 /// Close code of a session whose site is not, or no longer, allowed.
 pub const CLOSE_NOT_ALLOWED: u32 = 1;
 /// Close code of a session that failed.
@@ -89,6 +90,14 @@ pub enum ControlError {
         /// Its words; at most 200 bytes.
         reason: String,
     },
+    /// The TCP connection that carried the session could not be made, or ended.
+    #[error("the TCP connection with {addr} failed: {why}")]
+    Carrier {
+        /// The peer.
+        addr: SocketAddr,
+        /// What happened.
+        why: String,
+    },
     /// The peer is being stopped.
     #[error("{addr} is shutting down")]
     ShuttingDown {
@@ -98,6 +107,12 @@ pub enum ControlError {
     /// The peer has as many sessions as one site may have.
     #[error("site {site} has too many sessions open")]
     TooManySessions {
+        /// The peer.
+        site: SiteId,
+    },
+    /// The peer broke the protocol less than a minute ago.
+    #[error("site {site} broke the protocol a moment ago and has to wait")]
+    Barred {
         /// The peer.
         site: SiteId,
     },

@@ -11,6 +11,7 @@ mod completions;
 mod early;
 mod effects;
 pub mod receive;
+mod recording;
 mod session;
 mod shares;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use crate::buffers::BufferPool;
 use crate::clock::{Clock, arrival};
 use crate::control::{ControlSocket, Openings};
 use crate::disk::{Completion, Disk, DiskError, Request};
-use crate::net::{PacketKind, RecvBatch, UdpPort};
+use crate::net::{PacketKind, Port, RecvBatch};
 use crate::wake::WakeSource;
 use crate::work::WorkPool;
 use blocks::{Done, Io};
@@ -31,12 +32,13 @@ use crossbeam_channel::Receiver;
 use early::EarlyPackets;
 use farhaul_proto::session::PacketPlan;
 use farhaul_proto::units::Timestamp;
-use receive::{LaneDrops, LaneTable, Times};
+use receive::{Coming, LaneDrops, LaneTable};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use session::SessionBody;
 use shares::Shares;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -51,7 +53,7 @@ const FILE_THREADS: usize = 4;
 
 /// The parts that a driver is made of.
 pub(crate) struct Parts {
-    pub(crate) port: Arc<UdpPort>,
+    pub(crate) port: Port,
     pub(crate) control: Arc<ControlSocket>,
     pub(crate) openings: Openings,
     pub(crate) commands: Receiver<Command>,
@@ -71,7 +73,7 @@ pub(crate) type SpareDisk = Box<dyn FnOnce() -> Result<Box<dyn Disk>, DiskError>
 /// The state of the driver thread.
 pub(crate) struct Driver {
     clock: Clock,
-    port: Arc<UdpPort>,
+    port: Port,
     control: Arc<ControlSocket>,
     /// Handshakes and greetings under way: sessions to come.
     openings: Openings,
@@ -171,7 +173,7 @@ impl Driver {
         let now = self.clock.now();
         self.apply_commands(now);
         self.apply_completions(now);
-        let received = self.receive(now);
+        let received = self.receive(now) | self.receive_from_links();
         let sent = self.serve_sessions(self.clock.now());
         Turn { more: received || sent.more, blocked: sent.blocked }
     }
@@ -218,7 +220,7 @@ impl Driver {
         let mut batch = self.batch.take().unwrap_or_default();
         let mut full = true;
         for _ in 0..RECEIVES_PER_TURN {
-            full = match self.port.recv_batch(&mut batch) {
+            full = match self.port.udp().recv_batch(&mut batch) {
                 Ok(count) => count > 0,
                 Err(error) => {
                     self.on_receive_error(&error, now);
@@ -233,19 +235,44 @@ impl Driver {
             let wall = self.clock.wall_nanos();
             let now = self.clock.now();
             for segment in batch.segments_mut() {
+                if Port::is_forged(segment.from) {
+                    self.drops.malformed += 1;
+                    continue;
+                }
                 match PacketKind::of(segment.data) {
                     PacketKind::Control => {
+                        self.on_control_packet(segment.from, now);
                         self.control.deliver(segment.from, segment.ecn, segment.data);
                     }
                     PacketKind::Lane => {
                         let arrived = arrival(now, wall, segment.arrived_ns);
-                        self.on_lane_packet(segment.data, Times { arrived, now });
+                        let coming = Coming { from: Some(segment.from), arrived, now };
+                        self.on_lane_packet(segment.data, coming);
                     }
                 }
             }
         }
         self.batch = Some(batch);
         full
+    }
+
+    /// Not opened, so it only bears witness that the path is not down for everybody.
+    fn on_control_packet(&mut self, from: SocketAddr, now: Timestamp) {
+        let theirs = self.sessions.values_mut().filter(|session| session.core.peer() == from);
+        theirs.for_each(|session| session.core.on_control(now));
+    }
+
+    /// Takes in what came over links; true when there may be more.
+    fn receive_from_links(&mut self) -> bool {
+        for _ in 0..RECEIVES_PER_TURN {
+            let Some(mut inbound) = self.port.links().recv() else { return false };
+            let now = self.clock.now();
+            // Where packets wait for each other, their gaps say nothing: no stamp is missed.
+            inbound.for_each(|datagram| {
+                self.on_lane_packet(datagram, Coming { from: None, arrived: now, now });
+            });
+        }
+        true
     }
 
     /// Nothing there is the usual answer. Anything else is looked at again after a pause, for the
@@ -263,7 +290,7 @@ impl Driver {
 
     /// Drains effects and sends.
     fn serve_sessions(&mut self, now: Timestamp) -> Turn {
-        let drops = self.port.receiver_drops();
+        let drops = self.port.udp().receiver_drops();
         let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
         let mut turn = Turn { more: false, blocked: false };
         self.share_buffers(now);
@@ -272,12 +299,19 @@ impl Driver {
             session.flush_events();
             session.report_drops(drops);
             session.end_if_unreached(now);
+            if session.core.take_nudge() {
+                self.control.nudge();
+            }
             self.drain(key);
             let sent = self.transmit(key, now);
             turn.more |= sent.more;
             turn.blocked |= sent.blocked;
             self.drain(key);
-            self.with(key, SessionBody::take_trace);
+            self.with(key, |session| {
+                session.take_trace();
+                session.record(now);
+                session.end_probe(now);
+            });
         }
         // Some may have been given back.
         if self.reads_wait() {
@@ -295,7 +329,7 @@ impl Driver {
         if blocked {
             return until;
         }
-        for session in self.sessions.values_mut().filter(|session| !session.is_dead()) {
+        for session in self.sessions.values_mut().filter(|s| !s.is_dead() && !s.waits_for_room()) {
             if let Some(at) = session.core.poll_timeout(now) {
                 until = until.min(at);
             }
@@ -314,7 +348,7 @@ impl Driver {
             interest |= PollFlags::OUT;
         }
         let wake = PollFd::new(&self.wake, PollFlags::IN);
-        let mut fds = [wake, PollFd::new(&*self.port, interest)];
+        let mut fds = [wake, PollFd::new(&**self.port.udp(), interest)];
         // An error of the socket ends every poll that asks for it.
         let asked = if self.receive_at.is_some() { 1 } else { 2 };
         let timeout = Timespec::try_from(span).ok();

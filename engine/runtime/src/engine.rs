@@ -2,14 +2,17 @@
 //!
 //! It knows nothing of files; transfers are conversations over a [`Peer`].
 
+mod carriers;
 mod counts;
 mod seats;
 mod session;
 
+pub use carriers::TcpPort;
 pub use counts::EngineCounts;
 pub use session::{NoAnswer, Peer, SessionFault, SessionHandle, SessionProbe};
 
 use crate::buffers::BufferPool;
+use crate::carrier::Carriers;
 use crate::control::{
     CLOSE_BUSY, CLOSE_FAILED, CLOSE_SHUTDOWN, ControlConnection, ControlEndpoint, ControlError,
     ControlReceiver, ControlSender, HANDSHAKE_DEADLINE, Opening,
@@ -21,14 +24,15 @@ use crate::identity::{Identity, SiteId};
 use crate::net::{PortConfig, UdpPort};
 use crate::tls::Allow;
 use crate::wake::WakeSource;
+use carriers::Ports;
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::{BlockShape, FecPolicy};
-use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
+use farhaul_proto::fec::{BlockShape, FecPolicy, PackPolicy};
+use farhaul_proto::limits::BLOCK_DATA;
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
 use ring::rand::{SecureRandom, SystemRandom};
-use seats::{Seat, Seats};
+use seats::{NoSeat, Seat, Seats};
 use session::Mailbox;
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +40,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Commands waiting for the driver at most.
@@ -58,6 +62,8 @@ const RECV_BUFFER_MIN: Bytes = Bytes::mib(16);
 pub struct EngineConfig {
     /// UDP address to bind; port 0 for any.
     pub listen: SocketAddr,
+    /// Where to accept sites that UDP does not reach.
+    pub tcp: TcpPort,
     /// Who we are.
     pub identity: Identity,
     /// Who may connect; `None`: nobody.
@@ -83,11 +89,14 @@ pub struct SessionOptions {
     pub cap: Option<BitRate>,
     /// When to use repair symbols.
     pub fec: FecPolicy,
+    /// Whether to pack what packs.
+    pub pack: PackPolicy,
 }
 
 impl SessionOptions {
     /// What a peer wishes, within these options: the smaller rate and the meeker policy of both.
-    /// Repair symbols count against the rate, so the wish for them is free.
+    /// Repair symbols count against the rate, so the wish for them is free; packing costs this
+    /// side's processor, so it is not.
     #[must_use]
     pub fn within(self, wishes: &Wishes) -> Self {
         let wished = wishes.rate_max.map(|rate| BitRate::bps(rate).max(WISHED_RATE_MIN));
@@ -95,6 +104,7 @@ impl SessionOptions {
             policy: wishes.policy.map_or(self.policy, |policy| policy.min(self.policy)),
             cap: self.cap.into_iter().chain(wished).min(),
             fec: wishes.fec.unwrap_or(self.fec),
+            pack: wishes.pack.map_or(self.pack, |wished| wished.min(self.pack)),
         }
     }
 }
@@ -105,6 +115,14 @@ pub enum EngineError {
     /// The address cannot be used.
     #[error("cannot listen on {addr}: {source}")]
     Bind {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The TCP port cannot be used.
+    #[error("cannot listen on TCP {addr}: {source}")]
+    BindTcp {
         /// Which.
         addr: SocketAddr,
         /// Why.
@@ -151,6 +169,8 @@ pub struct Engine {
     seats: Seats,
     broken: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    carriers: Carriers,
+    tcp_addr: Option<SocketAddr>,
     /// Logs the counters now and then.
     reporter: tokio::task::JoinHandle<()>,
 }
@@ -167,8 +187,10 @@ impl Engine {
             .map_err(|source| EngineError::Bind { addr, source })?;
         warn_of_small_buffer(&port);
         let runtime = tokio::runtime::Handle::current();
-        let control =
-            ControlEndpoint::new(Arc::clone(&port), &config.identity, config.allow, runtime)?;
+        let tcp = if config.allow.is_some() { config.tcp } else { TcpPort::Off };
+        let ports = Ports::open(Arc::clone(&port), tcp)?;
+        let (identity, allow) = (config.identity, config.allow);
+        let control = ControlEndpoint::new(ports.port.clone(), &identity, allow.clone(), runtime)?;
         let control = Arc::new(control);
         let slots = slots_for(config.buffers);
         let pool = BufferPool::new(slots, slot_len())
@@ -183,7 +205,7 @@ impl Engine {
         let fallback_disk = Arc::default();
         let (commands, receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
         let driver = Driver::new(Parts {
-            port: Arc::clone(&port),
+            port: ports.port.clone(),
             control: Arc::clone(control.socket()),
             openings: control.openings().clone(),
             commands: receiver,
@@ -197,6 +219,8 @@ impl Engine {
         let driver = driver.map_err(EngineError::Thread)?;
         let broken = Arc::<AtomicBool>::default();
         let thread = spawn(driver, Arc::clone(&control), Arc::clone(&broken))?;
+        let tcp_addr = ports.tcp_addr();
+        let carriers = ports.start(&control, identity, allow, waker.clone())?;
         let mailbox = Mailbox { commands, waker };
         let counters = (Arc::clone(&control), Arc::clone(&port), mailbox.clone());
         Ok(Self {
@@ -211,6 +235,8 @@ impl Engine {
             seats: Seats::default(),
             broken,
             thread: Some(thread),
+            carriers,
+            tcp_addr,
             reporter: tokio::spawn(report(counters.0, counters.1, counters.2)),
         })
     }
@@ -218,6 +244,11 @@ impl Engine {
     /// The address in use.
     pub fn local_addr(&self) -> SocketAddr {
         self.port.local_addr()
+    }
+
+    /// Where sites connect that UDP does not reach, if anywhere.
+    pub const fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.tcp_addr
     }
 
     /// The disk engine in use.
@@ -251,6 +282,23 @@ impl Engine {
         self.admit(connection, sender, receiver, options, Admission::default())
     }
 
+    /// Opens a session with the site `id` over a TCP connection to `addr`: what it can do is the
+    /// same, and how fast is up to TCP.
+    ///
+    /// # Errors
+    /// [`ControlError`] says who is at fault.
+    pub async fn connect_over_tcp(
+        &self,
+        addr: SocketAddr,
+        id: SiteId,
+        options: SessionOptions,
+    ) -> Result<Peer, ControlError> {
+        let link = self.carriers.open(addr, id).await?;
+        let connection = self.control.connect_over(link, id).await?;
+        let (sender, receiver) = connection.open_stream().await?;
+        self.admit(connection, sender, receiver, options, Admission::default())
+    }
+
     /// Waits for the next connection of an allowed site; `None` once the engine stops, or has
     /// failed: see [`Self::failure`].
     pub async fn accept(&self) -> Option<Incoming> {
@@ -269,9 +317,16 @@ impl Engine {
         options: SessionOptions,
     ) -> Result<Peer, ControlError> {
         let Incoming { connection, opening } = incoming;
-        let Some(seat) = self.seats.take(connection.peer) else {
-            connection.close(CLOSE_BUSY, "too many sessions");
-            return Err(ControlError::TooManySessions { site: connection.peer });
+        let seat = match self.seats.take(connection.peer, Instant::now()) {
+            Ok(seat) => seat,
+            Err(why) => {
+                let site = connection.peer;
+                connection.close(CLOSE_BUSY, "no more sessions now");
+                return Err(match why {
+                    NoSeat::Full => ControlError::TooManySessions { site },
+                    NoSeat::Barred => ControlError::Barred { site },
+                });
+            }
         };
         let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, connection.accept_stream()).await;
         let Ok(stream) = stream else {
@@ -295,6 +350,7 @@ impl Engine {
         let secrets = connection.lane_secrets(0)?;
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
         let config = SessionConfig {
+            carrier: connection.carrier,
             policy: options.policy,
             cap: options.cap,
             start_hint: (options.policy == Policy::Fixed).then_some(options.cap).flatten(),
@@ -303,12 +359,13 @@ impl Engine {
             send_blocks: self.session_blocks,
             recv_blocks: self.session_blocks,
             seed: seed()?,
+            peer: connection.path(),
         };
         let lane = LaneKeys::from_secrets(&secrets);
-        let peer = connection.addr;
         let Admission { seat, opening } = admission;
-        let new = NewSession { key, lane, peer, config, events: events_in, opening };
-        let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), _seat: seat };
+        let pack = options.pack;
+        let new = NewSession { key, lane, config, pack, events: events_in, opening };
+        let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), seat };
         session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })
     }
@@ -441,10 +498,7 @@ struct Admission {
 
 /// Bytes that the source symbols of a full block take at most.
 pub(crate) fn slot_len() -> usize {
-    let full = [SYMBOL_SIZE, SYMBOL_SIZE_SMALL]
-        .into_iter()
-        .filter_map(|size| BlockShape::new(BLOCK_DATA, size).ok().map(BlockShape::source_len));
-    full.max().unwrap_or_default()
+    BlockShape::room(BLOCK_DATA)
 }
 
 fn slots_for(buffers: Bytes) -> usize {
@@ -461,11 +515,13 @@ mod tests {
             policy,
             cap: mbps.map(BitRate::mbps),
             fec: FecPolicy::Auto,
+            pack: PackPolicy::Auto,
         };
         let wish = |policy, mbps: Option<u64>| Wishes {
             rate_max: mbps.map(|rate| BitRate::mbps(rate).get()),
             policy,
             fec: Some(FecPolicy::Off),
+            pack: Some(PackPolicy::Always),
         };
         use Policy::{Fair, Fixed, High, Low};
         for (ours, theirs, policy, mbps) in [
@@ -485,7 +541,7 @@ mod tests {
                 (policy, mbps.map(BitRate::mbps)),
                 "{ours:?}"
             );
-            assert_eq!(granted.fec, FecPolicy::Off);
+            assert_eq!((granted.fec, granted.pack), (FecPolicy::Off, PackPolicy::Auto));
         }
         let crawling =
             operator(Fair, None).within(&Wishes { rate_max: Some(1), ..wish(None, None) });

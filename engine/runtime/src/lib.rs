@@ -5,6 +5,7 @@
 //! configuration.
 
 pub mod buffers;
+mod carrier;
 pub mod clock;
 pub mod control;
 pub mod disk;
@@ -14,6 +15,9 @@ pub mod files;
 pub mod identity;
 pub mod net;
 pub mod objects;
+mod pack;
+pub mod probe;
+pub mod record;
 pub mod seal;
 mod sys;
 pub mod tls;

@@ -1,18 +1,23 @@
-//! The one UDP port of a site: batched datagrams in and out, and which kind each of them is.
+//! The one port of a site: batched datagrams in and out, and which kind each of them is.
+//!
+//! They travel over UDP, or over links where UDP does not pass; an address tells which.
 //!
 //! It knows datagrams and segments, not packets: it does not encrypt, pace, retry or queue. One
 //! thread owns receiving; any thread may send.
 
 mod batch;
 mod cmsg;
+pub(crate) mod link;
 mod offload;
 mod port;
+mod route;
 mod train;
 
 use farhaul_proto::wire::header::is_lane;
 
 pub use batch::{RecvBatch, Segment};
 pub use port::{PortConfig, UdpPort};
+pub use route::Port;
 pub use train::{Sent, Train};
 
 /// The two protocols that share the port.

@@ -44,6 +44,11 @@ pub trait BlockSource: Send + Sync {
     /// # Errors
     /// The source cannot be read, or is not what it was when it was offered.
     fn load(&self, placed: Placed, buffer: &mut [u8]) -> Result<Load, Failure>;
+
+    /// Whether packing may pay: false for what is packed already.
+    fn may_pack(&self) -> bool {
+        true
+    }
 }
 
 /// Where an incoming object's bytes go.

@@ -29,6 +29,9 @@ pub type Allow = Arc<dyn Fn(&SiteId) -> bool + Send + Sync>;
 /// Where a client finds the identity of a server that was not the expected one.
 pub type FoundSite = Arc<OnceLock<SiteId>>;
 
+/// The application protocol of the TLS connection that a link is.
+pub const CARRIER_ALPN: &[u8] = b"farhaul-carrier/1";
+
 /// The configuration to connect to `expect` and nobody else. `found` receives the identity of the
 /// server, expected or not, if it got as far as presenting one.
 ///
@@ -67,6 +70,28 @@ pub fn server_config(identity: &Identity, allow: Allow) -> Result<ServerConfig, 
     config.max_early_data_size = 0;
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+/// As [`client_config`], for the connection that carries datagrams.
+///
+/// Errors: the key of `identity` does not suit the library.
+pub fn carrier_client_config(
+    identity: &Identity,
+    expect: SiteId,
+    found: FoundSite,
+) -> Result<ClientConfig, Error> {
+    let mut config = client_config(identity, expect, found)?;
+    config.alpn_protocols = vec![CARRIER_ALPN.to_vec()];
+    Ok(config)
+}
+
+/// As [`server_config`], for the connection that carries datagrams.
+///
+/// Errors: the key of `identity` does not suit the library.
+pub fn carrier_server_config(identity: &Identity, allow: Allow) -> Result<ServerConfig, Error> {
+    let mut config = server_config(identity, allow)?;
+    config.alpn_protocols = vec![CARRIER_ALPN.to_vec()];
     Ok(config)
 }
 

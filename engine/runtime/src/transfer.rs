@@ -14,7 +14,7 @@
 
 mod bundle;
 mod claims;
-mod conversation;
+pub(crate) mod conversation;
 mod destination;
 mod failures;
 mod figures;
@@ -178,6 +178,11 @@ impl TransferError {
                  FARHAUL_LOG=debug shows"
             }
         }
+    }
+
+    /// True when nobody answered any more: another carrier may fare better.
+    pub const fn is_silence(&self) -> bool {
+        matches!(self, Self::Control(ControlError::Timeout { .. }) | Self::Unreached(_))
     }
 
     fn local(what: impl std::fmt::Display, code: RefuseCode) -> Self {

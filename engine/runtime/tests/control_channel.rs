@@ -59,9 +59,9 @@ fn check_direction(from: &LaneSecrets, to: &LaneSecrets) {
         packet.extend(tag);
         let mut forged = packet.clone();
         forged[3] ^= 1;
-        let refused = open.open_in_place(number, b"header", &mut forged);
+        let refused = open.open_in_place(number, 0, b"header", &mut forged);
         assert_eq!(refused.err(), Some(OpenError::Forged));
-        let opened = open.open_in_place(number, b"header", &mut packet).expect("authentic");
+        let opened = open.open_in_place(number, 0, b"header", &mut packet).expect("authentic");
         assert_eq!(opened, b"payload");
     }
 }

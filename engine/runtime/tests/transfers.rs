@@ -6,13 +6,13 @@ mod kit;
 mod tiny_disk;
 
 use farhaul_engine::disk::DiskKind;
-use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions, SessionProbe};
+use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions, SessionProbe, TcpPort};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::transfer::supersede::Sessions;
 use farhaul_engine::transfer::{Outcome, Progress, Pull, Side, TransferError, pull, push, serving};
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::TransferId;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::{Accept, EntryRange, FailCode, Message, Request, Wishes};
@@ -27,8 +27,12 @@ use std::time::Duration;
 use tiny_disk::tiny_disk;
 use tokio::sync::{mpsc, watch};
 
-const OPTIONS: SessionOptions =
-    SessionOptions { policy: Policy::Fair, cap: None, fec: FecPolicy::Auto };
+const OPTIONS: SessionOptions = SessionOptions {
+    policy: Policy::Fair,
+    cap: None,
+    fec: FecPolicy::Auto,
+    pack: PackPolicy::Auto,
+};
 /// Longer than any of these transfers takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -137,6 +141,7 @@ fn engine(identity: Identity, allowed: Option<SiteId>) -> Engine {
     let allow = allowed.map(|allowed| Arc::new(move |id: &SiteId| *id == allowed) as _);
     Engine::start(EngineConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tcp: TcpPort::Off,
         identity,
         allow,
         disk: DiskKind::Auto,
@@ -161,11 +166,8 @@ fn request(wishes: Option<Wishes>) -> Message {
 /// The rate and the law of a server that was started with `--policy fixed --rate 400Mbit/s`, once
 /// it has offered what was asked for.
 async fn asked_with(wishes: Option<Wishes>) -> (BitRate, &'static str) {
-    let options = SessionOptions {
-        policy: Policy::Fixed,
-        cap: Some(BitRate::mbps(400)),
-        fec: FecPolicy::Auto,
-    };
+    let options =
+        SessionOptions { policy: Policy::Fixed, cap: Some(BitRate::mbps(400)), ..OPTIONS };
     let pair = Pair::start_in(tempfile::tempdir().unwrap(), options);
     let mut peer = pair.connect().await;
     greet(&mut peer, &request(wishes)).await;
@@ -419,4 +421,35 @@ async fn a_server_stops_putting_files_in_place_when_the_client_is_gone() {
     let outcome = pair.push().await.unwrap();
     assert_eq!((outcome.failed_total, outcome.files + outcome.files_skipped), (0, FILES));
     assert!(outcome.files > 0, "the first attempt went on to its end");
+}
+
+/// A large file, a bundle of small ones, and what does not pack.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_packs_travels_packed_both_ways_and_arrives_as_it_was() {
+    let always = SessionOptions { pack: PackPolicy::Always, ..OPTIONS };
+    let pair = Pair::start_in(tempfile::tempdir().unwrap(), always);
+    let text = "the same words again, ".repeat(120_000);
+    let files = [
+        ("big.log", text.clone().into_bytes()),
+        ("big.zip", text.clone().into_bytes()),
+        ("big.bin", noise(1, 2_000_000)),
+        ("small.txt", text[..100_000].to_owned().into_bytes()),
+        ("sparse", vec![0; 50_000]),
+    ];
+    for (name, bytes) in &files {
+        fs::write(pair.from(name), bytes).unwrap();
+    }
+    let back = pair.home.path().join("back");
+    let pushed = pair.push().await.unwrap();
+    let pulled = pair.pull(&back).await.unwrap();
+    for outcome in [pushed, pulled] {
+        let figures = outcome.figures.expect("data was sent");
+        let packed = (text.len() + 150_000) as u64;
+        assert!((packed..packed + 100).contains(&figures.packed.get()), "{}", figures.packed);
+        assert!(figures.packed_to < Bytes::new(packed / 20), "{}", figures.packed_to);
+    }
+    for (name, bytes) in &files {
+        assert_eq!(&fs::read(pair.to(name)).unwrap(), bytes, "{name}");
+        assert_eq!(&fs::read(back.join(name)).unwrap(), bytes, "{name}");
+    }
 }

@@ -11,12 +11,15 @@
 
 pub mod outcome;
 mod receiver;
+mod record;
+pub mod rules;
 mod sender;
 pub mod spec;
 mod stall;
 mod world;
 
 pub use outcome::{FlowOutcome, Outcome};
+pub use record::flight;
 pub use spec::{Cell, CellFile, CellFileError};
 
 /// Runs a cell to its end.

@@ -10,6 +10,7 @@ pub(crate) use truth::{End, Truth};
 
 use crate::scenario::Side;
 use core::time::Duration;
+use farhaul_proto::fec::BlockShape;
 use farhaul_proto::ids::{BlockIndex, ObjectId, PacketNumber, SymbolId};
 use farhaul_proto::objects::{ObjectError, Placed};
 use farhaul_proto::recv::Placement;
@@ -145,6 +146,16 @@ pub enum Violation {
         /// Where the other core says that it belongs.
         placed: Placed,
     },
+    /// A block consists of other symbols than its source cut it into.
+    #[error("block {block} was sent as {loaded:?} and is taken for {shape:?}")]
+    WrongShape {
+        /// Which block.
+        block: BlockIndex,
+        /// What the source sends.
+        loaded: Option<BlockShape>,
+        /// What the other core takes it for.
+        shape: BlockShape,
+    },
     /// A block is to be written without a good digest.
     #[error("block {block} is to be written and was not found right")]
     Unverified {
@@ -222,6 +233,16 @@ pub enum Violation {
     Spins {
         /// Who.
         side: Side,
+    },
+    /// More went to an address that was not validated than three times what came from there.
+    #[error("side {side:?} sent {sent} where only {received} came from, to an unvalidated address")]
+    Amplified {
+        /// Who sent.
+        side: Side,
+        /// How much went there.
+        sent: Bytes,
+        /// How much came from there.
+        received: Bytes,
     },
     /// Nothing useful happened although the link works.
     #[error("no progress for {idle:?}; {missing} of {total} were not delivered")]

@@ -22,15 +22,21 @@ use farhaul_proto::limits::{
     BLOCK_REPAIR_MAX, PLAIN_HEADER_LEN, SESSION_REPAIR_MAX, TAG_LEN, UDP_IP_OVERHEAD,
 };
 use farhaul_proto::objects::Placed;
+use farhaul_proto::path::carrier::Carrier;
+use farhaul_proto::path::migrate::CHALLENGE_BYTES;
 use farhaul_proto::path::mtu::packet_bytes;
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
 use farhaul_proto::recv::{RecvEvent, Verified};
 use farhaul_proto::send::{SendEffect, SendEvent};
-use farhaul_proto::session::{Effect, Event, PacketPlan, PlanBody, Session, SessionConfig};
+use farhaul_proto::session::{
+    Arrival, Effect, Event, PacketPlan, PlanBody, Session, SessionConfig,
+};
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::{Feedback, PacketRange};
 use farhaul_proto::wire::header::{DataId, Kind};
 use std::collections::VecDeque;
+use std::num::NonZeroU16;
 
 /// An operation of disk or workers that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +44,7 @@ pub(crate) enum Completion {
     /// A block was read, or could not be.
     Loaded { block: BlockIndex, placed: Placed, ending: Ending },
     /// Repair symbols were computed, or could not be.
-    Encoded { block: BlockIndex, first: SymbolId, count: u32, ending: Ending },
+    Encoded { block: BlockIndex, shape: BlockShape, first: SymbolId, count: u32, ending: Ending },
     /// A block was decoded and checked.
     Verified { block: BlockIndex, verified: Verified },
     /// A block was written, or could not be.
@@ -73,6 +79,8 @@ pub(crate) struct Host {
     disk: Disk,
     workers: workers::Workers,
     rng: Rng,
+    /// What stands in for the tags of packets.
+    proofs: Rng,
     shares: shares::Shares,
     sending: Buffers<SendBuffer>,
     receiving: Buffers<RecvBuffer>,
@@ -100,6 +108,7 @@ impl Host {
         rng: &Rng,
     ) -> Self {
         let config = SessionConfig {
+            carrier: Carrier::Udp,
             policy: profile.policy,
             cap: profile.cap,
             start_hint: profile.start_hint,
@@ -108,6 +117,7 @@ impl Host {
             send_blocks: profile.send_blocks,
             recv_blocks: profile.recv_blocks,
             seed: rng.fork("session").next_u64(),
+            peer: side.peer().address(),
         };
         Self {
             side,
@@ -116,6 +126,7 @@ impl Host {
             disk: Disk::new(profile.disk.clone(), rng.fork("disk")),
             workers: workers::Workers::new(profile.workers, profile.job, rng.fork("workers")),
             rng: rng.fork("body"),
+            proofs: rng.fork("proofs"),
             shares: shares::Shares::new(side, profile.send_blocks),
             profile,
             sending: Buffers::new(side),
@@ -141,18 +152,28 @@ impl Host {
             self.tally.duplicate += 1;
             return Ok(());
         }
-        let (number, train, now) = (packet.number, packet.kind.is_train(), around.now);
+        let now = around.now;
+        let (number, train) = (packet.number, packet.kind.is_train());
+        let arrival = Arrival { number, proof: packet.proof, train, at: now };
+        self.session.on_arrival(packet.from, number, packet.kind, packet.bytes, now);
         match &packet.body {
             PlanBody::Symbol { data, len } => {
                 if !self.has_room_for(data.block) {
                     self.tally.no_buffer += 1;
                     return Ok(());
                 }
-                let placement = self.session.on_data(number, train, *data, *len, now, now);
+                let placement = self.session.on_data(&arrival, *data, *len, now);
                 self.place(placement, *data, *len, around)
             }
             PlanBody::Padding(_) => {
-                self.session.on_padding(number, train, packet.bytes, now, now);
+                self.session.on_padding(&arrival, packet.bytes, now);
+                Ok(())
+            }
+            &PlanBody::Path(token) => {
+                match packet.kind {
+                    Kind::PathChallenge => self.session.on_challenge(packet.from, token),
+                    _ => self.session.on_response(packet.from, token, now),
+                }
                 Ok(())
             }
             PlanBody::Report(payload) => {
@@ -161,7 +182,7 @@ impl Host {
                     Feedback::decode(payload).map_err(|error| Violation::Report { side, error })?;
                 self.shares.on_report(number, &feedback);
                 self.session
-                    .on_feedback(number, &feedback, now)
+                    .on_feedback(&arrival, &feedback, now)
                     .map_err(|error| Violation::Closed { side, error })
             }
         }
@@ -205,6 +226,12 @@ impl Host {
             SendEffect::Encode { block, shape, first, count } => {
                 self.encode(block, shape, first, count, around)?;
             }
+            SendEffect::Reshape { block, shape } => {
+                let buffer = self.sending.held(block, "another shape")?;
+                buffer.shape = shape;
+                buffer.repair.clear();
+                around.truths[self.side.index()].contents.on_loaded(block, shape);
+            }
             SendEffect::Release { block } => {
                 let buffer = self.sending.held(block, "a release")?;
                 buffer.released = true;
@@ -246,7 +273,7 @@ impl Host {
         }
         buffer.busy += 1;
         let ending = if fails { Ending::Failed } else { Ending::Done };
-        let done = Completion::Encoded { block, first, count, ending };
+        let done = Completion::Encoded { block, shape, first, count, ending };
         around.agenda.plan(at, Happening::Done(side, done));
         Ok(())
     }
@@ -287,16 +314,22 @@ impl Host {
                     self.abandon_send(placed.object, around)?;
                 } else {
                     buffer.loaded = true;
-                    self.session.on_loaded(block);
+                    buffer.shape = packed(buffer.shape, self.profile.packable, &mut self.rng);
+                    let shape = buffer.shape;
+                    around.truths[self.side.index()].contents.on_loaded(block, shape);
+                    self.session.on_loaded(block, shape);
                 }
             }
-            Completion::Encoded { block, first, count, ending } => {
+            Completion::Encoded { block, shape, first, count, ending } => {
                 let buffer = self.sending.held(block, "an encode")?;
                 buffer.busy -= 1;
-                if ending == Ending::Done {
-                    buffer.repair.extend(first.get()..first.get() + count);
+                // Of a shape that the block has no more: nobody waits for it.
+                if buffer.shape == shape {
+                    if ending == Ending::Done {
+                        buffer.repair.extend(first.get()..first.get() + count);
+                    }
+                    self.session.on_encoded(block, (ending == Ending::Done).then_some(count));
                 }
-                self.session.on_encoded(block, (ending == Ending::Done).then_some(count));
                 self.sending.give_back(block);
             }
             Completion::Verified { block, verified } => {
@@ -360,19 +393,25 @@ impl Host {
                 packet_bytes(*len)
             }
             PlanBody::Padding(len) => plain(usize::from(*len)),
+            PlanBody::Path(_) => CHALLENGE_BYTES,
             PlanBody::Report(payload) => {
                 self.tally.reports += 1;
                 let bytes = plain(payload.len());
                 if self.profile.acknowledges_everything {
                     *payload = exaggerated(payload);
                 }
+                self.profile.mutation.on_report(payload);
                 bytes
             }
         };
         debug_assert_eq!(plan.kind == Kind::Feedback, matches!(body, PlanBody::Report(_)));
         self.tally.wire += bytes;
         self.tally.packets += 1;
-        Ok(Packet { number, kind: plan.kind, bytes, body, corrupt: false })
+        let [high, low, ..] = self.proofs.next_u64().to_be_bytes();
+        let proof = Proof::new(u16::from_be_bytes([high, low]));
+        self.session.on_sealed(number, proof);
+        let (from, to) = (side.address(), side.peer().address());
+        Ok(Packet { number, proof, kind: plan.kind, bytes, body, corrupt: false, from, to })
     }
 
     fn check_symbol(
@@ -381,9 +420,11 @@ impl Host {
         len: u16,
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
-        let DataId { block, symbol } = data;
+        let DataId { block, symbol, packed } = data;
         let buffer = self.sending.get(block);
-        let Some(buffer) = buffer.filter(|b| b.has(symbol) && b.shape.symbol_size() == len) else {
+        let Some(buffer) = buffer.filter(|b| {
+            b.has(symbol) && b.shape.symbol_size() == len && b.shape.packed_symbols() == packed
+        }) else {
             return Err(Violation::Unavailable { side: self.side, block, symbol });
         };
         around.truths[self.side.index()].on_sent(block, symbol, buffer.shape, around.now);
@@ -444,6 +485,16 @@ impl Host {
     pub(crate) fn is_empty(&self) -> bool {
         self.sending.len() + self.receiving.len() == 0 && self.waiting_reads.is_empty()
     }
+}
+
+/// What travels of a block: of `packable` blocks in a hundred some part, of others all.
+fn packed(shape: BlockShape, packable: u32, rng: &mut Rng) -> BlockShape {
+    if shape.symbols() == 1 || rng.below(100) >= u64::from(packable) {
+        return shape;
+    }
+    let symbols = u16::try_from(1 + rng.below(u64::from(shape.symbols()) - 1)).ok();
+    let smaller = |symbols| BlockShape::packed(symbols, shape.symbol_size()).ok();
+    symbols.and_then(NonZeroU16::new).and_then(smaller).unwrap_or(shape)
 }
 
 /// The report of a liar: everything up to the largest number arrived.

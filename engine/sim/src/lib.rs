@@ -7,10 +7,13 @@
 pub mod cells;
 pub mod check;
 pub mod disk;
+pub mod goals;
 mod host;
 pub mod link;
 pub mod profile;
+pub mod replay;
 pub mod report;
+pub mod rivals;
 pub mod rng;
 pub mod scenario;
 pub mod world;

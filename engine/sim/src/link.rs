@@ -120,8 +120,17 @@ impl Link {
 
     /// Offers a packet of `bytes` (IP level) at `now`. Calls must not go back in time.
     pub fn offer(&mut self, bytes: Bytes, now: Timestamp) -> Fate {
+        self.carry(bytes, true, now)
+    }
+
+    /// The same for a packet of TCP, which the policer may spare.
+    pub fn offer_tcp(&mut self, bytes: Bytes, now: Timestamp) -> Fate {
+        self.carry(bytes, !self.profile.policer_spares_tcp, now)
+    }
+
+    fn carry(&mut self, bytes: Bytes, policed: bool, now: Timestamp) -> Fate {
         self.stats.offered += 1;
-        if let Some(cause) = self.refusal(bytes, now) {
+        if let Some(cause) = self.refusal(bytes, policed, now) {
             return self.drop_for(cause);
         }
         let departed = self.serialise(bytes, now);
@@ -154,14 +163,14 @@ impl Link {
     }
 
     /// Why the packet does not even enter the queue.
-    fn refusal(&mut self, bytes: Bytes, now: Timestamp) -> Option<DropCause> {
+    fn refusal(&mut self, bytes: Bytes, policed: bool, now: Timestamp) -> Option<DropCause> {
         if self.profile.down {
             return Some(DropCause::Down);
         }
         if self.profile.mtu.is_some_and(|mtu| bytes.get() > u64::from(mtu)) {
             return Some(DropCause::Mtu);
         }
-        if let Some(policer) = self.profile.policer
+        if let Some(policer) = self.profile.policer.filter(|_| policed)
             && !self.conforms(policer, bytes, now)
         {
             return Some(DropCause::Policer);

@@ -94,10 +94,14 @@ pub struct LinkProfile {
     pub corrupt: Ratio,
     /// Token bucket in front of the queue.
     pub policer: Option<Policer>,
+    /// True: what is offered as TCP passes the token bucket unseen.
+    pub policer_spares_tcp: bool,
     /// Early drop in front of the queue.
     pub red: Option<Red>,
     /// Largest packet at IP level that passes; larger ones vanish silently.
     pub mtu: Option<u16>,
+    /// True: they do not vanish silently, but their sender is told (by ICMP, in the emulator).
+    pub mtu_told: bool,
     /// True: nothing passes.
     pub down: bool,
 }
@@ -115,8 +119,10 @@ impl Default for LinkProfile {
             duplicate: Ratio::ZERO,
             corrupt: Ratio::ZERO,
             policer: None,
+            policer_spares_tcp: false,
             red: None,
             mtu: None,
+            mtu_told: false,
             down: false,
         }
     }
@@ -200,6 +206,8 @@ struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     mtu: Option<u16>,
     #[serde(skip_serializing_if = "is_false")]
+    mtu_told: bool,
+    #[serde(skip_serializing_if = "is_false")]
     down: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     loss: Option<WrittenLoss>,
@@ -207,6 +215,8 @@ struct Written {
     jitter: Option<WrittenJitter>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policer: Option<WrittenPolicer>,
+    #[serde(skip_serializing_if = "is_false")]
+    policer_spares_tcp: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     red: Option<WrittenRed>,
 }
@@ -235,8 +245,10 @@ impl TryFrom<Written> for LinkProfile {
             duplicate: share(&w.duplicate)?,
             corrupt: share(&w.corrupt)?,
             policer: w.policer.map(|p| read_policer(&p)).transpose()?,
+            policer_spares_tcp: w.policer_spares_tcp,
             red: w.red.map(|r| read_red(&r)).transpose()?,
             mtu: w.mtu,
+            mtu_told: w.mtu_told,
             down: w.down,
         })
     }
@@ -259,6 +271,7 @@ impl From<LinkProfile> for Written {
             duplicate: share(p.duplicate),
             corrupt: share(p.corrupt),
             mtu: p.mtu,
+            mtu_told: p.mtu_told,
             down: p.down,
             loss: match p.loss {
                 Loss::None => None,
@@ -274,6 +287,7 @@ impl From<LinkProfile> for Written {
                 rate: format_rate(p.rate),
                 bucket: format_span(p.bucket),
             }),
+            policer_spares_tcp: p.policer_spares_tcp,
             red: p.red.map(|r| WrittenRed {
                 min: format_span(r.min),
                 max: format_span(r.max),
@@ -362,6 +376,7 @@ mod tests {
         policer = { rate = "20Mbit/s", bucket = "50ms" }
         red = { min = "3ms", max = "20ms", ceiling = "10%" }
         mtu = 1400
+        mtu_told = true
         down = true
     "#;
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use farhaul_proto::trace::Spent;
 use farhaul_proto::units::{BitRate, Bytes};
 
 /// What one direction came to.
@@ -41,6 +42,10 @@ pub struct Direction {
     pub rounds: u32,
     /// Blocks encoded, and blocks decoded.
     pub coded: (u64, u64),
+    /// The longest time without anything new at the target, from its first symbol to its last.
+    pub stall: Duration,
+    /// How long each limit applied, as the source tells it.
+    pub limited: Spent,
     /// The most buffers held by the source, and by the target.
     pub buffers: (usize, usize),
 }
@@ -92,6 +97,8 @@ pub struct Report {
     pub seed: u64,
     /// From A to B, and from B to A.
     pub directions: [Direction; 2],
+    /// How long each object took, from its declaration to its last byte on the target's disk.
+    pub carried: [Vec<Duration>; 2],
     /// Packets sent by both sides.
     pub packets: u64,
     /// Objects that were given up, of all objects.

@@ -14,6 +14,7 @@ pub use transfer::{TRANSFERS, Transfer};
 
 use crate::disk::DiskProfile;
 use crate::profile::LinkProfile;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::FecPolicy;
@@ -46,6 +47,19 @@ impl Side {
             Self::B => Self::A,
         }
     }
+
+    /// Where it is when a run begins.
+    pub const fn address(self) -> SocketAddr {
+        match self {
+            Self::A => address(1, 4000),
+            Self::B => address(2, 7411),
+        }
+    }
+}
+
+/// An address of the virtual world; each network has one host.
+pub const fn address(network: u8, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, network, 1)), port)
 }
 
 /// A fault played on a core, to see whether the rules notice it.
@@ -68,6 +82,8 @@ pub enum Mutation {
     KeepsBuffers,
     /// It goes on with the share of the buffers that it had at first.
     KeepsShare,
+    /// Its reports name one packet that did not arrive, if there is one.
+    ClaimsUnseen,
 }
 
 /// What a host is like.
@@ -95,6 +111,10 @@ pub struct HostProfile {
     pub digest_failures: BTreeMap<(ObjectId, u32), u32>,
     /// Encodes that fail: every so many-th; zero for none.
     pub failing_encodes: u32,
+    /// Largest packet at IP level that leaves it; others are refused by its kernel.
+    pub mtu: u16,
+    /// Of a hundred blocks sent from here, those that pack.
+    pub packable: u32,
     /// Buffers for incoming blocks, if fewer than it lets the peer hold open: symbols of further
     /// blocks are dropped.
     pub recv_pool: Option<u32>,
@@ -118,6 +138,8 @@ impl Default for HostProfile {
             job: Duration::from_millis(5),
             digest_failures: BTreeMap::new(),
             failing_encodes: 0,
+            mtu: 1500,
+            packable: 0,
             recv_pool: None,
             acknowledges_everything: false,
             mutation: Mutation::None,
@@ -192,6 +214,16 @@ pub enum Step {
         /// Blocks that it lets the peer hold open from now on.
         recv: u32,
     },
+    /// A side is at another address from now on: what is on its way to the one before is lost.
+    Readdress {
+        /// Which side.
+        side: Side,
+        /// Where it is.
+        to: SocketAddr,
+    },
+    /// Somebody carries copies of what a side sends, faster, from another address, and passes on what
+    /// is sent there; or nobody does any more.
+    Forward(Option<(Side, SocketAddr)>),
     /// The link from this side to its peer changes.
     Link {
         /// The sending side.

@@ -4,9 +4,11 @@
 //! still hold. Deterministic: one heap by (time, order of planning), one generator forked per
 //! component, no hash maps. It decides nothing about the protocol.
 
+mod addresses;
 pub(crate) mod agenda;
 pub(crate) mod control;
 mod messages;
+pub(crate) mod record;
 mod summary;
 mod trace;
 
@@ -16,13 +18,15 @@ use crate::link::{Fate, Link};
 use crate::report::Report;
 use crate::rng::Rng;
 use crate::scenario::{First, Load, Scenario, Side, Step};
+use addresses::{Addresses, LEAD};
 use agenda::{Agenda, Happening, Packet};
 use control::Control;
 use core::time::Duration;
 use farhaul_proto::ids::ObjectId;
-use farhaul_proto::limits::{SYMBOL_SIZE, TRAIN_PACKETS_MAX};
+use farhaul_proto::limits::{SYMBOL_SIZE, SYMBOL_SIZE_JUMBO, TRAIN_PACKETS_MAX};
 use farhaul_proto::path::mtu::packet_bytes;
-use farhaul_proto::session::PacketPlan;
+use farhaul_proto::session::{PacketPlan, Route};
+use farhaul_proto::trace::flight::Flight;
 use farhaul_proto::units::Timestamp;
 use thiserror::Error;
 use trace::Trace;
@@ -65,6 +69,7 @@ pub struct World {
     hosts: [Host; 2],
     /// By the side that sends.
     links: [Link; 2],
+    addresses: Addresses,
     controls: [Control; 2],
     messages_flying: usize,
     wakes: [Option<Timestamp>; 2],
@@ -72,6 +77,7 @@ pub struct World {
     truths: [Truth; 2],
     plans: Vec<PacketPlan>,
     trace: Trace,
+    record: Option<record::Record>,
     over_since: Option<Timestamp>,
     farewell_said: bool,
     packets_at_end: [u64; 2],
@@ -83,6 +89,22 @@ pub struct World {
 /// The first rule that does not hold, with the time at which it was broken.
 pub fn run(scenario: &Scenario, speech: Speech) -> Result<Report, Failure> {
     World::new(scenario.clone(), speech).play()
+}
+
+/// Plays a scenario to its end, and tells what its first sender did as the product's flight
+/// recorder would.
+///
+/// # Errors
+/// As [`run`].
+#[expect(clippy::missing_panics_doc, reason = "the record is in the world from its beginning")]
+pub fn run_recorded(scenario: &Scenario, speech: Speech) -> Result<(Report, Flight), Failure> {
+    let mut world = World::new(scenario.clone(), speech);
+    let record = record::Record::new(scenario, &world.hosts);
+    world.record = Some(record);
+    let world = world.play_to_end()?;
+    let report = world.summary();
+    let flight = world.record.map(record::Record::finish);
+    Ok((report, flight.expect("it was put there, and nobody takes it")))
 }
 
 impl World {
@@ -105,6 +127,7 @@ impl World {
         Self {
             hosts: [host(Side::A, "host a"), host(Side::B, "host b")],
             links: [link(Side::A, "link a"), link(Side::B, "link b")],
+            addresses: Addresses::new(),
             controls: [Control::new(rng.fork("control a")), Control::new(rng.fork("control b"))],
             truths: [Truth::new(Side::A, rtt), Truth::new(Side::B, rtt)],
             steps_left: steps.len(),
@@ -117,6 +140,7 @@ impl World {
             idle_calls: 0,
             plans: Vec::new(),
             trace: Trace::new(speech == Speech::Lines),
+            record: None,
             over_since: None,
             farewell_said: false,
             packets_at_end: [0; 2],
@@ -127,9 +151,13 @@ impl World {
     ///
     /// # Errors
     /// The first rule that does not hold.
-    pub fn play(mut self) -> Result<Report, Failure> {
+    pub fn play(self) -> Result<Report, Failure> {
+        self.play_to_end().map(|world| world.summary())
+    }
+
+    fn play_to_end(mut self) -> Result<Self, Failure> {
         match self.play_on() {
-            Ok(()) => Ok(self.summary()),
+            Ok(()) => Ok(self),
             Err(violation) => {
                 self.tell_state();
                 let Scenario { name, seed, .. } = self.scenario;
@@ -183,7 +211,7 @@ impl World {
                 self.trace.note(self.now, "wake", side as u64, 0);
                 self.serve(side)
             }
-            Happening::Arrive(side, packet) => self.arrive(side, &packet),
+            Happening::Arrive(side, packet) => self.arrive(side, packet),
             Happening::Done(side, done) => {
                 self.trace.note_words(self.now, "done", side, &done);
                 self.trace.line(self.now, || format!("{side:?} {done:?}"));
@@ -201,11 +229,18 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, side: Side, packet: &Packet) -> Result<(), Violation> {
+    fn arrive(&mut self, side: Side, mut packet: Packet) -> Result<(), Violation> {
+        if !self.addresses.reaches(side, packet.to, &mut packet.from) {
+            self.trace.note_packet(self.now, "astray", side, &packet);
+            return Ok(());
+        }
         let number = packet.number.get();
-        self.trace.note_packet(self.now, "arrive", side, packet);
-        self.trace.line(self.now, || format!("{side:?} <- {number} {}", told(packet)));
-        self.with_host(side, |host, around| host.on_packet(packet, around))?;
+        self.trace.note_packet(self.now, "arrive", side, &packet);
+        self.trace.line(self.now, || format!("{side:?} <- {number} {}", told(&packet)));
+        if !packet.corrupt {
+            self.addresses.on_arrived(side, packet.from, packet.kind, packet.bytes);
+        }
+        self.with_host(side, |host, around| host.on_packet(&packet, around))?;
         self.serve(side)
     }
 
@@ -245,6 +280,12 @@ impl World {
         while let Some(record) = self.hosts[side.index()].session.poll_trace() {
             self.trace.note_words(record.at, "trace", side, &record.event);
             self.trace.line(record.at, || format!("{side:?} notes {:?}", record.event));
+            if let Some(flight) = &mut self.record {
+                flight.note(side, &record);
+            }
+        }
+        if let Some(record) = &mut self.record {
+            record.look(side, &self.hosts[side.index()], self.now);
         }
     }
 
@@ -273,22 +314,36 @@ impl World {
         let mut plans = core::mem::take(&mut self.plans);
         session.poll_transmit(self.now, &mut plans);
         let after = session.in_flight();
-        // Beyond the limit goes one train, or a probe.
+        // Beyond the limit goes one train, or a probe, and a few for the sizes.
         let packet = packet_bytes(SYMBOL_SIZE);
         let train = packet.saturating_mul(u64::from(TRAIN_PACKETS_MAX));
-        bound(side, "bytes in flight", after.get(), (limit + train).max(before + packet).get())?;
+        let sizes = packet_bytes(SYMBOL_SIZE_JUMBO).saturating_mul(4);
+        let most = (limit + train).max(before + packet) + sizes;
+        bound(side, "bytes in flight", after.get(), most.get())?;
         let count = plans.len();
+        let (from, peer) = (self.addresses.of(side), self.hosts[side.index()].session.peer());
         for plan in plans.drain(..) {
+            let (to, also) = match plan.route {
+                Route::Peer => (peer, None),
+                Route::Only(to) => (to, None),
+                Route::Also(also) => (peer, Some(also)),
+            };
             let mut around =
                 Around { now: self.now, agenda: &mut self.agenda, truths: &mut self.truths };
-            let packet = self.hosts[side.index()].seal(plan, &mut around)?;
-            self.offer(side, packet);
+            let sealed = self.hosts[side.index()].seal(plan, &mut around)?;
+            for to in core::iter::once(to).chain(also) {
+                self.addresses.on_sent(side, to, sealed.bytes)?;
+                self.offer(side, Packet { from, to, ..sealed.clone() });
+            }
         }
         self.plans = plans;
         Ok(count)
     }
 
     fn offer(&mut self, side: Side, packet: Packet) {
+        if packet.bytes.get() > u64::from(self.scenario.hosts[side.index()].mtu) {
+            return self.trace.note_packet(self.now, "too long", side, &packet);
+        }
         let fate = self.links[side.index()].offer(packet.bytes, self.now);
         self.trace.note_packet(self.now, "send", side, &packet);
         self.trace.note_words(self.now, "fate", side, &fate);
@@ -296,6 +351,11 @@ impl World {
             .line(self.now, || format!("{side:?} -> {} {} {fate:?}", packet.number, told(&packet)));
         let Fate::Deliver { at, duplicate_at, corrupt } = fate else { return };
         let peer = side.peer();
+        if let Some(from) = self.addresses.forwarder_of(side) {
+            let copy = Packet { from, ..packet.clone() };
+            let at = if at > self.now + LEAD { at - LEAD } else { self.now };
+            self.agenda.plan(at, Happening::Arrive(peer, copy));
+        }
         if let Some(again) = duplicate_at {
             // Only the first copy is damaged, as in the emulator.
             let copy = packet.clone();
@@ -327,6 +387,14 @@ impl World {
             Step::Share { side, send, recv } => {
                 self.hosts[side.index()].share(send, recv, self.now);
                 self.serve(side)
+            }
+            Step::Readdress { side, to } => {
+                self.addresses.readdress(side, to);
+                Ok(())
+            }
+            Step::Forward(by) => {
+                self.addresses.forward(by);
+                Ok(())
             }
             Step::Link { from, profile } => {
                 self.links[from.index()].set_profile(profile, self.now);
@@ -417,6 +485,7 @@ fn told(packet: &Packet) -> String {
             format!("{:?} {}/{}", packet.kind, data.block, data.symbol)
         }
         PlanBody::Padding(len) => format!("{:?} {len}", packet.kind),
+        PlanBody::Path(_) => format!("{:?} {} => {}", packet.kind, packet.from, packet.to),
         PlanBody::Report(payload) => {
             let feedback = farhaul_proto::wire::feedback::Feedback::decode(payload);
             feedback.map_or_else(

@@ -78,6 +78,23 @@ fn an_outage_of_five_seconds_is_survived_and_left_soon() {
     assert!(direction.elapsed < Duration::from_secs(11), "{:?}", direction.elapsed);
 }
 
+/// The receiver repeats its report every 400 ms: the first that passes lifts the silence.
+#[test]
+fn an_outage_of_two_minutes_is_left_within_a_report_and_two_round_trips() {
+    let span = Duration::from_secs(120);
+    let mut worst = Duration::ZERO;
+    for ms in [800, 930, 1_060, 1_190] {
+        let (report, direction) = carried(0.0, |s| {
+            let from = Timestamp::from_millis(ms);
+            s.outages.push(Outage::both(from, from + span));
+        });
+        assert!(complete(&report));
+        worst = worst.max(direction.stall - span);
+    }
+    println!("after an outage of {span:?} the pause goes on for {worst:?}");
+    assert!(worst < Duration::from_millis(400) + RTT * 2, "{worst:?}");
+}
+
 #[test]
 fn reordering_is_hardly_taken_for_loss() {
     let (report, direction) = carried(0.0, |s| {
@@ -242,13 +259,31 @@ fn a_fixed_rate_finds_that_full_size_packets_pass() {
 
 #[test]
 fn a_receiver_that_acknowledges_a_skipped_number_is_caught() {
-    let link = cell(BitRate::mbps(100), RTT, 0.02);
+    let link = cell(BitRate::mbps(100), RTT, 0.0);
     let mut scenario = Scenario::one_way("liar", 7, link, &[Bytes::mib(20)]);
     scenario.hosts[1].acknowledges_everything = true;
     let failure = run(&scenario, Speech::Silent).expect_err("the liar was believed");
     let Violation::Closed { side, error } = failure.violation else { panic!("{failure}") };
     assert_eq!(side, Side::A);
-    assert!(matches!(error, SessionError::Ledger(LedgerError::Skipped(_))), "{error}");
+    // Once the sender has forgotten the number, the receipt tells.
+    let SessionError::Ledger(LedgerError::Skipped(_) | LedgerError::Unproven(_)) = error else {
+        panic!("{error}")
+    };
+}
+
+/// One packet a report, in the gaps that loss leaves: no skipped number need be hit. spec: W-047
+#[test]
+fn a_receiver_that_acknowledges_what_it_did_not_see_is_caught_at_once() {
+    for seed in 1..=20 {
+        let link = cell(BitRate::mbps(20), RTT, 0.02);
+        let mut scenario = Scenario::one_way("liar", seed, link, &[Bytes::mib(20)]);
+        scenario.hosts[1].mutation = Mutation::ClaimsUnseen;
+        let failure = run(&scenario, Speech::Silent).expect_err("the liar was believed");
+        let Violation::Closed { side, error } = failure.violation else { panic!("{failure}") };
+        assert_eq!(side, Side::A);
+        let SessionError::Ledger(LedgerError::Unproven(largest)) = error else { panic!("{error}") };
+        assert!(largest.get() < 1000 && failure.at < Timestamp::from_millis(2000), "{failure}");
+    }
 }
 
 /// Everything had arrived and was acknowledged, the word that it was written died in an outage,

@@ -13,6 +13,7 @@ const ACCEPTANCE: &str = include_str!("../cells/acceptance.toml");
 const MATRIX: &str = include_str!("../cells/matrix.toml");
 const SHAPES: &str = include_str!("../cells/shapes.toml");
 const SHARING: &str = include_str!("../cells/sharing.toml");
+const RIVALS: &str = include_str!("../cells/rivals.toml");
 const RATE: &str = include_str!("../../RATE.md");
 const SEED: u64 = 7;
 /// The seeds of the tables in RATE.md.
@@ -201,6 +202,28 @@ fn low_leaves_the_link_to_whoever_wants_it() {
     let outcome = play(SHARING, "low beside fixed at 90 %, 50 ms", 20);
     assert!(outcome.share(0) >= 0.89, "{:.3}", outcome.share(0));
     assert!(outcome.queue_p95() <= Duration::from_millis(20), "{:?}", outcome.queue_p95());
+}
+
+/// With the rival mode on: whole length, the first seed of the tables.
+#[test]
+fn the_mirror_takes_about_an_even_share_beside_cubic() {
+    for (name, least, most) in
+        [("1 CUBIC, 20 ms, ours first", 0.4, 0.6), ("3 CUBIC, 20 ms", 0.15, 0.35)]
+    {
+        let share = run(&cell(RIVALS, name, 80), 1).share(0);
+        assert!((least..most).contains(&share), "{name}: {share:.3}");
+    }
+}
+
+#[test]
+fn low_leaves_the_link_to_cubic_at_any_round_trip() {
+    for name in ["low yields to CUBIC, 20 ms", "low yields to CUBIC, 100 ms"] {
+        let cell = cell(RIVALS, name, 60);
+        let rule = cell.rule.expect("a rule");
+        for check in rule.judge(&cell, &run(&cell, 1)) {
+            assert!(check.holds(), "{name}: {} {:.3}", check.what, check.figure);
+        }
+    }
 }
 
 #[test]

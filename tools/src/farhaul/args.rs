@@ -3,15 +3,19 @@
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use farhaul_engine::disk::DiskKind;
+use farhaul_engine::engine::TcpPort;
 use farhaul_engine::identity::SiteId;
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::units::{BitRate, Bytes, Ratio};
 use farhaul_sim::profile::{parse_rate, parse_ratio, parse_size, parse_span};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::doctor::{self, DoctorArgs};
+use super::plot::{self, PlotArgs};
+use super::probe::{self, ProbeArgs};
 use super::target::Target;
 
 /// What `--help` says beyond verbs and options.
@@ -49,7 +53,7 @@ const GOTTEN: &str = concat!(
 DEST/b, `get ID@h:a/b/ DEST` puts what is in b into DEST. It is created, with its parents, once the \
 peer has offered something; it cannot be the new name of a file.
 
---rate, --policy and --fec are wishes to the peer, which sends. It never sends faster than its own \
+--rate, --policy, --fec and --compress are wishes to the peer, which sends. It never sends faster than its own \
 --rate, nor by a bolder policy than its own --policy; from meek to bold: low, fair, high, fixed.
 
 ",
@@ -69,6 +73,15 @@ pub enum Verb {
     /// Get files and trees from a site.
     #[command(after_help = GOTTEN)]
     Get(GetArgs),
+    /// Measure the path to a site, both ways, without a transfer.
+    #[command(after_help = probe::HELP)]
+    Probe(ProbeArgs),
+    /// Find what of this host costs speed or does not work, and the command that mends it.
+    #[command(after_help = doctor::HELP)]
+    Doctor(DoctorArgs),
+    /// Draw a recorded transfer as a picture.
+    #[command(after_help = plot::HELP)]
+    Plot(PlotArgs),
     /// Carry data between two endpoints on this machine over an emulated long, lossy link.
     Demo(DemoArgs),
     /// Measure kernel TCP for `demo`; the request comes on standard input, as JSON.
@@ -105,6 +118,13 @@ pub struct ServeArgs {
     /// Sites that may connect, separated by commas; nobody else gets an answer.
     #[arg(long, value_name = "ID[,ID...]", value_delimiter = ',')]
     pub allow: Vec<SiteId>,
+    /// TCP port for sites that UDP does not reach, or `off` [default: the number of the UDP port].
+    #[arg(long, value_name = "PORT|off", value_parser = parse_tcp_port)]
+    pub tcp: Option<TcpPort>,
+    /// Record each session into a file of its own in this directory, which `farhaul plot` draws; the
+    /// oldest are removed beyond 1000 files or 512 MiB.
+    #[arg(long, value_name = "DIR")]
+    pub record_dir: Option<PathBuf>,
     /// Where the host's state lives.
     #[command(flatten)]
     pub home: HomeArg,
@@ -128,6 +148,9 @@ pub struct TuningArgs {
     /// When to send repair symbols [default: auto].
     #[arg(long, value_name = "auto|off|always")]
     pub fec: Option<FecPolicy>,
+    /// Whether to compress what compresses [default: auto].
+    #[arg(long, value_name = "auto|off|always")]
+    pub compress: Option<PackPolicy>,
 }
 
 /// Options of a transfer.
@@ -136,6 +159,12 @@ pub struct TransferArgs {
     /// What shapes the data that is sent.
     #[command(flatten)]
     pub tuning: TuningArgs,
+    /// What carries the data: UDP, or TCP where UDP is blocked; `auto` finds out and says why.
+    #[arg(long, value_enum, default_value_t = CarrierArg::Auto)]
+    pub carrier: CarrierArg,
+    /// The peer's TCP port [default: the port of the target].
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub tcp_port: Option<u16>,
     /// Start over instead of continuing what an earlier attempt left; what was left is kept for
     /// 7 days.
     #[arg(long)]
@@ -143,6 +172,13 @@ pub struct TransferArgs {
     /// Print one JSON object at the end instead of text.
     #[arg(long)]
     pub json: bool,
+    /// As --json, and before the end one JSON object a second, on lines of their own.
+    #[arg(long)]
+    pub json_progress: bool,
+    /// Record what the transfer does, ten times a second, into this file, which `farhaul plot`
+    /// draws.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// No progress line, no summary and no warnings; errors are still told.
     #[arg(long, short)]
     pub quiet: bool,
@@ -232,11 +268,19 @@ fn target_parser() -> impl TypedValueParser<Value = Target> {
     OsStringValueParser::new().try_map(|typed| Target::parse(&typed))
 }
 
-fn parse_rate_arg(text: &str) -> Result<RateArg, String> {
+pub(super) fn parse_rate_arg(text: &str) -> Result<RateArg, String> {
     if text == "auto" {
         return Ok(RateArg::Auto);
     }
     parse_limit(text).map(RateArg::Cap)
+}
+
+fn parse_tcp_port(text: &str) -> Result<TcpPort, String> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(TcpPort::At(port)),
+        _ if text == "off" => Ok(TcpPort::Off),
+        _ => Err("it must be a port from 1 to 65535, or `off`".to_owned()),
+    }
 }
 
 /// A rate that something can be carried at.
@@ -279,6 +323,17 @@ impl From<PolicyArg> for Policy {
             PolicyArg::Fixed => Self::Fixed,
         }
     }
+}
+
+/// The carriers by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CarrierArg {
+    /// UDP where it passes, else TCP.
+    Auto,
+    /// UDP or an error.
+    Udp,
+    /// One TCP connection, whatever UDP does.
+    Tcp,
 }
 
 /// The disk engines by name.

@@ -5,19 +5,20 @@ mod tcp;
 
 use super::args::DemoArgs;
 use super::failure::{self, Failure, Kind};
+use super::progress::Shown;
 use super::relay::Relay;
 use super::report::incomplete;
 use super::setup::blocking;
 use super::transfer::{BUFFERS, WORKERS};
 use super::{Ended, progress, setup, signals, text};
 use farhaul_engine::disk::DiskKind;
-use farhaul_engine::engine::{Engine, EngineConfig, SessionOptions};
+use farhaul_engine::engine::{Engine, EngineConfig, SessionOptions, TcpPort};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::tls::Allow;
 use farhaul_engine::transfer::{Outcome, Progress, TransferError, push, serving};
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::limits::{SYMBOL_SIZE, UDP_IP_OVERHEAD};
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::{FailCode, RefuseCode};
@@ -154,7 +155,8 @@ async fn carry(
     let sender = engine(us, None)?;
     let scanned = scan(&[source.to_path_buf()])?;
     let (progress, watcher) = watch::channel(Progress::default());
-    let shown = tokio::spawn(progress::show(watcher, "farhaul".to_owned(), quiet));
+    let shown = if quiet { Shown::Nobody } else { Shown::People };
+    let shown = tokio::spawn(progress::show(watcher, "farhaul".to_owned(), shown));
     let begun = Instant::now();
     let peer =
         sender.connect(relay.addr(), theirs, OPTIONS).await.map_err(|error| too_bad(&error))?;
@@ -183,11 +185,12 @@ fn too_bad(error: &dyn fmt::Display) -> Failure {
 }
 
 const OPTIONS: SessionOptions =
-    SessionOptions { policy: Policy::Fair, cap: None, fec: FecPolicy::Auto };
+    SessionOptions { policy: Policy::Fair, cap: None, fec: FecPolicy::Auto, pack: PackPolicy::Off };
 
 fn engine(identity: Identity, allow: Option<Allow>) -> Result<Engine, Failure> {
     Ok(Engine::start(EngineConfig {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        tcp: TcpPort::Off,
         identity,
         allow,
         disk: DiskKind::Auto,

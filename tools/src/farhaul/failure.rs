@@ -97,6 +97,7 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let (kind, advice) = match &error {
             EngineError::Bind { source, .. } => bind(source),
+            EngineError::BindTcp { source, .. } => bind_tcp(source),
             EngineError::Buffers { .. } => {
                 (Kind::Transfer, "free memory, or raise this process's limit (ulimit -v, cgroup)")
             }
@@ -146,6 +147,21 @@ fn bind(error: &io::Error) -> (Kind, &'static str) {
     }
 }
 
+fn bind_tcp(error: &io::Error) -> (Kind, &'static str) {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            Kind::Usage,
+            "another program has this port: give another with --tcp PORT, or --tcp off to do \
+             without",
+        ),
+        io::ErrorKind::PermissionDenied => (
+            Kind::Usage,
+            "ports below 1024 need privileges (CAP_NET_BIND_SERVICE): give a higher one with --tcp",
+        ),
+        _ => bind(error),
+    }
+}
+
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         control(&error)
@@ -167,6 +183,11 @@ fn control(error: &ControlError) -> Failure {
             Kind::Transfer,
             "check that `farhaul serve` runs there, and that UDP passes on that port both ways; \
              run the same command again to continue where it stopped",
+        ),
+        ControlError::Carrier { .. } => (
+            Kind::Transfer,
+            "check that the peer's TCP port is open (`farhaul serve --tcp`, --tcp-port here); run \
+             the same command again to continue where it stopped",
         ),
         ControlError::Address { .. } => {
             (Kind::Usage, "check the host and the port of the target, ID@HOST[:PORT]:PATH")

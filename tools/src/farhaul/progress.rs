@@ -1,9 +1,12 @@
 //! The progress line: how much, how fast, how long yet, what the link does, what limits.
 
+use super::args::TransferArgs;
 use super::text;
 use farhaul_engine::transfer::{PROGRESS_EVERY, Progress};
+use farhaul_proto::trace::Limit;
 use farhaul_proto::units::{BitRate, Bytes};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -15,12 +18,37 @@ const RATE_WINDOW: Duration = Duration::from_secs(3);
 /// How often a line is written where it cannot be drawn over.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Shows progress on standard error until the sender of it is gone: a line that is drawn over
-/// and over on a terminal, and one now and then elsewhere.
-pub(super) async fn show(mut progress: watch::Receiver<Progress>, label: String, quiet: bool) {
-    let screen = Screen::of(&label, quiet);
+/// How often a JSON object tells progress.
+const JSON_EVERY: Duration = Duration::from_secs(1);
+
+/// Whom progress is shown to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    People,
+    Programs,
+    Nobody,
+}
+
+impl Shown {
+    pub(super) const fn of(args: &TransferArgs) -> Self {
+        if args.json_progress {
+            Self::Programs
+        } else if args.quiet || args.json {
+            Self::Nobody
+        } else {
+            Self::People
+        }
+    }
+}
+
+/// Shows progress until the sender of it is gone: on standard error a line that is drawn over
+/// and over on a terminal, and one now and then elsewhere; on standard output objects for
+/// programs.
+pub(super) async fn show(mut progress: watch::Receiver<Progress>, label: String, shown: Shown) {
+    let screen = Screen::of(&label, shown);
     let mut meter = RateMeter::default();
-    let mut told = Instant::now();
+    let begun = Instant::now();
+    let mut told = begun;
     while progress.changed().await.is_ok() {
         let now = progress.borrow_and_update().clone();
         let rate = meter.update(now.bytes_done);
@@ -34,7 +62,11 @@ pub(super) async fn show(mut progress: watch::Receiver<Progress>, label: String,
                 told = Instant::now();
                 text::complain(format_args!("{label}: {}", describe(&now, rate)));
             }
-            Screen::Lines | Screen::Nothing => {}
+            Screen::Json if told.elapsed() >= JSON_EVERY => {
+                told = Instant::now();
+                tell_json(&Told::new(&now, rate, begun.elapsed()));
+            }
+            Screen::Lines | Screen::Json | Screen::Nothing => {}
         }
         tokio::time::sleep(PROGRESS_EVERY / 2).await;
     }
@@ -49,13 +81,17 @@ enum Screen {
     Bar(ProgressBar),
     /// In a file or a pipe: plain lines.
     Lines,
+    /// For programs.
+    Json,
     Nothing,
 }
 
 impl Screen {
-    fn of(label: &str, quiet: bool) -> Self {
-        if quiet {
-            return Self::Nothing;
+    fn of(label: &str, shown: Shown) -> Self {
+        match shown {
+            Shown::People => {}
+            Shown::Programs => return Self::Json,
+            Shown::Nobody => return Self::Nothing,
         }
         if !std::io::stderr().is_terminal() {
             return Self::Lines;
@@ -66,6 +102,42 @@ impl Screen {
         }
         bar.set_prefix(label.to_owned());
         Self::Bar(bar)
+    }
+}
+
+/// A line of `--json-progress`; its fields are a contract, new ones may be added.
+#[derive(Debug, Serialize)]
+struct Told {
+    progress: bool,
+    seconds: f64,
+    bytes_done: u64,
+    bytes_total: u64,
+    rate_bps: u64,
+    rtt_ms: Option<f64>,
+    loss_ratio: Option<f64>,
+    limited_by: &'static str,
+}
+
+impl Told {
+    fn new(progress: &Progress, rate: BitRate, since: Duration) -> Self {
+        let figures = progress.figures.as_ref();
+        Self {
+            progress: true,
+            seconds: since.as_secs_f64(),
+            bytes_done: progress.bytes_done.get(),
+            bytes_total: progress.bytes_total.get(),
+            rate_bps: rate.get(),
+            rtt_ms: figures.map(|figures| figures.rtt.as_secs_f64() * 1e3),
+            loss_ratio: figures.map(|figures| figures.loss.get()),
+            limited_by: figures.and_then(|f| f.limited_by).map_or("nothing", Limit::name),
+        }
+    }
+}
+
+fn tell_json(told: &Told) {
+    // Numbers and names are always JSON.
+    if let Ok(line) = serde_json::to_string(told) {
+        text::tell(line);
     }
 }
 
@@ -125,7 +197,6 @@ impl RateMeter {
 mod tests {
     use super::*;
     use farhaul_engine::transfer::Figures;
-    use farhaul_proto::trace::Limit;
     use farhaul_proto::units::Ratio;
 
     #[test]
@@ -141,6 +212,9 @@ mod tests {
             queue_delay_p95: Duration::ZERO,
             limited_by: Some(Limit::Link),
             limited_mostly: None,
+            packed: Bytes::ZERO,
+            packed_to: Bytes::ZERO,
+            limited: Default::default(),
         };
         let progress = Progress {
             bytes_total: Bytes::new(3_000_000),

@@ -3,13 +3,15 @@
 //! The fields of the JSON object are a contract; new ones may be added. It is printed whether the
 //! transfer succeeded or not: `error` tells.
 
+use super::carrier::Chosen;
 use super::failure::{Failure, Kind};
 use super::text;
 use farhaul_engine::transfer::{self as engine, Outcome, Progress, Side};
-use farhaul_proto::trace::Limit;
+use farhaul_proto::trace::{Limit, Spent};
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::FailCode;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,8 @@ pub(super) struct Attempt {
     pub(super) took: Duration,
     /// The disk engine; empty when it came to none.
     pub(super) disk: &'static str,
+    /// What carried it last, and why; nothing before there was a session.
+    pub(super) chosen: Option<Chosen>,
     /// The last that was heard.
     pub(super) progress: Progress,
     /// How the transfer ended, unless it failed as a whole.
@@ -37,6 +41,7 @@ impl Attempt {
             begun: Instant::now(),
             took: Duration::ZERO,
             disk: "",
+            chosen: None,
             progress: Progress::default(),
             outcome: None,
         }
@@ -60,8 +65,14 @@ pub(super) struct Report<'a> {
     rtt_min_ms: f64,
     queue_delay_p95_ms: f64,
     limited_by: &'static str,
+    /// Seconds by limit, without those that never applied.
+    limited_seconds: BTreeMap<&'static str, f64>,
     resumed_bytes: u64,
+    packed_bytes: u64,
+    packed_to_bytes: u64,
     disk: &'static str,
+    carrier: Option<&'static str>,
+    carrier_reason: Option<&'static str>,
     failed: Vec<FailedEntry<'a>>,
     left_out: &'a [String],
     left_out_total: u64,
@@ -100,8 +111,13 @@ impl<'a> Report<'a> {
             rtt_min_ms: figures.map_or(0.0, |f| millis(f.rtt_min)),
             queue_delay_p95_ms: figures.map_or(0.0, |f| millis(f.queue_delay_p95)),
             limited_by: figures.and_then(|f| f.limited_mostly).map_or("nothing", Limit::name),
+            limited_seconds: figures.map(|f| seconds_of(&f.limited)).unwrap_or_default(),
             resumed_bytes: resumed.get(),
+            packed_bytes: figures.map_or(0, |f| f.packed.get()),
+            packed_to_bytes: figures.map_or(0, |f| f.packed_to.get()),
             disk: attempt.disk,
+            carrier: attempt.chosen.map(|chosen| chosen.carrier.name()),
+            carrier_reason: attempt.chosen.map(|chosen| chosen.reason.text()),
             failed: failed
                 .map(|entry| FailedEntry { path: &entry.path, reason: &entry.reason })
                 .collect(),
@@ -142,7 +158,31 @@ impl<'a> Report<'a> {
         if self.resumed_bytes > 0 {
             let _ = write!(line, "; {} resumed", Bytes::new(self.resumed_bytes));
         }
+        if self.packed_bytes > 0 {
+            let (packed, to) = (Bytes::new(self.packed_bytes), Bytes::new(self.packed_to_bytes));
+            let _ = write!(line, "; {packed} packed into {to}");
+        }
+        if let (Some("tcp"), Some(reason)) = (self.carrier, self.carrier_reason) {
+            let _ = write!(line, "; over TCP ({reason})");
+        }
+        if let Some(limits) = self.limits() {
+            let _ = write!(line, "; limited by: {limits}");
+        }
         line
+    }
+
+    /// What limited, in percent of the time that anything did, the longest first.
+    fn limits(&self) -> Option<String> {
+        let total: f64 = self.limited_seconds.values().sum();
+        let mut shares: Vec<_> = self
+            .limited_seconds
+            .iter()
+            .map(|(&name, seconds)| (seconds / total * 100.0, name))
+            .collect();
+        shares.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let told = shares.iter().filter(|(share, _)| *share >= 0.5);
+        let told: Vec<String> = told.map(|(share, name)| format!("{name} {share:.0} %")).collect();
+        (!told.is_empty()).then(|| told.join(", "))
     }
 
     /// What was left out on purpose.
@@ -156,6 +196,11 @@ impl<'a> Report<'a> {
         }
         (self.left_out_total > 0).then_some(remark)
     }
+}
+
+fn seconds_of(limited: &Spent) -> BTreeMap<&'static str, f64> {
+    let named = Limit::ALL.into_iter().zip(limited).filter(|(_, spent)| !spent.is_zero());
+    named.map(|(limit, spent)| (limit.name(), spent.as_secs_f64())).collect()
 }
 
 /// Data over time; nothing where there was none of either.
@@ -298,6 +343,43 @@ mod tests {
         assert_eq!(json["left_out"][0], "sock: sockets, pipes and devices are not carried");
         assert_eq!(json["left_out_total"], 1);
         assert!(json["error"].is_null());
+    }
+
+    #[test]
+    fn the_carrier_is_told_with_its_reason_and_in_text_where_it_is_not_the_usual_one() {
+        use super::super::carrier::Reason;
+        use farhaul_proto::path::carrier::Carrier;
+        let mut attempt = Attempt::begin();
+        attempt.outcome = Some(outcome(&[]));
+        let json = serde_json::to_value(Report::new(&attempt, None)).unwrap();
+        assert!(json["carrier"].is_null() && json["carrier_reason"].is_null(), "{json}");
+        for (carrier, reason, said) in
+            [(Carrier::Udp, Reason::UdpAnswers, false), (Carrier::Tcp, Reason::UdpSilent, true)]
+        {
+            attempt.chosen = Some(Chosen { carrier, reason });
+            let report = Report::new(&attempt, None);
+            let json = serde_json::to_value(&report).unwrap();
+            assert_eq!(json["carrier"], carrier.name());
+            assert_eq!(json["carrier_reason"], reason.text());
+            let summary = report.summary();
+            assert_eq!(summary.contains("over TCP (no answer over UDP)"), said, "{summary}");
+        }
+    }
+
+    #[test]
+    fn the_summary_says_what_limited_for_how_much_of_the_time() {
+        let mut attempt = Attempt::begin();
+        let mut figures = engine::Figures::default();
+        figures.limited[Limit::Link as usize] = Duration::from_millis(9_300);
+        figures.limited[Limit::StartUp as usize] = Duration::from_millis(690);
+        figures.limited[Limit::Tail as usize] = Duration::from_millis(10);
+        attempt.outcome = Some(Outcome { figures: Some(figures), ..outcome(&[]) });
+        let report = Report::new(&attempt, None);
+        let summary = report.summary();
+        assert!(summary.ends_with("; limited by: link 93 %, start-up 7 %"), "{summary}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["limited_seconds"]["link"], 9.3);
+        assert!(json["limited_seconds"].get("cpu").is_none());
     }
 
     #[test]

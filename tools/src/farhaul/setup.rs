@@ -33,7 +33,7 @@ pub(super) fn logging(verb: &Verb) {
 }
 
 /// The directory of this host's state: as asked for, or the XDG place.
-fn home(asked: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+pub(super) fn home(asked: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(home) = asked {
         return Ok(home.clone());
     }

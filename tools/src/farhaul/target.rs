@@ -38,6 +38,9 @@ pub enum TargetError {
     /// No `:` after the host.
     #[error("no `:` after the host; write ID@HOST: for the peer's root")]
     NoPath,
+    /// A path where none is wanted.
+    #[error("only a site is wanted here, without a path: ID@HOST[:PORT]")]
+    Path,
     /// The host is missing.
     #[error("no host between `@` and `:`")]
     NoHost,

@@ -1,16 +1,21 @@
 //! `farhaul send` and `farhaul get`.
 
 use super::args::{GetArgs, PolicyArg, RateArg, SendArgs, TransferArgs, TuningArgs};
+use super::carrier::{self, Choice, Chosen, Path, Reason};
+use super::connect::Goal;
 use super::failure::{Failure, Kind};
 use super::report::{Attempt, Report, incomplete};
 use super::target::Target;
-use super::{Ended, connect, progress, setup, signals};
-use farhaul_engine::engine::{EngineConfig, Peer, SessionOptions};
+use super::{Ended, connect, progress, record, setup, signals, text};
+use farhaul_engine::control::CLOSE_SHUTDOWN;
+use farhaul_engine::engine::{Engine, EngineConfig, Peer, SessionOptions, TcpPort};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::Identity;
+use farhaul_engine::record::FlightPen;
 use farhaul_engine::transfer::{
     Outcome, Progress, ProgressSender, Pull, TransferError, pull, push,
 };
+use farhaul_proto::trace::flight::Role;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
 use std::net::SocketAddr;
@@ -26,11 +31,12 @@ pub(super) fn send(args: SendArgs) -> Ended {
     let SendArgs { transfer, sources, target } = args;
     reported(&transfer, |attempt| {
         check(&transfer.tuning)?;
-        let label = format!("send to {}", target.host);
+        let label = (Role::Sender, format!("send to {}", target.host));
         let (dest, resume) = (target.path.clone(), !transfer.no_resume);
         let list = move || Ok(scan(&sources)?);
-        run(&transfer, &target, label, attempt, list, async |scanned, peer, progress| {
-            push(peer, scanned, dest, resume, progress).await
+        let job = Job { transfer: &transfer, target: &target, label, sends: true };
+        job.run(attempt, list, &async |scanned, peer, progress| {
+            push(peer, scanned, dest.clone(), resume, progress).await
         })
     })
 }
@@ -47,12 +53,11 @@ pub(super) fn get(args: GetArgs) -> Ended {
             }
             Ok(())
         };
-        let label = format!("get from {}", target.host);
+        let label = (Role::Receiver, format!("get from {}", target.host));
         let wishes = wishes(&transfer.tuning);
         let what = Pull { path: target.path.clone(), dest, resume: !transfer.no_resume, wishes };
-        run(&transfer, &target, label, attempt, look, async |(), peer, progress| {
-            pull(peer, what, progress).await
-        })
+        let job = Job { transfer: &transfer, target: &target, label, sends: false };
+        job.run(attempt, look, &async |(), peer, progress| pull(peer, what.clone(), progress).await)
     })
 }
 
@@ -71,6 +76,7 @@ pub(super) fn options(tuning: &TuningArgs) -> SessionOptions {
         policy: tuning.policy.map(Into::into).unwrap_or_default(),
         cap: tuning.rate.cap(),
         fec: tuning.fec.unwrap_or_default(),
+        pack: tuning.compress.unwrap_or_default(),
     }
 }
 
@@ -80,6 +86,7 @@ fn wishes(tuning: &TuningArgs) -> Wishes {
         rate_max: tuning.rate.cap().map(BitRate::get),
         policy: tuning.policy.map(Into::into),
         fec: tuning.fec,
+        pack: tuning.compress,
     }
 }
 
@@ -93,7 +100,7 @@ fn reported(args: &TransferArgs, act: impl FnOnce(&mut Attempt) -> Ended) -> End
     let ended =
         ended.and_then(|()| attempt.outcome.as_ref().and_then(incomplete).map_or(Ok(()), Err));
     let report = Report::new(&attempt, ended.as_ref().err());
-    if args.json {
+    if args.json || args.json_progress {
         report.print_json();
     } else if !args.quiet && attempt.outcome.is_some() {
         report.print_text();
@@ -101,47 +108,153 @@ fn reported(args: &TransferArgs, act: impl FnOnce(&mut Attempt) -> Ended) -> End
     ended
 }
 
-/// Prepares what needs no peer, then connects and carries.
-fn run<T, F>(
-    args: &TransferArgs,
-    target: &Target,
-    label: String,
-    attempt: &mut Attempt,
-    prepare: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    carry: F,
-) -> Ended
-where
-    T: Send + 'static,
-    F: AsyncFnOnce(T, Peer, &ProgressSender) -> Result<Outcome, TransferError>,
-{
-    let identity = setup::identity(args.home.home.as_ref())?;
-    let quiet = args.quiet || args.json;
-    setup::block_on(async {
-        let named = target.clone();
-        let (prepared, addresses) = interruptible(setup::blocking(move || {
-            let prepared = prepare()?;
-            Ok((prepared, connect::resolve(&named)?))
-        }))
-        .await?;
-        let engine = connect::engine_towards(&addresses, |any| config(any, &identity, args))?;
-        let engine = Arc::new(engine);
-        attempt.disk = engine.disk_name();
-        let (progress, watcher) = watch::channel(Progress::default());
-        let shown = tokio::spawn(progress::show(watcher, label, quiet));
-        let carried = interruptible(async {
-            let options = options(&args.tuning);
-            let peer = connect::connect(&engine, &addresses, target.id, options).await?;
-            Ok(carry(prepared, peer, &progress).await?)
-        })
-        .await;
-        attempt.took = attempt.begun.elapsed();
-        attempt.progress = progress.borrow().clone();
-        drop(progress);
-        let _ = shown.await;
-        engine.close().await;
-        attempt.outcome = Some(carried?);
-        Ok(())
-    })
+/// A transfer as it was asked for.
+struct Job<'a> {
+    transfer: &'a TransferArgs,
+    target: &'a Target,
+    /// Which end of the data this host is, and what is shown of the transfer.
+    label: (Role, String),
+    /// This host gives.
+    sends: bool,
+}
+
+/// What a transfer is carried with, on whichever carrier.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    engine: &'a Arc<Engine>,
+    goal: &'a Goal,
+    progress: &'a ProgressSender,
+    pen: Option<&'a FlightPen>,
+}
+
+impl Job<'_> {
+    /// Prepares what needs no peer, then connects and carries; on another carrier again, where
+    /// that is better.
+    fn run<T, F>(
+        self,
+        attempt: &mut Attempt,
+        prepare: impl Fn() -> Result<T, Failure> + Clone + Send + 'static,
+        carry: &F,
+    ) -> Ended
+    where
+        T: Send + 'static,
+        F: AsyncFn(T, Peer, &ProgressSender) -> Result<Outcome, TransferError>,
+    {
+        let args = self.transfer;
+        let identity = setup::identity(args.home.home.as_ref())?;
+        let (role, title) = &self.label;
+        let (shown, options) = (progress::Shown::of(args), options(&args.tuning));
+        let (site, peer) = (identity.id(), self.target.id);
+        let named = record::Named { role: *role, title, site, peer };
+        let recording = args.record.as_ref().map(|path| record::begin(path, &named, options));
+        let recording = recording.transpose()?;
+        let pen = recording.as_ref().map(|recording| recording.pen.clone());
+        let ended = setup::block_on(async {
+            let (named, first) = (self.target.clone(), prepare.clone());
+            let (prepared, addresses) = interruptible(setup::blocking(move || {
+                let prepared = first()?;
+                Ok((prepared, connect::resolve(&named)?))
+            }))
+            .await?;
+            let engine = connect::engine_towards(&addresses, |any| config(any, &identity, args))?;
+            let engine = Arc::new(engine);
+            attempt.disk = engine.disk_name();
+            let (progress, watcher) = watch::channel(Progress::default());
+            let shown = tokio::spawn(progress::show(watcher, title.clone(), shown));
+            let told = pen.clone().filter(|_| *role == Role::Receiver);
+            let told = told.map(|pen| tokio::spawn(record::tell(progress.subscribe(), pen)));
+            let (id, tcp_port) = (self.target.id, args.tcp_port);
+            let goal = Goal { id, addresses, tcp_port, options };
+            let way = Way { engine: &engine, goal: &goal, progress: &progress, pen: pen.as_ref() };
+            let carried =
+                interruptible(self.carry_on(attempt, way, prepared, &prepare, carry)).await;
+            attempt.took = attempt.begun.elapsed();
+            attempt.progress = progress.borrow().clone();
+            drop(progress);
+            let _ = shown.await;
+            if let Some(told) = told {
+                let _ = told.await;
+            }
+            engine.close().await;
+            attempt.outcome = Some(carried?);
+            Ok(())
+        });
+        // The driver is gone, and with it the last pen.
+        if let Some(recording) = recording {
+            recording.end();
+        }
+        ended
+    }
+
+    /// Connects and carries, until it is done or no other carrier would help.
+    async fn carry_on<T, F>(
+        &self,
+        attempt: &mut Attempt,
+        way: Way<'_>,
+        prepared: T,
+        prepare: &(impl Fn() -> Result<T, Failure> + Clone + Send + 'static),
+        carry: &F,
+    ) -> Result<Outcome, Failure>
+    where
+        T: Send + 'static,
+        F: AsyncFn(T, Peer, &ProgressSender) -> Result<Outcome, TransferError>,
+    {
+        let Way { engine, goal, progress, pen } = way;
+        let (mut choice, mut prepared) = (Choice::new(self.transfer.carrier), Some(prepared));
+        let mut before = None;
+        loop {
+            let ready = match prepared.take() {
+                Some(ready) => ready,
+                // The sources may have changed since.
+                None => setup::blocking(prepare.clone()).await?,
+            };
+            let connected = choice.connect(engine, goal).await;
+            let (peer, chosen) = connected.map_err(|failure| before.take().unwrap_or(failure))?;
+            self.note(attempt, chosen);
+            if let Some(pen) = pen {
+                peer.session.record(pen.clone());
+            }
+            let path = self.path(&peer, progress);
+            let connection = peer.connection.clone();
+            tokio::select! {
+                carried = carry(ready, peer, progress) => match carried {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(error) if choice.rescues(&error, chosen) => before = Some(error.into()),
+                    Err(error) => return Err(error.into()),
+                },
+                reason = choice.until_change(engine, goal, chosen, path) => {
+                    connection.close(CLOSE_SHUTDOWN, reason.text());
+                }
+            }
+            drop(connection);
+            carrier::settle().await;
+        }
+    }
+
+    fn path(&self, peer: &Peer, progress: &ProgressSender) -> Path {
+        Path {
+            probe: peer.probe(),
+            progress: progress.subscribe(),
+            sends: self.sends,
+            cap: self.transfer.tuning.rate.cap(),
+        }
+    }
+
+    /// Says what carries the transfer where that is not the usual.
+    fn note(&self, attempt: &mut Attempt, chosen: Chosen) {
+        let changed = attempt.chosen.is_some();
+        attempt.chosen = Some(chosen);
+        let usual = matches!(chosen.reason, Reason::Asked | Reason::UdpAnswers);
+        let TransferArgs { quiet, json, json_progress, .. } = self.transfer;
+        if !(usual || *quiet || *json || *json_progress) {
+            let carrier = chosen.carrier.name().to_uppercase();
+            let goes = if changed { "goes on" } else { "travels" };
+            text::complain(format_args!(
+                "farhaul: {goes} over {carrier}: {}",
+                chosen.reason.text()
+            ));
+        }
+    }
 }
 
 /// Ends with a failure at SIGINT or SIGTERM; what was carried stays for the next attempt.
@@ -156,6 +269,7 @@ async fn interruptible<T>(carry: impl Future<Output = Result<T, Failure>>) -> Re
 fn config(listen: SocketAddr, identity: &Identity, args: &TransferArgs) -> EngineConfig {
     EngineConfig {
         listen,
+        tcp: TcpPort::Off,
         identity: identity.clone(),
         allow: None,
         disk: args.disk.into(),
@@ -171,7 +285,7 @@ mod tests {
     use clap::Parser;
     use farhaul_engine::identity::SiteId;
     use farhaul_proto::congestion::Policy;
-    use farhaul_proto::fec::FecPolicy;
+    use farhaul_proto::fec::{FecPolicy, PackPolicy};
 
     fn wishes_of(options: &[&str]) -> Wishes {
         let target = format!("{}@h:x", SiteId::of_public_key(b"some key"));
@@ -186,8 +300,9 @@ mod tests {
     fn a_get_asks_for_what_was_typed_and_for_nothing_else() {
         assert_eq!(wishes_of(&[]), Wishes::default());
         assert_eq!(wishes_of(&["--rate", "auto"]), Wishes::default());
-        let typed = ["--rate", "5Mbit/s", "--policy", "low", "--fec", "off"];
+        let typed = "--rate 5Mbit/s --policy low --fec off --compress always".split(' ');
         let (rate_max, policy) = (Some(5_000_000), Some(Policy::Low));
-        assert_eq!(wishes_of(&typed), Wishes { rate_max, policy, fec: Some(FecPolicy::Off) });
+        let (fec, pack) = (Some(FecPolicy::Off), Some(PackPolicy::Always));
+        assert_eq!(wishes_of(&typed.collect::<Vec<_>>()), Wishes { rate_max, policy, fec, pack });
     }
 }

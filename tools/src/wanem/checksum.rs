@@ -33,6 +33,16 @@ pub(crate) fn pseudo_header(addresses: &[u8], protocol: u8, len: usize) -> u64 {
     add(0, addresses) + u64::from(protocol) + len as u64
 }
 
+/// Amends the 16-bit `field` of a packet in which `old` was replaced by `new`, both of even length
+/// (RFC 1624). A field that is `unfinished` holds a sum, a finished one its complement.
+pub(crate) fn amend(field: &mut [u8], old: &[u8], new: &[u8], unfinished: bool) {
+    let flip = if unfinished { 0 } else { 0xffff };
+    let sum = u64::from(u16::from_be_bytes([field[0], field[1]]) ^ flip);
+    let gone: u64 = old.as_chunks::<2>().0.iter().map(|w| u64::from(!u16::from_be_bytes(*w))).sum();
+    let sum = fold(add(sum + gone, new)) ^ flip;
+    field.copy_from_slice(&sum.to_be_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use farhaul_sim::profile::parse_span;
 use std::ffi::OsString;
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command as Process, ExitCode};
@@ -54,6 +55,10 @@ enum LabCommand {
     Up(UpArgs),
     /// Changes the link of a running lab.
     Set(SetArgs),
+    /// Puts an address translator before a site, or changes it.
+    Nat(NatArgs),
+    /// Moves a site to another address.
+    Readdress(ReaddressArgs),
     /// Tells what a running lab did so far.
     Status(StatusArgs),
     /// Takes a lab down.
@@ -133,6 +138,38 @@ struct SetArgs {
 }
 
 #[derive(Args, Debug)]
+struct NatArgs {
+    #[command(flatten)]
+    name: NameArgs,
+    /// Before which site.
+    #[arg(value_enum, ignore_case = true)]
+    site: Site,
+    /// Time after which an idle mapping is forgotten (30 s if not given).
+    #[arg(long, value_name = "SPAN", conflicts_with_all = ["rebind", "off"])]
+    idle: Option<String>,
+    /// The address outside; the site's own if not given.
+    #[arg(long, conflicts_with_all = ["rebind", "off"])]
+    address: Option<IpAddr>,
+    /// Forgets all mappings.
+    #[arg(long)]
+    rebind: bool,
+    /// Translates no more.
+    #[arg(long, conflicts_with = "rebind")]
+    off: bool,
+}
+
+#[derive(Args, Debug)]
+struct ReaddressArgs {
+    #[command(flatten)]
+    name: NameArgs,
+    /// Which site.
+    #[arg(value_enum, ignore_case = true)]
+    site: Site,
+    /// Its new address, within 10.77.0.0/16 or fd77::/64.
+    to: IpAddr,
+}
+
+#[derive(Args, Debug)]
 struct StatusArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -190,6 +227,8 @@ impl Wanem {
         match self.command {
             Command::Lab(LabCommand::Up(args)) => lab_commands::up(&args.lab)?,
             Command::Lab(LabCommand::Set(args)) => lab_commands::set(&args)?,
+            Command::Lab(LabCommand::Nat(args)) => lab_commands::nat(args)?,
+            Command::Lab(LabCommand::Readdress(args)) => lab_commands::readdress(&args)?,
             Command::Lab(LabCommand::Status(args)) => lab_commands::status(&args)?,
             Command::Lab(LabCommand::Down(args)) => lab_commands::down(&args)?,
             Command::Lab(LabCommand::Hold(args)) => lab_commands::hold(&args)?,

@@ -6,11 +6,13 @@
 
 use super::control::{self, Answer, ControlError, LabStatus, Request};
 use super::lab::{LabDescription, Unsupported, Wire, run_directory};
+use super::nat::NatOrder;
 use super::profile::{Change, LabProfile};
 use super::site::Site;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -131,6 +133,24 @@ impl LabProcess {
     /// [`ClientError`].
     pub fn set(&self, profile: &LabProfile) -> Result<(), ClientError> {
         control::ask(&self.description.control, &Request::Replace(profile.to_toml()?))?;
+        Ok(())
+    }
+
+    /// Changes the address translator of a site.
+    ///
+    /// # Errors
+    /// [`ClientError::Control`].
+    pub fn nat(&self, site: Site, order: NatOrder) -> Result<(), ClientError> {
+        control::ask(&self.description.control, &Request::Nat(site, order))?;
+        Ok(())
+    }
+
+    /// Moves a site to another address.
+    ///
+    /// # Errors
+    /// [`ClientError::Control`].
+    pub fn readdress(&self, site: Site, to: IpAddr) -> Result<(), ClientError> {
+        control::ask(&self.description.control, &Request::Readdress(site, to))?;
         Ok(())
     }
 

@@ -3,10 +3,13 @@
 //! It is reachable only through a directory of mode 0700; requests are still bounded in length and
 //! time, so that a stuck client cannot hold the lab.
 
+use super::nat::NatOrder;
 use super::profile::Change;
+use super::site::Site;
 use super::status::DirectionStatus;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -22,6 +25,10 @@ pub enum Request {
     Set(Change),
     /// Make the link what this profile says, as TOML.
     Replace(String),
+    /// Change the address translator of a site.
+    Nat(Site, NatOrder),
+    /// Move a site to another address.
+    Readdress(Site, IpAddr),
     /// Tell what happened so far.
     Status,
     /// Take the lab down.
@@ -144,7 +151,7 @@ mod tests {
             serve(&listener, |request| match request {
                 Request::Stop => (Answer::Done, Next::Stop),
                 Request::Status => (Answer::Refused("nothing runs".to_owned()), Next::GoOn),
-                Request::Set(_) | Request::Replace(_) => (Answer::Done, Next::GoOn),
+                _ => (Answer::Done, Next::GoOn),
             })
         });
         client(&path);

@@ -11,14 +11,16 @@
 
 use super::arrivals::{self, Arrivals};
 use super::flight::{Flight, FrameId, Waiting};
+use super::nat::{Crossing, Nat};
 use super::schedule::Due;
 use super::segment::{self, Frame, Run};
 use super::status::{DirectionStatus, OwnDrops, RateMeter};
+use super::too_big;
 use super::tun::Tun;
 use super::vnet::VnetHeader;
 use crate::sys;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
-use farhaul_sim::link::{DelayHistogram, Fate, Link};
+use farhaul_sim::link::{DelayHistogram, DropCause, Fate, Link};
 use farhaul_sim::profile::LinkProfile;
 use farhaul_sim::rng::Rng;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -57,6 +59,8 @@ pub struct Parts {
     pub quantum: Duration,
     /// Memory for packets under way.
     pub flight_max: Bytes,
+    /// The translators of the site that packets come from, and of the one they go to.
+    pub(crate) nats: [Arc<Nat>; 2],
 }
 
 enum Order {
@@ -155,6 +159,7 @@ struct Direction {
     real_time: bool,
     arrivals: Arrivals,
     caught: Vec<(FrameId, Frame)>,
+    nats: [Arc<Nat>; 2],
 }
 
 /// Packets of one frame that leave together; `references` counts the entries it stands for.
@@ -186,6 +191,7 @@ impl Direction {
             real_time: false,
             arrivals: Arrivals::default(),
             caught: Vec::new(),
+            nats: parts.nats,
         }
     }
 
@@ -289,9 +295,15 @@ impl Direction {
     }
 
     fn admit(&mut self, len: usize) -> Option<(FrameId, Frame)> {
+        let (now, nat) = (self.now(), &self.nats[0]);
         let parsed = self.flight.space().and_then(|space| {
-            let (header, packet) = space[..len].split_first_chunk::<{ VnetHeader::LEN }>()?;
-            Frame::parse(VnetHeader::decode(header)?, packet).ok()
+            let (header, packet) = space[..len].split_first_chunk_mut::<{ VnetHeader::LEN }>()?;
+            let frame = Frame::parse(VnetHeader::decode(header)?, packet).ok()?;
+            let crossing = match nat.is_on() {
+                true => nat.outward(packet, frame.is_unfinished(), now),
+                false => Crossing::Passed,
+            };
+            (crossing == Crossing::Passed).then_some(frame)
         });
         let Some(frame) = parsed else {
             self.own_drops.malformed += 1;
@@ -313,9 +325,14 @@ impl Direction {
         for segment in 0..frame.segments() {
             let bytes = frame.segment_len(segment);
             self.rate_in.add(bytes, now);
-            let Fate::Deliver { at, duplicate_at, corrupt } = self.link.offer(bytes, now) else {
-                continue;
+            let fate = match frame.is_tcp() {
+                true => self.link.offer_tcp(bytes, now),
+                false => self.link.offer(bytes, now),
             };
+            if fate == Fate::Dropped(DropCause::Mtu) && self.link.profile().mtu_told {
+                self.tell_too_big(id, segment);
+            }
+            let Fate::Deliver { at, duplicate_at, corrupt } = fate else { continue };
             let packet = Waiting { frame: id, segment, corrupt, duplicate: false };
             self.flight.hold(at, packet);
             if let Some(at) = duplicate_at {
@@ -323,6 +340,23 @@ impl Direction {
             }
         }
         self.flight.release(id, 1);
+    }
+
+    /// Tells the sender of a packet that it is too long for the link.
+    fn tell_too_big(&mut self, id: FrameId, segment: u16) {
+        let (frame, packet) = self.flight.frame(id);
+        segment::materialise(frame, packet, segment, &mut self.scratch);
+        let packet = &mut self.scratch[VnetHeader::LEN..];
+        // The sender knows its packet as it was before its address was translated.
+        if self.nats[0].is_on() {
+            self.nats[0].restore_source(packet);
+        }
+        let mtu = self.link.profile().mtu.unwrap_or(u16::MAX);
+        if let Some(answer) = too_big::answer(packet, mtu) {
+            let header = VnetHeader::default().encode();
+            // As on any network, such a message may get lost.
+            drop(self.input.write(&[IoSlice::new(&header), IoSlice::new(&answer)]));
+        }
     }
 
     /// Writes all packets that are due now, in order.
@@ -357,10 +391,17 @@ impl Direction {
         let (frame, packet) = self.flight.frame(batch.frame);
         let headers = frame.headers(packet, batch.run);
         let payload = &packet[frame.payload(batch.run)];
-        let parts = [IoSlice::new(headers.as_bytes()), IoSlice::new(payload)];
-        let written = self.output.write(&parts);
         let segments = batch.run.first..batch.run.first + batch.run.count;
         let bytes = segments.map(|segment| frame.segment_len(segment)).sum();
+        let written = if self.nats[1].is_on() {
+            self.scratch.clear();
+            self.scratch.extend_from_slice(headers.as_bytes());
+            self.scratch.extend_from_slice(payload);
+            let unfinished = frame.is_unfinished();
+            self.write_translated(unfinished, now)
+        } else {
+            self.output.write(&[IoSlice::new(headers.as_bytes()), IoSlice::new(payload)])
+        };
         self.account(&written, bytes, u64::from(batch.run.count), now);
         self.flight.release(batch.frame, u32::from(batch.run.count));
     }
@@ -370,9 +411,23 @@ impl Direction {
         segment::materialise(frame, packet, waiting.segment, &mut self.scratch);
         let bytes = frame.segment_len(waiting.segment);
         segment::damage(&mut self.scratch[VnetHeader::LEN..], self.damage.next_u64());
-        let written = self.output.write(&[IoSlice::new(&self.scratch)]);
+        let written = if self.nats[1].is_on() {
+            self.write_translated(false, now)
+        } else {
+            self.output.write(&[IoSlice::new(&self.scratch)])
+        };
         self.account(&written, bytes, 1, now);
         self.flight.release(waiting.frame, 1);
+    }
+
+    /// Writes the frame in `scratch` as the translator of the site makes it; one for which it has no
+    /// mapping ends there.
+    fn write_translated(&mut self, unfinished: bool, now: Timestamp) -> io::Result<()> {
+        let packet = &mut self.scratch[VnetHeader::LEN..];
+        match self.nats[1].inward(packet, unfinished, now) {
+            Crossing::Passed => self.output.write(&[IoSlice::new(&self.scratch)]),
+            Crossing::Dropped => Ok(()),
+        }
     }
 
     fn account(&mut self, written: &io::Result<()>, bytes: Bytes, packets: u64, now: Timestamp) {

@@ -6,15 +6,18 @@
 
 use super::control::{self, Answer, LabStatus, Next, Request};
 use super::direction::{DirectionHandle, Parts, Stopped};
+use super::nat::{self, Nat, NatOrder, NatSettings};
 use super::profile::{Change, LabProfile, ProfileError};
 use super::site::{self, Site, SiteError, SiteHandle};
 use super::status::DirectionStatus;
 use crate::netlink::NetlinkError;
 use crate::netns::{self, NetnsError};
 use farhaul_proto::units::Bytes;
+use farhaul_sim::profile::parse_span;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixListener;
@@ -249,6 +252,8 @@ pub fn clear(directory: &Path, name: &str) -> Result<bool, LabError> {
 #[derive(Debug)]
 struct Emulator {
     profile: LabProfile,
+    /// Of site A and of site B.
+    nats: [Arc<Nat>; 2],
     forward: DirectionHandle,
     reverse: DirectionHandle,
 }
@@ -312,6 +317,8 @@ impl Lab {
             Request::Stop => return (Answer::Done, Next::Stop),
             Request::Set(change) => self.change(&change).map(|()| Answer::Done),
             Request::Replace(text) => self.replace(&text).map(|()| Answer::Done),
+            Request::Nat(site, order) => self.translate(site, &order).map(|()| Answer::Done),
+            Request::Readdress(site, to) => self.readdress(site, to).map(|()| Answer::Done),
             Request::Status => self.status().map(|status| Answer::Status(Box::new(status))),
         };
         (result.unwrap_or_else(|error| Answer::Refused(full_text(&error))), Next::GoOn)
@@ -339,12 +346,33 @@ impl Lab {
         Ok(())
     }
 
+    fn translate(&mut self, site: Site, order: &NatOrder) -> Result<(), LabError> {
+        let emulator = self.emulator.as_ref().ok_or(LabError::NoEmulator)?;
+        let nat = &emulator.nats[site.index()];
+        match order {
+            NatOrder::On { idle, address } => {
+                let idle = idle.as_deref().map(parse_span).transpose();
+                let idle = idle.map_err(ProfileError::from)?.unwrap_or(nat::IDLE);
+                nat.enable(NatSettings { idle, address: *address });
+            }
+            NatOrder::Rebind => nat.rebind(),
+            NatOrder::Off => nat.disable(),
+        }
+        Ok(())
+    }
+
+    fn readdress(&mut self, site: Site, to: IpAddr) -> Result<(), LabError> {
+        Ok(self.sites[site.index()].readdress(to)?)
+    }
+
     fn status(&mut self) -> Result<LabStatus, LabError> {
         let emulator = self.emulator.as_ref().ok_or(LabError::NoEmulator)?;
         let directions = [emulator.forward.status()?, emulator.reverse.status()?];
         let mut with_devices: Vec<DirectionStatus> = Vec::with_capacity(2);
-        for (mut status, site) in directions.into_iter().zip(&mut self.sites) {
+        let towards = emulator.nats.iter().rev();
+        for ((mut status, site), nat) in directions.into_iter().zip(&mut self.sites).zip(towards) {
             status.own_drops.device = site.device_drops()?;
+            status.dropped.nat = nat.dropped_inward();
             with_devices.push(status);
         }
         let b_to_a = with_devices.pop().ok_or(LabError::NoEmulator)?;
@@ -387,11 +415,14 @@ fn start_emulator(
     let (site_a, tun_a) = site::make_tun_site(Site::A, config.mtu)?;
     let (site_b, tun_b) = site::make_tun_site(Site::B, config.mtu)?;
     let (tun_a, tun_b) = (Arc::new(tun_a), Arc::new(tun_b));
-    let start = |name: &str, input: &Arc<_>, output: &Arc<_>, link, seed| {
+    let nats = [Arc::<Nat>::default(), Arc::<Nat>::default()];
+    let start = |name: &str, [from, to]: [usize; 2], link, seed| {
+        let tuns = [&tun_a, &tun_b];
         DirectionHandle::start(Parts {
             name: name.to_owned(),
-            input: Arc::clone(input),
-            output: Arc::clone(output),
+            input: Arc::clone(tuns[from]),
+            output: Arc::clone(tuns[to]),
+            nats: [Arc::clone(&nats[from]), Arc::clone(&nats[to])],
             profile: link,
             seed,
             origin,
@@ -400,11 +431,11 @@ fn start_emulator(
         })
         .map_err(failed("start an emulator thread"))
     };
-    let forward = start("wanem-ab", &tun_a, &tun_b, profile.forward.clone(), config.seed)?;
+    let forward = start("wanem-ab", [0, 1], profile.forward.clone(), config.seed)?;
     // The two directions must not draw the same losses.
     let seed = config.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let reverse = start("wanem-ba", &tun_b, &tun_a, profile.reverse.clone(), seed)?;
-    Ok(([site_a, site_b], Emulator { profile: profile.clone(), forward, reverse }))
+    let reverse = start("wanem-ba", [1, 0], profile.reverse.clone(), seed)?;
+    Ok(([site_a, site_b], Emulator { profile: profile.clone(), nats, forward, reverse }))
 }
 
 fn describe(

@@ -49,12 +49,18 @@ pub struct LinkOptions {
     /// Token bucket in front of the queue; the bucket is 50 ms deep if not given.
     #[arg(long, value_name = "RATE[,SPAN]")]
     pub policer: Option<String>,
+    /// Lets TCP pass the token bucket: only the rest is policed.
+    #[arg(long, requires = "policer")]
+    pub policer_spares_tcp: bool,
     /// Early drop: from where, to where, and its probability there.
     #[arg(long, value_name = "SPAN,SPAN,SHARE")]
     pub red: Option<String>,
     /// Silently drops packets above this size.
     #[arg(long, value_name = "BYTES")]
     pub black_hole_mtu: Option<u16>,
+    /// Answers packets above the size of --black-hole-mtu with an ICMP message instead.
+    #[arg(long, requires = "black_hole_mtu")]
+    pub mtu_told: bool,
     /// Rate from B to A.
     #[arg(long, value_name = "RATE")]
     pub reverse_rate: Option<String>,
@@ -167,12 +173,14 @@ impl LinkOptions {
         }
         if let Some(text) = &self.policer {
             table.insert("policer".to_owned(), policer(text));
+            table.insert("policer_spares_tcp".to_owned(), self.policer_spares_tcp.into());
         }
         if let Some(text) = &self.red {
             table.insert("red".to_owned(), red(text)?);
         }
         if let Some(mtu) = self.black_hole_mtu {
             table.insert("mtu".to_owned(), Value::from(i64::from(mtu)));
+            table.insert("mtu_told".to_owned(), Value::from(self.mtu_told));
         }
         Ok(())
     }

@@ -8,12 +8,26 @@
 //! at = "10s"
 //! set = { down = true }
 //! way = "ab"
+//! [[step]]
+//! at = "12s"
+//! nat = { site = "a", idle = "30s", address = "10.77.0.9" }
+//! [[step]]
+//! at = "15s"
+//! rebind = "a"
+//! [[step]]
+//! at = "20s"
+//! readdress = { site = "b", to = "10.77.0.5" }
 //! ```
+//! A step does one of these: `set` keys of the link, put a `nat` before a site (with `off = true` take
+//! it away), make it `rebind`, or `readdress` a site.
 
 use super::control::{self, ControlError, Request};
+use super::nat::NatOrder;
 use super::profile::{Change, LabProfile, ProfileError};
+use super::site::Site;
 use farhaul_sim::profile::{QuantityError, parse_span};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,8 +65,8 @@ impl Way {
 pub struct Step {
     /// Since the start of the script.
     pub at: Duration,
-    /// What to change.
-    pub change: Change,
+    /// What the lab is asked for.
+    pub request: Request,
 }
 
 /// Why a script does not run.
@@ -73,6 +87,9 @@ pub enum ScriptError {
         /// What is wrong with it.
         source: ProfileError,
     },
+    /// A step that asks for nothing, or for more than one thing.
+    #[error("step {0} must have one of set, nat, rebind and readdress")]
+    Ask(usize),
     /// More steps than one script may have.
     #[error("more than {STEPS_MAX} steps")]
     TooLong,
@@ -97,9 +114,56 @@ struct Written {
 #[serde(deny_unknown_fields)]
 struct WrittenStep {
     at: String,
-    set: Table,
+    set: Option<Table>,
     #[serde(default)]
     way: Way,
+    nat: Option<WrittenNat>,
+    rebind: Option<Site>,
+    readdress: Option<WrittenMove>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenNat {
+    site: Site,
+    idle: Option<String>,
+    address: Option<IpAddr>,
+    #[serde(default)]
+    off: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenMove {
+    site: Site,
+    to: IpAddr,
+}
+
+impl WrittenStep {
+    /// What the step asks for; `number` counts from 1.
+    fn request(self, number: usize) -> Result<Request, ScriptError> {
+        match (self.set, self.nat, self.rebind, self.readdress) {
+            (Some(keys), None, None, None) => {
+                let change = self.way.change(keys);
+                let tried = change.apply(&LabProfile::default());
+                tried.map_err(|source| ScriptError::Step { number, source })?;
+                Ok(Request::Set(change))
+            }
+            (None, Some(nat), None, None) => {
+                if let Some(idle) = &nat.idle {
+                    parse_span(idle)?;
+                }
+                let order = match nat.off {
+                    true => NatOrder::Off,
+                    false => NatOrder::On { idle: nat.idle, address: nat.address },
+                };
+                Ok(Request::Nat(nat.site, order))
+            }
+            (None, None, Some(site), None) => Ok(Request::Nat(site, NatOrder::Rebind)),
+            (None, None, None, Some(WrittenMove { site, to })) => Ok(Request::Readdress(site, to)),
+            _ => Err(ScriptError::Ask(number)),
+        }
+    }
 }
 
 /// Reads a script; steps come out in order of time.
@@ -114,11 +178,7 @@ pub fn parse(text: &str) -> Result<Vec<Step>, ScriptError> {
     }
     let mut steps = Vec::with_capacity(written.step.len());
     for (index, step) in written.step.into_iter().enumerate() {
-        let change = step.way.change(step.set);
-        change
-            .apply(&LabProfile::default())
-            .map_err(|source| ScriptError::Step { number: index + 1, source })?;
-        steps.push(Step { at: parse_span(&step.at)?, change });
+        steps.push(Step { at: parse_span(&step.at)?, request: step.request(index + 1)? });
     }
     steps.sort_by_key(|step| step.at);
     Ok(steps)
@@ -132,7 +192,7 @@ pub fn run(socket: &Path, steps: &[Step], mut taken: impl FnMut(&Step)) -> Resul
     let start = Instant::now();
     for step in steps {
         thread::sleep(step.at.saturating_sub(start.elapsed()));
-        control::ask(socket, &Request::Set(step.change.clone()))?;
+        control::ask(socket, &step.request)?;
         taken(step);
     }
     Ok(())
@@ -150,8 +210,29 @@ mod tests {
         )
         .expect("well-formed");
         assert_eq!(steps[0].at, Duration::from_millis(500));
-        assert_eq!(steps[1].change.reverse.get("down").and_then(toml::Value::as_bool), Some(true));
-        assert!(steps[1].change.both.is_empty());
+        let Request::Set(change) = &steps[1].request else { panic!("{:?}", steps[1]) };
+        assert_eq!(change.reverse.get("down").and_then(toml::Value::as_bool), Some(true));
+        assert!(change.both.is_empty());
+    }
+
+    #[test]
+    fn translators_and_addresses_change_in_steps() {
+        let steps = parse(
+            "[[step]]\nat = '1s'\nnat = { site = 'a', idle = '20s', address = '10.77.0.9' }\n\
+             [[step]]\nat = '2s'\nrebind = 'a'\n\
+             [[step]]\nat = '3s'\nreaddress = { site = 'b', to = '10.77.0.5' }\n\
+             [[step]]\nat = '4s'\nnat = { site = 'a', off = true }",
+        )
+        .expect("well-formed");
+        let requests: Vec<_> = steps.into_iter().map(|step| step.request).collect();
+        let address = "10.77.0.9".parse().ok();
+        let on = NatOrder::On { idle: Some("20s".to_owned()), address };
+        let moved = Request::Readdress(Site::B, "10.77.0.5".parse().expect("an address"));
+        let nat = |order| Request::Nat(Site::A, order);
+        assert_eq!(requests, [nat(on), nat(NatOrder::Rebind), moved, nat(NatOrder::Off)]);
+        for bad in ["", "rebind = 'a'\nset = { down = true }", "nat = { site = 'a', idle = '5' }"] {
+            assert!(parse(&format!("[[step]]\nat = '1s'\n{bad}")).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! that are damaged on purpose and for tests. It knows nothing of time or loss.
 
 use super::checksum;
+use super::nat::Ports;
 use super::vnet::{GsoKind, VnetHeader};
 use farhaul_proto::units::Bytes;
 use std::ops::Range;
@@ -66,6 +67,7 @@ pub struct Frame {
     len: usize,
     layout: Option<Layout>,
     segments: u16,
+    is_tcp: bool,
 }
 
 /// Consecutive segments of one frame.
@@ -112,7 +114,12 @@ impl Frame {
             let count = payload.div_ceil(layout.segment_payload).max(1);
             segments = u16::try_from(count).map_err(|_| FrameError::Contradiction)?;
         }
-        Ok(Self { vnet, len: packet.len(), layout, segments })
+        Ok(Self { vnet, len: packet.len(), layout, segments, is_tcp: is_tcp(packet) })
+    }
+
+    /// True for TCP directly behind the IP header.
+    pub fn is_tcp(&self) -> bool {
+        self.is_tcp
     }
 
     /// How many packets the frame stands for.
@@ -144,6 +151,11 @@ impl Frame {
         boundary(usize::from(run.first))..boundary(usize::from(run.first) + usize::from(run.count))
     }
 
+    /// True when the kernel left its checksums to whoever sends it.
+    pub fn is_unfinished(&self) -> bool {
+        self.vnet.needs_checksum
+    }
+
     /// The headers that make `run` a frame of its own.
     pub fn headers(&self, packet: &[u8], run: Run) -> Headers {
         let mut headers =
@@ -172,6 +184,15 @@ impl Frame {
             ..self.vnet
         }
     }
+}
+
+fn is_tcp(packet: &[u8]) -> bool {
+    let protocol = match packet.first().map(|first| first >> 4) {
+        Some(4) => packet.get(9),
+        Some(6) => packet.get(6),
+        _ => None,
+    };
+    protocol == Some(&PROTOCOL_TCP)
 }
 
 impl Layout {
@@ -270,6 +291,26 @@ fn parse_ip(packet: &[u8]) -> Result<(Ip, usize), FrameError> {
         _ => return Err(FrameError::Malformed),
     };
     if len < len_min || packet.len() < len { Err(FrameError::Malformed) } else { Ok((ip, len)) }
+}
+
+/// Where addresses, ports and checksum of a UDP or TCP packet lie; `None` for everything else, later
+/// fragments included.
+pub(crate) fn locate_ports(packet: &[u8]) -> Option<Ports> {
+    let (ip, ports_at) = parse_ip(packet).ok()?;
+    let (protocol, addresses_at, address_len) = match ip {
+        Ip::V4 => (packet[9], 12, 4),
+        Ip::V6 => (packet[6], 8, 16),
+    };
+    if ip == Ip::V4 && u16::from_be_bytes([packet[6], packet[7]]) & 0x1fff != 0 {
+        return None;
+    }
+    let checksum_at = match protocol {
+        PROTOCOL_TCP => ports_at + usize::from(TCP_CHECKSUM_OFFSET),
+        PROTOCOL_UDP => ports_at + usize::from(UDP_CHECKSUM_OFFSET),
+        _ => return None,
+    };
+    let whole = packet.len() >= checksum_at + 2;
+    whole.then_some(Ports { protocol, addresses_at, address_len, ports_at, checksum_at })
 }
 
 /// Writes a length or sum; callers pass what fits 16 bits.

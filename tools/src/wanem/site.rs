@@ -12,7 +12,9 @@ use std::os::fd::AsFd;
 
 /// The device in each site.
 pub const DEVICE: &str = "wan0";
-const PREFIX_V4: u8 = 30;
+/// All of 10.77.0.0/16 is reached through the device: sites may move within it, and their
+/// translators may have addresses there.
+const PREFIX_V4: u8 = 16;
 const PREFIX_V6: u8 = 64;
 /// Frames that the kernel keeps for the emulator while that is busy: at 64 KiB each more than any
 /// link here carries in a scheduling slice.
@@ -61,6 +63,15 @@ impl Site {
     pub fn ipv6(self) -> Ipv6Addr {
         Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, self.ipv4().octets()[3].into())
     }
+
+    fn addresses(self) -> [IpAddr; 2] {
+        [self.ipv4().into(), self.ipv6().into()]
+    }
+
+    /// 0 for A, 1 for B.
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
 }
 
 /// Why the sites could not be made.
@@ -85,9 +96,26 @@ pub struct SiteHandle {
     pub netns: Netns,
     netlink: Netlink,
     device: LinkIndex,
+    addresses: [IpAddr; 2],
 }
 
 impl SiteHandle {
+    /// Moves the site to another address of the same family. For a moment it has none, as a host that
+    /// joins another network.
+    ///
+    /// # Errors
+    /// [`NetlinkError`].
+    pub fn readdress(&mut self, to: IpAddr) -> Result<(), NetlinkError> {
+        let (own, prefix) = match to {
+            IpAddr::V4(_) => (&mut self.addresses[0], PREFIX_V4),
+            IpAddr::V6(_) => (&mut self.addresses[1], PREFIX_V6),
+        };
+        self.netlink.delete_address(self.device, *own, prefix)?;
+        self.netlink.add_address(self.device, to, prefix)?;
+        *own = to;
+        Ok(())
+    }
+
     /// Frames that the site's device dropped because nobody took them in time.
     ///
     /// # Errors
@@ -108,7 +136,7 @@ pub fn make_tun_site(site: Site, mtu: u16) -> Result<(SiteHandle, Tun), SiteErro
         let (netlink, device) = set_up(site, mtu)?;
         Ok::<_, SiteError>((tun, netlink, device))
     })??;
-    Ok((SiteHandle { netns, netlink, device }, tun))
+    Ok((SiteHandle { netns, netlink, device, addresses: site.addresses() }, tun))
 }
 
 /// Makes two sites joined by a plain veth pair, no emulator.
@@ -121,8 +149,18 @@ pub fn make_veth_sites(mtu: u16) -> Result<[SiteHandle; 2], SiteError> {
     let (netlink_a, device_a) = a.run(|| set_up(Site::A, mtu))??;
     let (netlink_b, device_b) = b.run(|| set_up(Site::B, mtu))??;
     Ok([
-        SiteHandle { netns: a, netlink: netlink_a, device: device_a },
-        SiteHandle { netns: b, netlink: netlink_b, device: device_b },
+        SiteHandle {
+            netns: a,
+            netlink: netlink_a,
+            device: device_a,
+            addresses: Site::A.addresses(),
+        },
+        SiteHandle {
+            netns: b,
+            netlink: netlink_b,
+            device: device_b,
+            addresses: Site::B.addresses(),
+        },
     ])
 }
 

@@ -46,6 +46,9 @@ pub struct LinkDrops {
     pub queue: u64,
     /// Random loss.
     pub loss: u64,
+    /// No mapping in the translator of the site they went to; these passed the link.
+    #[serde(default)]
+    pub nat: u64,
 }
 
 /// One direction's state; spans are in microseconds, rates in bits per second at IP level.
@@ -117,6 +120,7 @@ impl DirectionStatus {
                 red: stats.dropped(DropCause::Red),
                 queue: stats.dropped(DropCause::Queue),
                 loss: stats.dropped(DropCause::Loss),
+                nat: 0,
             },
             queue_us: micros(link.queue_delay(now)),
             queue_mean_us: micros(stats.queue.mean()),

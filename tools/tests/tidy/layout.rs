@@ -24,7 +24,20 @@ const TOP: [&str; 17] = [
 ];
 /// What may stand in a wing besides its crates; `tools` is a crate itself.
 const WINGS: [(&str, &[&str]); 2] = [
-    ("engine", &["PROTOCOL.md", "RATE.md", "README.md", "fuzz", "proto", "runtime", "sim"]),
+    (
+        "engine",
+        &[
+            "FLIGHT.md",
+            "PROTOCOL.md",
+            "RATE.md",
+            "README.md",
+            "SECURITY.md",
+            "fuzz",
+            "proto",
+            "runtime",
+            "sim",
+        ],
+    ),
     ("appliance", &["README.md", "SYNC.md", "api", "daemon", "fuzz", "sync"]),
 ];
 

@@ -3,20 +3,29 @@
 //! Takes no arguments; writes `corpus/TARGET/seed-NAME` beside the manifest of this package.
 
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy, finish_packed, packed_shape};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::trace::Limit;
+use farhaul_proto::trace::flight::{
+    self, Flight, FlightEvent, FlightHeader, FlightSample, Role, What,
+};
 use farhaul_proto::units::{Bytes, Micros};
+use farhaul_proto::wire::carrier::{CARRIED_MAX, frame_length};
 use farhaul_proto::wire::control::{
     Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, LeftOut,
-    LeftOutNote, ManifestCarrier, Message, Offer, RefuseCode, Request, Wishes, frame_prefix,
+    LeftOutNote, ManifestCarrier, Message, Offer, PathFigures, Probe, RefuseCode, Request, Wishes,
+    frame_prefix,
 };
 use farhaul_proto::wire::feedback::{
     BlockDeficit, BlockRange, DelayMark, Feedback, PacketRange, TrainReport,
 };
-use farhaul_proto::wire::header::{DataId, Header, Kind, PATH_DATAGRAM_MIN, Train};
+use farhaul_proto::wire::header::{DataId, Header, Kind, PATH_DATAGRAM_MIN, PacketId, Train};
+use farhaul_proto::wire::number::KeyEpoch;
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::{fs, io};
 
@@ -27,10 +36,15 @@ fn main() -> io::Result<()> {
     write("header", headers())?;
     write("feedback", reports())?;
     write("frames", frames(&messages))?;
+    write("carrier", streams())?;
     write("control", messages.into_iter().map(|(name, m)| (name.into(), m.encode_body())))?;
     write("manifest", manifests())?;
     write("path", paths())?;
     write("fec", blocks())?;
+    write("packed", packed_blocks())?;
+    write("flight", flights())?;
+    write("layout", layouts())?;
+    write("session", sessions())?;
     write("replay", windows())
 }
 
@@ -45,17 +59,24 @@ fn write(target: &str, seeds: impl IntoIterator<Item = Seed>) -> io::Result<()> 
 
 /// One datagram of every kind, of the shortest length that its kind allows.
 fn headers() -> Vec<Seed> {
-    let lane = LaneTag::new(0x0123_4567_89ab_cdef);
-    let number = PacketNumber::new(0x1_2345_6789);
-    let id = DataId { block: BlockIndex::new(70_000), symbol: SymbolId::new(998) };
+    let packet = PacketId {
+        lane: LaneTag::new(0x0123_4567_89ab_cdef),
+        epoch: KeyEpoch::new(0x48d),
+        number: PacketNumber::new(0x1_2345_6789),
+        salt: 0x5a,
+    };
+    let id = DataId::plain(BlockIndex::new(70_000), SymbolId::new(998));
+    let packed = DataId { packed: NonZeroU16::new(400), ..id };
     let seed = |kind: Kind| {
         let header = match kind {
-            Kind::Data => Header::data(lane, number, id, Train::No),
-            Kind::DataTrain => Header::data(lane, number, id, Train::Member),
-            _ => Header::plain(kind, lane, number),
+            Kind::Data => Header::data(&packet, id, Train::No),
+            Kind::DataTrain => Header::data(&packet, id, Train::Member),
+            Kind::Packed => Header::data(&packet, packed, Train::No),
+            Kind::PackedTrain => Header::data(&packet, packed, Train::Member),
+            _ => Header::plain(kind, &packet),
         };
         let payload = match kind {
-            Kind::Data | Kind::DataTrain => 64,
+            Kind::Data | Kind::DataTrain | Kind::Packed | Kind::PackedTrain => 64,
             Kind::Pad | Kind::PadTrain => 0,
             Kind::Feedback => 1,
             Kind::PathChallenge | Kind::PathResponse => PATH_DATAGRAM_MIN,
@@ -105,7 +126,7 @@ fn full_report() -> Feedback {
         duplicates: 3,
         invalid: 1,
         receiver_drops: 2,
-        covered_from: number(10),
+        receipt: Proof::new(0x1234),
         delays: vec![DelayMark { number: number(3_990), age: Micros::new(4_000) }; 3],
         trains: vec![TrainReport {
             first: number(3_900),
@@ -143,6 +164,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         rate_max: Some(500_000_000),
         policy: Some(Policy::Low),
         fec: Some(FecPolicy::Always),
+        pack: Some(PackPolicy::Auto),
     };
     let wishing = Request { wishes: Some(wishes), ..request.clone() };
     let reason = || "no space left".to_owned();
@@ -169,6 +191,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("done", Message::Done(done(transfer))),
         ("figures", Message::Figures(figures())),
         ("sent", Message::Sent { transfer, figures: figures() }),
+        ("probe", Message::Probe(probe(transfer))),
+        ("probed", Message::Probed { transfer, figures: path_figures(), clock_us: 1 << 50 }),
         ("cancel", Message::Cancel { transfer, code: FailCode::Cancelled, reason: reason() }),
     ]
 }
@@ -205,7 +229,23 @@ fn figures() -> Figures {
         loss_ppm: 20_000,
         rtt_us: 200_000,
         limited_by: Some(0),
+        limited: Some((&[std::time::Duration::from_secs(1); Limit::ALL.len()]).into()),
         ..Figures::default()
+    }
+}
+
+const fn probe(transfer: TransferId) -> Probe {
+    Probe { transfer, span_ms: 2_500, bytes_max: 1 << 24, rate_max: Some(100_000_000) }
+}
+
+fn path_figures() -> PathFigures {
+    PathFigures {
+        delay_sent: 200,
+        rtt_min_us: 100_000,
+        full_passes: Some(true),
+        train_rate_bps: Some(100_000_000),
+        wire_bytes: 1 << 23,
+        ..PathFigures::default()
     }
 }
 
@@ -232,6 +272,26 @@ fn frames(messages: &[(&'static str, Message)]) -> Vec<Seed> {
         ("cut-short".into(), with(7, &all[..all.len() - 5])),
         ("too-long".into(), with(2, &[1, 0, 0, 1, 0])),
         ("empty".into(), with(2, &[0, 0, 0, 0, 0])),
+    ]
+}
+
+/// Streams of datagrams, each after the byte that says how they are cut.
+fn streams() -> Vec<Seed> {
+    let frame = |len: usize| {
+        let length = frame_length(len).expect("a datagram");
+        [&length[..], &vec![0x10; len]].concat()
+    };
+    let few: Vec<u8> = [1, 1200, CARRIED_MAX, 60].into_iter().flat_map(frame).collect();
+    let with = |cut: u8, stream: &[u8]| [&[cut], stream].concat();
+    let behind = |fault: &[u8]| [&few[..], fault, &few[..]].concat();
+    let long = u16::try_from(CARRIED_MAX + 1).unwrap_or(u16::MAX).to_be_bytes();
+    vec![
+        ("few".into(), with(200, &few)),
+        ("by-1".into(), with(1, &frame(70))),
+        ("cut-short".into(), with(7, &few[..few.len() - 5])),
+        ("empty".into(), with(90, &behind(&[0, 0]))),
+        ("too-long".into(), with(90, &behind(&long))),
+        ("huge".into(), with(3, &behind(&[0xff, 0xff]))),
     ]
 }
 
@@ -272,6 +332,43 @@ fn manifests() -> Vec<Seed> {
     ]
 }
 
+/// What is wanted, before each manifest; see `checks::layout`.
+fn layouts() -> Vec<Seed> {
+    let range = |first: u32, count: u32| [first.to_be_bytes(), count.to_be_bytes()].concat();
+    let all = range(0, 4095);
+    let some = [range(1, 1), range(2, 3)].concat();
+    let wanting = |how: &str, count: u8, want: &[u8]| {
+        let with = |(name, manifest): Seed| {
+            (format!("{how}-{name}"), [&[count], want, &manifest[..]].concat())
+        };
+        manifests().into_iter().map(with).collect::<Vec<Seed>>()
+    };
+    [wanting("all", 1, &all), wanting("some", 2, &some), wanting("none", 0, &[])].concat()
+}
+
+/// Steps of a session; see `checks::session`.
+fn sessions() -> Vec<Seed> {
+    let step = |what: u8, bytes: &[u8]| {
+        let len = u8::try_from(bytes.len()).expect("steps are short");
+        [&[what, len], bytes].concat()
+    };
+    let time = |ms: u8| [&[4, ms][..], &vec![0; usize::from(ms)]].concat();
+    let claims = |count: u8| (0..count).flat_map(|n| [time(20), step(1, &[n, 0, 8])].concat());
+    let symbols =
+        |block: u8| (0..250).flat_map(move |n| step(2, &[block, 0, 0, n])).collect::<Vec<u8>>();
+    let reports = reports().into_iter().filter(|(_, report)| report.len() < 256);
+    let told: Vec<u8> = reports.flat_map(|(_, report)| step(0, &report)).collect();
+    vec![
+        ("claims".into(), claims(20).collect()),
+        ("lie".into(), [time(20), step(1, &[200, 0, 8])].concat()),
+        ("receipt".into(), [time(20), step(1, &[0, 0, 8, 1, 2])].concat()),
+        ("complete".into(), [time(50), step(1, &[0, 3, 8])].concat()),
+        ("symbols".into(), [symbols(0), symbols(1), symbols(7), time(9)].concat()),
+        ("padding".into(), [step(3, &[]), step(11, &[]), time(40), time(250)].concat()),
+        ("reports".into(), told),
+    ]
+}
+
 /// Paths, good and bad.
 fn paths() -> Vec<Seed> {
     let named: [(&str, &[u8]); 8] = [
@@ -285,6 +382,25 @@ fn paths() -> Vec<Seed> {
         ("nul", b"a\0b"),
     ];
     named.into_iter().map(|(name, path)| (name.into(), path.to_vec())).collect()
+}
+
+/// Packed blocks, good and bad; see `checks::packed`.
+fn packed_blocks() -> Vec<Seed> {
+    let block = |frame_len: usize, spoil: fn(&mut Vec<u8>)| {
+        let shape = packed_shape(frame_len, 64).expect("a small frame");
+        let mut source = vec![0; shape.source_len()];
+        finish_packed(shape, &mut source, &vec![0x5a; frame_len], &[7; 32]);
+        spoil(&mut source);
+        let symbols = u16::try_from(shape.symbols()).expect("few").to_be_bytes();
+        [&symbols[..], &[64 - 16], &source].concat()
+    };
+    vec![
+        ("empty".into(), block(0, |_| ())),
+        ("full".into(), block(64 * 3 - 36, |_| ())),
+        ("padded".into(), block(100, |_| ())),
+        ("too-long".into(), block(100, |source| source[2] = 1)),
+        ("not-padded".into(), block(100, |source| source[191] = 1)),
+    ]
 }
 
 /// Blocks with lost symbols, and what comes in their place; see `checks::fec`.
@@ -324,5 +440,51 @@ fn windows() -> Vec<Seed> {
         ("twice".into(), walk(63, &[(1, 0x80), (0, 0x80), (1, 0), (0, 0x80)])),
         ("backwards".into(), walk(10, &[(1_000, 0x80), (-5, 0x80), (-5, 0x80), (-1, 0x80)])),
         ("jump".into(), walk(200, &[(90, 0x80), (30_000, 0x8f), (-90, 0x80), (-200, 0x80)])),
+    ]
+}
+
+/// A record with every kind of event, and heads of other versions.
+fn flights() -> Vec<Seed> {
+    let header = FlightHeader {
+        farhaul_flight: flight::VERSION,
+        agent: "farhaul 0.1.0".into(),
+        role: Role::Sender,
+        site: "a".into(),
+        peer: "b".into(),
+        title: "send to b".into(),
+        started_unix_us: 1_700_000_000_000_000,
+        policy: "fair".into(),
+        cap_bps: Some(1_000_000),
+        sample_us: flight::SAMPLE_US,
+    };
+    let limit = Some(Limit::Link);
+    let word = || "word".into();
+    let what = [
+        What::Started { policy: word(), cap_bps: None, hint_bps: Some(1), initial_rtt_us: 2 },
+        What::Policy { policy: word(), cap_bps: Some(3) },
+        What::PacketSize { symbol: 1408, packet: 1473 },
+        What::Phase { old: word(), new: word() },
+        What::Limit { old: None, new: limit },
+        What::Losses { packets: 4, span_us: 5 },
+        What::FeedbackOverdue { halvings: 1 },
+        What::Silent {},
+        What::Restored { silent_us: 6 },
+        What::Declared { way: word(), object: 0, len: 7 },
+        What::Completed { way: word(), object: 0 },
+        What::Abandoned { way: word(), object: 1 },
+        What::Told { sent: 8, loss_ppm: 9, rtt_us: 10, base_rtt_us: 11, limit },
+        What::Missing { lines: 12 },
+        What::Ended { why: word(), unsent: 0, in_flight: 0 },
+    ];
+    let sample =
+        FlightSample { at_us: 100_000, span_us: 100_000, sent: 1, limit, ..Default::default() };
+    let events = what.into_iter().map(|what| FlightEvent { at_us: 100_000, what }).collect();
+    let whole = Flight { header, samples: vec![sample], events }.encode();
+    let cut = whole[..whole.len() - 9].to_vec();
+    vec![
+        ("whole".into(), whole),
+        ("cut".into(), cut),
+        ("newer".into(), b"{\"farhaul_flight\":2}\n".to_vec()),
+        ("none".into(), b"\n".to_vec()),
     ]
 }

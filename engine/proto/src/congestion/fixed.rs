@@ -81,6 +81,7 @@ impl Controller for FixedRate {
         View {
             rate: self.rate,
             capacity: None,
+            ceiling: None,
             rtt_min: self.rtt_min,
             queue_delay: self.rtt.saturating_sub(self.rtt_min),
             loss_random: Ratio::new(self.loss),

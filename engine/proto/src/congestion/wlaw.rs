@@ -2,8 +2,8 @@
 //!
 //! A queue target shared by weight; the arrival rate as anchor; loss counts only if delivery stops
 //! following sending; all flows drain together. Each mechanism is a file of its own, with its
-//! equation at the top; `engine/RATE.md` tells the whole. There is no rival mode: against
-//! loss-driven TCP the law yields.
+//! equation at the top; `engine/RATE.md` tells the whole. Beside senders that fill queues the law
+//! gives way, or does as they do if it is told to (see `rival`).
 //!
 //! ```text
 //!            first train          C trusted, q low
@@ -28,6 +28,7 @@ mod jump;
 mod low;
 mod path_step;
 mod queue;
+mod rival;
 mod sending;
 mod startup;
 mod steer;
@@ -50,6 +51,7 @@ use jump::Jump;
 use low::Low;
 use path_step::PathStep;
 use queue::{QueueDelay, Timing};
+use rival::Rival;
 use sending::Sending;
 use startup::{Stage, Startup};
 
@@ -85,12 +87,21 @@ pub struct WConfig {
     pub initial_rtt: Duration,
     /// A full packet at IP level, for counting in packets.
     pub packet: Bytes,
+    /// Beside senders that fill queues, do as they do (`fair` and `high`); false is to give way.
+    pub mirror: bool,
 }
 
 impl WConfig {
     /// The usual packet size, no hint.
     pub fn new(policy: Policy, cap: Option<BitRate>, initial_rtt: Duration) -> Self {
-        Self { policy, cap, start_hint: None, initial_rtt, packet: Bytes::new(1_473) }
+        Self {
+            policy,
+            cap,
+            start_hint: None,
+            initial_rtt,
+            packet: Bytes::new(1_473),
+            mirror: false,
+        }
     }
 }
 
@@ -136,6 +147,8 @@ pub struct WLaw {
     path_step: PathStep,
     sending: Sending,
     caution: Caution,
+    rival: Rival,
+    mirror: bool,
 }
 
 impl WLaw {
@@ -179,6 +192,8 @@ impl WLaw {
             path_step: PathStep::default(),
             sending: Sending::new(),
             caution: Caution::new(),
+            rival: Rival::new(config.mirror && !is_low),
+            mirror: config.mirror,
         }
     }
 
@@ -246,7 +261,7 @@ impl WLaw {
             // The test phase is far below the link: its loss is the first estimate of p0.
             return if self.startup.stage == Stage::Test { Pulses::Off } else { Pulses::Ignore };
         }
-        if self.drain.factor(now) < 1.0 {
+        if self.drain.factor(now) < 1.0 || self.rival.active() {
             return Pulses::Ignore;
         }
         let asked = self.advance.loss().max(self.elasticity.random_loss()) > LOSS_ASKED;
@@ -280,6 +295,15 @@ impl WLaw {
             self.growth.rest(now);
             return self.set_rate(self.rate * factor, now);
         }
+        let known = self.rival.active();
+        if let Some(rate) = self.rival.on_feedback(self.rival_sight(queue), now) {
+            if !known {
+                // What the rival's start lost says nothing about the link.
+                self.ceiling.clear();
+            }
+            self.growth.rest(now);
+            return self.set_rate(rate, now);
+        }
         self.drain.on_feedback(self.drain_state(queue), now);
         if self.drain.active(now) || (now < self.settled_at && queue.delay < 3.0 * queue.target) {
             return;
@@ -289,7 +313,10 @@ impl WLaw {
         } else {
             self.seek(queue, dt, now);
         }
-        self.watch_path(queue, now);
+        if !self.is_low() {
+            // Another's standing queue is flat as well, and `low` must not get used to it.
+            self.watch_path(queue, now);
+        }
     }
 
     fn start(&mut self, now: f64) {
@@ -395,7 +422,8 @@ impl WLaw {
 
     fn watch_path(&mut self, queue: steer::Queue, now: f64) {
         // A full queue is flat as well, but it loses.
-        let losing = self.advance.loss() > self.elasticity.random_loss() + LOSS_FLAT;
+        let losing = self.advance.loss() > self.elasticity.random_loss() + LOSS_FLAT
+            || self.rival.suspects(queue.loop_delay, now);
         let (rtt, delay) = (self.rtt(), if losing { 0.0 } else { queue.delay });
         let step = self.path_step.on_feedback(
             (delay, self.trigger()),
@@ -407,6 +435,25 @@ impl WLaw {
             self.base.reset(rtt, now);
             self.set_rate(rate, now);
             self.settled_at = now + queue.loop_delay;
+        }
+    }
+
+    fn rival_sight(&self, queue: steer::Queue) -> rival::Sight {
+        let overtaken = self.feedback_at - self.spurious_at < 1.0;
+        rival::Sight {
+            q: queue.delay,
+            d: self.base.get(),
+            target_base: self.target_base(),
+            loop_delay: queue.loop_delay,
+            rate: self.rate,
+            delivered: self.advance.delivered(),
+            loss: self.advance.loss(),
+            capacity: self.capacity.estimate(),
+            random: self.elasticity.random_loss(),
+            weight: self.weight(),
+            packet: self.packet,
+            unclear: overtaken || self.app_limited || self.queue.window_under_jitter() > 0.0,
+            blurred: self.capacity.is_blurred(),
         }
     }
 
@@ -437,6 +484,7 @@ impl WLaw {
             Stage::Settle => "start: settle",
             Stage::Double => "start: double",
             Stage::Done if self.drain.factor(now) < 1.0 => "drain",
+            Stage::Done if self.rival.active() => self.rival.phase().unwrap_or_default(),
             Stage::Done => match self.ceiling.phase(now) {
                 Phase::Held => "held",
                 Phase::Trial => "trial",

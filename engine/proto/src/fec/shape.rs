@@ -3,8 +3,11 @@
 //! Pure arithmetic and hashing; knows nothing of the code that repairs the block.
 
 use crate::content::{Digest, block_digest};
-use crate::limits::{BLOCK_DATA, BLOCK_DIGEST_LEN, BLOCK_SYMBOLS_MAX};
+use crate::limits::{
+    BLOCK_DATA, BLOCK_DIGEST_LEN, BLOCK_SYMBOLS_MAX, PACKED_SYMBOLS_MAX, SYMBOL_SIZES,
+};
 use crate::units::Bytes;
+use core::num::NonZeroU16;
 use thiserror::Error;
 
 /// How many symbols of which size a block has. Only valid shapes can be built.
@@ -13,6 +16,7 @@ pub struct BlockShape {
     data_len: usize,
     symbol_size: u16,
     symbols: u32,
+    packed: Option<NonZeroU16>,
 }
 
 /// Why there is no such block; the peer's fault when the numbers came from the peer.
@@ -45,6 +49,9 @@ pub enum VerifyError {
     /// The digest inside the block is not that of its data at this offset.
     #[error("the data does not match the digest in the block")]
     Digest,
+    /// The parts of a packed block do not fit into it, or it was taken for a plain one.
+    #[error("the parts of a packed block do not fit")]
+    Packed,
     /// A byte behind the digest is not zero.
     #[error("padding byte {at} is not zero")]
     Padding {
@@ -70,10 +77,30 @@ impl BlockShape {
         let count = source.div_ceil(u64::from(symbol_size));
         match u32::try_from(count) {
             Ok(symbols) if symbols <= BLOCK_SYMBOLS_MAX => {
-                Ok(Self { data_len: data_len.as_len(), symbol_size, symbols })
+                Ok(Self { data_len: data_len.as_len(), symbol_size, symbols, packed: None })
             }
             _ => Err(ShapeError::TooManySymbols(count)),
         }
+    }
+
+    /// The shape of a packed block, which travels as fewer symbols than its data has. spec: W-117
+    ///
+    /// # Errors
+    /// Refuses shapes with zero-sized symbols or more than [`PACKED_SYMBOLS_MAX`] of them.
+    pub const fn packed(symbols: NonZeroU16, symbol_size: u16) -> Result<Self, ShapeError> {
+        if symbol_size == 0 {
+            return Err(ShapeError::EmptySymbols);
+        }
+        if symbols.get() > PACKED_SYMBOLS_MAX {
+            return Err(ShapeError::TooManySymbols(symbols.get() as u64));
+        }
+        let data_len = symbols.get() as usize * symbol_size as usize;
+        Ok(Self { data_len, symbol_size, symbols: symbols.get() as u32, packed: Some(symbols) })
+    }
+
+    /// K of a packed block, as its packets name it; nothing for a plain one.
+    pub const fn packed_symbols(self) -> Option<NonZeroU16> {
+        self.packed
     }
 
     /// K: the number of source symbols; at least 1, at most [`BLOCK_SYMBOLS_MAX`].
@@ -91,7 +118,27 @@ impl BlockShape {
         self.symbols as usize * self.symbol_size as usize
     }
 
-    /// Bytes of data, without digest and padding.
+    /// Bytes that the source symbols of a block with so much data may take, whatever their size.
+    pub fn room(data_len: Bytes) -> usize {
+        let source = data_len.as_len() + BLOCK_DIGEST_LEN;
+        let room = |size: u16| source.next_multiple_of(usize::from(size));
+        SYMBOL_SIZES.into_iter().map(room).max().unwrap_or(source)
+    }
+
+    /// The same source in symbols of another size; `data_len` is that of the block.
+    ///
+    /// # Errors
+    /// As [`Self::new`] and [`Self::packed`].
+    pub fn in_symbols_of(self, data_len: Bytes, symbol_size: u16) -> Result<Self, ShapeError> {
+        if self.packed.is_none() {
+            return Self::new(data_len, symbol_size);
+        }
+        let count = self.source_len().div_ceil(usize::from(symbol_size).max(1));
+        let symbols = u16::try_from(count).ok().and_then(NonZeroU16::new);
+        Self::packed(symbols.ok_or(ShapeError::TooManySymbols(count as u64))?, symbol_size)
+    }
+
+    /// Bytes of data, without digest and padding; of a packed block, all that travels.
     pub const fn data_len(self) -> usize {
         self.data_len
     }
@@ -103,24 +150,30 @@ impl BlockShape {
 }
 
 /// Completes the source symbols of a block whose data already stands at the start of `buffer`:
-/// writes digest and padding, returns the digest.
+/// writes digest and padding (as far as the buffer goes: for every symbol size), returns the digest.
 ///
 /// # Panics
-/// When `buffer` is shorter than [`BlockShape::source_len`]: our caller leases buffers by shape.
+/// When `buffer` is shorter than [`BlockShape::source_len`], or the block is packed: our caller
+/// leases buffers by shape, and packs afterwards.
 pub fn finish_source(shape: BlockShape, buffer: &mut [u8], offset_in_object: u64) -> Digest {
+    assert!(shape.packed.is_none(), "packed blocks have a layout of their own");
     assert!(buffer.len() >= shape.source_len(), "the buffer must hold the whole block");
     let (data, rest) = buffer[..shape.source_len()].split_at_mut(shape.data_len);
     let (digest_slot, padding) = rest.split_at_mut(BLOCK_DIGEST_LEN);
     let digest = block_digest(data, offset_in_object);
     digest_slot.copy_from_slice(&digest);
     padding.fill(0);
+    // The block may get other symbols while it lies here.
+    let room = BlockShape::room(Bytes::of_len(shape.data_len)).min(buffer.len());
+    buffer[shape.source_len().min(room)..room].fill(0);
     digest
 }
 
 /// Checks complete source symbols against the digest they carry and returns that digest.
 ///
 /// # Errors
-/// [`VerifyError::Digest`] or [`VerifyError::Padding`] when any byte of the block is wrong.
+/// [`VerifyError::Digest`] or [`VerifyError::Padding`] when any byte of the block is wrong;
+/// [`VerifyError::Packed`] for a packed block, see [`packed_parts`](super::packed_parts).
 pub fn verify_source(
     shape: BlockShape,
     buffer: &[u8],
@@ -130,6 +183,9 @@ pub fn verify_source(
     let Some(source) = buffer.get(..needed) else {
         return Err(VerifyError::BufferTooShort { needed, got: buffer.len() });
     };
+    if shape.packed.is_some() {
+        return Err(VerifyError::Packed);
+    }
     let digest = block_digest(&source[..shape.data_len], offset_in_object);
     if source[shape.data_len..shape.padding_at()] != digest {
         return Err(VerifyError::Digest);

@@ -6,6 +6,7 @@
 
 use crate::congestion::{Outcome, RttSample};
 use crate::ids::{BlockIndex, PacketNumber, RateEpoch, SymbolId};
+use crate::path::proof::{self, Proof, SentProofs};
 use crate::path::rtt::RttEstimator;
 use crate::units::{Bytes, Timestamp};
 use crate::wire::feedback::Feedback;
@@ -28,6 +29,8 @@ pub enum Carried {
         block: BlockIndex,
         /// The symbol.
         symbol: SymbolId,
+        /// Its size: a block may begin anew with another one.
+        size: u16,
     },
     /// Nothing of use.
     Padding,
@@ -35,6 +38,8 @@ pub enum Carried {
     Report,
     /// Nothing but the wish for an answer; it counts as little as a report.
     Question,
+    /// A question to an address, or the answer to one; not even its loss matters.
+    PathProbe,
     /// Nothing at all: the number was skipped on purpose, and nobody can have seen it.
     Skipped,
 }
@@ -71,6 +76,9 @@ pub enum LedgerError {
     /// The peer acknowledged a number that was skipped to catch liars.
     #[error("peer acknowledged packet {0}, which was skipped on purpose")]
     Skipped(PacketNumber),
+    /// The peer named packets as arrived and could not prove that it has all of them.
+    #[error("peer acknowledged packets up to {0} that it did not receive")]
+    Unproven(PacketNumber),
 }
 
 /// What one feedback packet settled. Reused from call to call: cleared, not reallocated.
@@ -105,11 +113,12 @@ impl Settled {
 }
 
 /// Records of one lane, by packet number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     /// Number of the first record.
     base: u64,
     records: VecDeque<Record>,
+    proofs: SentProofs,
     /// Everything below is settled: acknowledged or declared lost.
     settled_below: u64,
     /// Lost packets that left the records: when the round trip grows suddenly (a deep queue
@@ -119,12 +128,30 @@ pub struct Ledger {
     late_acked: Vec<(u64, Timestamp)>,
     in_flight: Bytes,
     newest_acked_sent: Option<Timestamp>,
+    /// The path keeps order: only a packet that arrived tells of the loss of one before it.
+    ordered: bool,
 }
 
 impl Ledger {
-    /// An empty ledger whose first packet is number 0.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty ledger whose first packet is number 0; `secret` is random, and the peer's least of all.
+    pub fn new(secret: u64) -> Self {
+        Self {
+            base: 0,
+            records: VecDeque::new(),
+            proofs: SentProofs::new(secret),
+            settled_below: 0,
+            late: BTreeMap::new(),
+            late_acked: Vec::new(),
+            in_flight: Bytes::ZERO,
+            newest_acked_sent: None,
+            ordered: false,
+        }
+    }
+
+    /// The ledger of a path that keeps order and loses nothing by itself: it may stall for any
+    /// time, so age tells nothing.
+    pub fn ordered(secret: u64) -> Self {
+        Self { ordered: true, ..Self::new(secret) }
     }
 
     /// Bytes sent and neither acknowledged nor declared lost.
@@ -180,6 +207,11 @@ impl Ledger {
         }
     }
 
+    /// A packet was sealed, in the order of the numbers; `proof` is what its receiver will know.
+    pub fn on_sealed(&mut self, number: PacketNumber, proof: Proof) {
+        self.proofs.record(number, proof);
+    }
+
     /// A side that only receives hears nothing about its own packets: its records end by count,
     /// once they are so old that no feedback can be about them.
     fn shed_unwatched(&mut self, now: Timestamp) {
@@ -194,6 +226,19 @@ impl Ledger {
             self.base += 1;
         }
         self.settled_below = self.settled_below.max(self.base);
+        self.proofs.shed();
+    }
+
+    /// When the newest packet left that is known to have arrived.
+    pub const fn newest_acked_sent(&self) -> Option<Timestamp> {
+        self.newest_acked_sent
+    }
+
+    /// Declares lost whatever is out: it went where the peer is no more. What arrives after all is
+    /// spurious.
+    pub fn write_off(&mut self, settled: &mut Settled) {
+        settled.clear();
+        self.lose_until(None, settled);
     }
 
     /// Applies one feedback packet: fills `settled` with what is newly known.
@@ -212,11 +257,21 @@ impl Ledger {
         if feedback.largest >= self.next_number() {
             return Err(LedgerError::NeverSent(feedback.largest));
         }
+        let floor = proof::floor(feedback.covered_from, feedback.largest);
+        let Some(proof) = self.proofs.sum(&feedback.ranges, floor) else {
+            // Overtaken by a report of so many more packets that it cannot be checked any more.
+            return Ok(());
+        };
         self.late_acked.clear();
         for range in feedback.ranges.iter().rev() {
-            self.acknowledge_late(range.first.get(), range.last.get(), settled);
-            self.acknowledge(range.first.get(), range.last.get(), settled)?;
+            let (first, last) = (range.first.get(), range.last.get());
+            self.acknowledge_late(first.max(floor.get()), last, settled);
+            self.acknowledge(first, last, floor, settled)?;
         }
+        if proof != feedback.receipt {
+            return Err(LedgerError::Unproven(feedback.largest));
+        }
+        self.proofs.forget_below(floor);
         self.sample_delays(feedback, rtt, now, settled);
         if !settled.spurious.is_empty() {
             rtt.on_spurious(now);
@@ -235,6 +290,7 @@ impl Ledger {
         &mut self,
         first: u64,
         last: u64,
+        floor: PacketNumber,
         settled: &mut Settled,
     ) -> Result<(), LedgerError> {
         for number in first.max(self.base)..=last {
@@ -244,7 +300,8 @@ impl Ledger {
             if record.carried == Carried::Skipped {
                 return Err(LedgerError::Skipped(number));
             }
-            if record.fate == Fate::Acked {
+            // What counts as lost is taken back on proof only.
+            if record.fate == Fate::Acked || record.fate == Fate::Lost && number < floor {
                 continue;
             }
             let outcome = outcome(number, record);
@@ -265,6 +322,9 @@ impl Ledger {
     }
 
     fn acknowledge_late(&mut self, first: u64, last: u64, settled: &mut Settled) {
+        if first > last {
+            return;
+        }
         while let Some((&number, record)) = self.late.range(first..=last).next() {
             settled.spurious.push(outcome(PacketNumber::new(number), record));
             settled.spurious_carried.push(record.carried);
@@ -305,12 +365,17 @@ impl Ledger {
         let window = rtt.reorder_window();
         let by_order = self.newest_acked_sent.map_or(Timestamp::ZERO, |sent| sent - window);
         let by_age = now - (rtt.pessimistic() + window);
-        let deadline = by_order.max(by_age);
+        let deadline = if self.ordered { by_order } else { by_order.max(by_age) };
+        self.lose_until(Some(deadline), settled);
+    }
+
+    /// Declares lost what is out and left before `deadline`, or all of it.
+    fn lose_until(&mut self, deadline: Option<Timestamp>, settled: &mut Settled) {
         let mut number = self.settled_below.max(self.base);
         while let Some(index) = self.index_of(number) {
             let record = &mut self.records[index];
             if record.fate == Fate::Flying {
-                if record.sent_at >= deadline {
+                if deadline.is_some_and(|deadline| record.sent_at >= deadline) {
                     break;
                 }
                 record.fate = Fate::Lost;
@@ -358,13 +423,14 @@ fn outcome(number: PacketNumber, record: &Record) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Micros;
     use crate::wire::feedback::PacketRange;
 
     const PACKET: Bytes = Bytes::new(1473);
     const RTT: Duration = Duration::from_millis(2);
 
     fn symbol(n: u32) -> Carried {
-        Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n) }
+        Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n), size: 1408 }
     }
 
     fn report(first: u64, last: u64) -> Feedback {
@@ -375,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_report_that_nothing_arrived_is_no_fault() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
         let empty = Feedback::default();
         let now = Timestamp::from_millis(1);
@@ -386,7 +452,7 @@ mod tests {
 
     #[test]
     fn a_packet_that_arrives_long_after_it_was_written_off_still_measures_the_round_trip() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
         for n in 0..40 {
             let at = Timestamp::from_millis(u64::from(n) * 10);
@@ -406,7 +472,7 @@ mod tests {
 
     #[test]
     fn a_side_that_only_reports_does_not_remember_every_report() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         for n in 0..100_000 {
             let at = Timestamp::from_millis(n * 25);
             ledger.on_sent(PACKET, RateEpoch::default(), Carried::Report, at);
@@ -419,7 +485,7 @@ mod tests {
     /// their late arrival was no news and their trains could not be placed in time.
     #[test]
     fn a_sender_that_also_reports_remembers_its_settled_packets() {
-        let (mut ledger, long) = (Ledger::new(), Duration::from_millis(500));
+        let (mut ledger, long) = (Ledger::new(7), Duration::from_millis(500));
         let (mut rtt, mut settled) = (RttEstimator::new(long), Settled::default());
         for n in 0..10_000 {
             let at = Timestamp::from_millis(u64::from(n) / 20);
@@ -437,7 +503,7 @@ mod tests {
 
     #[test]
     fn the_size_of_packets_in_a_train_is_that_of_those_behind_the_first() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         for bytes in [1473, 1217, 1217, 1217] {
             let (bytes, epoch) = (Bytes::new(bytes), RateEpoch::default());
             ledger.on_sent(bytes, epoch, Carried::Padding, Timestamp::ZERO);
@@ -450,8 +516,32 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_keeps_order_loses_nothing_by_standing_still() {
+        let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
+        for (mut ledger, lost) in [(Ledger::new(7), 2), (Ledger::ordered(7), 0)] {
+            for n in 0..3 {
+                ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), Timestamp::ZERO);
+            }
+            let now = Timestamp::from_millis(9_000);
+            // The first one arrived at once, and nothing since.
+            let first = Feedback { largest_age: Micros::new(8_998_000), ..report(0, 0) };
+            ledger.on_feedback(&first, &mut rtt, now, &mut settled).unwrap();
+            assert_eq!(settled.lost.len(), lost);
+            // One that left later and arrived tells of those before it.
+            ledger.on_sent(PACKET, RateEpoch::default(), symbol(3), now);
+            let mut both = report(3, 3);
+            both.ranges.push(report(0, 0).ranges[0]);
+            both.covered_from = PacketNumber::new(0);
+            let later = now + RTT;
+            ledger.on_feedback(&both, &mut rtt, later, &mut settled).unwrap();
+            assert_eq!(settled.lost.len(), 2 - lost);
+            assert_eq!(ledger.in_flight(), Bytes::ZERO);
+        }
+    }
+
+    #[test]
     fn packets_of_unknown_fate_are_never_shed() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(7);
         ledger.on_sent(PACKET, RateEpoch::default(), symbol(0), Timestamp::ZERO);
         for n in 0..10_000 {
             let at = Timestamp::from_millis(n);

@@ -4,7 +4,8 @@
 //! recorded: to the sender it never arrived.
 
 use crate::ids::PacketNumber;
-use crate::limits::TRAIN_PACKETS_MAX;
+use crate::limits::{PROOF_STEP, TRAIN_PACKETS_MAX};
+use crate::path::proof::{self, Proof, ReceivedProofs};
 use crate::ranges::RangeSet;
 use crate::units::{Bytes, Micros, Timestamp};
 use crate::wire::feedback::{DelayMark, Feedback, PacketRange, TrainReport};
@@ -21,6 +22,19 @@ const TRAINS_MAX: usize = 8;
 const TRAIN_REPEATS: u32 = 3;
 /// A train is silent for at least this long when it has ended.
 const TRAIN_END: Duration = Duration::from_millis(5);
+
+/// A packet as it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Its number.
+    pub number: PacketNumber,
+    /// What only its receiver knows.
+    pub proof: Proof,
+    /// The sender marked it as part of a train.
+    pub train: bool,
+    /// When it arrived.
+    pub at: Timestamp,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Train {
@@ -47,6 +61,7 @@ impl Train {
 #[derive(Debug, Default)]
 pub struct AckRecorder {
     received: RangeSet,
+    proofs: ReceivedProofs,
     covered_from: u64,
     largest: Option<(PacketNumber, Timestamp)>,
     packets: u64,
@@ -68,9 +83,19 @@ impl AckRecorder {
         Self { mark_stride: 1, ..Self::default() }
     }
 
+    /// Packets received, those that want no answer and duplicates not counted.
+    pub const fn packets(&self) -> u64 {
+        self.packets
+    }
+
     /// Packets since the last report.
     pub const fn unreported(&self) -> u32 {
         self.unreported
+    }
+
+    /// Bytes that arrived, at IP level.
+    pub const fn bytes(&self) -> Bytes {
+        self.bytes
     }
 
     /// Numbers since those that the last report could name.
@@ -79,34 +104,46 @@ impl AckRecorder {
     }
 
     /// Writes down an authentic packet that wants no answer (a report of the peer).
-    pub fn on_silent_packet(&mut self, number: PacketNumber, at: Timestamp) {
-        if number.get() >= self.covered_from && self.received.insert(number.get()) {
-            if let Some(floor) = self.received.keep_newest(RANGES_MAX) {
-                self.covered_from = floor;
-            }
-            if self.largest.is_none_or(|(largest, _)| number > largest) {
-                self.largest = Some((number, at));
-            }
-        }
+    pub fn on_silent_packet(&mut self, arrival: &Arrival) {
+        self.insert(arrival);
     }
 
-    /// Writes down an authentic packet; `train` when the sender marked it as part of a train.
-    pub fn on_packet(&mut self, number: PacketNumber, bytes: Bytes, train: bool, at: Timestamp) {
-        if number.get() < self.covered_from || !self.received.insert(number.get()) {
+    /// Writes down an authentic packet.
+    pub fn on_packet(&mut self, arrival: &Arrival, bytes: Bytes) {
+        if !self.insert(arrival) {
             self.duplicates += 1;
             return;
-        }
-        if let Some(floor) = self.received.keep_newest(RANGES_MAX) {
-            self.covered_from = floor;
         }
         self.packets += 1;
         self.bytes += bytes;
         self.unreported += 1;
-        if self.largest.is_none_or(|(largest, _)| number > largest) {
-            self.largest = Some((number, at));
+        self.mark(arrival.number, arrival.at);
+        self.follow_train(arrival.number, arrival.train, arrival.at);
+    }
+
+    /// False if the packet was there before, or if reports do not speak about it any more.
+    fn insert(&mut self, arrival: &Arrival) -> bool {
+        let number = arrival.number.get();
+        if number < self.covered_from || !self.received.insert(number) {
+            return false;
         }
-        self.mark(number, at);
-        self.follow_train(number, train, at);
+        self.proofs.record(arrival.number, arrival.proof);
+        if let Some(floor) = self.received.keep_newest(RANGES_MAX) {
+            self.covered_from = floor.next_multiple_of(PROOF_STEP);
+            self.received.remove_range(0, self.covered_from - 1);
+        }
+        if self.largest.is_none_or(|(largest, _)| arrival.number > largest) {
+            self.largest = Some((arrival.number, arrival.at));
+        }
+        true
+    }
+
+    /// Proves everything that a report names which speaks about numbers from `covered_from` on.
+    /// spec: W-047
+    pub fn receipt(&self, covered_from: PacketNumber) -> Proof {
+        let largest = self.largest.map(|(largest, _)| largest);
+        let floor = largest.map(|largest| proof::floor(covered_from, largest));
+        floor.map_or(Proof::NONE, |floor| self.proofs.sum_from(floor))
     }
 
     /// Keeps an even sample of arrivals, however many there are between reports.

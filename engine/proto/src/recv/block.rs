@@ -7,7 +7,7 @@
 
 use crate::fec::{BlockShape, SymbolSet};
 use crate::ids::SymbolId;
-use crate::limits::BLOCK_REPAIR_MAX;
+use crate::limits::{BLOCK_REPAIR_MAX, SYMBOL_SIZE};
 use crate::objects::Placed;
 
 /// Where a block is in its life.
@@ -49,6 +49,8 @@ pub struct RecvBlock {
     overhead: u32,
     /// Times the digest was wrong.
     pub failures: u32,
+    /// Its symbols became smaller, and the body has not thrown the larger ones away yet.
+    pub clearing: bool,
 }
 
 impl RecvBlock {
@@ -62,6 +64,7 @@ impl RecvBlock {
             repair: Vec::new(),
             overhead: 1,
             failures: 0,
+            clearing: false,
         }
     }
 
@@ -73,6 +76,24 @@ impl RecvBlock {
     /// Repair symbols kept.
     pub fn repair_count(&self) -> u32 {
         u32::try_from(self.repair.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What the repair symbols kept take of what a session may keep, in symbols of the usual size.
+    pub fn repair_held(&self) -> u32 {
+        self.repair_count() * self.repair_weight()
+    }
+
+    /// What one repair symbol takes.
+    pub fn repair_weight(&self) -> u32 {
+        u32::from(self.shape.symbol_size().div_ceil(SYMBOL_SIZE))
+    }
+
+    /// Begins anew with smaller symbols. Returns the repair symbols freed.
+    pub fn reshape(&mut self, shape: BlockShape) -> u32 {
+        let freed = self.drop_repair();
+        let failures = self.failures;
+        *self = Self { failures, clearing: true, ..Self::new(self.placed, shape) };
+        freed
     }
 
     /// Decides about a symbol and counts it.
@@ -119,9 +140,9 @@ impl RecvBlock {
         // Symbols that came meanwhile were refused, so the count is still that of the attempt.
     }
 
-    /// Forgets the repair symbols; returns how many there were.
+    /// Forgets the repair symbols; returns what they took.
     pub fn drop_repair(&mut self) -> u32 {
-        let dropped = self.repair_count();
+        let dropped = self.repair_held();
         self.repair.clear();
         dropped
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limits::BLOCK_DATA;
+use crate::limits::SYMBOL_SIZE;
 
 fn receiver() -> Receiver {
     let mut receiver = Receiver::new(64);
@@ -18,7 +19,8 @@ fn take(receiver: &mut Receiver, block: u32) {
     let block = BlockIndex::new(block);
     let shape = BlockShape::new(BLOCK_DATA, SYMBOL_SIZE).unwrap();
     for symbol in 0..shape.symbols() {
-        let placement = receiver.on_symbol(block, SymbolId::new(symbol), SYMBOL_SIZE);
+        let placement =
+            receiver.on_symbol(DataId::plain(block, SymbolId::new(symbol)), SYMBOL_SIZE);
         assert!(matches!(placement, Placement::Source { .. }), "{placement:?}");
     }
     receiver.on_verified(block, Verified::Good);
@@ -54,7 +56,8 @@ fn a_peer_cannot_reopen_what_it_placed() {
     }
     receiver.reopen(object, &[(1, 1)]).unwrap();
     assert_eq!(receiver.reopen(object, &[(1, 1)]), Err(ObjectError::NotClaimed(object)));
-    let symbol = receiver.on_symbol(BlockIndex::new(3), SymbolId::new(0), SYMBOL_SIZE);
+    let symbol =
+        receiver.on_symbol(DataId::plain(BlockIndex::new(3), SymbolId::new(0)), SYMBOL_SIZE);
     assert_eq!(symbol, Placement::Refused(Refusal::Undeclared));
 }
 
@@ -67,7 +70,8 @@ fn a_reopening_that_crosses_giving_up_is_dropped() {
     receiver.abandon(object);
     let reopened = receiver.reopen(object, &[(1, 1)]).unwrap();
     assert_eq!(reopened.first_block, BlockIndex::new(3));
-    let symbol = receiver.on_symbol(BlockIndex::new(3), SymbolId::new(0), SYMBOL_SIZE);
+    let symbol =
+        receiver.on_symbol(DataId::plain(BlockIndex::new(3), SymbolId::new(0)), SYMBOL_SIZE);
     assert_eq!(symbol, Placement::Redundant);
     take(&mut receiver, 2);
     let generation = Generation::default();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limits::{BLOCK_DATA, BLOCK_REPAIR_MAX};
+use crate::limits::{SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
 
 const SIZE: u16 = SYMBOL_SIZE;
 /// Source symbols of a full block.
@@ -20,7 +21,7 @@ fn receiver(open: u32, blocks: u64) -> Receiver {
 }
 
 fn take(receiver: &mut Receiver, index: u32, symbol: u32) -> Placement {
-    receiver.on_symbol(block(index), SymbolId::new(symbol), SIZE)
+    receiver.on_symbol(DataId::plain(block(index), SymbolId::new(symbol)), SIZE)
 }
 
 /// Repair symbols of one block, of which so many are taken.
@@ -39,13 +40,29 @@ fn a_symbol_of_a_block_that_nobody_declared_is_refused() {
 }
 
 #[test]
-fn a_block_has_one_of_two_symbol_sizes_and_keeps_it() {
+fn a_block_has_a_known_symbol_size_and_begins_anew_with_a_smaller_one() {
     let mut receiver = receiver(4, 2);
     let malformed = Placement::Refused(Refusal::Malformed);
-    assert_eq!(receiver.on_symbol(block(0), SymbolId::new(0), 1344), malformed);
+    assert_eq!(receiver.on_symbol(DataId::plain(block(0), SymbolId::new(0)), 1344), malformed);
     assert_eq!(receiver.blocks_open(), 0);
     assert!(matches!(take(&mut receiver, 0, 0), Placement::Source { first: true, .. }));
-    assert_eq!(receiver.on_symbol(block(0), SymbolId::new(1), SYMBOL_SIZE_SMALL), malformed);
+    assert_eq!(receiver.on_symbol(DataId::plain(block(0), SymbolId::new(1)), 1344), malformed);
+    assert!(receiver.on_symbol(DataId::plain(block(0), SymbolId::new(K + 5)), SIZE) != malformed);
+    assert_eq!(receiver.repair_held(), 1);
+    let small = |receiver: &mut Receiver, n| {
+        receiver.on_symbol(DataId::plain(block(0), SymbolId::new(n)), SYMBOL_SIZE_SMALL)
+    };
+    // Until the body has thrown away what it has, nothing may come between.
+    let restarting = Placement::Refused(Refusal::Restarting);
+    assert_eq!(small(&mut receiver, 0), restarting);
+    assert_eq!(small(&mut receiver, 0), restarting);
+    assert_eq!(receiver.repair_held(), 0);
+    assert_eq!(receiver.poll_effect(), Some(RecvEffect::Clear { block: block(0) }));
+    assert!(matches!(small(&mut receiver, 0), Placement::Source { first: false, .. }));
+    // From before: of no use, and no reason to begin anew again.
+    assert_eq!(take(&mut receiver, 0, 1), Placement::Redundant);
+    assert!(matches!(small(&mut receiver, 1), Placement::Source { first: false, .. }));
+    assert_eq!(receiver.poll_effect(), None);
 }
 
 #[test]
@@ -194,4 +211,40 @@ fn a_wrong_digest_frees_everything_and_asks_again() {
     let effects: Vec<_> = core::iter::from_fn(|| receiver.poll_effect()).collect();
     assert!(effects.contains(&RecvEffect::AskAgain { block: block(0) }), "{effects:?}");
     assert!(matches!(take(&mut receiver, 0, 0), Placement::Source { first: false, .. }));
+}
+
+fn take_packed(receiver: &mut Receiver, symbol: u32, of: u16) -> Placement {
+    let packed = core::num::NonZeroU16::new(of);
+    receiver.on_symbol(DataId { block: block(0), symbol: SymbolId::new(symbol), packed }, SIZE)
+}
+
+#[test]
+fn a_packed_block_is_whole_with_the_symbols_that_its_packets_name() {
+    let mut receiver = receiver(4, 1);
+    for n in 0..4 {
+        assert!(matches!(take_packed(&mut receiver, n, 5), Placement::Source { .. }));
+    }
+    assert!(receiver.poll_effect().is_none());
+    assert!(matches!(take_packed(&mut receiver, 6, 5), Placement::Repair { .. }));
+    assert!(matches!(take_packed(&mut receiver, 4, 5), Placement::Source { .. }));
+    let effect = receiver.poll_effect();
+    let Some(RecvEffect::Verify { shape, whole: true, .. }) = effect else { panic!("{effect:?}") };
+    assert_eq!(shape.packed_symbols().map(core::num::NonZeroU16::get), Some(5));
+}
+
+#[test]
+fn packets_that_disagree_about_the_packing_of_their_block_are_refused() {
+    let mut receiver = receiver(4, 1);
+    let malformed = Placement::Refused(Refusal::Malformed);
+    assert!(matches!(take_packed(&mut receiver, 0, 5), Placement::Source { first: true, .. }));
+    assert_eq!(take_packed(&mut receiver, 1, 6), malformed);
+    assert_eq!(take(&mut receiver, 0, 1), malformed);
+}
+
+#[test]
+fn a_block_packed_into_more_symbols_is_refused() {
+    let mut receiver = receiver(4, 1);
+    assert_eq!(take_packed(&mut receiver, 0, 999), Placement::Refused(Refusal::Malformed));
+    assert_eq!(receiver.blocks_open(), 0);
+    assert!(matches!(take_packed(&mut receiver, 0, 998), Placement::Source { .. }));
 }

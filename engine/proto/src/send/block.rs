@@ -95,7 +95,17 @@ impl SendBlock {
     /// Data bytes that were sent at least once.
     pub fn bytes_sent_once(&self) -> Bytes {
         let sent = u64::from(self.next_source) * u64::from(self.shape.symbol_size());
-        Bytes::new(sent).min(self.placed.len)
+        Bytes::new(sent).min(self.to_send())
+    }
+
+    /// Bytes of the first pass that count as unsent at first: the data, or what is packed of it.
+    pub const fn to_send(&self) -> Bytes {
+        Bytes::new(self.shape.data_len() as u64)
+    }
+
+    /// The body has the block in memory, perhaps packed into fewer symbols.
+    pub fn load(&mut self, shape: BlockShape) {
+        *self = Self { stage: Stage::Active, ..Self::new(self.placed, shape) };
     }
 
     /// True when every source symbol was sent once.
@@ -284,6 +294,12 @@ impl SendBlock {
     /// Forgets what was acknowledged.
     pub fn restart_acks(&mut self) {
         self.acked.clear();
+    }
+
+    /// Starts over with other symbols. What is out or being encoded is of another shape.
+    pub fn reshape(&mut self, shape: BlockShape) {
+        let (begun, stage) = (self.begun, self.stage);
+        *self = Self { begun, stage, ..Self::new(self.placed, shape) };
     }
 
     /// Starts over: the peer threw everything away.

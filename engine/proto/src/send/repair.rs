@@ -82,8 +82,7 @@ impl Sender {
 
     /// Takes a lost symbol out of flight; nothing if it need not be repaired.
     fn land(&mut self, carried: Carried) -> Option<Loss> {
-        let Carried::Symbol { block, symbol } = carried else { return None };
-        let state = self.blocks.get_mut(&block)?;
+        let (block, symbol, state) = self.carrier(carried)?;
         state.on_lost(symbol).then(|| Loss { block, symbol, again: state.lost_again(symbol) })
     }
 

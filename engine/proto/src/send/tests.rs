@@ -38,8 +38,8 @@ fn loaded(fec: FecPolicy, blocks: u64) -> (Sender, ObjectId) {
     let object = sender.declare(BLOCK.saturating_mul(blocks), &[]).unwrap();
     sender.read_ahead(Bytes::mib(100));
     for effect in effects(&mut sender) {
-        if let SendEffect::Read { block, .. } = effect {
-            sender.on_loaded(block);
+        if let SendEffect::Read { block, shape, .. } = effect {
+            sender.on_loaded(block, shape);
         }
     }
     while sender.poll_event().is_some() {}
@@ -49,13 +49,13 @@ fn loaded(fec: FecPolicy, blocks: u64) -> (Sender, ObjectId) {
 fn encodes(sender: &mut Sender) -> Vec<(SymbolId, u32)> {
     let encode = |effect| match effect {
         SendEffect::Encode { first, count, .. } => Some((first, count)),
-        SendEffect::Read { .. } | SendEffect::Release { .. } => None,
+        SendEffect::Read { .. } | SendEffect::Reshape { .. } | SendEffect::Release { .. } => None,
     };
     effects(sender).into_iter().filter_map(encode).collect()
 }
 
 fn first_block(n: u32) -> Carried {
-    Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n) }
+    Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n), size: SYMBOL_SIZE }
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn the_last_loss_of_a_block_that_nobody_knows_plans_everything_again() {
     for _ in 0..200 {
         let mut sent = Vec::new();
         while let Some(ticket) = sender.next_symbol(&context()) {
-            sent.push(Carried::Symbol { block, symbol: ticket.symbol });
+            sent.push(Carried::Symbol { block, symbol: ticket.symbol, size: SYMBOL_SIZE });
         }
         packets += sent.len();
         sender.on_lost(&sent, &context());
@@ -178,13 +178,13 @@ fn a_deficit_of_a_block_with_nothing_under_way_is_repaired() {
     let block = BlockIndex::new(0);
     let mut sent = Vec::new();
     while let Some(ticket) = sender.next_symbol(&context()) {
-        sent.push(Carried::Symbol { block, symbol: ticket.symbol });
+        sent.push(Carried::Symbol { block, symbol: ticket.symbol, size: SYMBOL_SIZE });
     }
     for (_, count) in encodes(&mut sender) {
         sender.on_encoded(block, count);
     }
     while let Some(ticket) = sender.next_symbol(&context()) {
-        sent.push(Carried::Symbol { block, symbol: ticket.symbol });
+        sent.push(Carried::Symbol { block, symbol: ticket.symbol, size: SYMBOL_SIZE });
     }
     sent.into_iter().for_each(|carried| sender.on_acked(carried));
     let deficits = vec![BlockDeficit { block, missing: 5 }];
@@ -202,9 +202,10 @@ fn the_first_pass_of_a_block_that_the_peer_asks_for_goes_before_the_repair_of_ot
     sender.declare(BLOCK.saturating_mul(2), &[]).unwrap();
     sender.read_ahead(Bytes::mib(100));
     let (older, asked) = (BlockIndex::new(0), BlockIndex::new(1));
-    sender.on_loaded(asked);
+    let shape = BlockShape::new(BLOCK, SYMBOL_SIZE).unwrap();
+    sender.on_loaded(asked, shape);
     assert_eq!(sender.next_symbol(&context()).map(|ticket| ticket.block), Some(asked));
-    sender.on_loaded(older);
+    sender.on_loaded(older, shape);
     assert_eq!(sender.next_symbol(&context()).map(|ticket| ticket.block), Some(older));
     sender.on_lost(&[first_block(0)], &context());
     let report = Feedback {
@@ -315,8 +316,8 @@ fn an_overtaken_report_completes_blocks_and_changes_nothing_else() {
 fn carry(sender: &mut Sender, below: u32) {
     sender.read_ahead(Bytes::mib(100));
     for effect in effects(sender) {
-        if let SendEffect::Read { block, .. } = effect {
-            sender.on_loaded(block);
+        if let SendEffect::Read { block, shape, .. } = effect {
+            sender.on_loaded(block, shape);
         }
     }
     while sender.next_symbol(&context()).is_some() {}
@@ -368,4 +369,29 @@ fn a_refused_declaration_leaves_nothing_to_send() {
     sender.read_ahead(Bytes::mib(100));
     assert_eq!(effects(&mut sender), []);
     assert!(sender.is_idle());
+}
+
+#[test]
+fn a_packed_block_is_sent_as_its_packed_symbols_and_counts_with_all_its_data() {
+    let mut sender = sender(FecPolicy::Off);
+    sender.declare(BLOCK.saturating_mul(2), &[]).unwrap();
+    sender.read_ahead(Bytes::mib(100));
+    let packed = crate::fec::packed_shape(200_000, SYMBOL_SIZE).unwrap();
+    let plain = BlockShape::new(BLOCK, SYMBOL_SIZE).unwrap();
+    sender.on_loaded(BlockIndex::new(0), packed);
+    sender.on_loaded(BlockIndex::new(1), plain);
+    assert_eq!(sender.unsent(), BLOCK + Bytes::of_len(packed.data_len()));
+    let tickets: Vec<_> = core::iter::from_fn(|| sender.next_symbol(&context())).collect();
+    let mut first = tickets.iter().filter(|ticket| ticket.block == BlockIndex::new(0));
+    assert_eq!(first.clone().count(), packed.symbols() as usize);
+    assert!(first.all(|ticket| ticket.shape == packed));
+    assert_eq!(tickets.len(), (packed.symbols() + plain.symbols()) as usize);
+    assert_eq!(sender.unsent(), Bytes::ZERO);
+    sender.on_restart(BlockIndex::new(0));
+    assert_eq!(sender.unsent(), Bytes::of_len(packed.data_len()));
+    carry(&mut sender, 2);
+    assert_eq!(sender.unsent(), Bytes::ZERO);
+    let counters = sender.counters();
+    assert_eq!(counters.complete, BLOCK.saturating_mul(2));
+    assert_eq!((counters.packed, counters.packed_to), (BLOCK, Bytes::of_len(packed.data_len())));
 }

@@ -9,7 +9,7 @@ use crate::congestion::{Outcome, View};
 use crate::ids::PacketNumber;
 use crate::limits::FEEDBACK_MIN;
 use crate::recv::RecvCounters;
-use crate::trace::{Closed, Counters, Limit, Ring, TraceEvent, TraceRecord};
+use crate::trace::{Closed, Counters, Limit, LimitWindow, Ring, TraceEvent, TraceRecord};
 use crate::units::{BitRate, Timestamp};
 use core::time::Duration;
 
@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = FEEDBACK_MIN;
 const PHASE_EVERY: Duration = Duration::from_millis(50);
 /// Shortest time between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+/// Span over which what limits is told to users.
+const SECOND: Duration = Duration::from_secs(1);
 /// A change of rate that is worth an event.
 const RATE_STEP: f64 = 0.1;
 /// Time without loss that ends an episode.
@@ -49,7 +51,13 @@ pub(super) struct Observer {
     phase: &'static str,
     phased_at: Timestamp,
     rate: BitRate,
+    /// What limits, as told.
     limit: Option<Limit>,
+    sampled: LimitWindow,
+    /// What limited for most of the last whole second.
+    lately: Option<Limit>,
+    second: LimitWindow,
+    second_at: Timestamp,
     counted: Counters,
     received: RecvCounters,
     losses: Option<Losses>,
@@ -70,6 +78,10 @@ impl Observer {
             phased_at: now,
             rate: view.rate,
             limit: None,
+            sampled: LimitWindow::default(),
+            lately: None,
+            second: LimitWindow::default(),
+            second_at: now,
             counted: Counters::default(),
             received: RecvCounters::default(),
             losses: None,
@@ -171,6 +183,16 @@ impl Session {
         self.observer.note(event, now);
     }
 
+    /// What limited for most of the last tenth of a second.
+    pub const fn limit_sampled(&self) -> Option<Limit> {
+        self.observer.limit
+    }
+
+    /// What limited for most of the last whole second; before there was one, what limits now.
+    pub fn limit_lately(&self) -> Option<Limit> {
+        self.observer.limit.map(|now| self.observer.lately.unwrap_or(now))
+    }
+
     /// The session has nothing left to do.
     pub fn is_idle(&self) -> bool {
         self.sender.is_idle() && self.receiver.is_idle()
@@ -218,9 +240,13 @@ impl Session {
     }
 
     fn sample(&mut self, view: &View, now: Timestamp) {
-        let dominant = self.limits.take_dominant();
+        let dominant = self.observer.sampled.look(&self.limits);
         if dominant.is_some() && self.limits.current().is_some() {
             self.observer.on_limit(dominant, now);
+        }
+        if now.since(self.observer.second_at) >= SECOND {
+            self.observer.second_at = now;
+            self.observer.lately = self.observer.second.look(&self.limits);
         }
         let reports = core::mem::take(&mut self.observer.overtaken);
         if reports > 0 {

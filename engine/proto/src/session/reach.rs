@@ -1,21 +1,21 @@
 //! Whether what is sent reaches the peer at all.
 //!
-//! The QUIC connection may live where lane packets die: the route changed to one for smaller
-//! packets, or something on it eats them. A session would then send in vain for ever, for the
-//! sizes that pass are asked for only once. Time counts only while packets leave: a session that
-//! has nothing to send, or no permission, does not fail by waiting. spec: W-059
+//! The QUIC connection may live where lane packets die: something on the path eats them. A session
+//! would then send in vain for ever. Where QUIC is silent as well, the link is down: that is waited
+//! for as long as QUIC waits. Time counts only while packets leave: a session that has nothing to
+//! send, or no permission, does not fail by waiting. spec: W-059
 
-use super::silence::PROBE_EVERY_MAX;
 use crate::units::{Bytes, Timestamp};
 use core::time::Duration;
 
 /// Sending in vain for so long is in vain for good.
 const SENDING: Duration = Duration::from_secs(30);
-/// The last packets get so much time for their answer: a path that comes back after an outage
-/// that QUIC survives (30 s) is asked once more within it.
+/// The last packets get so much time for their answer.
 const IN_ALL: Duration = Duration::from_secs(45);
 /// A longer pause is none of a sender that wants to know: counting begins anew.
-const PAUSE: Duration = PROBE_EVERY_MAX.saturating_add(Duration::from_secs(2));
+const PAUSE: Duration = Duration::from_secs(10);
+/// QUIC says something every 5 s; after a longer pause it was silent.
+const CONTROL_PAUSE: Duration = Duration::from_secs(15);
 
 /// Nothing that was sent reached the peer, for so long that nothing will.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,8 @@ struct Vain {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reach {
     vain: Option<Vain>,
+    /// Since when, and when last, control packets come from the peer without a long pause.
+    control: Option<(Timestamp, Timestamp)>,
 }
 
 impl Reach {
@@ -60,10 +62,21 @@ impl Reach {
         self.vain = None;
     }
 
+    /// A control packet came from where the peer is.
+    pub(super) fn on_control(&mut self, now: Timestamp) {
+        let since = match self.control {
+            Some((since, last)) if now.since(last) <= CONTROL_PAUSE => since,
+            _ => now,
+        };
+        self.control = Some((since, now));
+    }
+
     /// The verdict, if there is one.
     pub(super) fn unreached(&self, now: Timestamp) -> Option<Unreached> {
-        let vain = self.vain?;
+        let (vain, (since, last)) = (self.vain?, self.control?);
         let over = vain.last.since(vain.first) >= SENDING && now.since(vain.first) >= IN_ALL;
-        over.then_some(Unreached { smallest: vain.smallest })
+        // A path that was down for QUIC too, and is back, gets its time anew.
+        let lives = last.since(since.max(vain.first)) >= SENDING;
+        (over && lives).then_some(Unreached { smallest: vain.smallest })
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct ReportClock {
     last: Option<Timestamp>,
     due: Option<Timestamp>,
     idle_gap: Duration,
+    /// Reports in a row in which nothing was new.
+    repeats: u32,
 }
 
 impl ReportClock {
@@ -76,10 +78,16 @@ impl ReportClock {
         self.due
     }
 
+    /// The newest report was the first in which nothing was new.
+    pub(super) const fn repeats_first(&self) -> bool {
+        self.repeats == 1
+    }
+
     /// A report left; `fresh` when packets had arrived since the one before, `active` while
     /// objects are incomplete.
     pub(super) fn on_sent(&mut self, fresh: bool, active: bool, rtt: Duration, now: Timestamp) {
         self.sent = self.sent.saturating_add(1);
+        self.repeats = if fresh { 0 } else { self.repeats.saturating_add(1) };
         self.last = Some(now);
         let spacing = self.spacing(rtt);
         self.idle_gap =

@@ -1,6 +1,6 @@
 //! A report of the peer: what it settles, and who is told.
 
-use super::{Session, SessionError};
+use super::{Arrival, Session, SessionError};
 use crate::congestion::{Outcome, Sample, TrainSample, View};
 use crate::ids::PacketNumber;
 use crate::path::ledger::{Carried, Settled};
@@ -17,10 +17,12 @@ impl Session {
     /// An authentic, decoded feedback packet.
     pub fn on_feedback(
         &mut self,
-        number: PacketNumber,
+        arrival: &Arrival,
         feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), SessionError> {
+        let number = arrival.number;
+        self.acks.on_silent_packet(arrival);
         let taken = self.take_report(number, feedback, now);
         match taken {
             Ok(()) => self.observe(now),
@@ -35,8 +37,9 @@ impl Session {
         feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), SessionError> {
-        self.acks.on_silent_packet(number, now);
         self.counters.reports_received += 1;
+        let delivered = self.counters.wire_delivered.max(feedback.received_bytes);
+        self.counters.wire_delivered = delivered;
         let newest = self.newest_report.is_none_or(|seen| number > seen);
         self.newest_report = self.newest_report.max(Some(number));
         if newest {
@@ -46,20 +49,40 @@ impl Session {
         }
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
-        let waiting = self.awaits_answer();
+        let reliable = self.config.carrier.is_reliable();
+        let waiting = self.awaits_answer() && !reliable;
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);
             self.ask_sizes_anew(now);
+            self.place.nudge = true;
             self.observer.note(TraceEvent::PathRestored { silent: gap }, now);
         }
-        self.observer.on_lost(&settled.lost, now);
+        self.lost.clear();
+        let lost = settled.lost.iter().zip(&settled.lost_carried);
+        let real = lost.filter(|lost| !is_size_probe(&self.mtu, *lost));
+        self.lost.extend(real.map(|(lost, _)| *lost));
+        self.observer.on_lost(&self.lost, now);
         self.count(&settled);
         self.steer(&settled, feedback, now);
+        self.measure(&settled, feedback);
         self.apply(&settled);
         self.settled = settled;
         self.sender.on_feedback(feedback, newest, &self.repair)?;
+        if core::mem::take(&mut self.sizes.hole) {
+            self.fall_back(now);
+        }
+        if reliable {
+            self.ask_behind_the_last(now);
+        }
         Ok(())
+    }
+
+    /// Where order is kept, only what was sent later tells that the receiver did not take a packet.
+    /// Behind the last one nothing is, so that something has to follow. spec: W-113
+    fn ask_behind_the_last(&mut self, now: Timestamp) {
+        let patience = self.rtt.pessimistic() + self.rtt.reorder_window();
+        self.asks |= self.ledger.in_flight() > Bytes::ZERO && now.since(self.last_sent) > patience;
     }
 
     /// Who does not know the path's sizes yet looks for them as at the start.
@@ -89,9 +112,14 @@ impl Session {
 
     /// Tells the controller, and refreshes what repair decisions depend on.
     fn steer(&mut self, settled: &Settled, feedback: &Feedback, now: Timestamp) {
-        for outcome in &settled.acked {
+        for outcome in settled.acked.iter().chain(&settled.spurious) {
             self.mtu.on_acked(outcome, now);
         }
+        // A link carries every size. spec: W-113
+        let hole = !self.config.carrier.is_reliable() && {
+            settled.lost.iter().for_each(|outcome| self.mtu.on_lost(outcome));
+            self.mtu.has_hole(now)
+        };
         self.collect_trains(feedback);
         let drops = feedback.receiver_drops.saturating_sub(self.receiver_drops_seen);
         self.receiver_drops_seen = self.receiver_drops_seen.max(feedback.receiver_drops);
@@ -122,14 +150,17 @@ impl Session {
         }
         self.loss.on_settled(settled.acked.len(), self.lost.len(), settled.spurious.len());
         self.repair = repair_context(&view, &self.loss, &self.rtt);
+        self.sizes.hole |= hole;
     }
 
     /// Packets that died in an outage say nothing about the rate, and neither does a probe of a
     /// packet size that the path may not carry (RFC 8899 section 3).
     fn discard_dead(&mut self, settled: &Settled, now: Timestamp) {
-        let (mtu, outage) = (&self.mtu, self.outage);
+        let (mtu, outage, astray) = (&self.mtu, self.outage, self.place.astray_from);
         let died = |lost: &Outcome| {
             outage.is_some_and(|(from, until)| lost.sent_at >= from && lost.sent_at < until)
+                || astray.is_some_and(|from| lost.sent_at > from)
+                || mtu.may_be_too_large(lost)
         };
         let lost = settled.lost.iter().zip(&settled.lost_carried);
         let counts = lost.filter(|lost| !is_size_probe(mtu, *lost) && !died(lost.0));
@@ -174,7 +205,7 @@ impl Session {
 
 /// A lost packet that may just have been too long for the path.
 fn is_size_probe(mtu: &PathMtu, (lost, carried): (&Outcome, &Carried)) -> bool {
-    *carried == Carried::Padding && mtu.is_probe(lost.bytes)
+    *carried == Carried::Padding && mtu.is_probe(lost)
 }
 
 fn repair_context(view: &View, loss: &LossMeter, rtt: &RttEstimator) -> RepairContext {

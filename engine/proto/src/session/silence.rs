@@ -8,10 +8,12 @@ use crate::units::{BitRate, Timestamp};
 use core::time::Duration;
 
 const STEP_MIN: Duration = Duration::from_millis(200);
-const STOP_AFTER: Duration = Duration::from_secs(1);
+pub(super) const STOP_AFTER: Duration = Duration::from_secs(1);
 const HALVINGS_MAX: u128 = 32;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-pub(super) const PROBE_EVERY_MAX: Duration = Duration::from_secs(8);
+/// A path that is back is asked within this, should its reports not be first: a receiver repeats its
+/// own more often.
+const PROBE_EVERY_MAX: Duration = Duration::from_secs(2);
 
 /// What may leave at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

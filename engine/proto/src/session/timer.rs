@@ -11,6 +11,9 @@ const SILENCE_CHECK: Duration = Duration::from_millis(100);
 /// Shortest time between two calls of the controller that change nothing.
 const STEERING_MIN: Duration = Duration::from_micros(100);
 
+/// Shortest time between two calls for a measurement.
+const MEASURE_MIN: Duration = Duration::from_micros(10);
+
 /// Why a session wants to be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
@@ -26,6 +29,10 @@ pub enum Timer {
     Probe,
     /// Waiting for the answer about the packet size ends.
     SymbolSize,
+    /// The peer may be at another address: time to ask there again.
+    Challenge,
+    /// A measurement of the path goes on.
+    Measurement,
 }
 
 impl Session {
@@ -43,7 +50,10 @@ impl Session {
             self.reports.due().map(named(Timer::Report)),
             self.next_steering(permission, nominal, now).map(named(Timer::Steering)),
             self.next_send(permission, now),
+            self.next_measurement(permission, now).map(named(Timer::Measurement)),
             self.next_size_decision(now).map(named(Timer::SymbolSize)),
+            self.next_size_pair(permission, now).map(named(Timer::SymbolSize)),
+            self.next_address_packet(now).map(named(Timer::Challenge)),
         ];
         timers.into_iter().flatten().min_by_key(|&(at, _)| at)
     }
@@ -76,6 +86,27 @@ impl Session {
             Permission::Probe => self.is_steering().then_some((now, Timer::Probe)),
             Permission::WaitUntil(at) => Some((at, Timer::Probe)),
         }
+    }
+
+    /// A trial of sizes goes on while the path is not silent.
+    fn next_size_pair(&self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
+        let Permission::Rate(_) = permission else { return None };
+        let at = self.mtu.next_pair().filter(|_| self.is_steering())?;
+        Some(at.max(now + STEERING_MIN))
+    }
+
+    fn next_address_packet(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.place.answers.is_empty() {
+            return Some(now);
+        }
+        self.place.address.next_challenge()
+    }
+
+    fn next_measurement(&self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
+        let due = self.next_probe()?;
+        // A path that has fallen silent is waited for; that a measurement is over comes anyway.
+        let may = matches!(permission, Permission::Rate(_));
+        Some(if may { due.max(now + MEASURE_MIN) } else { now + SILENCE_CHECK })
     }
 
     fn next_size_decision(&self, now: Timestamp) -> Option<Timestamp> {

@@ -2,8 +2,8 @@
 //!
 //! It makes plans (number, kind, content by reference); the body seals and sends them in order.
 
+use super::Session;
 use super::silence::Permission;
-use super::{Limit, Session};
 use crate::ids::PacketNumber;
 use crate::limits::{DATA_HEADER_LEN, FEEDBACK_LEN_MAX, PLAIN_HEADER_LEN, SYMBOL_SIZE};
 use crate::limits::{SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
@@ -12,6 +12,7 @@ use crate::path::mtu::packet_bytes;
 use crate::trace::TraceEvent;
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::{DataId, Kind};
+use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Plans made per call at most: one GSO train.
@@ -25,6 +26,10 @@ const REPORT_LEN_MAX: usize = SYMBOL_SIZE_SMALL as usize + HEADER_DIFFERENCE as 
 const _: () = assert!(REPORT_LEN_MAX <= FEEDBACK_LEN_MAX);
 /// Padding of a packet that only wants an answer.
 const QUESTION_LEN: u16 = 16;
+/// Packets of a train at least, however large they are.
+const TRAIN_MIN: u32 = 8;
+/// A receiver greets a silent sender at most so often.
+const GREETING_EVERY: Duration = Duration::from_secs(1);
 /// Data kept loaded ahead of the first pass, as time at the current rate.
 const READ_AHEAD: Duration = Duration::from_millis(100);
 /// Data kept loaded ahead at least.
@@ -39,6 +44,19 @@ pub struct PacketPlan {
     pub kind: Kind,
     /// What it carries.
     pub body: PlanBody,
+    /// Where it goes.
+    pub route: Route,
+}
+
+/// Where a planned packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To the peer, where [`Session::peer`] says it is.
+    Peer,
+    /// To this address and no other.
+    Only(SocketAddr),
+    /// To the peer, and the very same bytes to this address.
+    Also(SocketAddr),
 }
 
 /// What a planned packet carries.
@@ -55,12 +73,15 @@ pub enum PlanBody {
     Padding(u16),
     /// An encoded report.
     Report(Vec<u8>),
+    /// The bits of a challenge or of its answer; see [`crate::wire::path`].
+    Path(u64),
 }
 
 impl Session {
     /// Plans the packets that may leave now, at most one GSO train; call until nothing is added.
     pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let sent_before = self.counters.wire_sent;
+        self.plan_addresses(now, plans);
         self.plan_report(now, plans);
         self.plan_question(now, plans);
         if self.controller.next_timer().is_some_and(|at| at <= now) {
@@ -77,6 +98,8 @@ impl Session {
         match permission {
             Permission::Rate(rate) => {
                 self.plan_probes(now, plans);
+                let share = rate.as_f64() / nominal.as_f64();
+                self.plan_measurement(share.clamp(0.001, 1.0), now, plans);
                 if self.may_train(rate, nominal) {
                     self.plan_train(now, plans);
                 }
@@ -85,8 +108,7 @@ impl Session {
             Permission::Probe => self.plan_probe(now, plans),
             Permission::WaitUntil(_) => {}
         }
-        let limit = self.classify(now);
-        self.limits.set(limit, now);
+        self.note_limit(nominal, now);
         let sent = self.counters.wire_sent - sent_before;
         if sent > Bytes::ZERO {
             self.train_sizes.record(sent);
@@ -97,18 +119,6 @@ impl Session {
     /// The socket is full: that packets leave late from now on is not the processor's doing.
     pub const fn on_blocked(&mut self) {
         self.lateness.on_stop(false);
-    }
-
-    /// A silent path says nothing about sizes, and nothing leaves there anyway.
-    fn choose_symbol_size(&mut self, now: Timestamp) {
-        if self.sender.wants_symbol_size()
-            && !self.silence.is_stopped(self.rtt.smoothed(), now)
-            && let Some(size) = self.mtu.symbol_size(self.rtt.reorder_window(), now)
-        {
-            self.sender.set_symbol_size(size);
-            let event = TraceEvent::MtuUpdated { symbol_size: size, packet: packet_bytes(size) };
-            self.observer.note(event, now);
-        }
     }
 
     fn plan_report(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
@@ -124,14 +134,31 @@ impl Session {
         self.receiver.report(&mut feedback);
         self.receiver.on_reported(self.rtt.pessimistic(), now);
         let mut payload = Vec::with_capacity(REPORT_LEN_MAX);
-        feedback.encode_into(&mut payload, REPORT_LEN_MAX);
+        let receipt = |covered_from| self.acks.receipt(covered_from);
+        feedback.encode_with(&mut payload, REPORT_LEN_MAX, receipt);
         let active = !self.receiver.is_idle();
         self.reports.on_sent(fresh, active, self.rtt.smoothed(), now);
         self.counters.reports_sent += 1;
         let number = self.ledger.next_number();
         let bytes = plain_bytes(payload.len());
         self.emit(Carried::Report, bytes, now);
-        plans.push(PacketPlan { number, kind: Kind::Feedback, body: PlanBody::Report(payload) });
+        // Cheap, and the sender need not wait for it until the address is validated. spec: W-102
+        let route = self.place.address.also(bytes).map_or(Route::Peer, Route::Also);
+        let (kind, body) = (Kind::Feedback, PlanBody::Report(payload));
+        plans.push(PacketPlan { number, kind, body, route });
+        if active && self.reports.repeats_first() {
+            self.greet(now, plans);
+        }
+    }
+
+    /// A sender that fell silent may have lost our address: it can ask at the new one only when it got
+    /// enough from there. One packet suffices. spec: W-105
+    fn greet(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        if self.place.greeted_at.is_none_or(|at| now.since(at) >= GREETING_EVERY) {
+            self.place.greeted_at = Some(now);
+            let len = SYMBOL_SIZE_SMALL + HEADER_DIFFERENCE;
+            self.plan_unwatched(len, now, plans);
+        }
     }
 
     /// One packet that wants an answer, too short to say anything about the sizes that pass.
@@ -139,20 +166,29 @@ impl Session {
         if !core::mem::take(&mut self.asks) {
             return;
         }
+        self.plan_unwatched(QUESTION_LEN, now, plans);
+    }
+
+    /// Padding of which nobody cares whether it arrives.
+    fn plan_unwatched(&mut self, len: u16, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let number = self.ledger.next_number();
-        self.emit(Carried::Question, plain_bytes(usize::from(QUESTION_LEN)), now);
-        plans.push(PacketPlan { number, kind: Kind::Pad, body: PlanBody::Padding(QUESTION_LEN) });
+        self.emit(Carried::Question, plain_bytes(usize::from(len)), now);
+        let (kind, body, route) = (Kind::Pad, PlanBody::Padding(len), Route::Peer);
+        plans.push(PacketPlan { number, kind, body, route });
     }
 
     /// Gives the next number to a packet of `bytes` that leaves now.
-    fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
+    pub(super) fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
         self.counters.wire_sent += bytes;
         self.counters.packets_sent += 1;
         self.packet_sizes.record(bytes);
+        self.last_sent = now;
         let number = self.ledger.next_number();
         let epoch = if carried.is_watched() {
-            self.silence.on_sent(now);
-            self.reach.on_sent(bytes, now);
+            if !self.config.carrier.is_reliable() {
+                self.silence.on_sent(now);
+                self.reach.on_sent(bytes, now);
+            }
             self.pacer.on_sent(bytes);
             self.controller.on_sent(number, bytes, now)
         } else {
@@ -167,7 +203,7 @@ impl Session {
         }
     }
 
-    fn skip_number(&mut self, now: Timestamp) {
+    pub(super) fn skip_number(&mut self, now: Timestamp) {
         let epoch = crate::ids::RateEpoch::default();
         self.ledger.on_sent(Bytes::ZERO, epoch, Carried::Skipped, now);
     }
@@ -178,33 +214,35 @@ impl Session {
             self.skip_sometimes(now);
         }
         let number = self.ledger.next_number();
-        let data = DataId { block: ticket.block, symbol: ticket.symbol };
-        let carried = Carried::Symbol { block: ticket.block, symbol: ticket.symbol };
-        self.emit(carried, packet_bytes(ticket.symbol_size), now);
-        let kind = if train { Kind::DataTrain } else { Kind::Data };
-        let body = PlanBody::Symbol { data, len: ticket.symbol_size };
-        plans.push(PacketPlan { number, kind, body });
+        let (block, symbol) = (ticket.block, ticket.symbol);
+        let data = DataId { block, symbol, packed: ticket.shape.packed_symbols() };
+        let len = ticket.shape.symbol_size();
+        self.emit(Carried::Symbol { block, symbol, size: len }, packet_bytes(len), now);
+        let kind = match (train, data.packed.is_some()) {
+            (false, false) => Kind::Data,
+            (true, false) => Kind::DataTrain,
+            (false, true) => Kind::Packed,
+            (true, true) => Kind::PackedTrain,
+        };
+        let body = PlanBody::Symbol { data, len };
+        plans.push(PacketPlan { number, kind, body, route: Route::Peer });
         true
     }
 
-    fn plan_padding(&mut self, kind: Kind, like: u16, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+    pub(super) fn plan_padding(
+        &mut self,
+        kind: Kind,
+        like: u16,
+        now: Timestamp,
+        plans: &mut Vec<PacketPlan>,
+    ) {
         // Padding is as long on the wire as a data packet with a symbol of size `like`.
         let len = like + HEADER_DIFFERENCE;
         let number = self.ledger.next_number();
         self.mtu.on_probe(now);
         self.emit(Carried::Padding, packet_bytes(like), now);
-        plans.push(PacketPlan { number, kind, body: PlanBody::Padding(len) });
-    }
-
-    fn plan_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        while self.small_probes_left > 0 {
-            self.small_probes_left -= 1;
-            self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
-        }
-        while self.full_probes_left > 0 {
-            self.full_probes_left -= 1;
-            self.plan_padding(Kind::Pad, SYMBOL_SIZE, now, plans);
-        }
+        let (body, route) = (PlanBody::Padding(len), Route::Peer);
+        plans.push(PacketPlan { number, kind, body, route });
     }
 
     fn plan_train(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
@@ -219,6 +257,9 @@ impl Session {
         }
         // Until the size is known, trains ask for it as well.
         let padding = self.sender.symbol_size().unwrap_or(SYMBOL_SIZE);
+        // A train is so many packets of the usual size, and of others as many as take its time.
+        let scale = u32::from(padding.div_ceil(SYMBOL_SIZE));
+        let count = if scale > 1 { count.div_ceil(scale).max(TRAIN_MIN.min(count)) } else { count };
         for _ in 0..count {
             if !self.plan_symbol(true, now, plans) {
                 self.plan_padding(Kind::PadTrain, padding, now, plans);
@@ -237,13 +278,15 @@ impl Session {
         let mut budget = self.pacer.budget(now, rate);
         self.lateness.on_turn(self.pacer.take_forfeited(), now);
         self.lateness.on_stop(false);
+        // A larger one overdraws: the pacer has its debt paid before the next.
         let packet = packet_bytes(SYMBOL_SIZE);
         while budget >= packet && plans.len() < PLANS_MAX && self.window_open() {
+            let before = self.counters.wire_sent;
             if !self.plan_symbol(false, now, plans) {
                 self.app_limited = true;
                 return self.pacer.pause();
             }
-            budget -= packet;
+            budget -= packet.max(self.counters.wire_sent - before).min(budget);
         }
         self.lateness.on_stop(self.sender.has_symbol() && self.window_open());
     }
@@ -266,44 +309,11 @@ impl Session {
         }
         self.silence.on_probe(now);
         self.observer.note(TraceEvent::ProbeSent, now);
-        if !self.plan_symbol(false, now, plans) {
+        // In turn, for the path may be back for small packets only.
+        let small = self.sizes.asks_small;
+        self.sizes.asks_small = !small;
+        if small || !self.plan_symbol(false, now, plans) {
             self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
-        }
-    }
-
-    fn classify(&self, now: Timestamp) -> Option<Limit> {
-        if self.sender.is_idle() {
-            return None;
-        }
-        let view = self.controller.view();
-        if self.silence.is_stopped(self.rtt.smoothed(), now) {
-            return Some(Limit::Peer);
-        }
-        if !self.sender.has_symbol() {
-            return Some(self.classify_starved());
-        }
-        if self.lateness.is_late() {
-            return Some(Limit::Cpu);
-        }
-        if view.starting {
-            return Some(Limit::StartUp);
-        }
-        let capped = self.config.cap.is_some_and(|cap| view.rate >= cap.mul_f64(0.98));
-        Some(if capped { Limit::Policy } else { Limit::Link })
-    }
-
-    fn classify_starved(&self) -> Limit {
-        if self.sender.wants_symbol_size() {
-            Limit::StartUp
-        } else if self.sender.waits_for_source() {
-            Limit::SourceDisk
-        } else if self.sender.blocked_by_peer() {
-            let disk = self.peer_backlog > Bytes::new(2 * crate::limits::BLOCK_DATA.get());
-            if disk { Limit::DestinationDisk } else { Limit::Receiver }
-        } else if self.sender.blocked_by_buffers() {
-            Limit::Sender
-        } else {
-            Limit::Tail
         }
     }
 }

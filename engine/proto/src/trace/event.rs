@@ -179,6 +179,11 @@ pub enum TraceEvent {
         /// For how long it was silent.
         silent: Duration,
     },
+    /// The peer is at another address.
+    PeerMoved {
+        /// It came back to the one before.
+        returned: bool,
+    },
     /// An object was declared.
     ObjectDeclared {
         /// Which way it goes.
@@ -257,6 +262,7 @@ impl TraceEvent {
             Self::PathSilent => "connectivity:path_silent",
             Self::ProbeSent => "connectivity:probe_sent",
             Self::PathRestored { .. } => "connectivity:path_restored",
+            Self::PeerMoved { .. } => "connectivity:peer_moved",
             Self::MtuUpdated { .. } => "connectivity:mtu_updated",
             Self::PolicyUpdated { .. } => "recovery:policy_updated",
             Self::CongestionStateUpdated { .. } => "recovery:congestion_state_updated",

@@ -8,7 +8,7 @@ use core::time::Duration;
 pub enum Limit {
     /// The rate that the controller found on the path.
     Link,
-    /// The rate that the user asked for.
+    /// The policy: `fixed` holds its rate, `low` gives way to others.
     Policy,
     /// Reading the source.
     SourceDisk,
@@ -26,10 +26,17 @@ pub enum Limit {
     StartUp,
     /// Everything is sent; the last round trips.
     Tail,
+    /// The user's limit of the rate (`--rate`), here or at the peer.
+    Cap,
+    /// Other sessions of this host, which have their share of its buffers.
+    Share,
+    /// The TCP connection that carries the packets.
+    Carrier,
 }
 
 impl Limit {
-    const ALL: [Self; 10] = [
+    /// Every limit, in the order of their numbers on the wire.
+    pub const ALL: [Self; 13] = [
         Self::Link,
         Self::Policy,
         Self::SourceDisk,
@@ -40,6 +47,9 @@ impl Limit {
         Self::Peer,
         Self::StartUp,
         Self::Tail,
+        Self::Cap,
+        Self::Share,
+        Self::Carrier,
     ];
 
     /// Its number on the wire.
@@ -50,6 +60,11 @@ impl Limit {
     /// The limit of that number, if there is one.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// The limit of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|limit| limit.name() == name)
     }
 
     /// The name in output that users script against.
@@ -65,18 +80,28 @@ impl Limit {
             Self::Peer => "peer",
             Self::StartUp => "start-up",
             Self::Tail => "tail",
+            Self::Cap => "cap",
+            Self::Share => "share",
+            Self::Carrier => "carrier",
         }
     }
+}
+
+/// How long each limit applied, by [`Limit::code`].
+pub type Spent = [Duration; Limit::ALL.len()];
+
+/// The limit that applied for the longest time, if any did.
+pub fn longest(spent: &Spent) -> Option<Limit> {
+    let longest = Limit::ALL.into_iter().max_by_key(|&limit| spent[limit as usize])?;
+    (spent[longest as usize] > Duration::ZERO).then_some(longest)
 }
 
 /// Adds up how long each limit applied.
 #[derive(Clone, Debug, Default)]
 pub struct LimitClock {
-    spent: [Duration; Limit::ALL.len()],
+    spent: Spent,
     current: Option<Limit>,
     since: Timestamp,
-    /// `spent` at the last [`Self::take_dominant`], and when that was.
-    looked: ([Duration; Limit::ALL.len()], Timestamp),
 }
 
 impl LimitClock {
@@ -94,20 +119,35 @@ impl LimitClock {
         self.current
     }
 
-    /// What applied for the longest time since this was last asked (`None`: most of it nothing
-    /// did), up to the last [`Self::set`].
-    pub fn take_dominant(&mut self) -> Option<Limit> {
-        let (before, from) = core::mem::replace(&mut self.looked, (self.spent, self.since));
-        let spent = |limit: Limit| self.spent[limit as usize] - before[limit as usize];
-        let idle = self.since.since(from).saturating_sub(Limit::ALL.into_iter().map(spent).sum());
-        let longest = Limit::ALL.into_iter().max_by_key(|&limit| spent(limit))?;
-        (spent(longest) > idle).then_some(longest)
+    /// How long each limit applied, up to the last [`Self::set`].
+    pub const fn spent(&self) -> &Spent {
+        &self.spent
     }
 
     /// What applied for the longest time.
     pub fn dominant(&self) -> Option<Limit> {
-        let longest = Limit::ALL.into_iter().max_by_key(|&limit| self.spent[limit as usize])?;
-        (self.spent[longest as usize] > Duration::ZERO).then_some(longest)
+        longest(&self.spent)
+    }
+}
+
+/// What limited for most of a span: between one look at a [`LimitClock`] and the next.
+#[derive(Clone, Debug, Default)]
+pub struct LimitWindow {
+    before: Spent,
+    from: Timestamp,
+}
+
+impl LimitWindow {
+    /// What applied for the longest time since the last look (`None`: most of it nothing did), up
+    /// to the last [`LimitClock::set`].
+    pub fn look(&mut self, clock: &LimitClock) -> Option<Limit> {
+        let mut spent = clock.spent;
+        for (spent, before) in spent.iter_mut().zip(&self.before) {
+            *spent -= *before;
+        }
+        let idle = clock.since.since(self.from).saturating_sub(spent.iter().sum());
+        *self = Self { before: clock.spent, from: clock.since };
+        longest(&spent).filter(|&limit| spent[limit as usize] > idle)
     }
 }
 
@@ -116,9 +156,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_survive_the_wire_and_unknown_ones_mean_nothing() {
+    fn limits_survive_wire_and_text_and_unknown_ones_mean_nothing() {
         for limit in Limit::ALL {
             assert_eq!(Limit::from_code(limit.code()), Some(limit));
+            assert_eq!(Limit::from_name(limit.name()), Some(limit));
         }
         assert_eq!(Limit::from_code(200), None);
     }
@@ -136,17 +177,17 @@ mod tests {
 
     #[test]
     fn an_interval_has_its_own_longest_limit() {
-        let mut clock = LimitClock::default();
+        let (mut clock, mut window) = (LimitClock::default(), LimitWindow::default());
         clock.set(Some(Limit::Link), Timestamp::from_millis(0));
         clock.set(Some(Limit::SourceDisk), Timestamp::from_millis(80));
         clock.set(Some(Limit::Link), Timestamp::from_millis(100));
-        assert_eq!(clock.take_dominant(), Some(Limit::Link));
+        assert_eq!(window.look(&clock), Some(Limit::Link));
         clock.set(Some(Limit::SourceDisk), Timestamp::from_millis(110));
         clock.set(None, Timestamp::from_millis(150));
-        assert_eq!(clock.take_dominant(), Some(Limit::SourceDisk));
+        assert_eq!(window.look(&clock), Some(Limit::SourceDisk));
         clock.set(Some(Limit::Link), Timestamp::from_millis(900));
         clock.set(Some(Limit::Link), Timestamp::from_millis(950));
-        assert_eq!(clock.take_dominant(), None);
+        assert_eq!(window.look(&clock), None);
     }
 
     #[test]

@@ -7,11 +7,13 @@
 mod cbor;
 mod error;
 mod frame;
+mod limited;
+mod probe;
 mod text;
 mod validate;
 
 use crate::congestion::Policy;
-use crate::fec::FecPolicy;
+use crate::fec::{FecPolicy, PackPolicy};
 use crate::ids::{BlockIndex, ObjectId, TransferId};
 use crate::limits::CONTROL_MESSAGE_MAX;
 use minicbor::{Decode, Encode};
@@ -20,8 +22,9 @@ pub use crate::content::Digest;
 pub use crate::manifest::EntryRange;
 pub use error::{ControlError, Field, ShapeError};
 pub use frame::{FRAME_PREFIX_LEN, FrameReader, frame_prefix};
-pub(crate) use text::misleads;
-pub use text::{Printable, reason};
+pub use limited::{LIMITED_MAX, Limited};
+pub use probe::{PathFigures, Probe};
+pub use text::{Printable, misleads, reason};
 
 /// Longest name and version of a program in a hello, in bytes.
 pub const AGENT_MAX: usize = 64;
@@ -31,6 +34,8 @@ pub const REASON_MAX: usize = 1024;
 pub const WANT_MAX: usize = 1 << 20;
 /// Runs of blocks already present in an accept.
 pub const HAVE_MAX: usize = 1 << 16;
+/// Bit of `features`: answers `probe`.
+pub const FEATURE_PROBE: u64 = 1;
 /// Failures named one by one at the end of a transfer; the rest is only counted.
 pub const FAILURES_MAX: usize = 1000;
 
@@ -143,6 +148,22 @@ pub enum Message {
         /// How it went.
         #[n(1)]
         figures: Figures,
+    },
+    /// Asks the peer to measure its way to us.
+    #[n(13)]
+    Probe(#[n(0)] Probe),
+    /// What the peer measured.
+    #[n(14)]
+    Probed {
+        /// Which probe.
+        #[n(0)]
+        transfer: TransferId,
+        /// The way from the peer to us.
+        #[n(1)]
+        figures: PathFigures,
+        /// The peer's wall clock as it says this, in microseconds since 1970.
+        #[n(2)]
+        clock_us: u64,
     },
 }
 
@@ -261,6 +282,9 @@ pub struct Wishes {
     /// When to send repair symbols.
     #[n(2)]
     pub fec: Option<FecPolicy>,
+    /// Whether to pack blocks.
+    #[n(3)]
+    pub pack: Option<PackPolicy>,
 }
 
 /// What the receiver wants of an offer, and what it has already.
@@ -357,13 +381,22 @@ pub struct Figures {
     /// 95th percentile of the queue delay in microseconds.
     #[n(7)]
     pub queue_delay_p95_us: u64,
-    /// What limits now, as [`Limit::code`](crate::trace::Limit::code) has it; unknown codes mean
+    /// What limited for most of the last second, as [`Limit::code`](crate::trace::Limit::code) has it; unknown codes mean
     /// nothing.
     #[n(8)]
     pub limited_by: Option<u8>,
     /// What limited for the longest time.
     #[n(9)]
     pub limited_mostly: Option<u8>,
+    /// How long each limit applied; unknown of an older peer.
+    #[n(10)]
+    pub limited: Option<Limited>,
+    /// Data bytes of blocks that were packed.
+    #[n(11)]
+    pub packed: Option<u64>,
+    /// What those blocks were packed into.
+    #[n(12)]
+    pub packed_to: Option<u64>,
 }
 
 /// An entry that did not arrive.

@@ -9,7 +9,8 @@ mod encode;
 mod ranges;
 
 use crate::ids::{BlockIndex, PacketNumber};
-use crate::limits::{BLOCK_SYMBOLS_MAX, TRAIN_PACKETS_MAX};
+use crate::limits::{BLOCK_SYMBOLS_MAX, PROOF_STEP, TRAIN_PACKETS_MAX};
+use crate::path::proof::Proof;
 use crate::units::{Bytes, Micros};
 use crate::wire::varint::{VARINT_MAX, VarintError};
 use thiserror::Error;
@@ -95,7 +96,9 @@ pub struct Feedback {
     pub invalid: u64,
     /// Packets that the receiver's own socket dropped: flow control, not loss.
     pub receiver_drops: u64,
-    /// The report does not speak about packets below this.
+    /// The xor of the proofs of the packets named, from [`crate::path::proof::floor`] on.
+    pub receipt: Proof,
+    /// The report does not speak about packets below this, a multiple of [`PROOF_STEP`].
     pub covered_from: PacketNumber,
     /// What was received from `covered_from` on: newest first, disjoint, not adjacent; the first
     /// range ends at `largest`.
@@ -122,6 +125,7 @@ pub struct Feedback {
 #[expect(missing_docs, reason = "named like the fields of `Feedback`")]
 pub enum Field {
     Form,
+    Receipt,
     Largest,
     LargestAge,
     ReceivedPackets,
@@ -214,8 +218,9 @@ impl Feedback {
     /// Before the first packet there is nothing to say about packets.
     fn validate_silence(&self) -> Result<(), FeedbackError> {
         if !self.ranges.is_empty() {
-            return Ok(());
+            return ensure(self.covered_from.get().is_multiple_of(PROOF_STEP), Field::CoveredFrom);
         }
+        ensure(self.receipt == Proof::NONE, Field::Receipt)?;
         ensure(self.largest == PacketNumber::new(0), Field::Largest)?;
         ensure(self.largest_age == Micros::new(0), Field::LargestAge)?;
         ensure(self.received_packets == 0, Field::ReceivedPackets)?;

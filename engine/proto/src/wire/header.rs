@@ -6,10 +6,11 @@
 
 use crate::ids::{BlockIndex, LaneTag, PacketNumber, SymbolId};
 use crate::limits::{
-    DATA_HEADER_LEN, DATAGRAM_MAX, FEEDBACK_LEN_MAX, PLAIN_HEADER_LEN, SYMBOL_ID_END, SYMBOL_SIZE,
-    SYMBOL_SIZE_SMALL, TAG_LEN,
+    DATA_HEADER_LEN, DATAGRAM_MAX, FEEDBACK_LEN_MAX, PACKED_SYMBOL_ID_END, PACKED_SYMBOLS_MAX,
+    PLAIN_HEADER_LEN, SYMBOL_ID_END, SYMBOL_SIZE_JUMBO, SYMBOL_SIZE_SMALL, TAG_LEN,
 };
-use crate::wire::number::{TruncatedNumber, epoch_of};
+use crate::wire::number::{KeyEpoch, TruncatedNumber};
+use core::num::NonZeroU16;
 use core::ops::RangeInclusive;
 use thiserror::Error;
 
@@ -20,11 +21,15 @@ pub const SYMBOL_SIZE_STEP: u16 = 64;
 /// The smallest datagram that carries a path challenge or its response.
 pub const PATH_DATAGRAM_MIN: usize = 1200;
 
+/// Low bits of the symbol field that are the id, in packets of packed blocks.
+const PACKED_ID_BITS: u32 = PACKED_SYMBOL_ID_END.trailing_zeros();
+const _: () = assert!(PACKED_SYMBOLS_MAX as u32 == (SYMBOL_ID_END >> PACKED_ID_BITS) - 1);
+
 /// First bytes below this belong to STUN (RFC 7983).
 const FIRST_BYTE_MIN: u8 = 4;
 /// A data header goes as far as the last byte of the symbol id.
 const _: () = assert!(PLAIN_HEADER_LEN + 4 + 3 == DATA_HEADER_LEN);
-const _: () = assert!(SYMBOL_SIZE.is_multiple_of(SYMBOL_SIZE_STEP));
+const _: () = assert!(SYMBOL_SIZE_JUMBO.is_multiple_of(SYMBOL_SIZE_STEP));
 const _: () = assert!(SYMBOL_SIZE_SMALL.is_multiple_of(SYMBOL_SIZE_STEP));
 
 /// What a lane packet is (`spec: W-013`).
@@ -41,17 +46,21 @@ pub enum Kind {
     PadTrain = 3,
     /// A receiver's report.
     Feedback = 4,
-    /// Reserved: a question whether the peer receives at an address.
+    /// A question whether the peer receives at an address.
     PathChallenge = 5,
-    /// Reserved: the answer to a challenge.
+    /// The answer to a challenge.
     PathResponse = 6,
     /// Reserved: the end of the session.
     Close = 7,
+    /// One symbol of a packed block.
+    Packed = 8,
+    /// One symbol of a packed block, inside a measuring train.
+    PackedTrain = 9,
 }
 
 impl Kind {
     /// Every kind, in the order of their values.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Data,
         Self::DataTrain,
         Self::Pad,
@@ -60,6 +69,8 @@ impl Kind {
         Self::PathChallenge,
         Self::PathResponse,
         Self::Close,
+        Self::Packed,
+        Self::PackedTrain,
     ];
 
     /// The low half of the first byte.
@@ -69,12 +80,17 @@ impl Kind {
 
     /// True when the header goes on with a block and a symbol.
     pub const fn has_data(self) -> bool {
-        matches!(self, Self::Data | Self::DataTrain)
+        matches!(self, Self::Data | Self::DataTrain | Self::Packed | Self::PackedTrain)
     }
 
     /// True when the packet belongs to a train that measures the bottleneck.
     pub const fn is_train(self) -> bool {
-        matches!(self, Self::DataTrain | Self::PadTrain)
+        matches!(self, Self::DataTrain | Self::PadTrain | Self::PackedTrain)
+    }
+
+    /// True when the packet carries a symbol of a packed block.
+    pub const fn is_packed(self) -> bool {
+        matches!(self, Self::Packed | Self::PackedTrain)
     }
 
     /// Length of the header of this kind, in bytes.
@@ -85,7 +101,9 @@ impl Kind {
     /// Lengths that the sealed payload of this kind may have, tag not counted.
     const fn payload_len(self) -> RangeInclusive<usize> {
         match self {
-            Self::Data | Self::DataTrain => SYMBOL_SIZE_STEP as usize..=SYMBOL_SIZE as usize,
+            Self::Data | Self::DataTrain | Self::Packed | Self::PackedTrain => {
+                SYMBOL_SIZE_STEP as usize..=SYMBOL_SIZE_JUMBO as usize
+            }
             Self::Pad | Self::PadTrain => 0..=DATAGRAM_MAX - PLAIN_HEADER_LEN - TAG_LEN,
             Self::Feedback => 1..=FEEDBACK_LEN_MAX,
             Self::PathChallenge | Self::PathResponse => {
@@ -106,8 +124,30 @@ impl Kind {
 pub struct DataId {
     /// The block, within the session.
     pub block: BlockIndex,
-    /// The symbol, within the block; below [`SYMBOL_ID_END`].
+    /// The symbol, within the block; below [`SYMBOL_ID_END`], or [`PACKED_SYMBOL_ID_END`].
     pub symbol: SymbolId,
+    /// K of a packed block: only its packets tell it. spec: W-117
+    pub packed: Option<NonZeroU16>,
+}
+
+impl DataId {
+    /// A symbol of a block that is not packed.
+    pub const fn plain(block: BlockIndex, symbol: SymbolId) -> Self {
+        Self { block, symbol, packed: None }
+    }
+}
+
+/// Which packet, of which lane, under which key: what every header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketId {
+    /// The lane, by the tag of its direction.
+    pub lane: LaneTag,
+    /// The key.
+    pub epoch: KeyEpoch,
+    /// The packet.
+    pub number: PacketNumber,
+    /// Random: it makes the tag of the packet unpredictable to the peer (`spec: W-028`).
+    pub salt: u8,
 }
 
 /// The header of a lane packet (`spec: W-012`).
@@ -121,8 +161,10 @@ pub struct Header {
     pub epoch: u8,
     /// Finds the session, the lane and the key.
     pub lane: LaneTag,
-    /// The low 32 bits of the packet number.
+    /// The low 24 bits of the packet number.
     pub number: TruncatedNumber,
+    /// Random bits of the sender; they mean nothing.
+    pub salt: u8,
     /// Which symbol, for data packets.
     pub data: Option<DataId>,
 }
@@ -167,14 +209,9 @@ pub enum HeaderError {
         /// Bytes of payload, tag not counted.
         len: usize,
     },
-    /// The epoch byte contradicts the packet number.
-    #[error("epoch byte {epoch} contradicts packet number {number}")]
-    Epoch {
-        /// The epoch byte.
-        epoch: u8,
-        /// The number it came with.
-        number: TruncatedNumber,
-    },
+    /// A packed block without symbols.
+    #[error("a packed block of no symbols")]
+    PackedNothing,
 }
 
 impl Header {
@@ -182,27 +219,30 @@ impl Header {
     ///
     /// # Panics
     /// When `kind` is one that carries data: a data packet without identity cannot be sent.
-    pub fn plain(kind: Kind, lane: LaneTag, number: PacketNumber) -> Self {
+    pub fn plain(kind: Kind, id: &PacketId) -> Self {
         assert!(!kind.has_data(), "a data packet names its symbol");
-        Self::with(kind, lane, number, None)
+        Self::with(kind, id, None)
     }
 
     /// The header of a data packet, inside a measuring train or not.
     ///
     /// # Panics
-    /// When the symbol id does not fit into 24 bits: it would name another symbol.
-    pub fn data(lane: LaneTag, number: PacketNumber, id: DataId, train: Train) -> Self {
-        assert!(id.symbol.get() < SYMBOL_ID_END, "symbol ids have 24 bits");
-        let kind = match train {
-            Train::No => Kind::Data,
-            Train::Member => Kind::DataTrain,
+    /// When the symbol id does not fit into its bits: it would name another symbol.
+    pub fn data(id: &PacketId, data: DataId, train: Train) -> Self {
+        let end = if data.packed.is_some() { PACKED_SYMBOL_ID_END } else { SYMBOL_ID_END };
+        assert!(data.symbol.get() < end, "the symbol id does not fit");
+        let kind = match (train, data.packed) {
+            (Train::No, None) => Kind::Data,
+            (Train::Member, None) => Kind::DataTrain,
+            (Train::No, Some(_)) => Kind::Packed,
+            (Train::Member, Some(_)) => Kind::PackedTrain,
         };
-        Self::with(kind, lane, number, Some(id))
+        Self::with(kind, id, Some(data))
     }
 
-    fn with(kind: Kind, lane: LaneTag, number: PacketNumber, data: Option<DataId>) -> Self {
-        let epoch = epoch_of(number).wire_byte();
-        Self { kind, epoch, lane, number: TruncatedNumber::of(number), data }
+    const fn with(kind: Kind, id: &PacketId, data: Option<DataId>) -> Self {
+        let (epoch, number) = (id.epoch.wire_byte(), TruncatedNumber::of(id.number));
+        Self { kind, epoch, lane: id.lane, number, salt: id.salt, data }
     }
 
     /// Length of the encoded header, in bytes.
@@ -218,11 +258,14 @@ impl Header {
         out[0] = VERSION << 4 | self.kind.value();
         out[1] = self.epoch;
         out[2..10].copy_from_slice(&self.lane.get().to_be_bytes());
-        out[10..PLAIN_HEADER_LEN].copy_from_slice(&self.number.get().to_be_bytes());
+        out[10..13].copy_from_slice(&self.number.to_bytes());
+        out[13] = self.salt;
         if self.kind.has_data() {
             let id = self.data.expect("a data packet names its symbol");
             out[14..18].copy_from_slice(&id.block.get().to_be_bytes());
-            out[18..DATA_HEADER_LEN].copy_from_slice(&id.symbol.get().to_be_bytes()[1..]);
+            let packed = id.packed.map_or(0, |symbols| u32::from(symbols.get()) << PACKED_ID_BITS);
+            let symbol = packed | id.symbol.get();
+            out[18..DATA_HEADER_LEN].copy_from_slice(&symbol.to_be_bytes()[1..]);
         }
         self.encoded_len()
     }
@@ -230,25 +273,21 @@ impl Header {
     /// Reads the header off a whole datagram; returns it with its length.
     ///
     /// # Errors
-    /// The datagram is not a lane packet of this version, or has a length or an epoch byte that
-    /// its kind and number rule out. Such a datagram is dropped in silence (`spec: W-030`).
+    /// The datagram is not a lane packet of this version, or has a length that its kind
+    /// rules out. Such a datagram is dropped in silence (`spec: W-030`).
     pub fn decode(datagram: &[u8]) -> Result<(Self, usize), HeaderError> {
-        let &[first, epoch, ..] = datagram else {
+        let &[first, ..] = datagram else {
             return Err(HeaderError::TooShort { len: datagram.len() });
         };
         let kind = kind_of(first)?;
         check_len(kind, datagram.len())?;
         let plain = datagram.first_chunk::<PLAIN_HEADER_LEN>();
         let plain = plain.ok_or(HeaderError::TooShort { len: datagram.len() })?;
-        let &[_, _, t0, t1, t2, t3, t4, t5, t6, t7, n0, n1, n2, n3] = plain;
-        let number = TruncatedNumber(u32::from_be_bytes([n0, n1, n2, n3]));
-        // spec: W-022. The byte repeats bits 22-29 of the number, so it needs no state to check.
-        if epoch != epoch_of(PacketNumber::new(u64::from(number.get()))).wire_byte() {
-            return Err(HeaderError::Epoch { epoch, number });
-        }
+        let &[_, epoch, t0, t1, t2, t3, t4, t5, t6, t7, n0, n1, n2, salt] = plain;
+        let number = TruncatedNumber::from_bytes([n0, n1, n2]);
         let lane = LaneTag::new(u64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]));
-        let data = if kind.has_data() { Some(data_id(datagram)?) } else { None };
-        Ok((Self { kind, epoch, lane, number, data }, kind.header_len()))
+        let data = if kind.has_data() { Some(data_id(kind, datagram)?) } else { None };
+        Ok((Self { kind, epoch, lane, number, salt, data }, kind.header_len()))
     }
 }
 
@@ -271,7 +310,7 @@ pub const fn is_lane(first_byte: u8) -> bool {
 /// (`spec: W-015`).
 pub const fn is_symbol_size(len: usize) -> bool {
     len >= SYMBOL_SIZE_STEP as usize
-        && len <= SYMBOL_SIZE as usize
+        && len <= SYMBOL_SIZE_JUMBO as usize
         && len.is_multiple_of(SYMBOL_SIZE_STEP as usize)
 }
 
@@ -304,14 +343,19 @@ fn check_len(kind: Kind, len: usize) -> Result<(), HeaderError> {
 }
 
 /// Reads the symbol's identity off a data packet.
-fn data_id(datagram: &[u8]) -> Result<DataId, HeaderError> {
+fn data_id(kind: Kind, datagram: &[u8]) -> Result<DataId, HeaderError> {
     let id = datagram.get(PLAIN_HEADER_LEN..DATA_HEADER_LEN);
     let Some(&[b0, b1, b2, b3, s0, s1, s2]) = id else {
         return Err(HeaderError::TooShort { len: datagram.len() });
     };
     let block = BlockIndex::new(u32::from_be_bytes([b0, b1, b2, b3]));
-    let symbol = SymbolId::new(u32::from_be_bytes([0, s0, s1, s2]));
-    Ok(DataId { block, symbol })
+    let symbol = u32::from_be_bytes([0, s0, s1, s2]);
+    if !kind.is_packed() {
+        return Ok(DataId { block, symbol: SymbolId::new(symbol), packed: None });
+    }
+    let symbols = u16::try_from(symbol >> PACKED_ID_BITS).ok().and_then(NonZeroU16::new);
+    let packed = Some(symbols.ok_or(HeaderError::PackedNothing)?);
+    Ok(DataId { block, symbol: SymbolId::new(symbol & (PACKED_SYMBOL_ID_END - 1)), packed })
 }
 
 #[cfg(test)]

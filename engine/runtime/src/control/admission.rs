@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use quinn::ConnectionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -23,6 +23,8 @@ const HALF_OPEN_CALM: usize = 64;
 const PER_SOURCE: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 /// Handshakes at once from one source.
 const BURST: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
+/// Handshakes per second, and at once, of all addresses that proved nothing.
+const UNPROVEN: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 /// Sources remembered (about 1 MiB); beyond, a new source counts as being over its limit.
 const SOURCES_MAX: usize = 16_384;
 /// Decisions between two clearings of sources that are calm again.
@@ -37,7 +39,7 @@ const ATTEMPTS_MAX: usize = 64;
 
 /// What to do with an attempt.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Shake hands; the permit counts as half-open until dropped.
     Admit(OwnedSemaphorePermit),
     /// Ask for proof of the address.
@@ -118,11 +120,12 @@ impl RecentAttempts {
 
 /// The limits and their state.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(crate) struct Admission {
     half_open: Arc<Semaphore>,
     /// Two accounts per source, so that forged packets do not use up what the real one has.
     claimed: Sources,
     proven: Sources,
+    unproven: DefaultDirectRateLimiter,
     admitted: AtomicU64,
     retried: AtomicU64,
     refused: AtomicU64,
@@ -136,6 +139,7 @@ impl Admission {
             half_open: Arc::new(Semaphore::new(HALF_OPEN_MAX)),
             claimed: Sources::new(),
             proven: Sources::new(),
+            unproven: RateLimiter::direct(Quota::per_second(UNPROVEN)),
             admitted: AtomicU64::new(0),
             retried: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -145,7 +149,7 @@ impl Admission {
     }
 
     /// Decides on an attempt from `addr`; `proven` says whether it showed that it receives there.
-    pub(super) fn judge(&self, addr: SocketAddr, proven: bool) -> Verdict {
+    pub(crate) fn judge(&self, addr: SocketAddr, proven: bool) -> Verdict {
         let verdict = self.decide(addr, proven);
         let counter = match verdict {
             Verdict::Admit(_) => &self.admitted,
@@ -162,7 +166,10 @@ impl Admission {
             if !self.proven.has_room(addr) {
                 return Verdict::Refuse;
             }
-        } else if half_open >= HALF_OPEN_CALM || !self.claimed.has_room(addr) {
+        } else if half_open >= HALF_OPEN_CALM
+            || !self.claimed.has_room(addr)
+            || self.unproven.check().is_err()
+        {
             return Verdict::Retry;
         }
         match Arc::clone(&self.half_open).try_acquire_owned() {
@@ -171,11 +178,19 @@ impl Admission {
         }
     }
 
-    pub(super) fn note_unwelcome(&self) {
+    /// Decides on an attempt within a link, whose own attempt was judged before.
+    pub(super) fn judge_within_link(&self) -> Verdict {
+        match Arc::clone(&self.half_open).try_acquire_owned() {
+            Ok(permit) => Verdict::Admit(permit),
+            Err(_) => Verdict::Refuse,
+        }
+    }
+
+    pub(crate) fn note_unwelcome(&self) {
         self.unwelcome.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn note_failed(&self) {
+    pub(crate) fn note_failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -274,7 +289,7 @@ mod tests {
         let mut sources = many();
         let mut next = || sources.next().expect("65,536 sources");
         let mut held: Vec<Verdict> =
-            (0..HALF_OPEN_CALM).map(|_| admission.judge(next(), false)).collect();
+            (0..HALF_OPEN_CALM).map(|_| admission.judge(next(), true)).collect();
         assert!(held.iter().all(|verdict| matches!(verdict, Verdict::Admit(_))));
         assert!(matches!(admission.judge(next(), false), Verdict::Retry));
         held.extend((HALF_OPEN_CALM..HALF_OPEN_MAX).map(|_| admission.judge(next(), true)));
@@ -282,6 +297,19 @@ mod tests {
         assert!(matches!(admission.judge(next(), true), Verdict::Refuse));
         held.clear();
         assert!(matches!(admission.judge(next(), false), Verdict::Admit(_)));
+    }
+
+    /// A thousand addresses of a thousand networks were each let in on their word.
+    #[test]
+    fn many_addresses_that_proved_nothing_must_prove_themselves_however_few_are_half_open() {
+        let admission = Admission::new();
+        let mut sources = many();
+        let mut next = || sources.next().expect("65,536 sources");
+        for _ in 0..UNPROVEN.get() {
+            assert!(matches!(admission.judge(next(), false), Verdict::Admit(_)));
+        }
+        assert!(matches!(admission.judge(next(), false), Verdict::Retry));
+        assert!(matches!(admission.judge(next(), true), Verdict::Admit(_)));
     }
 
     #[test]

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, RecvStream, SendStream, VarInt};
+use farhaul_proto::path::carrier::Carrier;
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use super::socket::Vouched;
 use super::stream::{ControlReceiver, ControlSender};
-use super::{ControlError, PeerFault};
+use super::{CLOSE_FAILED, ControlError, PeerFault};
 use crate::identity::SiteId;
+use crate::net::link::LinkEnd;
 use crate::seal::{LaneIds, LaneSecrets, Side};
 use crate::tls;
 
@@ -22,6 +24,10 @@ pub struct ControlConnection {
     pub peer: SiteId,
     /// Its address when the connection was made.
     pub addr: SocketAddr,
+    /// What carries the connection.
+    pub carrier: Carrier,
+    /// Where its packets go: its address, or that of the link.
+    path: SocketAddr,
     /// Which end we are.
     pub side: Side,
     local: SiteId,
@@ -42,8 +48,24 @@ impl ControlConnection {
             .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
         let peer = presented.and_then(|chain| tls::site_of(&chain));
         let peer = peer.ok_or(PeerFault::NoIdentity)?;
-        let addr = super::endpoint::canonical(connection.remote_address());
-        Ok(Self { peer, addr, side, local, connection, vouched })
+        let path = super::endpoint::canonical(connection.remote_address());
+        let (addr, carrier) = match vouched.link() {
+            Some(used) => {
+                tokio::spawn(end_with_link(connection.clone(), used.over()));
+                (used.link.remote, Carrier::Tcp)
+            }
+            None => (path, Carrier::Udp),
+        };
+        Ok(Self { peer, addr, carrier, path, side, local, connection, vouched })
+    }
+
+    /// Where the packets of its session go.
+    pub(crate) const fn path(&self) -> SocketAddr {
+        self.path
+    }
+
+    fn error_of(&self, error: ConnectionError) -> ControlError {
+        self.vouched.explain(ControlError::of_connection(error, self.addr))
     }
 
     /// Our own identity on this connection.
@@ -76,15 +98,14 @@ impl ControlConnection {
     /// Waits while 16 streams of ours are open.
     pub async fn open_stream(&self) -> Result<(ControlSender, ControlReceiver), ControlError> {
         let opened = self.connection.open_bi().await;
-        let (send, recv) = opened.map_err(|error| ControlError::of_connection(error, self.addr))?;
+        let (send, recv) = opened.map_err(|error| self.error_of(error))?;
         Ok(self.messages(send, recv))
     }
 
     /// Waits for a stream that the peer opened.
     pub async fn accept_stream(&self) -> Result<(ControlSender, ControlReceiver), ControlError> {
         let accepted = self.connection.accept_bi().await;
-        let (send, recv) =
-            accepted.map_err(|error| ControlError::of_connection(error, self.addr))?;
+        let (send, recv) = accepted.map_err(|error| self.error_of(error))?;
         Ok(self.messages(send, recv))
     }
 
@@ -101,6 +122,14 @@ impl ControlConnection {
 
     /// Waits for the end of the connection and says why it came.
     pub async fn closed(&self) -> ControlError {
-        ControlError::of_connection(self.connection.closed().await, self.addr)
+        self.error_of(self.connection.closed().await)
+    }
+}
+
+/// Nothing comes over a link that has ended, so what it carried need not wait for its timers.
+/// Keeps the connection open no longer than its last user does.
+async fn end_with_link(connection: Connection, over: impl Future<Output = Option<LinkEnd>>) {
+    if over.await.is_some() {
+        connection.close(VarInt::from_u32(CLOSE_FAILED), b"the carrier ended");
     }
 }

@@ -25,15 +25,18 @@ use tokio::time::timeout;
 use super::admission::{Admission, AdmissionCounts, Attempt, RecentAttempts, Verdict};
 use super::connection::ControlConnection;
 use super::opening::{Opening, Openings};
-use super::socket::ControlSocket;
+use super::socket::{self, ControlSocket, Vouched};
 use super::{CRYPTO_ACCESS_DENIED, ControlError, HANDSHAKE_DEADLINE, PeerFault, transport};
 use crate::identity::{Identity, SiteId};
-use crate::net::UdpPort;
+use crate::net::Port;
+use crate::net::link::{LinkId, LinkUse};
 use crate::seal::Side;
 use crate::tls::{self, Allow, FoundSite};
 
 /// Connections that wait to be accepted; behind them, handshakes keep their places.
 const READY_MAX: usize = 32;
+/// Shortest time between two nudges that QUIC gets.
+const NUDGE_SPACING: Duration = Duration::from_millis(250);
 /// Stands where TLS wants a server name; it is not sent and not checked.
 const SERVER_NAME: &str = "farhaul";
 
@@ -49,6 +52,7 @@ pub struct ControlEndpoint {
     openings: Openings,
     ready: Mutex<mpsc::Receiver<Ready>>,
     acceptor: Option<JoinHandle<()>>,
+    nudger: JoinHandle<()>,
     runtime: Handle,
 }
 
@@ -59,13 +63,14 @@ impl ControlEndpoint {
     /// Whoever receives on the port must hand every datagram that is no lane packet to
     /// [`Self::socket`].
     pub fn new(
-        port: Arc<UdpPort>,
+        port: impl Into<Port>,
         identity: &Identity,
         allow: Option<Allow>,
         runtime: Handle,
     ) -> Result<Self, ControlError> {
         let _within = runtime.enter();
-        let number = port.local_addr().port();
+        let port = port.into();
+        let number = port.udp().local_addr().port();
         let socket = Arc::new(ControlSocket::new(port));
         let server = allow.map(|allow| server_config(identity, allow)).transpose()?;
         let accepts = server.is_some();
@@ -88,9 +93,20 @@ impl ControlEndpoint {
             ready: sender,
         };
         let acceptor = accepts.then(|| runtime.spawn(acceptor.run()));
+        let nudger = runtime.spawn(pass_nudges(endpoint.clone(), Arc::clone(&socket)));
         let ready = Mutex::new(ready);
         let identity = identity.clone();
-        Ok(Self { endpoint, socket, identity, admission, openings, ready, acceptor, runtime })
+        Ok(Self {
+            endpoint,
+            socket,
+            identity,
+            admission,
+            openings,
+            ready,
+            acceptor,
+            nudger,
+            runtime,
+        })
     }
 
     /// Where received datagrams go.
@@ -101,6 +117,11 @@ impl ControlEndpoint {
     /// Connections on their way to a session of ours.
     pub const fn openings(&self) -> &Openings {
         &self.openings
+    }
+
+    /// The limits of attempts to connect to us, on whichever carrier.
+    pub(crate) const fn admission(&self) -> &Arc<Admission> {
+        &self.admission
     }
 
     /// What became of attempts to connect to us.
@@ -129,10 +150,37 @@ impl ControlEndpoint {
         expect: SiteId,
         deadline: Duration,
     ) -> Result<ControlConnection, ControlError> {
+        if !self.socket.reaches(addr) || LinkId::of(addr).is_some() {
+            return Err(ControlError::Address { addr });
+        }
+        self.connect_along(addr, self.socket.vouch(addr), expect, deadline).await
+    }
+
+    /// Connects to the site `expect` over a link, as [`Self::connect`] does over UDP.
+    pub(crate) async fn connect_over(
+        &self,
+        link: LinkUse,
+        expect: SiteId,
+    ) -> Result<ControlConnection, ControlError> {
+        let (addr, remote) = (link.link.id.address(), link.link.remote);
+        let over = link.over();
+        let vouched = self.socket.vouch_for_link(link);
+        tokio::select! {
+            connected = self.connect_along(addr, vouched, expect, HANDSHAKE_DEADLINE) => connected,
+            Some(end) = over => Err(socket::link_error(end, remote)),
+        }
+    }
+
+    async fn connect_along(
+        &self,
+        addr: SocketAddr,
+        vouched: Arc<Vouched>,
+        expect: SiteId,
+        deadline: Duration,
+    ) -> Result<ControlConnection, ControlError> {
         let begun = Instant::now();
         let found = FoundSite::default();
         let attempt = async {
-            let vouched = self.socket.vouch(addr);
             let connecting = self.begin(addr, expect, Arc::clone(&found))?;
             let handshake = connecting.await;
             let connection = handshake.map_err(|error| ControlError::of_connection(error, addr))?;
@@ -185,6 +233,7 @@ impl ControlEndpoint {
 
 impl Drop for ControlEndpoint {
     fn drop(&mut self) {
+        self.nudger.abort();
         if let Some(acceptor) = &self.acceptor {
             acceptor.abort();
         }
@@ -205,6 +254,18 @@ pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip if ip.is_ipv4() => SocketAddr::new(ip, addr.port()),
         _ => addr,
+    }
+}
+
+/// To QUIC the same socket looks like another one, on which every connection says a word at once: the
+/// peer learns its new address, and the timers begin anew with the answer.
+async fn pass_nudges(endpoint: Endpoint, socket: Arc<ControlSocket>) {
+    loop {
+        socket.nudged().await;
+        if let Err(error) = endpoint.rebind_abstract(Arc::<ControlSocket>::clone(&socket)) {
+            tracing::debug!(%error, "QUIC was not nudged");
+        }
+        tokio::time::sleep(NUDGE_SPACING).await;
     }
 }
 
@@ -237,7 +298,12 @@ impl Acceptor {
                 incoming.ignore();
                 continue;
             }
-            match self.admission.judge(addr, proven) {
+            let link = LinkId::of(addr).is_some();
+            let verdict = match link {
+                true => self.admission.judge_within_link(),
+                false => self.admission.judge(addr, proven),
+            };
+            match verdict {
                 Verdict::Admit(permit) => self.shake(incoming, permit),
                 Verdict::Retry => {
                     if let Err(error) = incoming.retry() {
@@ -275,10 +341,20 @@ async fn handshake(
     socket: &ControlSocket,
 ) -> Result<ControlConnection, ControlError> {
     let addr = canonical(incoming.remote_address());
+    let link = socket.seize_link(addr);
+    if link.is_none() && LinkId::of(addr).is_some() {
+        // It carries another connection already, or has just ended.
+        incoming.refuse();
+        return Err(ControlError::Reset);
+    }
     let failed = |error: ConnectionError| ControlError::of_connection(error, addr);
     let connection = incoming.accept().map_err(failed)?.await.map_err(failed)?;
     // The peer could finish only with what we sent to its address (RFC 9000 section 8.1).
-    ControlConnection::new(connection, local, Side::Server, socket.vouch(addr))
+    let vouched = match link {
+        Some(link) => socket.vouch_for_link(link),
+        None => socket.vouch(addr),
+    };
+    ControlConnection::new(connection, local, Side::Server, vouched)
 }
 
 /// True when the handshake ended because our own check of the peer's key failed.

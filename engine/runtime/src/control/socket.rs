@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,11 +17,14 @@ use farhaul_proto::units::Bytes;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time;
 
+use super::ControlError;
+use super::endpoint::canonical;
 use super::repeat::{self, Repeats};
-use crate::net::UdpPort;
+use crate::net::Port;
+use crate::net::link::{LinkEnd, LinkId, LinkUse};
 use crate::sys::udp;
 
 /// Datagrams waiting for the QUIC library at most: two windows of 256 KiB.
@@ -33,7 +36,7 @@ const REPEATS_WAITING_MAX: usize = 64;
 
 /// The port as the QUIC library sees it.
 pub struct ControlSocket {
-    port: Arc<UdpPort>,
+    port: Port,
     /// The port did not take the last datagram. Only then it is watched for room: a watched socket
     /// wakes the runtime for every packet that leaves it, those of the lanes included.
     full: AtomicBool,
@@ -45,6 +48,7 @@ pub struct ControlSocket {
     received: AtomicU64,
     dropped: AtomicU64,
     unsent: AtomicU64,
+    nudges: Notify,
 }
 
 /// A ring of datagrams in memory allocated once.
@@ -66,7 +70,7 @@ struct Slot {
 
 impl ControlSocket {
     /// Must be called within a runtime, which waits until it is time to repeat.
-    pub(super) fn new(port: Arc<UdpPort>) -> Self {
+    pub(super) fn new(port: Port) -> Self {
         Self {
             port,
             full: AtomicBool::new(false),
@@ -78,15 +82,29 @@ impl ControlSocket {
             received: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
+            nudges: Notify::new(),
         }
+    }
+
+    /// The lanes learnt that the path is back, or another one: QUIC should not wait for its own timers,
+    /// which may have doubled for minutes.
+    pub fn nudge(&self) {
+        self.nudges.notify_one();
+    }
+
+    /// Waits for a nudge.
+    pub(super) async fn nudged(&self) {
+        self.nudges.notified().await;
     }
 
     /// Hands over one datagram that is not a lane packet. Never waits; called by the thread that
     /// receives on the port, for each segment.
     pub fn deliver(&self, from: SocketAddr, ecn: u8, data: &[u8]) {
-        let from = self.port.in_own_family(from);
-        // First, so that no answer is earlier.
-        lock(&self.repeats).heard(Instant::now(), from, Bytes::of_len(data.len()));
+        if LinkId::of(from).is_none() {
+            // First, so that no answer is earlier.
+            lock(&self.repeats).heard(Instant::now(), from, Bytes::of_len(data.len()));
+        }
+        let from = as_ipv6(from);
         let (taken, waker) = {
             let mut inbox = self.inbox();
             (inbox.push(from, ecn, data), inbox.waker.take())
@@ -105,7 +123,24 @@ impl ControlSocket {
     /// not limited by what came from there.
     pub(super) fn vouch(&self, addr: SocketAddr) -> Arc<Vouched> {
         lock(&self.repeats).vouch(Instant::now(), addr);
-        Arc::new(Vouched { addr, repeats: Arc::clone(&self.repeats) })
+        let path = Path::Udp(addr, Arc::clone(&self.repeats));
+        Arc::new(Vouched { path })
+    }
+
+    /// A connection uses a link: its handshake has proven the address long before.
+    pub(super) fn vouch_for_link(&self, link: LinkUse) -> Arc<Vouched> {
+        Arc::new(Vouched { path: Path::Link(link) })
+    }
+
+    /// The use of the link that `addr` stands for; `None` if it stands for none, or for one that
+    /// is no more or has a user.
+    pub(super) fn seize_link(&self, addr: SocketAddr) -> Option<LinkUse> {
+        self.port.links().seize(LinkId::of(addr)?)
+    }
+
+    /// True when the port sends to addresses of this family.
+    pub(super) fn reaches(&self, addr: SocketAddr) -> bool {
+        addr.is_ipv4() || self.port.udp().local_addr().is_ipv6()
     }
 
     /// UDP payload sent so far, copies included; part of what the path carries.
@@ -132,10 +167,23 @@ impl ControlSocket {
         lock(&self.inbox)
     }
 
+    /// A link loses nothing that it took, so nothing is repeated; it has room for a window of QUIC,
+    /// and what it does not take comes again by itself.
+    fn send_on_link(&self, to: SocketAddr, segment: usize, data: &[u8]) {
+        match self.port.send_train(to, segment, data) {
+            Ok(sent) if sent.failed == 0 => {
+                self.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
+            }
+            Ok(_) | Err(_) => {
+                self.unsent.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Sends one datagram again, in a task that does not keep the port open.
     fn send_again(&self, to: SocketAddr, data: &[u8]) {
         let Ok(permit) = Arc::clone(&self.repeats_waiting).try_acquire_owned() else { return };
-        let (port, data) = (Arc::downgrade(&self.port), Box::<[u8]>::from(data));
+        let (port, data) = (Arc::downgrade(self.port.udp()), Box::<[u8]>::from(data));
         let (repeats, sent) = (Arc::clone(&self.repeats), Arc::clone(&self.sent));
         let begun = time::Instant::now();
         self.runtime.spawn(async move {
@@ -160,16 +208,63 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// QUIC sees one family of addresses, whatever the port is bound to: links have IPv6 addresses.
+fn as_ipv6(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V4(v4) => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
+        SocketAddr::V6(_) => addr,
+    }
+}
+
 /// A connection's word for its address; dropped with the connection.
 #[derive(Debug)]
 pub(super) struct Vouched {
-    addr: SocketAddr,
-    repeats: Arc<Mutex<Repeats>>,
+    path: Path,
+}
+
+#[derive(Debug)]
+enum Path {
+    Udp(SocketAddr, Arc<Mutex<Repeats>>),
+    Link(LinkUse),
+}
+
+impl Vouched {
+    /// The link that the connection uses, if it uses one.
+    pub(super) const fn link(&self) -> Option<&LinkUse> {
+        match &self.path {
+            Path::Udp(..) => None,
+            Path::Link(link) => Some(link),
+        }
+    }
+
+    /// What an error of the connection means: one that we closed because its link ended was lost.
+    pub(super) fn explain(&self, error: ControlError) -> ControlError {
+        match (error, self.link()) {
+            (error @ (ControlError::ClosedHere | ControlError::Timeout { .. }), Some(used)) => {
+                match used.end() {
+                    Some(end) => link_error(end, used.link.remote),
+                    None => error,
+                }
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+/// What the end of a link means to whoever used it.
+pub(super) fn link_error(end: LinkEnd, addr: SocketAddr) -> ControlError {
+    match end {
+        LinkEnd::Refused => ControlError::Refused { addr },
+        LinkEnd::Silent => ControlError::Timeout { addr },
+        LinkEnd::Lost(why) => ControlError::Carrier { addr, why },
+    }
 }
 
 impl Drop for Vouched {
     fn drop(&mut self) {
-        lock(&self.repeats).leave(Instant::now(), self.addr);
+        if let Path::Udp(addr, repeats) = &self.path {
+            lock(repeats).leave(Instant::now(), *addr);
+        }
     }
 }
 
@@ -219,7 +314,11 @@ impl AsyncUdpSocket for ControlSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let len = transmit.contents.len();
         let segment = transmit.segment_size.unwrap_or(len);
-        let (to, bytes) = (transmit.destination, Bytes::of_len(len));
+        let (to, bytes) = (canonical(transmit.destination), Bytes::of_len(len));
+        if LinkId::of(to).is_some() {
+            self.send_on_link(to, segment, transmit.contents);
+            return Ok(());
+        }
         if !lock(&self.repeats).admits(Instant::now(), to, bytes) {
             // Lost, as far as QUIC knows. It asks again when its timer fires.
             return Ok(());
@@ -278,7 +377,8 @@ impl AsyncUdpSocket for ControlSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.port.local_addr())
+        let port = self.port.udp().local_addr().port();
+        Ok(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port))
     }
 
     fn may_fragment(&self) -> bool {
@@ -310,9 +410,9 @@ impl UdpPoller for WritePoller {
             return Poll::Ready(Ok(()));
         }
         let waiting = this.waiting.get_or_insert_with(|| {
-            let port = Arc::clone(&this.socket.port);
+            let port = this.socket.port.clone();
             Box::pin(async move {
-                let room = udp::watch_writable(port.as_fd().try_clone_to_owned()?)?;
+                let room = udp::watch_writable(port.udp().as_fd().try_clone_to_owned()?)?;
                 room.writable().await.map(drop)
             })
         });
@@ -334,7 +434,7 @@ impl fmt::Debug for WritePoller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::PortConfig;
+    use crate::net::{PortConfig, UdpPort};
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
@@ -357,7 +457,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_port_is_waited_for_and_one_that_is_not_is_not_watched() {
         let port = UdpPort::bind(SocketAddr::from(([127, 0, 0, 1], 0)), PortConfig::default());
-        let socket = Arc::new(ControlSocket::new(port.expect("loopback has a free port")));
+        let socket = Arc::new(ControlSocket::new(port.expect("loopback has a free port").into()));
         let mut poller = WritePoller { socket: Arc::clone(&socket), waiting: None };
         for full in [false, true] {
             socket.full.store(full, Ordering::Relaxed);

@@ -22,12 +22,12 @@ pub struct ControlSender {
     addr: SocketAddr,
     half_sent: bool,
     /// A stream keeps its connection open, so it keeps its address proven too.
-    _vouched: Arc<Vouched>,
+    vouched: Arc<Vouched>,
 }
 
 impl ControlSender {
     pub(super) fn new(stream: SendStream, addr: SocketAddr, vouched: Arc<Vouched>) -> Self {
-        Self { stream, addr, half_sent: false, _vouched: vouched }
+        Self { stream, addr, half_sent: false, vouched }
     }
 
     /// Sends one message; done when the library holds all of it, which waits while the peer's
@@ -51,7 +51,8 @@ impl ControlSender {
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), ControlError> {
         let addr = self.addr;
-        self.stream.write_all(bytes).await.map_err(|error| ControlError::of_write(error, addr))
+        let written = self.stream.write_all(bytes).await;
+        written.map_err(|error| self.vouched.explain(ControlError::of_write(error, addr)))
     }
 
     /// Says that no message follows; what was sent is still delivered.
@@ -89,12 +90,12 @@ pub struct ControlReceiver {
     stream: RecvStream,
     addr: SocketAddr,
     frame: FrameReader,
-    _vouched: Arc<Vouched>,
+    vouched: Arc<Vouched>,
 }
 
 impl ControlReceiver {
     pub(super) fn new(stream: RecvStream, addr: SocketAddr, vouched: Arc<Vouched>) -> Self {
-        Self { stream, addr, frame: FrameReader::new(), _vouched: vouched }
+        Self { stream, addr, frame: FrameReader::new(), vouched }
     }
 
     /// Receives the next message; `None` when the peer has finished the stream.
@@ -110,7 +111,8 @@ impl ControlReceiver {
             }
             let wanted = self.frame.wanted();
             let read = self.stream.read_chunk(wanted, true).await;
-            match read.map_err(|error| ControlError::of_read(error, self.addr))? {
+            let of_read = |error| self.vouched.explain(ControlError::of_read(error, self.addr));
+            match read.map_err(of_read)? {
                 Some(chunk) => {
                     self.frame.push(&chunk.bytes).map_err(|_| PeerFault::MessageLength)?;
                 }

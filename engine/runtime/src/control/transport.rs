@@ -85,8 +85,8 @@ pub(super) fn client_config(
     Ok(config)
 }
 
-/// Settings to accept. Connections do not move to another address: lanes have their own check
-/// of addresses, and a moved connection would disagree with it.
+/// Settings to accept. A connection follows its client to another address, which QUIC validates by
+/// itself; the lanes do so as well and wait for nobody.
 pub(super) fn server_config(
     tls: rustls::ServerConfig,
 ) -> Result<ServerConfig, quinn::crypto::rustls::NoInitialCipherSuite> {
@@ -97,7 +97,7 @@ pub(super) fn server_config(
         .transport_config(Arc::new(transport()))
         .validation_token_config(tokens)
         .retry_token_lifetime(RETRY_TOKEN_LIFETIME)
-        .migration(false)
+        .migration(true)
         .max_incoming(HALF_OPEN_MAX)
         .incoming_buffer_size(INCOMING_BUFFER)
         .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
@@ -105,7 +105,7 @@ pub(super) fn server_config(
 }
 
 fn transport() -> TransportConfig {
-    let idle = IdleTimeout::try_from(IDLE_LIMIT).expect("30 s is below 2^62 ms");
+    let idle = IdleTimeout::try_from(IDLE_LIMIT).expect("180 s are below 2^62 ms");
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(BIDI_STREAMS_MAX))

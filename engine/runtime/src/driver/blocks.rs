@@ -14,6 +14,7 @@ use super::command::SessionKey;
 use crate::buffers::{Lease, SharedLease};
 use crate::disk::{DiskError, Segment};
 use crate::objects::{BlockSink, BlockSource, Failure, Load, Store};
+use crate::pack::{Effort, Experience, UnpackError, pack_block, unpack_block};
 use farhaul_proto::content::Digest;
 use farhaul_proto::fec::{
     BlockShape, FecError, RepairSet, SymbolSet, decode, finish_source, repair_symbols,
@@ -64,7 +65,7 @@ pub(super) enum Done {
     /// Digest and padding stand behind the data.
     Finished { at: At, shape: BlockShape, lease: Lease },
     /// Repair symbols, or none if the encoder failed.
-    Encoded { at: At, repair: Option<RepairSet> },
+    Encoded { at: At, shape: BlockShape, repair: Option<RepairSet> },
     /// A block was decoded and checked.
     Checked { at: At, placed: Placed, block: RecvBlock, outcome: Checked },
     /// The sink said where a block is to be written.
@@ -114,14 +115,26 @@ pub(super) fn load_job(
     }
 }
 
+/// How a block may be packed.
+pub(super) struct Packing {
+    pub(super) effort: Effort,
+    pub(super) experience: Arc<Experience>,
+}
+
 pub(super) fn finish_job(
     at: At,
     shape: BlockShape,
     placed: Placed,
     mut lease: Lease,
+    packing: Option<Packing>,
 ) -> impl FnOnce() -> Done {
     move || {
-        finish_source(shape, lease.as_mut_slice(), placed.offset.get());
+        let buffer = lease.as_mut_slice();
+        let digest = finish_source(shape, buffer, placed.offset.get());
+        let packed = packing.and_then(|Packing { effort, experience }| {
+            pack_block(shape, buffer, &digest, effort, &experience)
+        });
+        let shape = packed.unwrap_or(shape);
         Done::Finished { at, shape, lease }
     }
 }
@@ -138,7 +151,7 @@ pub(super) fn encode_job(
         if let Err(error) = &repair {
             tracing::warn!(%error, block = %at.block, "repair symbols could not be computed");
         }
-        Done::Encoded { at, repair: repair.ok() }
+        Done::Encoded { at, shape, repair: repair.ok() }
     }
 }
 
@@ -178,10 +191,15 @@ fn check_block(
             return Checked::Not(Verified::Bad);
         }
     }
-    match verify_source(shape, lease.as_slice(), placed.offset.get()) {
+    let (offset, buffer) = (placed.offset.get(), lease.as_mut_slice());
+    let checked = match shape.packed_symbols() {
+        Some(_) => unpack_block(shape, buffer, placed.len.as_len(), offset),
+        None => verify_source(shape, buffer, offset).map_err(UnpackError::from),
+    };
+    match checked {
         Ok(digest) => Checked::Good(digest),
         Err(error) => {
-            tracing::warn!(%error, "a block arrived with a wrong digest");
+            tracing::warn!(%error, "a block arrived that is not what was sent");
             Checked::Not(Verified::Bad)
         }
     }

@@ -3,19 +3,20 @@
 use super::receive::LaneDrops;
 use crate::control::Opening;
 use crate::objects::{BlockSink, BlockSource, Failure};
+use crate::record::FlightPen;
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Policy, View};
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::recv::RecvCounters;
 use farhaul_proto::send::SendCounters;
-use farhaul_proto::session::{SessionConfig, SessionError, Unreached};
-use farhaul_proto::trace::{Counters, Limit};
+use farhaul_proto::session::{ProbePlan, SessionConfig, SessionError, Unreached};
+use farhaul_proto::trace::{Counters, Limit, Spent};
 use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::wire::control::PathFigures;
 use farhaul_proto::wire::feedback::FeedbackError;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -60,10 +61,10 @@ pub struct NewSession {
     pub key: SessionKey,
     /// Its keys.
     pub lane: LaneKeys,
-    /// The peer's address, validated by the handshake.
-    pub peer: SocketAddr,
     /// How it is set up.
     pub config: SessionConfig,
+    /// Whether blocks that leave are packed.
+    pub pack: PackPolicy,
     /// Where its events go.
     pub events: mpsc::Sender<SessionEvent>,
     /// Of a connection that came in: until the lane is known, its first packets are kept.
@@ -160,9 +161,13 @@ pub enum Command {
     /// Send a block again from its start.
     RestartSend(SessionKey, BlockIndex),
     /// Change what shapes the data that we send.
-    Shape(SessionKey, Policy, Option<BitRate>, FecPolicy),
+    Shape(SessionKey, Policy, Option<BitRate>, FecPolicy, PackPolicy),
     /// Ask the peer for a sign of life, and say when the last one came.
     AskPeer(SessionKey, oneshot::Sender<SignOfLife>),
+    /// Record the session.
+    Record(SessionKey, FlightPen),
+    /// Measure the way to the peer; answered when that is done.
+    Probe(SessionKey, ProbePlan, oneshot::Sender<PathFigures>),
     /// Report figures.
     Stats(SessionKey, oneshot::Sender<SessionStats>),
     /// Report what was dropped.
@@ -188,6 +193,8 @@ impl fmt::Debug for Command {
             Self::RestartSend(..) => "RestartSend",
             Self::Shape(..) => "Shape",
             Self::AskPeer(..) => "AskPeer",
+            Self::Record(..) => "Record",
+            Self::Probe(..) => "Probe",
             Self::Stats(..) => "Stats",
             Self::Drops(..) => "Drops",
             Self::Stop => "Stop",
@@ -248,6 +255,8 @@ pub struct SessionStats {
     pub sent: SendCounters,
     /// Blocks received.
     pub received: RecvCounters,
+    /// Data and padding packets received.
+    pub received_packets: u64,
     /// Data bytes not yet sent once.
     pub unsent: Bytes,
     /// Bytes in flight.
@@ -264,10 +273,10 @@ pub struct SessionStats {
     pub train_size_p50: Bytes,
     /// The size that one such train in a hundred exceeds.
     pub train_size_p99: Bytes,
-    /// What limits now.
+    /// What limited for most of the last second.
     pub limited_by: Option<Limit>,
-    /// What limited for the longest time.
-    pub limited_mostly: Option<Limit>,
+    /// How long each limit applied.
+    pub limited: Spent,
 }
 
 /// The last that was heard of a peer.

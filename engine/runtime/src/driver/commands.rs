@@ -3,7 +3,7 @@
 use super::Driver;
 use super::command::{Command, GivenUp, NewSession, SessionKey};
 use super::receive::LaneDrops;
-use super::session::SessionBody;
+use super::session::{Outgoing, SessionBody};
 use farhaul_proto::units::Timestamp;
 
 impl Driver {
@@ -17,7 +17,7 @@ impl Driver {
                 self.with(session, |session| {
                     let declared = session.core.declare_send(len, &held);
                     if let Ok(object) = declared {
-                        session.sources.insert(object, source);
+                        session.sources.insert(object, Outgoing::new(source));
                     }
                     let _ = reply.send(declared);
                 });
@@ -60,12 +60,28 @@ impl Driver {
                 }
             }),
             Command::RestartSend(key, block) => self.with(key, |s| s.core.restart_send(block)),
-            Command::Shape(key, policy, cap, fec) => self.with(key, |session| {
+            Command::Shape(key, policy, cap, fec, pack) => self.with(key, |session| {
+                session.pack = pack;
                 session.core.set_policy(policy, cap, now);
                 session.core.set_fec(fec);
             }),
+            Command::Stop => self.stopping = true,
+            question => self.answer(question, now),
+        }
+    }
+
+    /// Applies a command that changes nothing of what is carried.
+    fn answer(&mut self, command: Command, now: Timestamp) {
+        match command {
             Command::AskPeer(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.ask_peer(now));
+            }),
+            Command::Record(key, pen) => {
+                self.with(key, |session| session.begin_recording(pen, now));
+            }
+            Command::Probe(key, plan, reply) => self.with(key, |session| {
+                session.core.probe(plan, now);
+                session.probing = Some(reply);
             }),
             Command::Stats(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.stats());
@@ -74,7 +90,8 @@ impl Driver {
                 let unknown_lane = self.drops.unknown_lane + self.early.never_taken(now);
                 let _ = reply.send(LaneDrops { unknown_lane, ..self.drops });
             }
-            Command::Stop => self.stopping = true,
+            // All others are applied before.
+            _ => {}
         }
     }
 
@@ -92,7 +109,7 @@ impl Driver {
     fn add(&mut self, mut new: NewSession, now: Timestamp) {
         let key = new.key;
         let opening = new.opening.take();
-        let session = SessionBody::new(new, self.port.receiver_drops(), now);
+        let session = SessionBody::new(new, self.port.udp().receiver_drops(), now);
         let lane = session.recv_tag;
         self.lanes.insert(lane, key);
         self.sessions.insert(key, session);

@@ -26,14 +26,14 @@ impl Driver {
             Done::Finished { at, shape, lease } => self.with(at.session, |session| {
                 let data = lease.freeze();
                 session.send_blocks.insert(at.block, SendBlock { shape, data, repair: Vec::new() });
-                session.core.on_loaded(at.block);
+                session.core.on_loaded(at.block, shape);
             }),
-            Done::Encoded { at, repair } => self.with(at.session, |session| {
+            Done::Encoded { at, shape, repair } => self.with(at.session, |session| {
+                let held = session.send_blocks.get_mut(&at.block);
+                // Of a shape that the block has no more: nobody waits for it.
+                let Some(held) = held.filter(|held| held.shape == shape) else { return };
                 let count = repair.as_ref().map(RepairSet::len);
-                if let (Some(held), Some(repair)) = (session.send_blocks.get_mut(&at.block), repair)
-                {
-                    held.repair.push(repair);
-                }
+                held.repair.extend(repair);
                 session.core.on_encoded(at.block, count);
             }),
             Done::Checked { at, placed, block, outcome } => {
@@ -59,9 +59,7 @@ impl Driver {
         load: Result<Load, Failure>,
     ) {
         match load {
-            Ok(Load::Filled) => {
-                self.run_job(at, Box::new(finish_job(at, shape, placed, lease)));
-            }
+            Ok(Load::Filled) => self.finish(at, shape, placed, lease),
             Ok(Load::Read(segments)) if segments_len(&segments) == placed.len.as_len() => {
                 let op = Op::Read { buffer: lease, segments: segments.clone() };
                 let aim = Aim::Read(shape);
@@ -70,6 +68,12 @@ impl Driver {
             Ok(Load::Read(_)) => self.source_failed(at, placed.object, layout_failure()),
             Err(failure) => self.source_failed(at, placed.object, failure),
         }
+    }
+
+    /// Has a block that is in memory hashed, and packed where that may pay.
+    fn finish(&mut self, at: At, shape: BlockShape, placed: Placed, lease: Lease) {
+        let packing = self.live(at.session).and_then(|session| session.packing(placed.object));
+        self.run_job(at, Box::new(finish_job(at, shape, placed, lease, packing)));
     }
 
     fn submit(&mut self, io: Io, op: Op) {
@@ -168,7 +172,7 @@ impl Driver {
         match (aim, &completion.result) {
             (Aim::Read(shape), Ok(())) => {
                 if let Some(lease) = completion.into_lease() {
-                    self.run_job(at, Box::new(finish_job(at, shape, placed, lease)));
+                    self.finish(at, shape, placed, lease);
                 } else {
                     self.source_failed(at, placed.object, layout_failure());
                 }

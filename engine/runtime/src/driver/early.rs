@@ -5,9 +5,10 @@
 //! once: anyone can send such packets. spec: W-033
 
 use super::Driver;
-use super::receive::Times;
+use super::receive::Coming;
 use farhaul_proto::ids::LaneTag;
 use farhaul_proto::units::Timestamp;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Early packets kept at most.
@@ -22,6 +23,7 @@ const DATAGRAM_MAX: usize = 1500;
 #[derive(Clone, Copy)]
 struct Slot {
     lane: LaneTag,
+    from: Option<SocketAddr>,
     arrived: Timestamp,
     len: usize,
 }
@@ -43,7 +45,7 @@ impl EarlyPackets {
     }
 
     /// Keeps a packet, in place of the oldest one; false if it is not worth keeping.
-    pub(super) fn keep(&mut self, lane: LaneTag, datagram: &[u8], arrived: Timestamp) -> bool {
+    pub(super) fn keep(&mut self, lane: LaneTag, datagram: &[u8], coming: Coming) -> bool {
         let mine = self.slots.iter().flatten().filter(|slot| slot.lane == lane);
         if datagram.len() > DATAGRAM_MAX || mine.count() >= PER_LANE_MAX {
             return false;
@@ -51,7 +53,9 @@ impl EarlyPackets {
         let at = self.next;
         self.next = (at + 1) % KEPT_MAX;
         self.memory[at * DATAGRAM_MAX..][..datagram.len()].copy_from_slice(datagram);
-        let pushed_out = self.slots[at].replace(Slot { lane, arrived, len: datagram.len() });
+        let Coming { from, arrived, .. } = coming;
+        let slot = Slot { lane, from, arrived, len: datagram.len() };
+        let pushed_out = self.slots[at].replace(slot);
         self.never_taken += u64::from(pushed_out.is_some());
         true
     }
@@ -67,13 +71,14 @@ impl EarlyPackets {
     }
 
     /// Takes out the packets of a lane, oldest first, and forgets what is too old.
-    fn take(&mut self, lane: LaneTag, now: Timestamp) -> Vec<(Timestamp, Vec<u8>)> {
+    fn take(&mut self, lane: LaneTag, now: Timestamp) -> Vec<(Coming, Vec<u8>)> {
         self.never_taken(now);
         let mut taken = Vec::new();
         for at in (self.next..KEPT_MAX).chain(0..self.next) {
             if let Some(slot) = self.slots[at].take_if(|slot| slot.lane == lane) {
                 let datagram = &self.memory[at * DATAGRAM_MAX..][..slot.len];
-                taken.push((slot.arrived, datagram.to_vec()));
+                let coming = Coming { from: slot.from, arrived: slot.arrived, now };
+                taken.push((coming, datagram.to_vec()));
             }
         }
         taken
@@ -83,8 +88,8 @@ impl EarlyPackets {
 impl Driver {
     /// Reads what came for a lane before it was known.
     pub(super) fn take_early(&mut self, lane: LaneTag, now: Timestamp) {
-        for (arrived, mut datagram) in self.early.take(lane, now) {
-            self.on_lane_packet(&mut datagram, Times { arrived, now });
+        for (coming, mut datagram) in self.early.take(lane, now) {
+            self.on_lane_packet(&mut datagram, coming);
         }
     }
 }
@@ -95,6 +100,10 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1000);
 
+    fn coming(arrived: Timestamp) -> Coming {
+        Coming { from: None, arrived, now: arrived }
+    }
+
     fn lane(n: u64) -> LaneTag {
         LaneTag::new(n)
     }
@@ -103,8 +112,8 @@ mod tests {
     fn packets_of_a_lane_come_back_once_in_order() {
         let mut early = EarlyPackets::new();
         for n in 0..3 {
-            early.keep(lane(1), &[n; 10], NOW);
-            early.keep(lane(2), &[n + 100; 1500], NOW);
+            early.keep(lane(1), &[n; 10], coming(NOW));
+            early.keep(lane(2), &[n + 100; 1500], coming(NOW));
         }
         let taken = early.take(lane(1), NOW);
         let firsts: Vec<u8> = taken.iter().map(|(_, datagram)| datagram[0]).collect();
@@ -116,14 +125,14 @@ mod tests {
     #[test]
     fn one_lane_fills_half_and_the_oldest_make_room() {
         let mut early = EarlyPackets::new();
-        early.keep(lane(7), &[7], NOW);
+        early.keep(lane(7), &[7], coming(NOW));
         for n in 0..=u8::MAX {
-            early.keep(lane(1), &[n], NOW);
+            early.keep(lane(1), &[n], coming(NOW));
         }
         assert_eq!(early.take(lane(7), NOW).len(), 1);
         assert_eq!(early.take(lane(1), NOW).len(), PER_LANE_MAX);
         for n in 0..1000 {
-            early.keep(lane(100 + n), &[0], NOW);
+            early.keep(lane(100 + n), &[0], coming(NOW));
         }
         assert_eq!(early.slots.iter().flatten().count(), KEPT_MAX);
         assert!(early.take(lane(100), NOW).is_empty());
@@ -133,8 +142,8 @@ mod tests {
     #[test]
     fn what_is_old_or_too_long_is_not_kept() {
         let mut early = EarlyPackets::new();
-        early.keep(lane(1), &[0; DATAGRAM_MAX + 1], NOW);
-        early.keep(lane(1), &[0; 100], NOW);
+        early.keep(lane(1), &[0; DATAGRAM_MAX + 1], coming(NOW));
+        early.keep(lane(1), &[0; 100], coming(NOW));
         assert!(early.take(lane(1), NOW + AGE_MAX).is_empty());
         assert!(early.take(lane(1), NOW).is_empty());
     }
@@ -142,13 +151,13 @@ mod tests {
     #[test]
     fn what_is_kept_in_vain_is_counted_once() {
         let mut early = EarlyPackets::new();
-        assert!(early.keep(lane(1), &[0; 100], NOW));
-        assert!(early.keep(lane(2), &[0; 100], NOW));
+        assert!(early.keep(lane(1), &[0; 100], coming(NOW)));
+        assert!(early.keep(lane(2), &[0; 100], coming(NOW)));
         assert_eq!(early.take(lane(1), NOW).len(), 1);
         assert_eq!(early.never_taken(NOW), 0);
         assert_eq!(early.never_taken(NOW + AGE_MAX), 1);
         for n in 0..=KEPT_MAX as u64 {
-            assert!(early.keep(lane(100 + n), &[0], NOW + AGE_MAX));
+            assert!(early.keep(lane(100 + n), &[0], coming(NOW + AGE_MAX)));
         }
         assert_eq!(early.never_taken(NOW + AGE_MAX), 2);
     }

@@ -16,6 +16,7 @@ use farhaul_proto::send::{SendEffect, SendEvent};
 use farhaul_proto::session::{Effect, Event};
 use farhaul_proto::units::Timestamp;
 use farhaul_proto::wire::control::FailCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A block that waits for a buffer to be read into.
@@ -71,6 +72,13 @@ impl Driver {
                     self.run_job(at, Box::new(job));
                 }
             }
+            SendEffect::Reshape { block, shape } => self.with(key, |session| {
+                // Behind the data are zeros enough for any shape; see `finish_source`.
+                if let Some(held) = session.send_blocks.get_mut(&block) {
+                    held.shape = shape;
+                    held.repair.clear();
+                }
+            }),
             SendEffect::Release { block } => {
                 self.with(key, |session| {
                     session.send_blocks.remove(&block);
@@ -85,7 +93,8 @@ impl Driver {
         while let Some(session) = self.sessions.get_mut(&key).filter(alive) {
             let Some(read) = session.waiting_reads.front() else { return };
             let object = read.placed.object;
-            let Some(source) = session.sources.get(&object).cloned() else {
+            let Some(source) = session.sources.get(&object).map(|out| Arc::clone(&out.source))
+            else {
                 session.waiting_reads.pop_front();
                 // Abandoned, or somebody forgot the source too early: that must be heard.
                 if session.core.sender().is_open(object) {

@@ -7,14 +7,17 @@ use super::session::SessionBody;
 use super::shares::Division;
 use super::{Driver, blocks::RecvBlock};
 use crate::buffers::{BufferPool, Lease};
-use farhaul_proto::ids::{LaneTag, PacketNumber};
-use farhaul_proto::limits::{FORGERY_LIMIT, TAG_LEN, UDP_IP_OVERHEAD};
+use farhaul_proto::ids::LaneTag;
+use farhaul_proto::limits::{TAG_LEN, UDP_IP_OVERHEAD};
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::Verdict;
 use farhaul_proto::recv::Placement;
+use farhaul_proto::session::Arrival;
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::feedback::Feedback;
 use farhaul_proto::wire::header::{DataId, Header, Kind};
-use farhaul_proto::wire::number;
+use farhaul_proto::wire::path;
+use std::net::SocketAddr;
 
 /// Lane packets that led to nothing, by reason; for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,16 +38,18 @@ pub struct LaneDrops {
     pub receive_errors: u64,
 }
 
-/// When a packet came in, in both clocks' terms.
+/// Where a packet came from, and when, in both clocks' terms.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(super) struct Coming {
+    /// Nothing for a link, which has two ends for good.
+    pub(super) from: Option<SocketAddr>,
     pub(super) arrived: Timestamp,
     pub(super) now: Timestamp,
 }
 
 impl Driver {
     /// Takes one lane packet in.
-    pub(super) fn on_lane_packet(&mut self, datagram: &mut [u8], times: Times) {
+    pub(super) fn on_lane_packet(&mut self, datagram: &mut [u8], coming: Coming) {
         let Ok((header, header_len)) = Header::decode(datagram) else {
             self.drops.malformed += 1;
             return;
@@ -52,7 +57,7 @@ impl Driver {
         let session = self.lanes.get(&header.lane).and_then(|key| self.sessions.get_mut(key));
         let Some(session) = session else {
             let early = self.openings.any();
-            if !early || !self.early.keep(header.lane, datagram, times.arrived) {
+            if !early || !self.early.keep(header.lane, datagram, coming) {
                 self.drops.unknown_lane += 1;
             }
             return;
@@ -61,41 +66,47 @@ impl Driver {
             self.drops.dead_session += 1;
             return;
         }
-        let number = number::expand(header.number.get(), session.largest);
-        let epoch_fits = number::epoch_of(number).wire_byte() == header.epoch;
-        if !epoch_fits || session.replay.check(number) != Verdict::Fresh {
+        let number = header.number.expand(session.largest);
+        if session.replay.check(number) != Verdict::Fresh {
             self.drops.replayed += 1;
             return;
         }
         let epoch = session.open.epoch();
+        let proof = Proof::of_datagram(datagram).unwrap_or_default();
         let (head, body) = datagram.split_at_mut(header_len);
-        let Ok(payload) = session.open.open_in_place(number, head, body) else {
+        let forgeries = session.open.forgeries();
+        let Ok(payload) = session.open.open_in_place(number, header.epoch, head, body) else {
             self.drops.forged += 1;
-            if session.open.forgeries() >= FORGERY_LIMIT {
-                session.die(SessionEvent::ForgeryLimit, times.now);
+            if session.open.forgeries() != forgeries {
+                session.on_forgery(coming.now);
             }
             return;
         };
         session.replay.commit(number);
-        session.keep_epochs(epoch, times.now);
-        session.heard_at = times.now;
+        session.keep_epochs(epoch, coming.now);
+        session.heard_at = coming.now;
         session.largest = session.largest.max(Some(number));
-        let packet = Opened { number, header, payload };
+        let train = header.kind.is_train();
+        let arrival = Arrival { number, proof, train, at: coming.arrived };
+        let packet = Opened { arrival, header, payload };
+        if let Some(from) = coming.from {
+            session.core.on_arrival(from, number, header.kind, packet.bytes(), coming.now);
+        }
         let mut buffers = Buffers { pool: &self.pool, incoming: &mut self.shares.incoming };
-        match session.take(&packet, &mut buffers, times) {
+        match session.take(&packet, &mut buffers, coming) {
             Ok(Taken::Yes) => {}
             Ok(Taken::NoBuffer) => {
                 self.drops.no_buffer += 1;
                 session.no_buffer += 1;
             }
-            Err(violation) => session.die(SessionEvent::Violation(violation), times.now),
+            Err(violation) => session.die(SessionEvent::Violation(violation), coming.now),
         }
     }
 }
 
 /// An authentic packet.
 pub(super) struct Opened<'a> {
-    number: PacketNumber,
+    arrival: Arrival,
     header: Header,
     payload: &'a mut [u8],
 }
@@ -135,26 +146,35 @@ impl SessionBody {
         &mut self,
         packet: &Opened<'_>,
         buffers: &mut Buffers<'_>,
-        times: Times,
+        coming: Coming,
     ) -> Result<Taken, Violation> {
-        let train = packet.header.kind.is_train();
         match packet.header.kind {
-            Kind::Data | Kind::DataTrain => {
+            Kind::Data | Kind::DataTrain | Kind::Packed | Kind::PackedTrain => {
                 let Some(data) = packet.header.data else { return Ok(Taken::Yes) };
-                return Ok(self.take_symbol(packet, data, buffers, times));
+                return Ok(self.take_symbol(packet, data, buffers, coming.now));
             }
             Kind::Pad | Kind::PadTrain => {
                 if packet.payload.iter().any(|&byte| byte != 0) {
                     return Err(Violation::Padding);
                 }
                 let bytes = packet.bytes();
-                self.core.on_padding(packet.number, train, bytes, times.arrived, times.now);
+                self.core.on_padding(&packet.arrival, bytes, coming.now);
             }
             Kind::Feedback => {
                 let feedback = Feedback::decode(packet.payload)?;
-                self.core.on_feedback(packet.number, &feedback, times.now)?;
+                self.core.on_feedback(&packet.arrival, &feedback, coming.now)?;
             }
-            Kind::PathChallenge | Kind::PathResponse | Kind::Close => {}
+            Kind::PathChallenge => {
+                if let (Some(from), Some(token)) = (coming.from, path::decode(packet.payload)) {
+                    self.core.on_challenge(from, token);
+                }
+            }
+            Kind::PathResponse => {
+                if let (Some(from), Some(token)) = (coming.from, path::decode(packet.payload)) {
+                    self.core.on_response(from, token, coming.now);
+                }
+            }
+            Kind::Close => {}
         }
         Ok(Taken::Yes)
     }
@@ -164,7 +184,7 @@ impl SessionBody {
         packet: &Opened<'_>,
         data: DataId,
         buffers: &mut Buffers<'_>,
-        times: Times,
+        now: Timestamp,
     ) -> Taken {
         let Ok(len) = u16::try_from(packet.payload.len()) else { return Taken::Yes };
         let held = self.core.receiver().blocks_open();
@@ -174,9 +194,7 @@ impl SessionBody {
         if opens && lease.is_none() {
             return Taken::NoBuffer;
         }
-        let train = packet.header.kind.is_train();
-        let Times { arrived, now } = times;
-        let placement = self.core.on_data(packet.number, train, data, len, arrived, now);
+        let placement = self.core.on_data(&packet.arrival, data, len, now);
         if let Placement::Source { block, first: true, .. }
         | Placement::Repair { block, first: true, .. } = placement
         {

@@ -5,7 +5,7 @@ mod shares;
 mod traces;
 
 use super::command::{Command, GivenUp, SessionEvent, Violation};
-use super::receive::{LaneDrops, Times};
+use super::receive::{Coming, LaneDrops};
 use super::{SLEEP_MAX, SpareDisk};
 use crate::disk::{Completion, Disk, DiskError, Request};
 use crate::objects::{BlockSink, BlockSource, Failure, Load, Store};
@@ -15,10 +15,12 @@ use farhaul_proto::objects::Placed;
 use farhaul_proto::wire::control::FailCode;
 use farhaul_proto::wire::feedback::{Feedback, PacketRange};
 use farhaul_proto::wire::header::Kind;
+use farhaul_proto::wire::number::KeyEpoch;
 use rig::{Broken, Forger, Kept, Memory, OnDisk, Pair, Rig, SLOTS, blocks, content, secrets};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
 
@@ -26,7 +28,7 @@ impl Rig {
     /// A lane packet arrives.
     fn hear(&mut self, mut packet: Vec<u8>) {
         let now = self.driver.clock.now();
-        self.driver.on_lane_packet(&mut packet, Times { arrived: now, now });
+        self.driver.on_lane_packet(&mut packet, Coming { from: Some(NOWHERE), arrived: now, now });
     }
 }
 
@@ -54,6 +56,27 @@ fn forged_replayed_and_unknown_packets_change_nothing_but_a_counter() {
     // What was heard is the one packet that opened.
     let session = &rig.driver.sessions[&end.key];
     assert_eq!(session.largest, Some(PacketNumber::new(0)));
+}
+
+/// A slow session kept one key for half a day: only packets were counted.
+#[test]
+fn a_key_is_renewed_after_two_minutes_and_the_peer_follows() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    let len = blocks(2);
+    let later = pair.left.driver.clock.now() + Duration::from_secs(121);
+    let session = pair.left.driver.sessions.get_mut(&pair.sender.key).expect("alive");
+    session.renew_key(later - Duration::from_secs(21));
+    assert_eq!(session.seal.epoch(), KeyEpoch::new(0));
+    session.renew_key(later);
+    session.renew_key(later);
+    assert_eq!(session.seal.epoch(), KeyEpoch::new(1));
+
+    let sink = Kept::new(len);
+    let object = pair.declare(len, vec![], Arc::new(Memory(content(len))), sink.clone());
+    pair.until("it is complete", |pair| pair.completions(object) == 1);
+    assert_eq!(sink.bytes(), content(len));
+    let open = &pair.right.driver.sessions[&pair.receiver.key].open;
+    assert_eq!(open.epoch(), KeyEpoch::new(1));
 }
 
 /// spec: W-041
@@ -344,7 +367,7 @@ fn the_first_packets_are_kept_until_the_driver_knows_the_lane() {
     assert!(!rig.driver.openings.any());
     let drops = rig.ask(Command::Drops).expect("alive");
     assert_eq!(drops, LaneDrops::default());
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     let drops = rig.ask(Command::Drops).expect("alive");
     assert_eq!(drops, LaneDrops { unknown_lane: 1, ..LaneDrops::default() });
 }
@@ -412,7 +435,8 @@ fn what_the_socket_did_not_take_leaves_first_and_in_order() {
     let mut pair = Pair::new(Rig::new(), Rig::new());
     let key = pair.sender.key;
     let session = pair.left.driver.sessions.get_mut(&key).expect("alive");
-    let first = super::session::Unsent { segment_len: 3, bytes: vec![0x3F; 9] };
+    let first =
+        super::session::Unsent { to: session.core.peer(), segment_len: 3, bytes: vec![0x3F; 9] };
     session.unsent.push_back(first);
     pair.left.driver.turn();
     assert!(pair.left.driver.sessions[&key].unsent.is_empty());

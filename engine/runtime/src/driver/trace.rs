@@ -65,6 +65,11 @@ impl Flight {
     }
 
     /// What is kept, oldest first.
+    pub(super) fn records(&self) -> impl Iterator<Item = &TraceRecord> {
+        self.kept.iter()
+    }
+
+    /// What is kept, oldest first.
     #[cfg(test)]
     pub(super) fn events(&self) -> Vec<TraceEvent> {
         self.kept.iter().map(|record| record.event).collect()
@@ -75,6 +80,9 @@ impl SessionBody {
     /// Takes what the core wrote down.
     pub(super) fn take_trace(&mut self) {
         while let Some(record) = self.core.poll_trace() {
+            if let Some(recording) = &mut self.recording {
+                recording.take(&record);
+            }
             self.flight.take(record);
         }
     }
@@ -82,6 +90,7 @@ impl SessionBody {
     /// The last word of a session that dies of a fault.
     pub(super) fn trace_fault(&mut self, why: &SessionEvent, now: Timestamp) {
         let forged = matches!(why, SessionEvent::ForgeryLimit);
+        self.end_recording(now);
         self.core.close(if forged { Closed::ForgeryLimit } else { Closed::Violation }, now);
         self.take_trace();
         self.flight.tell_fault(why, self.core.trace_dropped());
@@ -90,6 +99,7 @@ impl SessionBody {
     /// The last word of a session that its owner lets go.
     pub(super) fn trace_end(&mut self, now: Timestamp) {
         let done = self.core.is_idle();
+        self.end_recording(now);
         self.core.close(if done { Closed::Done } else { Closed::Unfinished }, now);
         self.take_trace();
         if !done {
@@ -141,6 +151,7 @@ fn tell_session(session: SessionKey, record: &TraceRecord) {
         TraceEvent::PolicyUpdated { policy, cap } => {
             tell!(DEBUG, session, record, ?policy, cap_bps = bps(cap));
         }
+        TraceEvent::PeerMoved { returned } => tell!(INFO, session, record, returned),
         TraceEvent::MtuUpdated { symbol_size, packet } => {
             tell!(DEBUG, session, record, symbol_size, packet = packet.get());
         }

@@ -3,11 +3,14 @@
 use super::command::SessionKey;
 use super::session::{SessionBody, Unsent};
 use super::{Driver, Turn};
-use crate::net::UdpPort;
+use crate::net::Port;
 use farhaul_proto::limits::{DATA_HEADER_LEN, TAG_LEN};
-use farhaul_proto::session::{PacketPlan, PlanBody};
+use farhaul_proto::path::proof::Proof;
+use farhaul_proto::session::{PacketPlan, PlanBody, Route};
 use farhaul_proto::units::Timestamp;
-use farhaul_proto::wire::header::{Header, Kind, Train};
+use farhaul_proto::wire::header::{Header, PacketId, Train};
+use farhaul_proto::wire::path;
+use std::net::SocketAddr;
 
 /// Trains sent for one session before others get their turn.
 const TRAINS_PER_TURN: usize = 16;
@@ -19,10 +22,12 @@ impl Driver {
         let Some(session) = self.sessions.get_mut(&key).filter(|s| !s.is_dead()) else {
             return done;
         };
+        session.renew_key(now);
         for _ in 0..TRAINS_PER_TURN {
             if !session.flush_unsent(&self.port) {
                 session.core.on_blocked();
-                return Turn { blocked: true, ..done };
+                // A link that has room again wakes the driver.
+                return Turn { blocked: !session.is_linked(), ..done };
             }
             self.plans.clear();
             session.core.poll_transmit(now, &mut self.plans);
@@ -32,19 +37,49 @@ impl Driver {
             session.send_plans(&self.plans, &mut self.train, &self.port);
         }
         // A full socket is waited for, not asked again at once.
-        let blocked = !session.unsent.is_empty();
+        let blocked = session.waits_for_room();
         if blocked {
             session.core.on_blocked();
         }
-        Turn { more: !blocked, blocked }
+        Turn { more: !blocked, blocked: blocked && !session.is_linked() }
+    }
+}
+
+/// Sealed datagrams of one length for one place.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    to: SocketAddr,
+    segment_len: usize,
+    bytes: &'a [u8],
+}
+
+impl Run<'_> {
+    /// Sends them; returns what the socket did not take.
+    fn send(self, port: &Port) -> Option<Unsent> {
+        match port.send_train(self.to, self.segment_len, self.bytes) {
+            // Only the last datagram may be shorter, and it is among those that are left.
+            Ok(sent) => sent.would_block().then(|| self.rest(sent.datagrams + sent.failed)),
+            Err(error) => {
+                // Refused for good (no route, too large): to the core it is a lost packet.
+                tracing::debug!(%error, to = %self.to, "datagrams were refused by the kernel");
+                None
+            }
+        }
+    }
+
+    /// What is left behind the first `taken` datagrams.
+    fn rest(self, taken: usize) -> Unsent {
+        let from = (taken * self.segment_len).min(self.bytes.len());
+        Unsent { to: self.to, segment_len: self.segment_len, bytes: self.bytes[from..].to_vec() }
     }
 }
 
 impl SessionBody {
     /// Gives the socket what it would not take before; false when it still will not.
-    fn flush_unsent(&mut self, port: &UdpPort) -> bool {
+    fn flush_unsent(&mut self, port: &Port) -> bool {
         while let Some(first) = self.unsent.pop_front() {
-            if let Some(rest) = self.send_run(first.segment_len, &first.bytes, port) {
+            let run = Run { to: first.to, segment_len: first.segment_len, bytes: &first.bytes };
+            if let Some(rest) = run.send(port) {
                 self.unsent.push_front(rest);
                 return false;
             }
@@ -52,10 +87,11 @@ impl SessionBody {
         true
     }
 
-    /// Seals the planned packets and sends runs of equal length as trains.
-    fn send_plans(&mut self, plans: &[PacketPlan], train: &mut Vec<u8>, port: &UdpPort) {
+    /// Seals the planned packets and sends runs of equal length to one place as trains.
+    fn send_plans(&mut self, plans: &[PacketPlan], train: &mut Vec<u8>, port: &Port) {
         train.clear();
         let mut run_len = 0;
+        let mut run_route = Route::Peer;
         for plan in plans {
             let start = train.len();
             if !self.seal_plan(plan, train) {
@@ -63,53 +99,46 @@ impl SessionBody {
                 continue;
             }
             let len = train.len() - start;
-            if start > 0 && len != run_len {
-                self.send_or_keep(run_len, &train[..start], port);
+            if start > 0 && (len != run_len || plan.route != run_route) {
+                self.send_by(run_route, run_len, &train[..start], port);
                 train.drain(..start);
             }
-            run_len = len;
+            (run_len, run_route) = (len, plan.route);
         }
         if !train.is_empty() {
-            self.send_or_keep(run_len, train, port);
+            self.send_by(run_route, run_len, train, port);
+        }
+    }
+
+    fn send_by(&mut self, route: Route, segment_len: usize, bytes: &[u8], port: &Port) {
+        let peer = self.core.peer();
+        let (to, also) = match route {
+            Route::Peer => (peer, None),
+            Route::Only(to) => (to, None),
+            Route::Also(also) => (peer, Some(also)),
+        };
+        for to in std::iter::once(to).chain(also) {
+            self.send_or_keep(Run { to, segment_len, bytes }, port);
         }
     }
 
     /// Sends a run, unless one before it still waits: numbers leave in order.
-    fn send_or_keep(&mut self, segment_len: usize, bytes: &[u8], port: &UdpPort) {
-        let left = if self.unsent.is_empty() {
-            self.send_run(segment_len, bytes, port)
-        } else {
-            Some(Unsent { segment_len, bytes: bytes.to_vec() })
-        };
+    fn send_or_keep(&mut self, run: Run<'_>, port: &Port) {
+        let left = if self.unsent.is_empty() { run.send(port) } else { Some(run.rest(0)) };
         self.unsent.extend(left);
-    }
-
-    /// Sends a run of datagrams; returns what the socket did not take.
-    fn send_run(&self, segment_len: usize, bytes: &[u8], port: &UdpPort) -> Option<Unsent> {
-        match port.send_train(self.peer, segment_len, bytes) {
-            Ok(sent) => sent.would_block().then(|| {
-                // Only the last datagram may be shorter, and it is among those that are left.
-                let taken = (sent.datagrams + sent.failed) * segment_len;
-                let bytes = bytes[taken.min(bytes.len())..].to_vec();
-                Unsent { segment_len, bytes }
-            }),
-            Err(error) => {
-                // Refused for good (no route, too large): to the core it is a lost packet.
-                tracing::debug!(%error, "datagrams were refused by the kernel");
-                None
-            }
-        }
     }
 
     /// Appends one sealed datagram; false if its content is not in memory any more.
     fn seal_plan(&mut self, plan: &PacketPlan, out: &mut Vec<u8>) -> bool {
+        let (lane, epoch, number) = (self.send_tag, self.seal.epoch(), plan.number);
+        let id = PacketId { lane, epoch, number, salt: self.salts.draw() };
         let header = match &plan.body {
             PlanBody::Symbol { data, .. } => {
-                let train = if plan.kind == Kind::DataTrain { Train::Member } else { Train::No };
-                Header::data(self.send_tag, plan.number, *data, train)
+                let train = if plan.kind.is_train() { Train::Member } else { Train::No };
+                Header::data(&id, *data, train)
             }
-            PlanBody::Padding(_) | PlanBody::Report(_) => {
-                Header::plain(plan.kind, self.send_tag, plan.number)
+            PlanBody::Padding(_) | PlanBody::Report(_) | PlanBody::Path(_) => {
+                Header::plain(plan.kind, &id)
             }
         };
         let start = out.len();
@@ -126,6 +155,7 @@ impl SessionBody {
             }
             PlanBody::Padding(len) => out.resize(out.len() + usize::from(*len), 0),
             PlanBody::Report(payload) => out.extend_from_slice(payload),
+            PlanBody::Path(token) => path::encode_into(*token, out),
         }
         let (sealed_head, body) = out[start..].split_at_mut(head_len);
         let mut tag = [0; TAG_LEN];
@@ -133,6 +163,7 @@ impl SessionBody {
             return false;
         }
         out.extend_from_slice(&tag);
+        self.core.on_sealed(plan.number, Proof::of_tag(&tag));
         true
     }
 }

@@ -7,14 +7,16 @@ use crate::driver::command::{
     Command, GivenUp, HeldRuns, SessionEvent, SessionKey, SessionStats, SignOfLife,
 };
 use crate::objects::{BlockSink, BlockSource};
+use crate::record::FlightPen;
 use crate::wake::Waker;
 use crossbeam_channel::Sender;
 use farhaul_proto::ids::{BlockIndex, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
+use farhaul_proto::session::ProbePlan;
 use farhaul_proto::units::Bytes;
-use farhaul_proto::wire::control::Wishes;
+use farhaul_proto::wire::control::{PathFigures, Wishes};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// How long the driver may take to answer.
@@ -80,7 +82,7 @@ pub struct SessionHandle {
     pub(super) options: SessionOptions,
     pub(super) mailbox: Mailbox,
     /// Its place among the sessions that peers opened.
-    pub(super) _seat: Option<Seat>,
+    pub(super) seat: Option<Seat>,
 }
 
 impl Peer {
@@ -128,6 +130,13 @@ impl SessionHandle {
     /// Its name within the engine.
     pub const fn key(&self) -> SessionKey {
         self.key
+    }
+
+    /// The peer broke the protocol: if it opened this session, it opens no other for a minute.
+    pub fn bar_peer(&self) {
+        if let Some(seat) = &self.seat {
+            seat.bar(Instant::now());
+        }
     }
 
     /// Looks for the path's rate before there is data.
@@ -230,9 +239,30 @@ impl SessionHandle {
 
     /// Sends from now on as the peer wishes, within what this side was started with.
     pub fn shape(&self, wishes: &Wishes) {
-        let SessionOptions { policy, cap, fec } = self.options.within(wishes);
-        tracing::debug!(?policy, ?cap, ?fec, "sends as the peer wishes");
-        let _ = self.mailbox.post(Command::Shape(self.key, policy, cap, fec));
+        let SessionOptions { policy, cap, fec, pack } = self.options.within(wishes);
+        tracing::debug!(?policy, ?cap, ?fec, ?pack, "sends as the peer wishes");
+        let _ = self.mailbox.post(Command::Shape(self.key, policy, cap, fec, pack));
+    }
+
+    /// Measures the way to the peer; meant for a session that carries nothing else.
+    ///
+    /// # Errors
+    /// [`SessionFault::Gone`].
+    pub async fn probe(&self, plan: ProbePlan) -> Result<PathFigures, SessionFault> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Probe(self.key, plan, reply);
+        self.mailbox.post(command).map_err(|_| SessionFault::Gone)?;
+        answer.await.map_err(|_| SessionFault::Gone)
+    }
+
+    /// The bounds of what a peer may wish.
+    pub const fn options(&self) -> SessionOptions {
+        self.options
+    }
+
+    /// Records the session from its start on, with `pen`.
+    pub fn record(&self, pen: FlightPen) {
+        let _ = self.mailbox.post(Command::Record(self.key, pen));
     }
 
     /// Figures of this moment; `None` once the session is over.

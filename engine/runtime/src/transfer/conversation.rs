@@ -1,10 +1,13 @@
 //! Two event sources, one ear: control messages and what the lane tells.
 
 use super::TransferError;
-use crate::control::{CLOSE_FAILED, ControlConnection, ControlError, ControlSender};
+use crate::control::{CLOSE_FAILED, ControlConnection, ControlError, ControlSender, PeerFault};
 use crate::driver::command::SessionEvent;
 use crate::engine::{Peer, SessionHandle};
-use farhaul_proto::wire::control::{FailCode, Message, Offer, Printable, RefuseCode, reason};
+use farhaul_proto::path::carrier::Carrier;
+use farhaul_proto::wire::control::{
+    FEATURE_PROBE, FailCode, Message, Offer, Printable, RefuseCode, reason,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -24,7 +27,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
 /// Something happened.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// The peer said something.
     Message(Message),
     /// The lane reports.
@@ -39,7 +42,7 @@ struct Ahead {
 
 /// A peer with its messages decoded.
 pub(crate) struct Conversation {
-    pub(super) session: SessionHandle,
+    pub(crate) session: SessionHandle,
     connection: ControlConnection,
     sender: ControlSender,
     messages: mpsc::Receiver<Ahead>,
@@ -71,7 +74,7 @@ impl Conversation {
                         Ahead { message, _share: share.await.ok() }
                     }
                     Ok(None) => return,
-                    Err(error) => Ahead { message: Err(error.into()), _share: None },
+                    Err(error) => Ahead { message: Err(misread(error)), _share: None },
                 };
                 let message = match ahead.message {
                     Ok(Message::Hello { features, agent }) if !greeted => {
@@ -95,25 +98,36 @@ impl Conversation {
         Self { session, connection, sender, messages, events, reader, greeted: false, silence_ends }
     }
 
+    /// What carries its packets.
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.connection.carrier
+    }
+
     /// The identity of the peer.
     pub(crate) fn peer_id(&self) -> [u8; 32] {
         self.connection.peer.0
     }
 
-    /// Says something; before the first thing, who we are. Nobody waits for that.
-    pub(super) async fn say(&mut self, message: &Message) -> Result<(), TransferError> {
-        if !self.greeted {
-            self.greeted = true;
-            let agent = concat!("farhaul/", env!("CARGO_PKG_VERSION")).to_owned();
-            let hello = Message::Hello { features: 0, agent };
-            self.sender.send(&hello.encode_body()).await?;
+    /// Says who we are: only then does the peer know of the conversation.
+    pub(crate) async fn greet(&mut self) -> Result<(), TransferError> {
+        if self.greeted {
+            return Ok(());
         }
+        self.greeted = true;
+        let agent = concat!("farhaul/", env!("CARGO_PKG_VERSION")).to_owned();
+        let hello = Message::Hello { features: FEATURE_PROBE, agent };
+        Ok(self.sender.send(&hello.encode_body()).await?)
+    }
+
+    /// Says something; before the first thing, who we are. Nobody waits for that.
+    pub(crate) async fn say(&mut self, message: &Message) -> Result<(), TransferError> {
+        self.greet().await?;
         tracing::debug!(?message, "says");
         Ok(self.sender.send(&message.encode_body()).await?)
     }
 
     /// Waits for the next thing.
-    pub(super) async fn hear(&mut self) -> Result<Heard, TransferError> {
+    pub(crate) async fn hear(&mut self) -> Result<Heard, TransferError> {
         tokio::select! {
             message = self.messages.recv() => match message {
                 Some(ahead) => ahead.message.map(|message| {
@@ -163,7 +177,10 @@ impl Conversation {
     /// Tells the peer why the conversation ends here, and ends it.
     pub(crate) async fn give_up(mut self, error: &TransferError) {
         let (code, what) = match error {
-            TransferError::Violation(what) => (FailCode::Protocol, what.clone()),
+            TransferError::Violation(what) => {
+                self.session.bar_peer();
+                (FailCode::Protocol, what.clone())
+            }
             TransferError::Disk { what, code } => (*code, what.clone()),
             // The peer decided so: it need not be told.
             TransferError::Refused { .. }
@@ -199,6 +216,16 @@ impl Conversation {
     pub(crate) fn finish(mut self) {
         let _ = self.sender.finish();
         self.connection.close(CLOSE_DONE_U32, "done");
+    }
+}
+
+/// Frames that are none are the peer's doing; everything else befell the connection. spec: W-062
+fn misread(error: ControlError) -> TransferError {
+    match error {
+        ControlError::Peer(fault @ (PeerFault::MessageLength | PeerFault::MessageCut)) => {
+            TransferError::Violation(fault.to_string())
+        }
+        error => error.into(),
     }
 }
 
@@ -249,7 +276,7 @@ fn violation(what: &str) -> TransferError {
 }
 
 /// The refusal that tells a peer about a local error.
-pub(super) fn refusal(
+pub(crate) fn refusal(
     transfer: farhaul_proto::ids::TransferId,
     error: &TransferError,
 ) -> Option<Message> {

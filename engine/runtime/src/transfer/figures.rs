@@ -5,7 +5,7 @@ use super::TransferError;
 use super::conversation::{Conversation, Heard};
 use crate::driver::command::SessionStats;
 use farhaul_proto::ids::TransferId;
-use farhaul_proto::trace::Limit;
+use farhaul_proto::trace::{Limit, Spent, longest};
 use farhaul_proto::units::{Bytes, Ratio};
 use farhaul_proto::wire::control::{self, Message};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const MILLION: f64 = 1e6;
 
 /// The way of the data in figures, from the start of the session.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
     /// Bytes sent on lanes, at IP level.
     pub wire_sent: Bytes,
@@ -37,10 +37,16 @@ pub struct Figures {
     pub rtt_min: Duration,
     /// 95th percentile of queue delay.
     pub queue_delay_p95: Duration,
-    /// What limits now.
+    /// What limited for most of the last second.
     pub limited_by: Option<Limit>,
     /// What limited for the longest time.
     pub limited_mostly: Option<Limit>,
+    /// Data bytes of blocks that were packed.
+    pub packed: Bytes,
+    /// What those blocks were packed into.
+    pub packed_to: Bytes,
+    /// How long each limit applied; all zero where a peer does not tell.
+    pub limited: Spent,
 }
 
 impl From<&SessionStats> for Figures {
@@ -55,7 +61,10 @@ impl From<&SessionStats> for Figures {
             rtt_min: stats.rtt_min,
             queue_delay_p95: stats.queue_delay_p95,
             limited_by: stats.limited_by,
-            limited_mostly: stats.limited_mostly,
+            limited_mostly: longest(&stats.limited),
+            limited: stats.limited,
+            packed: stats.sent.packed,
+            packed_to: stats.sent.packed_to,
         }
     }
 }
@@ -73,6 +82,9 @@ impl From<&control::Figures> for Figures {
             queue_delay_p95: Duration::from_micros(told.queue_delay_p95_us),
             limited_by: told.limited_by.and_then(Limit::from_code),
             limited_mostly: told.limited_mostly.and_then(Limit::from_code),
+            packed: Bytes::new(told.packed.unwrap_or_default()),
+            packed_to: Bytes::new(told.packed_to.unwrap_or_default()),
+            limited: told.limited.as_ref().map(Into::into).unwrap_or_default(),
         }
     }
 }
@@ -93,6 +105,9 @@ impl From<&Figures> for control::Figures {
             queue_delay_p95_us: micros(figures.queue_delay_p95),
             limited_by: figures.limited_by.map(Limit::code),
             limited_mostly: figures.limited_mostly.map(Limit::code),
+            packed: Some(figures.packed.get()),
+            packed_to: Some(figures.packed_to.get()),
+            limited: Some((&figures.limited).into()),
         }
     }
 }
@@ -182,12 +197,15 @@ mod tests {
             source: 2,
             repair: 3,
             resent: 4,
+            packed: Bytes::new(11),
+            packed_to: Bytes::new(5),
             loss: Ratio::new(0.25),
             rtt: Duration::from_micros(5),
             rtt_min: Duration::from_micros(6),
             queue_delay_p95: Duration::from_micros(7),
             limited_by: Some(Limit::Tail),
             limited_mostly: None,
+            limited: [Duration::from_millis(8); Limit::ALL.len()],
         };
         assert_eq!(Figures::from(&control::Figures::from(&figures)), figures);
     }

@@ -6,6 +6,7 @@ use crate::files::receive::Receiver;
 use crate::files::source::{Source, SourceError};
 use crate::files::staging::StagedFile;
 use crate::objects::{BlockSink, BlockSource, Failure, Load, Store};
+use crate::pack::is_packed_name;
 use farhaul_proto::content::Digest;
 use farhaul_proto::objects::Placed;
 use farhaul_proto::wire::control::FailCode;
@@ -18,13 +19,18 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub(super) struct FileSource {
     source: Arc<Source>,
     object: u32,
+    /// Its name does not say that it is packed already.
+    packable: bool,
     /// The open file as the disk engine knows it; kept while the object is sent.
     open: Mutex<Option<(Arc<File>, Arc<DiskFile>)>>,
 }
 
 impl FileSource {
-    pub(super) fn new(source: Arc<Source>, object: u32) -> Self {
-        Self { source, object, open: Mutex::new(None) }
+    /// The source of `object`, which is the file of `entry`.
+    pub(super) fn new(source: Arc<Source>, object: u32, entry: u32) -> Self {
+        let entry = source.scanned().manifest.entry(entry);
+        let packable = !entry.is_some_and(|entry| is_packed_name(entry.path.as_bytes()));
+        Self { source, object, packable, open: Mutex::new(None) }
     }
 
     fn disk_file(&self, file: &Arc<File>) -> std::io::Result<Arc<DiskFile>> {
@@ -58,6 +64,10 @@ impl BlockSource for FileSource {
             });
         }
         Ok(Load::Read(reads))
+    }
+
+    fn may_pack(&self) -> bool {
+        self.packable
     }
 }
 

@@ -153,6 +153,8 @@ fn name(message: &Message) -> &'static str {
         Message::Restart { .. } => "restart",
         Message::Done(_) => "done",
         Message::Cancel { .. } => "cancel",
+        Message::Probe(_) => "probe",
+        Message::Probed { .. } => "probed",
         Message::Figures(_) => "figures",
         Message::Sent { .. } => "sent",
     }
@@ -235,7 +237,7 @@ impl<'a> Sending<'a> {
                 claimed = claims.remove(entry).unwrap_or_default();
                 outgoing.claims_open = !claimed.is_empty();
                 let held: HeldRuns = claimed.iter().map(|c| (c.first, c.count)).collect();
-                let source = Arc::new(FileSource::new(Arc::clone(&self.source), index));
+                let source = Arc::new(FileSource::new(Arc::clone(&self.source), index, *entry));
                 session.declare_send(Bytes::new(spec.len), held, source).await?
             }
             ObjectKind::Bundle { .. } => {

@@ -9,6 +9,7 @@ use crate::engine::Peer;
 use crate::files::confine::Root;
 use crate::files::scan::{ScannedSource, scan_beneath, scan_contents_beneath};
 use crate::files::stop::Stop;
+use crate::probe;
 use farhaul_proto::ids::TransferId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::wire::control::{Message, RefuseCode, Request};
@@ -55,6 +56,10 @@ async fn serve_all(
         let outcome = match opening {
             // Last words about objects of a transfer that is over.
             Message::Sealed { .. } | Message::ObjectFailed { .. } => {
+                continue;
+            }
+            Message::Probe(asked) => {
+                probe::answer(conversation, asked).await?;
                 continue;
             }
             Message::Offer(offer) => {

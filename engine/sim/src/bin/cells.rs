@@ -1,11 +1,14 @@
 //! Runs cells of rate control and prints a Markdown table.
 //!
 //! `cells engine/sim/cells/acceptance.toml --seeds 3` runs every cell of the file with seeds 1 to
-//! 3 and prints the worst of each figure, for any seed: the same command, the same table.
+//! 3 and prints the worst of each figure, for any seed: the same command, the same table. A cell with
+//! a rule passes if the rule holds with every seed; the end says how many did, by section.
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use farhaul_sim::cells::{Cell, CellFile, Outcome, run};
+use farhaul_sim::cells::rules::Check;
+use farhaul_sim::cells::{Cell, CellFile, Outcome, flight, run};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Runs cells of rate control and prints a Markdown table.
@@ -26,14 +29,20 @@ struct Arguments {
     /// Also prints what the controllers believed, bin by bin, with the first seed.
     #[arg(long)]
     trace: bool,
+    /// Also writes what the first flow of the first cell did, with the first seed, as a flight
+    /// record for `farhaul plot`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    let mut record = arguments.record.take();
     println!(
-        "| section | cell | goodput/G* | queue mean ms | p95 ms | RTTs to 90 % | overshoot BDP | load loss % | shares |"
+        "| section | cell | goodput/G* | queue mean ms | p95 ms | RTTs to 90 % | overshoot BDP | load loss % | shares | rule |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    let mut totals: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     for path in &arguments.files {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
@@ -42,13 +51,48 @@ fn main() -> Result<()> {
         for cell in file.cells.iter().filter(|c| wanted(c, arguments.only.as_deref())) {
             let seeds = arguments.seed..arguments.seed + arguments.seeds.max(1);
             let outcomes: Vec<_> = seeds.map(|seed| run(cell, seed)).collect();
-            println!("{}", row(cell, &outcomes));
+            let verdict = verdict(cell, &outcomes);
+            println!("{} {} |", row(cell, &outcomes), verdict.as_deref().unwrap_or("pass"));
+            if cell.rule.is_some() {
+                let (passed, all) = totals.entry(cell.section.clone()).or_default();
+                (*passed, *all) = (*passed + u32::from(verdict.is_none()), *all + 1);
+            }
+            if let Some(path) = record.take() {
+                let flight = flight(cell, arguments.seed, &outcomes[0], 0);
+                std::fs::write(&path, flight.encode())
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
             if arguments.trace {
                 print_views(&outcomes[0]);
             }
         }
     }
+    println!();
+    for (section, (passed, all)) in &totals {
+        println!("{section}: {passed} of {all} pass");
+    }
+    let (passed, all) = totals.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    println!("all: {passed} of {all} pass");
     Ok(())
+}
+
+/// What does not hold, with the seed farthest off; `None` if all does.
+fn verdict(cell: &Cell, outcomes: &[Outcome]) -> Option<String> {
+    let Some(rule) = cell.rule else { return Some(String::new()) };
+    let mut failed: Vec<Check> = Vec::new();
+    for check in outcomes.iter().flat_map(|outcome| rule.judge(cell, outcome)) {
+        if check.holds() {
+            continue;
+        }
+        match failed.iter_mut().find(|known| known.what == check.what) {
+            Some(known) if known.excess() >= check.excess() => {}
+            Some(known) => *known = check,
+            None => failed.push(check),
+        }
+    }
+    let words = |c: &Check| format!("{} {:.3} (wanted {})", c.what, c.figure, c.bar());
+    let list: Vec<_> = failed.iter().map(words).collect();
+    (!list.is_empty()).then(|| format!("FAIL: {}", list.join(", ")))
 }
 
 fn wanted(cell: &Cell, only: Option<&str>) -> bool {

@@ -1,14 +1,17 @@
 //! Plays seeds or named scenarios and tells which of them broke a rule, and how to see it again.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use core::time::Duration;
 use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::trace::flight::Flight;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sim::check::Violation;
+use farhaul_sim::replay;
 use farhaul_sim::report::{Direction, Report};
 use farhaul_sim::scenario::{self, NAMES, Scenario, TRANSFERS};
-use farhaul_sim::world::{Failure, Speech, run};
+use farhaul_sim::world::{Failure, Speech, run, run_recorded};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +49,16 @@ struct Arguments {
     /// worst of this many seeds.
     #[arg(long)]
     cells: Option<u64>,
+    /// Play one of the acceptance cells A to E once.
+    #[arg(long, value_name = "NAME", conflicts_with = "scenario")]
+    cell: Option<String>,
+    /// Fly again what a flight record tells of: its rates, delays and losses are the link's.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "cell"])]
+    replay: Option<PathBuf>,
+    /// Write what the sender did as a flight record, for `farhaul plot` (with one seed, scenario,
+    /// cell or replay).
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// The loss of the table of sizes, as a share.
     #[arg(long, default_value_t = 0.02)]
     loss: f64,
@@ -62,22 +75,23 @@ fn main() -> Result<ExitCode> {
     if let Some(seeds) = arguments.cells {
         return print_cells(seeds);
     }
-    let single = match (&arguments.scenario, arguments.seed) {
-        (Some(name), seed) => match scenario::named(name, seed.unwrap_or(1)) {
-            Some(scenario) => Some(scenario),
-            None => bail!("no scenario {name:?}; there are: {}", NAMES.join(", ")),
-        },
-        (None, Some(seed)) => Some(scenario::generate(seed)),
-        (None, None) => None,
+    let Some(scenario) = single(&arguments)? else {
+        if arguments.record.is_some() {
+            bail!("--record takes one run: add --seed, --scenario, --cell or --replay");
+        }
+        return Ok(play_seeds(&arguments));
     };
-    let Some(scenario) = single else { return Ok(play_seeds(&arguments)) };
     if arguments.show {
         println!("{scenario:#?}");
     }
     let speech = if arguments.trace { Speech::Lines } else { Speech::Silent };
-    match run(&scenario, speech) {
-        Ok(report) => {
+    match run_recorded(&scenario, speech) {
+        Ok((report, flight)) => {
             println!("{report}");
+            if let Some(path) = &arguments.record {
+                std::fs::write(path, flight.encode())
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(failure) => {
@@ -85,6 +99,31 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// The one run that is asked for, if it is one.
+fn single(arguments: &Arguments) -> Result<Option<Scenario>> {
+    let seed = arguments.seed.unwrap_or(1);
+    if let Some(path) = &arguments.replay {
+        let record =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let flight = Flight::parse(&record).with_context(|| format!("{}", path.display()))?;
+        return Ok(Some(replay::scenario(&flight, seed)?));
+    }
+    if let Some(name) = &arguments.cell {
+        let transfer = TRANSFERS.iter().find(|t| t.name.eq_ignore_ascii_case(name));
+        let names = TRANSFERS.map(|transfer| transfer.name).join(", ");
+        let transfer = transfer.with_context(|| format!("no cell {name:?}; there are: {names}"))?;
+        return Ok(Some(transfer.scenario(seed)?));
+    }
+    if let Some(name) = &arguments.scenario {
+        let scenario = scenario::named(name, seed);
+        let names = NAMES.join(", ");
+        return scenario
+            .map(Some)
+            .with_context(|| format!("no scenario {name:?}; there are: {names}"));
+    }
+    Ok(arguments.seed.map(scenario::generate))
 }
 
 /// What the acceptance cells come to, in the hands of the sessions of the product.

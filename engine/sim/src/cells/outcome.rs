@@ -8,6 +8,8 @@ use farhaul_proto::units::{BitRate, Bytes, Ratio};
 /// One flow of a cell.
 #[derive(Clone, Debug)]
 pub struct FlowOutcome {
+    /// It passes the bottleneck that is measured (a flow of the other direction does not).
+    pub counted: bool,
     /// Bytes that arrived in the measured part, each packet once, at IP level.
     pub arrived: Bytes,
     /// Bytes sent in bins of `Outcome::bin`, from the start of the cell.
@@ -27,6 +29,8 @@ pub struct Outcome {
     pub measured: Duration,
     /// Length of a bin.
     pub bin: Duration,
+    /// Mean delay in the queue of the bottleneck, in the same bins.
+    pub queue: Vec<Duration>,
     /// The bottleneck in the measured part.
     pub link: LinkStats,
     /// Packets dropped by load in the first ten round trips.
@@ -45,9 +49,9 @@ impl Outcome {
         self.flows[flow].arrived.rate_over(self.measured).as_f64() / self.best.as_f64()
     }
 
-    /// Goodput of all flows, as a share of the best possible (goodput / G*).
+    /// Goodput of all flows through the bottleneck, as a share of the best possible (goodput / G*).
     pub fn goodput(&self) -> f64 {
-        (0..self.flows.len()).map(|f| self.share(f)).sum()
+        (0..self.flows.len()).filter(|&f| self.flows[f].counted).map(|f| self.share(f)).sum()
     }
 
     /// Mean queue delay of the measured part.

@@ -16,6 +16,8 @@ use std::collections::VecDeque;
 pub(super) const PACKET: Bytes = Bytes::new(1_473);
 const REORDER_MIN: Duration = Duration::from_millis(2);
 const REORDER_RTTS: u32 = 16;
+/// A path silent for so long (and a round trip) is only asked, once each such time.
+const SILENCE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -54,6 +56,8 @@ pub(super) struct Sender {
     app_limited: bool,
     app_sent: Bytes,
     started: Timestamp,
+    heard_at: Timestamp,
+    asked_at: Timestamp,
     acked: Vec<Outcome>,
     lost: Vec<Outcome>,
     spurious: Vec<Outcome>,
@@ -82,6 +86,8 @@ impl Sender {
             app_limited: false,
             app_sent: Bytes::ZERO,
             started: now,
+            heard_at: now,
+            asked_at: now,
             acked: Vec::new(),
             lost: Vec::new(),
             spurious: Vec::new(),
@@ -92,6 +98,13 @@ impl Sender {
     /// Everything that may leave now.
     pub(super) fn departures(&mut self, now: Timestamp, out: &mut Vec<Departure>) {
         out.clear();
+        if self.is_silent(now) {
+            if now.since(self.asked_at) >= SILENCE {
+                self.asked_at = now;
+                self.depart(None, now, out);
+            }
+            return;
+        }
         if self.controller.next_timer().is_some_and(|at| at <= now) {
             self.controller.on_timer(now);
         }
@@ -117,10 +130,14 @@ impl Sender {
 
     /// When to look again, as far as the sender knows.
     pub(super) fn next_wake(&mut self, now: Timestamp) -> Option<Timestamp> {
+        if self.is_silent(now) {
+            return Some(self.asked_at + SILENCE);
+        }
         let rate = self.controller.pacing_rate(now);
         let timer = self.controller.next_timer().map(|at| at.max(now + Duration::from_micros(1)));
         if self.in_flight + PACKET > self.controller.in_flight_limit() {
-            return timer;
+            let silent = self.heard_at + SILENCE + self.rtt;
+            return Some(timer.map_or(silent, |t| t.min(silent)));
         }
         let burst = Pacer::quantum(rate);
         let mut wake = self.pacer.next_release(now, rate, burst);
@@ -139,6 +156,10 @@ impl Sender {
         trains: &[TrainReport],
         now: Timestamp,
     ) {
+        if self.is_silent(now) {
+            self.controller.on_outage_end(now.since(self.heard_at), now);
+        }
+        self.heard_at = now;
         let mut arrivals = core::mem::take(&mut self.arrivals);
         take(&mut arrivals);
         self.acked.clear();
@@ -167,7 +188,14 @@ impl Sender {
         self.forget_resolved();
     }
 
+    fn is_silent(&self, now: Timestamp) -> bool {
+        self.in_flight > Bytes::ZERO && now.since(self.heard_at) >= SILENCE + self.rtt
+    }
+
     fn depart(&mut self, train: Option<(u64, u64)>, now: Timestamp, out: &mut Vec<Departure>) {
+        if self.in_flight == Bytes::ZERO {
+            self.heard_at = self.heard_at.max(now);
+        }
         let number = self.first + self.flight.len() as u64;
         let epoch = self.controller.on_sent(PacketNumber::new(number), PACKET, now);
         self.flight.push_back(Sent { at: now, epoch, state: State::Flying });

@@ -3,7 +3,9 @@
 //! A `[[cell]]` is written out; a `[[grid]]` gives lists of RTTs and losses and stands for every
 //! combination. Unknown keys are errors, every quantity has a unit.
 
+use super::rules::Rule;
 use crate::profile::{LinkProfile, QuantityError, parse_rate, parse_ratio, parse_span};
+use crate::rivals::Kind;
 use core::fmt;
 use core::time::Duration;
 use farhaul_proto::congestion::Policy;
@@ -57,6 +59,14 @@ pub struct FlowSpec {
     pub hint: Option<BitRate>,
     /// Largest rate at which its application has data; `None` is a full disk.
     pub app: Option<BitRate>,
+    /// It is not ours: a model of another sender.
+    pub rival: Option<Kind>,
+    /// The rate of its access link; ten times the bottleneck if absent.
+    pub access: Option<BitRate>,
+    /// Its data goes the other way, through the queue in which our reports wait.
+    pub backward: bool,
+    /// It passes the second bottleneck only.
+    pub second_only: bool,
 }
 
 /// Stalls of a host.
@@ -106,6 +116,16 @@ pub struct Cell {
     pub receiver_stalls: Option<Stalls>,
     /// Changes of the link.
     pub steps: Vec<Step>,
+    /// A further bottleneck behind the first.
+    pub second: Option<LinkProfile>,
+    /// Resolution of the receiver's clock; zero is exact.
+    pub tick: Duration,
+    /// How much faster the receiver's clock runs, in millionths.
+    pub skew: f64,
+    /// Own flows mirror rivals (the mode is off in the product).
+    pub mirror: bool,
+    /// What must hold.
+    pub rule: Option<Rule>,
 }
 
 impl Cell {
@@ -171,12 +191,32 @@ struct WrittenCell {
     receiver_stalls: Option<WrittenStalls>,
     #[serde(default)]
     steps: Vec<WrittenStep>,
+    second: Option<LinkProfile>,
+    tick: Option<String>,
+    #[serde(default)]
+    skew_ppm: f64,
+    #[serde(default)]
+    mirror: bool,
+    rule: Option<String>,
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenFlow {
+    #[serde(default = "default_policy")]
     policy: String,
+    /// "cubic", "bbr1" or "bbr3"; ours if absent.
+    rival: Option<String>,
+    /// So many flows of this kind.
+    #[serde(default = "default_count")]
+    count: u32,
+    /// Time between their starts.
+    apart: Option<String>,
+    access: Option<String>,
+    #[serde(default)]
+    backward: bool,
+    #[serde(default)]
+    second_only: bool,
     start: Option<String>,
     cap: Option<String>,
     hint: Option<String>,
@@ -215,6 +255,15 @@ struct WrittenGrid {
     duration: String,
     #[serde(default = "default_measure")]
     measure_from: String,
+    rule: Option<String>,
+}
+
+fn default_policy() -> String {
+    "fair".to_owned()
+}
+
+fn default_count() -> u32 {
+    1
 }
 
 fn default_duration() -> String {
@@ -232,8 +281,11 @@ impl WrittenCell {
         let rtt = parse_span(&self.rtt).map_err(wrong)?;
         let optional = |text: Option<&String>| text.map_or(Ok(Duration::ZERO), |t| parse_span(t));
         let steps = self.steps.iter().map(|s| s.resolve(rtt)).collect::<Result<_, _>>();
-        let flows: Result<Vec<_>, _> = self.flows.iter().map(|f| f.resolve(&name)).collect();
-        let mut flows = flows?;
+        let mut flows = Vec::new();
+        for flow in &self.flows {
+            flow.resolve(&name, &mut flows)?;
+        }
+        let rule = read_rule(self.rule.as_deref(), &name)?;
         if flows.is_empty() {
             flows.push(FlowSpec::fair());
         }
@@ -253,6 +305,11 @@ impl WrittenCell {
                 .transpose()
                 .map_err(wrong)?,
             steps: steps.map_err(wrong)?,
+            second: self.second,
+            tick: optional(self.tick.as_ref()).map_err(wrong)?,
+            skew: self.skew_ppm / 1e6,
+            mirror: self.mirror,
+            rule,
             name: self.name,
         })
     }
@@ -261,32 +318,61 @@ impl WrittenCell {
 impl FlowSpec {
     /// A flow that begins at once and is fair.
     pub fn fair() -> Self {
-        Self { policy: Policy::Fair, start: Duration::ZERO, cap: None, hint: None, app: None }
+        Self {
+            policy: Policy::Fair,
+            start: Duration::ZERO,
+            cap: None,
+            hint: None,
+            app: None,
+            rival: None,
+            access: None,
+            backward: false,
+            second_only: false,
+        }
     }
 }
 
 impl WrittenFlow {
-    fn resolve(&self, name: &str) -> Result<FlowSpec, CellFileError> {
+    fn resolve(&self, name: &str, flows: &mut Vec<FlowSpec>) -> Result<(), CellFileError> {
         let wrong = |error| CellFileError::Quantity { name: name.to_owned(), error };
+        let unknown =
+            |word: &str| CellFileError::Word { name: name.to_owned(), word: word.to_owned() };
         let rate = |text: Option<&String>| text.map(|t| parse_rate(t)).transpose().map_err(wrong);
+        let span = |text: Option<&String>| {
+            text.map_or(Ok(Duration::ZERO), |t| parse_span(t)).map_err(wrong)
+        };
         let policy = match self.policy.as_str() {
             "fixed" => Policy::Fixed,
             "high" => Policy::High,
             "fair" => Policy::Fair,
             "low" => Policy::Low,
-            word => {
-                return Err(CellFileError::Word { name: name.to_owned(), word: word.to_owned() });
-            }
+            word => return Err(unknown(word)),
         };
-        let start = self.start.as_deref().map_or(Ok(Duration::ZERO), parse_span).map_err(wrong)?;
-        Ok(FlowSpec {
+        let rival = |word: &String| Kind::named(word).ok_or_else(|| unknown(word));
+        let (start, apart) = (span(self.start.as_ref())?, span(self.apart.as_ref())?);
+        let flow = FlowSpec {
             policy,
             start,
             cap: rate(self.cap.as_ref())?,
             hint: rate(self.hint.as_ref())?,
             app: rate(self.app.as_ref())?,
-        })
+            rival: self.rival.as_ref().map(rival).transpose()?,
+            access: rate(self.access.as_ref())?,
+            backward: self.backward,
+            second_only: self.second_only,
+        };
+        let begins = (0..self.count).map(|n| start + apart * n);
+        flows.extend(begins.map(|start| FlowSpec { start, ..flow.clone() }));
+        Ok(())
     }
+}
+
+fn read_rule(word: Option<&str>, name: &str) -> Result<Option<Rule>, CellFileError> {
+    let known = |word: &str| {
+        let error = || CellFileError::Word { name: name.to_owned(), word: word.to_owned() };
+        Rule::named(word).ok_or_else(error)
+    };
+    word.map(known).transpose()
 }
 
 impl WrittenStalls {
@@ -345,6 +431,11 @@ impl WrittenGrid {
             sender_stalls: None,
             receiver_stalls: None,
             steps: Vec::new(),
+            second: None,
+            tick: None,
+            skew_ppm: 0.0,
+            mirror: false,
+            rule: self.rule.clone(),
         })
     }
 }

@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     read: BTreeMap<BlockIndex, Placed>,
+    /// What travels of each block, packed or not; the newest last. Symbols of an older shape may be
+    /// on their way when a block begins anew with smaller ones.
+    loaded: BTreeMap<BlockIndex, Vec<BlockShape>>,
     /// Bytes on the target's disk, by object: ends by starts, disjoint.
     written: BTreeMap<ObjectId, BTreeMap<u64, u64>>,
 }
@@ -39,6 +42,24 @@ impl Contents {
         }
     }
 
+    /// The source has a block in memory, packed or not.
+    pub(crate) fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
+        self.loaded.entry(block).or_default().push(shape);
+    }
+
+    /// The target's core says of which symbols a block consists: those that the source cut.
+    pub(crate) fn check_shape(
+        &self,
+        block: BlockIndex,
+        shape: BlockShape,
+    ) -> Result<(), Violation> {
+        let shapes = self.loaded.get(&block).map_or(&[][..], Vec::as_slice);
+        if shapes.contains(&shape) {
+            return Ok(());
+        }
+        Err(Violation::WrongShape { block, loaded: shapes.last().copied(), shape })
+    }
+
     /// The target's core says where the payload of a symbol goes: nowhere but to its place.
     pub(super) fn check_symbol(
         &self,
@@ -46,11 +67,10 @@ impl Contents {
         data: DataId,
         len: u16,
     ) -> Result<(), Violation> {
-        let DataId { block, symbol } = data;
-        let placed = self.read.get(&block).ok_or(Violation::Invented { block, symbol })?;
-        let Ok(shape) = BlockShape::new(placed.len, len) else {
-            return Err(Violation::Invented { block, symbol });
-        };
+        let DataId { block, symbol, packed } = data;
+        let mut loaded = self.loaded.get(&block).into_iter().flatten();
+        let fits = |s: &&BlockShape| s.symbol_size() == len && s.packed_symbols() == packed;
+        let shape = loaded.find(fits).ok_or(Violation::Invented { block, symbol })?;
         let (to, right) = match placement {
             Placement::Source { block: to, offset, .. } => {
                 let source = symbol.get() < shape.symbols();

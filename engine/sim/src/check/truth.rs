@@ -31,6 +31,7 @@ pub(crate) struct ObjectTruth {
     pub(crate) written: BTreeSet<u32>,
     source_end: Option<End>,
     pub(crate) target_end: Option<End>,
+    pub(crate) target_end_at: Option<Timestamp>,
 }
 
 /// How long a grant is honoured after it was taken back. spec: W-076
@@ -63,6 +64,9 @@ pub(crate) struct Truth {
     pub(crate) symbol_size: u16,
     pub(crate) first_pass_end: Timestamp,
     pub(crate) last_byte: Timestamp,
+    /// When something new last came to the target, and the longest time without that since the first.
+    stored_at: Option<Timestamp>,
+    pub(crate) stall: Duration,
 }
 
 impl Truth {
@@ -79,6 +83,8 @@ impl Truth {
             symbol_size: 0,
             first_pass_end: Timestamp::ZERO,
             last_byte: Timestamp::ZERO,
+            stored_at: None,
+            stall: Duration::ZERO,
         }
     }
 
@@ -99,6 +105,7 @@ impl Truth {
             written: BTreeSet::new(),
             source_end: None,
             target_end: None,
+            target_end_at: None,
         });
         let placed = blocks_of(len) - claimed;
         state.declared[by.index()] = true;
@@ -165,7 +172,10 @@ impl Truth {
         &mut self,
         block: BlockIndex,
         symbol: SymbolId,
+        now: Timestamp,
     ) -> Result<(), Violation> {
+        let pause = self.stored_at.replace(now).map(|before| now.since(before));
+        self.stall = self.stall.max(pause.unwrap_or_default());
         let sent = self.blocks.get(&block).is_some_and(|truth| truth.sent.contains(symbol));
         self.useful += 1;
         if sent { Ok(()) } else { Err(Violation::Invented { block, symbol }) }
@@ -234,6 +244,9 @@ impl Truth {
         }
         if !at_source && need > 0 {
             self.last_byte = now;
+        }
+        if !at_source && let Some(state) = self.objects.get_mut(&object) {
+            state.target_end_at = Some(now);
         }
         self.end(side, object, End::Complete)
     }

@@ -1,12 +1,29 @@
 //! Faults that a core could have, played on an honest one: they prove that the rules see them.
 
 use crate::scenario::Mutation;
-use farhaul_proto::limits::BLOCK_DATA;
+use farhaul_proto::limits::{BLOCK_DATA, FEEDBACK_LEN_MAX};
 use farhaul_proto::objects::Placed;
 use farhaul_proto::recv::{Placement, RecvEffect};
 use farhaul_proto::send::SendEffect;
+use farhaul_proto::wire::feedback::Feedback;
 
 impl Mutation {
+    /// What the faulty core reports.
+    pub(super) fn on_report(self, payload: &mut Vec<u8>) {
+        if self == Self::ClaimsUnseen
+            && let Ok(mut report) = Feedback::decode(payload)
+            && let [newest, older, ..] = &mut report.ranges[..]
+        {
+            older.last = older.last.next();
+            if older.last.next() == newest.first {
+                newest.first = older.first;
+                report.ranges.remove(1);
+            }
+            payload.clear();
+            report.encode_into(payload, FEEDBACK_LEN_MAX);
+        }
+    }
+
     /// What the faulty core says about a symbol.
     pub(super) fn placement(self, placement: Placement) -> Placement {
         match placement {

@@ -6,7 +6,6 @@ use crate::disk::{Access, Ending};
 use crate::host::buffers::RecvBuffer;
 use crate::world::agenda::Happening;
 use crate::world::control::Message;
-use farhaul_proto::fec::BlockShape;
 use farhaul_proto::ids::BlockIndex;
 use farhaul_proto::objects::Placed;
 use farhaul_proto::recv::{Placement, RecvEffect, Refusal, Verified};
@@ -50,6 +49,10 @@ impl Host {
         }
         // A worker reads it, or the disk: whoever changes it then corrupts a file.
         let buffer = self.receiving.held(block, "a symbol")?;
+        if buffer.symbols() == 0 {
+            // It may begin anew with symbols of another size.
+            buffer.symbol_size = len;
+        }
         if buffer.released || buffer.busy > 0 || buffer.symbol_size != len {
             return Err(Violation::NoBuffer { side, block, what: "a symbol" });
         }
@@ -59,7 +62,7 @@ impl Host {
         };
         if fresh {
             self.tally.progress = around.now;
-            truth.on_stored(block, data.symbol)?;
+            truth.on_stored(block, data.symbol, around.now)?;
         }
         Ok(())
     }
@@ -71,8 +74,10 @@ impl Host {
     ) -> Result<(), Violation> {
         match effect {
             RecvEffect::Verify { block, placed, shape, whole } => {
-                around.truths[self.side.peer().index()].contents.check_block(block, placed)?;
-                let verified = self.verdict(block, &placed, shape, whole)?;
+                let contents = &around.truths[self.side.peer().index()].contents;
+                contents.check_block(block, placed)?;
+                contents.check_shape(block, shape)?;
+                let verified = self.verdict(block, placed, shape.symbols(), whole)?;
                 self.tally.decodes += u64::from(!whole);
                 let at = self.workers.begin(around.now);
                 let done = Completion::Verified { block, verified };
@@ -107,17 +112,12 @@ impl Host {
     fn verdict(
         &mut self,
         block: BlockIndex,
-        placed: &Placed,
-        shape: BlockShape,
+        placed: Placed,
+        need: u32,
         whole: bool,
     ) -> Result<Verified, Violation> {
-        let need = shape.symbols();
         let draw = self.rng.f64();
         let buffer = self.receiving.held(block, "a verification")?;
-        let cut = BlockShape::new(placed.len, buffer.symbol_size);
-        if cut.ok() != Some(shape) {
-            return Err(Violation::Misplaced { block, read: None, placed: *placed });
-        }
         buffer.busy += 1;
         let have = if whole { buffer.source_len() } else { buffer.symbols() };
         if have < need {

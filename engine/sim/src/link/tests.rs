@@ -250,3 +250,23 @@ proptest! {
         prop_assert_eq!(stats.offered, stats.delivered + stats.dropped_total());
     }
 }
+
+#[test]
+fn a_policer_may_spare_tcp_and_counts_nothing_of_it() {
+    let policer = Some(Policer { rate: BitRate::kbps(100), bucket: Duration::from_millis(200) });
+    for spares in [false, true] {
+        let profile = LinkProfile { policer, policer_spares_tcp: spares, ..profile() };
+        let mut link = Link::new(profile, 3);
+        let passed = |fate: &Fate| matches!(fate, Fate::Deliver { .. });
+        let at = |n: u64| Timestamp::from_millis(10 * n);
+        let offers = (0..20).map(|n| link.offer_tcp(Bytes::new(1000), at(n)));
+        assert_eq!(offers.filter(passed).count() == 20, spares);
+        let offers = (20..40).map(|n| link.offer(Bytes::new(1000), at(n)));
+        let (udp, few) = (offers.filter(passed).count(), if spares { 4..7 } else { 2..5 });
+        assert!(few.contains(&udp), "{udp}");
+        assert_eq!(
+            LinkProfile::from_toml(&link.profile().to_toml().unwrap()).unwrap(),
+            *link.profile()
+        );
+    }
+}

@@ -191,6 +191,7 @@ fn host(draw: &mut Draw, rate: Option<BitRate>) -> HostProfile {
         workers: draw.pick(&[1, 2, 4]),
         job: draw.span_ms(0.1, 40.0),
         failing_encodes: if draw.chance(0.1) { 1 + draw.below(5) } else { 0 },
+        packable: draw.pick(&[0, 0, 30, 100]),
         ..HostProfile::default()
     }
 }

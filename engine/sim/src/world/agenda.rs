@@ -3,7 +3,9 @@
 use crate::host::Completion;
 use crate::scenario::Side;
 use crate::world::control::Message;
+use core::net::SocketAddr;
 use farhaul_proto::ids::PacketNumber;
+use farhaul_proto::path::proof::Proof;
 use farhaul_proto::session::PlanBody;
 use farhaul_proto::units::{Bytes, Timestamp};
 use farhaul_proto::wire::header::Kind;
@@ -14,10 +16,13 @@ use std::collections::BinaryHeap;
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) number: PacketNumber,
+    pub(crate) proof: Proof,
     pub(crate) kind: Kind,
     pub(crate) bytes: Bytes,
     pub(crate) body: PlanBody,
     pub(crate) corrupt: bool,
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
 }
 
 /// Something that happens to one side.

@@ -5,6 +5,7 @@ use crate::check::{End, Violation, same};
 use crate::profile::Loss;
 use crate::report::{Direction, Report};
 use crate::scenario::Side;
+use core::time::Duration;
 use farhaul_proto::limits::SYMBOL_SIZE;
 use farhaul_proto::path::mtu::packet_bytes;
 use farhaul_proto::units::{BitRate, Timestamp};
@@ -41,12 +42,20 @@ impl World {
             name: self.scenario.name.clone(),
             seed: self.scenario.seed,
             directions: [self.direction(Side::A), self.direction(Side::B)],
+            carried: Side::BOTH.map(|side| self.carried(side)),
             packets: self.hosts[0].tally.packets + self.hosts[1].tally.packets,
             abandoned: (abandoned, all),
             elapsed: over.since(Timestamp::ZERO),
             events: self.trace.events,
             hash: self.trace.hash(),
         }
+    }
+
+    fn carried(&self, source: Side) -> Vec<Duration> {
+        let truth = &self.truths[source.index()];
+        let loads = self.scenario.loads[source.index()].iter();
+        let ends = truth.objects.values().map(|object| object.target_end_at);
+        loads.zip(ends).filter_map(|(load, end)| Some(end?.since(load.at))).collect()
     }
 
     fn direction(&self, source: Side) -> Direction {
@@ -71,7 +80,9 @@ impl World {
             symbol_size: truth.symbol_size,
             spurious: counters.packets_spurious,
             rounds: truth.rounds_max,
+            stall: truth.stall,
             coded: (host.tally.encodes, target.tally.decodes),
+            limited: *host.session.limits().spent(),
             buffers: (host.buffers_most().0, target.buffers_most().1),
         }
     }

@@ -44,7 +44,7 @@ impl Trace {
         self.note(now, kind, side as u64, packet.number.get());
         let (what, symbol) = match &packet.body {
             PlanBody::Symbol { data, .. } => (data.block.get(), data.symbol.get()),
-            PlanBody::Padding(_) | PlanBody::Report(_) => (0, 0),
+            PlanBody::Padding(_) | PlanBody::Report(_) | PlanBody::Path(_) => (0, 0),
         };
         let mut record = [0; 18];
         record[..8].copy_from_slice(&packet.bytes.get().to_le_bytes());

@@ -1,11 +1,14 @@
 //! `wanem lab` and `wanem veth`.
 
-use super::{HoldArgs, LabArgs, NameArgs, SetArgs, StatusArgs, VethUpArgs, find};
+use super::{
+    HoldArgs, LabArgs, NameArgs, NatArgs, ReaddressArgs, SetArgs, StatusArgs, VethUpArgs, find,
+};
 use crate::netns;
 use crate::wanem::control::{self, Answer, ControlError, LabStatus, Request};
 use crate::wanem::lab::{
     self, Lab, LabConfig, LabDescription, LabError, Naming, Unsupported, Wire,
 };
+use crate::wanem::nat::NatOrder;
 use crate::wanem::profile::Change;
 use crate::wanem::script::Way;
 use crate::wanem::site::Site;
@@ -157,6 +160,24 @@ fn changes(args: &SetArgs) -> Result<Change> {
     }
 }
 
+/// Changes the address translator of a site.
+pub(super) fn nat(args: NatArgs) -> Result<()> {
+    let NatArgs { name, site, idle, address, rebind, off } = args;
+    let order = match (rebind, off) {
+        (true, _) => NatOrder::Rebind,
+        (false, true) => NatOrder::Off,
+        (false, false) => NatOrder::On { idle, address },
+    };
+    control::ask(&find(&name)?.control, &Request::Nat(site, order))?;
+    Ok(())
+}
+
+/// Moves a site.
+pub(super) fn readdress(args: &ReaddressArgs) -> Result<()> {
+    control::ask(&find(&args.name)?.control, &Request::Readdress(args.site, args.to))?;
+    Ok(())
+}
+
 /// Prints what a lab did so far.
 pub(super) fn status(args: &StatusArgs) -> Result<()> {
     let Answer::Status(status) = control::ask(&find(&args.name)?.control, &Request::Status)? else {
@@ -185,8 +206,8 @@ fn print_direction(title: &str, way: &DirectionStatus) {
     println!("  packets    {} offered, {} delivered", way.offered, way.delivered);
     let d = way.dropped;
     println!(
-        "  dropped    loss {}, queue {}, red {}, policer {}, mtu {}, down {}",
-        d.loss, d.queue, d.red, d.policer, d.mtu, d.down
+        "  dropped    loss {}, queue {}, red {}, policer {}, mtu {}, down {}, nat {}",
+        d.loss, d.queue, d.red, d.policer, d.mtu, d.down, d.nat
     );
     println!(
         "  altered    {} duplicated, {} damaged, {} reordered",

@@ -28,6 +28,9 @@ pub(super) const CLOCK_NOISE: f64 = 80e-6;
 /// Trains with so many gaps are believed even if those are within the noise. More than the first
 /// train has, and fewer than are left of the longest ones at 20 % loss.
 const GAPS_BELIEVED: u32 = 32;
+/// So many trains in a row that measured nothing mean that the clocks may be too coarse: two let a
+/// mirror with a wrong C flood links whose receiver reads each 5 ms (half of all lost).
+const BLURRED: u32 = 1;
 /// Longest train, as time at the estimated capacity: it stands in the queue.
 const TRAIN_SPAN: f64 = 0.001;
 const TRAIN_PACKETS_MIN: f64 = 4.0;
@@ -43,6 +46,8 @@ pub(super) struct Capacity {
     updated_at: f64,
     /// What trains too short to measure it show at least.
     at_least: f64,
+    /// Trains in a row that measured nothing.
+    unmeasured: u32,
 }
 
 impl Capacity {
@@ -53,6 +58,7 @@ impl Capacity {
             delivered: 0.0,
             updated_at: now,
             at_least: 0.0,
+            unmeasured: 0,
         }
     }
 
@@ -61,9 +67,11 @@ impl Capacity {
         let estimate = bytes / gap_sum.max(CLOCK_NOISE);
         if gap_sum < CLOCK_NOISE && gaps < GAPS_BELIEVED {
             self.at_least = self.at_least.max(estimate);
+            self.unmeasured = self.unmeasured.saturating_add(1);
             return false;
         }
         self.at_least = 0.0;
+        self.unmeasured = 0;
         if self.trains.len() == KEPT {
             self.trains.pop_front();
         }
@@ -110,6 +118,11 @@ impl Capacity {
     /// What was delivered lately at best.
     pub(super) fn delivered(&self) -> f64 {
         self.delivered
+    }
+
+    /// The last train arrived as one, or lost most of its gaps: C may be anything.
+    pub(super) const fn is_blurred(&self) -> bool {
+        self.unmeasured >= BLURRED
     }
 
     /// How many trains came through.

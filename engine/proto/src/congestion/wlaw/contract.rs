@@ -42,7 +42,8 @@ impl Controller for WLaw {
     fn in_flight_limit(&self) -> Bytes {
         let lags = 3.0 * self.tau + self.queue.window() + STALL;
         let target = self.target_base() + self.queue.allowance();
-        let span = self.base.get() + 2.0 * target + lags;
+        let queue = if self.rival.active() { self.queue_delay() } else { 2.0 * target };
+        let span = self.base.get() + queue + lags;
         let bytes = 1.5 * self.rate * span + IN_FLIGHT_PACKETS * self.packet;
         BitRate::from_f64(bytes * 8.0).bytes_in(Duration::from_secs(1))
     }
@@ -87,14 +88,17 @@ impl Controller for WLaw {
         self.policy = policy;
         self.cap = cap.map_or(f64::INFINITY, per_second);
         self.base.set_low(self.is_low());
+        self.rival.set_enabled(self.mirror && !self.is_low());
         self.set_rate(self.rate, now);
     }
 
     fn view(&self) -> View {
         let capacity = self.capacity.estimate();
+        let ceiling = self.ceiling.limit(self.feedback_at);
         View {
             rate: BitRate::from_f64(self.rate * 8.0),
             capacity: (capacity > 0.0).then(|| BitRate::from_f64(capacity * 8.0)),
+            ceiling: ceiling.is_finite().then(|| BitRate::from_f64(ceiling * 8.0)),
             rtt_min: Duration::from_secs_f64(self.base.get()),
             queue_delay: Duration::from_secs_f64(self.queue_delay()),
             loss_random: Ratio::new(self.elasticity.random_loss()),

@@ -102,6 +102,7 @@ impl WLaw {
                 self.epochs.on_acked(outcome.epoch);
             } else {
                 self.advance.on_lost(bytes_f64(outcome.bytes));
+                self.rival.on_lost(self.seconds(outcome.sent_at));
                 self.epochs.on_lost(outcome.epoch, outcome.number);
             }
         }

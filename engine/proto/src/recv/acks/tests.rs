@@ -4,11 +4,16 @@ use super::*;
 
 const PACKET: Bytes = Bytes::new(1_473);
 
+fn arrive(acks: &mut AckRecorder, number: u64, train: bool, at: Timestamp) {
+    let proof = Proof::new(u16::try_from(number % 60_000).unwrap() + 1);
+    acks.on_packet(&Arrival { number: PacketNumber::new(number), proof, train, at }, PACKET);
+}
+
 /// Trains that a receiver reports at `now` after these packets of trains: (number, microseconds).
 fn trains(packets: &[(u64, u64)], now: u64) -> Vec<TrainReport> {
     let mut acks = AckRecorder::new();
     for &(number, micros) in packets {
-        acks.on_packet(PacketNumber::new(number), PACKET, true, at(micros));
+        arrive(&mut acks, number, true, at(micros));
     }
     acks.report(at(now)).unwrap().trains
 }
@@ -67,9 +72,9 @@ fn a_single_packet_is_no_train() {
 #[test]
 fn an_unmarked_packet_ends_a_train() {
     let mut acks = AckRecorder::new();
-    acks.on_packet(PacketNumber::new(0), PACKET, true, at(0));
-    acks.on_packet(PacketNumber::new(1), PACKET, true, at(100));
-    acks.on_packet(PacketNumber::new(2), PACKET, false, at(200));
+    arrive(&mut acks, 0, true, at(0));
+    arrive(&mut acks, 1, true, at(100));
+    arrive(&mut acks, 2, false, at(200));
     assert_eq!(acks.report(at(200)).unwrap().trains, [train(0, 1, 100, 1)]);
 }
 
@@ -82,8 +87,8 @@ fn negative_gaps_are_summed_with_their_sign() {
 #[test]
 fn a_train_is_reported_three_times() {
     let mut acks = AckRecorder::new();
-    acks.on_packet(PacketNumber::new(0), PACKET, true, at(0));
-    acks.on_packet(PacketNumber::new(1), PACKET, true, at(100));
+    arrive(&mut acks, 0, true, at(0));
+    arrive(&mut acks, 1, true, at(100));
     let counts = [10_000, 20_000, 30_000, 40_000].map(|now| acks.report(at(now)).unwrap().trains);
     assert_eq!(counts.map(|trains| trains.len()), [1, 1, 1, 0]);
 }
@@ -92,9 +97,27 @@ fn a_train_is_reported_three_times() {
 fn the_span_that_no_report_named_starts_anew_with_each_report() {
     let mut acks = AckRecorder::new();
     assert_eq!(acks.unreported_span(), 0);
-    acks.on_packet(PacketNumber::new(700), PACKET, false, at(0));
+    arrive(&mut acks, 700, false, at(0));
     assert_eq!(acks.unreported_span(), 700);
     acks.report(at(0)).unwrap();
-    acks.on_packet(PacketNumber::new(710), PACKET, false, at(0));
+    arrive(&mut acks, 710, false, at(0));
     assert_eq!(acks.unreported_span(), 10);
+}
+
+/// Every report proves what it names, also when a history of losses was forgotten. spec: W-047
+#[test]
+fn a_receipt_covers_what_the_report_names_and_nothing_else() {
+    let mut acks = AckRecorder::new();
+    let numbers = (0..5 * RANGES_MAX as u64).map(|n| 3 * n).collect::<Vec<_>>();
+    numbers.iter().for_each(|&n| arrive(&mut acks, n, false, at(n)));
+    let report = acks.report(at(0)).unwrap();
+    assert!(report.covered_from > PacketNumber::new(RANGES_MAX as u64));
+    assert_eq!(report.validate(), Ok(()));
+    let mut payload = Vec::new();
+    report.encode_with(&mut payload, 400, |covered_from| acks.receipt(covered_from));
+    let said = Feedback::decode(&payload).unwrap();
+    assert!(said.covered_from > report.covered_from);
+    let named = numbers.iter().filter(|&&n| n >= said.covered_from.get());
+    let proofs = named.map(|n| Proof::new(u16::try_from(n % 60_000).unwrap() + 1));
+    assert_eq!(said.receipt, proofs.fold(Proof::NONE, |a, b| a ^ b));
 }

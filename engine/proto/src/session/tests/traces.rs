@@ -1,7 +1,7 @@
 //! What a session writes down, and whom it blames when it is slow.
 
 use super::*;
-use crate::trace::{Closed, TraceRecord, Way};
+use crate::trace::{Closed, Limit, TraceRecord, Way};
 
 impl Pair {
     /// An object on its way from the first side to the second.
@@ -160,13 +160,14 @@ fn a_lie_is_the_last_thing_told_before_the_end() {
     let mut pair = Pair::loaded(Policy::Fixed, Some(BitRate::mbps(20)), Bytes::mib(4));
     pair.run(Duration::from_millis(100));
     let now = pair.now;
+    let liar = arrival(PacketNumber::new(1 << 20), false, now);
     let lie = Feedback { largest: PacketNumber::new(1 << 30), ..Feedback::default() };
     let lie = Feedback {
         ranges: vec![crate::wire::feedback::PacketRange { first: lie.largest, last: lie.largest }],
         covered_from: lie.largest,
         ..lie
     };
-    let error = pair.ends[0].on_feedback(PacketNumber::new(1 << 20), &lie, now).unwrap_err();
+    let error = pair.ends[0].on_feedback(&liar, &lie, now).unwrap_err();
     pair.ends[0].close(Closed::Violation, now);
     let trace = pair.trace(0);
     let [.., report, closed] = &trace[..] else { panic!("{trace:?}") };

@@ -134,13 +134,15 @@ fn every_bound_holds_exactly() {
 
 #[test]
 fn wishes_of_a_request_may_be_missing_and_newer_ones_are_skipped() {
-    let wishes = Wishes { rate_max: Some(1), policy: Some(Policy::Low), fec: Some(FecPolicy::Off) };
+    let (policy, fec) = (Some(Policy::Low), Some(FecPolicy::Off));
+    let pack = Some(PackPolicy::Always);
+    let wishes = Wishes { rate_max: Some(1), policy, fec, pack };
     let wishing = |wishes| Message::Request(Request { wishes, ..plain_request() });
     // As a peer without wishes writes it: [2, [7, 'data', true]].
     let old = b"\x82\x02\x83\x07\x44data\xf5";
     assert_eq!(encode_unchecked(&wishing(None)), old);
     assert_eq!(Message::decode(old).expect("of an older peer"), wishing(None));
-    let newer = b"\x82\x02\x84\x07\x44data\xf5\x84\x01\x00\x01\x18\x63";
+    let newer = b"\x82\x02\x84\x07\x44data\xf5\x85\x01\x00\x01\x02\x18\x63";
     assert_eq!(Message::decode(newer).expect("of a newer peer"), wishing(Some(wishes)));
     let zero = Wishes { rate_max: Some(0), ..wishes };
     assert!(Message::decode(&encode_unchecked(&wishing(Some(zero)))).is_err());
@@ -305,10 +307,44 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_probe()(
+        transfer in any_transfer(),
+        span_ms in any::<u32>(),
+        bytes_max in any::<u64>(),
+        rate_max in option::of(1..=u64::MAX),
+    ) -> Probe {
+        Probe { transfer, span_ms, bytes_max, rate_max }
+    }
+}
+
+prop_compose! {
+    fn any_path_figures()(
+        (delay_sent, delay_lost, rtt_min_us, jitter_us) in any::<(u64, u64, u64, u64)>(),
+        (small_passes, full_passes, policed_bps) in any::<(Option<bool>, Option<bool>, Option<u64>)>(),
+        (train_rate_bps, burst_rate_bps, wire_bytes) in any::<(Option<u64>, Option<u64>, u64)>(),
+    ) -> PathFigures {
+        PathFigures {
+            delay_sent,
+            delay_lost,
+            rtt_min_us,
+            jitter_us,
+            small_passes,
+            full_passes,
+            policed_bps,
+            train_rate_bps,
+            burst_rate_bps,
+            wire_bytes,
+            ..PathFigures::default()
+        }
+    }
+}
+
+prop_compose! {
     fn any_figures()(
         (wire_sent, source, repair, resent) in any::<(u64, u64, u64, u64)>(),
         (loss_ppm, rtt_us, rtt_min_us, queue_delay_p95_us) in any::<(u32, u64, u64, u64)>(),
-        (limited_by, limited_mostly) in any::<(Option<u8>, Option<u8>)>(),
+        (limited_by, limited_mostly, limited) in any::<(Option<u8>, Option<u8>, Option<u32>)>(),
+        (packed, packed_to) in any::<(Option<u64>, Option<u64>)>(),
     ) -> Figures {
         Figures {
             wire_sent,
@@ -321,6 +357,9 @@ prop_compose! {
             queue_delay_p95_us,
             limited_by,
             limited_mostly,
+            limited: limited.map(|millis| (&[core::time::Duration::from_millis(millis.into()); 13]).into()),
+            packed,
+            packed_to,
         }
     }
 }
@@ -361,8 +400,11 @@ prop_compose! {
         fec in option::of(prop::sample::select(
             vec![FecPolicy::Auto, FecPolicy::Off, FecPolicy::Always],
         )),
+        pack in option::of(prop::sample::select(
+            vec![PackPolicy::Off, PackPolicy::Auto, PackPolicy::Always],
+        )),
     ) -> Wishes {
-        Wishes { rate_max, policy, fec }
+        Wishes { rate_max, policy, fec, pack }
     }
 }
 
@@ -386,6 +428,10 @@ fn any_message() -> impl Strategy<Value = Message> {
         any::<u32>().prop_map(|block| Message::Restart { block: BlockIndex::new(block) }),
         any_done().prop_map(Message::Done),
         any_figures().prop_map(Message::Figures),
+        any_probe().prop_map(Message::Probe),
+        (any_transfer(), any_path_figures(), any::<u64>()).prop_map(
+            |(transfer, figures, clock_us)| Message::Probed { transfer, figures, clock_us }
+        ),
         (any_transfer(), any_figures())
             .prop_map(|(transfer, figures)| Message::Sent { transfer, figures }),
         failure().prop_map(|(transfer, code, reason)| Message::Cancel {

@@ -36,7 +36,7 @@ fn write_escaped(out: &mut impl Write, c: char) -> fmt::Result {
 
 /// Characters that act on the terminal instead of being seen: control characters, separators of
 /// lines and paragraphs, marks of writing direction and of byte order.
-pub(crate) fn misleads(c: char) -> bool {
+pub fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')

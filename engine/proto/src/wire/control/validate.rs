@@ -41,6 +41,10 @@ impl Message {
             Self::Sealed { object: _ } | Self::Restart { block: _ } => Ok(()),
             Self::Done(done) => validate_done(done),
             Self::Cancel { transfer: _, code: _, reason } => validate_reason(reason),
+            Self::Probe(probe) if probe.rate_max == Some(0) => {
+                Err(ControlError::Empty { field: Field::Rate })
+            }
+            Self::Probe(_) | Self::Probed { transfer: _, figures: _, clock_us: _ } => Ok(()),
             Self::Figures(_) | Self::Sent { transfer: _, figures: _ } => Ok(()),
         }
     }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::ids::{BlockIndex, PacketNumber};
 use crate::limits::FEEDBACK_LEN_MAX;
+use crate::path::proof::Proof;
 use crate::units::{Bytes, Micros};
 
 impl Feedback {
@@ -20,12 +21,14 @@ impl Feedback {
         if payload.len() > FEEDBACK_LEN_MAX {
             return Err(FeedbackError::TooLong { len: payload.len() });
         }
-        let (&form, mut input) =
-            payload.split_first().ok_or(FeedbackError::Contradiction { field: Field::Form })?;
+        let (&[form, high, low], mut input) = payload
+            .split_first_chunk()
+            .ok_or(FeedbackError::Contradiction { field: Field::Form })?;
         let form =
             Form::from_value(form).ok_or(FeedbackError::Contradiction { field: Field::Form })?;
         let input = &mut input;
         let mut report = head(input)?;
+        report.receipt = Proof::new(u16::from_be_bytes([high, low]));
         report.delays =
             list(input, Field::Delays, DELAYS_MAX, |input| delay(input, report.largest))?;
         report.trains =

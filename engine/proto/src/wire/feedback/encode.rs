@@ -4,13 +4,14 @@
 
 use super::{BlockDeficit, BlockRange, DelayMark, Feedback, TrainReport, ranges};
 use crate::ids::{BlockIndex, PacketNumber};
+use crate::path::proof::Proof;
 use crate::wire::varint;
 
 /// The least room for a report: every single field at its longest, and no list items.
 pub const ENCODED_LEN_MIN: usize = 128;
 
-/// Fields that are always written, at their longest: the form byte and ten integers.
-const HEAD_LEN_MAX: usize = 1 + 10 * 8;
+/// Fields that are always written, at their longest: form, receipt and ten integers.
+const HEAD_LEN_MAX: usize = 1 + 2 + 10 * 8;
 /// The counts of the four lists, at their longest.
 const COUNTS_LEN_MAX: usize = 1 + 1 + 2 + 2;
 const _: () = assert!(HEAD_LEN_MAX + COUNTS_LEN_MAX + ranges::LEN_MIN <= ENCODED_LEN_MIN);
@@ -27,10 +28,23 @@ impl Feedback {
     /// When `max_len` is below [`ENCODED_LEN_MIN`], or when the report breaks [`Self::validate`],
     /// which only debug builds check in full.
     pub fn encode_into(&self, out: &mut Vec<u8>, max_len: usize) {
+        self.encode_with(out, max_len, |_| self.receipt);
+    }
+
+    /// The same with the receipt that belongs to the value of `covered_from` that is written.
+    ///
+    /// # Panics
+    /// As [`Self::encode_into`].
+    pub fn encode_with(
+        &self,
+        out: &mut Vec<u8>,
+        max_len: usize,
+        receipt: impl FnOnce(PacketNumber) -> Proof,
+    ) {
         assert!(max_len >= ENCODED_LEN_MIN, "no room for a report");
         debug_assert_eq!(self.validate(), Ok(()));
         let start = out.len();
-        out.push(0);
+        out.extend([0; 3]);
         self.encode_head(out);
         let mut room = Room(max_len - (out.len() - start) - COUNTS_LEN_MAX - ranges::LEN_MIN);
         put_list(out, room.fit(self.delay_steps()));
@@ -42,7 +56,8 @@ impl Feedback {
         put_list(out, deficits);
         let left = max_len - (out.len() - start);
         let plan = ranges::plan(self.covered_from, &self.ranges, left);
-        out[start] = plan.form.value();
+        let [high, low] = receipt(plan.covered_from()).get().to_be_bytes();
+        out[start..start + 3].copy_from_slice(&[plan.form.value(), high, low]);
         ranges::encode(out, &self.ranges, &plan);
     }
 

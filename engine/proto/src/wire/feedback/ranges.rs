@@ -7,6 +7,7 @@
 
 use super::{FeedbackError, Field, PacketRange, ensure};
 use crate::ids::PacketNumber;
+use crate::limits::PROOF_STEP;
 use crate::wire::varint;
 
 /// How the section is written; the first byte of a report (`spec: W-042`).
@@ -47,12 +48,18 @@ pub(super) struct Plan {
     pub(super) len: usize,
     /// The report is silent about packets below this.
     covered_from: PacketNumber,
-    /// Ranges written, for [`Form::Ranges`].
-    kept: usize,
 }
 
-/// The most bytes that the newest range alone can take: span, count and length.
+impl Plan {
+    pub(super) const fn covered_from(&self) -> PacketNumber {
+        self.covered_from
+    }
+}
+
+/// The most bytes that the newest range alone can take: span, count and length. A bitmap of as many
+/// reaches below the last multiple of [`PROOF_STEP`].
 pub(super) const LEN_MIN: usize = 8 + 2 + 8;
+const _: () = assert!((LEN_MIN as u64 - 8) * 8 > PROOF_STEP);
 
 /// Checks what ranges promise: newest first, disjoint, not adjacent, from `largest` down to no
 /// less than `covered_from`.
@@ -78,7 +85,7 @@ pub(super) fn validate(
 /// otherwise the form that reaches further back.
 pub(super) fn plan(covered_from: PacketNumber, ranges: &[PacketRange], budget: usize) -> Plan {
     let Some(newest) = ranges.first() else {
-        return Plan { form: Form::Empty, len: 0, covered_from, kept: 0 };
+        return Plan { form: Form::Empty, len: 0, covered_from };
     };
     let by_ranges = plan_ranges(newest, covered_from, ranges, budget);
     let by_bitmap = plan_bitmap(newest.last, covered_from, budget);
@@ -94,7 +101,7 @@ fn plan_ranges(
     budget: usize,
 ) -> Plan {
     let span = newest.last.get() - covered_from.get();
-    let mut kept = 1;
+    let mut kept: usize = 1;
     let mut pairs = varint::len(newest.last.get() - newest.first.get());
     for pair in ranges.windows(2) {
         let (gap, run) = steps(&pair[0], &pair[1]);
@@ -106,20 +113,43 @@ fn plan_ranges(
         kept += 1;
     }
     // A gap whose far side is forgotten is still known to be a gap.
-    let covered_from = ranges.get(kept).map_or(covered_from, |dropped| dropped.last.next());
-    let span = newest.last.get() - covered_from.get();
-    let len = varint::len(span) + varint::len(kept as u64 - 1) + pairs;
-    Plan { form: Form::Ranges, len, covered_from, kept }
+    let cut = ranges.get(kept).map(|dropped| aligned(dropped.last.next()));
+    let covered_from = cut.unwrap_or(covered_from);
+    let len = ranges_len(newest.last, covered_from, ranges);
+    Plan { form: Form::Ranges, len, covered_from }
+}
+
+/// What is left out ends where a receiver's sum of proofs begins.
+const fn aligned(number: PacketNumber) -> PacketNumber {
+    PacketNumber::new(number.get().next_multiple_of(PROOF_STEP))
+}
+
+/// The ranges from `covered_from` on.
+fn clipped(
+    ranges: &[PacketRange],
+    covered_from: PacketNumber,
+) -> impl Iterator<Item = PacketRange> + Clone + '_ {
+    let spoken = ranges.iter().take_while(move |range| range.last >= covered_from);
+    spoken.map(move |range| PacketRange { first: range.first.max(covered_from), ..*range })
+}
+
+/// Bytes of the section in the form of ranges; none can be written behind the newest packet.
+fn ranges_len(largest: PacketNumber, covered_from: PacketNumber, ranges: &[PacketRange]) -> usize {
+    let kept = clipped(ranges, covered_from);
+    let Some(span) = largest.get().checked_sub(covered_from.get()) else { return usize::MAX };
+    let head = varint::len(span) + varint::len((kept.clone().count() as u64).saturating_sub(1));
+    head + range_steps(kept).map(varint::len).sum::<usize>()
 }
 
 fn plan_bitmap(largest: PacketNumber, covered_from: PacketNumber, budget: usize) -> Plan {
     let span = largest.get() - covered_from.get();
     let room = budget.saturating_sub(varint::len(span));
     let bits_max = u64::try_from(room).unwrap_or(u64::MAX).saturating_mul(8).max(1);
-    let span = span.min(bits_max - 1);
+    let cut = PacketNumber::new(largest.get() - span.min(bits_max - 1));
+    let covered_from = if cut > covered_from { aligned(cut).min(largest) } else { covered_from };
+    let span = largest.get() - covered_from.get();
     let len = varint::len(span) + bitmap_len(span).unwrap_or(usize::MAX);
-    let covered_from = PacketNumber::new(largest.get() - span);
-    Plan { form: Form::Bitmap, len, covered_from, kept: 0 }
+    Plan { form: Form::Bitmap, len, covered_from }
 }
 
 /// Bytes of a bitmap that reaches `span` packets below the largest.
@@ -133,19 +163,29 @@ pub(super) fn encode(out: &mut Vec<u8>, ranges: &[PacketRange], plan: &Plan) {
     varint::put(out, newest.last.get() - plan.covered_from.get());
     match plan.form {
         Form::Empty => {}
-        Form::Ranges => encode_ranges(out, newest, &ranges[..plan.kept]),
+        Form::Ranges => encode_ranges(out, clipped(ranges, plan.covered_from)),
         Form::Bitmap => encode_bitmap(out, newest.last, plan.covered_from, ranges),
     }
 }
 
-fn encode_ranges(out: &mut Vec<u8>, newest: &PacketRange, ranges: &[PacketRange]) {
-    varint::put(out, ranges.len() as u64 - 1);
-    varint::put(out, newest.last.get() - newest.first.get());
-    for pair in ranges.windows(2) {
-        let (gap, run) = steps(&pair[0], &pair[1]);
-        varint::put(out, gap);
-        varint::put(out, run);
-    }
+fn encode_ranges(out: &mut Vec<u8>, ranges: impl Iterator<Item = PacketRange> + Clone) {
+    varint::put(out, (ranges.clone().count() as u64).saturating_sub(1));
+    range_steps(ranges).for_each(|step| varint::put(out, step));
+}
+
+/// The run of the newest range, then gap and run of each older one.
+fn range_steps(ranges: impl Iterator<Item = PacketRange>) -> impl Iterator<Item = u64> {
+    let mut newer: Option<PacketRange> = None;
+    ranges.flat_map(move |range| {
+        let (gap, run) = match newer.replace(range) {
+            Some(newer) => {
+                let (gap, run) = steps(&newer, &range);
+                (Some(gap), run)
+            }
+            None => (None, range.last.get() - range.first.get()),
+        };
+        gap.into_iter().chain([run])
+    })
 }
 
 fn encode_bitmap(

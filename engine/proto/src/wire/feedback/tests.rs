@@ -2,7 +2,7 @@
 //! deny.
 
 use super::*;
-use crate::limits::FEEDBACK_LEN_MAX;
+use crate::limits::{FEEDBACK_LEN_MAX, PROOF_STEP};
 use crate::wire::varint;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -33,6 +33,7 @@ fn small_report() -> Feedback {
     Feedback {
         largest: number(1_000),
         received_packets: 998,
+        receipt: Proof::new(0xbeef),
         covered_from: number(0),
         ranges: vec![packets(500, 1_000), packets(0, 497)],
         complete_below: BlockIndex::new(3),
@@ -52,7 +53,7 @@ fn a_report_before_the_first_packet_survives() {
 #[test]
 fn a_report_has_the_documented_bytes() {
     let bytes = encoded(&small_report(), FEEDBACK_LEN_MAX);
-    let head = [0x01, 0x43, 0xe8, 0x00, 0x43, 0xe6, 0, 0, 0, 0, 0x03, 0x40, 0x40, 0];
+    let head = [0x01, 0xbe, 0xef, 0x43, 0xe8, 0x00, 0x43, 0xe6, 0, 0, 0, 0, 0x03, 0x40, 0x40, 0];
     let lists = [0, 0, 2, 1, 1, 0, 0, 2, 0, 2, 3, 1];
     let ranges = [0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1];
     assert_eq!(bytes, [&head[..], &lists, &ranges].concat());
@@ -86,7 +87,8 @@ fn the_oldest_ranges_are_dropped_first_and_the_report_says_so() {
     let kept = decoded.ranges.len();
     assert!(kept > 80, "{kept} ranges");
     assert_eq!(decoded.ranges[..], report.ranges[..kept]);
-    assert_eq!(decoded.covered_from, report.ranges[kept].last.next());
+    let dropped = report.ranges[kept].last.next().get();
+    assert_eq!(decoded.covered_from, number(dropped.next_multiple_of(PROOF_STEP)));
 }
 
 #[test]
@@ -121,6 +123,7 @@ fn a_report_of_the_greatest_numbers_fits_into_the_least_room() {
         duplicates: top,
         invalid: top,
         receiver_drops: top,
+        receipt: Proof::new(u16::MAX),
         covered_from: number(0),
         ranges: vec![packets(1 << 61, top), packets(0, 5)],
         delays: vec![DelayMark { number: number(0), age: Micros::new(u32::MAX) }; 16],
@@ -158,7 +161,7 @@ fn every_cut_and_every_extension_of_a_report_is_refused() {
 
 #[test]
 fn a_count_beyond_its_limit_is_refused_before_its_items_are_read() {
-    let mut bytes = vec![0; 11];
+    let mut bytes = vec![0; 13];
     varint::put(&mut bytes, 17);
     let refused = FeedbackError::TooMany { field: Field::Delays, count: 17 };
     assert_eq!(Feedback::decode(&bytes), Err(refused));
@@ -166,9 +169,9 @@ fn a_count_beyond_its_limit_is_refused_before_its_items_are_read() {
 
 #[test]
 fn a_bitmap_that_is_not_as_long_as_it_claims_is_refused() {
-    let mut bytes = [0; 15];
+    let mut bytes = [0; 17];
     bytes[0] = ranges::Form::Bitmap.value();
-    bytes[1] = 40;
+    bytes[3] = 9;
     let claim = |span: u8, bitmap: &[u8]| Feedback::decode(&[&bytes[..], &[span], bitmap].concat());
     let refused = Err(FeedbackError::Contradiction { field: Field::Bitmap });
     assert!(claim(9, &[0x80, 0x40]).is_ok());
@@ -183,13 +186,14 @@ type Breach = (fn(&mut Feedback), Field);
 
 #[test]
 fn every_rule_between_the_fields_is_kept() {
-    let breaches: [Breach; 17] = [
+    let breaches: [Breach; 18] = [
         (|r| r.largest = number(1_001), Field::Ranges),
-        (|r| r.covered_from = number(1), Field::CoveredFrom),
+        (|r| r.covered_from = number(64), Field::CoveredFrom),
+        (|r| (r.ranges.truncate(1), r.covered_from = number(450)).1, Field::CoveredFrom),
         (|r| r.ranges[1] = packets(0, 499), Field::Ranges),
         (|r| r.ranges[1] = packets(5, 4), Field::Ranges),
         (|r| r.ranges.swap(0, 1), Field::Ranges),
-        (|r| r.ranges.clear(), Field::Largest),
+        (|r| r.ranges.clear(), Field::Receipt),
         (|r| r.received_bytes = Bytes::MAX, Field::ReceivedBytes),
         (
             |r| r.delays = vec![DelayMark { number: number(1_001), age: Micros::new(0) }],
@@ -225,6 +229,7 @@ fn any_ranges() -> impl Strategy<Value = (PacketNumber, PacketNumber, Vec<Packet
     let steps = vec((0u64..2_000, 0u64..70), 0..400);
     (0u64..70, steps, 0u64..100, 0u64..1 << 40).prop_map(|(run, steps, silence, bottom)| {
         let total: u64 = steps.iter().map(|(gap, run)| gap + run + 2).sum();
+        let bottom = bottom / PROOF_STEP * PROOF_STEP;
         let largest = bottom + silence + total + run;
         let mut ranges = vec![packets(largest - run, largest)];
         for (gap, run) in steps {
@@ -259,6 +264,7 @@ prop_compose! {
         (largest, covered_from, ranges) in any_ranges(),
         (complete_below, complete, deficits) in any_blocks(),
         counters in vec(0..=VARINT_MAX, 6),
+        receipt in any::<u16>(),
         (age, limit) in (any::<u32>(), any::<u32>()),
         delays in vec((any::<u64>(), any::<u32>()), 0..=DELAYS_MAX),
         trains in vec((any::<u64>(), 0u64..64, 1u32..u32::MAX), 0..=TRAINS_MAX),
@@ -278,6 +284,7 @@ prop_compose! {
             duplicates: counters[2],
             invalid: counters[3],
             receiver_drops: counters[4],
+            receipt: Proof::new(receipt),
             covered_from,
             ranges,
             delays: delays.map(|(seed, age)| DelayMark { number: number(at(seed)), age: Micros::new(age) }).collect(),

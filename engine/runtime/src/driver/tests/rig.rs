@@ -16,13 +16,14 @@ use crate::wake::{WakeSource, Waker};
 use crossbeam_channel::Sender;
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::content::Digest;
-use farhaul_proto::fec::FecPolicy;
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId};
 use farhaul_proto::limits::{BLOCK_DATA, DATA_HEADER_LEN, TAG_LEN};
 use farhaul_proto::objects::{ObjectError, Placed};
+use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::session::SessionConfig;
 use farhaul_proto::units::{BitRate, Bytes};
-use farhaul_proto::wire::header::{DataId, Header, Kind, Train};
+use farhaul_proto::wire::header::{DataId, Header, Kind, PacketId, Train};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -80,7 +81,7 @@ impl Rig {
         let (disk, spare_disk) = change(disk, &pool, wake.waker());
         let (commands, receiver) = crossbeam_channel::bounded(64);
         let parts = Parts {
-            port,
+            port: port.into(),
             control: Arc::clone(control.socket()),
             openings: Openings::default(),
             commands: receiver,
@@ -96,7 +97,7 @@ impl Rig {
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
-        self.driver.port.local_addr()
+        self.driver.port.udp().local_addr()
     }
 
     pub(super) fn tell(&mut self, command: Command) {
@@ -122,6 +123,7 @@ impl Rig {
         let (sender, events) = mpsc::channel(64);
         let blocks = u32::try_from(SLOTS / 2).expect("few");
         let config = SessionConfig {
+            carrier: Carrier::Udp,
             policy: Policy::Fixed,
             cap: Some(BitRate::mbps(800)),
             start_hint: Some(BitRate::mbps(800)),
@@ -130,9 +132,11 @@ impl Rig {
             send_blocks: blocks,
             recv_blocks: blocks,
             seed: 7,
+            peer,
         };
         let lane = LaneKeys::from_secrets(secrets);
-        let new = NewSession { key, lane, peer, config, events: sender, opening };
+        let pack = PackPolicy::Off;
+        let new = NewSession { key, lane, config, pack, events: sender, opening };
         self.tell(Command::Add(Box::new(new)));
         End { key, events, seen: Vec::new() }
     }
@@ -306,16 +310,21 @@ impl Forger {
 
     /// An authentic packet.
     pub(super) fn packet(&mut self, kind: Kind, payload: &[u8]) -> Vec<u8> {
-        let header = Header::plain(kind, self.tag, PacketNumber::new(self.next));
+        let header = Header::plain(kind, &self.id());
         self.sealed(&header, payload)
     }
 
     /// An authentic symbol.
     pub(super) fn symbol(&mut self, block: u32, symbol: u32, payload: &[u8]) -> Vec<u8> {
-        let data = DataId { block: BlockIndex::new(block), symbol: SymbolId::new(symbol) };
-        let number = PacketNumber::new(self.next);
-        let header = Header::data(self.tag, number, data, Train::No);
+        let data = DataId::plain(BlockIndex::new(block), SymbolId::new(symbol));
+        let header = Header::data(&self.id(), data, Train::No);
         self.sealed(&header, payload)
+    }
+
+    /// The name of the next packet.
+    fn id(&mut self) -> PacketId {
+        let (lane, epoch) = (self.tag, self.seal.epoch());
+        PacketId { lane, epoch, number: PacketNumber::new(self.next), salt: 0 }
     }
 
     fn sealed(&mut self, header: &Header, payload: &[u8]) -> Vec<u8> {
