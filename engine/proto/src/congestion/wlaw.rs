@@ -62,6 +62,8 @@ const LOSS_FLAT: f64 = 0.01;
 /// Pulses while held: one pair in so many round trips.
 const HELD_PULSE_RTTS: f64 = 16.0;
 const TRAIN_SPACING: f64 = 0.5;
+/// A queue of half of so many targets is none of a stall's or of the clocks.
+const BUSY: f64 = 1.25;
 /// Delivery this far above what trains say shows that they do not measure the bottleneck.
 const PROVEN_WRONG: f64 = 1.05;
 /// Trains may be at most this share of what is sent.
@@ -235,11 +237,13 @@ impl WLaw {
         let capacity = if swings { self.capacity.delivered() } else { self.capacity.estimate() };
         let surplus = self.weight() * capacity / self.rate;
         let factor = if capacity > 0.0 { queue::surplus_factor(surplus) } else { 1.0 };
-        let target = self.target_base() * factor + self.queue.allowance() + self.packet / self.rate;
-        let target = target.min(self.depth.limit());
+        let noise = self.queue.allowance() + self.packet / self.rate;
+        let target = (self.target_base() * factor + noise).min(self.depth.limit());
+        let clear = !swings && !self.overtaken();
+        let least = if clear { target.min(BUSY * (self.target_base() + noise)) } else { target };
         let window = self.queue.window();
         let loop_delay = steer::loop_delay(self.base.get(), delay, self.tau, window);
-        steer::Queue { delay, target, loop_delay }
+        steer::Queue { delay, target, busy_at: least / 2.0, loop_delay }
     }
 
     /// Delay from which on a queue is more than our own doing.
@@ -383,9 +387,7 @@ impl WLaw {
         if self.queue.window_under_jitter() > 0.0 {
             return self.seek_among_swings(queue, dt, now);
         }
-        // Faster growth is seen a loop later; where a limit is known, its trials set the pace.
-        let pace = if self.ceiling.was_hit() { self.rtt() } else { queue.loop_delay };
-        let mut gamma = self.growth.next(self.rate, self.room(), pace, now);
+        let mut gamma = self.growth.next(self.rate, self.room(), self.rtt(), now);
         gamma = gamma.min(self.ceiling.growth(now));
         if self.is_low() && self.rate > low::NEAR_CAPACITY * self.capacity.estimate() {
             gamma = gamma.min(low::GROWTH_NEAR_CAPACITY);
@@ -438,8 +440,12 @@ impl WLaw {
         }
     }
 
+    /// Packets overtake each other: then even the smallest delay is noise.
+    fn overtaken(&self) -> bool {
+        self.feedback_at - self.spurious_at < 1.0
+    }
+
     fn rival_sight(&self, queue: steer::Queue) -> rival::Sight {
-        let overtaken = self.feedback_at - self.spurious_at < 1.0;
         rival::Sight {
             q: queue.delay,
             d: self.base.get(),
@@ -452,7 +458,7 @@ impl WLaw {
             random: self.elasticity.random_loss(),
             weight: self.weight(),
             packet: self.packet,
-            unclear: overtaken || self.app_limited || self.queue.window_under_jitter() > 0.0,
+            unclear: self.overtaken() || self.app_limited || self.queue.window_under_jitter() > 0.0,
             blurred: self.capacity.is_blurred(),
         }
     }
@@ -464,6 +470,7 @@ impl WLaw {
             r: self.rtt(),
             rate: self.rate,
             capacity: self.capacity.estimate().min(2.0 * self.rate),
+            share: self.rate / self.capacity.estimate().max(self.rate),
             base_seen: self.base.seen_at(),
             lag: queue.loop_delay,
         }
@@ -493,6 +500,11 @@ impl WLaw {
             },
         }
     }
+}
+
+/// Between 0 and 1: different for every flow and time, and the same in every run of a simulation.
+fn spread(now: f64, quantity: f64) -> f64 {
+    (now * 977.0 + quantity * 0.37).fract()
 }
 
 fn per_second(rate: BitRate) -> f64 {

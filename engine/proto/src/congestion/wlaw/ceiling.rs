@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! hit    L = what was delivered / (1 - p0);  R <= L for H = 4 r (at least 0.2 s)
-//! again  H doubles, up to 15 s, when hits repeat
+//! again  H doubles, up to 15 s, when hits repeat; L is the mean of the two if they are within 20 %
 //! after  growth <= 5 % per T for 5 r (3 % for 30 r, at least 3 s, after three hits): a trial,
 //!        ended by the first loss above p0 + 1.5 % + 4 sigma
 //! held   loss above p0 + 1 % + 4 sigma: L = D/(1 - p0) again; but if the last cut left the loss as
@@ -10,6 +10,8 @@
 //! ```
 //! A policer that was found stays found: 15 s at the rate and a careful trial cost below 1 % loss.
 
+/// Limits this close are one.
+const SAME: f64 = 0.2;
 const HOLD_RTTS: f64 = 4.0;
 const HOLD_MIN: f64 = 0.2;
 const HOLD_MAX: f64 = 15.0;
@@ -87,12 +89,6 @@ impl Ceiling {
         }
     }
 
-    /// True once delivery stopped following sending: from then on every growth meets a limit that is
-    /// known.
-    pub(super) const fn was_hit(&self) -> bool {
-        self.hits > 0
-    }
-
     /// L while held.
     pub(super) fn limit(&self, now: f64) -> f64 {
         if now < self.held_until { self.limit } else { f64::INFINITY }
@@ -117,8 +113,12 @@ impl Ceiling {
             let longer = (self.hold * 2.0).clamp(shortest, HOLD_MAX.max(shortest));
             self.hold = if repeated { longer } else { shortest };
             self.was = was;
+            // What is hit again is the same limit, and two looks at it are better than one.
+            let again = repeated && (limit / self.limit - 1.0).abs() < SAME;
+            self.limit = if again { f64::midpoint(limit, self.limit) } else { limit };
+        } else {
+            self.limit = limit;
         }
-        self.limit = limit;
         self.hit_at = now;
         self.held_until = now + self.hold;
         let trial = if self.hits >= 3 { (30.0 * r).max(3.0) } else { 5.0 * r };

@@ -3,7 +3,9 @@
 //! No mechanism lives here; trains are handed out, rates and windows are put together.
 
 use super::startup::{self, Stage};
-use super::{IN_FLIGHT_PACKETS, Phase, STALL, TRAIN_SHARE, TRAIN_SPACING, WLaw, per_second};
+use super::{
+    IN_FLIGHT_PACKETS, Phase, STALL, TRAIN_SHARE, TRAIN_SPACING, WLaw, per_second, spread,
+};
 use crate::congestion::{Controller, Policy, Sample, View};
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
@@ -61,7 +63,9 @@ impl Controller for WLaw {
         }
         let packets = self.capacity.train_packets(self.packet);
         let share = f64::from(packets) * self.packet / (TRAIN_SHARE * self.rate);
-        self.next_train = now + TRAIN_SPACING.max(2.0 * self.rtt()).max(share);
+        // Trains of several flows in step would stretch each other each time.
+        let spacing = TRAIN_SPACING.max(2.0 * self.rtt()).max(share);
+        self.next_train = now + spacing * (0.75 + 0.5 * spread(now, self.rate));
         // Under a ceiling C does not matter, and an empty bucket swallows most of a train.
         let held = self.ceiling.phase(now) == Phase::Held;
         (self.drain.factor(now) >= 1.0 && !held).then_some(packets)

@@ -164,6 +164,11 @@ impl Elasticity {
         Verdict::Saturated { deep }
     }
 
+    /// Nothing is lost, so nothing is asked, and there is no reason for a small target.
+    pub(super) fn relax(&mut self, r: f64, now: f64) {
+        self.adapt_target(false, r, now);
+    }
+
     /// The loss turned out to be random after all.
     pub(super) fn accept(&mut self, loss: f64) {
         let count = Count { packets: SLOW_MIN, lost: SLOW_MIN * loss };
@@ -202,5 +207,20 @@ impl Elasticity {
             self.lost *= 0.5;
             self.runs *= 0.5;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_was_shrunk_grows_back_when_nothing_is_lost_any_more() {
+        let mut elasticity = Elasticity::new(0.0);
+        elasticity.kappa = KAPPA_MIN;
+        for step in 0..1_000 {
+            elasticity.relax(0.1, f64::from(step) * 0.1);
+        }
+        assert!(elasticity.kappa() > 0.99, "{}", elasticity.kappa());
     }
 }

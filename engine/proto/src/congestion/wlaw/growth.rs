@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! R < 0.97 S:  gamma = (S/R - 1)/2 within 2 % .. 25 %
-//! else:        gamma = v, from 2 %, doubled each 1.5 T, at most 50 %
+//! else:        gamma = v, from 2 %, doubled each 1.5 r, at most 50 %
 //!              if C is trusted: gamma <= max((C/R - 1)/2, 3 %, v/10)
 //! R *= 1 + gamma dt/T
 //! ```

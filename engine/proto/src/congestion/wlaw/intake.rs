@@ -6,7 +6,7 @@
 
 use super::ceiling::{Review, Sent};
 use super::elasticity::Verdict;
-use super::epochs::Epoch;
+use super::epochs::{Epoch, Pulses};
 use super::{Phase, Sample, Stage, WLaw, bytes_f64, depth, jump};
 use crate::congestion::{Outcome, RttSample, TrainSample};
 
@@ -67,9 +67,13 @@ impl WLaw {
                 counted = true;
             }
         }
-        if counted && self.startup.is_over() {
-            self.ask_elasticity(overfull, now);
+        if !counted || !self.startup.is_over() {
+            return;
         }
+        if self.pulses(now) == Pulses::Off {
+            self.elasticity.relax(self.rtt(), now);
+        }
+        self.ask_elasticity(overfull, now);
     }
 
     fn look_for_overflow(&mut self, dt: f64) {
@@ -212,7 +216,7 @@ impl WLaw {
         let noise = 4.0 * self.advance.loss_sigma(run);
         let ended = trial && loss - p0 > TRIAL_EXCESS + noise;
         if held && !overfull {
-            self.review_hold(loss, p0, noise, now);
+            self.review_hold(p0, run, now);
         } else if !held && (ended || matches!(verdict, Verdict::Saturated { .. })) {
             let carried = self.advance.delivered() / (1.0 - p0);
             self.obey_limit(carried, Sent { rate: self.rate, loss }, now);
@@ -220,12 +224,18 @@ impl WLaw {
     }
 
     /// Loss that remains under a ceiling: the ceiling is too high, or the loss is not ours.
-    fn review_hold(&mut self, loss: f64, p0: f64, noise: f64, now: f64) {
-        if loss - p0 <= HELD_EXCESS + noise || now < self.reviewed_at {
+    fn review_hold(&mut self, p0: f64, run: f64, now: f64) {
+        if now < self.reviewed_at {
+            return self.advance.mark();
+        }
+        let (loss, sigma) = self.advance.loss_since_mark(run);
+        if loss - p0 <= HELD_EXCESS + 4.0 * sigma {
             return;
         }
+        let carried = self.advance.delivered_since_mark() / (1.0 - p0);
         self.reviewed_at = self.shown_at(now);
-        match self.ceiling.review(self.rate, loss, noise / 4.0, p0) {
+        self.advance.mark();
+        match self.ceiling.review(self.rate, loss, sigma, p0) {
             Review::Random => {
                 let rate = self.ceiling.was().rate.min(RETURN_MAX * self.rate);
                 self.elasticity.accept(loss);
@@ -236,7 +246,7 @@ impl WLaw {
                 // The next cut is judged by what it changes, not by what the last one did.
                 let was = Sent { rate: self.rate, loss };
                 let was = (verdict == Review::Ours).then_some(was);
-                self.ceiling.lower(self.advance.delivered() / (1.0 - p0), was);
+                self.ceiling.lower(carried, was);
                 self.set_rate(self.rate, now);
             }
         }
