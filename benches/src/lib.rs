@@ -7,4 +7,5 @@
 pub mod files;
 pub mod quinn_copy;
 pub mod resume;
+pub mod rivals;
 pub mod side_by_side;

@@ -9,9 +9,11 @@ pub mod peers;
 pub mod report;
 
 use farhaul_netem_tests::measure::{bytes_needed, cell, goodput_limit};
-use farhaul_netem_tests::{Lab, LabProfile, Unavailable};
+use farhaul_netem_tests::weather::during;
+use farhaul_netem_tests::{Lab, LabProfile, Unavailable, Weather};
 use farhaul_tools::wanem::client::Settings;
 use farhaul_tools::wanem::lab::Wire;
+use farhaul_tools::wanem::script::Step;
 use peers::{Peer, Transfer};
 use report::{CellReport, PeerReport, RunReport};
 use std::io;
@@ -50,6 +52,8 @@ pub enum Link {
     Cell(char),
     /// A profile of one's own, by name.
     Profile(String, Box<LabProfile>),
+    /// A link that changes, or is bad in its own way.
+    Weather(Box<Weather>),
     /// A veth pair without emulator.
     Veth,
 }
@@ -59,6 +63,7 @@ impl Link {
         match self {
             Self::Cell(name) => name.to_ascii_uppercase().to_string(),
             Self::Profile(name, _) => name.clone(),
+            Self::Weather(weather) => format!("{}: {}", weather.name, weather.about),
             Self::Veth => "veth".to_owned(),
         }
     }
@@ -67,7 +72,15 @@ impl Link {
         match self {
             Self::Cell(name) => Wire::Emulated(Box::new(cell(*name))),
             Self::Profile(_, profile) => Wire::Emulated(profile.clone()),
+            Self::Weather(weather) => Wire::Emulated(Box::new(weather.profile.clone())),
             Self::Veth => Wire::Veth,
+        }
+    }
+
+    fn steps(&self) -> &[Step] {
+        match self {
+            Self::Weather(weather) => &weather.steps,
+            Self::Cell(_) | Self::Profile(..) | Self::Veth => &[],
         }
     }
 }
@@ -112,7 +125,8 @@ pub fn measure(
             let lab = Lab::start_with(&wire, settings).map_err(Failure::Unavailable)?;
             let limit = plan.limit_of(*peer);
             let transfer = Transfer { lab: &lab, source: &source, work, limit };
-            let run = RunReport::new(peer.run(&transfer), plan, limit, &lab);
+            let outcome = during(&lab, link.steps(), || peer.run(&transfer));
+            let run = RunReport::new(outcome, plan, limit, &lab);
             progress(peer.name(), &run);
             report.runs.push(run);
         }

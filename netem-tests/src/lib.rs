@@ -26,6 +26,7 @@ pub mod run;
 pub mod sites;
 pub mod tree;
 pub mod turn;
+pub mod weather;
 
 pub use farhaul_tools::wanem::profile::LabProfile;
 pub use farhaul_tools::wanem::site::Site;
@@ -35,3 +36,4 @@ pub use report::Report;
 pub use require::Unavailable;
 pub use run::{Finished, Running};
 pub use sites::{Host, Sites};
+pub use weather::Weather;

@@ -24,10 +24,13 @@ pub fn cell(name: char) -> LabProfile {
     LabProfile::from_toml(text).expect("the cells' profiles are checked by a test")
 }
 
-/// What no scheme can beat on this link, in bits of payload per second: its rate, times the share
-/// that is not lost, times payload per packet. `None` without a rate limit.
+/// What no scheme can beat on this link, in bits of payload per second: its rate (that of a policer
+/// if it has a slower one), times the share that is not lost, times payload per packet. `None`
+/// without a rate limit.
 pub fn goodput_limit(link: &LinkProfile) -> Option<f64> {
-    link.rate.map(|rate| rate.as_f64() * (1.0 - lost_share(link)) * EFFICIENCY)
+    let policed = link.policer.map(|policer| policer.rate);
+    let rate = [link.rate, policed].into_iter().flatten().min();
+    rate.map(|rate| rate.as_f64() * (1.0 - lost_share(link)) * EFFICIENCY)
 }
 
 /// Bytes at IP level that must be offered to this link for `size` bytes of payload to pass it: each
@@ -90,6 +93,18 @@ mod tests {
             let limit = goodput_limit(&cell(name).forward).expect("cells have a rate");
             assert!((limit / 1e6 - megabits).abs() < 1.0, "cell {name}: {limit}");
         }
+    }
+
+    #[test]
+    fn a_policer_that_is_slower_than_its_link_sets_the_limit() {
+        let limit = |policed: &str| {
+            let text =
+                format!("rate = '100Mbit/s'\npolicer = {{ rate = '{policed}', bucket = '50ms' }}");
+            let link = LabProfile::from_toml(&text).expect("well-formed").forward;
+            goodput_limit(&link).expect("it has a rate")
+        };
+        assert!((limit("20Mbit/s") / 20e6 - EFFICIENCY).abs() < 1e-9);
+        assert!((limit("200Mbit/s") / 100e6 - EFFICIENCY).abs() < 1e-9);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use farhaul_benches::files::FileOptions;
 use farhaul_benches::side_by_side::peers::Peer;
 use farhaul_benches::side_by_side::report::{Report, RunReport};
 use farhaul_benches::side_by_side::{Link, Plan, measure};
-use farhaul_netem_tests::LabProfile;
+use farhaul_netem_tests::{LabProfile, Weather};
 use farhaul_proto::units::Bytes;
 use farhaul_sim::profile::{parse_size, parse_span};
 use std::fs;
@@ -25,6 +25,9 @@ struct Arguments {
     /// A profile file of one's own.
     #[arg(long, value_name = "FILE")]
     profile: Vec<PathBuf>,
+    /// Links that change or are bad in their own way: policer, reverse, bursts, jitter, flaps, nat.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    weather: Vec<String>,
     /// Measures on a plain veth pair as well.
     #[arg(long)]
     veth: bool,
@@ -95,11 +98,18 @@ fn links(arguments: &Arguments) -> Result<Vec<Link>> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         links.push(Link::Profile(name, Box::new(LabProfile::from_toml(&text)?)));
     }
+    for name in &arguments.weather {
+        let Some(weather) = Weather::named(name) else {
+            let names: Vec<_> = Weather::names().collect();
+            bail!("there is no weather {name:?}; there is {}", names.join(", "));
+        };
+        links.push(Link::Weather(Box::new(weather)));
+    }
     if arguments.veth {
         links.push(Link::Veth);
     }
     if links.is_empty() {
-        bail!("nothing to measure on: give --cells, --profile or --veth");
+        bail!("nothing to measure on: give --cells, --profile, --weather or --veth");
     }
     Ok(links)
 }

@@ -192,21 +192,9 @@ fn farhaul_answers(farhaul: &Path) -> Result<(), Unavailable> {
 }
 
 fn farhaul(transfer: &Transfer<'_>, target: &Path) -> Result<(Ends, PathBuf), Fault> {
-    let farhaul = binary("farhaul");
-    let homes = Site::BOTH.map(|site| transfer.work.join(format!("home-{}", site.letter())));
-    let id = identity(&farhaul, &homes[0])?;
-    let listen = format!("{}:{FARHAUL_PORT}", Site::B.ipv4());
-    let mut serve = Command::new(&farhaul);
-    serve.args(["serve", "--listen", &listen, "--allow", &id, "--root"]).arg(target);
-    let mut server = transfer.lab.spawn(Site::B, serve.arg("--home").arg(&homes[1]))?;
-    // "listening on ADDR:PORT as ID"
-    let line = server.line()?;
-    let server_id = line.split_whitespace().next_back().unwrap_or_default().to_owned();
-    let mut send = Command::new(&farhaul);
-    send.args(["send", "--json", "--home"]).arg(&homes[0]).arg(transfer.source);
-    send.arg(format!("{server_id}@{listen}:"));
-    let sender = transfer.send(&send)?;
-    let receiver = server.kill()?;
+    let pair = FarhaulPair::start(transfer.lab, transfer.work, target)?;
+    let sender = transfer.send(pair.send(transfer.source, "").arg("--json"))?;
+    let receiver = pair.server.kill()?;
     let said: serde_json::Value = sender
         .stdout
         .lines()
@@ -216,6 +204,47 @@ fn farhaul(transfer: &Transfer<'_>, target: &Path) -> Result<(Ends, PathBuf), Fa
     let wire_bytes = said.get("wire_bytes_sent").and_then(serde_json::Value::as_u64);
     let arrived = target.join(transfer.source.file_name().unwrap_or_default());
     Ok((Ends { sender, receiver, wire_bytes }, arrived))
+}
+
+/// A server in site B, and what somebody in site A needs to know of it.
+#[derive(Debug)]
+pub struct FarhaulPair {
+    farhaul: PathBuf,
+    home: PathBuf,
+    /// `ID@HOST:PORT`.
+    at: String,
+    /// The server.
+    pub server: Running,
+}
+
+impl FarhaulPair {
+    /// Starts a server for `target`; identities live in `work`.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start(lab: &Lab, work: &Path, target: &Path) -> io::Result<Self> {
+        let farhaul = binary("farhaul");
+        let [home, server_home] =
+            Site::BOTH.map(|site| work.join(format!("home-{}", site.letter())));
+        let id = identity(&farhaul, &home)?;
+        let listen = format!("{}:{FARHAUL_PORT}", Site::B.ipv4());
+        let mut serve = Command::new(&farhaul);
+        serve.args(["serve", "--listen", &listen, "--allow", &id, "--root"]).arg(target);
+        let mut server = lab.spawn(Site::B, serve.arg("--home").arg(server_home))?;
+        // "listening on ADDR:PORT as ID"
+        let line = server.line()?;
+        let server_id = line.split_whitespace().next_back().unwrap_or_default();
+        let at = format!("{server_id}@{listen}");
+        Ok(Self { farhaul, home, at, server })
+    }
+
+    /// The command, for site A, that sends `source` to `path` below the server's root.
+    pub fn send(&self, source: &Path, path: &str) -> Command {
+        let mut send = Command::new(&self.farhaul);
+        send.args(["send", "--home"]).arg(&self.home).arg(source);
+        send.arg(format!("{}:{path}", self.at));
+        send
+    }
 }
 
 fn identity(farhaul: &Path, home: &Path) -> io::Result<String> {
@@ -228,18 +257,30 @@ fn identity(farhaul: &Path, home: &Path) -> io::Result<String> {
 }
 
 fn tcp(transfer: &Transfer<'_>, target: &Path, congestion: &str) -> Result<(Ends, PathBuf), Fault> {
-    let wanem = binary("wanem");
-    let at = format!("{}:{TCP_PORT}", Site::B.ipv4());
     let arrived = target.join("file");
-    let mut receive = Command::new(&wanem);
-    receive.args(["probe", "tcp-receive", &at, "--output"]).arg(&arrived);
-    let mut receiver = transfer.lab.spawn(Site::B, &receive)?;
-    receiver.line()?;
-    let mut send = Command::new(&wanem);
-    send.args(["probe", "tcp-send", &at]).arg(transfer.source).args(["--congestion", congestion]);
+    let (receiver, send) = tcp_pair(transfer.lab, TCP_PORT, &arrived, transfer.source, congestion)?;
     let sender = transfer.send(&send)?;
     let receiver = finish(receiver)?;
     Ok((Ends { sender, receiver, wire_bytes: None }, arrived))
+}
+
+/// A receiver in site B that writes `arrived`, and the command, for site A, that sends `source`.
+pub(crate) fn tcp_pair(
+    lab: &Lab,
+    port: u16,
+    arrived: &Path,
+    source: &Path,
+    congestion: &str,
+) -> io::Result<(Running, Command)> {
+    let wanem = binary("wanem");
+    let at = format!("{}:{port}", Site::B.ipv4());
+    let mut receive = Command::new(&wanem);
+    receive.args(["probe", "tcp-receive", &at, "--output"]).arg(arrived);
+    let mut receiver = lab.spawn(Site::B, &receive)?;
+    receiver.line()?;
+    let mut send = Command::new(&wanem);
+    send.args(["probe", "tcp-send", &at]).arg(source).args(["--congestion", congestion]);
+    Ok((receiver, send))
 }
 
 fn quinn(transfer: &Transfer<'_>, target: &Path) -> Result<(Ends, PathBuf), Fault> {

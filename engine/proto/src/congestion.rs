@@ -90,6 +90,9 @@ pub struct Sample<'a> {
     pub acked: &'a [Outcome],
     /// Packets now declared lost, in send order.
     pub lost: &'a [Outcome],
+    /// Packets whose loss says nothing about the rate: they were too large for the path, or fell
+    /// into an outage.
+    pub dead: &'a [Outcome],
     /// Packets that were declared lost earlier and arrived after all.
     pub spurious: &'a [Outcome],
     /// Delay measurements, in order of sending.

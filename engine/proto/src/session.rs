@@ -128,6 +128,7 @@ pub struct Session {
     ledger: Ledger,
     settled: Settled,
     lost: Vec<Outcome>,
+    dead: Vec<Outcome>,
     trains: Vec<TrainSample>,
     trains_seen: PacketNumber,
     /// The number behind the last train.
@@ -201,6 +202,7 @@ impl Session {
             ledger,
             settled: Settled::default(),
             lost: Vec::new(),
+            dead: Vec::new(),
             trains: Vec::new(),
             trains_seen: PacketNumber::new(0),
             train_end: None,

@@ -118,6 +118,15 @@ impl LabProcess {
         command
     }
 
+    /// Has the lab do what one step of a script asks for.
+    ///
+    /// # Errors
+    /// [`ClientError::Control`].
+    pub fn order(&self, request: &Request) -> Result<(), ClientError> {
+        control::ask(&self.description.control, request)?;
+        Ok(())
+    }
+
     /// Changes some properties of the link.
     ///
     /// # Errors

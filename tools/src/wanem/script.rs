@@ -19,7 +19,8 @@
 //! readdress = { site = "b", to = "10.77.0.5" }
 //! ```
 //! A step does one of these: `set` keys of the link, put a `nat` before a site (with `off = true` take
-//! it away), make it `rebind`, or `readdress` a site.
+//! it away), make it `rebind`, or `readdress` a site. `repeat = { every = "6s", times = 50 }` takes it
+//! that many times.
 
 use super::control::{self, ControlError, Request};
 use super::nat::NatOrder;
@@ -93,6 +94,9 @@ pub enum ScriptError {
     /// More steps than one script may have.
     #[error("more than {STEPS_MAX} steps")]
     TooLong,
+    /// A time that does not fit a clock.
+    #[error("a step is too late")]
+    TooLate,
     /// The lab did not take a step.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -117,9 +121,17 @@ struct WrittenStep {
     set: Option<Table>,
     #[serde(default)]
     way: Way,
+    repeat: Option<WrittenRepeat>,
     nat: Option<WrittenNat>,
     rebind: Option<Site>,
     readdress: Option<WrittenMove>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRepeat {
+    every: String,
+    times: u32,
 }
 
 #[derive(Deserialize)]
@@ -173,12 +185,21 @@ impl WrittenStep {
 /// the first step is taken.
 pub fn parse(text: &str) -> Result<Vec<Step>, ScriptError> {
     let written: Written = toml::from_str(text)?;
-    if written.step.len() > STEPS_MAX {
-        return Err(ScriptError::TooLong);
-    }
-    let mut steps = Vec::with_capacity(written.step.len());
+    let mut steps = Vec::new();
     for (index, step) in written.step.into_iter().enumerate() {
-        steps.push(Step { at: parse_span(&step.at)?, request: step.request(index + 1)? });
+        let first = parse_span(&step.at)?;
+        let (every, times) = match &step.repeat {
+            None => (Duration::ZERO, 1),
+            Some(repeat) => (parse_span(&repeat.every)?, repeat.times),
+        };
+        let request = step.request(index + 1)?;
+        for time in 0..times {
+            if steps.len() == STEPS_MAX {
+                return Err(ScriptError::TooLong);
+            }
+            let at = every.checked_mul(time).and_then(|later| first.checked_add(later));
+            steps.push(Step { at: at.ok_or(ScriptError::TooLate)?, request: request.clone() });
+        }
     }
     steps.sort_by_key(|step| step.at);
     Ok(steps)
@@ -201,6 +222,25 @@ pub fn run(socket: &Path, steps: &[Step], mut taken: impl FnMut(&Step)) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repeated_step_comes_again_at_its_distance() {
+        let text = r#"
+            [[step]]
+            at = "3s"
+            set = { down = true }
+            repeat = { every = "6s", times = 3 }
+            [[step]]
+            at = "4s"
+            set = { down = false }
+            repeat = { every = "6s", times = 2 }
+        "#;
+        let at: Vec<u64> =
+            parse(text).expect("well-formed").iter().map(|step| step.at.as_secs()).collect();
+        assert_eq!(at, [3, 4, 9, 10, 15]);
+        let endless = "[[step]]\nat = '1s'\nrebind = 'a'\nrepeat = { every = '1s', times = 10001 }";
+        assert!(matches!(parse(endless), Err(ScriptError::TooLong)));
+    }
 
     #[test]
     fn steps_come_in_order_of_time() {

@@ -158,6 +158,7 @@ mod tests {
             let sample = Sample {
                 acked: &acked,
                 lost: &acked,
+                dead: &[],
                 spurious: &[],
                 rtts: &rtts,
                 trains: &[],

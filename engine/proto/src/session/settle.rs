@@ -132,6 +132,7 @@ impl Session {
         let sample = Sample {
             acked: &settled.acked,
             lost: &self.lost,
+            dead: &self.dead,
             spurious: &settled.spurious,
             rtts: &settled.rtts,
             trains: &self.trains,
@@ -162,10 +163,12 @@ impl Session {
                 || astray.is_some_and(|from| lost.sent_at > from)
                 || mtu.may_be_too_large(lost)
         };
-        let lost = settled.lost.iter().zip(&settled.lost_carried);
-        let counts = lost.filter(|lost| !is_size_probe(mtu, *lost) && !died(lost.0));
         self.lost.clear();
-        self.lost.extend(counts.map(|(lost, _)| *lost));
+        self.dead.clear();
+        for lost in settled.lost.iter().zip(&settled.lost_carried) {
+            let counts = !is_size_probe(mtu, lost) && !died(lost.0);
+            if counts { &mut self.lost } else { &mut self.dead }.push(*lost.0);
+        }
         if self.outage.is_some_and(|(_, until)| now.since(until) > self.rtt.pessimistic() * 3) {
             self.outage = None;
         }

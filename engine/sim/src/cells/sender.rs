@@ -181,6 +181,7 @@ impl Sender {
             trains: &trains,
             receiver_drops: 0,
             in_flight: self.in_flight,
+            dead: &[],
             app_limited: self.app_limited,
         };
         self.controller.on_feedback(&sample, now);

@@ -134,6 +134,14 @@ impl Epochs {
         }
     }
 
+    /// A packet of this epoch does not count: nobody will say what became of it, or it says nothing.
+    /// Epochs are judged in their order, so one that waited for it would hold up all others.
+    pub(super) fn forget(&mut self, id: RateEpoch) {
+        if let Some(epoch) = self.find(id) {
+            epoch.sent = epoch.sent.saturating_sub(1);
+        }
+    }
+
     /// The oldest epoch, once the fate of its packets is known; call until `None`.
     pub(super) fn take_resolved(&mut self, timeout: f64, now: f64) -> Option<Epoch> {
         let oldest = self.open.front()?;
@@ -242,6 +250,19 @@ mod tests {
         assert_eq!(lossy.len(), 1);
         assert_eq!((lossy[0].lost, lossy[0].runs), (1, 1));
         assert!(resolved.iter().any(|e| e.class == Class::Fast));
+    }
+
+    #[test]
+    fn a_packet_that_does_not_count_holds_up_no_judgement() {
+        let mut epochs = Epochs::new(0.0);
+        let first = epochs.on_sent(0.1, 1e6, Pulses::Off, 0.0);
+        let probe = epochs.on_sent(0.1, 1e6, Pulses::Off, 0.001);
+        assert_eq!(first, probe);
+        assert_ne!(epochs.on_sent(0.1, 1e6, Pulses::Off, 0.2), first);
+        epochs.on_acked(first);
+        assert!(epochs.take_resolved(9.0, 0.3).is_none());
+        epochs.forget(probe);
+        assert!(epochs.take_resolved(9.0, 0.3).is_some());
     }
 
     #[test]

@@ -90,14 +90,20 @@ impl WLaw {
     }
 
     fn take_outcomes(&mut self, sample: &Sample<'_>) {
+        for outcome in sample.dead {
+            self.epochs.forget(outcome.epoch);
+        }
         for outcome in sample.acked {
             if self.is_measured(outcome) {
                 self.advance.on_received(bytes_f64(outcome.bytes));
                 self.epochs.on_acked(outcome.epoch);
+            } else {
+                self.epochs.forget(outcome.epoch);
             }
         }
         for outcome in sample.lost {
             if !self.is_measured(outcome) {
+                self.epochs.forget(outcome.epoch);
                 continue;
             }
             if self.forgiven > 0 {

@@ -18,6 +18,7 @@ fn nothing() -> Sample<'static> {
     Sample {
         acked: &[],
         lost: &[],
+        dead: &[],
         spurious: &[],
         rtts: &[],
         trains: &[],
@@ -135,6 +136,7 @@ fn hostile_figures_leave_a_usable_rate() {
     let sample = Sample {
         acked: &[outcome],
         lost: &[outcome],
+        dead: &[],
         spurious: &[outcome],
         rtts: &rtts,
         trains: &trains,
