@@ -1,13 +1,15 @@
-//! One file, one link, several programs in turn: A B C A B C, so that a change of the machine's
-//! mood hits all alike.
+//! One file or tree, one link, several programs in turn: A B C A B C, so that a change of the
+//! machine's mood hits all alike.
 //!
 //! Each run gets a fresh lab (no state of the kernel's TCP survives) whose seed depends on the
 //! round alone, so the peers of one round meet the same random link. A run counts from the start of
-//! the sender to its exit, and only if the file arrived whole.
+//! the sender to its exit, and only if all of it arrived whole.
 
+pub mod content;
 pub mod peers;
 pub mod report;
 
+use content::Content;
 use farhaul_netem_tests::measure::{bytes_needed, cell, goodput_limit};
 use farhaul_netem_tests::weather::during;
 use farhaul_netem_tests::{Lab, LabProfile, Unavailable, Weather};
@@ -27,8 +29,8 @@ pub struct Plan {
     pub peers: Vec<Peer>,
     /// Rounds per cell.
     pub rounds: u32,
-    /// Bytes of the file.
-    pub size: u64,
+    /// What is sent.
+    pub content: Content,
     /// A run whose sender takes longer is stopped.
     pub limit: Duration,
     /// Other limits for some peers.
@@ -92,8 +94,8 @@ pub enum Failure {
     /// The machine gives no lab.
     #[error(transparent)]
     Unavailable(Unavailable),
-    /// The file to send could not be made.
-    #[error("cannot make the file to send")]
+    /// What is to be sent could not be made.
+    #[error("cannot make what is to be sent")]
     Io(#[source] io::Error),
 }
 
@@ -108,12 +110,13 @@ pub fn measure(
     mut progress: impl FnMut(&str, &RunReport),
 ) -> Result<CellReport, Failure> {
     let source = work.join("source");
-    farhaul_tools::wanem::selftest::write_noise(&source, plan.size).map_err(Failure::Io)?;
+    plan.content.make(&source).map_err(Failure::Io)?;
+    let size = plan.content.bytes();
     let wire = link.wire();
     let (profile, limit_bps, needed_bytes) = match &wire {
         Wire::Veth => (None, None, None),
         Wire::Emulated(profile) => {
-            let needed = bytes_needed(&profile.forward, plan.size);
+            let needed = bytes_needed(&profile.forward, size);
             (profile.to_toml().ok(), goodput_limit(&profile.forward), Some(needed))
         }
     };
@@ -124,7 +127,8 @@ pub fn measure(
             let settings = Settings { seed: plan.seed + u64::from(round), ..Settings::default() };
             let lab = Lab::start_with(&wire, settings).map_err(Failure::Unavailable)?;
             let limit = plan.limit_of(*peer);
-            let transfer = Transfer { lab: &lab, source: &source, work, limit };
+            let tree = plan.content.is_tree();
+            let transfer = Transfer { lab: &lab, source: &source, tree, work, limit };
             let outcome = during(&lab, link.steps(), || peer.run(&transfer));
             let run = RunReport::new(outcome, plan, limit, &lab);
             progress(peer.name(), &run);
@@ -135,7 +139,8 @@ pub fn measure(
         name: link.name(),
         profile,
         limit_bps,
-        size: plan.size,
+        size,
+        files: plan.content.files(),
         needed_bytes,
         peers: reports,
     })

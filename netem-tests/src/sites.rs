@@ -246,6 +246,20 @@ impl Sites {
         assert!(!transfer.has_ended(), "the transfer ended before it could be disturbed");
     }
 
+    /// Blocks UDP on its way out of the server's site, or lets it pass again; `ip` must be there.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    pub fn let_udp_pass(&self, passes: bool) {
+        let verb = if passes { "del" } else { "add" };
+        for family in ["-4", "-6"] {
+            let mut command = Command::new("ip");
+            command.args([family, "rule", verb, "ipproto", "udp", "priority", "1", "blackhole"]);
+            let done = self.lab.run(Site::B, &command).expect("it runs");
+            assert_eq!(done.usage.exit_code, 0, "{}", done.stderr);
+        }
+    }
+
     /// Takes the link down for `span`, in one direction or both.
     ///
     /// # Panics

@@ -1,10 +1,12 @@
 //! Measures Farhaul beside its peers on the same emulated link, interleaved.
 //!
 //! `cargo run --release -p farhaul-benches --bin side_by_side -- --cells ab --rounds 5`
+//! `cargo run --release -p farhaul-benches --bin side_by_side -- --cells f --files 100000 --size 10kB`
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use farhaul_benches::files::FileOptions;
+use farhaul_benches::side_by_side::content::Content;
 use farhaul_benches::side_by_side::peers::Peer;
 use farhaul_benches::side_by_side::report::{Report, RunReport};
 use farhaul_benches::side_by_side::{Link, Plan, measure};
@@ -15,7 +17,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Sends one file with several programs in turn, over the same emulated link.
+/// Sends a file or tree with several programs in turn, over the same emulated link.
 #[derive(Debug, Parser)]
 #[command(name = "side_by_side")]
 struct Arguments {
@@ -37,9 +39,12 @@ struct Arguments {
     /// How often each.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// Size of the file.
+    /// Size of the file, or of each file.
     #[arg(long, default_value = "256MiB", value_parser = parse_size)]
     size: Bytes,
+    /// Sends a tree of so many files.
+    #[arg(long)]
+    files: Option<u32>,
     /// A run is stopped when its sender takes longer than this.
     #[arg(long, default_value = "150s", value_parser = parse_span)]
     limit: Duration,
@@ -50,29 +55,34 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     #[command(flatten)]
-    files: FileOptions,
+    options: FileOptions,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let links = links(&arguments)?;
     let mut report = Report::default();
-    let peers = available(&arguments.peers, &mut report);
+    let size = arguments.size.get();
+    let content = match arguments.files {
+        Some(files) => Content::Tree { files, each: size },
+        None => Content::File(size),
+    };
+    let peers = available(&arguments.peers, content, &mut report);
     let plan = Plan {
         peers,
         rounds: arguments.rounds,
-        size: arguments.size.get(),
+        content,
         limit: arguments.limit,
         limits: arguments.limit_of,
         seed: arguments.seed,
     };
-    let files = &arguments.files;
-    let work = tempfile::tempdir_in(&files.work)
-        .with_context(|| format!("cannot work in {}", files.work.display()))?;
+    let options = &arguments.options;
+    let work = tempfile::tempdir_in(&options.work)
+        .with_context(|| format!("cannot work in {}", options.work.display()))?;
     for link in &links {
         let cell = measure(&plan, link, work.path(), |peer, run| eprintln!("{}", line(peer, run)))?;
         report.cells.push(cell);
-        files.write(&report.to_markdown(), &report)?;
+        options.write(&report.to_markdown(), &report)?;
     }
     print!("{}", report.to_markdown());
     Ok(())
@@ -87,8 +97,8 @@ fn parse_limit(text: &str) -> Result<(Peer, Duration), String> {
 fn links(arguments: &Arguments) -> Result<Vec<Link>> {
     let mut links = Vec::new();
     for name in arguments.cells.chars() {
-        if !matches!(name.to_ascii_lowercase(), 'a'..='e') {
-            bail!("there is no cell {name:?}; they are a to e");
+        if !matches!(name.to_ascii_lowercase(), 'a'..='f') {
+            bail!("there is no cell {name:?}; they are a to f");
         }
         links.push(Link::Cell(name));
     }
@@ -114,12 +124,12 @@ fn links(arguments: &Arguments) -> Result<Vec<Link>> {
     Ok(links)
 }
 
-/// Those that can run here; the others are named in the report.
-fn available(wanted: &[Peer], report: &mut Report) -> Vec<Peer> {
+/// Those that can send that here; the others are named in the report.
+fn available(wanted: &[Peer], content: Content, report: &mut Report) -> Vec<Peer> {
     let all = [Peer::Farhaul, Peer::Bbr, Peer::Cubic, Peer::Rsync, Peer::Quinn];
     let wanted = if wanted.is_empty() { &all } else { wanted };
     let mut peers = Vec::new();
-    for peer in wanted {
+    for peer in wanted.iter().filter(|peer| !content.is_tree() || peer.takes_trees()) {
         match peer.available() {
             Ok(()) => peers.push(*peer),
             Err(reason) => report.missing.push(format!("{}: {reason}", peer.name())),

@@ -48,13 +48,13 @@ impl RunReport {
         limit: Duration,
         lab: &Lab,
     ) -> Self {
-        let mut report = Self::of_outcome(outcome, plan.size, limit);
+        let mut report = Self::of_outcome(outcome, plan.content.bytes(), limit);
         // A veth lab has no status.
         if let Ok(status) = lab.status() {
             let way = status.a_to_b;
             if report.stopped {
                 // What the link delivered bounds what the receiver can have.
-                let bytes = way.delivered_bytes.min(plan.size);
+                let bytes = way.delivered_bytes.min(plan.content.bytes());
                 report.goodput_bps = Some(Goodput::new(bytes, limit).bps);
             }
             report.link_bytes_offered = Some(way.offered_bytes);
@@ -80,7 +80,7 @@ impl RunReport {
         }
     }
 
-    /// True when the file arrived whole.
+    /// True when all of it arrived whole.
     pub fn finished(&self) -> bool {
         !self.stopped && self.failure.is_none()
     }
@@ -139,9 +139,11 @@ pub struct CellReport {
     pub profile: Option<String>,
     /// G*, in bits per second.
     pub limit_bps: Option<f64>,
-    /// Bytes of the file.
+    /// Bytes of what is sent.
     pub size: u64,
-    /// Bytes at IP level that must be offered to the link for the file to pass it.
+    /// Files of a tree; none where one file is sent.
+    pub files: Option<u64>,
+    /// Bytes at IP level that must be offered to the link for it to pass.
     pub needed_bytes: Option<f64>,
     /// In the order of the rounds.
     pub peers: Vec<PeerReport>,
@@ -177,8 +179,12 @@ impl CellReport {
         let profile = self.profile.as_deref().unwrap_or("veth pair").trim().replace('\n', ", ");
         let limit =
             self.limit_bps.map_or("none".to_owned(), |bps| format!("{:.0} Mbit/s", bps / 1e6));
-        let _ =
-            writeln!(text, "\n## {}\n\n{profile}. G* {limit}, {} bytes.\n", self.name, self.size);
+        let files = self.files.map_or(String::new(), |files| format!(" in {files} files"));
+        let _ = writeln!(
+            text,
+            "\n## {}\n\n{profile}. G* {limit}, {} bytes{files}.\n",
+            self.name, self.size
+        );
         text.push_str("| peer | goodput Mbit/s: median (min - max) | of G* | seconds | CPU s/GB sender, receiver | resident MiB sender, receiver | queue p95 ms | sent / needed | runs |\n");
         text.push_str("|---|---|---|---|---|---|---|---|---|\n");
         for peer in &self.peers {
@@ -223,7 +229,7 @@ impl CellReport {
 const LEGEND: &str = "
 Goodput counts a failed run as zero and a stopped one as all that the link delivered until then,
 hence \"at most\"; the other columns are medians of the runs that finished. \"Sent / needed\": bytes at
-IP level offered to the link, over the file's size in packets with 1408 bytes of payload in 1473,
+IP level offered to the link, over the size in packets with 1408 bytes of payload in 1473,
 divided by the share that the link does not lose. \"Resident\": the most that was ever resident.
 ";
 
@@ -262,6 +268,7 @@ mod tests {
             profile: Some("rate = '500Mbit/s'\n".to_owned()),
             limit_bps: Some(468e6),
             size: 1_000_000_000,
+            files: None,
             needed_bytes: Some(1.0e9),
             peers: vec![peer],
         }

@@ -99,10 +99,10 @@ pub(crate) struct Driver {
     waiting_stores: VecDeque<effects::WaitingStore>,
     /// Not before this are those sinks asked again.
     stores_at: Timestamp,
-    /// Lent out while its datagrams are worked on; making one anew would touch 2 MiB.
+    /// Lent out while its datagrams are worked on; making one anew would touch half a mebibyte.
     batch: Option<RecvBatch>,
     plans: Vec<PacketPlan>,
-    train: Vec<u8>,
+    train: transmit::Train,
     drops: LaneDrops,
     early: EarlyPackets,
     /// Not before this is the socket read again.
@@ -150,7 +150,7 @@ impl Driver {
             stores_at: Timestamp::ZERO,
             batch: Some(RecvBatch::new()),
             plans: Vec::new(),
-            train: Vec::new(),
+            train: transmit::Train::default(),
             drops: LaneDrops::default(),
             early: EarlyPackets::new(),
             receive_at: None,

@@ -4,7 +4,7 @@
 //! begin       UDP at once; without an answer for 0.8 s TCP beside it; UDP wins a photo finish
 //! on UDP      next to nothing arrives although there is something to carry, and TCP answers:
 //!             the attempt is ended, and goes on over TCP from its checkpoint
-//! on TCP      UDP is asked once a minute whether it answers now; if so, the other way round, once
+//! on TCP      UDP is asked now and then (--udp-again) whether it answers now; if so, the other way round, once
 //! ```
 //! It decides; `connect` connects, and the transfer itself knows no carrier.
 
@@ -29,8 +29,6 @@ const TRICKLE_SPAN: Duration = Duration::from_secs(6);
 const TRICKLE_RATE: BitRate = BitRate::kbps(64);
 /// What a packet counts, at least: all but the last of an object are longer.
 const PACKET: Bytes = Bytes::new(1200);
-/// How often UDP is asked whether it answers again.
-const UDP_AGAIN: Duration = Duration::from_secs(60);
 /// Less than this is soon done, and not worth another beginning.
 const WORTH_CHANGING: Bytes = Bytes::mib(16);
 /// What was on its way when a session ended is gone by then.
@@ -78,13 +76,15 @@ pub(super) struct Chosen {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
     asked: CarrierArg,
+    /// How often UDP is asked whether it answers again.
+    udp_again: Duration,
     /// What an earlier attempt of the same transfer taught.
     learnt: Option<Reason>,
 }
 
 impl Choice {
-    pub(super) const fn new(asked: CarrierArg) -> Self {
-        Self { asked, learnt: None }
+    pub(super) const fn new(asked: CarrierArg, udp_again: Duration) -> Self {
+        Self { asked, udp_again, learnt: None }
     }
 
     /// Connects as was asked for, or as it seems best.
@@ -132,7 +132,7 @@ impl Choice {
                 Reason::UdpTrickles
             }
             (CarrierArg::Auto, Chosen { reason: Reason::UdpSilent, .. }) => {
-                until_udp_answers(engine, goal, &path.progress).await;
+                until_udp_answers(engine, goal, &path.progress, self.udp_again).await;
                 Reason::UdpIsBack
             }
             // As asked for; or it was changed once, which is enough.
@@ -212,9 +212,10 @@ async fn until_udp_answers(
     engine: &Arc<Engine>,
     goal: &Goal,
     progress: &watch::Receiver<Progress>,
+    again: Duration,
 ) {
     loop {
-        tokio::time::sleep(UDP_AGAIN).await;
+        tokio::time::sleep(again).await;
         if !connect::answers_over_udp(engine, goal).await {
             continue;
         }

@@ -2,6 +2,8 @@
 
 use super::args::TransferArgs;
 use super::text;
+use super::traffic::Carriers;
+use farhaul_engine::net::Traffics;
 use farhaul_engine::transfer::{PROGRESS_EVERY, Progress};
 use farhaul_proto::trace::Limit;
 use farhaul_proto::units::{BitRate, Bytes};
@@ -44,7 +46,12 @@ impl Shown {
 /// Shows progress until the sender of it is gone: on standard error a line that is drawn over
 /// and over on a terminal, and one now and then elsewhere; on standard output objects for
 /// programs.
-pub(super) async fn show(mut progress: watch::Receiver<Progress>, label: String, shown: Shown) {
+pub(super) async fn show(
+    mut progress: watch::Receiver<Progress>,
+    label: String,
+    shown: Shown,
+    traffic: impl Fn() -> Traffics,
+) {
     let screen = Screen::of(&label, shown);
     let mut meter = RateMeter::default();
     let begun = Instant::now();
@@ -64,7 +71,7 @@ pub(super) async fn show(mut progress: watch::Receiver<Progress>, label: String,
             }
             Screen::Json if told.elapsed() >= JSON_EVERY => {
                 told = Instant::now();
-                tell_json(&Told::new(&now, rate, begun.elapsed()));
+                tell_json(&Told::new(&now, rate, begun.elapsed(), traffic()));
             }
             Screen::Lines | Screen::Json | Screen::Nothing => {}
         }
@@ -116,10 +123,11 @@ struct Told {
     rtt_ms: Option<f64>,
     loss_ratio: Option<f64>,
     limited_by: &'static str,
+    carriers: Carriers,
 }
 
 impl Told {
-    fn new(progress: &Progress, rate: BitRate, since: Duration) -> Self {
+    fn new(progress: &Progress, rate: BitRate, since: Duration, traffic: Traffics) -> Self {
         let figures = progress.figures.as_ref();
         Self {
             progress: true,
@@ -130,6 +138,7 @@ impl Told {
             rtt_ms: figures.map(|figures| figures.rtt.as_secs_f64() * 1e3),
             loss_ratio: figures.map(|figures| figures.loss.get()),
             limited_by: figures.and_then(|f| f.limited_by).map_or("nothing", Limit::name),
+            carriers: traffic.into(),
         }
     }
 }

@@ -39,7 +39,7 @@ pub struct Pacer {
     paid: Timestamp,
     rate: BitRate,
     /// What is owed beyond `paid`, below a nanosecond: keeps the long-run rate exact.
-    remainder: u128,
+    remainder: u64,
     /// Lost time, still to be made up for.
     arrears: Duration,
     /// Not to be exceeded while making up.
@@ -102,13 +102,28 @@ impl Pacer {
         if self.rate == BitRate::ZERO {
             return;
         }
-        let rate = u128::from(self.rate.get());
-        let bits = u128::from(bytes.get()) * 8 * 1_000_000_000 + self.remainder;
-        let nanos = u64::try_from(bits / rate).unwrap_or(u64::MAX);
-        self.remainder = bits % rate;
-        let made_up = Duration::from_nanos(self.discount(nanos)).min(self.arrears);
+        let (nanos, remainder) = self.price(bytes);
+        self.remainder = remainder;
+        let made_up = match self.arrears.is_zero() {
+            true => Duration::ZERO,
+            false => Duration::from_nanos(self.discount(nanos)).min(self.arrears),
+        };
         self.arrears -= made_up;
         self.paid += Duration::from_nanos(nanos) - made_up;
+    }
+
+    /// What `bytes` cost in nanoseconds, with what was owed, and what is owed then. Once a packet:
+    /// a division of 128 bits is for those only that 64 do not hold.
+    fn price(&self, bytes: Bytes) -> (u64, u64) {
+        const BITS: u64 = 8 * 1_000_000_000;
+        let rate = self.rate.get();
+        let bits = bytes.get().checked_mul(BITS).and_then(|bits| bits.checked_add(self.remainder));
+        if let Some(bits) = bits {
+            return (bits / rate, bits % rate);
+        }
+        let bits = u128::from(bytes.get()) * u128::from(BITS) + u128::from(self.remainder);
+        let nanos = u64::try_from(bits / u128::from(rate)).unwrap_or(u64::MAX);
+        (nanos, u64::try_from(bits % u128::from(rate)).unwrap_or_default())
     }
 
     /// What of `nanos` a packet need not wait while lost time is made up for.

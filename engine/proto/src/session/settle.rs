@@ -149,7 +149,7 @@ impl Session {
         for sample in &settled.rtts {
             self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
         }
-        self.loss.on_settled(settled.acked.len(), self.lost.len(), settled.spurious.len());
+        self.loss.on_settled(settled.acked.len(), &self.lost, settled.spurious.len());
         self.repair = repair_context(&view, &self.loss, &self.rtt);
         self.sizes.hole |= hole;
     }
@@ -213,7 +213,7 @@ fn is_size_probe(mtu: &PathMtu, (lost, carried): (&Outcome, &Carried)) -> bool {
 
 fn repair_context(view: &View, loss: &LossMeter, rtt: &RttEstimator) -> RepairContext {
     RepairContext {
-        loss: loss.estimate(view.loss_run),
+        loss: loss.estimate(),
         bdp: view.rate.bytes_in(rtt.smoothed()),
         congested: view.queue_delay > Duration::from_millis(20).max(view.rtt_min / 4),
     }

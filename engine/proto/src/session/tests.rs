@@ -177,7 +177,7 @@ fn reports_count_the_drops_of_their_own_session() {
 #[test]
 fn two_trains_are_never_neighbours() {
     let mut pair = Pair::new(Policy::Fair, None);
-    pair.ends[0].warm_up();
+    pair.ends[0].warm_up(None);
     pair.run(Duration::from_millis(100));
     let trains = pair.sent.iter().filter(|plans| plans.iter().any(|plan| plan.kind.is_train()));
     let mut last: Option<PacketNumber> = None;
@@ -265,7 +265,7 @@ fn a_path_that_comes_late_is_asked_for_its_sizes_anew() {
     let mut pair = Pair::new(Policy::Fair, Some(BitRate::mbps(20)));
     pair.tick = Duration::from_millis(1);
     pair.mtu = Bytes::ZERO;
-    pair.ends[0].warm_up();
+    pair.ends[0].warm_up(None);
     pair.run(Duration::from_secs(5));
     pair.ends[0].declare_send(Bytes::mib(4), &[]).unwrap();
     pair.ends[1].declare_recv(Bytes::mib(4), &[]).unwrap();
@@ -284,7 +284,7 @@ fn a_silent_path_is_asked_at_once_when_an_object_begins() {
     let mut pair = Pair::new(Policy::Fair, Some(BitRate::mbps(20)));
     pair.tick = Duration::from_millis(1);
     pair.mtu = Bytes::ZERO;
-    pair.ends[0].warm_up();
+    pair.ends[0].warm_up(None);
     pair.run(Duration::from_secs(25));
     pair.mtu = Bytes::new(1_500);
     let asked = pair.ends[0].counters().packets_sent;

@@ -225,5 +225,5 @@ impl SessionBody {
     }
 }
 
-/// The tag that finds a lane, for the driver's table.
-pub(super) type LaneTable<V> = std::collections::HashMap<LaneTag, V>;
+/// The tag that finds a lane, for the driver's table. Not hashed: there are few, once a packet.
+pub(super) type LaneTable<V> = std::collections::BTreeMap<LaneTag, V>;

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use farhaul_proto::wire::carrier::{CARRIER_FRAME_MAX, first_frame, frame_length};
 use tokio::sync::watch;
 
-use super::{PacketKind, Sent};
+use super::{Meter, PacketKind, Sent};
 use crate::wake::Waker;
 
 /// Lane packets that wait for a link, in bytes: they wait longest where control waits behind them.
@@ -96,6 +96,7 @@ struct Outgoing {
 pub(crate) struct TakenOut {
     /// Whoever found no room for lane packets finds some now.
     pub(crate) room_again: bool,
+    pub(crate) frames: usize,
 }
 
 impl Link {
@@ -134,10 +135,13 @@ impl Link {
     pub(crate) fn take(&self, out: &mut Vec<u8>, len: usize) -> TakenOut {
         let mut outgoing = self.outgoing();
         let Outgoing { control, bulk, refused } = &mut *outgoing;
-        while out.len() < len && (take_frame(control, out) || take_frame(bulk, out)) {}
+        let mut frames = 0;
+        while out.len() < len && (take_frame(control, out) || take_frame(bulk, out)) {
+            frames += 1;
+        }
         let room_again = *refused && bulk.len() <= BULK_MAX / 2;
         *refused &= !room_again;
-        TakenOut { room_again }
+        TakenOut { room_again, frames }
     }
 
     /// True when nothing waits.
@@ -221,14 +225,20 @@ struct Shared {
     inbound: (Sender<Inbound>, Receiver<Inbound>),
     /// A batch found no room.
     held: AtomicBool,
+    meter: Meter,
 }
 
 impl Links {
     /// None yet; `bell` wakes who owns the connections, if anybody will.
     pub(crate) fn new(bell: Option<Waker>) -> Self {
         let inbound = crossbeam_channel::bounded(INBOUND_MAX);
-        let (table, next, held) = Default::default();
-        Self { shared: Arc::new(Shared { table, next, bell, inbound, held }) }
+        let (table, next, held, meter) = Default::default();
+        Self { shared: Arc::new(Shared { table, next, bell, inbound, held, meter }) }
+    }
+
+    /// Counts what the connections of all links move.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.shared.meter
     }
 
     fn ring(&self) {

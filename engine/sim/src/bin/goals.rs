@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use farhaul_sim::goals::{HEAD, Line, rate, transfer};
+use farhaul_sim::goals::{HEAD, Line, fec, rate, transfer};
 use std::process::ExitCode;
 
 /// Prints the goals as a table.
@@ -18,7 +18,8 @@ struct Arguments {
     /// Also the links of 10 Gbit/s.
     #[arg(long)]
     fast: bool,
-    /// Only "rate" (cells of rate control), "transfer" (whole transfers), or the cells of one goal.
+    /// Only "rate" (cells of rate control), "transfer" (whole transfers) or the cells of one goal, or
+    /// instead "fec" (what repair symbols buy).
     #[arg(long)]
     only: Option<String>,
 }
@@ -26,6 +27,11 @@ struct Arguments {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let only = arguments.only.as_deref();
+    if only == Some("fec") {
+        println!("{}", fec::HEAD);
+        fec::play(arguments.seeds, |row| println!("{row}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let goal = only.filter(|only| !["rate", "transfer"].contains(only));
     let mut lines: Vec<Line> = Vec::new();
     if only.is_none_or(|only| only == "transfer") {
