@@ -1,16 +1,14 @@
 //! How long it takes until a transfer travels over TCP where UDP does not carry it: blocked from
 //! the beginning, blocked in the middle, or policed to next to nothing in the middle.
 
+use crate::failure::Failure;
+use farhaul_netem_tests::LabProfile;
 use farhaul_netem_tests::require::program;
 use farhaul_netem_tests::sites::{Sites, succeeded};
-use farhaul_netem_tests::{LabProfile, Unavailable};
-use farhaul_tools::wanem::client::ClientError;
-use farhaul_tools::wanem::profile::ProfileError;
 use farhaul_tools::wanem::script::Way;
 use farhaul_tools::wanem::selftest::write_noise;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
-use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,27 +38,6 @@ pub enum Trouble {
     Dies,
     /// It passes, then next to nothing of it.
     Policed,
-}
-
-/// Why there is no figure.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The machine gives no lab.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-    /// The lab does not answer.
-    #[error(transparent)]
-    Lab(#[from] ClientError),
-    /// A profile is wrong.
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
-    /// A program or file failed.
-    #[error("the measurement failed")]
-    Io(#[from] io::Error),
-    /// The transfer ended before it was disturbed, or never went on.
-    #[error("nothing more crossed the link within {0:?}")]
-    Stuck(Duration),
 }
 
 /// One run.
@@ -134,7 +111,7 @@ fn await_bytes(
     let since = Instant::now();
     while crossed()? < bytes {
         if since.elapsed() > limit {
-            return Err(Failure::Stuck(limit));
+            return Err(Failure::Late(limit));
         }
         thread::sleep(LOOK_EVERY);
     }

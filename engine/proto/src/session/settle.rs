@@ -39,8 +39,9 @@ impl Session {
     ) -> Result<(), SessionError> {
         let (number, arrived) = (arrival.number, arrival.at.min(now));
         self.counters.reports_received += 1;
-        let delivered = self.counters.wire_delivered.max(feedback.received_bytes);
-        self.counters.wire_delivered = delivered;
+        // It is shown and recorded, so a peer that boasts gets no further than what was sent.
+        let received = feedback.received_bytes.min(self.counters.wire_sent);
+        self.counters.wire_delivered = self.counters.wire_delivered.max(received);
         let newest = self.newest_report.is_none_or(|seen| number > seen);
         self.newest_report = self.newest_report.max(Some(number));
         if newest {
