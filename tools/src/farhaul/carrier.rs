@@ -189,20 +189,22 @@ impl Path {
             true => stats.limited_by,
             false => progress.figures.and_then(|figures| figures.limited_by),
         };
-        let by_path = match limit {
-            None | Some(Limit::Link | Limit::StartUp | Limit::Peer | Limit::Tail | Limit::Cpu) => {
-                true
-            }
-            // What is sent at a cap of this host's and does not arrive is lost on the way; a cap of
-            // the peer's may be as low as a trickle.
-            Some(Limit::Cap | Limit::Policy) => self.sends,
-            _ => false,
-        };
         let wanted = match self.sends {
             true => stats.unsent > Bytes::ZERO || stats.in_flight > Bytes::ZERO,
             false => progress.bytes_total > progress.bytes_done,
         };
-        (PACKET.saturating_mul(packets), wanted && by_path)
+        (PACKET.saturating_mul(packets), wanted && may_be_the_path(limit, self.sends))
+    }
+}
+
+/// Whether next to nothing may arrive because of the path, where `limit` is what limits.
+const fn may_be_the_path(limit: Option<Limit>, sends: bool) -> bool {
+    match limit {
+        None | Some(Limit::Link | Limit::StartUp | Limit::Peer | Limit::Tail | Limit::Cpu) => true,
+        // What is sent at a cap of this host's and does not arrive is lost on the way; a cap of
+        // the peer's may be as low as a trickle.
+        Some(Limit::Cap | Limit::Policy) => sends,
+        Some(_) => false,
     }
 }
 
@@ -289,6 +291,15 @@ mod tests {
     fn next_to_nothing_for_some_seconds_is_a_trickle_and_a_slow_line_is_none() {
         assert_eq!(found(None, BitRate::kbps(10), |_| true), Some(6));
         assert_eq!(found(None, BitRate::kbps(80), |_| true), None);
+    }
+
+    #[test]
+    fn a_cap_of_this_host_explains_no_loss_on_the_way() {
+        assert!(may_be_the_path(Some(Limit::Cap), true));
+        assert!(may_be_the_path(Some(Limit::Policy), true));
+        assert!(!may_be_the_path(Some(Limit::Cap), false), "who sends may have a cap of his own");
+        assert!(may_be_the_path(Some(Limit::Link), false));
+        assert!(!may_be_the_path(Some(Limit::DestinationDisk), true));
     }
 
     #[test]
