@@ -131,8 +131,11 @@ impl PeerReport {
             return "failed".to_owned();
         }
         let most = if stopped > 0 { "at most " } else { "" };
-        let [median, min, max] = [median, min, max].map(|bps| bps / 1e6);
-        let mut text = format!("{most}{median:.0} ({min:.0} - {max:.0})");
+        let short = |bps: f64| {
+            let digits = if bps < 10e6 { 1 } else { 0 };
+            format!("{:.digits$}", bps / 1e6)
+        };
+        let mut text = format!("{most}{} ({} - {})", short(median), short(min), short(max));
         for (number, what) in [(stopped, "stopped"), (failed, "failed")] {
             if number > 0 {
                 let _ = write!(text, ", {number} {what}");
@@ -350,7 +353,7 @@ mod tests {
         assert!(text.contains("| 1.200 | 3, 1 stopped at the limit, 1 failed"), "{text}");
         assert!(text.contains("Not measured: y: gone."));
         let overview = "| link | MiB | G* | x |\n|---|---|---|---|\n\
-                        | B | 953 | 468 | at most 1 (0 - 468), 1 stopped, 1 failed |\n";
+                        | B | 953 | 468 | at most 1.0 (0.0 - 468), 1 stopped, 1 failed |\n";
         assert!(text.contains(overview), "{text}");
     }
 

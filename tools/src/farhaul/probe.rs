@@ -245,9 +245,11 @@ fn table(probed: &Probed) -> String {
         let _ = writeln!(out, "the peer did not answer in time: the way back is not known");
     }
     if let Some(offset) = probed.clock_offset_us {
-        let (ms, side) =
-            (offset.unsigned_abs() / 1_000, if offset < 0 { "behind" } else { "ahead of" });
-        let _ = writeln!(out, "the peer's clock is {ms} ms {side} this host's");
+        let _ = match (offset.unsigned_abs() / 1_000, offset < 0) {
+            (0, _) => writeln!(out, "the peer's clock is that of this host"),
+            (ms, true) => writeln!(out, "the peer's clock is {ms} ms behind this host's"),
+            (ms, false) => writeln!(out, "the peer's clock is {ms} ms ahead of this host's"),
+        };
     }
     out
 }
