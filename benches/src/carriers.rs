@@ -2,18 +2,16 @@
 //! the beginning, blocked in the middle, or policed to next to nothing in the middle; and over UDP
 //! again, once that passes.
 
+use crate::failure::Failure;
 use farhaul_netem_tests::measure::median_min_max;
 use farhaul_netem_tests::require::program;
 use farhaul_netem_tests::sites::{Protocol, Sites, succeeded};
-use farhaul_netem_tests::{LabProfile, Site, Unavailable};
-use farhaul_tools::wanem::client::ClientError;
-use farhaul_tools::wanem::profile::ProfileError;
+use farhaul_netem_tests::{LabProfile, Site};
 use farhaul_tools::wanem::script::Way;
 use farhaul_tools::wanem::selftest::write_noise;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,34 +42,6 @@ pub enum Trouble {
     Dies,
     /// It passes, then next to nothing of it.
     Policed,
-}
-
-/// Why there is no figure.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The machine gives no lab.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-    /// The lab does not answer.
-    #[error(transparent)]
-    Lab(#[from] ClientError),
-    /// A profile is wrong.
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
-    /// A program or file failed.
-    #[error("the measurement failed")]
-    Io(#[from] io::Error),
-    /// What was waited for did not come.
-    #[error("{what} within {limit:?}; the sender said: {said}")]
-    Stuck {
-        /// What did not happen.
-        what: &'static str,
-        /// The time that it had.
-        limit: Duration,
-        /// What the sender printed and complained of.
-        said: String,
-    },
 }
 
 /// One run.

@@ -9,16 +9,16 @@ pub mod content;
 pub mod peers;
 pub mod report;
 
+use crate::failure::Failure;
 use content::Content;
 use farhaul_netem_tests::measure::{bytes_needed, cell, goodput_limit};
 use farhaul_netem_tests::weather::during;
-use farhaul_netem_tests::{Lab, LabProfile, Unavailable, Weather};
+use farhaul_netem_tests::{Lab, LabProfile, Weather};
 use farhaul_tools::wanem::client::Settings;
 use farhaul_tools::wanem::lab::Wire;
 use farhaul_tools::wanem::script::Step;
 use peers::{Peer, Transfer};
 use report::{CellReport, PeerReport, RunReport};
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -120,18 +120,6 @@ impl Link {
     }
 }
 
-/// Why a measurement stopped.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The machine gives no lab.
-    #[error(transparent)]
-    Unavailable(Unavailable),
-    /// What is to be sent could not be made.
-    #[error("cannot make what is to be sent")]
-    Io(#[source] io::Error),
-}
-
 /// Measures all peers of `plan` on one link; files live in `work`. `progress` is told each run.
 ///
 /// # Errors
@@ -143,7 +131,7 @@ pub fn measure(
     mut progress: impl FnMut(&str, &RunReport),
 ) -> Result<CellReport, Failure> {
     let source = work.join("source");
-    plan.content.make(&source).map_err(Failure::Io)?;
+    plan.content.make(&source)?;
     let size = plan.content.bytes();
     let wire = link.wire();
     let (profile, needed_bytes) = match &wire {
@@ -157,7 +145,7 @@ pub fn measure(
     for round in 0..plan.rounds {
         for (peer, report) in plan.peers.iter().zip(&mut reports) {
             let settings = Settings { seed: plan.seed + u64::from(round), ..Settings::default() };
-            let lab = Lab::start_with(&wire, settings).map_err(Failure::Unavailable)?;
+            let lab = Lab::start_with(&wire, settings)?;
             let limit = plan.limit_of(*peer);
             let tree = plan.content.is_tree();
             let transfer = Transfer { lab: &lab, source: &source, tree, work, limit };

@@ -372,6 +372,13 @@ fn sessions() -> Vec<Seed> {
         |block: u8| (0..250).flat_map(move |n| step(2, &[block, 0, 0, n])).collect::<Vec<u8>>();
     let reports = reports().into_iter().filter(|(_, report)| report.len() < 256);
     let told: Vec<u8> = reports.flat_map(|(_, report)| step(0, &report)).collect();
+    // A packet from elsewhere, the true answer from there; home again; one that is asked in vain.
+    let moves = [[1, 0, 0], [1, 3, 0], [0, 0, 0], [2, 0, 0], [3, 3, 200], [2, 2, 9]];
+    let moves: Vec<u8> =
+        moves.iter().flat_map(|step_of| [step(5, step_of), time(12)].concat()).collect();
+    let commands: Vec<u8> =
+        (0..12).flat_map(|what| [step(6, &[what, 1, 70]), time(20)].concat()).collect();
+    let begun: Vec<u8> = claims(6).collect();
     vec![
         ("claims".into(), claims(20).collect()),
         ("lie".into(), [time(20), step(1, &[200, 0, 8])].concat()),
@@ -380,6 +387,8 @@ fn sessions() -> Vec<Seed> {
         ("symbols".into(), [symbols(0), symbols(1), symbols(7), time(9)].concat()),
         ("padding".into(), [step(3, &[]), step(11, &[]), time(40), time(250)].concat()),
         ("reports".into(), told),
+        ("moves".into(), [&begun[..], &moves].concat()),
+        ("commands".into(), [begun, commands].concat()),
     ]
 }
 

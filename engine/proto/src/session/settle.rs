@@ -38,8 +38,9 @@ impl Session {
         now: Timestamp,
     ) -> Result<(), SessionError> {
         self.counters.reports_received += 1;
-        let delivered = self.counters.wire_delivered.max(feedback.received_bytes);
-        self.counters.wire_delivered = delivered;
+        // It is shown and recorded, so a peer that boasts gets no further than what was sent.
+        let received = feedback.received_bytes.min(self.counters.wire_sent);
+        self.counters.wire_delivered = self.counters.wire_delivered.max(received);
         let newest = self.newest_report.is_none_or(|seen| number > seen);
         self.newest_report = self.newest_report.max(Some(number));
         if newest {

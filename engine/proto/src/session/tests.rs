@@ -241,6 +241,16 @@ fn under_way() -> Pair {
     pair
 }
 
+/// A flight record had numbers then that its readers refuse.
+#[test]
+fn no_more_counts_as_delivered_than_was_sent_whatever_the_peer_says() {
+    let mut pair = under_way();
+    let (sender, now) = (&mut pair.ends[0], pair.now);
+    let boast = Feedback { received_bytes: Bytes::new(1 << 60), ..Feedback::default() };
+    sender.on_feedback(&arrival(PacketNumber::new(1 << 20), false, now), &boast, now).unwrap();
+    assert_eq!(sender.counters().wire_delivered, sender.counters().wire_sent);
+}
+
 /// The route changed, or something on it eats packets: QUIC lived on, and the transfer stood for
 /// ever. spec: W-059
 #[test]
