@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod carriers;
+pub mod failure;
 pub mod files;
 pub mod quinn_copy;
 pub mod resume;

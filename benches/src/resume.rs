@@ -1,12 +1,12 @@
 //! What an interruption costs: one end is killed in the middle of a file, the transfer is started
 //! again, and what the link carried is held against what was missing.
 
+use crate::failure::Failure;
 use farhaul_netem_tests::measure::{EFFICIENCY, bytes_needed, goodput_limit, median_min_max};
 use farhaul_netem_tests::sites::{Sites, succeeded};
-use farhaul_netem_tests::{LabProfile, Unavailable, content};
+use farhaul_netem_tests::{LabProfile, content};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
-use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,24 +38,6 @@ pub struct Plan {
     pub at: f64,
     /// Longest that either attempt may take.
     pub limit: Duration,
-}
-
-/// Why there is no figure.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The machine gives no lab.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-    /// The lab does not answer.
-    #[error(transparent)]
-    Lab(#[from] farhaul_tools::wanem::client::ClientError),
-    /// A program or file failed.
-    #[error("the measurement failed")]
-    Io(#[from] io::Error),
-    /// The first attempt ended, or got nowhere, before it could be killed.
-    #[error("the first attempt was not in the middle of the file within {0:?}")]
-    NotHalfway(Duration),
 }
 
 /// One interruption and the attempt after it.
@@ -138,7 +120,7 @@ fn interrupt(
     let since = Instant::now();
     while payload(sites.lab.status()?.a_to_b.delivered_bytes) < share(plan.size, plan.at) {
         if sender.has_ended() || since.elapsed() > plan.limit {
-            return Err(Failure::NotHalfway(since.elapsed()));
+            return Err(Failure::Late(since.elapsed()));
         }
         thread::sleep(LOOK_EVERY);
     }

@@ -158,7 +158,7 @@ impl Inbound {
                 | Effect::Send(_) => {}
             }
         }
-        while end.core.poll_event().is_some() || end.core.poll_trace().is_some() {}
+        end.let_news_pass();
         meter.done(Stage::Take);
         Ok(())
     }

@@ -52,7 +52,7 @@ impl Outbound {
                 | Effect::Recv(_) => {}
             }
         }
-        while end.core.poll_event().is_some() || end.core.poll_trace().is_some() {}
+        end.let_news_pass();
         meter.done(Stage::Plan);
         Ok(())
     }

@@ -10,7 +10,7 @@ use farhaul_engine::files::commit::CommitError;
 use kit::{BLOCK, PEER, Transfer, contents_of, noise, send};
 use loop_disk::{LoopDisk, loop_disk};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Small files enough for several bundles.
 const FILES: usize = 300;
@@ -24,6 +24,13 @@ fn small_files() -> tempfile::TempDir {
     source
 }
 
+/// A place for what arrives.
+fn destination(disk: &LoopDisk) -> PathBuf {
+    let to = disk.path().join("to");
+    fs::create_dir(&to).unwrap();
+    to
+}
+
 #[test]
 fn small_files_that_arrived_survive_a_power_cut() {
     let name = "small_files_that_arrived_survive_a_power_cut";
@@ -34,8 +41,7 @@ fn small_files_that_arrived_survive_a_power_cut() {
 
 fn survive(disk: &LoopDisk) {
     let source = small_files();
-    let to = disk.path().join("to");
-    fs::create_dir(&to).unwrap();
+    let to = destination(disk);
     let (_, report) = send(&[contents_of(source.path())], &to);
     assert_eq!((report.failures, report.not_durable), (vec![], None));
     let after = disk.after_power_cut().join("to");
@@ -55,8 +61,7 @@ fn files_that_the_disk_lost_after_it_took_them_are_not_said_to_have_arrived() {
 
 fn lose(disk: &LoopDisk) {
     let source = small_files();
-    let to = disk.path().join("to");
-    fs::create_dir(&to).unwrap();
+    let to = destination(disk);
     let transfer = Transfer::try_open(&[contents_of(source.path())], &to, None, PEER).unwrap();
     disk.fill_beneath(64 << 10);
     let mut failed = 0;
@@ -96,8 +101,7 @@ fn claimed(disk: &LoopDisk, source: &Path) -> u32 {
 fn survive_staged(disk: &LoopDisk) {
     let source = tempfile::tempdir().unwrap();
     fs::write(source.path().join("large"), noise(1, 20 * BLOCK)).unwrap();
-    let to = disk.path().join("to");
-    fs::create_dir(&to).unwrap();
+    let to = destination(disk);
     fs::File::open(disk.path()).unwrap().sync_all().unwrap();
     let transfer = Transfer::try_open(&[contents_of(source.path())], &to, None, PEER).unwrap();
     let staged = transfer.receiver.stage(0).unwrap();

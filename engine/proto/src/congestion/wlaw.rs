@@ -30,6 +30,7 @@ mod path_step;
 mod queue;
 mod rival;
 mod sending;
+mod since;
 mod startup;
 mod steer;
 mod swing;
@@ -53,13 +54,16 @@ use path_step::PathStep;
 use queue::{QueueDelay, Timing};
 use rival::Rival;
 use sending::Sending;
+use since::Since;
 use startup::{Stage, Startup};
 
 /// A loss below this needs no question.
 const LOSS_ASKED: f64 = 0.002;
 /// Loss beyond the random one that shows a full queue.
 const LOSS_FLAT: f64 = 0.01;
-/// Pulses while held: one pair in so many round trips.
+/// A trial takes no next step before so many packets could have shown what the last one did.
+const TRIAL_PACKETS: f64 = 200.0;
+/// While held, what is sent faster is lost: one slow epoch in so many round trips is enough.
 const HELD_PULSE_RTTS: f64 = 16.0;
 const TRAIN_SPACING: f64 = 0.5;
 /// A queue of half of so many targets is none of a stall's or of the clocks.
@@ -125,8 +129,6 @@ pub struct WLaw {
     /// Until then the measurements still show an earlier rate.
     settled_at: f64,
     next_train: f64,
-    /// The next look back at a cut.
-    reviewed_at: f64,
     app_limited: bool,
     /// When a packet last arrived that had been declared lost.
     spurious_at: f64,
@@ -148,6 +150,7 @@ pub struct WLaw {
     jump: Jump,
     path_step: PathStep,
     sending: Sending,
+    since: Since,
     caution: Caution,
     rival: Rival,
     mirror: bool,
@@ -173,7 +176,6 @@ impl WLaw {
             measured_from: 0.0,
             settled_at: 0.0,
             next_train: 0.0,
-            reviewed_at: 0.0,
             app_limited: false,
             spurious_at: f64::NEG_INFINITY,
             forgiven: 0,
@@ -193,6 +195,7 @@ impl WLaw {
             jump: Jump::default(),
             path_step: PathStep::default(),
             sending: Sending::new(),
+            since: Since::default(),
             caution: Caution::new(),
             rival: Rival::new(config.mirror && !is_low),
             mirror: config.mirror,
@@ -271,8 +274,10 @@ impl WLaw {
         let asked = self.advance.loss().max(self.elasticity.random_loss()) > LOSS_ASKED;
         match self.ceiling.phase(now) {
             _ if !asked => Pulses::Off,
-            Phase::Held => Pulses::Every(HELD_PULSE_RTTS * self.rtt()),
-            Phase::Free | Phase::Trial => Pulses::Always,
+            Phase::Held => Pulses::SlowEvery(HELD_PULSE_RTTS * self.rtt()),
+            // What is lost is compared with what the held rate lost.
+            Phase::Trial => Pulses::Off,
+            Phase::Free => Pulses::Always,
         }
     }
 
@@ -388,14 +393,17 @@ impl WLaw {
             return self.seek_among_swings(queue, dt, now);
         }
         let mut gamma = self.growth.next(self.rate, self.room(), self.rtt(), now);
-        gamma = gamma.min(self.ceiling.growth(now));
+        gamma = gamma.min(self.ceiling.growth(self.rate, now));
         if self.is_low() && self.rate > low::NEAR_CAPACITY * self.capacity.estimate() {
             gamma = gamma.min(low::GROWTH_NEAR_CAPACITY);
         }
         if !steer::follows(self.rate, gamma, self.advance.rate()) {
             return self.growth.rest(now);
         }
-        self.set_rate(steer::grow(self.rate, gamma, queue.loop_delay, dt), now);
+        let trial = self.ceiling.phase(now) == Phase::Trial;
+        let evidence = if trial { TRIAL_PACKETS * self.packet / self.rate } else { 0.0 };
+        let pace = queue.loop_delay.max(evidence);
+        self.set_rate(steer::grow(self.rate, gamma, pace, dt), now);
     }
 
     /// The same where the delay swings: a queue is seen a window late.
@@ -410,7 +418,12 @@ impl WLaw {
         };
         let rate = self.caution.seek(sight, dt, now);
         self.set_rate(
-            rate.min(steer::grow(self.rate, self.ceiling.growth(now), queue.loop_delay, dt)),
+            rate.min(steer::grow(
+                self.rate,
+                self.ceiling.growth(self.rate, now),
+                queue.loop_delay,
+                dt,
+            )),
             now,
         );
     }

@@ -278,8 +278,8 @@ impl Connection {
 
     fn take_datagrams(&mut self, room: &mut Room) -> Result<(), LinkEnd> {
         let Stage::Open { link, .. } = &self.stage else { return Ok(()) };
-        let from = link.id.address();
-        let held = self.held.get_or_insert_with(|| Inbound { frames: Vec::new() });
+        let (link, from) = (link.id, link.id.address());
+        let held = self.held.get_or_insert_with(|| Inbound { link, frames: Vec::new() });
         loop {
             let len = match self.tls.reader().read(self.frames.space()) {
                 Ok(0) => break,
@@ -292,7 +292,9 @@ impl Connection {
             while let Some(datagram) = self.frames.pull().map_err(fault)? {
                 room.links.meter().received_packets(1);
                 match PacketKind::of(datagram) {
-                    PacketKind::Control => room.control.deliver(from, 0, datagram),
+                    PacketKind::Control => {
+                        room.control.deliver(from, 0, datagram);
+                    }
                     PacketKind::Lane => held.push(datagram),
                 }
             }

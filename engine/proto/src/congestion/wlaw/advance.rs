@@ -31,7 +31,6 @@ pub(super) struct Advance {
     rate: f64,
     loss: f64,
     packets: f64,
-    mark: Point,
 }
 
 impl Advance {
@@ -42,7 +41,6 @@ impl Advance {
             rate: 0.0,
             loss: 0.0,
             packets: 0.0,
-            mark: Point { at: 0.0, advanced: 0.0, received: 0.0, packets: 0.0 },
         }
     }
 
@@ -91,23 +89,9 @@ impl Advance {
         (p * (1.0 - p) * (2.0 * run - 1.0) / self.packets.max(1.0)).sqrt()
     }
 
-    /// From now on [`Self::loss_since_mark`] counts.
-    pub(super) fn mark(&mut self) {
-        self.mark = self.total;
-    }
-
-    /// Share lost since the mark, and its standard deviation for losses in runs of mean length `run`:
-    /// what lasts can be told from noise however short the window of [`Self::loss`] is.
-    pub(super) fn loss_since_mark(&self, run: f64) -> (f64, f64) {
-        let advanced = (self.total.advanced - self.mark.advanced).max(1.0);
-        let packets = (self.total.packets - self.mark.packets).max(1.0);
-        let p = (1.0 - (self.total.received - self.mark.received) / advanced).clamp(0.0, 1.0);
-        (p, (p * (1.0 - p) * (2.0 * run - 1.0) / packets).sqrt())
-    }
-
-    /// D since the mark.
-    pub(super) fn delivered_since_mark(&self) -> f64 {
-        (self.total.received - self.mark.received) / (self.total.at - self.mark.at).max(1e-3)
+    /// How many packets the window holds.
+    pub(super) fn packets(&self) -> f64 {
+        self.packets
     }
 
     /// D = A (1 - l).

@@ -45,8 +45,8 @@ pub(super) enum Pulses {
     Off,
     /// One pair in each cycle of four epochs.
     Always,
-    /// One pair in so many seconds.
-    Every(f64),
+    /// A slow epoch in so many seconds.
+    SlowEvery(f64),
     /// The current rate is no basis for comparison.
     Ignore,
 }
@@ -176,16 +176,11 @@ impl Epochs {
                 self.phase = (self.phase + 1) % CYCLE.len();
                 CYCLE[self.phase]
             }
-            Pulses::Every(_) if self.phase != 0 => {
-                self.phase = (self.phase + 1) % CYCLE.len();
-                CYCLE[self.phase]
-            }
-            Pulses::Every(span) if now - self.pulsed_at > span => {
+            Pulses::SlowEvery(span) if now - self.pulsed_at > span => {
                 self.pulsed_at = now;
-                self.phase = 1;
-                CYCLE[0]
+                Class::Slow
             }
-            Pulses::Every(_) => Class::Plain,
+            Pulses::SlowEvery(_) => Class::Plain,
         }
     }
 

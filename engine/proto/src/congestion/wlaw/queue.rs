@@ -77,6 +77,15 @@ impl QueueDelay {
         }
     }
 
+    /// Something was lost to a limit while others were on the path. If the delay stood above `standing` for all of the last `span`,
+    /// that is a queue and no swing, and was overlooked in a window that is too long.
+    pub(super) fn on_hit(&mut self, standing: f64, span: f64, now: f64) {
+        let recent = self.entries.iter().rev().take_while(|e| now - e.at < span);
+        if recent.map(|e| e.min).fold(f64::INFINITY, f64::min) > standing {
+            self.swing = Swing::new();
+        }
+    }
+
     /// Takes the delays of one feedback; `r` is the current round trip, `tau` the spacing of
     /// feedback, `target` the current queue target.
     pub(super) fn on_feedback(
