@@ -25,6 +25,16 @@ pub enum Failure {
     /// A transfer ended, or got nowhere, before it was where something was to happen to it, or after.
     #[error("the transfer was not where it should be after {0:?}")]
     Late(Duration),
+    /// What was waited for did not come.
+    #[error("{what} within {limit:?}; the sender said: {said}")]
+    Stuck {
+        /// What did not happen.
+        what: &'static str,
+        /// The time that it had.
+        limit: Duration,
+        /// What the sender printed and complained of.
+        said: String,
+    },
     /// Without a rate nobody can say how much is enough to send.
     #[error("the link has no rate")]
     NoRate,

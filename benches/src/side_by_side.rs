@@ -61,12 +61,45 @@ pub enum Link {
 }
 
 impl Link {
-    fn name(&self) -> String {
+    /// Its name in reports.
+    pub fn name(&self) -> String {
         match self {
             Self::Cell(name) => name.to_ascii_uppercase().to_string(),
             Self::Profile(name, _) => name.clone(),
             Self::Weather(weather) => format!("{}: {}", weather.name, weather.about),
             Self::Veth => "veth".to_owned(),
+        }
+    }
+
+    /// True when `name` stands for it on a command line.
+    pub fn is_called(&self, name: &str) -> bool {
+        match self {
+            Self::Cell(own) => name.eq_ignore_ascii_case(own.encode_utf8(&mut [0; 4])),
+            Self::Profile(own, _) => name == own,
+            Self::Weather(weather) => name == weather.name,
+            Self::Veth => name == "veth",
+        }
+    }
+
+    /// The payload that it carries in `span` at best, in whole MiB, one at least; `None` without a
+    /// rate.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size of files")]
+    pub fn carries_in(&self, span: Duration) -> Option<u64> {
+        let mib = self.limit_bps()? / 8.0 * span.as_secs_f64() / f64::from(1 << 20);
+        Some((mib as u64).max(1) << 20)
+    }
+
+    /// How long it takes for `bytes` of payload at best; `None` without a rate.
+    #[expect(clippy::cast_precision_loss, reason = "a limit for people")]
+    pub fn best_time(&self, bytes: u64) -> Option<Duration> {
+        Duration::try_from_secs_f64(bytes as f64 * 8.0 / self.limit_bps()?).ok()
+    }
+
+    /// G*, in bits per second.
+    fn limit_bps(&self) -> Option<f64> {
+        match self.wire() {
+            Wire::Veth => None,
+            Wire::Emulated(profile) => goodput_limit(&profile.forward),
         }
     }
 
@@ -101,11 +134,10 @@ pub fn measure(
     plan.content.make(&source)?;
     let size = plan.content.bytes();
     let wire = link.wire();
-    let (profile, limit_bps, needed_bytes) = match &wire {
-        Wire::Veth => (None, None, None),
+    let (profile, needed_bytes) = match &wire {
+        Wire::Veth => (None, None),
         Wire::Emulated(profile) => {
-            let needed = bytes_needed(&profile.forward, size);
-            (profile.to_toml().ok(), goodput_limit(&profile.forward), Some(needed))
+            (profile.to_toml().ok(), Some(bytes_needed(&profile.forward, size)))
         }
     };
     let mut reports: Vec<PeerReport> =
@@ -126,10 +158,26 @@ pub fn measure(
     Ok(CellReport {
         name: link.name(),
         profile,
-        limit_bps,
+        limit_bps: link.limit_bps(),
         size,
         files: plan.content.files(),
         needed_bytes,
         peers: reports,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_link_carries_in_a_time_takes_that_time_at_best() {
+        let link = Link::Cell('B');
+        assert!(link.is_called("b") && !link.is_called("bb"));
+        let size = link.carries_in(Duration::from_secs(10)).expect("it has a rate");
+        assert_eq!(size >> 20, 558);
+        let best = link.best_time(size).expect("it has a rate");
+        assert!((9.9..=10.0).contains(&best.as_secs_f64()), "{best:?}");
+        assert_eq!(Link::Veth.carries_in(Duration::from_secs(10)), None);
+    }
 }

@@ -2,8 +2,8 @@
 
 use farhaul_netem_tests::content::{self, MIB};
 use farhaul_netem_tests::require::program;
-use farhaul_netem_tests::sites::{assert_failed, finish, succeeded};
-use farhaul_netem_tests::{LabProfile, Report, Sites, Unavailable, require};
+use farhaul_netem_tests::sites::{Protocol, assert_failed, finish, succeeded, until};
+use farhaul_netem_tests::{LabProfile, Report, Site, Sites, Unavailable, require};
 use std::fs;
 use std::path::PathBuf;
 
@@ -114,6 +114,24 @@ fn a_transfer_whose_udp_dies_goes_on_over_tcp() {
     let report = succeeded(&finish(sender));
     assert_carried(&report, "tcp", "UDP carried next to nothing");
     assert!(report.resumed_bytes > 0, "{report:?}");
+    content::assert_same(&source, &sites.root().join("data.bin"));
+}
+
+/// What died came back: the transfer does not stay with TCP for the rest of its days.
+#[test]
+fn a_transfer_whose_udp_died_and_came_back_ends_over_udp() {
+    let test = "a_transfer_whose_udp_died_and_came_back_ends_over_udp";
+    let (sites, source) = require!(test, ready(7, 48 * MIB));
+    let _server = sites.serve();
+    let options = ["--rate", "32Mbit/s", "--udp-again", "1s"];
+    let sender = sites.begin(&sites.sending(&source, "", &options));
+    sites.await_blocks(&sites.root(), 2, &sender);
+    sites.let_udp_pass(false);
+    assert!(until(|| sites.sent(Site::A, Protocol::Tcp) > 1000), "it goes on over TCP");
+    sites.let_udp_pass(true);
+    let report = succeeded(&finish(sender));
+    assert_carried(&report, "udp", "UDP answers again");
+    assert!(report.carriers.tcp.packets_sent > 0, "{report:?}");
     content::assert_same(&source, &sites.root().join("data.bin"));
 }
 

@@ -1,4 +1,5 @@
-//! Measures how long a transfer takes to travel over TCP where UDP does not carry it.
+//! Measures how long a transfer takes to travel over TCP where UDP does not carry it, and over UDP
+//! again once that does.
 //!
 //! `cargo run --release -p farhaul-benches --bin carriers -- --rtt 200ms`
 
@@ -9,7 +10,8 @@ use farhaul_benches::files::FileOptions;
 use farhaul_sim::profile::parse_span;
 use std::time::Duration;
 
-/// Takes UDP away from a transfer, and tells how long it took to go over TCP.
+/// Takes UDP away from a transfer and gives it back; tells how long it took to go over TCP, and
+/// over UDP again.
 #[derive(Debug, Parser)]
 #[command(name = "carriers")]
 struct Arguments {
@@ -22,8 +24,8 @@ struct Arguments {
     /// How often each.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// Longest that a transfer may take.
-    #[arg(long, default_value = "90s", value_parser = parse_span)]
+    /// Longest to wait for each: data over TCP, data over UDP again, the end.
+    #[arg(long, default_value = "40s", value_parser = parse_span)]
     limit: Duration,
     #[command(flatten)]
     files: FileOptions,

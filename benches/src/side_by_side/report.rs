@@ -122,6 +122,28 @@ impl PeerReport {
         median_min_max(&figures)
     }
 
+    /// In a word: goodput in Mbit/s, what was stopped, what failed.
+    fn told(&self) -> String {
+        let Some([median, min, max]) = self.goodput() else { return "-".to_owned() };
+        let count = |wrong: fn(&RunReport) -> bool| self.runs.iter().filter(|r| wrong(r)).count();
+        let (stopped, failed) = (count(|r| r.stopped), count(|r| r.failure.is_some()));
+        if failed == self.runs.len() {
+            return "failed".to_owned();
+        }
+        let most = if stopped > 0 { "at most " } else { "" };
+        let short = |bps: f64| {
+            let digits = if bps < 10e6 { 1 } else { 0 };
+            format!("{:.digits$}", bps / 1e6)
+        };
+        let mut text = format!("{most}{} ({} - {})", short(median), short(min), short(max));
+        for (number, what) in [(stopped, "stopped"), (failed, "failed")] {
+            if number > 0 {
+                let _ = write!(text, ", {number} {what}");
+            }
+        }
+        text
+    }
+
     /// Of the runs that finished and have this figure.
     fn median(&self, figure: impl Fn(&RunReport) -> Option<f64>) -> Option<f64> {
         let finished = self.runs.iter().filter(|run| run.finished());
@@ -162,6 +184,7 @@ impl Report {
     /// For people.
     pub fn to_markdown(&self) -> String {
         let mut text = String::from("# Side by side\n");
+        self.write_overview(&mut text);
         for cell in &self.cells {
             cell.write_markdown(&mut text);
         }
@@ -171,10 +194,36 @@ impl Report {
         }
         text
     }
+
+    /// All links and peers in one table. Writing to a string cannot fail, hence the ignored
+    /// results here and below.
+    fn write_overview(&self, text: &mut String) {
+        let mut names: Vec<&str> = Vec::new();
+        for peer in self.cells.iter().flat_map(|cell| &cell.peers) {
+            if !names.contains(&peer.name.as_str()) {
+                names.push(&peer.name);
+            }
+        }
+        let _ = writeln!(
+            text,
+            "\nMbit/s from start to exit: median (min - max).\n\n| link | MiB | G* | {} |",
+            names.join(" | ")
+        );
+        let _ = writeln!(text, "|---|---|---|{}", "---|".repeat(names.len()));
+        for cell in &self.cells {
+            let limit = cell.limit_bps.map_or("-".to_owned(), |bps| format!("{:.0}", bps / 1e6));
+            let _ = write!(text, "| {} | {} | {limit} |", cell.name, cell.size >> 20);
+            for name in &names {
+                let peer = cell.peers.iter().find(|peer| peer.name == *name);
+                let _ =
+                    write!(text, " {} |", peer.map_or_else(|| "-".to_owned(), PeerReport::told));
+            }
+            text.push('\n');
+        }
+    }
 }
 
 impl CellReport {
-    /// Writing to a string cannot fail, hence the ignored results here and below.
     fn write_markdown(&self, text: &mut String) {
         let profile = self.profile.as_deref().unwrap_or("veth pair").trim().replace('\n', ", ");
         let limit =
@@ -303,6 +352,9 @@ mod tests {
         assert!(text.contains("| at most 1.0 (0.0 - 468.0) | 0.002 | 1.00 |"), "{text}");
         assert!(text.contains("| 1.200 | 3, 1 stopped at the limit, 1 failed"), "{text}");
         assert!(text.contains("Not measured: y: gone."));
+        let overview = "| link | MiB | G* | x |\n|---|---|---|---|\n\
+                        | B | 953 | 468 | at most 1.0 (0.0 - 468), 1 stopped, 1 failed |\n";
+        assert!(text.contains(overview), "{text}");
     }
 
     #[test]

@@ -309,6 +309,8 @@ impl Driver {
             turn.more |= sent.more;
             turn.blocked |= sent.blocked;
             self.drain(key);
+            // Sending took time, and what is written down does not go back.
+            let now = self.clock.now();
             self.with(key, |session| {
                 session.take_trace();
                 session.record(now);

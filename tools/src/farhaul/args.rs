@@ -20,11 +20,14 @@ use super::target::Target;
 
 /// What `--help` says beyond verbs and options.
 const ENVIRONMENT: &str = "Environment:
-  FARHAUL_LOG  what is logged to standard error: error, warn, info, debug or trace, or a filter such
-               as `warn,farhaul_engine=debug`. Without it: warnings, with --quiet only errors; and of
-               `serve` a line for each transfer and each session that failed
+  FARHAUL_LOG  what is logged to standard error: error, warn, info, debug or
+               trace, or a filter such as `warn,farhaul_engine=debug`. Without
+               it warnings, with --quiet only errors; and of `serve` a line for
+               each transfer and each session that failed
 
-Exit codes: 0 done, 1 transfer failed, 2 usage, 3 peer refused or not authenticated, 4 local disk";
+Exit codes:
+  0 done, 1 transfer failed, 2 usage, 3 peer refused or not authenticated,
+  4 local disk";
 
 /// Carries files, trees and images over long, lossy links at the rate of the link.
 #[derive(Debug, Parser)]
@@ -169,7 +172,8 @@ pub struct TransferArgs {
     /// The peer's TCP port [default: the port of the target].
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub tcp_port: Option<u16>,
-    /// How often UDP is asked whether it answers, while TCP carries because it did not.
+    /// How often UDP is asked whether it answers, while TCP carries because it did not; less and
+    /// less often where it answers and then carries nothing.
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_pause)]
     pub udp_again: Duration,
     /// Start over instead of continuing what an earlier attempt left; what was left is kept for

@@ -162,6 +162,10 @@ impl<'a> Report<'a> {
     }
 
     fn summary(&self) -> String {
+        if self.files + self.files_failed == 0 && self.files_skipped > 0 {
+            let skipped = counted(self.files_skipped, "file was", "files were");
+            return format!("nothing to do: {skipped} in place already");
+        }
         let rate = BitRate::bps(self.goodput_bps);
         let mut line = format!(
             "{} in {}, {:.1} s, {rate}",

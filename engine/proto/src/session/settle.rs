@@ -2,7 +2,6 @@
 
 use super::{Arrival, Session, SessionError};
 use crate::congestion::{Outcome, Sample, TrainSample, View};
-use crate::ids::PacketNumber;
 use crate::path::ledger::{Carried, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::PathMtu;
@@ -14,7 +13,8 @@ use crate::wire::feedback::Feedback;
 use core::time::Duration;
 
 impl Session {
-    /// An authentic, decoded feedback packet.
+    /// An authentic, decoded feedback packet. The path is measured by when it arrived, not by when a
+    /// busy host came to read it.
     pub fn on_feedback(
         &mut self,
         arrival: &Arrival,
@@ -23,7 +23,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let number = arrival.number;
         self.acks.on_silent_packet(arrival);
-        let taken = self.take_report(number, feedback, now);
+        let taken = self.take_report(arrival, feedback, now);
         match taken {
             Ok(()) => self.observe(now),
             Err(error) => self.on_invalid(number, error, now),
@@ -33,10 +33,11 @@ impl Session {
 
     fn take_report(
         &mut self,
-        number: PacketNumber,
+        arrival: &Arrival,
         feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), SessionError> {
+        let (number, arrived) = (arrival.number, arrival.at.min(now));
         self.counters.reports_received += 1;
         // It is shown and recorded, so a peer that boasts gets no further than what was sent.
         let received = feedback.received_bytes.min(self.counters.wire_sent);
@@ -49,7 +50,7 @@ impl Session {
             self.observer.on_overtaken();
         }
         let mut settled = core::mem::take(&mut self.settled);
-        self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
+        self.ledger.on_feedback(feedback, &mut self.rtt, arrived, &mut settled)?;
         let reliable = self.config.carrier.is_reliable();
         let waiting = self.awaits_answer() && !reliable;
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {

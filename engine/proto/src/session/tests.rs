@@ -91,9 +91,18 @@ impl Pair {
         }
     }
 
+    /// The first side's host does not run for `span`; its kernel stamps what comes.
+    fn first_stands_still(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now += self.tick;
+            self.step(1);
+        }
+    }
+
     fn step(&mut self, side: usize) {
-        while let Some((_, plan)) = self.wires[1 - side].pop_front_if(|(at, _)| *at <= self.now) {
-            self.arrive(side, &plan);
+        while let Some((at, plan)) = self.wires[1 - side].pop_front_if(|(at, _)| *at <= self.now) {
+            self.arrive(side, &plan, at);
         }
         let end = &mut self.ends[side];
         while let Some(effect) = end.poll_effect() {
@@ -126,9 +135,9 @@ impl Pair {
         self.wires[side].extend(passes.map(|plan| (self.now + DELAY, plan)));
     }
 
-    fn arrive(&mut self, side: usize, plan: &PacketPlan) {
+    fn arrive(&mut self, side: usize, plan: &PacketPlan, at: Timestamp) {
         let (end, now) = (&mut self.ends[side], self.now);
-        let arrival = arrival(plan.number, plan.kind.is_train(), now);
+        let arrival = arrival(plan.number, plan.kind.is_train(), at);
         match &plan.body {
             PlanBody::Symbol { data, len } => {
                 end.on_data(&arrival, *data, *len, now);
@@ -239,6 +248,24 @@ fn under_way() -> Pair {
     assert_eq!(pair.ends[0].sender().symbol_size(), Some(SYMBOL_SIZE));
     pair.tick = Duration::from_millis(1);
     pair
+}
+
+/// Reports that waited in the socket while the host was busy with other work counted as a longer
+/// path: the rate law saw a queue, and slowed down.
+#[test]
+fn reports_that_are_read_late_make_the_path_no_longer() {
+    let mut pair = under_way();
+    pair.tick = TICK;
+    let mut longest = Duration::ZERO;
+    for _ in 0..50 {
+        pair.first_stands_still(Duration::from_millis(20));
+        pair.run(TICK);
+        longest = longest.max(pair.ends[0].rtt().latest());
+        pair.run(Duration::from_millis(5));
+    }
+    assert!(longest < Duration::from_millis(4), "{longest:?}");
+    assert_eq!(pair.ends[0].counters().packets_lost, 0);
+    assert!(pair.ends[0].view().queue_delay < Duration::from_millis(1));
 }
 
 /// A flight record had numbers then that its readers refuse.

@@ -125,6 +125,7 @@ impl Session {
     /// The socket is full: that packets leave late from now on is not the processor's doing.
     pub const fn on_blocked(&mut self) {
         self.lateness.on_stop(false);
+        self.pacer.hold();
     }
 
     fn plan_report(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
@@ -301,7 +302,11 @@ impl Session {
             }
             budget -= packet.max(self.counters.wire_sent - before).min(budget);
         }
-        self.lateness.on_stop(self.sender.has_symbol() && self.window_open());
+        let open = self.window_open();
+        if !open {
+            self.pacer.hold();
+        }
+        self.lateness.on_stop(self.sender.has_symbol() && open);
     }
 
     /// Trains overdraw the pacer, but not the window, and they do not ask a path that has fallen

@@ -32,7 +32,9 @@ impl Driver {
                 return Turn { blocked: !session.is_linked(), ..done };
             }
             self.plans.clear();
-            session.core.poll_transmit(now, &mut self.plans);
+            // Sealing and sending sixteen trains takes milliseconds: under one time for all of them,
+            // the last would seem to have been on their way for so long, or to be lost.
+            session.core.poll_transmit(self.clock.now(), &mut self.plans);
             if self.plans.is_empty() {
                 return done;
             }
