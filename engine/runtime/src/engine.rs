@@ -52,8 +52,9 @@ const EVENTS_MAX: usize = 4096;
 const DISK_DEPTH: usize = 32;
 /// Threads of the disk engine that works everywhere.
 const DISK_THREADS: usize = 4;
-/// How long closing may take.
-const CLOSE_MAX: Duration = Duration::from_millis(500);
+/// How long closing may take: until the last words and their copies have left (50 ms after them, see
+/// `control::repeat`). QUIC would stay for three of its time-outs to repeat itself, half a second at 100 ms.
+const CLOSE_MAX: Duration = Duration::from_millis(100);
 /// How often the counters are logged.
 const COUNTS_EVERY: Duration = Duration::from_secs(60);
 /// Receive memory below which a fast path overruns the socket while the driver is not scheduled.
