@@ -443,7 +443,7 @@ impl WLaw {
         let step = self.path_step.on_feedback(
             (delay, self.trigger()),
             (rtt, queue.loop_delay),
-            self.rate,
+            (self.rate, self.capacity.estimate()),
             now,
         );
         if let Some(rate) = step {
