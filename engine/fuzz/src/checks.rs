@@ -349,6 +349,7 @@ pub fn session(input: &[u8]) {
     };
     let mut now = Timestamp::from_millis(1000);
     let mut end = Session::new(config, now);
+    end.set_solvers(1);
     end.declare_send(Bytes::mib(4), &[]).expect("a good object");
     end.declare_recv(Bytes::mib(4), &[]).expect("a good object");
     let (mut number, mut asked) = (0, None);

@@ -10,7 +10,7 @@ const BLOCK: Bytes = BLOCK_DATA;
 
 fn context() -> RepairContext {
     let loss = LossEstimate { mean: Ratio::new(0.02), packets: 1000.0, run: 1.0 };
-    RepairContext { loss, bdp: Bytes::mib(10), congested: false }
+    RepairContext { loss, bdp: Bytes::mib(10), congested: false, decoder_behind: false }
 }
 
 /// A path of which nobody fears loss.
