@@ -2,7 +2,8 @@
 //!
 //! Bulk goes by exact repair, which reaches the limit and costs no CPU. Repair symbols are for
 //! the tail of a job, for small objects, and for a block that failed one repair round: then its
-//! whole deficit is over-provisioned so that one more round suffices. spec: W-054, W-055
+//! whole deficit is over-provisioned so that one more round suffices. A peer whose decoder is behind
+//! gets nothing to solve: there even the tail goes by exact repair. spec: W-054, W-055, W-131
 
 use super::block::SendBlock;
 use super::{SendEffect, Sender};
