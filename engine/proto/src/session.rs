@@ -168,8 +168,6 @@ pub struct Session {
     drops_before: Option<u64>,
     local_drops: u64,
     peer_backlog: Bytes,
-    /// How far the peer's decoder is behind.
-    peer_decoding: Duration,
     decoding: Decoding,
     counters: Counters,
     queue_delay: DelayHistogram,
@@ -243,7 +241,6 @@ impl Session {
             drops_before: None,
             local_drops: 0,
             peer_backlog: Bytes::ZERO,
-            peer_decoding: Duration::ZERO,
             decoding: Decoding::default(),
             counters: Counters::default(),
             queue_delay: DelayHistogram::new(),

@@ -1,4 +1,4 @@
-//! How far decoding is behind: what a sender weighs against one more round trip.
+//! How far decoding is behind, here and at the peer: what a sender weighs against one more round trip.
 //!
 //! Counts alone say little: ten blocks that wait are nothing to a fast host and a second to a slow
 //! one. So the time that solved blocks take one after the other is measured while there are any to
@@ -10,7 +10,7 @@ use core::time::Duration;
 /// Weight of what was known in the mean time between two solved blocks.
 const KEPT: u32 = 7;
 
-/// The decoder of this host, as seen from its queue.
+/// The decoder of this host, as seen from its queue, and that of the peer, as told.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Decoding {
     /// Blocks that wait, or are being solved.
@@ -21,6 +21,8 @@ pub(super) struct Decoding {
     since: Timestamp,
     /// Mean time between two that were done while others waited; zero before there was one.
     each: Duration,
+    /// What the peer tells of its own.
+    pub(super) at_peer: Duration,
 }
 
 impl Decoding {

@@ -47,7 +47,7 @@ impl Session {
         self.newest_report = self.newest_report.max(Some(number));
         if newest {
             self.peer_backlog = feedback.backlog;
-            self.peer_decoding = feedback.decoding.into();
+            self.decoding.at_peer = feedback.decoding.into();
         } else {
             self.observer.on_overtaken();
         }
@@ -154,7 +154,7 @@ impl Session {
             self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
         }
         self.loss.on_settled(settled.acked.len(), &self.lost, settled.spurious.len());
-        self.repair = repair_context(&view, &self.loss, &self.rtt, self.peer_decoding);
+        self.repair = repair_context(&view, &self.loss, &self.rtt, self.decoding.at_peer);
         self.sizes.hole |= hole;
     }
 
