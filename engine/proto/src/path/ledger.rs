@@ -11,7 +11,7 @@ use crate::congestion::{Outcome, RttSample};
 use crate::ids::{BlockIndex, PacketNumber, RateEpoch, SymbolId};
 use crate::path::proof::{self, Proof, SentProofs};
 use crate::path::rtt::RttEstimator;
-use crate::units::{Bytes, Timestamp};
+use crate::units::{Bytes, Micros, Timestamp};
 use crate::wire::feedback::Feedback;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -63,11 +63,21 @@ enum Fate {
 
 #[derive(Clone, Copy, Debug)]
 struct Record {
+    /// When it was planned: it left no sooner.
     sent_at: Timestamp,
+    /// How much later it had left.
+    held: Micros,
     bytes: u16,
     epoch: RateEpoch,
     fate: Fate,
     carried: Carried,
+}
+
+impl Record {
+    /// It left no later.
+    fn left_by(&self) -> Timestamp {
+        self.sent_at + self.held.into()
+    }
 }
 
 /// Feedback that no honest receiver can send (`spec: W-049`).
@@ -130,6 +140,8 @@ pub struct Ledger {
     /// Late packets that the newest feedback acknowledged, with the time at which they left.
     late_acked: Vec<(u64, Timestamp)>,
     in_flight: Bytes,
+    /// The kernel has everything below.
+    handed_below: u64,
     newest_acked_sent: Option<Timestamp>,
     /// The largest number that a report named.
     newest_named: Option<PacketNumber>,
@@ -148,6 +160,7 @@ impl Ledger {
             late: BTreeMap::new(),
             late_acked: Vec::new(),
             in_flight: Bytes::ZERO,
+            handed_below: 0,
             newest_acked_sent: None,
             newest_named: None,
             ordered: false,
@@ -180,7 +193,7 @@ impl Ledger {
         self.records.is_empty()
     }
 
-    /// When packet `number` left, while it is remembered.
+    /// When packet `number` was planned, while it is remembered.
     pub fn sent_at(&self, number: PacketNumber) -> Option<Timestamp> {
         if let Some(index) = self.index_of(number.get()) {
             return Some(self.records[index].sent_at);
@@ -199,14 +212,15 @@ impl Ledger {
         u64::checked_div(sum, count).map(Bytes::new)
     }
 
-    /// Writes down a packet that leaves now; it must carry [`Ledger::next_number`].
+    /// Writes down a packet that is about to leave; it must carry [`Ledger::next_number`].
     pub fn on_sent(&mut self, bytes: Bytes, epoch: RateEpoch, carried: Carried, now: Timestamp) {
         let watched = carried.is_watched();
         if watched {
             self.in_flight += bytes;
         }
         let bytes = if watched { u16::try_from(bytes.get()).unwrap_or(u16::MAX) } else { 0 };
-        let record = Record { sent_at: now, bytes, epoch, fate: Fate::Flying, carried };
+        let (held, fate) = (Micros::default(), Fate::Flying);
+        let record = Record { sent_at: now, held, bytes, epoch, fate, carried };
         self.records.push_back(record);
         if !watched {
             self.shed_unwatched(now);

@@ -14,6 +14,19 @@ use core::time::Duration;
 const STALL_MAX: Duration = Duration::from_millis(100);
 
 impl Ledger {
+    /// All packets written down so far have left by `now`. Between its plan and that moment a packet
+    /// may wait for as long as its host likes: for room in a socket, or for a processor. Delays are
+    /// measured from the plan, for it may have left at once; it is overdue only when it would be had
+    /// it left at the last moment. Before that it is not lost, whatever a report says.
+    pub fn on_handed(&mut self, now: Timestamp) {
+        let first = self.handed_below.max(self.base);
+        self.handed_below = self.next_number().get();
+        let first = usize::try_from(first - self.base).unwrap_or(usize::MAX);
+        for record in self.records.range_mut(first.min(self.records.len())..) {
+            record.held = now.since(record.sent_at).into();
+        }
+    }
+
     /// Declares lost whatever is out: it went where the peer is no more. What arrives after all is
     /// spurious.
     pub fn write_off(&mut self, settled: &mut Settled) {
@@ -52,13 +65,16 @@ impl Ledger {
         }
     }
 
-    /// Declares lost what is out and left before `deadline`, or all of it.
+    /// Declares lost what is out and had left before `deadline`, or all of it.
     fn lose_until(&mut self, deadline: Option<Timestamp>, settled: &mut Settled) {
         let mut number = self.settled_below.max(self.base);
+        let handed_below = self.handed_below;
         while let Some(index) = self.index_of(number) {
             let record = &mut self.records[index];
             if record.fate == Fate::Flying {
-                if deadline.is_some_and(|deadline| record.sent_at >= deadline) {
+                if deadline
+                    .is_some_and(|deadline| number >= handed_below || record.left_by() >= deadline)
+                {
                     break;
                 }
                 record.fate = Fate::Lost;
