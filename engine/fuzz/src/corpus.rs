@@ -18,8 +18,11 @@ pub fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     inputs
 }
 
+/// A target's name, which is that of its corpus, and its check.
+pub type Check = (&'static str, fn(&[u8]));
+
 /// Every input of every corpus keeps what its target checks.
-pub fn replay(targets: &[(&'static str, fn(&[u8]))]) {
+pub fn replay(targets: &[Check]) {
     for (target, check) in targets {
         let inputs = corpus(target);
         assert!(inputs.len() >= 4, "the corpus of {target} is gone");
