@@ -478,6 +478,7 @@ fn turn(end: &mut Session, now: Timestamp) -> Option<u64> {
     let mut plans = Vec::new();
     end.poll_transmit(now, &mut plans);
     plans.iter().for_each(|plan| end.on_sealed(plan.number, Proof::NONE));
+    end.on_handed(now);
     let _ = (end.take_nudge(), end.take_probed(now), end.poll_timeout(now));
     plans.iter().find_map(|plan| match plan.body {
         PlanBody::Path(token) if plan.kind == Kind::PathChallenge => Some(token),

@@ -4,7 +4,8 @@
 //!
 //! Contract. The body calls the `on_*` verbs with what happened, copies the payload of a packet
 //! where [`Session::on_data`] says *before* anything else, then drains [`Session::poll_effect`]
-//! and [`Session::poll_event`], then asks [`Session::poll_transmit`] until it yields nothing, and
+//! and [`Session::poll_event`], then asks [`Session::poll_transmit`] until it yields nothing,
+//! saying [`Session::on_handed`] each time the kernel has what was planned, and
 //! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
 //! happened to whoever wants to know; nobody has to ask.
 
@@ -447,6 +448,12 @@ impl Session {
     /// to prove it. One of which this is never said was not sent.
     pub fn on_sealed(&mut self, number: PacketNumber, proof: Proof) {
         self.ledger.on_sealed(number, proof);
+    }
+
+    /// Everything planned so far is with the kernel, or never will be: how old a packet is counts
+    /// from now on. What was planned and not handed over is not lost. spec: W-051
+    pub fn on_handed(&mut self, now: Timestamp) {
+        self.ledger.on_handed(now);
     }
 
     fn record(&mut self, arrival: &Arrival, bytes: Bytes, now: Timestamp) {

@@ -12,7 +12,7 @@ mod workers;
 use crate::check::{End, Truth, Violation, bound, none_left, same};
 use crate::disk::{Access, Disk, Ending};
 use crate::rng::Rng;
-use crate::scenario::{HostProfile, Mutation, Side};
+use crate::scenario::{HostProfile, Interruption, Mutation, Side};
 use crate::world::agenda::{Agenda, Happening, Packet};
 use crate::world::control::Message;
 use buffers::{Buffers, RecvBuffer, SendBuffer};
@@ -87,6 +87,8 @@ pub(crate) struct Host {
     /// Reads that wait for a buffer.
     waiting_reads: VecDeque<(BlockIndex, Placed, BlockShape)>,
     last_number: Option<PacketNumber>,
+    /// Planned so far, where it is interrupted.
+    trains: u32,
     /// Control messages to send.
     pub(crate) outbox: Vec<Message>,
     pub(crate) tally: Tally,
@@ -140,15 +142,24 @@ impl Host {
             receiving: Buffers::new(side),
             waiting_reads: VecDeque::new(),
             last_number: None,
+            trains: 0,
             outbox: Vec::new(),
             tally: Tally::default(),
         }
     }
 
-    /// A packet arrives from the link.
+    /// For how long its processor is taken away before the train just planned is sent.
+    pub(crate) fn interruption(&mut self) -> Option<core::time::Duration> {
+        let Interruption { every, span } = self.profile.interrupted?;
+        self.trains += 1;
+        self.trains.is_multiple_of(every).then_some(span)
+    }
+
+    /// A packet that arrived from the link at `arrived` is taken in.
     pub(crate) fn on_packet(
         &mut self,
         packet: &Packet,
+        arrived: Timestamp,
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
         if packet.corrupt {
@@ -161,7 +172,7 @@ impl Host {
         }
         let now = around.now;
         let (number, train) = (packet.number, packet.kind.is_train());
-        let arrival = Arrival { number, proof: packet.proof, train, at: now };
+        let arrival = Arrival { number, proof: packet.proof, train, at: arrived };
         self.session.on_arrival(packet.from, number, packet.kind, packet.bytes, now);
         match &packet.body {
             PlanBody::Symbol { data, len } => {

@@ -247,6 +247,7 @@ fn figures() -> Figures {
         loss_ppm: 20_000,
         rtt_us: 200_000,
         limited_by: Some(0),
+        start_hint_bps: Some(80_000_000),
         limited: Some((&[std::time::Duration::from_secs(1); Limit::ALL.len()]).into()),
         ..Figures::default()
     }
