@@ -67,4 +67,6 @@ fn a_link_may_tell_who_sends_too_long_packets() {
     }
     assert!(told[0] == 0 && told[1] > 0, "{told:?}");
     assert!(lab.status().expect("a running lab").a_to_b.dropped.mtu > 0);
+    // Nor does the receiver of a stream that could not be sent keep its port.
+    assert_eq!(selftest::round_trips(lab.process(), 1).expect("an answer").answers, 1);
 }

@@ -5,6 +5,7 @@
 
 pub mod netlink;
 pub mod netns;
+mod parent;
 #[expect(unsafe_code, reason = "thin faces over system calls; each block has its SAFETY note")]
 pub mod sys;
 pub mod wanem;

@@ -192,6 +192,7 @@ pub(super) fn report(
         let _sent = from.port.send_train(from.to, len, &from.train)?;
     }
     from.plans = plans;
+    from.core.on_handed(now);
     while take_in(to)? && open(to, arrivals, now)? {
         for ((header, arrival), segment) in arrivals.iter().zip(to.batch.segments_mut()) {
             if header.kind == Kind::Feedback {

@@ -77,6 +77,7 @@ impl Outbound {
             for run in plans.chunk_by(|a, b| len_of(a) == len_of(b)) {
                 self.send_run(end, run, carried, meter)?;
             }
+            end.core.on_handed(now);
         }
         end.plans = plans;
         Ok(())

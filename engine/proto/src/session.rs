@@ -4,11 +4,13 @@
 //!
 //! Contract. The body calls the `on_*` verbs with what happened, copies the payload of a packet
 //! where [`Session::on_data`] says *before* anything else, then drains [`Session::poll_effect`]
-//! and [`Session::poll_event`], then asks [`Session::poll_transmit`] until it yields nothing, and
+//! and [`Session::poll_event`], then asks [`Session::poll_transmit`] until it yields nothing,
+//! saying [`Session::on_handed`] each time the kernel has what was planned, and
 //! sleeps until [`Session::poll_timeout`] or the next input. [`Session::poll_trace`] tells what
 //! happened to whoever wants to know; nobody has to ask.
 
 mod address;
+mod decoding;
 mod figures;
 mod lateness;
 mod limiting;
@@ -46,6 +48,7 @@ use crate::wire::header::DataId;
 use address::Place;
 use core::net::SocketAddr;
 use core::time::Duration;
+use decoding::Decoding;
 use lateness::Lateness;
 use limiting::Waits;
 use observe::Observer;
@@ -166,6 +169,7 @@ pub struct Session {
     drops_before: Option<u64>,
     local_drops: u64,
     peer_backlog: Bytes,
+    decoding: Decoding,
     counters: Counters,
     queue_delay: DelayHistogram,
     packet_sizes: SizeHistogram,
@@ -238,6 +242,7 @@ impl Session {
             drops_before: None,
             local_drops: 0,
             peer_backlog: Bytes::ZERO,
+            decoding: Decoding::default(),
             counters: Counters::default(),
             queue_delay: DelayHistogram::new(),
             packet_sizes: SizeHistogram::new(),
@@ -319,6 +324,7 @@ impl Session {
     /// Stops receiving an object; see [`Receiver::abandon`].
     pub fn abandon_recv(&mut self, object: ObjectId, now: Timestamp) {
         self.receiver.abandon(object);
+        self.note_decoding(now);
         self.reports.hurry(now);
     }
 
@@ -363,6 +369,11 @@ impl Session {
         self.receiver.set_repair_max(symbols);
     }
 
+    /// Bounds the blocks that are solved at once; see [`Receiver::set_solvers`].
+    pub fn set_solvers(&mut self, most: u32) {
+        self.receiver.set_solvers(most);
+    }
+
     /// A block to send is in memory, digest and padding appended; see [`Sender::on_loaded`].
     pub fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
         self.sender.on_loaded(block, shape);
@@ -379,7 +390,12 @@ impl Session {
     /// A worker decoded and checked a block.
     pub fn on_verified(&mut self, block: BlockIndex, verified: Verified, now: Timestamp) {
         self.receiver.on_verified(block, verified);
+        self.note_decoding(now);
         self.reports.hurry(now);
+    }
+
+    fn note_decoding(&mut self, now: Timestamp) {
+        self.decoding.note(self.receiver.to_solve(), self.receiver.counters().decoded, now);
     }
 
     /// A block was lost on its way to the disk; see [`Receiver::on_lost`].
@@ -415,6 +431,7 @@ impl Session {
         now: Timestamp,
     ) -> Placement {
         let placement = self.receiver.on_symbol(data, len);
+        self.note_decoding(now);
         match placement {
             Placement::Refused(refusal) => self.came_early |= refusal == Refusal::Undeclared,
             _ => self.record(arrival, packet_bytes(len), now),
@@ -431,6 +448,12 @@ impl Session {
     /// to prove it. One of which this is never said was not sent.
     pub fn on_sealed(&mut self, number: PacketNumber, proof: Proof) {
         self.ledger.on_sealed(number, proof);
+    }
+
+    /// Everything planned so far is with the kernel, or never will be: how old a packet is counts
+    /// from now on. What was planned and not handed over is not lost. spec: W-051
+    pub fn on_handed(&mut self, now: Timestamp) {
+        self.ledger.on_handed(now);
     }
 
     fn record(&mut self, arrival: &Arrival, bytes: Bytes, now: Timestamp) {
@@ -533,7 +556,12 @@ impl Session {
 
 /// What repair decisions depend on before the first report.
 fn unmeasured() -> RepairContext {
-    RepairContext { loss: LossMeter::new().estimate(), bdp: Bytes::ZERO, congested: false }
+    RepairContext {
+        loss: LossMeter::new().estimate(),
+        bdp: Bytes::ZERO,
+        congested: false,
+        decoder_behind: false,
+    }
 }
 
 /// Repair symbols make up for packets that are lost; over a carrier that loses none they would only

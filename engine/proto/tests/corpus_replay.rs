@@ -3,34 +3,13 @@
 #[path = "../../fuzz/src/checks.rs"]
 #[expect(unreachable_pub, reason = "the fuzz targets use the same file as a library")]
 mod checks;
-
-use std::path::Path;
-
-/// The files of one target's corpus, in the order of their names.
-fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
-    let files = std::fs::read_dir(&folder).expect("every target has a corpus");
-    let mut inputs: Vec<_> = files
-        .map(|file| {
-            let path = file.expect("a readable folder").path();
-            let input = std::fs::read(&path).expect("a readable file");
-            (path.display().to_string(), input)
-        })
-        .collect();
-    inputs.sort();
-    inputs
-}
+#[path = "../../fuzz/src/corpus.rs"]
+#[expect(unreachable_pub, reason = "both crates use the same file")]
+mod corpus;
 
 #[test]
 fn every_input_of_every_corpus_keeps_what_its_target_checks() {
-    for (target, check) in checks::ALL {
-        let inputs = corpus(target);
-        assert!(inputs.len() >= 4, "the corpus of {target} is gone");
-        for (name, input) in inputs {
-            let outcome = std::panic::catch_unwind(|| check(&input));
-            assert!(outcome.is_ok(), "{target} breaks on {name}");
-        }
-    }
+    corpus::replay(&checks::ALL);
 }
 
 #[test]
@@ -49,7 +28,7 @@ fn the_corpora_reach_past_the_first_refusal() {
         ("memory", |input| PathMemory::decode(input).is_ok()),
     ];
     for (target, accepts) in parsers {
-        let accepted = corpus(target).iter().filter(|(_, input)| accepts(input)).count();
+        let accepted = corpus::corpus(target).iter().filter(|(_, input)| accepts(input)).count();
         assert!(accepted >= 4, "{target}: {accepted} valid inputs");
     }
 }

@@ -14,18 +14,19 @@ mod thread;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 use rustls::ServerConfig;
 use tokio::sync::oneshot;
 
 use crate::control::admission::Admission;
 use crate::control::{ControlError, ControlSocket, HANDSHAKE_DEADLINE, IDLE_LIMIT};
 use crate::identity::{Identity, SiteId};
-use crate::net::link::{LinkUse, Links};
+use crate::net::link::{LinkEnd, LinkUse, Links};
 use crate::tls::{self, Allow, FoundSite};
 use crate::wake::{WakeSource, Waker};
 use connection::{Caller, Connection};
@@ -43,6 +44,8 @@ const LINK_IDLE: Duration = IDLE_LIMIT.saturating_add(Duration::from_secs(5));
 const UNUSED_MAX: Duration = HANDSHAKE_DEADLINE.saturating_mul(2);
 /// How long an ended connection may take to say its last words.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// What happened when the thread has panicked.
+const BROKEN: &str = "the carrier broke down; this is a bug";
 /// Attempts to connect waiting for the thread at most.
 const ORDERS_MAX: usize = 64;
 
@@ -75,9 +78,14 @@ impl Carriers {
     pub(crate) fn start(parts: CarrierParts) -> Result<Self, ControlError> {
         let (orders, receiver) = crossbeam_channel::bounded(ORDERS_MAX);
         let (bell, identity) = (parts.wake.waker(), parts.identity.clone());
+        let links = parts.links.clone();
         let mut worker = Worker::new(parts, receiver)?;
         let thread = std::thread::Builder::new().name("farhaul-carrier".to_owned());
-        let thread = thread.spawn(move || worker.run())?;
+        let thread = thread.spawn(move || {
+            run_to_the_end(&links, || worker.run());
+            // Those who wait for a link learn that they get none.
+            drop(worker);
+        })?;
         Ok(Self { orders, bell, identity, thread: Some(thread) })
     }
 
@@ -98,9 +106,13 @@ impl Carriers {
         let caller = Caller { reply, expect, found, begun };
         let connection = Connection::dial(socket, addr, config, caller)?;
         let order = Order::Take(Box::new(connection));
-        self.orders.try_send(order).map_err(|_| io::Error::other("too many attempts at once"))?;
+        self.orders.try_send(order).map_err(|refused| match refused {
+            TrySendError::Full(_) => io::Error::other("too many attempts at once").into(),
+            TrySendError::Disconnected(_) => gone(addr),
+        })?;
         self.bell.wake();
-        answer.await.map_err(|_| ControlError::ClosedHere)?
+        // The thread is not told to stop while somebody asks it: it did not answer because it died.
+        answer.await.map_err(|_| gone(addr))?
     }
 }
 
@@ -114,10 +126,43 @@ impl Drop for Carriers {
     }
 }
 
+/// Runs the thread's work. If it panics, nothing moves on any link any more: they end at once, and
+/// who uses them need not find out by silence.
+fn run_to_the_end(links: &Links, work: impl FnOnce()) {
+    // What the work held is not looked at again, only dropped.
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!("the carrier panicked: nothing is carried over TCP any more");
+        links.remove_all(&LinkEnd::Lost(BROKEN.to_owned()));
+    }
+}
+
+fn gone(addr: SocketAddr) -> ControlError {
+    ControlError::Carrier { addr, why: BROKEN.to_owned() }
+}
+
 fn failed(addr: SocketAddr, error: &io::Error) -> ControlError {
     ControlError::Carrier { addr, why: error.to_string() }
 }
 
 fn server_config(identity: &Identity, allow: Allow) -> Result<Arc<ServerConfig>, ControlError> {
     Ok(Arc::new(tls::carrier_server_config(identity, allow)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They hung until QUIC had heard nothing for three minutes.
+    #[tokio::test]
+    async fn links_end_at_once_when_the_thread_that_owns_them_panics() {
+        let links = Links::new(None);
+        let link = links.add(SocketAddr::from(([192, 0, 2, 1], 7411)));
+        let used = links.seize(link.id).expect("nobody else has it");
+        let over = used.over();
+        run_to_the_end(&links, || panic!("on purpose"));
+        let end = over.await.expect("the link ended, not its use");
+        assert_eq!(end, LinkEnd::Lost(BROKEN.to_owned()));
+        let sent = links.send(link.id, 4, &[0x10; 4]);
+        assert_eq!(sent.expect_err("no link").kind(), io::ErrorKind::NotConnected);
+    }
 }

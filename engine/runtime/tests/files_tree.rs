@@ -290,6 +290,21 @@ fn a_source_that_changed_is_not_opened_again() {
     }
 }
 
+/// A site that takes and gives below one directory keeps its staged files there: whoever gets all of
+/// it was told that something is missing.
+#[test]
+fn what_we_keep_ourselves_at_the_top_is_not_missed() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("file"), "data").unwrap();
+    let staging = home.path().join(".farhaul/staging");
+    fs::create_dir_all(&staging).unwrap();
+    set_mode(&staging, 0o700);
+    set_mode(staging.parent().unwrap(), 0o700);
+    let found = scan_beneath(&Root::open(home.path()).unwrap(), None, &Stop::default()).unwrap();
+    assert_eq!(paths(&found), [b"file"]);
+    assert!(found.skipped.is_empty(), "{:?}", found.skipped);
+}
+
 #[test]
 fn what_an_interrupted_transfer_left_within_a_tree_is_not_carried() {
     let home = tempfile::tempdir().unwrap();

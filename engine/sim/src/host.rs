@@ -12,7 +12,7 @@ mod workers;
 use crate::check::{End, Truth, Violation, bound, none_left, same};
 use crate::disk::{Access, Disk, Ending};
 use crate::rng::Rng;
-use crate::scenario::{HostProfile, Mutation, Side};
+use crate::scenario::{HostProfile, Interruption, Mutation, Side};
 use crate::world::agenda::{Agenda, Happening, Packet};
 use crate::world::control::Message;
 use buffers::{Buffers, RecvBuffer, SendBuffer};
@@ -87,6 +87,8 @@ pub(crate) struct Host {
     /// Reads that wait for a buffer.
     waiting_reads: VecDeque<(BlockIndex, Placed, BlockShape)>,
     last_number: Option<PacketNumber>,
+    /// Planned so far, where it is interrupted.
+    trains: u32,
     /// Control messages to send.
     pub(crate) outbox: Vec<Message>,
     pub(crate) tally: Tally,
@@ -119,12 +121,19 @@ impl Host {
             seed: rng.fork("session").next_u64(),
             peer: side.peer().address(),
         };
+        let mut session = Session::new(config, Timestamp::ZERO);
+        session.set_solvers(profile.workers);
         Self {
             side,
-            session: Session::new(config, Timestamp::ZERO),
+            session,
             replay: ReplayWindow::default(),
             disk: Disk::new(profile.disk.clone(), rng.fork("disk")),
-            workers: workers::Workers::new(profile.workers, profile.job, rng.fork("workers")),
+            workers: workers::Workers::new(
+                profile.workers,
+                profile.job,
+                profile.solve,
+                rng.fork("workers"),
+            ),
             rng: rng.fork("body"),
             proofs: rng.fork("proofs"),
             shares: shares::Shares::new(side, profile.send_blocks),
@@ -133,15 +142,24 @@ impl Host {
             receiving: Buffers::new(side),
             waiting_reads: VecDeque::new(),
             last_number: None,
+            trains: 0,
             outbox: Vec::new(),
             tally: Tally::default(),
         }
     }
 
-    /// A packet arrives from the link.
+    /// For how long its processor is taken away before the train just planned is sent.
+    pub(crate) fn interruption(&mut self) -> Option<core::time::Duration> {
+        let Interruption { every, span } = self.profile.interrupted?;
+        self.trains += 1;
+        self.trains.is_multiple_of(every).then_some(span)
+    }
+
+    /// A packet that arrived from the link at `arrived` is taken in.
     pub(crate) fn on_packet(
         &mut self,
         packet: &Packet,
+        arrived: Timestamp,
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
         if packet.corrupt {
@@ -154,7 +172,7 @@ impl Host {
         }
         let now = around.now;
         let (number, train) = (packet.number, packet.kind.is_train());
-        let arrival = Arrival { number, proof: packet.proof, train, at: now };
+        let arrival = Arrival { number, proof: packet.proof, train, at: arrived };
         self.session.on_arrival(packet.from, number, packet.kind, packet.bytes, now);
         match &packet.body {
             PlanBody::Symbol { data, len } => {
@@ -262,7 +280,7 @@ impl Host {
         count: u32,
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
-        let at = self.workers.begin(shape.symbols(), around.now);
+        let at = self.workers.begin(shape.symbols(), false, around.now);
         self.tally.encodes += 1;
         let every = u64::from(self.profile.failing_encodes);
         let fails = every > 0 && self.tally.encodes.is_multiple_of(every);

@@ -86,6 +86,15 @@ pub enum Mutation {
     ClaimsUnseen,
 }
 
+/// A host whose processor is taken away from it between planning packets and sending them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interruption {
+    /// After so many trains.
+    pub every: u32,
+    /// It stands still for so long; what arrives meanwhile waits in its socket.
+    pub span: Duration,
+}
+
 /// What a host is like.
 #[derive(Clone, Debug)]
 pub struct HostProfile {
@@ -107,6 +116,8 @@ pub struct HostProfile {
     pub workers: u32,
     /// Mean time of one job (encode, decode, verify).
     pub job: Duration,
+    /// What a decode takes on average beyond that.
+    pub solve: Duration,
     /// Times that a block (object, position) received here fails its digest.
     pub digest_failures: BTreeMap<(ObjectId, u32), u32>,
     /// Encodes that fail: every so many-th; zero for none.
@@ -118,6 +129,8 @@ pub struct HostProfile {
     /// Buffers for incoming blocks, if fewer than it lets the peer hold open: symbols of further
     /// blocks are dropped.
     pub recv_pool: Option<u32>,
+    /// It is interrupted now and then.
+    pub interrupted: Option<Interruption>,
     /// A liar: acknowledges everything up to the largest number, seen or not.
     pub acknowledges_everything: bool,
     /// A fault of its core.
@@ -136,11 +149,13 @@ impl Default for HostProfile {
             disk: DiskProfile { latency: Duration::from_millis(1), ..DiskProfile::default() },
             workers: 2,
             job: Duration::from_millis(5),
+            solve: Duration::ZERO,
             digest_failures: BTreeMap::new(),
             failing_encodes: 0,
             mtu: 1500,
             packable: 0,
             recv_pool: None,
+            interrupted: None,
             acknowledges_everything: false,
             mutation: Mutation::None,
         }

@@ -7,6 +7,7 @@
 mod addresses;
 pub(crate) mod agenda;
 pub(crate) mod control;
+mod interruption;
 mod messages;
 pub(crate) mod record;
 mod summary;
@@ -28,6 +29,7 @@ use farhaul_proto::path::mtu::packet_bytes;
 use farhaul_proto::session::{PacketPlan, Route};
 use farhaul_proto::trace::flight::Flight;
 use farhaul_proto::units::Timestamp;
+use interruption::Standing;
 use thiserror::Error;
 use trace::Trace;
 
@@ -73,6 +75,8 @@ pub struct World {
     controls: [Control; 2],
     messages_flying: usize,
     wakes: [Option<Timestamp>; 2],
+    /// Hosts that are interrupted.
+    standing: [Option<Standing>; 2],
     idle_calls: u32,
     truths: [Truth; 2],
     plans: Vec<PacketPlan>,
@@ -137,6 +141,7 @@ impl World {
             agenda,
             messages_flying: 0,
             wakes: [None; 2],
+            standing: [None, None],
             idle_calls: 0,
             plans: Vec::new(),
             trace: Trace::new(speech == Speech::Lines),
@@ -202,6 +207,14 @@ impl World {
     }
 
     fn happen(&mut self, what: Happening) -> Result<(), Violation> {
+        match self.wait_for_host(self.now, what) {
+            Some(what) => self.happen_at(self.now, what),
+            None => Ok(()),
+        }
+    }
+
+    /// What began to wait at `came` happens to its host.
+    fn happen_at(&mut self, came: Timestamp, what: Happening) -> Result<(), Violation> {
         match what {
             Happening::Wake(side) => {
                 if self.wakes[side.index()] != Some(self.now) {
@@ -211,7 +224,8 @@ impl World {
                 self.trace.note(self.now, "wake", side as u64, 0);
                 self.serve(side)
             }
-            Happening::Arrive(side, packet) => self.arrive(side, packet),
+            Happening::Arrive(side, packet) => self.arrive(side, packet, came),
+            Happening::Resume(side) => self.resume(side),
             Happening::Done(side, done) => {
                 self.trace.note_words(self.now, "done", side, &done);
                 self.trace.line(self.now, || format!("{side:?} {done:?}"));
@@ -229,7 +243,7 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, side: Side, mut packet: Packet) -> Result<(), Violation> {
+    fn arrive(&mut self, side: Side, mut packet: Packet, came: Timestamp) -> Result<(), Violation> {
         if !self.addresses.reaches(side, packet.to, &mut packet.from) {
             self.trace.note_packet(self.now, "astray", side, &packet);
             return Ok(());
@@ -240,7 +254,7 @@ impl World {
         if !packet.corrupt {
             self.addresses.on_arrived(side, packet.from, packet.kind, packet.bytes);
         }
-        self.with_host(side, |host, around| host.on_packet(&packet, around))?;
+        self.with_host(side, |host, around| host.on_packet(&packet, came, around))?;
         self.serve(side)
     }
 
@@ -257,12 +271,18 @@ impl World {
     /// The contract of a session: effects and events, then packets, until there is nothing;
     /// then the next timeout.
     fn serve(&mut self, side: Side) -> Result<(), Violation> {
+        if self.is_standing(side) {
+            return Ok(());
+        }
         let mut sent = 0;
         loop {
             self.with_host(side, Host::perform)?;
             let now = self.transmit(side)?;
             if now == 0 {
                 break;
+            }
+            if self.is_standing(side) {
+                return Ok(());
             }
             sent += now;
         }
@@ -321,6 +341,9 @@ impl World {
         let most = (limit + train).max(before + packet) + sizes;
         bound(side, "bytes in flight", after.get(), most.get())?;
         let count = plans.len();
+        let host = &mut self.hosts[side.index()];
+        let interruption = if count > 0 { host.interruption() } else { None };
+        let mut train = Vec::new();
         let (from, peer) = (self.addresses.of(side), self.hosts[side.index()].session.peer());
         for plan in plans.drain(..) {
             let (to, also) = match plan.route {
@@ -332,12 +355,25 @@ impl World {
                 Around { now: self.now, agenda: &mut self.agenda, truths: &mut self.truths };
             let sealed = self.hosts[side.index()].seal(plan, &mut around)?;
             for to in core::iter::once(to).chain(also) {
-                self.addresses.on_sent(side, to, sealed.bytes)?;
-                self.offer(side, Packet { from, to, ..sealed.clone() });
+                train.push(Packet { from, to, ..sealed.clone() });
             }
         }
         self.plans = plans;
+        match interruption {
+            Some(span) => self.interrupt(side, span, train),
+            None => self.send(side, train)?,
+        }
         Ok(count)
+    }
+
+    /// Packets reach the kernel of their host.
+    fn send(&mut self, side: Side, train: Vec<Packet>) -> Result<(), Violation> {
+        for packet in train {
+            self.addresses.on_sent(side, packet.to, packet.bytes)?;
+            self.offer(side, packet);
+        }
+        self.hosts[side.index()].session.on_handed(self.now);
+        Ok(())
     }
 
     fn offer(&mut self, side: Side, packet: Packet) {

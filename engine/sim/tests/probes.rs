@@ -73,6 +73,7 @@ fn probed(there: LinkProfile, plan: ProbePlan) -> (PathFigures, Duration) {
                     break;
                 }
             }
+            ends[side].on_handed(now);
             for plan in plans {
                 ends[side].on_sealed(plan.number, proof(plan.number));
                 let (to, bytes) = (1 - side, bytes_of(&plan.body));

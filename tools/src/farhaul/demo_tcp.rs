@@ -11,13 +11,14 @@ mod transfer;
 use super::Ended;
 use super::failure::{Failure, Kind};
 use crate::netns::{self, Netns, NetnsError};
+use crate::parent::die_with;
 use crate::wanem::lab::{self, Lab, LabConfig, LabError, Naming, Wire};
 use crate::wanem::probe;
 use crate::wanem::profile::LabProfile;
 use crate::wanem::site::{Site, SiteError};
 use farhaul_proto::units::Bytes;
 use farhaul_sim::profile::{LinkProfile, QueueLimit, parse_span};
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
@@ -217,8 +218,8 @@ fn measure(asked: &Asked) -> Result<Delivery, NotMeasured> {
     if !netns::is_privileged() {
         netns::enter_user_namespace()?;
     }
-    // Only now: the kernel forgets the signal when a process changes its rights.
-    die_with(asked.parent)?;
+    die_with(asked.parent)
+        .map_err(|error| NotMeasured::system("tie the process to its parent", &error))?;
     let lab = start_lab(&asked.link)?;
     let source = Netns::open(lab.description().site(Site::A))?;
     let target = Netns::open(lab.description().site(Site::B))?;
@@ -228,16 +229,6 @@ fn measure(asked: &Asked) -> Result<Delivery, NotMeasured> {
     }
     let ends = Ends::open(&source, &target, &asked.congestion)?;
     transfer::run(ends, asked.size, asked.limit)
-}
-
-/// Makes the kernel kill this process when `parent` ends, which it may have done already.
-fn die_with(parent: Option<Pid>) -> Result<(), NotMeasured> {
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|errno| NotMeasured::system("tie the process to its parent", &errno.into()))?;
-    if parent.is_none() || getppid() != parent {
-        return Err(NotMeasured::Silent);
-    }
-    Ok(())
 }
 
 /// The lab is never served to others, so nothing is written below its directory.

@@ -229,6 +229,7 @@ mod tests {
             packed: Bytes::ZERO,
             packed_to: Bytes::ZERO,
             limited: Default::default(),
+            start_hint: None,
         };
         let progress = Progress {
             bytes_total: Bytes::new(3_000_000),

@@ -33,7 +33,7 @@ pub(super) struct Attempt {
     pub(super) chosen: Option<Chosen>,
     /// How long it took to open the session that carried it last.
     pub(super) connecting: Duration,
-    /// The rate that the session started from because the path carried it before.
+    /// The rate that a session of ours, which sends, started from because the path carried it before.
     pub(super) hint: Option<BitRate>,
     /// What each carrier moved.
     pub(super) traffic: Traffics,
@@ -105,6 +105,7 @@ impl<'a> Report<'a> {
         let (outcome, progress) = (attempt.outcome.as_ref(), &attempt.progress);
         let figures = outcome.map_or(progress.figures, |outcome| outcome.figures);
         let figures = figures.as_ref();
+        let hint = attempt.hint.or_else(|| figures.and_then(|f| f.start_hint));
         // Of a transfer that failed as a whole, what reached the other side counts.
         let bytes = outcome.map_or(progress.bytes_done, |outcome| outcome.bytes);
         let resumed = outcome.map_or(progress.bytes_resumed, |outcome| outcome.resumed);
@@ -134,7 +135,7 @@ impl<'a> Report<'a> {
             carrier: attempt.chosen.map(|chosen| chosen.carrier.name()),
             carrier_reason: attempt.chosen.map(|chosen| chosen.reason.text()),
             connect_seconds: attempt.connecting.as_secs_f64(),
-            start_hint_bps: attempt.hint.map(BitRate::get),
+            start_hint_bps: hint.map(BitRate::get),
             carriers: attempt.traffic.into(),
             failed: failed
                 .map(|entry| FailedEntry { path: &entry.path, reason: &entry.reason })
@@ -365,6 +366,23 @@ mod tests {
         assert_eq!(json["left_out"][0], "sock: sockets, pipes and devices are not carried");
         assert_eq!(json["left_out_total"], 1);
         assert!(json["error"].is_null());
+    }
+
+    /// Where this side sends it knows by itself; where it gets, the peer told.
+    #[test]
+    fn the_rate_that_the_sender_began_with_is_told_in_both_directions() {
+        let mut attempt = Attempt::begin();
+        let hint = |attempt: &Attempt| {
+            serde_json::to_value(Report::new(attempt, None)).unwrap()["start_hint_bps"].clone()
+        };
+        attempt.outcome = Some(outcome(&[]));
+        assert!(hint(&attempt).is_null());
+        let start_hint = Some(BitRate::mbps(80));
+        let figures = engine::Figures { start_hint, ..engine::Figures::default() };
+        attempt.outcome.as_mut().unwrap().figures = Some(figures);
+        assert_eq!(hint(&attempt), 80_000_000);
+        attempt.hint = Some(BitRate::mbps(70));
+        assert_eq!(hint(&attempt), 70_000_000);
     }
 
     #[test]

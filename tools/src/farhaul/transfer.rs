@@ -223,7 +223,8 @@ impl Job<'_> {
             let (peer, chosen) = connected.map_err(|failure| before.take().unwrap_or(failure))?;
             self.note(attempt, chosen);
             attempt.connecting = begun.elapsed();
-            attempt.hint = peer.session.start_hint();
+            // Who gets hears from the peer what that began with.
+            attempt.hint = peer.session.start_hint().filter(|_| self.sends);
             if let Some(pen) = pen {
                 peer.session.record(pen.clone());
             }

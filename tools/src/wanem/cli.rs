@@ -43,8 +43,8 @@ enum Command {
     /// Runs a command inside a site.
     Exec(ExecArgs),
     /// Traffic tools that run inside a site.
-    #[command(subcommand, hide = true)]
-    Probe(probe_commands::ProbeCommand),
+    #[command(hide = true)]
+    Probe(probe_commands::ProbeArgs),
     /// Measures how accurate the emulator is on this machine.
     Selftest(SelftestArgs),
 }

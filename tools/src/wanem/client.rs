@@ -111,10 +111,11 @@ impl LabProcess {
         command
     }
 
-    /// The command that runs one of wanem's traffic tools inside a site.
+    /// The command that runs one of wanem's traffic tools inside a site. The tool ends at the latest
+    /// with the thread that started it: it may wait for what never comes.
     pub fn probe(&self, site: Site, tool: &str) -> Command {
         let mut command = self.command(site, &self.program);
-        command.args(["probe", tool]);
+        command.args(["probe", "--owner", &std::process::id().to_string(), tool]);
         command
     }
 

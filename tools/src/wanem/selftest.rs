@@ -78,7 +78,7 @@ pub fn stream(lab: &LabProcess, rate: Option<&str>, duration: Duration) -> Resul
     if let Some(rate) = rate {
         sender.args(["--rate", rate]);
     }
-    let sent = result(sender.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)?;
+    let sent = result(Tool::spawn(&mut sender)?)?;
     Ok(Streamed { sent, received: result(receiver)? })
 }
 
@@ -98,18 +98,12 @@ pub fn tcp(
     if let Some(output) = output {
         receiver.arg("--output").arg(output);
     }
-    let mut receiver = start(&mut receiver)?;
+    let receiver = start(&mut receiver)?;
     let mut sender = lab.probe(Site::A, "tcp-send");
     sender.arg(&at).arg(file).args(["--congestion", congestion]);
-    let sent = sender.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map(result)?;
-    if sent.is_err() {
-        // It would wait for ever.
-        receiver.kill()?;
-        receiver.wait()?;
-        return sent;
-    }
+    let sent = result(Tool::spawn(&mut sender)?)?;
     let _: TcpReport = result(receiver)?;
-    sent
+    Ok(sent)
 }
 
 /// Round trips from A to B and back.
@@ -118,44 +112,58 @@ pub fn tcp(
 /// [`SelftestError`].
 pub fn round_trips(lab: &LabProcess, count: u32) -> Result<RttReport> {
     let at = format!("{}:{PORT}", Site::B.ipv4());
-    let mut echo = start(lab.probe(Site::B, "echo").arg(&at))?;
+    let _echo = start(lab.probe(Site::B, "echo").arg(&at))?;
     let mut rtt = lab.probe(Site::A, "rtt");
     rtt.args([&at, "--count", &count.to_string()]);
-    let report = rtt.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map(result);
-    echo.kill()?;
-    echo.wait()?;
-    report?
+    result(Tool::spawn(&mut rtt)?)
+}
+
+/// A traffic tool that ends with whoever holds it: a receiver would wait for ever for a sender that
+/// failed.
+struct Tool(Child);
+
+impl Tool {
+    fn spawn(command: &mut Command) -> io::Result<Self> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map(Self)
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Starts a receiver and waits until it listens.
-fn start(command: &mut Command) -> Result<Child> {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+fn start(command: &mut Command) -> Result<Tool> {
+    let mut tool = Tool::spawn(command)?;
     let mut ready = [0; 6];
-    let announced = child.stdout.as_mut().is_some_and(|out| out.read_exact(&mut ready).is_ok());
-    if announced && ready == *b"ready\n" { Ok(child) } else { Err(failure(child)) }
+    let announced = tool.0.stdout.as_mut().is_some_and(|out| out.read_exact(&mut ready).is_ok());
+    if announced && ready == *b"ready\n" { Ok(tool) } else { Err(failure(&mut tool)) }
 }
 
 /// Waits for a tool and reads its last line.
-fn result<T: DeserializeOwned>(mut child: Child) -> Result<T> {
+fn result<T: DeserializeOwned>(mut tool: Tool) -> Result<T> {
     let mut last = String::new();
-    if let Some(out) = child.stdout.take() {
+    if let Some(out) = tool.0.stdout.take() {
         for line in BufReader::new(out).lines() {
             last = line?;
         }
     }
     if last.is_empty() {
-        return Err(failure(child));
+        return Err(failure(&mut tool));
     }
-    child.wait()?;
+    tool.0.wait()?;
     Ok(serde_json::from_str(&last)?)
 }
 
-fn failure(child: Child) -> SelftestError {
-    match child.wait_with_output() {
-        Ok(output) => {
-            SelftestError::Tool(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-        }
-        Err(error) => error.into(),
+fn failure(tool: &mut Tool) -> SelftestError {
+    let mut said = Vec::new();
+    match tool.0.stderr.take().map(|mut stderr| stderr.read_to_end(&mut said)) {
+        Some(Err(error)) => error.into(),
+        _ => SelftestError::Tool(String::from_utf8_lossy(&said).trim().to_owned()),
     }
 }
 

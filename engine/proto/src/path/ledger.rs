@@ -1,14 +1,17 @@
 //! What is out there: one record per packet sent, until its fate is known.
 //!
-//! Loss is declared by time, never by packet count (RACK, RFC 8985): reorder depths of 28 to 110
-//! packets at 500 Mbit/s turn any count into false loss. The ledger decides nothing about rates
-//! or repairs; it turns feedback into outcomes.
+//! The ledger decides nothing about rates or repairs; it turns feedback into outcomes. When a packet
+//! counts as lost stands in `overdue`.
+
+mod overdue;
+#[cfg(test)]
+mod tests;
 
 use crate::congestion::{Outcome, RttSample};
 use crate::ids::{BlockIndex, PacketNumber, RateEpoch, SymbolId};
 use crate::path::proof::{self, Proof, SentProofs};
 use crate::path::rtt::RttEstimator;
-use crate::units::{Bytes, Timestamp};
+use crate::units::{Bytes, Micros, Timestamp};
 use crate::wire::feedback::Feedback;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,8 +20,6 @@ use std::collections::{BTreeMap, VecDeque};
 const LATE_MAX: usize = 65_536;
 /// How long they are remembered: no round trip takes longer.
 const LATE_SPAN: Duration = Duration::from_secs(10);
-/// Longest time for which packets wait in a socket for a receiver that does not run.
-const STALL_MAX: Duration = Duration::from_millis(100);
 /// Reports remembered beyond [`LATE_SPAN`]: nobody answers them, so nothing else ends them.
 const UNWATCHED_MAX: usize = 4096;
 
@@ -62,11 +63,21 @@ enum Fate {
 
 #[derive(Clone, Copy, Debug)]
 struct Record {
+    /// When it was planned: it left no sooner.
     sent_at: Timestamp,
+    /// How much later it had left.
+    held: Micros,
     bytes: u16,
     epoch: RateEpoch,
     fate: Fate,
     carried: Carried,
+}
+
+impl Record {
+    /// It left no later.
+    fn left_by(&self) -> Timestamp {
+        self.sent_at + self.held.into()
+    }
 }
 
 /// Feedback that no honest receiver can send (`spec: W-049`).
@@ -129,6 +140,8 @@ pub struct Ledger {
     /// Late packets that the newest feedback acknowledged, with the time at which they left.
     late_acked: Vec<(u64, Timestamp)>,
     in_flight: Bytes,
+    /// The kernel has everything below.
+    handed_below: u64,
     newest_acked_sent: Option<Timestamp>,
     /// The largest number that a report named.
     newest_named: Option<PacketNumber>,
@@ -147,6 +160,7 @@ impl Ledger {
             late: BTreeMap::new(),
             late_acked: Vec::new(),
             in_flight: Bytes::ZERO,
+            handed_below: 0,
             newest_acked_sent: None,
             newest_named: None,
             ordered: false,
@@ -179,7 +193,7 @@ impl Ledger {
         self.records.is_empty()
     }
 
-    /// When packet `number` left, while it is remembered.
+    /// When packet `number` was planned, while it is remembered.
     pub fn sent_at(&self, number: PacketNumber) -> Option<Timestamp> {
         if let Some(index) = self.index_of(number.get()) {
             return Some(self.records[index].sent_at);
@@ -198,14 +212,15 @@ impl Ledger {
         u64::checked_div(sum, count).map(Bytes::new)
     }
 
-    /// Writes down a packet that leaves now; it must carry [`Ledger::next_number`].
+    /// Writes down a packet that is about to leave; it must carry [`Ledger::next_number`].
     pub fn on_sent(&mut self, bytes: Bytes, epoch: RateEpoch, carried: Carried, now: Timestamp) {
         let watched = carried.is_watched();
         if watched {
             self.in_flight += bytes;
         }
         let bytes = if watched { u16::try_from(bytes.get()).unwrap_or(u16::MAX) } else { 0 };
-        let record = Record { sent_at: now, bytes, epoch, fate: Fate::Flying, carried };
+        let (held, fate) = (Micros::default(), Fate::Flying);
+        let record = Record { sent_at: now, held, bytes, epoch, fate, carried };
         self.records.push_back(record);
         if !watched {
             self.shed_unwatched(now);
@@ -237,13 +252,6 @@ impl Ledger {
     /// When the newest packet left that is known to have arrived.
     pub const fn newest_acked_sent(&self) -> Option<Timestamp> {
         self.newest_acked_sent
-    }
-
-    /// Declares lost whatever is out: it went where the peer is no more. What arrives after all is
-    /// spurious.
-    pub fn write_off(&mut self, settled: &mut Settled) {
-        settled.clear();
-        self.lose_until(None, settled);
     }
 
     /// Applies one feedback packet: fills `settled` with what is newly known.
@@ -364,59 +372,6 @@ impl Ledger {
         }
     }
 
-    /// Declares lost what left too long before something that arrived (reordering allowed for),
-    /// and what must have been seen by this feedback had it arrived at all. spec: W-051
-    fn declare_lost(
-        &mut self,
-        feedback: &Feedback,
-        rtt: &RttEstimator,
-        now: Timestamp,
-        settled: &mut Settled,
-    ) {
-        let window = rtt.reorder_window();
-        let by_order = self.newest_acked_sent.map_or(Timestamp::ZERO, |sent| sent - window);
-        let by_age = self.unseen_age(feedback).map(|age| now - (rtt.pessimistic() + window + age));
-        let by_age = by_age.filter(|_| !self.ordered).unwrap_or(Timestamp::ZERO);
-        self.newest_named = self.newest_named.max(Some(feedback.largest));
-        self.lose_until(Some(by_order.max(by_age)), settled);
-    }
-
-    /// How much older than a round trip a packet has to be that this feedback would have named.
-    ///
-    /// Packets are taken in as they arrive. A receiver that did not run for a while, and whose
-    /// report names its newest packet so long after that arrived, has those behind it still in its
-    /// socket. Once a report names none that is newer, nothing was there. An overtaken one tells
-    /// nothing about what left last.
-    fn unseen_age(&self, feedback: &Feedback) -> Option<Duration> {
-        match self.newest_named {
-            Some(named) if feedback.largest < named => None,
-            Some(named) if feedback.largest == named => Some(Duration::ZERO),
-            Some(_) | None => Some(STALL_MAX.min(feedback.largest_age.into())),
-        }
-    }
-
-    /// Declares lost what is out and left before `deadline`, or all of it.
-    fn lose_until(&mut self, deadline: Option<Timestamp>, settled: &mut Settled) {
-        let mut number = self.settled_below.max(self.base);
-        while let Some(index) = self.index_of(number) {
-            let record = &mut self.records[index];
-            if record.fate == Fate::Flying {
-                if deadline.is_some_and(|deadline| record.sent_at >= deadline) {
-                    break;
-                }
-                record.fate = Fate::Lost;
-                if record.carried.is_watched() {
-                    let outcome = outcome(PacketNumber::new(number), record);
-                    self.in_flight -= outcome.bytes;
-                    settled.lost.push(outcome);
-                    settled.lost_carried.push(record.carried);
-                }
-            }
-            number += 1;
-        }
-        self.settled_below = number;
-    }
-
     /// Drops settled records after two round trips; lost ones are kept aside for longer.
     fn forget(&mut self, rtt: &RttEstimator, now: Timestamp) {
         let horizon = now - (rtt.pessimistic() * 2 + rtt.reorder_window());
@@ -443,157 +398,5 @@ fn outcome(number: PacketNumber, record: &Record) -> Outcome {
         sent_at: record.sent_at,
         bytes: Bytes::new(u64::from(record.bytes)),
         epoch: record.epoch,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::units::Micros;
-    use crate::wire::feedback::PacketRange;
-
-    const PACKET: Bytes = Bytes::new(1473);
-    const RTT: Duration = Duration::from_millis(2);
-
-    fn symbol(n: u32) -> Carried {
-        Carried::Symbol { block: BlockIndex::new(0), symbol: SymbolId::new(n), size: 1408 }
-    }
-
-    fn report(first: u64, last: u64) -> Feedback {
-        let (first, last) = (PacketNumber::new(first), PacketNumber::new(last));
-        let ranges = vec![PacketRange { first, last }];
-        Feedback { largest: last, covered_from: first, ranges, ..Feedback::default() }
-    }
-
-    #[test]
-    fn a_report_that_nothing_arrived_is_no_fault() {
-        let mut ledger = Ledger::new(7);
-        let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
-        let empty = Feedback::default();
-        let now = Timestamp::from_millis(1);
-        assert_eq!(ledger.on_feedback(&empty, &mut rtt, now, &mut settled), Ok(()));
-        let lie = ledger.on_feedback(&report(0, 0), &mut rtt, now, &mut settled);
-        assert_eq!(lie, Err(LedgerError::NeverSent(PacketNumber::new(0))));
-    }
-
-    #[test]
-    fn a_packet_that_arrives_long_after_it_was_written_off_still_measures_the_round_trip() {
-        let mut ledger = Ledger::new(7);
-        let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
-        for n in 0..40 {
-            let at = Timestamp::from_millis(u64::from(n) * 10);
-            ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), at);
-        }
-        // Packet 39 proves that the others are lost; all but a few records are dropped.
-        let now = Timestamp::from_millis(392);
-        ledger.on_feedback(&report(39, 39), &mut rtt, now, &mut settled).unwrap();
-        assert_eq!(settled.lost.len(), 39);
-        let now = Timestamp::from_millis(500);
-        ledger.on_feedback(&report(0, 20), &mut rtt, now, &mut settled).unwrap();
-        assert_eq!(settled.spurious.len(), 21);
-        assert_eq!(rtt.latest(), Duration::from_millis(300));
-        ledger.on_feedback(&report(0, 20), &mut rtt, now, &mut settled).unwrap();
-        assert!(settled.spurious.is_empty(), "counted twice");
-    }
-
-    #[test]
-    fn a_side_that_only_reports_does_not_remember_every_report() {
-        let mut ledger = Ledger::new(7);
-        for n in 0..100_000 {
-            let at = Timestamp::from_millis(n * 25);
-            ledger.on_sent(PACKET, RateEpoch::default(), Carried::Report, at);
-        }
-        assert!(ledger.len() <= UNWATCHED_MAX);
-        assert_eq!(ledger.next_number(), PacketNumber::new(100_000));
-    }
-
-    /// Any report that left pushed settled packets out of a ledger of more than 4096 records, so
-    /// their late arrival was no news and their trains could not be placed in time.
-    #[test]
-    fn a_sender_that_also_reports_remembers_its_settled_packets() {
-        let (mut ledger, long) = (Ledger::new(7), Duration::from_millis(500));
-        let (mut rtt, mut settled) = (RttEstimator::new(long), Settled::default());
-        for n in 0..10_000 {
-            let at = Timestamp::from_millis(u64::from(n) / 20);
-            ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), at);
-        }
-        let now = Timestamp::from_millis(1_000);
-        ledger.on_feedback(&report(9_000, 9_999), &mut rtt, now, &mut settled).unwrap();
-        assert!(settled.lost.len() > 5_000, "{}", settled.lost.len());
-        let lost = settled.lost.len();
-        ledger.on_sent(PACKET, RateEpoch::default(), Carried::Report, now);
-        assert_eq!(ledger.sent_at(PacketNumber::new(3)), Some(Timestamp::ZERO));
-        ledger.on_feedback(&report(0, 9_999), &mut rtt, now, &mut settled).unwrap();
-        assert_eq!(settled.spurious.len(), lost);
-    }
-
-    #[test]
-    fn the_size_of_packets_in_a_train_is_that_of_those_behind_the_first() {
-        let mut ledger = Ledger::new(7);
-        for bytes in [1473, 1217, 1217, 1217] {
-            let (bytes, epoch) = (Bytes::new(bytes), RateEpoch::default());
-            ledger.on_sent(bytes, epoch, Carried::Padding, Timestamp::ZERO);
-        }
-        let mean =
-            |first, last| ledger.mean_bytes(PacketNumber::new(first), PacketNumber::new(last));
-        assert_eq!(mean(0, 3), Some(Bytes::new(1217)));
-        assert_eq!(mean(3, 3), None);
-        assert_eq!(mean(2, 9), None);
-    }
-
-    #[test]
-    fn a_path_that_keeps_order_loses_nothing_by_standing_still() {
-        let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
-        for (mut ledger, lost) in [(Ledger::new(7), 2), (Ledger::ordered(7), 0)] {
-            for n in 0..3 {
-                ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), Timestamp::ZERO);
-            }
-            let now = Timestamp::from_millis(9_000);
-            // The first one arrived at once, and nothing since.
-            let first = Feedback { largest_age: Micros::new(8_998_000), ..report(0, 0) };
-            ledger.on_feedback(&first, &mut rtt, now, &mut settled).unwrap();
-            assert_eq!(settled.lost.len(), lost);
-            // One that left later and arrived tells of those before it.
-            ledger.on_sent(PACKET, RateEpoch::default(), symbol(3), now);
-            let mut both = report(3, 3);
-            both.ranges.push(report(0, 0).ranges[0]);
-            both.covered_from = PacketNumber::new(0);
-            let later = now + RTT;
-            ledger.on_feedback(&both, &mut rtt, later, &mut settled).unwrap();
-            assert_eq!(settled.lost.len(), 2 - lost);
-            assert_eq!(ledger.in_flight(), Bytes::ZERO);
-        }
-    }
-
-    #[test]
-    fn a_packet_that_waits_in_the_socket_of_its_receiver_is_not_lost() {
-        let mut ledger = Ledger::new(7);
-        let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
-        for n in 0..20 {
-            let at = Timestamp::from_millis(u64::from(n) / 10);
-            ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), at);
-        }
-        // The receiver took in the first ten when they had been there for 18 ms, and no more.
-        let now = Timestamp::from_millis(20);
-        let late = Feedback { largest_age: Micros::new(18_000), ..report(0, 9) };
-        ledger.on_feedback(&late, &mut rtt, now, &mut settled).unwrap();
-        assert_eq!((settled.acked.len(), settled.lost.len()), (10, 0));
-        // It looked again, and nothing was there.
-        let now = Timestamp::from_millis(25);
-        let again = Feedback { largest_age: Micros::new(23_000), ..report(0, 9) };
-        ledger.on_feedback(&again, &mut rtt, now, &mut settled).unwrap();
-        assert_eq!(settled.lost.len(), 10);
-    }
-
-    #[test]
-    fn packets_of_unknown_fate_are_never_shed() {
-        let mut ledger = Ledger::new(7);
-        ledger.on_sent(PACKET, RateEpoch::default(), symbol(0), Timestamp::ZERO);
-        for n in 0..10_000 {
-            let at = Timestamp::from_millis(n);
-            ledger.on_sent(PACKET, RateEpoch::default(), Carried::Report, at);
-        }
-        assert_eq!(ledger.in_flight(), PACKET);
-        assert_eq!(ledger.sent_at(PacketNumber::new(0)), Some(Timestamp::ZERO));
     }
 }

@@ -126,6 +126,7 @@ impl Pair {
         let mut plans = Vec::new();
         end.poll_transmit(self.now, &mut plans);
         plans.iter().for_each(|plan| end.on_sealed(plan.number, proof(plan.number)));
+        end.on_handed(self.now);
         if side == 0 {
             let verdict = end.unreached(self.now).map(|unreached| (self.now, unreached));
             self.unreached = self.unreached.or(verdict);

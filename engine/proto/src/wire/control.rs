@@ -397,6 +397,10 @@ pub struct Figures {
     /// What those blocks were packed into.
     #[n(12)]
     pub packed_to: Option<u64>,
+    /// The rate that the sender began with because the path carried it before, in bits per second
+    /// at IP level; missing if it knew none.
+    #[n(13)]
+    pub start_hint_bps: Option<u64>,
 }
 
 /// An entry that did not arrive.

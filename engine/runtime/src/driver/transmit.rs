@@ -26,10 +26,13 @@ impl Driver {
         };
         session.renew_key(now);
         for _ in 0..TRAINS_PER_TURN {
-            if !session.flush_unsent(&self.port) {
-                session.core.on_blocked();
-                // A link that has room again wakes the driver.
-                return Turn { blocked: !session.is_linked(), ..done };
+            if session.waits_for_room() {
+                if !session.flush_unsent(&self.port) {
+                    session.core.on_blocked();
+                    // A link that has room again wakes the driver.
+                    return Turn { blocked: !session.is_linked(), ..done };
+                }
+                session.core.on_handed(self.clock.now());
             }
             self.plans.clear();
             // Sealing and sending sixteen trains takes milliseconds: under one time for all of them,
@@ -39,6 +42,11 @@ impl Driver {
                 return done;
             }
             session.send_plans(&self.plans, &mut self.train, &self.port);
+            // Nor is a train under way while the processor is somebody else's: on a busy host that
+            // is for milliseconds, between two of its packets or within the call that sends them.
+            if !session.waits_for_room() {
+                session.core.on_handed(self.clock.now());
+            }
         }
         // A full socket is waited for, not asked again at once.
         let blocked = session.waits_for_room();

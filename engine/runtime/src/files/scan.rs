@@ -312,7 +312,11 @@ impl Walk {
         }
         let mut names = dir.names().map_err(at)?;
         if let Some(at) = names.iter().position(|n| n.eq_ignore_ascii_case(RESERVED_NAME)) {
-            self.skipped.push(ShownPath::new(&names.remove(at)), SkipReason::Reserved);
+            let name = names.remove(at);
+            // What we keep there ourselves is nothing that anybody misses.
+            if !dir.open_dir(&name).is_ok_and(|found| is_of_a_transfer(&name, &found)) {
+                self.skipped.push(ShownPath::new(&name), SkipReason::Reserved);
+            }
         }
         let mut levels = vec![Level { dir, names: names.into_iter(), path: prefix }];
         // The number of levels, and so of open handles, is bounded by the depth of a path.

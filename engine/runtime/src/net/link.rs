@@ -272,6 +272,13 @@ impl Links {
         link.end.send_replace(Some(end));
     }
 
+    /// Nobody owns the connections any more: all links end.
+    pub(crate) fn remove_all(&self, end: &LinkEnd) {
+        for (_, link) in lock(&self.shared.table).drain() {
+            link.end.send_replace(Some(end.clone()));
+        }
+    }
+
     fn find(&self, id: LinkId) -> Option<Arc<Link>> {
         lock(&self.shared.table).get(&id).map(Arc::clone)
     }

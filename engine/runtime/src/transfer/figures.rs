@@ -6,7 +6,7 @@ use super::conversation::{Conversation, Heard};
 use crate::driver::command::SessionStats;
 use farhaul_proto::ids::TransferId;
 use farhaul_proto::trace::{Limit, Spent, longest};
-use farhaul_proto::units::{Bytes, Ratio};
+use farhaul_proto::units::{BitRate, Bytes, Ratio};
 use farhaul_proto::wire::control::{self, Message};
 use std::time::Duration;
 
@@ -47,11 +47,15 @@ pub struct Figures {
     pub packed_to: Bytes,
     /// How long each limit applied; all zero where a peer does not tell.
     pub limited: Spent,
+    /// The rate that the sender began with because the path carried it before.
+    pub start_hint: Option<BitRate>,
 }
 
-impl From<&SessionStats> for Figures {
-    fn from(stats: &SessionStats) -> Self {
+impl Figures {
+    /// Those of a session that began with `start_hint`.
+    pub(super) fn new(stats: &SessionStats, start_hint: Option<BitRate>) -> Self {
         Self {
+            start_hint,
             wire_sent: stats.counters.wire_sent,
             source: stats.sent.source,
             repair: stats.sent.repair,
@@ -85,6 +89,7 @@ impl From<&control::Figures> for Figures {
             packed: Bytes::new(told.packed.unwrap_or_default()),
             packed_to: Bytes::new(told.packed_to.unwrap_or_default()),
             limited: told.limited.as_ref().map(Into::into).unwrap_or_default(),
+            start_hint: told.start_hint_bps.map(BitRate::bps),
         }
     }
 }
@@ -108,6 +113,7 @@ impl From<&Figures> for control::Figures {
             packed: Some(figures.packed.get()),
             packed_to: Some(figures.packed_to.get()),
             limited: Some((&figures.limited).into()),
+            start_hint_bps: figures.start_hint.map(BitRate::get),
         }
     }
 }
@@ -206,6 +212,7 @@ mod tests {
             limited_by: Some(Limit::Tail),
             limited_mostly: None,
             limited: [Duration::from_millis(8); Limit::ALL.len()],
+            start_hint: Some(BitRate::mbps(9)),
         };
         assert_eq!(Figures::from(&control::Figures::from(&figures)), figures);
     }

@@ -498,7 +498,8 @@ impl<'a> Sending<'a> {
         if let Some(stats) = &stats {
             self.witness.see(stats);
         }
-        let figures = stats.as_ref().map(Figures::from);
+        let hint = self.conversation.session.start_hint();
+        let figures = stats.as_ref().map(|stats| Figures::new(stats, hint));
         let layout = self.source.layout();
         let sent = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.sent.complete);
         let sent = sent.saturating_sub(self.sent_before);

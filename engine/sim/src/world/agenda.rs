@@ -36,6 +36,8 @@ pub(crate) enum Happening {
     Done(Side, Completion),
     /// A control message arrives.
     Control(Side, Message),
+    /// A host that was interrupted goes on.
+    Resume(Side),
     /// A step of the scenario, by its place in the list.
     Step(usize),
 }

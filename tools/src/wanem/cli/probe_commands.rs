@@ -1,18 +1,39 @@
 //! `wanem probe`: see [`crate::wanem::probe`].
 
+use crate::parent::die_with;
 use crate::wanem::probe::{self, tcp, udp};
 use crate::wanem::segmentation;
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use farhaul_proto::units::BitRate;
 use farhaul_sim::profile::{parse_rate, parse_span};
+use rustix::process::Pid;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Which tool, and whose.
+#[derive(Args, Debug)]
+pub(super) struct ProbeArgs {
+    /// Ends with the process of this number, which started it.
+    #[arg(long)]
+    owner: Option<i32>,
+    #[command(subcommand)]
+    tool: ProbeCommand,
+}
+
+impl ProbeArgs {
+    pub(super) fn execute(self) -> Result<()> {
+        if let Some(owner) = self.owner {
+            die_with(Pid::from_raw(owner))?;
+        }
+        self.tool.execute()
+    }
+}
+
 /// Which tool.
 #[derive(Debug, Subcommand)]
-pub(super) enum ProbeCommand {
+enum ProbeCommand {
     /// Sends a numbered UDP stream.
     UdpSend {
         /// Where to.
@@ -83,7 +104,7 @@ pub(super) enum ProbeCommand {
 }
 
 impl ProbeCommand {
-    pub(super) fn execute(self) -> Result<()> {
+    fn execute(self) -> Result<()> {
         match self {
             Self::UdpSend { to, rate, size, duration, batch } => {
                 let stream = udp::Stream { rate, size, duration, batch };

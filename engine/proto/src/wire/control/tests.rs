@@ -344,7 +344,7 @@ prop_compose! {
         (wire_sent, source, repair, resent) in any::<(u64, u64, u64, u64)>(),
         (loss_ppm, rtt_us, rtt_min_us, queue_delay_p95_us) in any::<(u32, u64, u64, u64)>(),
         (limited_by, limited_mostly, limited) in any::<(Option<u8>, Option<u8>, Option<u32>)>(),
-        (packed, packed_to) in any::<(Option<u64>, Option<u64>)>(),
+        (packed, packed_to, start_hint_bps) in any::<(Option<u64>, Option<u64>, Option<u64>)>(),
     ) -> Figures {
         Figures {
             wire_sent,
@@ -360,6 +360,7 @@ prop_compose! {
             limited: limited.map(|millis| (&[core::time::Duration::from_millis(millis.into()); 13]).into()),
             packed,
             packed_to,
+            start_hint_bps,
         }
     }
 }
