@@ -443,7 +443,7 @@ impl WLaw {
         let step = self.path_step.on_feedback(
             (delay, self.trigger()),
             (rtt, queue.loop_delay),
-            self.rate,
+            (self.rate, self.capacity.estimate()),
             now,
         );
         if let Some(rate) = step {
@@ -484,6 +484,7 @@ impl WLaw {
             rate: self.rate,
             capacity: self.capacity.estimate().min(2.0 * self.rate),
             share: self.rate / self.capacity.estimate().max(self.rate),
+            overtaken: self.overtaken(),
             base_seen: self.base.seen_at(),
             lag: queue.loop_delay,
         }
