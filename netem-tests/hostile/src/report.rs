@@ -45,6 +45,8 @@ pub struct Report {
     pub limit: u64,
     /// Bytes before the disk.
     pub backlog: u64,
+    /// When it was sent, in microseconds by its own clock.
+    pub clock: u64,
     /// Single complete blocks, as written: first - floor, last - first.
     pub complete: Vec<(u64, u64)>,
     /// Deficits, as written: block - floor, missing symbols.
@@ -63,7 +65,7 @@ impl Report {
         varint(&mut out, self.largest);
         varint(&mut out, self.age);
         self.counters.iter().for_each(|&counter| varint(&mut out, counter));
-        for field in [self.complete_below, self.limit, self.backlog, 0, 0] {
+        for field in [self.complete_below, self.limit, self.backlog, self.clock, 0, 0] {
             varint(&mut out, field);
         }
         for list in [&self.complete, &self.deficits] {

@@ -127,6 +127,9 @@ pub struct WLaw {
     forgiven: u64,
     forgiven_until: f64,
     base: BaseRtt,
+    /// Queue on the way back, and when it was last seen.
+    back: f64,
+    back_at: f64,
     queue: QueueDelay,
     advance: Advance,
     capacity: Capacity,
@@ -170,6 +173,8 @@ impl WLaw {
             forgiven: 0,
             forgiven_until: 0.0,
             base: BaseRtt::new(rtt, is_low, 0.0),
+            back: 0.0,
+            back_at: 0.0,
             queue: QueueDelay::new(rtt),
             advance: Advance::new(),
             capacity: Capacity::new(0.0),
@@ -205,9 +210,9 @@ impl WLaw {
         if self.policy == Policy::High { 2.0 } else { 1.0 }
     }
 
-    /// The current round trip r = d + q.
+    /// The current round trip r = d + q + b.
     fn rtt(&self) -> f64 {
-        self.base.get() + self.queue_delay()
+        self.base.get() + self.queue_delay() + self.back
     }
 
     fn queue_delay(&self) -> f64 {
@@ -228,7 +233,7 @@ impl WLaw {
         let target = self.target_base() * factor + self.queue.allowance();
         let target = target.min(self.depth.limit());
         let window = self.queue.window();
-        let loop_delay = steer::loop_delay(self.base.get(), delay, self.tau, window);
+        let loop_delay = steer::loop_delay(self.base.get() + self.back, delay, self.tau, window);
         steer::Queue { delay, target, loop_delay }
     }
 
@@ -386,7 +391,7 @@ impl WLaw {
         // A full queue is flat as well, but it loses.
         let losing = self.advance.loss() > self.elasticity.random_loss() + LOSS_FLAT
             || self.rival.suspects(queue.loop_delay, now);
-        let (rtt, delay) = (self.rtt(), if losing { 0.0 } else { queue.delay });
+        let (rtt, delay) = (self.rtt() - self.back, if losing { 0.0 } else { queue.delay });
         let step = self.path_step.on_feedback(
             (delay, self.trigger()),
             (rtt, queue.loop_delay),

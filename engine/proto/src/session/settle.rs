@@ -3,6 +3,7 @@
 use super::{Arrival, Session, SessionError};
 use crate::congestion::{Outcome, Sample, TrainSample, View};
 use crate::ids::PacketNumber;
+use crate::path::back::WayBack;
 use crate::path::ledger::{Carried, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::PathMtu;
@@ -49,6 +50,12 @@ impl Session {
         }
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
+        if !feedback.ranges.is_empty() {
+            let back = self.way_back.on_report(feedback.clock, now);
+            for sample in &mut settled.rtts {
+                sample.back = WayBack::share(back, sample.rtt, self.rtt.min());
+            }
+        }
         let reliable = self.config.carrier.is_reliable();
         let waiting = self.awaits_answer() && !reliable;
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
@@ -147,7 +154,7 @@ impl Session {
         }
         let view = self.controller.view();
         for sample in &settled.rtts {
-            self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
+            self.queue_delay.record(sample.ahead().saturating_sub(view.rtt_min));
         }
         self.loss.on_settled(settled.acked.len(), self.lost.len(), settled.spurious.len());
         self.repair = repair_context(&view, &self.loss, &self.rtt);

@@ -118,6 +118,8 @@ pub struct Feedback {
     pub open_blocks_limit: u32,
     /// Bytes that wait for the receiver's disk.
     pub backlog: Bytes,
+    /// When this report was sent, by the receiver's own clock: any origin, wraps.
+    pub clock: Micros,
 }
 
 /// A field of a report, for errors.
@@ -143,6 +145,7 @@ pub enum Field {
     Deficits,
     OpenBlocksLimit,
     Backlog,
+    Clock,
 }
 
 /// Why an authenticated report was refused: the peer broke the protocol (`spec: W-041`).
@@ -224,6 +227,7 @@ impl Feedback {
         ensure(self.largest == PacketNumber::new(0), Field::Largest)?;
         ensure(self.largest_age == Micros::new(0), Field::LargestAge)?;
         ensure(self.received_packets == 0, Field::ReceivedPackets)?;
+        ensure(self.clock == Micros::new(0), Field::Clock)?;
         ensure(self.delays.is_empty(), Field::Delays)?;
         ensure(self.trains.is_empty(), Field::Trains)
     }

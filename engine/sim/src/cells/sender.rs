@@ -9,6 +9,7 @@ use core::time::Duration;
 use farhaul_proto::congestion::pacer::Pacer;
 use farhaul_proto::congestion::{Controller, Outcome, RttSample, Sample, TrainSample};
 use farhaul_proto::ids::{PacketNumber, RateEpoch};
+use farhaul_proto::path::back::WayBack;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
 use std::collections::VecDeque;
 
@@ -48,6 +49,8 @@ pub(super) struct Sender {
     first: u64,
     in_flight: Bytes,
     rtt: Duration,
+    smallest: Duration,
+    way_back: WayBack,
     reorder: Duration,
     calmed_at: Timestamp,
     newest_acked: Timestamp,
@@ -78,6 +81,8 @@ impl Sender {
             first: 0,
             in_flight: Bytes::ZERO,
             rtt,
+            smallest: Duration::MAX,
+            way_back: WayBack::default(),
             reorder: REORDER_MIN.max(rtt / 8),
             calmed_at: now,
             newest_acked: Timestamp::ZERO,
@@ -176,12 +181,12 @@ impl Sender {
         let sample = Sample {
             acked: &self.acked,
             lost: &self.lost,
+            dead: &[],
             spurious: &self.spurious,
             rtts: &rtts,
             trains: &trains,
             receiver_drops: 0,
             in_flight: self.in_flight,
-            dead: &[],
             app_limited: self.app_limited,
         };
         self.controller.on_feedback(&sample, now);
@@ -240,13 +245,16 @@ impl Sender {
             };
             let outcome = self.acked[index];
             let held = report.left.since(sample.at);
-            rtts.push(RttSample {
-                sent_at: outcome.sent_at,
-                rtt: now.since(outcome.sent_at).saturating_sub(held),
-            });
+            let rtt = now.since(outcome.sent_at).saturating_sub(held);
+            rtts.push(RttSample { sent_at: outcome.sent_at, rtt, back: Duration::ZERO });
         }
         if let Some(min) = rtts.iter().map(|s| s.rtt).min() {
             self.rtt = min;
+            self.smallest = self.smallest.min(min);
+        }
+        let back = self.way_back.on_report(report.left.wrapped(), now);
+        for sample in &mut rtts {
+            sample.back = WayBack::share(back, sample.rtt, self.smallest);
         }
         if now.since(self.calmed_at) > self.rtt * REORDER_RTTS {
             self.reorder = REORDER_MIN.max(self.rtt / 8).max(self.reorder / 2);

@@ -132,14 +132,24 @@ impl WLaw {
         let origin = self.origin;
         let fresh = |s: &&RttSample| s.sent_at.since(origin).as_secs_f64() >= from;
         for sample in rtts.iter().filter(fresh) {
-            self.base.on_sample(sample.rtt.as_secs_f64(), near, now);
+            self.base.on_sample(sample.ahead().as_secs_f64(), near, now);
         }
+        self.note_way_back(rtts, now);
         let timing = super::Timing { r: self.rtt(), tau: self.tau };
         let target = self.target_base();
-        let delays = rtts.iter().filter(fresh).map(|s| s.rtt.as_secs_f64());
+        let delays = rtts.iter().filter(fresh).map(|s| s.ahead().as_secs_f64());
         self.queue.on_feedback(delays, timing, target, now);
         let standing = self.queue_delay() > 3.0 * self.target_base();
         self.base.advance(standing, now);
+    }
+
+    /// A queue on the way back makes the loop slower and the flight longer, and is nothing to steer by.
+    fn note_way_back(&mut self, rtts: &[RttSample], now: f64) {
+        let Some(newest) = rtts.iter().map(|sample| sample.back).max() else { return };
+        let newest = newest.as_secs_f64();
+        let fade = ((now - self.back_at) / self.rtt()).clamp(0.0, 1.0);
+        self.back_at = now;
+        self.back = newest.max(self.back + (newest - self.back) * fade);
     }
 
     fn take_train_sample(&mut self, train: &TrainSample, now: f64) {
