@@ -1,11 +1,14 @@
 //! Measurements: runs beside peers, on the same emulated link, interleaved; the cost of an
-//! interruption.
+//! interruption; how long the way to another carrier takes.
 //!
 //! Nothing here is needed to build or run the product.
 #![forbid(unsafe_code)]
 
+pub mod carriers;
+pub mod failure;
 pub mod files;
 pub mod quinn_copy;
 pub mod resume;
 pub mod rivals;
 pub mod side_by_side;
+pub mod stages;

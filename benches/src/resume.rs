@@ -1,12 +1,12 @@
 //! What an interruption costs: one end is killed in the middle of a file, the transfer is started
 //! again, and what the link carried is held against what was missing.
 
-use farhaul_netem_tests::measure::{EFFICIENCY, bytes_needed};
+use crate::failure::Failure;
+use farhaul_netem_tests::measure::{EFFICIENCY, bytes_needed, goodput_limit, median_min_max};
 use farhaul_netem_tests::sites::{Sites, succeeded};
-use farhaul_netem_tests::{LabProfile, Unavailable, content};
+use farhaul_netem_tests::{LabProfile, content};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
-use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Payload bytes of a symbol.
 const SYMBOL: u64 = 1408;
+/// What an interruption may cost on any link.
+const ALLOWED_MIN: u64 = 8_000_000;
 
 /// The end that is killed (SIGKILL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -38,24 +40,6 @@ pub struct Plan {
     pub limit: Duration,
 }
 
-/// Why there is no figure.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The machine gives no lab.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-    /// The lab does not answer.
-    #[error(transparent)]
-    Lab(#[from] farhaul_tools::wanem::client::ClientError),
-    /// A program or file failed.
-    #[error("the measurement failed")]
-    Io(#[from] io::Error),
-    /// The first attempt ended, or got nowhere, before it could be killed.
-    #[error("the first attempt was not in the middle of the file within {0:?}")]
-    NotHalfway(Duration),
-}
-
 /// One interruption and the attempt after it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resumed {
@@ -74,6 +58,8 @@ pub struct Resumed {
     pub link_bytes_offered: u64,
     /// Bytes at IP level that the missing part of the file needs on this link.
     pub needed_bytes: f64,
+    /// Bytes that may be sent again: what the link carries in a second, or 8 MB.
+    pub allowed_bytes: u64,
     /// Seconds from the start of the second attempt to its exit.
     pub seconds: f64,
 }
@@ -117,6 +103,7 @@ pub fn measure(
         symbol_bytes_sent: symbols * SYMBOL,
         link_bytes_offered: after.offered_bytes.saturating_sub(before.offered_bytes),
         needed_bytes: bytes_needed(&link.forward, plan.size.saturating_sub(report.resumed_bytes)),
+        allowed_bytes: allowed(link),
         seconds: again.elapsed.as_secs_f64(),
     })
 }
@@ -133,7 +120,7 @@ fn interrupt(
     let since = Instant::now();
     while payload(sites.lab.status()?.a_to_b.delivered_bytes) < share(plan.size, plan.at) {
         if sender.has_ended() || since.elapsed() > plan.limit {
-            return Err(Failure::NotHalfway(since.elapsed()));
+            return Err(Failure::Late(since.elapsed()));
         }
         thread::sleep(LOOK_EVERY);
     }
@@ -148,6 +135,16 @@ fn interrupt(
             Ok(sites.serve())
         }
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the rate of a link, in bytes"
+)]
+fn allowed(link: &LabProfile) -> u64 {
+    let second = goodput_limit(&link.forward).unwrap_or(0.0) / 8.0;
+    (second as u64).max(ALLOWED_MIN)
 }
 
 #[expect(
@@ -172,10 +169,7 @@ pub fn to_markdown(runs: &[Resumed]) -> String {
     );
     let mega = |bytes: u64| bytes as f64 / 1e6;
     for run in runs {
-        let killed = match run.killed {
-            Killed::Sender => "sender",
-            Killed::Receiver => "receiver",
-        };
+        let killed = run.killed.name();
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
@@ -190,7 +184,29 @@ pub fn to_markdown(runs: &[Resumed]) -> String {
             run.seconds
         );
     }
+    for end in [Killed::Sender, Killed::Receiver] {
+        let runs: Vec<&Resumed> = runs.iter().filter(|run| run.killed == end).collect();
+        let again: Vec<f64> = runs.iter().map(|run| run.bytes_again() as f64 / 1e6).collect();
+        if let (Some([median, min, max]), Some(run)) = (median_min_max(&again), runs.first()) {
+            let _ = writeln!(
+                text,
+                "\n{} killed, {} times: {median:.1} ({min:.1} - {max:.1}) MB sent again; {:.1} MB may be.",
+                end.name(),
+                runs.len(),
+                mega(run.allowed_bytes)
+            );
+        }
+    }
     text
+}
+
+impl Killed {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Receiver => "receiver",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -207,11 +223,14 @@ mod tests {
             symbol_bytes_sent: 511_000_000,
             link_bytes_offered: 520_000_000,
             needed_bytes: 500_000_000.0,
+            allowed_bytes: 58_000_000,
             seconds: 9.0,
         };
         assert_eq!(run.bytes_again(), 10_000_000);
         let text = to_markdown(&[run]);
         let row = "| receiver | 1000.0 | 500.0 | 490.0 | 10.0 | 1.00 % | 511.0, 1.040, 9.00 |";
         assert!(text.contains(row), "{text}");
+        let sum = "receiver killed, 1 times: 10.0 (10.0 - 10.0) MB sent again; 58.0 MB may be.";
+        assert!(text.contains(sum), "{text}");
     }
 }

@@ -3,10 +3,11 @@
 //! Each flow has more to send than it can within the time. Farhaul starts, the others follow
 //! [`LEAD`] later, and shares are taken from the time after [`SETTLING`], as payload that arrived.
 
+use crate::failure::Failure;
 use crate::side_by_side::peers::{FarhaulPair, tcp_pair};
 use farhaul_netem_tests::measure::{goodput_limit, median_min_max};
-use farhaul_netem_tests::{Lab, LabProfile, Running, Site, Unavailable};
-use farhaul_tools::wanem::client::{ClientError, Settings};
+use farhaul_netem_tests::{Lab, LabProfile, Running, Site};
+use farhaul_tools::wanem::client::Settings;
 use farhaul_tools::wanem::lab::Wire;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -49,27 +50,6 @@ pub struct Plan {
     pub span: Duration,
     /// Seed of the link.
     pub seed: u64,
-}
-
-/// Why there is no figure.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The machine gives no lab.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-    /// The lab does not answer.
-    #[error(transparent)]
-    Lab(#[from] ClientError),
-    /// A program or file failed.
-    #[error("the measurement failed")]
-    Io(#[from] io::Error),
-    /// Without a rate nobody can say how much is enough to send.
-    #[error("the link has no rate")]
-    NoRate,
-    /// The flow told nothing within the time.
-    #[error("Farhaul told no progress from the time that counts")]
-    Silent,
 }
 
 /// One run.
@@ -122,27 +102,24 @@ pub fn measure(plan: &Plan, link: &LabProfile, work: &Path) -> Result<Shared, Fa
     let pair = FarhaulPair::start(&lab, work, &target)?;
     let first = Flow::farhaul(&lab, &pair, &source, work, 0, &plan.policy)?;
     thread::sleep(LEAD);
-    let mut others = Vec::new();
+    let mut flows = vec![first];
     for number in 1..=plan.count {
-        others.push(match plan.rival {
+        flows.push(match plan.rival {
             Rival::Farhaul => Flow::farhaul(&lab, &pair, &source, work, number, "fair")?,
             Rival::Cubic => Flow::tcp(&lab, &source, &target, number, "cubic")?,
             Rival::Bbr => Flow::tcp(&lab, &source, &target, number, "bbr")?,
         });
     }
     thread::sleep(SETTLING);
-    let begun: Vec<Mark> = others.iter().map(Flow::mark).collect::<io::Result<_>>()?;
+    let marks = || flows.iter().map(Flow::mark).collect::<Result<Vec<Mark>, Failure>>();
+    let begun = marks()?;
     thread::sleep(plan.span);
-    let ended: Vec<Mark> = others.iter().map(Flow::mark).collect::<io::Result<_>>()?;
+    let ended = marks()?;
     let queue_p95_us = lab.status()?.a_to_b.queue_p95_us;
-    let farhaul_bps = first.told(LEAD + SETTLING, all)?;
-    let mut rivals_bps = Vec::new();
-    for (flow, (from, to)) in others.iter().zip(begun.iter().zip(&ended)) {
-        rivals_bps.push(match flow {
-            Flow::Tcp { .. } => to.rate_since(from),
-            Flow::Farhaul { .. } => flow.told(SETTLING, SETTLING + plan.span)?,
-        });
-    }
+    let rate = |(from, to): (&Mark, &Mark)| to.rate_since(from).ok_or(Failure::Silent);
+    let mut rates = begun.iter().zip(&ended).map(rate);
+    let farhaul_bps = rates.next().unwrap_or(Err(Failure::Silent))?;
+    let rivals_bps = rates.collect::<Result<Vec<f64>, Failure>>()?;
     let (policy, rival) = (plan.policy.clone(), plan.rival);
     Ok(Shared { policy, rival, farhaul_bps, rivals_bps, limit_bps, queue_p95_us })
 }
@@ -161,18 +138,19 @@ fn write_enough(path: &Path, bps: f64, time: Duration) -> io::Result<()> {
     farhaul_tools::wanem::selftest::write_noise(path, size)
 }
 
-/// How far a flow was, and when.
-#[derive(Clone, Copy, Debug)]
+/// How far a flow was, and when since it began.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Mark {
-    at: Instant,
+    at: Duration,
     bytes: u64,
 }
 
 impl Mark {
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    fn rate_since(&self, before: &Self) -> f64 {
-        let bytes = self.bytes.saturating_sub(before.bytes) as f64;
-        bytes * 8.0 / (self.at - before.at).as_secs_f64()
+    fn rate_since(&self, before: &Self) -> Option<f64> {
+        let seconds = self.at.saturating_sub(before.at).as_secs_f64();
+        let bytes = self.bytes.saturating_sub(before.bytes);
+        (seconds > 0.0).then(|| bytes as f64 * 8.0 / seconds)
     }
 }
 
@@ -180,7 +158,7 @@ impl Mark {
 #[derive(Debug)]
 enum Flow {
     Farhaul { _sender: Running, progress: PathBuf },
-    Tcp { _sender: Running, _receiver: Running, arrived: PathBuf },
+    Tcp { _sender: Running, _receiver: Running, arrived: PathBuf, begun: Instant },
 }
 
 impl Flow {
@@ -212,21 +190,20 @@ impl Flow {
         let arrived = target.join(format!("tcp-{number}"));
         let (receiver, send) = tcp_pair(lab, TCP_PORT + number, &arrived, source, congestion)?;
         let sender = lab.spawn(Site::A, &send)?;
-        Ok(Self::Tcp { _sender: sender, _receiver: receiver, arrived })
+        let begun = Instant::now();
+        Ok(Self::Tcp { _sender: sender, _receiver: receiver, arrived, begun })
     }
 
-    fn mark(&self) -> io::Result<Mark> {
-        let bytes = match self {
-            Self::Tcp { arrived, .. } => fs::metadata(arrived)?.len(),
-            Self::Farhaul { .. } => 0,
-        };
-        Ok(Mark { at: Instant::now(), bytes })
-    }
-
-    /// Bits per second between these times after its start, by its own word.
-    fn told(&self, from: Duration, to: Duration) -> Result<f64, Failure> {
-        let Self::Farhaul { progress, .. } = self else { return Err(Failure::Silent) };
-        rate_told(&fs::read_to_string(progress)?, from, to).ok_or(Failure::Silent)
+    /// How far it is: by what arrived, or by its own word.
+    fn mark(&self) -> Result<Mark, Failure> {
+        match self {
+            Self::Tcp { arrived, begun, .. } => {
+                Ok(Mark { at: begun.elapsed(), bytes: fs::metadata(arrived)?.len() })
+            }
+            Self::Farhaul { progress, .. } => {
+                last_told(&fs::read_to_string(progress)?).ok_or(Failure::Silent)
+            }
+        }
     }
 }
 
@@ -237,17 +214,11 @@ struct Told {
     bytes_done: u64,
 }
 
-/// Bits per second between the first and the last line within these times.
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn rate_told(lines: &str, from: Duration, to: Duration) -> Option<f64> {
-    let told = lines.lines().filter_map(|line| serde_json::from_str::<Told>(line).ok());
-    let within: Vec<Told> = told
-        .filter(|told| (from.as_secs_f64()..=to.as_secs_f64()).contains(&told.seconds))
-        .collect();
-    let (first, last) = (within.first()?, within.last()?);
-    let seconds = last.seconds - first.seconds;
-    let bytes = last.bytes_done.saturating_sub(first.bytes_done);
-    (seconds > 0.0).then(|| bytes as f64 * 8.0 / seconds)
+/// What the last whole line says.
+fn last_told(lines: &str) -> Option<Mark> {
+    let told = lines.lines().rev().find_map(|line| serde_json::from_str::<Told>(line).ok())?;
+    let at = Duration::try_from_secs_f64(told.seconds).ok()?;
+    Some(Mark { at, bytes: told.bytes_done })
 }
 
 /// A row for people: median, smallest, largest of several runs of one plan.
@@ -285,18 +256,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_told_is_that_of_the_lines_within_the_times() {
-        let lines = "\
-            {\"progress\":true,\"seconds\":1.0,\"bytes_done\":1000}\n\
-            {\"progress\":true,\"seconds\":2.0,\"bytes_done\":3000}\n\
-            {\"progress\":true,\"seconds\":4.0,\"bytes_done\":7000}\n\
-            {\"progress\":true,\"seconds\":5.0,\"bytes_done\":99000}\n\
-            {\"progress\":tr";
-        let between =
-            |from, to| rate_told(lines, Duration::from_secs_f64(from), Duration::from_secs_f64(to));
-        assert_eq!(between(1.5, 4.5), Some(16_000.0));
-        assert_eq!(between(4.5, 5.5), None, "one line has no rate");
-        assert_eq!(between(6.0, 9.0), None);
+    fn a_rate_is_that_between_the_last_whole_lines_at_two_times() {
+        let lines = [
+            "{\"progress\":true,\"seconds\":1.0,\"bytes_done\":1000}\n",
+            "{\"progress\":true,\"seconds\":2.5,\"bytes_done\":4000}\n{\"progress\":tr",
+        ];
+        let [before, after] = [lines[0].to_owned(), lines.concat()].map(|text| last_told(&text));
+        let (before, after) = (before.expect("a line"), after.expect("a line"));
+        assert_eq!(after.rate_since(&before), Some(16_000.0));
+        assert_eq!(after.rate_since(&after), None, "one line has no rate");
+        assert_eq!(last_told("{\"progress\":tr"), None);
     }
 
     #[test]

@@ -1,22 +1,24 @@
-//! One file, one link, several programs in turn: A B C A B C, so that a change of the machine's
-//! mood hits all alike.
+//! One file or tree, one link, several programs in turn: A B C A B C, so that a change of the
+//! machine's mood hits all alike.
 //!
 //! Each run gets a fresh lab (no state of the kernel's TCP survives) whose seed depends on the
 //! round alone, so the peers of one round meet the same random link. A run counts from the start of
-//! the sender to its exit, and only if the file arrived whole.
+//! the sender to its exit, and only if all of it arrived whole.
 
+pub mod content;
 pub mod peers;
 pub mod report;
 
+use crate::failure::Failure;
+use content::Content;
 use farhaul_netem_tests::measure::{bytes_needed, cell, goodput_limit};
 use farhaul_netem_tests::weather::during;
-use farhaul_netem_tests::{Lab, LabProfile, Unavailable, Weather};
+use farhaul_netem_tests::{Lab, LabProfile, Weather};
 use farhaul_tools::wanem::client::Settings;
 use farhaul_tools::wanem::lab::Wire;
 use farhaul_tools::wanem::script::Step;
 use peers::{Peer, Transfer};
 use report::{CellReport, PeerReport, RunReport};
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,8 +29,8 @@ pub struct Plan {
     pub peers: Vec<Peer>,
     /// Rounds per cell.
     pub rounds: u32,
-    /// Bytes of the file.
-    pub size: u64,
+    /// What is sent.
+    pub content: Content,
     /// A run whose sender takes longer is stopped.
     pub limit: Duration,
     /// Other limits for some peers.
@@ -59,12 +61,45 @@ pub enum Link {
 }
 
 impl Link {
-    fn name(&self) -> String {
+    /// Its name in reports.
+    pub fn name(&self) -> String {
         match self {
             Self::Cell(name) => name.to_ascii_uppercase().to_string(),
             Self::Profile(name, _) => name.clone(),
             Self::Weather(weather) => format!("{}: {}", weather.name, weather.about),
             Self::Veth => "veth".to_owned(),
+        }
+    }
+
+    /// True when `name` stands for it on a command line.
+    pub fn is_called(&self, name: &str) -> bool {
+        match self {
+            Self::Cell(own) => name.eq_ignore_ascii_case(own.encode_utf8(&mut [0; 4])),
+            Self::Profile(own, _) => name == own,
+            Self::Weather(weather) => name == weather.name,
+            Self::Veth => name == "veth",
+        }
+    }
+
+    /// The payload that it carries in `span` at best, in whole MiB, one at least; `None` without a
+    /// rate.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size of files")]
+    pub fn carries_in(&self, span: Duration) -> Option<u64> {
+        let mib = self.limit_bps()? / 8.0 * span.as_secs_f64() / f64::from(1 << 20);
+        Some((mib as u64).max(1) << 20)
+    }
+
+    /// How long it takes for `bytes` of payload at best; `None` without a rate.
+    #[expect(clippy::cast_precision_loss, reason = "a limit for people")]
+    pub fn best_time(&self, bytes: u64) -> Option<Duration> {
+        Duration::try_from_secs_f64(bytes as f64 * 8.0 / self.limit_bps()?).ok()
+    }
+
+    /// G*, in bits per second.
+    fn limit_bps(&self) -> Option<f64> {
+        match self.wire() {
+            Wire::Veth => None,
+            Wire::Emulated(profile) => goodput_limit(&profile.forward),
         }
     }
 
@@ -85,18 +120,6 @@ impl Link {
     }
 }
 
-/// Why a measurement stopped.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The machine gives no lab.
-    #[error(transparent)]
-    Unavailable(Unavailable),
-    /// The file to send could not be made.
-    #[error("cannot make the file to send")]
-    Io(#[source] io::Error),
-}
-
 /// Measures all peers of `plan` on one link; files live in `work`. `progress` is told each run.
 ///
 /// # Errors
@@ -108,13 +131,13 @@ pub fn measure(
     mut progress: impl FnMut(&str, &RunReport),
 ) -> Result<CellReport, Failure> {
     let source = work.join("source");
-    farhaul_tools::wanem::selftest::write_noise(&source, plan.size).map_err(Failure::Io)?;
+    plan.content.make(&source)?;
+    let size = plan.content.bytes();
     let wire = link.wire();
-    let (profile, limit_bps, needed_bytes) = match &wire {
-        Wire::Veth => (None, None, None),
+    let (profile, needed_bytes) = match &wire {
+        Wire::Veth => (None, None),
         Wire::Emulated(profile) => {
-            let needed = bytes_needed(&profile.forward, plan.size);
-            (profile.to_toml().ok(), goodput_limit(&profile.forward), Some(needed))
+            (profile.to_toml().ok(), Some(bytes_needed(&profile.forward, size)))
         }
     };
     let mut reports: Vec<PeerReport> =
@@ -122,9 +145,10 @@ pub fn measure(
     for round in 0..plan.rounds {
         for (peer, report) in plan.peers.iter().zip(&mut reports) {
             let settings = Settings { seed: plan.seed + u64::from(round), ..Settings::default() };
-            let lab = Lab::start_with(&wire, settings).map_err(Failure::Unavailable)?;
+            let lab = Lab::start_with(&wire, settings)?;
             let limit = plan.limit_of(*peer);
-            let transfer = Transfer { lab: &lab, source: &source, work, limit };
+            let tree = plan.content.is_tree();
+            let transfer = Transfer { lab: &lab, source: &source, tree, work, limit };
             let outcome = during(&lab, link.steps(), || peer.run(&transfer));
             let run = RunReport::new(outcome, plan, limit, &lab);
             progress(peer.name(), &run);
@@ -134,9 +158,26 @@ pub fn measure(
     Ok(CellReport {
         name: link.name(),
         profile,
-        limit_bps,
-        size: plan.size,
+        limit_bps: link.limit_bps(),
+        size,
+        files: plan.content.files(),
         needed_bytes,
         peers: reports,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_link_carries_in_a_time_takes_that_time_at_best() {
+        let link = Link::Cell('B');
+        assert!(link.is_called("b") && !link.is_called("bb"));
+        let size = link.carries_in(Duration::from_secs(10)).expect("it has a rate");
+        assert_eq!(size >> 20, 558);
+        let best = link.best_time(size).expect("it has a rate");
+        assert!((9.9..=10.0).contains(&best.as_secs_f64()), "{best:?}");
+        assert_eq!(Link::Veth.carries_in(Duration::from_secs(10)), None);
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Payload per byte at IP level: symbols of 1408 bytes in packets of 1473.
 pub const EFFICIENCY: f64 = 1408.0 / 1473.0;
 
-/// The profile of a cell, 'a' to 'e'.
+/// The profile of a cell, 'a' to 'f'.
 ///
 /// # Panics
 /// If there is no such cell: the test that asks is wrong.
@@ -19,6 +19,7 @@ pub fn cell(name: char) -> LabProfile {
         'c' => include_str!("../profiles/c.toml"),
         'd' => include_str!("../profiles/d.toml"),
         'e' => include_str!("../profiles/e.toml"),
+        'f' => include_str!("../profiles/f.toml"),
         other => panic!("there is no cell {other:?}"),
     };
     LabProfile::from_toml(text).expect("the cells' profiles are checked by a test")

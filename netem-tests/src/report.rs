@@ -27,7 +27,28 @@ pub struct Report {
     pub disk: String,
     pub carrier: Option<String>,
     pub carrier_reason: Option<String>,
+    pub connect_seconds: f64,
+    pub carriers: Carriers,
     pub failed: Vec<FailedEntry>,
+}
+
+/// What each carrier moved.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract and say what they are")]
+pub struct Carriers {
+    pub udp: Moved,
+    pub tcp: Moved,
+}
+
+/// What one carrier moved.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[expect(missing_docs, reason = "the names are the contract and say what they are")]
+pub struct Moved {
+    pub packets_sent: u64,
+    pub bytes_sent: u64,
+    pub packets_received: u64,
+    pub bytes_received: u64,
+    pub reads: u64,
 }
 
 /// One entry that did not arrive.

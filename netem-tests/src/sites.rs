@@ -246,6 +246,31 @@ impl Sites {
         assert!(!transfer.has_ended(), "the transfer ended before it could be disturbed");
     }
 
+    /// Blocks UDP on its way out of the server's site, or lets it pass again; `ip` must be there.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    pub fn let_udp_pass(&self, passes: bool) {
+        let verb = if passes { "del" } else { "add" };
+        for family in ["-4", "-6"] {
+            let mut command = Command::new("ip");
+            command.args([family, "rule", verb, "ipproto", "udp", "priority", "1", "blackhole"]);
+            let done = self.lab.run(Site::B, &command).expect("it runs");
+            assert_eq!(done.usage.exit_code, 0, "{}", done.stderr);
+        }
+    }
+
+    /// What `site` has sent by `protocol` since the lab came up: segments of TCP, or datagrams and
+    /// trains of datagrams of UDP.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    pub fn sent(&self, site: Site, protocol: Protocol) -> u64 {
+        let mut command = Command::new("cat");
+        let table = self.lab.run(site, command.arg("/proc/net/snmp")).expect("it runs").stdout;
+        counter(&table, protocol).unwrap_or_else(|| panic!("no {protocol:?} in {table}"))
+    }
+
     /// Takes the link down for `span`, in one direction or both.
     ///
     /// # Panics
@@ -349,6 +374,27 @@ pub fn until(mut met: impl FnMut() -> bool) -> bool {
     true
 }
 
+/// A protocol whose packets the kernel counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Of `/proc/net/snmp`: for each protocol a line of names and one of figures.
+fn counter(table: &str, protocol: Protocol) -> Option<u64> {
+    let (head, name) = match protocol {
+        Protocol::Tcp => ("Tcp:", "OutSegs"),
+        Protocol::Udp => ("Udp:", "OutDatagrams"),
+    };
+    let mut lines = table.lines().filter(|line| line.split(' ').next() == Some(head));
+    let (names, figures) = (lines.next()?, lines.next()?);
+    let at = names.split(' ').position(|known| known == name)?;
+    figures.split(' ').nth(at)?.parse().ok()
+}
+
 /// Blocks that the journals beneath `root` note as received: records of 44 bytes behind a head of
 /// 64.
 fn noted_blocks(root: &Path) -> u64 {
@@ -365,4 +411,18 @@ fn make_host(program: &Path, home: PathBuf) -> Host {
     let finished = running.and_then(|running| running.finish(TRANSFER_LIMIT)).expect("it ends");
     assert_eq!(finished.usage.exit_code, 0, "{}", finished.stderr);
     Host { home, id: finished.stdout.trim().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_stands_below_its_name() {
+        let table = "Tcp: RtoMin InSegs OutSegs\nTcp: 200 7 9\nUdp: InDatagrams OutDatagrams\n\
+                     Udp: 3 4\nUdpLite: InDatagrams OutDatagrams\nUdpLite: 5 6\n";
+        assert_eq!(counter(table, Protocol::Tcp), Some(9));
+        assert_eq!(counter(table, Protocol::Udp), Some(4));
+        assert_eq!(counter("Tcp: OutSegs\n", Protocol::Tcp), None);
+    }
 }

@@ -22,6 +22,7 @@ mod setup;
 mod signals;
 mod target;
 mod text;
+mod traffic;
 mod transfer;
 
 use args::{Cli, Verb};

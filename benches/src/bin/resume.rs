@@ -15,7 +15,7 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(name = "resume")]
 struct Arguments {
-    /// Cell of `netem-tests/profiles`, 'a' to 'e'.
+    /// Cell of `netem-tests/profiles`, 'a' to 'f'.
     #[arg(long, default_value_t = 'b')]
     cell: char,
     /// Which end is killed; each in turn, if not given.
@@ -27,6 +27,9 @@ struct Arguments {
     /// Share of the file that has crossed the link by then.
     #[arg(long, default_value_t = 0.5)]
     at: f64,
+    /// How often each.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
     /// Longest that either attempt may take.
     #[arg(long, default_value = "150s", value_parser = parse_span)]
     limit: Duration,
@@ -36,8 +39,8 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if !matches!(arguments.cell.to_ascii_lowercase(), 'a'..='e') {
-        bail!("there is no cell {:?}; they are a to e", arguments.cell);
+    if !matches!(arguments.cell.to_ascii_lowercase(), 'a'..='f') {
+        bail!("there is no cell {:?}; they are a to f", arguments.cell);
     }
     if !(0.0..1.0).contains(&arguments.at) {
         bail!("{} is no share of a file below 1", arguments.at);
@@ -46,10 +49,12 @@ fn main() -> Result<()> {
     let both = [Killed::Sender, Killed::Receiver];
     let ends = if arguments.killed.is_empty() { &both[..] } else { &arguments.killed };
     let mut runs = Vec::new();
-    for end in ends {
-        let run = measure(&plan, &cell(arguments.cell), &arguments.files.work, *end)
-            .with_context(|| format!("with the {end:?} killed"))?;
-        runs.push(run);
+    for _ in 0..arguments.rounds {
+        for end in ends {
+            let run = measure(&plan, &cell(arguments.cell), &arguments.files.work, *end)
+                .with_context(|| format!("with the {end:?} killed"))?;
+            runs.push(run);
+        }
     }
     let text = to_markdown(&runs);
     print!("{text}");

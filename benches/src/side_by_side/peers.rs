@@ -2,6 +2,7 @@
 //!
 //! Farhaul gets no other treatment than its peers. A sender runs in site A, a receiver in site B.
 
+use super::content::same_content;
 use farhaul_netem_tests::require::{binary, binary_of, program};
 use farhaul_netem_tests::{Finished, Lab, Running, Site, Unavailable};
 use std::fs;
@@ -22,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// After which silence rsync's processes give up, should they outlive us.
 const RSYNC_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A program that sends a file.
+/// A program that sends files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Peer {
     /// Ourselves.
@@ -42,8 +43,10 @@ pub enum Peer {
 pub struct Transfer<'a> {
     /// Where it runs.
     pub lab: &'a Lab,
-    /// The file to send.
+    /// The file or directory to send.
     pub source: &'a Path,
+    /// True for a directory.
+    pub tree: bool,
     /// A directory for what arrives and for settings.
     pub work: &'a Path,
     /// The sender is stopped after this.
@@ -105,11 +108,16 @@ impl Peer {
         }
     }
 
-    /// Sends the file once and checks that it arrived whole.
+    /// Whether it can send a tree.
+    pub fn takes_trees(self) -> bool {
+        matches!(self, Self::Farhaul | Self::Rsync)
+    }
+
+    /// Sends the file or tree once and checks that it arrived whole.
     ///
     /// # Errors
-    /// [`Fault::Stopped`] at the limit; [`Fault::Failed`] with `InvalidData` if the file is not the
-    /// same, else with what went wrong.
+    /// [`Fault::Stopped`] at the limit; [`Fault::Failed`] with `InvalidData` if what arrived is not
+    /// the same, else with what went wrong.
     pub fn run(self, transfer: &Transfer<'_>) -> Result<Ends, Fault> {
         let target = transfer.work.join("target");
         remake_directory(&target)?;
@@ -121,7 +129,7 @@ impl Peer {
             Self::Quinn => quinn(transfer, &target)?,
         };
         if !same_content(transfer.source, &arrived)? {
-            let other = io::Error::new(io::ErrorKind::InvalidData, "the file is not the same");
+            let other = io::Error::new(io::ErrorKind::InvalidData, "what arrived is not the same");
             return Err(other.into());
         }
         Ok(ends)
@@ -151,25 +159,6 @@ fn remake_directory(path: &Path) -> io::Result<()> {
         _ => {}
     }
     fs::create_dir_all(path)
-}
-
-fn same_content(a: &Path, b: &Path) -> io::Result<bool> {
-    use std::io::Read;
-    let (mut a, mut b) = (fs::File::open(a)?, fs::File::open(b)?);
-    if a.metadata()?.len() != b.metadata()?.len() {
-        return Ok(false);
-    }
-    let (mut part_a, mut part_b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-    loop {
-        let len = a.read(&mut part_a)?;
-        if len == 0 {
-            return Ok(true);
-        }
-        b.read_exact(&mut part_b[..len])?;
-        if part_a[..len] != part_b[..len] {
-            return Ok(false);
-        }
-    }
 }
 
 fn congestion_available(name: &str) -> Result<(), Unavailable> {
@@ -317,11 +306,16 @@ fn rsync(transfer: &Transfer<'_>, target: &Path) -> Result<(Ends, PathBuf), Faul
     let daemon = transfer.lab.spawn_group(Site::B, &daemon)?;
     await_listener(transfer.lab, RSYNC_PORT)?;
     let mut send = Command::new("rsync");
-    send.args(["--whole-file", "--inplace"]).arg(transfer.source);
-    send.arg(format!("rsync://{}:{RSYNC_PORT}/data/file", Site::B.ipv4()));
+    send.args(["--whole-file", "--inplace"]);
+    if transfer.tree {
+        send.args(["--recursive", "--times", "--perms"]);
+    }
+    // A directory that is named goes into the one at the daemon, a file may get another name.
+    let name = if transfer.tree { "" } else { "source" };
+    send.arg(transfer.source).arg(format!("rsync://{}:{RSYNC_PORT}/data/{name}", Site::B.ipv4()));
     let sender = transfer.send(&send)?;
     let receiver = stop_daemon(daemon)?;
-    Ok((Ends { sender, receiver, wire_bytes: None }, target.join("file")))
+    Ok((Ends { sender, receiver, wire_bytes: None }, target.join("source")))
 }
 
 /// Ends rsync's daemon once it has waited for its children: what they used counts as its own then.
@@ -357,18 +351,6 @@ fn await_listener(lab: &Lab, port: u16) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn files_are_compared_by_content_and_length() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = |name: &str| directory.path().join(name);
-        for (name, content) in [("a", "same"), ("b", "same"), ("c", "sam"), ("d", "samE")] {
-            fs::write(path(name), content).expect("written");
-        }
-        assert!(same_content(&path("a"), &path("b")).expect("readable"));
-        assert!(!same_content(&path("a"), &path("c")).expect("readable"));
-        assert!(!same_content(&path("a"), &path("d")).expect("readable"));
-    }
 
     #[test]
     fn an_unknown_congestion_control_is_named_as_missing() {

@@ -48,13 +48,13 @@ impl RunReport {
         limit: Duration,
         lab: &Lab,
     ) -> Self {
-        let mut report = Self::of_outcome(outcome, plan.size, limit);
+        let mut report = Self::of_outcome(outcome, plan.content.bytes(), limit);
         // A veth lab has no status.
         if let Ok(status) = lab.status() {
             let way = status.a_to_b;
             if report.stopped {
                 // What the link delivered bounds what the receiver can have.
-                let bytes = way.delivered_bytes.min(plan.size);
+                let bytes = way.delivered_bytes.min(plan.content.bytes());
                 report.goodput_bps = Some(Goodput::new(bytes, limit).bps);
             }
             report.link_bytes_offered = Some(way.offered_bytes);
@@ -80,7 +80,7 @@ impl RunReport {
         }
     }
 
-    /// True when the file arrived whole.
+    /// True when all of it arrived whole.
     pub fn finished(&self) -> bool {
         !self.stopped && self.failure.is_none()
     }
@@ -122,6 +122,28 @@ impl PeerReport {
         median_min_max(&figures)
     }
 
+    /// In a word: goodput in Mbit/s, what was stopped, what failed.
+    fn told(&self) -> String {
+        let Some([median, min, max]) = self.goodput() else { return "-".to_owned() };
+        let count = |wrong: fn(&RunReport) -> bool| self.runs.iter().filter(|r| wrong(r)).count();
+        let (stopped, failed) = (count(|r| r.stopped), count(|r| r.failure.is_some()));
+        if failed == self.runs.len() {
+            return "failed".to_owned();
+        }
+        let most = if stopped > 0 { "at most " } else { "" };
+        let short = |bps: f64| {
+            let digits = if bps < 10e6 { 1 } else { 0 };
+            format!("{:.digits$}", bps / 1e6)
+        };
+        let mut text = format!("{most}{} ({} - {})", short(median), short(min), short(max));
+        for (number, what) in [(stopped, "stopped"), (failed, "failed")] {
+            if number > 0 {
+                let _ = write!(text, ", {number} {what}");
+            }
+        }
+        text
+    }
+
     /// Of the runs that finished and have this figure.
     fn median(&self, figure: impl Fn(&RunReport) -> Option<f64>) -> Option<f64> {
         let finished = self.runs.iter().filter(|run| run.finished());
@@ -139,9 +161,11 @@ pub struct CellReport {
     pub profile: Option<String>,
     /// G*, in bits per second.
     pub limit_bps: Option<f64>,
-    /// Bytes of the file.
+    /// Bytes of what is sent.
     pub size: u64,
-    /// Bytes at IP level that must be offered to the link for the file to pass it.
+    /// Files of a tree; none where one file is sent.
+    pub files: Option<u64>,
+    /// Bytes at IP level that must be offered to the link for it to pass.
     pub needed_bytes: Option<f64>,
     /// In the order of the rounds.
     pub peers: Vec<PeerReport>,
@@ -160,6 +184,7 @@ impl Report {
     /// For people.
     pub fn to_markdown(&self) -> String {
         let mut text = String::from("# Side by side\n");
+        self.write_overview(&mut text);
         for cell in &self.cells {
             cell.write_markdown(&mut text);
         }
@@ -169,16 +194,46 @@ impl Report {
         }
         text
     }
+
+    /// All links and peers in one table. Writing to a string cannot fail, hence the ignored
+    /// results here and below.
+    fn write_overview(&self, text: &mut String) {
+        let mut names: Vec<&str> = Vec::new();
+        for peer in self.cells.iter().flat_map(|cell| &cell.peers) {
+            if !names.contains(&peer.name.as_str()) {
+                names.push(&peer.name);
+            }
+        }
+        let _ = writeln!(
+            text,
+            "\nMbit/s from start to exit: median (min - max).\n\n| link | MiB | G* | {} |",
+            names.join(" | ")
+        );
+        let _ = writeln!(text, "|---|---|---|{}", "---|".repeat(names.len()));
+        for cell in &self.cells {
+            let limit = cell.limit_bps.map_or("-".to_owned(), |bps| format!("{:.0}", bps / 1e6));
+            let _ = write!(text, "| {} | {} | {limit} |", cell.name, cell.size >> 20);
+            for name in &names {
+                let peer = cell.peers.iter().find(|peer| peer.name == *name);
+                let _ =
+                    write!(text, " {} |", peer.map_or_else(|| "-".to_owned(), PeerReport::told));
+            }
+            text.push('\n');
+        }
+    }
 }
 
 impl CellReport {
-    /// Writing to a string cannot fail, hence the ignored results here and below.
     fn write_markdown(&self, text: &mut String) {
         let profile = self.profile.as_deref().unwrap_or("veth pair").trim().replace('\n', ", ");
         let limit =
             self.limit_bps.map_or("none".to_owned(), |bps| format!("{:.0} Mbit/s", bps / 1e6));
-        let _ =
-            writeln!(text, "\n## {}\n\n{profile}. G* {limit}, {} bytes.\n", self.name, self.size);
+        let files = self.files.map_or(String::new(), |files| format!(" in {files} files"));
+        let _ = writeln!(
+            text,
+            "\n## {}\n\n{profile}. G* {limit}, {} bytes{files}.\n",
+            self.name, self.size
+        );
         text.push_str("| peer | goodput Mbit/s: median (min - max) | of G* | seconds | CPU s/GB sender, receiver | resident MiB sender, receiver | queue p95 ms | sent / needed | runs |\n");
         text.push_str("|---|---|---|---|---|---|---|---|---|\n");
         for peer in &self.peers {
@@ -223,7 +278,7 @@ impl CellReport {
 const LEGEND: &str = "
 Goodput counts a failed run as zero and a stopped one as all that the link delivered until then,
 hence \"at most\"; the other columns are medians of the runs that finished. \"Sent / needed\": bytes at
-IP level offered to the link, over the file's size in packets with 1408 bytes of payload in 1473,
+IP level offered to the link, over the size in packets with 1408 bytes of payload in 1473,
 divided by the share that the link does not lose. \"Resident\": the most that was ever resident.
 ";
 
@@ -262,6 +317,7 @@ mod tests {
             profile: Some("rate = '500Mbit/s'\n".to_owned()),
             limit_bps: Some(468e6),
             size: 1_000_000_000,
+            files: None,
             needed_bytes: Some(1.0e9),
             peers: vec![peer],
         }
@@ -296,6 +352,9 @@ mod tests {
         assert!(text.contains("| at most 1.0 (0.0 - 468.0) | 0.002 | 1.00 |"), "{text}");
         assert!(text.contains("| 1.200 | 3, 1 stopped at the limit, 1 failed"), "{text}");
         assert!(text.contains("Not measured: y: gone."));
+        let overview = "| link | MiB | G* | x |\n|---|---|---|---|\n\
+                        | B | 953 | 468 | at most 1.0 (0.0 - 468), 1 stopped, 1 failed |\n";
+        assert!(text.contains(overview), "{text}");
     }
 
     #[test]

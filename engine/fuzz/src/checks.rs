@@ -7,7 +7,7 @@ use farhaul_proto::fec::{
     BlockShape, FecPolicy, RepairSet, SymbolSet, decode, finish_packed, finish_source,
     packed_parts, packed_shape, repair_symbols, verify_source,
 };
-use farhaul_proto::ids::{BlockIndex, PacketNumber, SymbolId};
+use farhaul_proto::ids::{BlockIndex, ObjectId, PacketNumber, SymbolId};
 use farhaul_proto::layout::Layout;
 use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DEPTH_MAX, PATH_MAX};
 use farhaul_proto::manifest::{Entry, EntryRange, Manifest, WEIGHT_MAX};
@@ -17,13 +17,13 @@ use farhaul_proto::path::replay::{ReplayWindow, Verdict};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::recv::{RecvEffect, Verified};
 use farhaul_proto::send::SendEffect;
-use farhaul_proto::session::{Arrival, Effect, Session, SessionConfig};
+use farhaul_proto::session::{Arrival, Effect, PlanBody, ProbePlan, Session, SessionConfig};
 use farhaul_proto::trace::flight::Flight;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
 use farhaul_proto::wire::carrier::{CARRIED_MAX, CARRIER_FRAME_MAX, FrameBuffer, frame_length};
 use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
 use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback, PacketRange};
-use farhaul_proto::wire::header::{self, DataId, Header};
+use farhaul_proto::wire::header::{self, DataId, Header, Kind};
 use farhaul_proto::wire::number::TruncatedNumber;
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
@@ -323,7 +323,8 @@ pub fn layout(input: &[u8]) {
 /// in flight than it sent.
 ///
 /// Steps of one byte for what to do, one for a length, and so many bytes: 0 a report as it stands,
-/// 1 a true report with changes, 2 a symbol, 3 padding, 4 time.
+/// 1 a true report with changes, 2 a symbol, 3 padding, 4 time, 5 a packet from some address, 6 a
+/// message or a command, 7 time.
 pub fn session(input: &[u8]) {
     let config = SessionConfig {
         carrier: Carrier::Udp,
@@ -341,7 +342,7 @@ pub fn session(input: &[u8]) {
     let mut end = Session::new(config, now);
     end.declare_send(Bytes::mib(4), &[]).expect("a good object");
     end.declare_recv(Bytes::mib(4), &[]).expect("a good object");
-    let mut number = 0;
+    let (mut number, mut asked) = (0, None);
     let mut rest = input;
     while let [what, len, tail @ ..] = rest {
         let (bytes, tail) = tail.split_at(tail.len().min(usize::from(*len)));
@@ -365,14 +366,17 @@ pub fn session(input: &[u8]) {
                 let symbol = SymbolId::new(at(1) << 16 | at(2) << 8 | at(3));
                 let packed = NonZeroU16::new(u16::from(*len >> 4));
                 let data = DataId { block, symbol, packed };
-                let len = [1408, 1152, 64, 1344][usize::from(what >> 6)];
+                let len = [1408, 1152, 64, 8896][usize::from(what >> 6)];
                 end.on_data(&arrival, data, len, now);
             }
             3 => end.on_padding(&arrival, Bytes::new(100), now),
+            5 => hear_from(&mut end, [at(0), at(1), at(2)], arrival.number, asked, now),
+            6 => command(&mut end, [at(0), at(1), at(2)], now),
             _ => now += Duration::from_millis(u64::from(*len)),
         }
-        turn(&mut end, now);
+        asked = turn(&mut end, now).or(asked);
         assert!(end.in_flight() <= end.counters().wire_sent);
+        assert!(end.counters().wire_delivered <= end.counters().wire_sent);
     }
 }
 
@@ -394,8 +398,56 @@ fn claim(bytes: &[u8]) -> Option<Feedback> {
     report.validate().is_ok().then_some(report)
 }
 
-/// Does what the session asks for. Its packets prove nothing, so a claim can be true.
-fn turn(end: &mut Session, now: Timestamp) {
+/// An authentic packet comes from one of four addresses: padding, a report, a challenge, or an answer to
+/// what was `asked` last, true or not.
+fn hear_from(
+    end: &mut Session,
+    [host, what, token]: [u32; 3],
+    number: PacketNumber,
+    asked: Option<u64>,
+    now: Timestamp,
+) {
+    let [_, second, third, last] = host.to_be_bytes();
+    let from = std::net::SocketAddr::from(([192, second, third, 1 + last % 4], 7411));
+    let kinds = [Kind::Pad, Kind::Feedback, Kind::PathChallenge, Kind::PathResponse];
+    let kind = kinds[usize::from(what.to_le_bytes()[0] % 4)];
+    end.on_arrival(from, number, kind, Bytes::new(1200), now);
+    match kind {
+        Kind::PathChallenge => end.on_challenge(from, u64::from(token)),
+        Kind::PathResponse => {
+            let token = asked.filter(|_| token < 128).unwrap_or(u64::from(token));
+            end.on_response(from, token, now);
+        }
+        _ => {}
+    }
+}
+
+/// What the control channel and the user of a session may ask for at any time.
+fn command(end: &mut Session, [what, first, second]: [u32; 3], now: Timestamp) {
+    let (object, block) = (ObjectId::new(first % 3), BlockIndex::new(first % 16));
+    let run = (second % 4, 1 + second / 64);
+    match what % 12 {
+        0 => end.restart_send(block),
+        1 => end.abandon_send(object),
+        2 => end.abandon_recv(object, now),
+        3 => end.settle_recv(object, now),
+        4 => drop(end.reopen_send(object, &[run])),
+        5 => drop(end.reopen_recv(object, &[run])),
+        6 => drop(end.declare_send(Bytes::new(u64::from(second) << 16 | 1), &[])),
+        7 => drop(end.declare_recv(Bytes::new(u64::from(second) << 16 | 1), &[])),
+        8 => end.set_shares(first % 9, second % 9, now),
+        9 => end.ask_peer(),
+        10 => {
+            let (span, rate_max) = (Duration::from_millis(u64::from(first) * 10), None);
+            end.probe(ProbePlan { span, bytes_max: Bytes::new(1 << (second % 24)), rate_max }, now);
+        }
+        _ => end.set_fec([FecPolicy::Auto, FecPolicy::Off, FecPolicy::Always][first as usize % 3]),
+    }
+}
+
+/// Does what the session asks for. Its packets prove nothing, so a claim can be true. Answers what an
+/// address was asked, if one was.
+fn turn(end: &mut Session, now: Timestamp) -> Option<u64> {
     while let Some(effect) = end.poll_effect() {
         match effect {
             Effect::Send(SendEffect::Read { block, shape, .. }) => end.on_loaded(block, shape),
@@ -414,6 +466,11 @@ fn turn(end: &mut Session, now: Timestamp) {
     let mut plans = Vec::new();
     end.poll_transmit(now, &mut plans);
     plans.iter().for_each(|plan| end.on_sealed(plan.number, Proof::NONE));
+    let _ = (end.take_nudge(), end.take_probed(now), end.poll_timeout(now));
+    plans.iter().find_map(|plan| match plan.body {
+        PlanBody::Path(token) if plan.kind == Kind::PathChallenge => Some(token),
+        _ => None,
+    })
 }
 
 /// Source symbol `id` within its block.

@@ -17,12 +17,42 @@ const BLOCK_CONTEXT: &str = "farhaul 2026 block v1";
 ///
 /// BLAKE3 in key-derivation mode over `data ++ offset ++ length`, both as u64 little-endian.
 pub fn block_digest(data: &[u8], offset_in_object: u64) -> Digest {
-    let length = data.len() as u64;
-    let mut hasher = blake3::Hasher::new_derive_key(BLOCK_CONTEXT);
+    let mut hasher = BlockHasher::new();
     hasher.update(data);
-    hasher.update(&offset_in_object.to_le_bytes());
-    hasher.update(&length.to_le_bytes());
-    *hasher.finalize().as_bytes()
+    hasher.finish(offset_in_object)
+}
+
+/// The digest of a block whose data come piece by piece; see [`block_digest`].
+#[derive(Debug)]
+pub struct BlockHasher {
+    hasher: blake3::Hasher,
+    len: u64,
+}
+
+impl BlockHasher {
+    /// No data yet.
+    pub fn new() -> Self {
+        Self { hasher: blake3::Hasher::new_derive_key(BLOCK_CONTEXT), len: 0 }
+    }
+
+    /// The next piece. Long ones, of a power of two, are hashed fastest.
+    pub fn update(&mut self, data: &[u8]) {
+        self.hasher.update(data);
+        self.len += data.len() as u64;
+    }
+
+    /// The digest, of a block that stands at `offset_in_object`.
+    pub fn finish(mut self, offset_in_object: u64) -> Digest {
+        self.hasher.update(&offset_in_object.to_le_bytes());
+        self.hasher.update(&self.len.to_le_bytes());
+        *self.hasher.finalize().as_bytes()
+    }
+}
+
+impl Default for BlockHasher {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Digest of a run of consecutive blocks: plain BLAKE3 over their digests, in order.
@@ -63,6 +93,16 @@ mod tests {
             ),
         ] {
             assert_eq!(hex(block_digest(&pattern(len), offset)), frozen, "{len} at {offset}");
+        }
+    }
+
+    #[test]
+    fn a_block_in_pieces_has_the_digest_of_the_whole() {
+        let data = pattern(300_000);
+        for piece in [1000, 1 << 17, data.len()] {
+            let mut hasher = BlockHasher::new();
+            data.chunks(piece).for_each(|part| hasher.update(part));
+            assert_eq!(hasher.finish(4096), block_digest(&data, 4096), "{piece}");
         }
     }
 

@@ -24,7 +24,7 @@ pub use packed::{
     PACKED_OVERHEAD, PackPolicy, UnknownPackPolicy, finish_packed, packed_parts, packed_shape,
 };
 pub use policy::{FecPolicy, Goal, LossEstimate, proactive};
-pub use shape::{BlockShape, ShapeError, VerifyError, finish_source, verify_source};
+pub use shape::{BlockShape, ShapeError, VerifyError, append_digest, finish_source, verify_source};
 pub use symbols::{Missing, SymbolSet};
 
 use crate::ids::SymbolId;

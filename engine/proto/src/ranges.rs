@@ -54,6 +54,13 @@ impl RangeSet {
 
     /// Adds `n`; true when it was new.
     pub fn insert(&mut self, n: u64) -> bool {
+        // The usual case: behind all others, next to the last one.
+        if let Some((_, last)) = self.ranges.back_mut()
+            && last.checked_add(1) == Some(n)
+        {
+            *last = n;
+            return true;
+        }
         let after = self.ranges.partition_point(|&(first, _)| first <= n);
         if after > 0 && self.ranges[after - 1].1 >= n {
             return false;

@@ -477,6 +477,9 @@ impl Sender {
         let sent_before = Bytes::new(u64::from(symbol.get()) * size);
         self.unsent -= state.to_send().saturating_sub(sent_before).min(Bytes::new(size));
         self.counters.source += 1;
+        if !begun && !done {
+            self.prepare_proactive(block, context);
+        }
         if done {
             self.first_pass.remove(&block);
             self.plan_proactive(block, context);

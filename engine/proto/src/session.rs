@@ -20,6 +20,7 @@ mod settle;
 mod silence;
 mod sizes;
 mod skip;
+mod small;
 mod timer;
 mod transmit;
 
@@ -38,7 +39,7 @@ use crate::path::proof::Proof;
 use crate::path::rtt::RttEstimator;
 use crate::recv::acks::AckRecorder;
 pub use crate::recv::acks::Arrival;
-use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Verified};
+use crate::recv::{Placement, Receiver, RecvEffect, RecvEvent, Refusal, Verified};
 use crate::send::{RepairContext, SendConfig, SendEffect, SendError, SendEvent, Sender};
 use crate::trace::{Counters, DelayHistogram, LimitClock, SizeHistogram, TraceEvent};
 use crate::units::{BitRate, Bytes, Timestamp};
@@ -57,6 +58,7 @@ use report::ReportClock;
 use silence::Silence;
 use sizes::Sizes;
 use skip::SkipPlan;
+use small::Job;
 pub use timer::Timer;
 pub use transmit::{PacketPlan, PlanBody, Route};
 
@@ -153,6 +155,11 @@ pub struct Session {
     repair: RepairContext,
     warm: bool,
     idle_trains_left: u32,
+    job: Job,
+    /// Symbols came too early for their object: their sender has to be told.
+    came_early: bool,
+    /// Something happened that the next report has to tell at once.
+    report_now: bool,
     /// The peer is asked for a sign of life.
     asks: bool,
     app_limited: bool,
@@ -222,13 +229,12 @@ impl Session {
             reports: ReportClock::new(),
             sizes: Sizes::default(),
             loss: LossMeter::new(),
-            repair: RepairContext {
-                loss: LossMeter::new().estimate(1.0),
-                bdp: Bytes::ZERO,
-                congested: false,
-            },
+            repair: unmeasured(),
             warm: false,
             idle_trains_left: 0,
+            job: Job::default(),
+            came_early: false,
+            report_now: false,
             asks: false,
             app_limited: false,
             receiver_drops_seen: 0,
@@ -249,9 +255,15 @@ impl Session {
         }
     }
 
-    /// Data will follow soon: look for the path's rate and packet size with padding, while
-    /// offers and answers are still on their way.
-    pub fn warm_up(&mut self) {
+    /// Data will follow soon, about `expected` bytes of it (`None`: nobody knows): look for the
+    /// path's rate and packet size with padding, while offers and answers are still on their way.
+    /// Little data is its own measure of the rate.
+    pub fn warm_up(&mut self, expected: Option<Bytes>) {
+        self.job.announce(expected);
+        self.begin();
+    }
+
+    fn begin(&mut self) {
         if !self.warm {
             self.warm = true;
             if !self.config.carrier.is_reliable() {
@@ -268,7 +280,8 @@ impl Session {
 
     /// Declares an object to send; see [`Sender::declare`].
     pub fn declare_send(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
-        self.warm_up();
+        self.job.on_declared(len);
+        self.begin();
         self.idle_trains_left = 0;
         if self.sender.is_idle() {
             self.silence.ask_again();
@@ -278,6 +291,8 @@ impl Session {
 
     /// Declares an object to receive; see [`Receiver::declare`].
     pub fn declare_recv(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
+        // What came of it before was refused and said to nobody: the sender would wait for long.
+        self.report_now |= core::mem::take(&mut self.came_early);
         self.receiver.declare(len, held)
     }
 
@@ -403,8 +418,9 @@ impl Session {
         now: Timestamp,
     ) -> Placement {
         let placement = self.receiver.on_symbol(data, len);
-        if !matches!(placement, Placement::Refused(_)) {
-            self.record(arrival, packet_bytes(len), now);
+        match placement {
+            Placement::Refused(refusal) => self.came_early |= refusal == Refusal::Undeclared,
+            _ => self.record(arrival, packet_bytes(len), now),
         }
         placement
     }
@@ -516,6 +532,11 @@ impl Session {
     pub fn in_flight_limit(&self) -> Bytes {
         self.controller.in_flight_limit()
     }
+}
+
+/// What repair decisions depend on before the first report.
+fn unmeasured() -> RepairContext {
+    RepairContext { loss: LossMeter::new().estimate(), bdp: Bytes::ZERO, congested: false }
 }
 
 /// Repair symbols make up for packets that are lost; over a carrier that loses none they would only

@@ -27,6 +27,7 @@ pub use connection::ControlConnection;
 pub use endpoint::ControlEndpoint;
 pub use opening::{Opening, Openings};
 pub use socket::ControlSocket;
+pub(crate) use socket::Vouched;
 pub use stream::{ControlReceiver, ControlSender, STREAM_ABANDONED};
 
 /// Longest time from the first packet of a handshake to its end, on either side.

@@ -17,6 +17,7 @@ mod uring;
 
 pub use error::DiskError;
 pub use file::DiskFile;
+pub(crate) use file::is_in_memory;
 
 use crate::buffers::{Buffer, BufferPool, Lease};
 use crate::wake::Waker;
@@ -93,6 +94,29 @@ impl Completion {
     pub fn into_lease(self) -> Option<Lease> {
         self.buffer.and_then(|buffer| buffer.into_lease().ok())
     }
+}
+
+/// Whether what these runs touch lies in memory only: then nobody has to wait for it, and whoever
+/// has the bytes in the processor's cache does it at once, with [`read_now`] or [`write_now`].
+pub fn in_memory(segments: &[Segment]) -> bool {
+    segments.iter().all(|segment| segment.file.is_in_memory())
+}
+
+/// Reads every run whole into `memory`, on this thread.
+///
+/// # Errors
+/// As the disk engines.
+pub fn read_now(memory: &mut [u8], segments: &[Segment]) -> Result<(), DiskError> {
+    threads::read(memory, segments, Route::Buffered)
+}
+
+/// Writes every run whole from `memory`, on this thread.
+///
+/// # Errors
+/// As the disk engines.
+pub fn write_now(memory: &[u8], segments: &[Segment]) -> Result<(), DiskError> {
+    let _turn = segments.first().map(|segment| segment.file.turn_to_write());
+    threads::write(memory, segments, Route::Buffered)
 }
 
 /// A disk engine. Dropping it waits for what the kernel has begun and abandons the rest; buffers

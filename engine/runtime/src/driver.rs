@@ -99,10 +99,10 @@ pub(crate) struct Driver {
     waiting_stores: VecDeque<effects::WaitingStore>,
     /// Not before this are those sinks asked again.
     stores_at: Timestamp,
-    /// Lent out while its datagrams are worked on; making one anew would touch 2 MiB.
+    /// Lent out while its datagrams are worked on; making one anew would touch half a mebibyte.
     batch: Option<RecvBatch>,
     plans: Vec<PacketPlan>,
-    train: Vec<u8>,
+    train: transmit::Train,
     drops: LaneDrops,
     early: EarlyPackets,
     /// Not before this is the socket read again.
@@ -150,7 +150,7 @@ impl Driver {
             stores_at: Timestamp::ZERO,
             batch: Some(RecvBatch::new()),
             plans: Vec::new(),
-            train: Vec::new(),
+            train: transmit::Train::default(),
             drops: LaneDrops::default(),
             early: EarlyPackets::new(),
             receive_at: None,
@@ -241,12 +241,13 @@ impl Driver {
                 }
                 match PacketKind::of(segment.data) {
                     PacketKind::Control => {
-                        self.on_control_packet(segment.from, now);
-                        self.control.deliver(segment.from, segment.ecn, segment.data);
+                        if self.control.deliver(segment.from, segment.ecn, segment.data) {
+                            self.on_control_packet(segment.from, now);
+                        }
                     }
                     PacketKind::Lane => {
                         let arrived = arrival(now, wall, segment.arrived_ns);
-                        let coming = Coming { from: Some(segment.from), arrived, now };
+                        let coming = Coming { from: segment.from, arrived, now };
                         self.on_lane_packet(segment.data, coming);
                     }
                 }
@@ -266,10 +267,10 @@ impl Driver {
     fn receive_from_links(&mut self) -> bool {
         for _ in 0..RECEIVES_PER_TURN {
             let Some(mut inbound) = self.port.links().recv() else { return false };
-            let now = self.clock.now();
+            let (from, now) = (inbound.link.address(), self.clock.now());
             // Where packets wait for each other, their gaps say nothing: no stamp is missed.
             inbound.for_each(|datagram| {
-                self.on_lane_packet(datagram, Coming { from: None, arrived: now, now });
+                self.on_lane_packet(datagram, Coming { from, arrived: now, now });
             });
         }
         true
@@ -301,12 +302,15 @@ impl Driver {
             session.end_if_unreached(now);
             if session.core.take_nudge() {
                 self.control.nudge();
+                session.vouch(&self.control);
             }
             self.drain(key);
             let sent = self.transmit(key, now);
             turn.more |= sent.more;
             turn.blocked |= sent.blocked;
             self.drain(key);
+            // Sending took time, and what is written down does not go back.
+            let now = self.clock.now();
             self.with(key, |session| {
                 session.take_trace();
                 session.record(now);

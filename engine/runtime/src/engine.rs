@@ -21,7 +21,7 @@ use crate::disk::{DiskConfig, DiskError, DiskKind};
 use crate::driver::command::{Command, LaneKeys, NewSession, SessionKey};
 use crate::driver::{Driver, Parts};
 use crate::identity::{Identity, SiteId};
-use crate::net::{PortConfig, UdpPort};
+use crate::net::{Port, PortConfig, Traffics, UdpPort};
 use crate::tls::Allow;
 use crate::wake::WakeSource;
 use carriers::Ports;
@@ -159,7 +159,7 @@ pub enum EngineError {
 /// A running engine.
 pub struct Engine {
     control: Arc<ControlEndpoint>,
-    port: Arc<UdpPort>,
+    port: Port,
     mailbox: Mailbox,
     next_key: AtomicU64,
     session_blocks: u32,
@@ -217,6 +217,7 @@ impl Engine {
             workers: config.workers,
         });
         let driver = driver.map_err(EngineError::Thread)?;
+        let shared_port = ports.port.clone();
         let broken = Arc::<AtomicBool>::default();
         let thread = spawn(driver, Arc::clone(&control), Arc::clone(&broken))?;
         let tcp_addr = ports.tcp_addr();
@@ -225,7 +226,7 @@ impl Engine {
         let counters = (Arc::clone(&control), Arc::clone(&port), mailbox.clone());
         Ok(Self {
             control,
-            port,
+            port: shared_port,
             mailbox,
             next_key: AtomicU64::new(0),
             // Half of the buffers for each direction, as long as nobody else wants them.
@@ -243,7 +244,7 @@ impl Engine {
 
     /// The address in use.
     pub fn local_addr(&self) -> SocketAddr {
-        self.port.local_addr()
+        self.port.udp().local_addr()
     }
 
     /// Where sites connect that UDP does not reach, if anywhere.
@@ -264,7 +265,12 @@ impl Engine {
 
     /// What was dropped, refused or could not be sent so far.
     pub async fn counts(&self) -> EngineCounts {
-        counts(&self.control, &self.port, &self.mailbox).await
+        counts(&self.control, self.port.udp(), &self.mailbox).await
+    }
+
+    /// What each carrier moved so far.
+    pub fn traffic(&self) -> Traffics {
+        self.port.traffic()
     }
 
     /// Opens a session with the site `id` at `addr`.

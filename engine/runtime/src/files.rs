@@ -7,6 +7,7 @@
 //! short operations, are read and written synchronously.
 
 pub mod bundle;
+pub mod checkpoint;
 pub mod commit;
 pub mod confine;
 pub mod dir;

@@ -11,6 +11,7 @@ pub(crate) mod link;
 mod offload;
 mod port;
 mod route;
+mod traffic;
 mod train;
 
 use farhaul_proto::wire::header::is_lane;
@@ -18,6 +19,8 @@ use farhaul_proto::wire::header::is_lane;
 pub use batch::{RecvBatch, Segment};
 pub use port::{PortConfig, UdpPort};
 pub use route::Port;
+pub(crate) use traffic::Meter;
+pub use traffic::{Traffic, Traffics};
 pub use train::{Sent, Train};
 
 /// The two protocols that share the port.

@@ -1,8 +1,8 @@
 //! What the driver needs from whoever owns the files: where a block's bytes come from, and where
 //! they go.
 //!
-//! Implementations may block, but for [`BlockSink::has_room`]; the driver calls them on the worker
-//! pool only.
+//! Implementations may block, but for what says that it must not; the driver calls them on the
+//! worker pools only.
 
 use crate::disk::Segment;
 use farhaul_proto::content::Digest;
@@ -45,6 +45,12 @@ pub trait BlockSource: Send + Sync {
     /// The source cannot be read, or is not what it was when it was offered.
     fn load(&self, placed: Placed, buffer: &mut [u8]) -> Result<Load, Failure>;
 
+    /// Whether its bytes lie in memory, so that [`BlockSource::load`] and what it says to read wait
+    /// for no device. Called by the driver itself: it must not block.
+    fn is_at_hand(&self) -> bool {
+        false
+    }
+
     /// Whether packing may pay: false for what is packed already.
     fn may_pack(&self) -> bool {
         true
@@ -57,6 +63,12 @@ pub trait BlockSink: Send + Sync {
     /// itself: it must not block.
     fn has_room(&self) -> bool {
         true
+    }
+
+    /// Whether its bytes go to memory, so that nothing here waits for a device. Called by the
+    /// driver itself: it must not block.
+    fn is_at_hand(&self) -> bool {
+        false
     }
 
     /// Takes the verified data of a block, or says where to write it.

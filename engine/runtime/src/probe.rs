@@ -126,8 +126,12 @@ pub(crate) async fn answer(
     } else {
         Err(no("over TCP there is no path to measure", RefuseCode::Unsupported))
     };
-    let _turn = match turn {
-        Ok(turn) => turn,
+    let figures = match turn {
+        Ok(_turn) => {
+            let plan = bounded(&asked, conversation.session.options());
+            // The turn ends with it: the peer may take its time to hear the answer.
+            measure(&conversation.session, plan).await?
+        }
         Err(error) => {
             if let Some(refusal) = refusal(asked.transfer, &error) {
                 conversation.say(&refusal).await?;
@@ -135,8 +139,6 @@ pub(crate) async fn answer(
             return Ok(());
         }
     };
-    let plan = bounded(&asked, conversation.session.options());
-    let figures = measure(&conversation.session, plan).await?;
     let (transfer, clock_us) = (asked.transfer, unix_us());
     conversation.say(&Message::Probed { transfer, figures, clock_us }).await
 }

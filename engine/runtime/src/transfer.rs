@@ -13,6 +13,7 @@
 //! be agreed, and no block can arrive before its object is declared.
 
 mod bundle;
+mod checkpoints;
 mod claims;
 pub(crate) mod conversation;
 mod destination;

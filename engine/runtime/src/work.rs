@@ -9,10 +9,11 @@
 
 use crate::wake::Waker;
 use core::fmt;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 /// A job: runs once on some thread and returns its result.
@@ -28,6 +29,53 @@ impl<T> Task<T> {
     fn run(self) -> T {
         // What the job captured is dropped by the unwinding and never looked at again.
         catch_unwind(AssertUnwindSafe(self.job)).unwrap_or(self.on_panic)
+    }
+}
+
+/// The tasks that wait. Not a channel: those of `crossbeam` and of the standard library have a
+/// thread that finds nothing yield to others a dozen times before it sleeps, which jobs of a
+/// millisecond and more never repay.
+struct Queue<T> {
+    waiting: Mutex<Waiting<T>>,
+    more: Condvar,
+}
+
+struct Waiting<T> {
+    tasks: VecDeque<Task<T>>,
+    closed: bool,
+}
+
+impl<T> Queue<T> {
+    fn new() -> Self {
+        let waiting = Waiting { tasks: VecDeque::new(), closed: false };
+        Self { waiting: Mutex::new(waiting), more: Condvar::new() }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
+        // No task runs under the lock, so that nothing is left half done.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, task: Task<T>) {
+        self.waiting().tasks.push_back(task);
+        self.more.notify_one();
+    }
+
+    /// The next task, once there is one; none after the end.
+    fn next(&self) -> Option<Task<T>> {
+        let idle = |waiting: &mut Waiting<T>| waiting.tasks.is_empty() && !waiting.closed;
+        let waiting = self.more.wait_while(self.waiting(), idle);
+        waiting.unwrap_or_else(PoisonError::into_inner).tasks.pop_front()
+    }
+
+    /// Ends it for all, and drops what waits.
+    fn close(&self) {
+        let mut waiting = self.waiting();
+        waiting.closed = true;
+        let abandoned = std::mem::take(&mut waiting.tasks);
+        drop(waiting);
+        self.more.notify_all();
+        drop(abandoned);
     }
 }
 
@@ -47,10 +95,7 @@ impl<T> fmt::Debug for Full<T> {
 
 /// Runs jobs on its own threads, or on the caller's where it has none.
 pub struct WorkPool<T> {
-    /// Taken in `drop`, which is how the workers learn of the end.
-    tasks: Option<Sender<Task<T>>>,
-    /// The workers' end of the same queue, to empty it in `drop`.
-    waiting: Receiver<Task<T>>,
+    tasks: Arc<Queue<T>>,
     results: Receiver<T>,
     /// Results of jobs that ran inline.
     inline: VecDeque<T>,
@@ -70,11 +115,10 @@ impl<T: Send + 'static> WorkPool<T> {
     /// What the system says when it refuses a thread.
     pub fn new(name: &str, threads: usize, queue: usize, waker: Waker) -> io::Result<Self> {
         let queue = queue.max(1);
-        let (tasks, task_queue) = bounded(queue);
+        let tasks = Arc::new(Queue::new());
         let (result_queue, results) = bounded(queue);
         let mut pool = Self {
-            tasks: Some(tasks),
-            waiting: task_queue.clone(),
+            tasks,
             results,
             inline: VecDeque::new(),
             workers: Vec::with_capacity(threads),
@@ -83,7 +127,7 @@ impl<T: Send + 'static> WorkPool<T> {
             waker,
         };
         for n in 0..threads {
-            let (tasks, results) = (task_queue.clone(), result_queue.clone());
+            let (tasks, results) = (Arc::clone(&pool.tasks), result_queue.clone());
             let waker = pool.waker.clone();
             let worker = Builder::new().name(format!("{name}-{n}"));
             pool.workers.push(worker.spawn(move || work(&tasks, &results, &waker))?);
@@ -103,11 +147,8 @@ impl<T: Send + 'static> WorkPool<T> {
         if self.workers.is_empty() {
             self.inline.push_back(task.run());
             self.waker.wake();
-        } else if let Some(tasks) = &self.tasks {
-            tasks
-                .try_send(task)
-                .map_err(TrySendError::into_inner)
-                .map_err(|task| Full { job: task.job, on_panic: task.on_panic })?;
+        } else {
+            self.tasks.push(task);
         }
         self.in_flight += 1;
         Ok(())
@@ -130,8 +171,7 @@ impl<T: Send + 'static> WorkPool<T> {
 impl<T> Drop for WorkPool<T> {
     /// Waits for the jobs that run; drops those that wait.
     fn drop(&mut self) {
-        self.tasks = None;
-        self.waiting.try_iter().for_each(drop);
+        self.tasks.close();
         for worker in self.workers.drain(..) {
             let ended = worker.join();
             debug_assert!(ended.is_ok(), "jobs cannot unwind into the worker");
@@ -149,8 +189,8 @@ impl<T> fmt::Debug for WorkPool<T> {
     }
 }
 
-fn work<T>(tasks: &Receiver<Task<T>>, results: &Sender<T>, waker: &Waker) {
-    for task in tasks {
+fn work<T>(tasks: &Queue<T>, results: &Sender<T>, waker: &Waker) {
+    while let Some(task) = tasks.next() {
         // There is room: the results queue is as long as the bound on jobs in flight.
         if results.send(task.run()).is_err() {
             return;
@@ -165,7 +205,6 @@ mod tests {
     use crate::wake::{self, WakeSource};
     use core::sync::atomic::{AtomicBool, Ordering};
     use core::time::Duration;
-    use std::sync::Arc;
 
     fn pool(threads: usize, queue: usize) -> (WorkPool<u32>, WakeSource) {
         let (waker, source) = wake::pair().expect("an eventfd");

@@ -1,8 +1,9 @@
 //! The goals as a table: what was wanted, what came out, with which seed it came out worst.
 //!
 //! [`rate`] runs cells of rate control by their rules, [`transfer`] whole transfers by the sessions
-//! of the product. A bar is what the goal says, never what the code reaches.
+//! of the product, [`fec`] the same with and without repair symbols. A bar is what the goal says, never what the code reaches.
 
+pub mod fec;
 pub mod rate;
 pub mod transfer;
 

@@ -262,7 +262,7 @@ impl Host {
         count: u32,
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
-        let at = self.workers.begin(around.now);
+        let at = self.workers.begin(shape.symbols(), around.now);
         self.tally.encodes += 1;
         let every = u64::from(self.profile.failing_encodes);
         let fails = every > 0 && self.tally.encodes.is_multiple_of(every);

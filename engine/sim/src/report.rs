@@ -97,7 +97,8 @@ pub struct Report {
     pub seed: u64,
     /// From A to B, and from B to A.
     pub directions: [Direction; 2],
-    /// How long each object took, from its declaration to its last byte on the target's disk.
+    /// How long each object took, from the moment its source knew that it is to be sent to its last
+    /// byte on the target's disk.
     pub carried: [Vec<Duration>; 2],
     /// Packets sent by both sides.
     pub packets: u64,

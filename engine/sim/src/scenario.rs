@@ -9,7 +9,7 @@ mod named;
 mod transfer;
 
 pub use generate::{generate, generate_calm};
-pub use named::{NAMES, cell, named};
+pub use named::{NAMES, cell, named, warm};
 pub use transfer::{TRANSFERS, Transfer};
 
 use crate::disk::DiskProfile;

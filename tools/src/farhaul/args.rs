@@ -20,11 +20,14 @@ use super::target::Target;
 
 /// What `--help` says beyond verbs and options.
 const ENVIRONMENT: &str = "Environment:
-  FARHAUL_LOG  what is logged to standard error: error, warn, info, debug or trace, or a filter such
-               as `warn,farhaul_engine=debug`. Without it: warnings, with --quiet only errors; and of
-               `serve` a line for each transfer and each session that failed
+  FARHAUL_LOG  what is logged to standard error: error, warn, info, debug or
+               trace, or a filter such as `warn,farhaul_engine=debug`. Without
+               it warnings, with --quiet only errors; and of `serve` a line for
+               each transfer and each session that failed
 
-Exit codes: 0 done, 1 transfer failed, 2 usage, 3 peer refused or not authenticated, 4 local disk";
+Exit codes:
+  0 done, 1 transfer failed, 2 usage, 3 peer refused or not authenticated,
+  4 local disk";
 
 /// Carries files, trees and images over long, lossy links at the rate of the link.
 #[derive(Debug, Parser)]
@@ -165,6 +168,10 @@ pub struct TransferArgs {
     /// The peer's TCP port [default: the port of the target].
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub tcp_port: Option<u16>,
+    /// How often UDP is asked whether it answers, while TCP carries because it did not; less and
+    /// less often where it answers and then carries nothing.
+    #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_pause)]
+    pub udp_again: Duration,
     /// Start over instead of continuing what an earlier attempt left; what was left is kept for
     /// 7 days.
     #[arg(long)]
@@ -273,6 +280,12 @@ pub(super) fn parse_rate_arg(text: &str) -> Result<RateArg, String> {
         return Ok(RateArg::Auto);
     }
     parse_limit(text).map(RateArg::Cap)
+}
+
+/// A pause that keeps what follows it rare: a second at least.
+fn parse_pause(text: &str) -> Result<Duration, String> {
+    let span = parse_span(text).map_err(|error| error.to_string())?;
+    if span < Duration::from_secs(1) { Err("at least 1s".to_owned()) } else { Ok(span) }
 }
 
 fn parse_tcp_port(text: &str) -> Result<TcpPort, String> {

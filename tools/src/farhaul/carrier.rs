@@ -4,7 +4,8 @@
 //! begin       UDP at once; without an answer for 0.8 s TCP beside it; UDP wins a photo finish
 //! on UDP      next to nothing arrives although there is something to carry, and TCP answers:
 //!             the attempt is ended, and goes on over TCP from its checkpoint
-//! on TCP      UDP is asked once a minute whether it answers now; if so, the other way round, once
+//! on TCP      UDP is asked now and then (--udp-again) whether it answers now; if so, the other way
+//!             round; asked half as often from each time on that it answered and then carried nothing
 //! ```
 //! It decides; `connect` connects, and the transfer itself knows no carrier.
 
@@ -29,8 +30,6 @@ const TRICKLE_SPAN: Duration = Duration::from_secs(6);
 const TRICKLE_RATE: BitRate = BitRate::kbps(64);
 /// What a packet counts, at least: all but the last of an object are longer.
 const PACKET: Bytes = Bytes::new(1200);
-/// How often UDP is asked whether it answers again.
-const UDP_AGAIN: Duration = Duration::from_secs(60);
 /// Less than this is soon done, and not worth another beginning.
 const WORTH_CHANGING: Bytes = Bytes::mib(16);
 /// What was on its way when a session ended is gone by then.
@@ -49,7 +48,7 @@ pub(super) enum Reason {
     UdpTrickles,
     /// UDP passed, and then no more.
     UdpLost,
-    /// UDP was silent, and answers now.
+    /// UDP did not carry, and answers now.
     UdpIsBack,
 }
 
@@ -78,13 +77,16 @@ pub(super) struct Chosen {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
     asked: CarrierArg,
+    /// How often UDP is asked whether it answers again: as the user says, and twice as long for each
+    /// time that it did and was of no use.
+    udp_again: Duration,
     /// What an earlier attempt of the same transfer taught.
     learnt: Option<Reason>,
 }
 
 impl Choice {
-    pub(super) const fn new(asked: CarrierArg) -> Self {
-        Self { asked, learnt: None }
+    pub(super) const fn new(asked: CarrierArg, udp_again: Duration) -> Self {
+        Self { asked, udp_again, learnt: None }
     }
 
     /// Connects as was asked for, or as it seems best.
@@ -127,29 +129,35 @@ impl Choice {
         path: Path,
     ) -> Reason {
         let reason = match (self.asked, current) {
-            (CarrierArg::Auto, Chosen { carrier: Carrier::Udp, reason: Reason::UdpAnswers }) => {
+            (CarrierArg::Auto, Chosen { carrier: Carrier::Udp, .. }) => {
                 until_trickle(engine, goal, path).await;
                 Reason::UdpTrickles
             }
-            (CarrierArg::Auto, Chosen { reason: Reason::UdpSilent, .. }) => {
-                until_udp_answers(engine, goal, &path.progress).await;
+            (CarrierArg::Auto, Chosen { carrier: Carrier::Tcp, .. }) => {
+                until_udp_answers(engine, goal, &path.progress, self.udp_again).await;
                 Reason::UdpIsBack
             }
-            // As asked for; or it was changed once, which is enough.
-            _ => std::future::pending().await,
+            // As asked for.
+            (CarrierArg::Udp | CarrierArg::Tcp, _) => std::future::pending().await,
         };
-        self.learnt = Some(reason);
+        self.learn(current, reason);
         reason
+    }
+
+    /// Takes `reason` for the next attempt, after one that was carried as in `current`.
+    fn learn(&mut self, current: Chosen, reason: Reason) {
+        if current.reason == Reason::UdpIsBack {
+            self.udp_again = self.udp_again.saturating_mul(2);
+        }
+        self.learnt = Some(reason);
     }
 
     /// Whether an attempt that failed over UDP is worth another over TCP.
     pub(super) fn rescues(&mut self, error: &TransferError, current: Chosen) -> bool {
-        let fits = self.asked == CarrierArg::Auto
-            && current.carrier == Carrier::Udp
-            && self.learnt.is_none()
-            && error.is_silence();
+        let fits =
+            self.asked == CarrierArg::Auto && current.carrier == Carrier::Udp && error.is_silence();
         if fits {
-            self.learnt = Some(Reason::UdpLost);
+            self.learn(current, Reason::UdpLost);
         }
         fits
     }
@@ -181,15 +189,22 @@ impl Path {
             true => stats.limited_by,
             false => progress.figures.and_then(|figures| figures.limited_by),
         };
-        let by_path = matches!(
-            limit,
-            None | Some(Limit::Link | Limit::StartUp | Limit::Peer | Limit::Tail | Limit::Cpu)
-        );
         let wanted = match self.sends {
             true => stats.unsent > Bytes::ZERO || stats.in_flight > Bytes::ZERO,
             false => progress.bytes_total > progress.bytes_done,
         };
-        (PACKET.saturating_mul(packets), wanted && by_path)
+        (PACKET.saturating_mul(packets), wanted && may_be_the_path(limit, self.sends))
+    }
+}
+
+/// Whether next to nothing may arrive because of the path, where `limit` is what limits.
+const fn may_be_the_path(limit: Option<Limit>, sends: bool) -> bool {
+    match limit {
+        None | Some(Limit::Link | Limit::StartUp | Limit::Peer | Limit::Tail | Limit::Cpu) => true,
+        // What is sent at a cap of this host's and does not arrive is lost on the way; a cap of
+        // the peer's may be as low as a trickle.
+        Some(Limit::Cap | Limit::Policy) => sends,
+        Some(_) => false,
     }
 }
 
@@ -212,9 +227,10 @@ async fn until_udp_answers(
     engine: &Arc<Engine>,
     goal: &Goal,
     progress: &watch::Receiver<Progress>,
+    again: Duration,
 ) {
     loop {
-        tokio::time::sleep(UDP_AGAIN).await;
+        tokio::time::sleep(again).await;
         if !connect::answers_over_udp(engine, goal).await {
             continue;
         }
@@ -278,10 +294,39 @@ mod tests {
     }
 
     #[test]
+    fn a_cap_of_this_host_explains_no_loss_on_the_way() {
+        assert!(may_be_the_path(Some(Limit::Cap), true));
+        assert!(may_be_the_path(Some(Limit::Policy), true));
+        assert!(!may_be_the_path(Some(Limit::Cap), false), "who sends may have a cap of his own");
+        assert!(may_be_the_path(Some(Limit::Link), false));
+        assert!(!may_be_the_path(Some(Limit::DestinationDisk), true));
+    }
+
+    #[test]
     fn what_nobody_waits_for_is_no_trickle() {
         assert_eq!(found(None, BitRate::ZERO, |_| false), None);
         assert_eq!(found(None, BitRate::ZERO, |second| second % 5 != 0), None);
         assert_eq!(found(None, BitRate::ZERO, |second| second >= 20), Some(26));
+    }
+
+    #[test]
+    fn udp_that_answered_and_was_of_no_use_is_asked_half_as_often() {
+        let udp = |reason| Chosen { carrier: Carrier::Udp, reason };
+        let mut choice = Choice::new(CarrierArg::Auto, Duration::from_secs(60));
+        choice.learn(udp(Reason::UdpAnswers), Reason::UdpTrickles);
+        assert_eq!(
+            choice.udp_again,
+            Duration::from_secs(60),
+            "what never went back was of no harm"
+        );
+        choice.learn(
+            Chosen { carrier: Carrier::Tcp, reason: Reason::UdpTrickles },
+            Reason::UdpIsBack,
+        );
+        choice.learn(udp(Reason::UdpIsBack), Reason::UdpTrickles);
+        choice.learn(udp(Reason::UdpIsBack), Reason::UdpLost);
+        assert_eq!(choice.udp_again, Duration::from_secs(240));
+        assert_eq!(choice.learnt, Some(Reason::UdpLost));
     }
 
     #[test]

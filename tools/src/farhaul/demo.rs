@@ -15,6 +15,7 @@ use farhaul_engine::disk::DiskKind;
 use farhaul_engine::engine::{Engine, EngineConfig, SessionOptions, TcpPort};
 use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::{Identity, SiteId};
+use farhaul_engine::net::Traffics;
 use farhaul_engine::tls::Allow;
 use farhaul_engine::transfer::{Outcome, Progress, TransferError, push, serving};
 use farhaul_proto::congestion::Policy;
@@ -156,7 +157,8 @@ async fn carry(
     let scanned = scan(&[source.to_path_buf()])?;
     let (progress, watcher) = watch::channel(Progress::default());
     let shown = if quiet { Shown::Nobody } else { Shown::People };
-    let shown = tokio::spawn(progress::show(watcher, "farhaul".to_owned(), shown));
+    let shown =
+        tokio::spawn(progress::show(watcher, "farhaul".to_owned(), shown, Traffics::default));
     let begun = Instant::now();
     let peer =
         sender.connect(relay.addr(), theirs, OPTIONS).await.map_err(|error| too_bad(&error))?;

@@ -245,7 +245,11 @@ fn table(probed: &Probed) -> String {
         let _ = writeln!(out, "the peer did not answer in time: the way back is not known");
     }
     if let Some(offset) = probed.clock_offset_us {
-        let _ = writeln!(out, "the peer's clock is {} ms ahead of this host's", offset / 1_000);
+        let _ = match (offset.unsigned_abs() / 1_000, offset < 0) {
+            (0, _) => writeln!(out, "the peer's clock is that of this host"),
+            (ms, true) => writeln!(out, "the peer's clock is {ms} ms behind this host's"),
+            (ms, false) => writeln!(out, "the peer's clock is {ms} ms ahead of this host's"),
+        };
     }
     out
 }
@@ -284,6 +288,7 @@ mod tests {
         assert!(table.contains("1281 bytes, not 1473"), "{table}");
         assert!(table.contains("cut what goes to the peer to 40.0 Mbit/s"), "{table}");
         assert!(table.contains("the way back is not known"), "{table}");
+        assert!(table.contains("clock is 2 ms behind this host's"), "{table}");
         let json = serde_json::to_value(Report::new(&probed)).unwrap();
         assert_eq!(json["forward"]["loss_ratio"], 0.02);
         assert!(json["reverse"].is_null() && json["forward"]["bottleneck_bps"].is_null());

@@ -2,6 +2,8 @@
 
 use super::args::TransferArgs;
 use super::text;
+use super::traffic::Carriers;
+use farhaul_engine::net::Traffics;
 use farhaul_engine::transfer::{PROGRESS_EVERY, Progress};
 use farhaul_proto::trace::Limit;
 use farhaul_proto::units::{BitRate, Bytes};
@@ -44,7 +46,12 @@ impl Shown {
 /// Shows progress until the sender of it is gone: on standard error a line that is drawn over
 /// and over on a terminal, and one now and then elsewhere; on standard output objects for
 /// programs.
-pub(super) async fn show(mut progress: watch::Receiver<Progress>, label: String, shown: Shown) {
+pub(super) async fn show(
+    mut progress: watch::Receiver<Progress>,
+    label: String,
+    shown: Shown,
+    traffic: impl Fn() -> Traffics,
+) {
     let screen = Screen::of(&label, shown);
     let mut meter = RateMeter::default();
     let begun = Instant::now();
@@ -64,7 +71,7 @@ pub(super) async fn show(mut progress: watch::Receiver<Progress>, label: String,
             }
             Screen::Json if told.elapsed() >= JSON_EVERY => {
                 told = Instant::now();
-                tell_json(&Told::new(&now, rate, begun.elapsed()));
+                tell_json(&Told::new(&now, rate, begun.elapsed(), traffic()));
             }
             Screen::Lines | Screen::Json | Screen::Nothing => {}
         }
@@ -96,8 +103,11 @@ impl Screen {
         if !std::io::stderr().is_terminal() {
             return Self::Lines;
         }
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:24}] {percent:>3}% {msg}") {
+        // A length of nothing would be shown as done.
+        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+        // What does not fit into the line is cut off: a line that wraps cannot be drawn over.
+        let template = "{prefix} [{bar:12}] {percent:>3}% {wide_msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(label.to_owned());
@@ -116,10 +126,11 @@ struct Told {
     rtt_ms: Option<f64>,
     loss_ratio: Option<f64>,
     limited_by: &'static str,
+    carriers: Carriers,
 }
 
 impl Told {
-    fn new(progress: &Progress, rate: BitRate, since: Duration) -> Self {
+    fn new(progress: &Progress, rate: BitRate, since: Duration, traffic: Traffics) -> Self {
         let figures = progress.figures.as_ref();
         Self {
             progress: true,
@@ -130,6 +141,7 @@ impl Told {
             rtt_ms: figures.map(|figures| figures.rtt.as_secs_f64() * 1e3),
             loss_ratio: figures.map(|figures| figures.loss.get()),
             limited_by: figures.and_then(|f| f.limited_by).map_or("nothing", Limit::name),
+            carriers: traffic.into(),
         }
     }
 }
@@ -141,18 +153,20 @@ fn tell_json(told: &Told) {
     }
 }
 
+/// What matters most first: on a narrow terminal the end is cut off.
 fn describe(progress: &Progress, rate: BitRate) -> String {
     let left = progress.bytes_total.saturating_sub(progress.bytes_done);
-    let mut line = format!("{} of {} {rate}", progress.bytes_done, progress.bytes_total);
+    let mut line = rate.to_string();
     if rate > BitRate::ZERO {
         let _ = write!(line, " ETA {}", span(left.time_at(rate)));
     }
+    if let Some(limit) = progress.figures.as_ref().and_then(|figures| figures.limited_by) {
+        let _ = write!(line, " limit: {}", limit.name());
+    }
+    let _ = write!(line, " {} of {}", progress.bytes_done, progress.bytes_total);
     if let Some(figures) = &progress.figures {
         let (rtt, lost) = (figures.rtt.as_millis(), figures.loss.get() * 100.0);
         let _ = write!(line, " rtt {rtt} ms loss {lost:.1}%");
-        if let Some(limit) = figures.limited_by {
-            let _ = write!(line, " limit: {}", limit.name());
-        }
     }
     line
 }
@@ -223,7 +237,8 @@ mod tests {
             ..Progress::default()
         };
         let line = describe(&progress, BitRate::mbps(8));
-        assert!(line.ends_with("8.0 Mbit/s ETA 0:02 rtt 200 ms loss 1.5% limit: link"), "{line}");
+        let expected = "8.0 Mbit/s ETA 0:02 limit: link 976.6 KiB of 2.9 MiB rtt 200 ms loss 1.5%";
+        assert_eq!(line, expected);
     }
 
     #[test]

@@ -84,9 +84,12 @@ pub(super) async fn serving(
 /// Writes down what the sender tells of requested files, until nobody publishes it any more.
 pub(super) async fn tell(mut progress: watch::Receiver<Progress>, pen: FlightPen) {
     let begun = Instant::now();
+    let mut told: Option<Instant> = None;
     while progress.changed().await.is_ok() {
         let figures = progress.borrow_and_update().figures;
-        let Some(figures) = figures else { continue };
+        let due = told.is_none_or(|at| at.elapsed() >= TOLD_EVERY);
+        let Some(figures) = figures.filter(|_| due) else { continue };
+        told = Some(Instant::now());
         let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 ..= 10^6")]
         let loss_ppm = (figures.loss.get() * 1e6) as u64;
@@ -100,7 +103,6 @@ pub(super) async fn tell(mut progress: watch::Receiver<Progress>, pen: FlightPen
         // Roughly then: the sender told it half a round trip ago.
         let event = FlightEvent { at_us: micros(begun.elapsed()), what };
         pen.write(FlightLine::Event(event));
-        tokio::time::sleep(TOLD_EVERY).await;
     }
 }
 

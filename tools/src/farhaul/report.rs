@@ -6,6 +6,8 @@
 use super::carrier::Chosen;
 use super::failure::{Failure, Kind};
 use super::text;
+use super::traffic::Carriers;
+use farhaul_engine::net::Traffics;
 use farhaul_engine::transfer::{self as engine, Outcome, Progress, Side};
 use farhaul_proto::trace::{Limit, Spent};
 use farhaul_proto::units::{BitRate, Bytes};
@@ -29,6 +31,10 @@ pub(super) struct Attempt {
     pub(super) disk: &'static str,
     /// What carried it last, and why; nothing before there was a session.
     pub(super) chosen: Option<Chosen>,
+    /// How long it took to open the session that carried it last.
+    pub(super) connecting: Duration,
+    /// What each carrier moved.
+    pub(super) traffic: Traffics,
     /// The last that was heard.
     pub(super) progress: Progress,
     /// How the transfer ended, unless it failed as a whole.
@@ -42,6 +48,8 @@ impl Attempt {
             took: Duration::ZERO,
             disk: "",
             chosen: None,
+            connecting: Duration::ZERO,
+            traffic: Traffics::default(),
             progress: Progress::default(),
             outcome: None,
         }
@@ -73,6 +81,8 @@ pub(super) struct Report<'a> {
     disk: &'static str,
     carrier: Option<&'static str>,
     carrier_reason: Option<&'static str>,
+    connect_seconds: f64,
+    carriers: Carriers,
     failed: Vec<FailedEntry<'a>>,
     left_out: &'a [String],
     left_out_total: u64,
@@ -118,6 +128,8 @@ impl<'a> Report<'a> {
             disk: attempt.disk,
             carrier: attempt.chosen.map(|chosen| chosen.carrier.name()),
             carrier_reason: attempt.chosen.map(|chosen| chosen.reason.text()),
+            connect_seconds: attempt.connecting.as_secs_f64(),
+            carriers: attempt.traffic.into(),
             failed: failed
                 .map(|entry| FailedEntry { path: &entry.path, reason: &entry.reason })
                 .collect(),
@@ -144,6 +156,10 @@ impl<'a> Report<'a> {
     }
 
     fn summary(&self) -> String {
+        if self.files + self.files_failed == 0 && self.files_skipped > 0 {
+            let skipped = counted(self.files_skipped, "file was", "files were");
+            return format!("nothing to do: {skipped} in place already");
+        }
         let rate = BitRate::bps(self.goodput_bps);
         let mut line = format!(
             "{} in {}, {:.1} s, {rate}",

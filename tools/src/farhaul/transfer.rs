@@ -20,6 +20,7 @@ use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Memory for blocks under way.
@@ -160,7 +161,9 @@ impl Job<'_> {
             let engine = Arc::new(engine);
             attempt.disk = engine.disk_name();
             let (progress, watcher) = watch::channel(Progress::default());
-            let shown = tokio::spawn(progress::show(watcher, title.clone(), shown));
+            let counted = Arc::clone(&engine);
+            let traffic = move || counted.traffic();
+            let shown = tokio::spawn(progress::show(watcher, title.clone(), shown, traffic));
             let told = pen.clone().filter(|_| *role == Role::Receiver);
             let told = told.map(|pen| tokio::spawn(record::tell(progress.subscribe(), pen)));
             let (id, tcp_port) = (self.target.id, args.tcp_port);
@@ -176,10 +179,12 @@ impl Job<'_> {
                 let _ = told.await;
             }
             engine.close().await;
+            attempt.traffic = engine.traffic();
             attempt.outcome = Some(carried?);
             Ok(())
         });
-        // The driver is gone, and with it the last pen.
+        // The driver is gone: this is the last pen, and a record ends with that.
+        drop(pen);
         if let Some(recording) = recording {
             recording.end();
         }
@@ -200,7 +205,7 @@ impl Job<'_> {
         F: AsyncFn(T, Peer, &ProgressSender) -> Result<Outcome, TransferError>,
     {
         let Way { engine, goal, progress, pen } = way;
-        let (mut choice, mut prepared) = (Choice::new(self.transfer.carrier), Some(prepared));
+        let (mut choice, mut prepared) = (self.choice(), Some(prepared));
         let mut before = None;
         loop {
             let ready = match prepared.take() {
@@ -208,9 +213,11 @@ impl Job<'_> {
                 // The sources may have changed since.
                 None => setup::blocking(prepare.clone()).await?,
             };
+            let begun = Instant::now();
             let connected = choice.connect(engine, goal).await;
             let (peer, chosen) = connected.map_err(|failure| before.take().unwrap_or(failure))?;
             self.note(attempt, chosen);
+            attempt.connecting = begun.elapsed();
             if let Some(pen) = pen {
                 peer.session.record(pen.clone());
             }
@@ -229,6 +236,10 @@ impl Job<'_> {
             drop(connection);
             carrier::settle().await;
         }
+    }
+
+    fn choice(&self) -> Choice {
+        Choice::new(self.transfer.carrier, self.transfer.udp_again)
     }
 
     fn path(&self, peer: &Peer, progress: &ProgressSender) -> Path {

@@ -42,6 +42,8 @@ fn a_transfer_can_be_recorded_at_both_ends_and_drawn() {
     let options = ["--json", "--record", flight.to_str().expect("a plain path")];
     let output = run(site.command("send", &options).arg(large).arg(site.at("")));
     assert_code(&output, 0);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(!complaints.contains("record"), "a whole record is complained about: {complaints}");
     let sent = lines(&flight);
     assert_eq!(sent[0]["farhaul_flight"], 1);
     assert_eq!((&sent[0]["role"], &sent[0]["peer"]), (&"sender".into(), &site.id.as_str().into()));

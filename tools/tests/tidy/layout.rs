@@ -27,11 +27,13 @@ const WINGS: [(&str, &[&str]); 2] = [
     (
         "engine",
         &[
+            "FEC.md",
             "FLIGHT.md",
             "PROTOCOL.md",
             "RATE.md",
             "README.md",
             "SECURITY.md",
+            "SPEED.md",
             "fuzz",
             "proto",
             "runtime",

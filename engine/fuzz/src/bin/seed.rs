@@ -1,7 +1,11 @@
 //! Writes the first inputs of every corpus: one valid example of each thing the parsers know.
 //!
-//! Takes no arguments; writes `corpus/TARGET/seed-NAME` beside the manifest of this package.
+//! Takes no arguments; writes `corpus/TARGET/seed-NAME` beside the manifest of this package. Where
+//! chance is part of a seed, what is there already stays.
 
+use farhaul_engine::files::journal::{Binding, Journal};
+use farhaul_engine::identity::Identity;
+use farhaul_fuzz::body::{self, BINDING};
 use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::{FecPolicy, PackPolicy, finish_packed, packed_shape};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
@@ -25,6 +29,7 @@ use farhaul_proto::wire::feedback::{
 };
 use farhaul_proto::wire::header::{DataId, Header, Kind, PATH_DATAGRAM_MIN, PacketId, Train};
 use farhaul_proto::wire::number::KeyEpoch;
+use std::fs::File;
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::{fs, io};
@@ -45,11 +50,20 @@ fn main() -> io::Result<()> {
     write("flight", flights())?;
     write("layout", layouts())?;
     write("session", sessions())?;
-    write("replay", windows())
+    write("replay", windows())?;
+    write("journal", journals()?)?;
+    if !folder("certificate").exists() {
+        write("certificate", certificates()?)?;
+    }
+    Ok(())
+}
+
+fn folder(target: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
 }
 
 fn write(target: &str, seeds: impl IntoIterator<Item = Seed>) -> io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let folder = folder(target);
     fs::create_dir_all(&folder)?;
     for (name, input) in seeds {
         fs::write(folder.join(format!("seed-{name}")), input)?;
@@ -359,6 +373,13 @@ fn sessions() -> Vec<Seed> {
         |block: u8| (0..250).flat_map(move |n| step(2, &[block, 0, 0, n])).collect::<Vec<u8>>();
     let reports = reports().into_iter().filter(|(_, report)| report.len() < 256);
     let told: Vec<u8> = reports.flat_map(|(_, report)| step(0, &report)).collect();
+    // A packet from elsewhere, the true answer from there; home again; one that is asked in vain.
+    let moves = [[1, 0, 0], [1, 3, 0], [0, 0, 0], [2, 0, 0], [3, 3, 200], [2, 2, 9]];
+    let moves: Vec<u8> =
+        moves.iter().flat_map(|step_of| [step(5, step_of), time(12)].concat()).collect();
+    let commands: Vec<u8> =
+        (0..12).flat_map(|what| [step(6, &[what, 1, 70]), time(20)].concat()).collect();
+    let begun: Vec<u8> = claims(6).collect();
     vec![
         ("claims".into(), claims(20).collect()),
         ("lie".into(), [time(20), step(1, &[200, 0, 8])].concat()),
@@ -367,6 +388,8 @@ fn sessions() -> Vec<Seed> {
         ("symbols".into(), [symbols(0), symbols(1), symbols(7), time(9)].concat()),
         ("padding".into(), [step(3, &[]), step(11, &[]), time(40), time(250)].concat()),
         ("reports".into(), told),
+        ("moves".into(), [&begun[..], &moves].concat()),
+        ("commands".into(), [begun, commands].concat()),
     ]
 }
 
@@ -488,4 +511,49 @@ fn flights() -> Vec<Seed> {
         ("newer".into(), b"{\"farhaul_flight\":2}\n".to_vec()),
         ("none".into(), b"\n".to_vec()),
     ]
+}
+
+/// Journals of the binding of `body::journal`: whole, torn, damaged, of another file.
+fn journals() -> io::Result<Vec<Seed>> {
+    let path = std::env::temp_dir().join(format!("farhaul-seed-{}", std::process::id()));
+    let written = |binding, blocks: &[u32]| {
+        let file = File::create(&path)?;
+        let journal = Journal::create(file, binding)?;
+        for &block in blocks {
+            journal.append(block, &body::digest(block))?;
+        }
+        fs::read(&path)
+    };
+    let empty = written(&BINDING, &[])?;
+    let whole = written(&BINDING, &(0..BINDING.blocks).collect::<Vec<_>>())?;
+    let few = written(&BINDING, &[3, 0, 69, 12])?;
+    let foreign = written(&Binding { inode: 98, ..BINDING }, &[3, 0])?;
+    fs::remove_file(&path)?;
+    let mut damaged = few.clone();
+    damaged[64 + 44 + 7] ^= 1;
+    let torn = few[..few.len() - 9].to_vec();
+    let twice = [&few[..], &few[64..]].concat();
+    let seeds = [
+        ("empty", empty),
+        ("whole", whole),
+        ("few", few),
+        ("torn", torn),
+        ("damaged", damaged),
+        ("twice", twice),
+        ("foreign", foreign),
+        ("nothing", Vec::new()),
+    ];
+    Ok(seeds.map(|(name, file)| (name.into(), file)).into())
+}
+
+/// A certificate of a fresh key, and what it may be taken for.
+fn certificates() -> io::Result<Vec<Seed>> {
+    let identity = Identity::ephemeral().map_err(io::Error::other)?;
+    let whole = identity.certificate().to_vec();
+    let cut = whole[..whole.len() - 1].to_vec();
+    let trailed = [&whole[..], &[0]].concat();
+    let mut changed = whole.clone();
+    changed[60] ^= 1;
+    let seeds = [("whole", whole), ("cut", cut), ("trailed", trailed), ("changed", changed)];
+    Ok(seeds.map(|(name, der)| (name.into(), der)).into())
 }

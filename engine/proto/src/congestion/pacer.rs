@@ -4,10 +4,14 @@
 //! quantum = what the rate sends in 500 us (250 us above 5 Gbit/s), at least one packet
 //! below 20 Mbit/s: single packets
 //! ```
-//! Time lost beyond the quantum (the process did not run) is made up for, up to 5 ms, at 1.25 times
-//! the rate, but never above the cap: a queue of that size kept the link busy meanwhile and is
-//! missing afterwards. A pause for want of data is not lost time; one for want of window is:
-//! jitter closes windows, and the link runs dry meanwhile.
+//! Time lost beyond the quantum is made up for, up to 5 ms, but never above the cap: a queue of that
+//! size kept the link busy meanwhile and is missing afterwards. How fast depends on why it was lost.
+//! A host that did not run (its processors are busy with other work) may stand still again in a
+//! moment, so what it missed leaves at once: at 1.25 times the rate a host that runs half of the time
+//! would send little more than half, the law would take that for what the link carries, and the rate
+//! would sink step by step. A closed window is made up for at 1.25 times the rate: jitter closes
+//! windows, and the link runs dry meanwhile, but the host is there. A pause for want of data is not
+//! lost time.
 //!
 //! There is no constant cap: a bucket of so many packets times a timer of so many milliseconds is
 //! a hidden speed limit. Trains may overdraw the bucket; the debt is paid before anything else
@@ -22,7 +26,7 @@ const QUANTUM: Duration = Duration::from_micros(500);
 const LATE_MAX: Duration = Duration::from_millis(5);
 /// Lost time that is made up for.
 const ARREARS_MAX: Duration = Duration::from_millis(5);
-/// While making up, the rate is higher by a quarter.
+/// While making up, the rate is higher by a quarter; at once only where the cap leaves that room.
 const HURRY: u64 = 4;
 const QUANTUM_FAST: Duration = Duration::from_micros(250);
 const FAST: BitRate = BitRate::mbps(5_000);
@@ -30,6 +34,17 @@ const FAST: BitRate = BitRate::mbps(5_000);
 const SINGLES_BELOW: BitRate = BitRate::mbps(20);
 /// An IP packet of the usual size.
 const PACKET: Bytes = Bytes::new(1_500);
+
+/// Why nothing more was sent at the last settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// The pacer allowed no more.
+    Pacer,
+    /// The window was full.
+    Window,
+    /// There was nothing to send.
+    Data,
+}
 
 /// See the module. The bucket is kept as the time at which it will have no debt: exact at any
 /// rate, and free of drift.
@@ -39,15 +54,17 @@ pub struct Pacer {
     paid: Timestamp,
     rate: BitRate,
     /// What is owed beyond `paid`, below a nanosecond: keeps the long-run rate exact.
-    remainder: u128,
+    remainder: u64,
     /// Lost time, still to be made up for.
     arrears: Duration,
+    /// Of it, what the host missed: may leave at once.
+    missed: Duration,
     /// Not to be exceeded while making up.
     cap: BitRate,
     /// Lost time beyond that.
     forfeited: Duration,
-    /// There was nothing to send at the last settlement.
-    paused: bool,
+    /// Why sending stopped last.
+    stop: Stop,
 }
 
 impl Pacer {
@@ -59,9 +76,10 @@ impl Pacer {
             rate: BitRate::ZERO,
             remainder: 0,
             arrears: Duration::ZERO,
+            missed: Duration::ZERO,
             cap: BitRate::MAX,
             forfeited: Duration::ZERO,
-            paused: false,
+            stop: Stop::Pacer,
         }
     }
 
@@ -75,7 +93,13 @@ impl Pacer {
 
     /// There is nothing to send: the time until the next call is not lost.
     pub const fn pause(&mut self) {
-        self.paused = true;
+        self.stop = Stop::Data;
+        self.missed = Duration::ZERO;
+    }
+
+    /// The window is full: the time until the next call is lost, but not for want of a host.
+    pub const fn hold(&mut self) {
+        self.stop = Stop::Window;
     }
 
     /// The time, since this was last asked, in which packets could have left and that will not be
@@ -90,10 +114,8 @@ impl Pacer {
         if now < self.paid {
             return Bytes::ZERO;
         }
-        if rate < SINGLES_BELOW {
-            return PACKET;
-        }
-        rate.bytes_in(now.since(self.paid)) + PACKET
+        let credit = if rate < SINGLES_BELOW { Duration::ZERO } else { now.since(self.paid) };
+        rate.bytes_in(credit + self.missed) + PACKET
     }
 
     /// `bytes` left, at the time and rate of the last [`Self::budget`] or
@@ -102,21 +124,42 @@ impl Pacer {
         if self.rate == BitRate::ZERO {
             return;
         }
-        let rate = u128::from(self.rate.get());
-        let bits = u128::from(bytes.get()) * 8 * 1_000_000_000 + self.remainder;
-        let nanos = u64::try_from(bits / rate).unwrap_or(u64::MAX);
-        self.remainder = bits % rate;
-        let made_up = Duration::from_nanos(self.discount(nanos)).min(self.arrears);
+        let (nanos, remainder) = self.price(bytes);
+        self.remainder = remainder;
+        let price = Duration::from_nanos(nanos);
+        let missed = price.min(self.missed);
+        self.missed -= missed;
+        self.arrears -= missed;
+        let price = price - missed;
+        let slowly = self.arrears - self.missed;
+        let made_up = match slowly.is_zero() {
+            true => Duration::ZERO,
+            false => self.discount(price).min(slowly),
+        };
         self.arrears -= made_up;
-        self.paid += Duration::from_nanos(nanos) - made_up;
+        self.paid += price - made_up;
     }
 
-    /// What of `nanos` a packet need not wait while lost time is made up for.
-    fn discount(&self, nanos: u64) -> u64 {
+    /// What `bytes` cost in nanoseconds, with what was owed, and what is owed then. Once a packet:
+    /// a division of 128 bits is for those only that 64 do not hold.
+    fn price(&self, bytes: Bytes) -> (u64, u64) {
+        const BITS: u64 = 8 * 1_000_000_000;
         let rate = self.rate.get();
-        let hurried = rate.saturating_add(rate / HURRY).min(self.cap.get()).max(rate);
-        let spared = u128::from(nanos) * u128::from(hurried - rate) / u128::from(hurried.max(1));
-        u64::try_from(spared).unwrap_or(nanos)
+        let bits = bytes.get().checked_mul(BITS).and_then(|bits| bits.checked_add(self.remainder));
+        if let Some(bits) = bits {
+            return (bits / rate, bits % rate);
+        }
+        let bits = u128::from(bytes.get()) * u128::from(BITS) + u128::from(self.remainder);
+        let nanos = u64::try_from(bits / u128::from(rate)).unwrap_or(u64::MAX);
+        (nanos, u64::try_from(bits % u128::from(rate)).unwrap_or_default())
+    }
+
+    /// What of its price a packet need not wait while lost time is made up for.
+    fn discount(&self, price: Duration) -> Duration {
+        let rate = self.rate.get();
+        let hurried = hurried(rate).min(self.cap.get()).max(rate);
+        let spared = price.as_nanos() * u128::from(hurried - rate) / u128::from(hurried.max(1));
+        Duration::from_nanos(u64::try_from(spared).unwrap_or(u64::MAX)).min(price)
     }
 
     /// When `bytes` may leave in one burst at `rate`; `now` if at once. A burst larger than the
@@ -149,13 +192,17 @@ impl Pacer {
         }
         let earliest = now - span(rate);
         if self.paid < earliest {
-            let lost = if self.paused { Duration::ZERO } else { earliest.since(self.paid) };
+            let idle = earliest.since(self.paid);
+            let lost = if self.stop == Stop::Data { Duration::ZERO } else { idle };
             let arrears = self.arrears + lost;
             self.arrears = arrears.min(ARREARS_MAX);
             self.forfeited += arrears - self.arrears;
+            if self.stop == Stop::Pacer && self.cap.get() >= hurried(rate.get()) {
+                self.missed = (self.missed + lost).min(self.arrears);
+            }
             self.paid = earliest;
         }
-        self.paused = false;
+        self.stop = Stop::Pacer;
     }
 }
 
@@ -163,6 +210,11 @@ impl Default for Pacer {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// A rate in bits per second, as it is while lost time is made up for.
+const fn hurried(rate: u64) -> u64 {
+    rate.saturating_add(rate / HURRY)
 }
 
 /// How much unused time the bucket keeps beyond one packet.
@@ -218,7 +270,7 @@ mod tests {
         }
 
         #[test]
-        fn no_interval_carries_more_than_rate_quantum_and_arrears(
+        fn from_a_full_start_no_more_leaves_than_rate_and_quantum(
             mbps in 1u64..20_000,
             waits in prop::collection::vec(0u64..3_000_000, 1..200),
         ) {
@@ -231,9 +283,8 @@ mod tests {
                 let packets = budget.get() / PACKET.get();
                 (0..packets).for_each(|_| pacer.on_sent(PACKET));
                 sent += PACKET.saturating_mul(packets);
-                let made_up = ARREARS_MAX.min(now.since(start) / 4);
-                let span = now.since(start) + made_up;
-                let bound = rate.bytes_in(span) + Pacer::quantum(rate) + Bytes::new(1);
+                // What is made up for was missed within the interval.
+                let bound = rate.bytes_in(now.since(start)) + Pacer::quantum(rate) + Bytes::new(1);
                 prop_assert!(sent <= bound, "{sent} > {bound}");
             }
         }
@@ -290,6 +341,47 @@ mod tests {
         let (mut pacer, now) = after_a_gap(rate, None, Pacer::pause);
         let sent = packets_in_200_ms(&mut pacer, rate, now);
         assert!((2_000..2_010).contains(&sent), "{sent}");
+    }
+
+    /// It used to leave at 1.25 times the rate: a host that ran half of the time never sent it.
+    #[test]
+    fn what_a_host_missed_while_it_did_not_run_leaves_at_once() {
+        let rate = BitRate::mbps(120);
+        let (mut pacer, now) = after_a_gap(rate, None, |_| ());
+        let at_once = pacer.budget(now, rate);
+        let expected = rate.bytes_in(ARREARS_MAX) + Pacer::quantum(rate);
+        assert_eq!(at_once, expected);
+        (0..at_once.get() / PACKET.get()).for_each(|_| pacer.on_sent(PACKET));
+        assert!(pacer.budget(now, rate) <= PACKET, "twice");
+    }
+
+    #[test]
+    fn a_host_that_runs_a_third_of_the_time_sends_all_that_the_rate_allows() {
+        let rate = BitRate::mbps(1_000);
+        let (mut pacer, start) = (Pacer::new(), Timestamp::from_millis(500));
+        let (mut now, mut sent) = (start, Bytes::ZERO);
+        while now.since(start) < Duration::from_secs(3) {
+            while pacer.budget(now, rate) >= PACKET {
+                pacer.on_sent(PACKET);
+                sent += PACKET;
+            }
+            // Awake for 2 ms, then away for 4 ms.
+            let release = pacer.next_release(now, rate, PACKET).max(now + Duration::from_nanos(1));
+            let away = release.since(start).as_micros() % 6_000 >= 2_000;
+            let back = u64::try_from(6_000 - release.since(start).as_micros() % 6_000).unwrap();
+            now = if away { release + Duration::from_micros(back) } else { release };
+        }
+        let share = sent.get() as f64 / rate.bytes_in(now.since(start)).get() as f64;
+        assert!(share > 0.99, "{share}");
+    }
+
+    #[test]
+    fn what_a_closed_window_held_back_leaves_at_a_quarter_more_than_the_rate() {
+        let rate = BitRate::mbps(120);
+        let (mut pacer, now) = after_a_gap(rate, None, Pacer::hold);
+        assert_eq!(pacer.budget(now, rate), Pacer::quantum(rate));
+        let sent = packets_in_200_ms(&mut pacer, rate, now);
+        assert!((2_050..2_060).contains(&sent), "{sent}");
     }
 
     #[test]

@@ -15,6 +15,7 @@
 mod advance;
 mod base_rtt;
 mod capacity;
+mod caution;
 mod ceiling;
 mod contract;
 mod depth;
@@ -28,14 +29,18 @@ mod low;
 mod path_step;
 mod queue;
 mod rival;
+mod sending;
+mod since;
 mod startup;
 mod steer;
+mod swing;
 
 use super::{Policy, Sample};
 use crate::units::{BitRate, Bytes, Timestamp};
 use advance::Advance;
 use base_rtt::BaseRtt;
 use capacity::Capacity;
+use caution::Caution;
 use ceiling::{Ceiling, Phase};
 use core::time::Duration;
 use depth::Depth;
@@ -48,15 +53,21 @@ use low::Low;
 use path_step::PathStep;
 use queue::{QueueDelay, Timing};
 use rival::Rival;
+use sending::Sending;
+use since::Since;
 use startup::{Stage, Startup};
 
 /// A loss below this needs no question.
 const LOSS_ASKED: f64 = 0.002;
 /// Loss beyond the random one that shows a full queue.
 const LOSS_FLAT: f64 = 0.01;
-/// Pulses while held: one pair in so many round trips.
+/// A trial takes no next step before so many packets could have shown what the last one did.
+const TRIAL_PACKETS: f64 = 200.0;
+/// While held, what is sent faster is lost: one slow epoch in so many round trips is enough.
 const HELD_PULSE_RTTS: f64 = 16.0;
 const TRAIN_SPACING: f64 = 0.5;
+/// A queue of half of so many targets is none of a stall's or of the clocks.
+const BUSY: f64 = 1.25;
 /// Delivery this far above what trains say shows that they do not measure the bottleneck.
 const PROVEN_WRONG: f64 = 1.05;
 /// Trains may be at most this share of what is sent.
@@ -118,8 +129,6 @@ pub struct WLaw {
     /// Until then the measurements still show an earlier rate.
     settled_at: f64,
     next_train: f64,
-    /// The next look back at a cut.
-    reviewed_at: f64,
     app_limited: bool,
     /// When a packet last arrived that had been declared lost.
     spurious_at: f64,
@@ -143,6 +152,9 @@ pub struct WLaw {
     low: Low,
     jump: Jump,
     path_step: PathStep,
+    sending: Sending,
+    since: Since,
+    caution: Caution,
     rival: Rival,
     mirror: bool,
 }
@@ -167,7 +179,6 @@ impl WLaw {
             measured_from: 0.0,
             settled_at: 0.0,
             next_train: 0.0,
-            reviewed_at: 0.0,
             app_limited: false,
             spurious_at: f64::NEG_INFINITY,
             forgiven: 0,
@@ -188,6 +199,9 @@ impl WLaw {
             low: Low::default(),
             jump: Jump::default(),
             path_step: PathStep::default(),
+            sending: Sending::new(),
+            since: Since::default(),
+            caution: Caution::new(),
             rival: Rival::new(config.mirror && !is_low),
             mirror: config.mirror,
         }
@@ -227,14 +241,17 @@ impl WLaw {
     /// The queue as the rate equation sees it.
     fn queue_state(&self) -> steer::Queue {
         let delay = self.queue_delay();
-        let surplus = self.weight() * self.capacity.estimate() / self.rate;
-        let factor =
-            if self.capacity.estimate() > 0.0 { queue::surplus_factor(surplus) } else { 1.0 };
-        let target = self.target_base() * factor + self.queue.allowance();
-        let target = target.min(self.depth.limit());
+        let swings = self.queue.window_under_jitter() > 0.0;
+        let capacity = if swings { self.capacity.delivered() } else { self.capacity.estimate() };
+        let surplus = self.weight() * capacity / self.rate;
+        let factor = if capacity > 0.0 { queue::surplus_factor(surplus) } else { 1.0 };
+        let noise = self.queue.allowance() + self.packet / self.rate;
+        let target = (self.target_base() * factor + noise).min(self.depth.limit());
+        let clear = !swings && !self.overtaken();
+        let least = if clear { target.min(BUSY * (self.target_base() + noise)) } else { target };
         let window = self.queue.window();
         let loop_delay = steer::loop_delay(self.base.get() + self.back, delay, self.tau, window);
-        steer::Queue { delay, target, loop_delay }
+        steer::Queue { delay, target, busy_at: least / 2.0, loop_delay }
     }
 
     /// Delay from which on a queue is more than our own doing.
@@ -262,8 +279,10 @@ impl WLaw {
         let asked = self.advance.loss().max(self.elasticity.random_loss()) > LOSS_ASKED;
         match self.ceiling.phase(now) {
             _ if !asked => Pulses::Off,
-            Phase::Held => Pulses::Every(HELD_PULSE_RTTS * self.rtt()),
-            Phase::Free | Phase::Trial => Pulses::Always,
+            Phase::Held => Pulses::SlowEvery(HELD_PULSE_RTTS * self.rtt()),
+            // What is lost is compared with what the held rate lost.
+            Phase::Trial => Pulses::Off,
+            Phase::Free => Pulses::Always,
         }
     }
 
@@ -320,6 +339,7 @@ impl WLaw {
             target: self.target_base(),
             r: self.rtt(),
             advance: self.advance.rate(),
+            delivered: self.advance.delivered(),
             rate: self.rate,
             app_limited: self.app_limited,
         };
@@ -354,6 +374,11 @@ impl WLaw {
         if !self.app_limited {
             self.growth.note_share(anchor.min(self.rate), dt / queue.loop_delay, now);
         }
+        self.caution.on_queue(queue, anchor, dt, now);
+        let mut queue = queue;
+        if self.queue.window_under_jitter() > 0.0 && queue.delay > queue.target {
+            queue.loop_delay -= 0.5 * self.queue.window();
+        }
         self.set_rate(steer::toward_target(self.rate, anchor, queue, dt), now);
     }
 
@@ -369,15 +394,43 @@ impl WLaw {
         if self.app_limited {
             return;
         }
+        if self.queue.window_under_jitter() > 0.0 {
+            return self.seek_among_swings(queue, dt, now);
+        }
         let mut gamma = self.growth.next(self.rate, self.room(), self.rtt(), now);
-        gamma = gamma.min(self.ceiling.growth(now));
+        gamma = gamma.min(self.ceiling.growth(self.rate, now));
         if self.is_low() && self.rate > low::NEAR_CAPACITY * self.capacity.estimate() {
             gamma = gamma.min(low::GROWTH_NEAR_CAPACITY);
         }
         if !steer::follows(self.rate, gamma, self.advance.rate()) {
             return self.growth.rest(now);
         }
-        self.set_rate(steer::grow(self.rate, gamma, queue.loop_delay, dt), now);
+        let trial = self.ceiling.phase(now) == Phase::Trial;
+        let evidence = if trial { TRIAL_PACKETS * self.packet / self.rate } else { 0.0 };
+        let pace = queue.loop_delay.max(evidence);
+        self.set_rate(steer::grow(self.rate, gamma, pace, dt), now);
+    }
+
+    /// The same where the delay swings: a queue is seen a window late.
+    fn seek_among_swings(&mut self, queue: steer::Queue, dt: f64, now: f64) {
+        self.growth.rest(now);
+        let sight = caution::Sight {
+            rate: self.rate,
+            advance: self.advance.rate(),
+            least: self.capacity.at_least().unwrap_or(0.0),
+            queue,
+            r: self.rtt() + 3.0 * self.tau,
+        };
+        let rate = self.caution.seek(sight, dt, now);
+        self.set_rate(
+            rate.min(steer::grow(
+                self.rate,
+                self.ceiling.growth(self.rate, now),
+                queue.loop_delay,
+                dt,
+            )),
+            now,
+        );
     }
 
     /// C/R - 1, unless trains are unknown or delivery has proven them wrong.
@@ -405,8 +458,12 @@ impl WLaw {
         }
     }
 
+    /// Packets overtake each other: then even the smallest delay is noise.
+    fn overtaken(&self) -> bool {
+        self.feedback_at - self.spurious_at < 1.0
+    }
+
     fn rival_sight(&self, queue: steer::Queue) -> rival::Sight {
-        let overtaken = self.feedback_at - self.spurious_at < 1.0;
         rival::Sight {
             q: queue.delay,
             d: self.base.get(),
@@ -419,7 +476,7 @@ impl WLaw {
             random: self.elasticity.random_loss(),
             weight: self.weight(),
             packet: self.packet,
-            unclear: overtaken || self.app_limited || self.queue.window_under_jitter() > 0.0,
+            unclear: self.overtaken() || self.app_limited || self.queue.window_under_jitter() > 0.0,
             blurred: self.capacity.is_blurred(),
         }
     }
@@ -431,6 +488,7 @@ impl WLaw {
             r: self.rtt(),
             rate: self.rate,
             capacity: self.capacity.estimate().min(2.0 * self.rate),
+            share: self.rate / self.capacity.estimate().max(self.rate),
             base_seen: self.base.seen_at(),
             lag: queue.loop_delay,
         }
@@ -448,6 +506,7 @@ impl WLaw {
         match self.startup.stage {
             Stage::Train => "start: train",
             Stage::Test => "start: test",
+            Stage::Settle => "start: settle",
             Stage::Double => "start: double",
             Stage::Done if self.drain.factor(now) < 1.0 => "drain",
             Stage::Done if self.rival.active() => self.rival.phase().unwrap_or_default(),
@@ -459,6 +518,11 @@ impl WLaw {
             },
         }
     }
+}
+
+/// Between 0 and 1: different for every flow and time, and the same in every run of a simulation.
+fn spread(now: f64, quantity: f64) -> f64 {
+    (now * 977.0 + quantity * 0.37).fract()
 }
 
 fn per_second(rate: BitRate) -> f64 {

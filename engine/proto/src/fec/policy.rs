@@ -4,16 +4,26 @@
 //! delay shows congestion, and paces and counts repair symbols like any data, so that a repaired
 //! loss is never hidden from the rate controller.
 //!
-//! Before any loss is known, m symbols on top of K are sent at once, with
+//! Losses come in runs. How many runs begin among n packets follows from those seen before (a
+//! negative binomial distribution: so little evidence means a wide spread), how long they are is
+//! geometric with the measured mean B. The sum, the number of losses L, has the generating function
 //!
 //! ```text
-//! m = ceil( K p+ / (1 - p+)  +  z sqrt(K p (1 - p) (2 B - 1))  +  h )
+//! ((1 - t z) / (1 + b - (t + b) z))^a     a = runs seen + 1/2,  b = n / (packets seen + 50)
+//!                                         t = 1 - 1/B
 //! ```
 //!
-//! where p is the mean loss and p+ its upper 80 % bound, B the mean run of lost packets and
-//! h = 1, the overhead at which RaptorQ fails less than once in 10^4 blocks. The first term is
-//! the expected loss, the second its spread: run lengths multiply the variance of the number of
-//! lost packets by about 2 B - 1. When a deficit is known, m = deficit / (1 - p) + 2 sqrt(deficit) + 2.
+//! and m symbols go on top of K for the smallest m with, over n = K + m packets and h = 1 (the
+//! overhead at which RaptorQ fails less than once in 10^4 blocks),
+//!
+//! ```text
+//! P(L > m - h) <= 1 %    and    P(L = m - h + 1) x (packets of the time that a repair would cost) < 1
+//! ```
+//!
+//! The first is 20 % for repairs while so much is left to be sent that another round costs the job no
+//! time. The second says that one more symbol is worth its time: it takes one packet's time, and
+//! saves up to a round trip with that chance. So a fast long path gets more than a thin one, and a tail of many
+//! blocks more for each of them. spec: W-121
 
 use crate::units::Ratio;
 use minicbor::{Decode, Encode};
@@ -21,12 +31,21 @@ use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
 
-/// Spread covered for small objects: one failure in about 1000.
-const Z_SMALL: f64 = 3.1;
-/// Spread covered for the tail of a job: one failure in about 100.
-const Z_TAIL: f64 = 2.3;
+/// Chance of failure that is accepted at most, whatever a symbol costs.
+const FAILURE_MAX: f64 = 0.01;
+/// The same while so much is left to be sent that one more round costs the job no time.
+const FAILURE_IN_TIME_MAX: f64 = 0.2;
 /// Symbols beyond K at which a decode is all but certain.
-const OVERHEAD: f64 = 1.0;
+const OVERHEAD: u32 = 1;
+/// Fewer than these are of no use: one that is lost needs one more, and the overhead.
+const SPARE_MIN: u32 = 1 + OVERHEAD;
+/// What is taken for seen before anything was: half a run in so many packets.
+const UNSEEN_RUNS: f64 = 0.5;
+const UNSEEN_PACKETS: f64 = 50.0;
+/// With less evidence than so many packets, at most an eighth of the block is bet.
+const THIN_EVIDENCE: f64 = 64.0;
+/// Sums beyond this are scaled down.
+const SCALE_AT: f64 = 1e200;
 
 /// Whether repair symbols are sent; the `fec` key of a job's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
@@ -77,8 +96,8 @@ impl fmt::Display for FecPolicy {
 pub struct LossEstimate {
     /// Mean share of packets lost.
     pub mean: Ratio,
-    /// Upper 80 % bound of that share; above the mean by what the sample leaves open.
-    pub upper80: Ratio,
+    /// Packets that this stands on; infinite if no loss is to be feared.
+    pub packets: f64,
     /// Mean length of a run of lost packets; below 1 counts as 1.
     pub run: f64,
 }
@@ -86,10 +105,8 @@ pub struct LossEstimate {
 /// What the repair symbols are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// A small object should arrive without a second round trip.
-    Small,
-    /// The last window of a job should.
-    Tail,
+    /// A block whose first pass ends should arrive without a second round trip.
+    Ahead,
     /// A block lacks this many symbols after a repair round; one more round should do.
     Deficit {
         /// Symbols that the receiver needs to have K.
@@ -97,50 +114,71 @@ pub enum Goal {
     },
 }
 
-/// Repair symbols to send at once for a block of `k` source symbols.
+/// Repair symbols to send at once for a block of `k` source symbols, where one more round would cost
+/// the time of `trip` packets.
 ///
-/// At most k/2 (rounded up) beyond what is known to be missing. Zero when no loss is known and
-/// none is to be feared.
-pub fn proactive(k: u32, loss: LossEstimate, goal: Goal) -> u32 {
-    let (wanted, known) = match goal {
-        Goal::Small => (ahead(k, loss, Z_SMALL), 0),
-        Goal::Tail => (ahead(k, loss, Z_TAIL), 0),
-        Goal::Deficit { missing } => (for_deficit(missing, loss.mean), missing),
-    };
-    wanted.min(known.saturating_add(k.div_ceil(2)))
+/// At most k/2 (rounded up, and at least two: one alone decodes nothing) beyond what is known to be
+/// missing. Zero when nothing is missing and no loss is to be feared.
+pub fn proactive(k: u32, loss: LossEstimate, trip: f64, goal: Goal) -> u32 {
+    let most = k.div_ceil(2).max(SPARE_MIN);
+    match goal {
+        Goal::Ahead if loss.packets < THIN_EVIDENCE => {
+            spare(k, loss, trip, k.div_ceil(8).max(SPARE_MIN))
+        }
+        Goal::Ahead => spare(k, loss, trip, most),
+        Goal::Deficit { missing: 0 } => 0,
+        Goal::Deficit { missing } => {
+            let spare = spare(missing, loss, trip, most);
+            missing.saturating_add(spare.max(SPARE_MIN))
+        }
+    }
 }
 
-/// Redundancy sent before any loss is known.
-fn ahead(k: u32, loss: LossEstimate, z: f64) -> u32 {
-    let (k, mean, upper) = (f64::from(k), loss.mean.get(), loss.upper80.get().max(loss.mean.get()));
-    if upper <= 0.0 {
+/// The smallest m of the law for `needed` symbols, at most `most`.
+fn spare(needed: u32, loss: LossEstimate, trip: f64, most: u32) -> u32 {
+    let mut spare = 0;
+    // The spare symbols are lost like others: two or three turns settle it.
+    for _ in 0..4 {
+        let lost = covered(f64::from(needed) + f64::from(spare), loss, trip, most);
+        let wanted = if lost == 0 { 0 } else { lost.saturating_add(OVERHEAD).min(most) };
+        if wanted == spare {
+            break;
+        }
+        spare = wanted;
+    }
+    spare
+}
+
+/// So many losses among `packets` the law covers, but not more than `most`.
+fn covered(packets: f64, loss: LossEstimate, trip: f64, most: u32) -> u32 {
+    let run = loss.run.max(1.0).min(packets.max(1.0));
+    if !loss.packets.is_finite() {
         return 0;
     }
-    let expected = k * upper / (1.0 - upper);
-    // A run cannot be longer than the block; this also keeps infinity out of the sum.
-    let run = loss.run.max(1.0).min(k.max(1.0));
-    let spread = (k * mean * (1.0 - mean) * (2.0 * run - 1.0)).sqrt();
-    round_up(expected + z * spread + OVERHEAD)
-}
-
-/// Symbols that cover a known deficit although they are lost in turn.
-fn for_deficit(missing: u32, mean: Ratio) -> u32 {
-    if missing == 0 {
-        return 0;
+    let seen = loss.packets.max(0.0);
+    let runs = loss.mean.get() * seen / run + UNSEEN_RUNS;
+    let spread = packets / (seen + UNSEEN_PACKETS);
+    let (stay, more) = (1.0 - 1.0 / run, (1.0 - 1.0 / run + spread) / (1.0 + spread));
+    // P(L = 0) underflows for large means: the sequence is scaled, and `scale` is the logarithm.
+    let mut scale = -runs * spread.ln_1p();
+    let accepted = if trip > 0.0 { FAILURE_MAX } else { FAILURE_IN_TIME_MAX };
+    let (mut before, mut here, mut sum) = (0.0_f64, 1.0_f64, 1.0_f64);
+    for lost in 0..most {
+        let n = f64::from(lost);
+        let ahead = ((more + stay) * n + runs * (more - stay)) * here
+            - stay * more * (n - 1.0).max(0.0) * before;
+        let next = ahead.max(0.0) / (n + 1.0);
+        let left = 1.0 - (scale + sum.ln()).exp();
+        if left <= accepted && (scale + next.ln()).exp() * trip < 1.0 {
+            return lost;
+        }
+        (before, here, sum) = (here, next, sum + next);
+        if sum > SCALE_AT {
+            (before, here, sum) = (before / SCALE_AT, here / SCALE_AT, sum / SCALE_AT);
+            scale += SCALE_AT.ln();
+        }
     }
-    let missing = f64::from(missing);
-    round_up(missing / (1.0 - mean.get()) + 2.0 * missing.sqrt() + 2.0)
-}
-
-/// The next whole number; saturates.
-fn round_up(symbols: f64) -> u32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "float to integer casts saturate; the law yields no negative numbers and no NaN"
-    )]
-    let whole = symbols.ceil() as u32;
-    whole
+    most
 }
 
 #[cfg(test)]
@@ -159,14 +197,20 @@ mod tests {
     ];
     const LOSSES: [f64; 4] = [0.01, 0.02, 0.05, 0.10];
 
+    /// Packets of a round trip: 100 Mbit/s x 200 ms, and a thin path.
+    const LONG: f64 = 1700.0;
+    const THIN: f64 = 17.0;
+
     fn known(mean: f64) -> LossEstimate {
-        LossEstimate { mean: Ratio::new(mean), upper80: Ratio::new(mean), run: 1.0 }
+        LossEstimate { mean: Ratio::new(mean), packets: 1e9, run: 1.0 }
     }
 
-    /// What an estimator knows after `packets` packets: the normal 80 % bound above the mean.
     fn sampled(mean: f64, packets: f64) -> LossEstimate {
-        let upper = mean + 0.842 * (mean * (1.0 - mean) / packets).sqrt();
-        LossEstimate { upper80: Ratio::new(upper), ..known(mean) }
+        LossEstimate { packets, ..known(mean) }
+    }
+
+    fn ahead(k: u32, loss: LossEstimate, trip: f64) -> u32 {
+        proactive(k, loss, trip, Goal::Ahead)
     }
 
     /// Probability that fewer than `k + 1` of `k + m` packets arrive.
@@ -193,11 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn small_objects_follow_the_table_when_the_loss_is_known_exactly() {
+    fn on_a_long_path_about_one_block_in_a_thousand_fails() {
         for (k, row) in NEEDED {
             for (needed, loss) in row.into_iter().zip(LOSSES) {
-                let m = proactive(k, known(loss), Goal::Small);
-                let expected = needed.min(k.div_ceil(2));
+                let m = ahead(k, known(loss), LONG);
+                let expected = needed.min(k.div_ceil(2).max(SPARE_MIN));
                 let slack = 2.max(expected * 9 / 100);
                 assert!(m.abs_diff(expected) <= slack, "{m} for {k}, {loss}: table {expected}");
             }
@@ -205,42 +249,78 @@ mod tests {
     }
 
     #[test]
-    fn a_sampled_loss_rate_fails_rarely_once_blocks_are_not_tiny() {
+    fn a_thin_path_gets_less_but_fails_once_in_a_hundred_at_most() {
         for (k, _) in NEEDED.into_iter().filter(|&(k, _)| k > 10) {
             for loss in LOSSES {
-                let small = proactive(k, sampled(loss, 1000.0), Goal::Small);
-                let tail = proactive(k, sampled(loss, 1000.0), Goal::Tail);
-                assert!(tail <= small);
-                assert!(failure(k, small, loss) < 5e-3, "{k}, {loss}: {small}");
-                assert!(failure(k, tail, loss) < 2e-2, "{k}, {loss}: {tail}");
+                let (thin, long) = (ahead(k, known(loss), THIN), ahead(k, known(loss), LONG));
+                assert!(thin < long, "{k}, {loss}: {thin}, {long}");
+                assert!(failure(k, thin, loss) < 0.01, "{k}, {loss}: {thin}");
             }
         }
     }
 
     #[test]
-    fn bursts_raise_the_spread_as_the_table_says() {
-        for (run, expected) in [(1.0, 37), (2.0, 47), (5.0, 64), (10.0, 83), (50.0, 161)] {
-            let m = proactive(1024, LossEstimate { run, ..known(0.02) }, Goal::Small);
-            assert!(m.abs_diff(expected) <= 1, "{m} for runs of {run}: table {expected}");
+    fn what_is_known_from_few_packets_is_trusted_less() {
+        for (k, _) in NEEDED.into_iter().filter(|&(k, _)| k > 10) {
+            for loss in LOSSES {
+                let m = ahead(k, sampled(loss, 1000.0), LONG);
+                assert!(m >= ahead(k, known(loss), LONG), "{k}, {loss}: {m}");
+            }
+        }
+        assert!(ahead(1000, sampled(0.02, 200.0), LONG) > 45);
+    }
+
+    /// Packets lost of `n` in a row, in runs of mean length `run`, as a chain of two states.
+    fn draw(n: u32, loss: f64, run: f64, random: &mut impl FnMut() -> f64) -> u32 {
+        let mut bad = random() < loss;
+        let step = |_| {
+            let leave = if bad { 1.0 / run } else { loss / (run * (1.0 - loss)) };
+            bad ^= random() < leave;
+            u32::from(bad)
+        };
+        (0..n).map(step).sum()
+    }
+
+    #[test]
+    fn losses_in_runs_fail_as_rarely() {
+        let mut state = 1u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as f64 / f64::from(1u32 << 31)
+        };
+        for (k, loss, run) in [(47, 0.02, 2.0), (746, 0.02, 10.0), (998, 0.05, 10.0)] {
+            let m = ahead(k, LossEstimate { run, ..known(loss) }, LONG);
+            let failed = |_: &u32| draw(k + m, loss, run, &mut random) + OVERHEAD > m;
+            let failures = (0..2_000).filter(failed).count();
+            assert!(failures < 20, "{failures} of 2000 with {m} for {k}, {loss}, {run}");
+            assert!(m < k / 5 || k == 47, "{m} for {k}, {loss}, {run}");
         }
     }
 
     #[test]
+    fn nearly_nothing_known_costs_an_eighth_at_most() {
+        assert_eq!(ahead(47, sampled(0.0, 4.0), LONG), 6);
+        assert_eq!(ahead(47, sampled(1.0, 1.0), LONG), 6);
+    }
+
+    #[test]
     fn a_deficit_is_over_provisioned_against_loss_in_turn() {
-        assert_eq!(proactive(998, known(0.0), Goal::Deficit { missing: 0 }), 0);
-        assert_eq!(proactive(998, known(0.0), Goal::Deficit { missing: 1 }), 5);
-        assert_eq!(proactive(998, known(0.1), Goal::Deficit { missing: 100 }), 134);
+        let deficit = |missing, mean| proactive(998, known(mean), LONG, Goal::Deficit { missing });
+        assert_eq!(deficit(0, 0.0), 0);
+        assert_eq!(deficit(1, 0.0), 3);
+        assert!((120..135).contains(&deficit(100, 0.1)), "{}", deficit(100, 0.1));
     }
 
     #[test]
     fn a_clean_path_gets_no_redundancy() {
-        assert_eq!(proactive(998, known(0.0), Goal::Tail), 0);
-        assert_eq!(proactive(1, known(0.0), Goal::Small), 0);
+        let clean = sampled(0.0, f64::INFINITY);
+        assert_eq!(ahead(998, clean, 1e9), 0);
+        assert_eq!(ahead(1, clean, 1e9), 0);
     }
 
     #[test]
-    fn one_packet_gets_one_more_where_loss_is_known() {
-        assert_eq!(proactive(1, known(0.02), Goal::Small), 1);
+    fn one_packet_gets_two_more_where_loss_is_known() {
+        assert_eq!(ahead(1, known(0.02), LONG), 2);
     }
 
     #[test]
@@ -254,21 +334,19 @@ mod tests {
     proptest! {
         #[test]
         fn redundancy_is_bounded_by_half_the_block_beyond_the_deficit(
-            k in 0u32..5000, mean in -0.5f64..1.5, upper in -0.5f64..1.5,
-            run in prop::num::f64::ANY, missing in 0u32..5000,
+            k in 0u32..5000, mean in -0.5f64..1.5, packets in prop::num::f64::ANY,
+            run in prop::num::f64::ANY, trip in prop::num::f64::ANY, missing in 0u32..5000,
         ) {
-            let loss = LossEstimate { mean: Ratio::new(mean), upper80: Ratio::new(upper), run };
-            prop_assert!(proactive(k, loss, Goal::Small) <= k.div_ceil(2));
-            prop_assert!(proactive(k, loss, Goal::Tail) <= proactive(k, loss, Goal::Small));
-            let deficit = proactive(k, loss, Goal::Deficit { missing });
-            prop_assert!(deficit >= missing && deficit <= missing + k.div_ceil(2));
+            let loss = LossEstimate { mean: Ratio::new(mean), packets, run };
+            prop_assert!(ahead(k, loss, trip) <= k.div_ceil(2).max(SPARE_MIN));
+            let deficit = proactive(k, loss, trip, Goal::Deficit { missing });
+            prop_assert!(deficit >= missing && deficit <= missing + k.div_ceil(2).max(SPARE_MIN));
         }
 
         #[test]
         fn more_loss_never_means_less_redundancy(k in 1u32..4097, a in 0.0f64..0.5, b in 0.0f64..0.5) {
             let (low, high) = (a.min(b), a.max(b));
-            let (few, many) = (known(low), known(high));
-            prop_assert!(proactive(k, few, Goal::Small) <= proactive(k, many, Goal::Small));
+            prop_assert!(ahead(k, known(low), LONG) <= ahead(k, known(high), LONG));
         }
     }
 }

@@ -156,17 +156,25 @@ impl BlockShape {
 /// When `buffer` is shorter than [`BlockShape::source_len`], or the block is packed: our caller
 /// leases buffers by shape, and packs afterwards.
 pub fn finish_source(shape: BlockShape, buffer: &mut [u8], offset_in_object: u64) -> Digest {
+    let digest = block_digest(&buffer[..shape.data_len], offset_in_object);
+    append_digest(shape, buffer, &digest);
+    digest
+}
+
+/// The same with a digest that is known already.
+///
+/// # Panics
+/// As [`finish_source`].
+pub fn append_digest(shape: BlockShape, buffer: &mut [u8], digest: &Digest) {
     assert!(shape.packed.is_none(), "packed blocks have a layout of their own");
     assert!(buffer.len() >= shape.source_len(), "the buffer must hold the whole block");
-    let (data, rest) = buffer[..shape.source_len()].split_at_mut(shape.data_len);
-    let (digest_slot, padding) = rest.split_at_mut(BLOCK_DIGEST_LEN);
-    let digest = block_digest(data, offset_in_object);
-    digest_slot.copy_from_slice(&digest);
+    let (digest_slot, padding) =
+        buffer[shape.data_len..shape.source_len()].split_at_mut(BLOCK_DIGEST_LEN);
+    digest_slot.copy_from_slice(digest);
     padding.fill(0);
     // The block may get other symbols while it lies here.
     let room = BlockShape::room(Bytes::of_len(shape.data_len)).min(buffer.len());
     buffer[shape.source_len().min(room)..room].fill(0);
-    digest
 }
 
 /// Checks complete source symbols against the digest they carry and returns that digest.

@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, VecDeque};
 const LATE_MAX: usize = 65_536;
 /// How long they are remembered: no round trip takes longer.
 const LATE_SPAN: Duration = Duration::from_secs(10);
+/// Longest time for which packets wait in a socket for a receiver that does not run.
+const STALL_MAX: Duration = Duration::from_millis(100);
 /// Reports remembered beyond [`LATE_SPAN`]: nobody answers them, so nothing else ends them.
 const UNWATCHED_MAX: usize = 4096;
 
@@ -128,6 +130,8 @@ pub struct Ledger {
     late_acked: Vec<(u64, Timestamp)>,
     in_flight: Bytes,
     newest_acked_sent: Option<Timestamp>,
+    /// The largest number that a report named.
+    newest_named: Option<PacketNumber>,
     /// The path keeps order: only a packet that arrived tells of the loss of one before it.
     ordered: bool,
 }
@@ -144,6 +148,7 @@ impl Ledger {
             late_acked: Vec::new(),
             in_flight: Bytes::ZERO,
             newest_acked_sent: None,
+            newest_named: None,
             ordered: false,
         }
     }
@@ -277,7 +282,7 @@ impl Ledger {
             rtt.on_spurious(now);
         }
         rtt.decay_reorder(now);
-        self.declare_lost(rtt, now, settled);
+        self.declare_lost(feedback, rtt, now, settled);
         self.forget(rtt, now);
         Ok(())
     }
@@ -362,12 +367,33 @@ impl Ledger {
 
     /// Declares lost what left too long before something that arrived (reordering allowed for),
     /// and what must have been seen by this feedback had it arrived at all. spec: W-051
-    fn declare_lost(&mut self, rtt: &RttEstimator, now: Timestamp, settled: &mut Settled) {
+    fn declare_lost(
+        &mut self,
+        feedback: &Feedback,
+        rtt: &RttEstimator,
+        now: Timestamp,
+        settled: &mut Settled,
+    ) {
         let window = rtt.reorder_window();
         let by_order = self.newest_acked_sent.map_or(Timestamp::ZERO, |sent| sent - window);
-        let by_age = now - (rtt.pessimistic() + window);
-        let deadline = if self.ordered { by_order } else { by_order.max(by_age) };
-        self.lose_until(Some(deadline), settled);
+        let by_age = self.unseen_age(feedback).map(|age| now - (rtt.pessimistic() + window + age));
+        let by_age = by_age.filter(|_| !self.ordered).unwrap_or(Timestamp::ZERO);
+        self.newest_named = self.newest_named.max(Some(feedback.largest));
+        self.lose_until(Some(by_order.max(by_age)), settled);
+    }
+
+    /// How much older than a round trip a packet has to be that this feedback would have named.
+    ///
+    /// Packets are taken in as they arrive. A receiver that did not run for a while, and whose
+    /// report names its newest packet so long after that arrived, has those behind it still in its
+    /// socket. Once a report names none that is newer, nothing was there. An overtaken one tells
+    /// nothing about what left last.
+    fn unseen_age(&self, feedback: &Feedback) -> Option<Duration> {
+        match self.newest_named {
+            Some(named) if feedback.largest < named => None,
+            Some(named) if feedback.largest == named => Some(Duration::ZERO),
+            Some(_) | None => Some(STALL_MAX.min(feedback.largest_age.into())),
+        }
     }
 
     /// Declares lost what is out and left before `deadline`, or all of it.
@@ -538,6 +564,26 @@ mod tests {
             assert_eq!(settled.lost.len(), 2 - lost);
             assert_eq!(ledger.in_flight(), Bytes::ZERO);
         }
+    }
+
+    #[test]
+    fn a_packet_that_waits_in_the_socket_of_its_receiver_is_not_lost() {
+        let mut ledger = Ledger::new(7);
+        let (mut rtt, mut settled) = (RttEstimator::new(RTT), Settled::default());
+        for n in 0..20 {
+            let at = Timestamp::from_millis(u64::from(n) / 10);
+            ledger.on_sent(PACKET, RateEpoch::default(), symbol(n), at);
+        }
+        // The receiver took in the first ten when they had been there for 18 ms, and no more.
+        let now = Timestamp::from_millis(20);
+        let late = Feedback { largest_age: Micros::new(18_000), ..report(0, 9) };
+        ledger.on_feedback(&late, &mut rtt, now, &mut settled).unwrap();
+        assert_eq!((settled.acked.len(), settled.lost.len()), (10, 0));
+        // It looked again, and nothing was there.
+        let now = Timestamp::from_millis(25);
+        let again = Feedback { largest_age: Micros::new(23_000), ..report(0, 9) };
+        ledger.on_feedback(&again, &mut rtt, now, &mut settled).unwrap();
+        assert_eq!(settled.lost.len(), 10);
     }
 
     #[test]

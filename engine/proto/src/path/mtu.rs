@@ -164,6 +164,11 @@ impl PathMtu {
         self.largest.map(|place| SYMBOL_SIZES[place])
     }
 
+    /// Nothing is known to have arrived.
+    pub const fn is_unanswered(&self) -> bool {
+        self.largest.is_none() && self.small_arrived_at.is_none()
+    }
+
     /// The symbol size to use, once that is known; `reorder` is how much later than the small
     /// probes the full-size train may arrive.
     pub fn symbol_size(&self, reorder: Duration, now: Timestamp) -> Option<u16> {

@@ -44,6 +44,8 @@ pub struct SendBlock {
     copied: u32,
     /// Symbols sent and undecided, copies counted once each.
     flying: u32,
+    /// Those of them that are repairs: not of the first pass.
+    repairs_flying: u32,
     /// Copies in flight beyond the first, by symbol.
     extra_copies: BTreeMap<u32, u32>,
     /// True once repair symbols are part of the plan: then any symbol is as good as another.
@@ -54,6 +56,8 @@ pub struct SendBlock {
     encoded_end: u32,
     /// Repair symbols that should be sent.
     repair_wanted: u32,
+    /// Repair symbols that will probably be sent: to be there by then.
+    prepared: u32,
     /// Repair symbols asked of the encoder and not delivered yet.
     encoding: u32,
 }
@@ -73,11 +77,13 @@ impl SendBlock {
             lost_once: SymbolSet::new(k),
             copied: 0,
             flying: 0,
+            repairs_flying: 0,
             extra_copies: BTreeMap::new(),
             coded: false,
             next_repair: k,
             encoded_end: k,
             repair_wanted: 0,
+            prepared: 0,
             encoding: 0,
         }
     }
@@ -130,19 +136,23 @@ impl SendBlock {
                 || (self.repair_wanted > 0 && self.next_repair < self.encoded_end))
     }
 
-    /// Distinct symbols that the peer has or that are still on their way.
-    fn expected(&self) -> u32 {
-        let copies: u32 = self.extra_copies.values().sum();
-        self.acked.len() + self.flying.saturating_sub(copies)
+    /// Symbols that repairs have to bring if everything of the first pass arrives that is not lost
+    /// yet. A coded block needs one symbol beyond K (RFC 6330: K + 1 fails once in 65,536).
+    pub fn lacking(&self) -> u32 {
+        let overhead = u32::from(self.coded);
+        (self.symbols() + overhead).saturating_sub(self.acked.len() + self.undecided())
     }
 
-    /// How many more symbols must be planned so that the block completes if nothing more is
-    /// lost. A coded block needs one symbol beyond K (RFC 6330: K + 1 fails once in 65,536).
-    pub fn shortage(&self) -> u32 {
+    /// Distinct repairs that are on their way or planned.
+    pub fn repairs_underway(&self) -> u32 {
+        let copies: u32 = self.extra_copies.values().sum();
         let resends = u32::try_from(self.resend.len()).unwrap_or(u32::MAX);
-        let planned = self.expected() + resends + self.repair_wanted + self.unsent();
-        let overhead = u32::from(self.coded);
-        (self.symbols() + overhead).saturating_sub(planned)
+        (self.repairs_flying + resends + self.repair_wanted).saturating_sub(copies)
+    }
+
+    /// Symbols of the first pass that are on their way or to be sent.
+    pub fn undecided(&self) -> u32 {
+        self.flying.saturating_sub(self.repairs_flying) + self.unsent()
     }
 
     /// The peer says it misses symbols, and nothing is planned that could bring them.
@@ -176,6 +186,8 @@ impl SendBlock {
         while let Some(symbol) = self.resend.pop_front() {
             if !self.acked.contains(SymbolId::new(symbol)) {
                 self.flying += 1;
+                self.repairs_flying += 1;
+                self.lost_once.insert(SymbolId::new(symbol));
                 return Some(SymbolId::new(symbol));
             }
             self.drop_copy(symbol);
@@ -187,6 +199,7 @@ impl SendBlock {
         self.next_repair += 1;
         self.repair_wanted -= 1;
         self.flying += 1;
+        self.repairs_flying += 1;
         Some(SymbolId::new(symbol))
     }
 
@@ -211,6 +224,8 @@ impl SendBlock {
     /// Takes one copy out of flight; true when another copy is still flying.
     fn land(&mut self, symbol: SymbolId) -> bool {
         self.flying = self.flying.saturating_sub(1);
+        let again = symbol.get() >= self.symbols() || self.lost_once.contains(symbol);
+        self.repairs_flying = self.repairs_flying.saturating_sub(u32::from(again));
         self.drop_copy(symbol.get())
     }
 
@@ -244,6 +259,12 @@ impl SendBlock {
         }
     }
 
+    /// Plans one more copy of a source symbol that is on its way.
+    pub fn plan_copy(&mut self, symbol: SymbolId) {
+        self.resend.push_back(symbol.get());
+        *self.extra_copies.entry(symbol.get()).or_default() += 1;
+    }
+
     /// From now on repair symbols are part of the plan.
     pub const fn begin_coding(&mut self) {
         self.coded = true;
@@ -252,15 +273,25 @@ impl SendBlock {
     /// Plans `count` fresh repair symbols; [`Self::to_encode`] says what that takes.
     pub fn plan_repair(&mut self, count: u32) {
         self.begin_coding();
-        let room = self.symbols() + BLOCK_REPAIR_MAX - self.next_repair;
-        self.repair_wanted = (self.repair_wanted + count).min(room);
+        self.prepared = 0;
+        self.repair_wanted = (self.repair_wanted + count).min(self.repair_room());
+    }
+
+    /// Has `count` fresh repair symbols computed without planning them.
+    pub fn prepare_repair(&mut self, count: u32) {
+        self.prepared = count.min(self.repair_room());
+    }
+
+    /// Fresh repair symbols that a block may still have.
+    fn repair_room(&self) -> u32 {
+        self.symbols() + BLOCK_REPAIR_MAX - self.next_repair
     }
 
     /// First and number of the repair symbols to encode next, if any. One job at a time: two
     /// would end in any order, and their ends carry no names.
     pub fn to_encode(&mut self) -> Option<(SymbolId, u32)> {
         let covered = self.encoded_end - self.next_repair;
-        let missing = self.repair_wanted.saturating_sub(covered);
+        let missing = self.repair_wanted.max(self.prepared).saturating_sub(covered);
         if missing == 0 || self.encoding > 0 {
             return None;
         }
@@ -274,11 +305,15 @@ impl SendBlock {
         self.encoding = 0;
     }
 
-    /// The encoder gave up: forget what was asked; exact resends take over.
-    pub fn on_encode_failed(&mut self) {
+    /// The encoder gave up: forget what was asked. True if exact resends have to take over, because
+    /// the symbols were more than a provision.
+    pub fn on_encode_failed(&mut self) -> bool {
+        let planned = self.repair_wanted > 0;
         self.encoding = 0;
         self.repair_wanted = 0;
+        self.prepared = 0;
         self.coded = false;
+        planned
     }
 
     /// Source symbols whose arrival is not known, for exact repair of everything in doubt.
@@ -310,6 +345,8 @@ impl SendBlock {
         self.lost_once.clear();
         self.extra_copies.clear();
         self.copied = 0;
+        self.repairs_flying = 0;
         self.repair_wanted = 0;
+        self.prepared = 0;
     }
 }

@@ -9,11 +9,13 @@ use super::{SendEffect, Sender};
 use crate::fec::{FecPolicy, Goal, LossEstimate, proactive};
 use crate::ids::{BlockIndex, SymbolId};
 use crate::path::ledger::Carried;
+use crate::path::mtu::packet_bytes;
 use crate::trace::TraceEvent;
 use crate::units::{Bytes, Ratio};
 
-/// Missing symbols up to which copies of the symbols themselves are cheaper than coding: one
-/// encode and one decode of a block cost about 10 ms of CPU, a copy of a packet nothing.
+/// Missing symbols, or symbols of a block, up to which copies of the symbols themselves are cheaper
+/// than coding: one encode and one decode of a full block cost milliseconds of CPU, a copy of a packet
+/// nothing.
 const COPIES_INSTEAD_OF_CODING_MAX: u32 = 3;
 /// Copies of one symbol at most.
 const COPIES_MAX: u32 = 4;
@@ -31,6 +33,21 @@ pub struct RepairContext {
     pub congested: bool,
 }
 
+impl RepairContext {
+    /// So much is sent while a packet is lost, missed and repaired.
+    const fn tail(&self) -> Bytes {
+        Bytes::new(self.bdp.get().saturating_mul(3) / 2)
+    }
+
+    /// Packets with symbols of `size` in what of a round trip a repair would cost, when `unsent` is left
+    /// to be sent for the first time: that hides some of it, and in the end nothing.
+    fn trip(&self, size: u16, unsent: Bytes) -> f64 {
+        let open = self.tail().saturating_sub(unsent);
+        let packets = open.get() / 3 * 2 / packet_bytes(size).get();
+        f64::from(u32::try_from(packets).unwrap_or(u32::MAX))
+    }
+}
+
 /// A symbol that has to be repaired.
 #[derive(Clone, Copy, Debug)]
 struct Loss {
@@ -44,30 +61,35 @@ impl Sender {
     /// After a block's first pass: repair symbols in advance, where waiting for feedback would
     /// cost the job a round trip.
     pub(super) fn plan_proactive(&mut self, block: BlockIndex, context: &RepairContext) {
-        let tail = self.unsent.saturating_mul(2) <= context.bdp.saturating_mul(3);
-        let goal = match self.config.fec {
-            FecPolicy::Off => return,
-            FecPolicy::Always => Goal::Tail,
-            FecPolicy::Auto if !tail || context.congested => return,
-            FecPolicy::Auto if self.table_is_small(context.bdp) => Goal::Small,
-            FecPolicy::Auto => Goal::Tail,
-        };
-        let Some(state) = self.blocks.get(&block) else { return };
-        let count = proactive(state.symbols(), context.loss, goal);
-        if count > 0 {
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        let symbols = state.symbols();
+        // What is known to have arrived needs no more.
+        let doubt = state.undecided() + state.lacking();
+        let spare = bet(self.config.fec, doubt, state.shape.symbol_size(), self.unsent, context);
+        let count = (state.lacking() + spare).saturating_sub(state.repairs_underway());
+        if spare == 0 || count == 0 {
+            return;
+        }
+        if symbols <= COPIES_INSTEAD_OF_CODING_MAX {
+            (0..symbols).for_each(|symbol| state.plan_copy(SymbolId::new(symbol)));
+            self.repairs.insert(block);
+        } else {
             self.plan_coded(block, count);
         }
     }
 
-    /// The whole of what is in flight or to come is a fraction of a round trip.
-    fn table_is_small(&self, bdp: Bytes) -> bool {
-        let open: Bytes = self.blocks.values().map(|block| block.placed.len).sum();
-        open + self.unsent <= Bytes::new(bdp.get() / 4)
-    }
-
-    /// Nothing is left to send for the first time: every lost packet now delays the end.
-    fn in_endgame(&self) -> bool {
-        self.unsent == Bytes::ZERO
+    /// At the first symbol of a block: has the repair symbols computed that will probably follow its
+    /// last one, so that nobody waits for them then.
+    pub(super) fn prepare_proactive(&mut self, block: BlockIndex, context: &RepairContext) {
+        let Some(state) = self.blocks.get_mut(&block) else { return };
+        let symbols = state.symbols();
+        let then = self.unsent.saturating_sub(state.to_send());
+        let count = bet(self.config.fec, symbols, state.shape.symbol_size(), then, context);
+        if count > 0 && symbols > COPIES_INSTEAD_OF_CODING_MAX {
+            // More may be known then; a few symbols more cost nothing, a second solve all of it.
+            state.prepare_repair(count + count.div_ceil(8));
+            self.encode_and_send(block);
+        }
     }
 
     /// The contents of packets that one report showed to be lost. All of them land before
@@ -87,7 +109,7 @@ impl Sender {
     }
 
     fn plan_losses(&mut self, block: BlockIndex, losses: &[Loss], context: &RepairContext) {
-        let endgame = self.in_endgame();
+        let tail = in_tail(self.unsent, context);
         let Some(state) = self.blocks.get_mut(&block) else { return };
         let coding = self.config.fec != FecPolicy::Off && !state.repair_exhausted();
         if coding && state.is_coded() {
@@ -96,7 +118,7 @@ impl Sender {
             let k = state.symbols();
             let source = losses.iter().filter(|loss| loss.symbol.get() < k);
             let (urgent, plain): (Vec<&Loss>, Vec<&Loss>) =
-                source.partition(|loss| coding && (loss.again || endgame));
+                source.partition(|loss| coding && (loss.again || tail));
             plain.iter().for_each(|loss| state.plan_resend(loss.symbol, 1));
             self.repairs.insert(block);
             self.plan_urgent(block, &urgent, context);
@@ -107,14 +129,16 @@ impl Sender {
         }
     }
 
-    /// One more round must suffice: copies of few missing symbols, coding for many.
+    /// One more round must suffice: copies of few missing symbols, coding for many, or where many
+    /// are to be expected.
     fn plan_urgent(&mut self, block: BlockIndex, urgent: &[&Loss], context: &RepairContext) {
         let Some(state) = self.blocks.get_mut(&block) else { return };
         let count = u32::try_from(urgent.len()).unwrap_or(u32::MAX);
         if count == 0 {
             return;
         }
-        if state.count_copied(count) <= COPIES_INSTEAD_OF_CODING_MAX {
+        let more = f64::from(state.undecided()) * context.loss.mean.get() >= 1.0;
+        if !more && state.count_copied(count) <= COPIES_INSTEAD_OF_CODING_MAX {
             let copies = copies_for(context.loss.mean);
             urgent.iter().for_each(|loss| state.plan_resend(loss.symbol, copies));
         } else {
@@ -125,10 +149,10 @@ impl Sender {
     fn plan_shortage(&mut self, block: BlockIndex, context: &RepairContext) {
         let Some(state) = self.blocks.get_mut(&block) else { return };
         state.begin_coding();
-        let missing = state.shortage();
-        if missing > 0 {
-            let goal = Goal::Deficit { missing };
-            let count = proactive(state.symbols(), context.loss, goal).max(missing);
+        let lacking = state.lacking();
+        let wanted = for_deficit(state, lacking, self.unsent, context);
+        if lacking > 0 && wanted > state.repairs_underway() {
+            let count = wanted - state.repairs_underway();
             self.plan_coded(block, count);
         }
     }
@@ -162,8 +186,7 @@ impl Sender {
 
     /// The body could not encode: everything in doubt is sent again as it is.
     pub fn on_encode_failed(&mut self, block: BlockIndex) {
-        if let Some(state) = self.blocks.get_mut(&block) {
-            state.on_encode_failed();
+        if self.blocks.get_mut(&block).is_some_and(SendBlock::on_encode_failed) {
             self.resend_all_in_doubt(block);
         }
     }
@@ -178,8 +201,7 @@ impl Sender {
         if self.config.fec == FecPolicy::Off || state.repair_exhausted() {
             self.resend_all_in_doubt(block);
         } else {
-            let goal = Goal::Deficit { missing };
-            let count = proactive(state.symbols(), context.loss, goal).max(missing);
+            let count = for_deficit(state, missing, self.unsent, context);
             self.plan_coded(block, count);
         }
     }
@@ -199,6 +221,34 @@ impl Sender {
         }
         self.repairs.insert(block);
     }
+}
+
+/// Too little is left to send for the first time to hide the round trip and a quarter that a repair
+/// takes, and a repair of that: what is lost now should be lost but once.
+fn in_tail(unsent: Bytes, context: &RepairContext) -> bool {
+    unsent <= context.tail()
+}
+
+/// Repair symbols to send right behind a block's last source symbol, when `unsent` is left to be sent
+/// for the first time.
+fn bet(fec: FecPolicy, symbols: u32, size: u16, unsent: Bytes, context: &RepairContext) -> u32 {
+    match fec {
+        FecPolicy::Off => 0,
+        FecPolicy::Auto if !in_tail(unsent, context) || context.congested => 0,
+        FecPolicy::Auto => {
+            proactive(symbols, context.loss, context.trip(size, unsent), Goal::Ahead)
+        }
+        // Whoever asks for it wants no block to wait for a second round.
+        FecPolicy::Always => {
+            proactive(symbols, context.loss, context.trip(size, Bytes::ZERO), Goal::Ahead)
+        }
+    }
+}
+
+/// Repair symbols for a block that misses `missing`, when `unsent` is left to be sent first.
+fn for_deficit(block: &SendBlock, missing: u32, unsent: Bytes, context: &RepairContext) -> u32 {
+    let trip = context.trip(block.shape.symbol_size(), unsent);
+    proactive(block.symbols(), context.loss, trip, Goal::Deficit { missing }).max(missing)
 }
 
 /// Copies of a symbol so that losing all of them is unlikely.

@@ -2,7 +2,6 @@
 
 use super::{Arrival, Session, SessionError};
 use crate::congestion::{Outcome, Sample, TrainSample, View};
-use crate::ids::PacketNumber;
 use crate::path::back::WayBack;
 use crate::path::ledger::{Carried, Settled};
 use crate::path::loss::LossMeter;
@@ -15,7 +14,8 @@ use crate::wire::feedback::Feedback;
 use core::time::Duration;
 
 impl Session {
-    /// An authentic, decoded feedback packet.
+    /// An authentic, decoded feedback packet. The path is measured by when it arrived, not by when a
+    /// busy host came to read it.
     pub fn on_feedback(
         &mut self,
         arrival: &Arrival,
@@ -24,7 +24,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let number = arrival.number;
         self.acks.on_silent_packet(arrival);
-        let taken = self.take_report(number, feedback, now);
+        let taken = self.take_report(arrival, feedback, now);
         match taken {
             Ok(()) => self.observe(now),
             Err(error) => self.on_invalid(number, error, now),
@@ -34,13 +34,15 @@ impl Session {
 
     fn take_report(
         &mut self,
-        number: PacketNumber,
+        arrival: &Arrival,
         feedback: &Feedback,
         now: Timestamp,
     ) -> Result<(), SessionError> {
+        let (number, arrived) = (arrival.number, arrival.at.min(now));
         self.counters.reports_received += 1;
-        let delivered = self.counters.wire_delivered.max(feedback.received_bytes);
-        self.counters.wire_delivered = delivered;
+        // It is shown and recorded, so a peer that boasts gets no further than what was sent.
+        let received = feedback.received_bytes.min(self.counters.wire_sent);
+        self.counters.wire_delivered = self.counters.wire_delivered.max(received);
         let newest = self.newest_report.is_none_or(|seen| number > seen);
         self.newest_report = self.newest_report.max(Some(number));
         if newest {
@@ -49,9 +51,9 @@ impl Session {
             self.observer.on_overtaken();
         }
         let mut settled = core::mem::take(&mut self.settled);
-        self.ledger.on_feedback(feedback, &mut self.rtt, now, &mut settled)?;
+        self.ledger.on_feedback(feedback, &mut self.rtt, arrived, &mut settled)?;
         if !feedback.ranges.is_empty() {
-            let back = self.way_back.on_report(feedback.clock, now);
+            let back = self.way_back.on_report(feedback.clock, arrived);
             for sample in &mut settled.rtts {
                 sample.back = WayBack::share(back, sample.rtt, self.rtt.min());
             }
@@ -156,7 +158,7 @@ impl Session {
         for sample in &settled.rtts {
             self.queue_delay.record(sample.ahead().saturating_sub(view.rtt_min));
         }
-        self.loss.on_settled(settled.acked.len(), self.lost.len(), settled.spurious.len());
+        self.loss.on_settled(settled.acked.len(), &self.lost, settled.spurious.len());
         self.repair = repair_context(&view, &self.loss, &self.rtt);
         self.sizes.hole |= hole;
     }
@@ -220,7 +222,7 @@ fn is_size_probe(mtu: &PathMtu, (lost, carried): (&Outcome, &Carried)) -> bool {
 
 fn repair_context(view: &View, loss: &LossMeter, rtt: &RttEstimator) -> RepairContext {
     RepairContext {
-        loss: loss.estimate(view.loss_run),
+        loss: loss.estimate(),
         bdp: view.rate.bytes_in(rtt.smoothed()),
         congested: view.queue_delay > Duration::from_millis(20).max(view.rtt_min / 4),
     }

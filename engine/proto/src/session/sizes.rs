@@ -14,6 +14,8 @@ use core::time::Duration;
 pub(super) struct Sizes {
     pub(super) small_probes_left: u32,
     pub(super) full_probes_left: u32,
+    /// No train asks as well: without an answer the probes are sent again then.
+    again_at: Option<Timestamp>,
     /// Jumbo frames were asked for, once the path was known to be quick enough for them.
     jumbo_asked: bool,
     /// Probes of larger sizes that are to leave.
@@ -31,14 +33,20 @@ impl Session {
     /// The sizes are not known: the usual ones are asked for at once.
     pub(super) fn plan_size_probes(&mut self) {
         self.sizes.small_probes_left = SMALL_PROBES;
-        // Other policies send trains of full-size packets.
-        let trains = !matches!(self.config.policy, Policy::Fixed);
-        self.sizes.full_probes_left = if trains { 0 } else { FULL_PROBES };
+        // Elsewhere trains of full-size packets ask.
+        let asks = matches!(self.config.policy, Policy::Fixed) || self.is_small_start();
+        self.sizes.full_probes_left = if asks { FULL_PROBES } else { 0 };
         self.sizes.search.clear();
         self.sizes.jumbo_asked = false;
     }
 
     pub(super) fn plan_probes(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
+        if self.sizes_asked_again_at().is_some_and(|at| at <= now) {
+            self.plan_size_probes();
+        }
+        if self.sizes.full_probes_left > 0 {
+            self.sizes.again_at = Some(now + self.rtt.pessimistic() * 5 / 4);
+        }
         while self.sizes.small_probes_left > 0 {
             self.sizes.small_probes_left -= 1;
             self.plan_padding(Kind::Pad, SYMBOL_SIZE_SMALL, now, plans);
@@ -59,6 +67,11 @@ impl Session {
         while let Some(size) = self.sizes.search.pop() {
             self.plan_padding(Kind::Pad, size, now, plans);
         }
+    }
+
+    /// When the sizes are asked for again, unless an answer comes before.
+    pub(super) fn sizes_asked_again_at(&self) -> Option<Timestamp> {
+        self.sizes.again_at.filter(|_| self.mtu.is_unanswered() && self.is_small_start())
     }
 
     /// Larger sizes are looked for now and then, jumbo frames once where they would be used: two of

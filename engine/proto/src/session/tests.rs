@@ -91,9 +91,18 @@ impl Pair {
         }
     }
 
+    /// The first side's host does not run for `span`; its kernel stamps what comes.
+    fn first_stands_still(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now += self.tick;
+            self.step(1);
+        }
+    }
+
     fn step(&mut self, side: usize) {
-        while let Some((_, plan)) = self.wires[1 - side].pop_front_if(|(at, _)| *at <= self.now) {
-            self.arrive(side, &plan);
+        while let Some((at, plan)) = self.wires[1 - side].pop_front_if(|(at, _)| *at <= self.now) {
+            self.arrive(side, &plan, at);
         }
         let end = &mut self.ends[side];
         while let Some(effect) = end.poll_effect() {
@@ -126,9 +135,9 @@ impl Pair {
         self.wires[side].extend(passes.map(|plan| (self.now + DELAY, plan)));
     }
 
-    fn arrive(&mut self, side: usize, plan: &PacketPlan) {
+    fn arrive(&mut self, side: usize, plan: &PacketPlan, at: Timestamp) {
         let (end, now) = (&mut self.ends[side], self.now);
-        let arrival = arrival(plan.number, plan.kind.is_train(), now);
+        let arrival = arrival(plan.number, plan.kind.is_train(), at);
         match &plan.body {
             PlanBody::Symbol { data, len } => {
                 end.on_data(&arrival, *data, *len, now);
@@ -177,7 +186,7 @@ fn reports_count_the_drops_of_their_own_session() {
 #[test]
 fn two_trains_are_never_neighbours() {
     let mut pair = Pair::new(Policy::Fair, None);
-    pair.ends[0].warm_up();
+    pair.ends[0].warm_up(None);
     pair.run(Duration::from_millis(100));
     let trains = pair.sent.iter().filter(|plans| plans.iter().any(|plan| plan.kind.is_train()));
     let mut last: Option<PacketNumber> = None;
@@ -241,6 +250,34 @@ fn under_way() -> Pair {
     pair
 }
 
+/// Reports that waited in the socket while the host was busy with other work counted as a longer
+/// path: the rate law saw a queue, and slowed down.
+#[test]
+fn reports_that_are_read_late_make_the_path_no_longer() {
+    let mut pair = under_way();
+    pair.tick = TICK;
+    let mut longest = Duration::ZERO;
+    for _ in 0..50 {
+        pair.first_stands_still(Duration::from_millis(20));
+        pair.run(TICK);
+        longest = longest.max(pair.ends[0].rtt().latest());
+        pair.run(Duration::from_millis(5));
+    }
+    assert!(longest < Duration::from_millis(4), "{longest:?}");
+    assert_eq!(pair.ends[0].counters().packets_lost, 0);
+    assert!(pair.ends[0].view().queue_delay < Duration::from_millis(1));
+}
+
+/// A flight record had numbers then that its readers refuse.
+#[test]
+fn no_more_counts_as_delivered_than_was_sent_whatever_the_peer_says() {
+    let mut pair = under_way();
+    let (sender, now) = (&mut pair.ends[0], pair.now);
+    let boast = Feedback { received_bytes: Bytes::new(1 << 60), ..Feedback::default() };
+    sender.on_feedback(&arrival(PacketNumber::new(1 << 20), false, now), &boast, now).unwrap();
+    assert_eq!(sender.counters().wire_delivered, sender.counters().wire_sent);
+}
+
 /// The route changed, or something on it eats packets: QUIC lived on, and the transfer stood for
 /// ever. spec: W-059
 #[test]
@@ -265,7 +302,7 @@ fn a_path_that_comes_late_is_asked_for_its_sizes_anew() {
     let mut pair = Pair::new(Policy::Fair, Some(BitRate::mbps(20)));
     pair.tick = Duration::from_millis(1);
     pair.mtu = Bytes::ZERO;
-    pair.ends[0].warm_up();
+    pair.ends[0].warm_up(None);
     pair.run(Duration::from_secs(5));
     pair.ends[0].declare_send(Bytes::mib(4), &[]).unwrap();
     pair.ends[1].declare_recv(Bytes::mib(4), &[]).unwrap();
@@ -284,7 +321,7 @@ fn a_silent_path_is_asked_at_once_when_an_object_begins() {
     let mut pair = Pair::new(Policy::Fair, Some(BitRate::mbps(20)));
     pair.tick = Duration::from_millis(1);
     pair.mtu = Bytes::ZERO;
-    pair.ends[0].warm_up();
+    pair.ends[0].warm_up(None);
     pair.run(Duration::from_secs(25));
     pair.mtu = Bytes::new(1_500);
     let asked = pair.ends[0].counters().packets_sent;

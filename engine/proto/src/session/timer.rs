@@ -43,7 +43,7 @@ impl Session {
 
     /// The timer that fires first.
     pub fn next_timer(&mut self, now: Timestamp) -> Option<(Timestamp, Timer)> {
-        let nominal = self.controller.pacing_rate(now);
+        let nominal = self.pacing_rate(now);
         let permission = self.silence.permission(nominal, self.rtt.smoothed(), now);
         let named = |timer: Timer| move |at: Timestamp| (at, timer);
         let timers = [
@@ -67,7 +67,7 @@ impl Session {
         now: Timestamp,
     ) -> Option<Timestamp> {
         let Permission::Rate(rate) = permission else { return None };
-        let wanted = self.is_steering() && self.may_train(rate, nominal);
+        let wanted = self.wants_train() && self.may_train(rate, nominal);
         let due = self.controller.next_timer().filter(|_| wanted)?;
         Some(due.max(now + STEERING_MIN))
     }
@@ -91,7 +91,8 @@ impl Session {
     /// A trial of sizes goes on while the path is not silent.
     fn next_size_pair(&self, permission: Permission, now: Timestamp) -> Option<Timestamp> {
         let Permission::Rate(_) = permission else { return None };
-        let at = self.mtu.next_pair().filter(|_| self.is_steering())?;
+        let pair = self.mtu.next_pair().filter(|_| self.is_steering());
+        let at = pair.into_iter().chain(self.sizes_asked_again_at()).min()?;
         Some(at.max(now + STEERING_MIN))
     }
 

@@ -15,8 +15,8 @@ use crate::wire::header::{DataId, Kind};
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Plans made per call at most: one GSO train.
-const PLANS_MAX: usize = 64;
+/// Plans made per call at most: of the usual size, two messages of the kernel's, both full.
+const PLANS_MAX: usize = 90;
 /// What a data header has and a plain one has not.
 const HEADER_DIFFERENCE: u16 = 7;
 const _: () = assert!(DATA_HEADER_LEN - PLAIN_HEADER_LEN == HEADER_DIFFERENCE as usize);
@@ -34,6 +34,9 @@ const GREETING_EVERY: Duration = Duration::from_secs(1);
 const READ_AHEAD: Duration = Duration::from_millis(100);
 /// Data kept loaded ahead at least.
 const READ_AHEAD_MIN: Bytes = Bytes::new(4 * crate::limits::BLOCK_DATA.get());
+/// Data kept loaded ahead at most: what lies longer has left the processor's caches when it is
+/// sent.
+const READ_AHEAD_MAX: Bytes = Bytes::mib(16);
 
 /// One packet to seal and send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,18 +81,21 @@ pub enum PlanBody {
 }
 
 impl Session {
-    /// Plans the packets that may leave now, at most one GSO train; call until nothing is added.
+    /// Plans the packets that may leave now, a hundred or so at most; call until nothing is added.
     pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let sent_before = self.counters.wire_sent;
         self.plan_addresses(now, plans);
+        if core::mem::take(&mut self.report_now) {
+            self.reports.hurry(now);
+        }
         self.plan_report(now, plans);
         self.plan_question(now, plans);
         if self.controller.next_timer().is_some_and(|at| at <= now) {
             self.controller.on_timer(now);
         }
         self.choose_symbol_size(now);
-        let rate = self.controller.pacing_rate(now);
-        let ahead = READ_AHEAD_MIN.max(rate.bytes_in(READ_AHEAD));
+        let rate = self.pacing_rate(now);
+        let ahead = rate.bytes_in(READ_AHEAD).clamp(READ_AHEAD_MIN, READ_AHEAD_MAX);
         self.sender.read_ahead(ahead);
         let nominal = rate;
         let permission = self.silence.permission(nominal, self.rtt.smoothed(), now);
@@ -119,6 +125,7 @@ impl Session {
     /// The socket is full: that packets leave late from now on is not the processor's doing.
     pub const fn on_blocked(&mut self) {
         self.lateness.on_stop(false);
+        self.pacer.hold();
     }
 
     fn plan_report(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
@@ -246,9 +253,10 @@ impl Session {
     }
 
     fn plan_train(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
-        if !self.is_steering() {
+        if !self.wants_train() {
             return;
         }
+        let pads = self.pads_trains();
         let Some(count) = self.controller.take_train(now) else { return };
         self.idle_trains_left = self.idle_trains_left.saturating_sub(1);
         // Two trains in a row would be one to the receiver, pause included. spec: W-016
@@ -261,9 +269,13 @@ impl Session {
         let scale = u32::from(padding.div_ceil(SYMBOL_SIZE));
         let count = if scale > 1 { count.div_ceil(scale).max(TRAIN_MIN.min(count)) } else { count };
         for _ in 0..count {
-            if !self.plan_symbol(true, now, plans) {
-                self.plan_padding(Kind::PadTrain, padding, now, plans);
+            if self.plan_symbol(true, now, plans) {
+                continue;
             }
+            if !pads {
+                break;
+            }
+            self.plan_padding(Kind::PadTrain, padding, now, plans);
         }
         self.train_end = Some(self.ledger.next_number());
     }
@@ -280,7 +292,9 @@ impl Session {
         self.lateness.on_stop(false);
         // A larger one overdraws: the pacer has its debt paid before the next.
         let packet = packet_bytes(SYMBOL_SIZE);
-        while budget >= packet && plans.len() < PLANS_MAX && self.window_open() {
+        // Sending does not change it.
+        let limit = self.controller.in_flight_limit();
+        while budget >= packet && plans.len() < PLANS_MAX && self.fits(limit) {
             let before = self.counters.wire_sent;
             if !self.plan_symbol(false, now, plans) {
                 self.app_limited = true;
@@ -288,7 +302,11 @@ impl Session {
             }
             budget -= packet.max(self.counters.wire_sent - before).min(budget);
         }
-        self.lateness.on_stop(self.sender.has_symbol() && self.window_open());
+        let open = self.window_open();
+        if !open {
+            self.pacer.hold();
+        }
+        self.lateness.on_stop(self.sender.has_symbol() && open);
     }
 
     /// Trains overdraw the pacer, but not the window, and they do not ask a path that has fallen
@@ -298,7 +316,11 @@ impl Session {
     }
 
     pub(super) fn window_open(&self) -> bool {
-        self.ledger.in_flight() + packet_bytes(SYMBOL_SIZE) <= self.controller.in_flight_limit()
+        self.fits(self.controller.in_flight_limit())
+    }
+
+    fn fits(&self, in_flight_limit: Bytes) -> bool {
+        self.ledger.in_flight() + packet_bytes(SYMBOL_SIZE) <= in_flight_limit
     }
 
     /// The path is silent: one packet asks whether it is back. A symbol, if there is one. Who has

@@ -223,6 +223,7 @@ impl Connection {
                 continue;
             }
             self.heard = Instant::now();
+            room.links.meter().read(len);
             let input = std::mem::take(&mut room.input);
             let taken = self.take_in(&input[..len], room);
             room.input = input;
@@ -277,8 +278,8 @@ impl Connection {
 
     fn take_datagrams(&mut self, room: &mut Room) -> Result<(), LinkEnd> {
         let Stage::Open { link, .. } = &self.stage else { return Ok(()) };
-        let from = link.id.address();
-        let held = self.held.get_or_insert_with(|| Inbound { frames: Vec::new() });
+        let (link, from) = (link.id, link.id.address());
+        let held = self.held.get_or_insert_with(|| Inbound { link, frames: Vec::new() });
         loop {
             let len = match self.tls.reader().read(self.frames.space()) {
                 Ok(0) => break,
@@ -289,8 +290,11 @@ impl Connection {
             self.frames.filled(len);
             let fault = |_| LinkEnd::Lost("what came is no frame".to_owned());
             while let Some(datagram) = self.frames.pull().map_err(fault)? {
+                room.links.meter().received_packets(1);
                 match PacketKind::of(datagram) {
-                    PacketKind::Control => room.control.deliver(from, 0, datagram),
+                    PacketKind::Control => {
+                        room.control.deliver(from, 0, datagram);
+                    }
                     PacketKind::Lane => held.push(datagram),
                 }
             }
@@ -308,13 +312,14 @@ impl Connection {
     /// Sends what waits, until the socket is full or the turn is over.
     fn flush(&mut self, room: &mut Room) -> Result<(), LinkEnd> {
         for round in 0.. {
-            self.write_records()?;
+            self.write_records(room)?;
             let Stage::Open { link, .. } = &self.stage else { return Ok(()) };
             if self.full || round == ROUNDS {
                 return Ok(());
             }
             room.output.clear();
             let taken = link.take(&mut room.output, WRITE_LEN);
+            room.links.meter().sent_packets(taken.frames);
             if taken.room_again {
                 room.driver.wake();
             }
@@ -326,10 +331,10 @@ impl Connection {
         Ok(())
     }
 
-    fn write_records(&mut self) -> Result<(), LinkEnd> {
+    fn write_records(&mut self, room: &Room) -> Result<(), LinkEnd> {
         while self.tls.wants_write() && !self.full {
             match self.tls.write_tls(&mut self.socket) {
-                Ok(_) => {}
+                Ok(len) => room.links.meter().sent_bytes(len),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.full = true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(lost(&error)),
@@ -366,7 +371,7 @@ impl Connection {
             }
         }
         // An alert, or that nothing follows.
-        let _ = self.write_records();
+        let _ = self.write_records(room);
         let _ = self.socket.shutdown(Shutdown::Write);
         self.held = None;
         self.since = Instant::now();

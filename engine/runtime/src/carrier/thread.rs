@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Bound;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +46,8 @@ pub(super) struct Worker {
     accept_at: Option<Instant>,
     connections: BTreeMap<u64, Connection>,
     next: u64,
+    /// Who has the next turn first.
+    first: u64,
     /// By then everybody was told.
     stopping: Option<Instant>,
 }
@@ -57,8 +60,9 @@ impl Worker {
             None => None,
         };
         let room = Room::new(links, control, admission, driver);
-        let (accept_at, connections, next, stopping) = (None, BTreeMap::new(), 0, None);
-        Ok(Self { orders, wake, room, listener, accept_at, connections, next, stopping })
+        let (accept_at, connections, stopping) = (None, BTreeMap::new(), None);
+        let (next, first) = (0, 0);
+        Ok(Self { orders, wake, room, listener, accept_at, connections, next, first, stopping })
     }
 
     /// Works until told to stop.
@@ -170,9 +174,19 @@ impl Worker {
         }
     }
 
+    /// The connections in the order of their turns, another one first each time: whoever comes first
+    /// may take all the room that the driver has.
+    fn turns(&mut self) -> Vec<u64> {
+        let names = |range| self.connections.range(range).map(|(&name, _)| name);
+        let later = (Bound::Included(self.first), Bound::Unbounded);
+        let turns: Vec<u64> =
+            names(later).chain(names((Bound::Unbounded, Bound::Excluded(self.first)))).collect();
+        self.first = turns.first().map_or(0, |first| first + 1);
+        turns
+    }
+
     fn serve(&mut self, ready: &BTreeMap<u64, PollFlags>) {
-        let names: Vec<u64> = self.connections.keys().copied().collect();
-        for name in names {
+        for name in self.turns() {
             let Some(mut connection) = self.connections.remove(&name) else { continue };
             let flags = ready.get(&name).copied().unwrap_or(PollFlags::empty());
             let shaking = !connection.is_open();

@@ -68,14 +68,14 @@ impl Repeats {
         }
     }
 
-    /// Something came from `from`, or claims to.
-    pub(super) fn heard(&mut self, now: Instant, from: SocketAddr, len: Bytes) {
+    /// Something came from `from`, or claims to. True if that is proven.
+    pub(super) fn heard(&mut self, now: Instant, from: SocketAddr, len: Bytes) -> bool {
         let from = canonical(from);
-        if !self.is_proven(now, from)
-            && let Some(known) = self.strangers.find_or_add(now, from)
-        {
+        let proven = self.is_proven(now, from);
+        if !proven && let Some(known) = self.strangers.find_or_add(now, from) {
             known.received += len;
         }
+        proven
     }
 
     /// Whether QUIC may send an original; if so, it counts as sent. QUIC keeps to the limit of an
@@ -129,7 +129,7 @@ impl Repeats {
         }
     }
 
-    /// A connection begins to use `addr`, which is proven until [`Self::leave`].
+    /// A connection or its lanes begin to use `addr`, which is proven until [`Self::leave`].
     pub(super) fn vouch(&mut self, now: Instant, addr: SocketAddr) {
         self.proven.retain(|_, proof| proof.holds(now));
         let proof = self.proven.entry(canonical(addr)).or_insert(Proof::Used(0));
@@ -139,7 +139,7 @@ impl Repeats {
         };
     }
 
-    /// A connection has no more use for `addr`.
+    /// One of them has no more use for `addr`.
     pub(super) fn leave(&mut self, now: Instant, addr: SocketAddr) {
         if let Some(proof) = self.proven.get_mut(&canonical(addr)) {
             *proof = match *proof {

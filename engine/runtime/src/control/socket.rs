@@ -98,12 +98,12 @@ impl ControlSocket {
     }
 
     /// Hands over one datagram that is not a lane packet. Never waits; called by the thread that
-    /// receives on the port, for each segment.
-    pub fn deliver(&self, from: SocketAddr, ecn: u8, data: &[u8]) {
-        if LinkId::of(from).is_none() {
-            // First, so that no answer is earlier.
-            lock(&self.repeats).heard(Instant::now(), from, Bytes::of_len(data.len()));
-        }
+    /// receives on the port, for each segment. True if it came, or claims to have come, from where
+    /// somebody is known to be.
+    pub fn deliver(&self, from: SocketAddr, ecn: u8, data: &[u8]) -> bool {
+        // First, so that no answer is earlier.
+        let is_known = LinkId::of(from).is_some()
+            || lock(&self.repeats).heard(Instant::now(), from, Bytes::of_len(data.len()));
         let from = as_ipv6(from);
         let (taken, waker) = {
             let mut inbox = self.inbox();
@@ -117,11 +117,12 @@ impl ControlSocket {
         if let Some(waker) = waker {
             waker.wake();
         }
+        is_known
     }
 
-    /// A connection uses `addr`, which we chose or a handshake has validated: what is sent there is
-    /// not limited by what came from there.
-    pub(super) fn vouch(&self, addr: SocketAddr) -> Arc<Vouched> {
+    /// A connection or its lanes use `addr`, which we chose or somebody there has validated: what is
+    /// sent there is not limited by what came from there.
+    pub(crate) fn vouch(&self, addr: SocketAddr) -> Arc<Vouched> {
         lock(&self.repeats).vouch(Instant::now(), addr);
         let path = Path::Udp(addr, Arc::clone(&self.repeats));
         Arc::new(Vouched { path })
@@ -216,9 +217,9 @@ fn as_ipv6(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A connection's word for its address; dropped with the connection.
+/// The word of a connection, or of its lanes, for an address; dropped with them.
 #[derive(Debug)]
-pub(super) struct Vouched {
+pub(crate) struct Vouched {
     path: Path,
 }
 

@@ -5,10 +5,10 @@
 
 use super::align::direct_len;
 use core::sync::atomic::{AtomicBool, Ordering};
-use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, fstatfs, open};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An open file. Shared by reference count between the operations that use it.
 ///
@@ -19,6 +19,19 @@ pub struct DiskFile {
     direct: Option<Arc<OwnedFd>>,
     /// Set when the file system answered EINVAL: from then on everything is buffered.
     direct_refused: AtomicBool,
+    in_memory: bool,
+    /// Held by whoever writes on the spot: the kernel lets one write to a file at a time, and has
+    /// the others spin.
+    writing: Mutex<()>,
+}
+
+/// File systems whose files are memory: tmpfs and ramfs (`statfs(2)`).
+const MEMORY_FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// Whether what is in a file lies in memory and nowhere else, so that no device is waited for.
+pub(crate) fn is_in_memory(file: BorrowedFd<'_>) -> bool {
+    let kind = fstatfs(file).ok().and_then(|stat| u64::try_from(stat.f_type).ok());
+    kind.is_some_and(|kind| MEMORY_FILE_SYSTEMS.contains(&kind))
 }
 
 /// The way a piece takes to the disk.
@@ -33,7 +46,19 @@ pub(super) enum Route {
 impl DiskFile {
     /// A file that always goes through the page cache.
     pub fn new(file: OwnedFd) -> Self {
-        Self { buffered: Arc::new(file), direct: None, direct_refused: AtomicBool::new(false) }
+        let in_memory = is_in_memory(file.as_fd());
+        let (direct_refused, writing) = (AtomicBool::new(false), Mutex::new(()));
+        Self { buffered: Arc::new(file), direct: None, direct_refused, in_memory, writing }
+    }
+
+    /// The turn to write to it.
+    pub(super) fn turn_to_write(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether reading and writing it waits for no device.
+    pub const fn is_in_memory(&self) -> bool {
+        self.in_memory
     }
 
     /// A file whose aligned runs bypass the page cache where its file system can do that, and

@@ -82,20 +82,30 @@ fn work(dock: &Dock, policy: Route) {
 fn perform(op: Op, policy: Route) -> (Buffer, Result<(), DiskError>) {
     match op {
         Op::Read { mut buffer, segments } => {
-            let memory = buffer.as_mut_slice();
-            let result = each(Direction::Read, &segments, memory.len(), policy, |file, piece| {
-                pread(file.fd(piece.route), &mut memory[piece.range.clone()], piece.file_offset)
-            });
+            let result = read(buffer.as_mut_slice(), &segments, policy);
             (buffer.into(), result)
         }
         Op::Write { buffer, segments } => {
-            let memory = buffer.as_slice();
-            let result = each(Direction::Write, &segments, memory.len(), policy, |file, piece| {
-                pwrite(file.fd(piece.route), &memory[piece.range.clone()], piece.file_offset)
-            });
+            let result = write(buffer.as_slice(), &segments, policy);
             (buffer, result)
         }
     }
+}
+
+pub(super) fn read(
+    memory: &mut [u8],
+    segments: &[Segment],
+    policy: Route,
+) -> Result<(), DiskError> {
+    each(Direction::Read, segments, memory.len(), policy, |file, piece| {
+        pread(file.fd(piece.route), &mut memory[piece.range.clone()], piece.file_offset)
+    })
+}
+
+pub(super) fn write(memory: &[u8], segments: &[Segment], policy: Route) -> Result<(), DiskError> {
+    each(Direction::Write, segments, memory.len(), policy, |file, piece| {
+        pwrite(file.fd(piece.route), &memory[piece.range.clone()], piece.file_offset)
+    })
 }
 
 /// Takes every segment from start to end, `call` being the system call for one piece.
@@ -121,7 +131,9 @@ fn each(
                 Step::Failed(error) => return Err(error),
             }
         }
-        if let Some((offset, len)) = progress.write_back(segment) {
+        if let Some((offset, len)) = progress.write_back(segment)
+            && !segment.file.is_in_memory()
+        {
             // A hint: what it cannot do now, the sync does, and reports.
             let _ = writeback::start(segment.file.as_fd(), offset, len);
         }

@@ -12,12 +12,12 @@
 
 use super::command::SessionKey;
 use crate::buffers::{Lease, SharedLease};
-use crate::disk::{DiskError, Segment};
+use crate::disk::{DiskError, Segment, in_memory, read_now, write_now};
 use crate::objects::{BlockSink, BlockSource, Failure, Load, Store};
 use crate::pack::{Effort, Experience, UnpackError, pack_block, unpack_block};
-use farhaul_proto::content::Digest;
+use farhaul_proto::content::{BlockHasher, Digest, block_digest};
 use farhaul_proto::fec::{
-    BlockShape, FecError, RepairSet, SymbolSet, decode, finish_source, repair_symbols,
+    BlockShape, FecError, RepairSet, SymbolSet, append_digest, decode, repair_symbols,
     verify_source,
 };
 use farhaul_proto::ids::{BlockIndex, SymbolId};
@@ -66,8 +66,8 @@ pub(super) enum Done {
     Finished { at: At, shape: BlockShape, lease: Lease },
     /// Repair symbols, or none if the encoder failed.
     Encoded { at: At, shape: BlockShape, repair: Option<RepairSet> },
-    /// A block was decoded and checked.
-    Checked { at: At, placed: Placed, block: RecvBlock, outcome: Checked },
+    /// A block was decoded and checked, and what was done with it then.
+    Checked { at: At, placed: Placed, block: RecvBlock, outcome: Checked, then: Option<Box<Done>> },
     /// The sink said where a block is to be written.
     Write { at: At, placed: Placed, digest: Digest, lease: Lease, segments: Vec<Segment> },
     /// The sink has taken the block, and noted it; or it could not.
@@ -121,22 +121,76 @@ pub(super) struct Packing {
     pub(super) experience: Arc<Experience>,
 }
 
-pub(super) fn finish_job(
-    at: At,
-    shape: BlockShape,
-    placed: Placed,
-    mut lease: Lease,
-    packing: Option<Packing>,
+/// A block on its way to its digest.
+pub(super) struct Finish {
+    pub(super) at: At,
+    pub(super) shape: BlockShape,
+    pub(super) placed: Placed,
+    pub(super) lease: Lease,
+    pub(super) packing: Option<Packing>,
+}
+
+/// Loads a block from a source that is at hand and finishes it.
+pub(super) fn load_and_finish_job(
+    finish: Finish,
+    source: Arc<dyn BlockSource>,
 ) -> impl FnOnce() -> Done {
     move || {
-        let buffer = lease.as_mut_slice();
-        let digest = finish_source(shape, buffer, placed.offset.get());
-        let packed = packing.and_then(|Packing { effort, experience }| {
-            pack_block(shape, buffer, &digest, effort, &experience)
-        });
-        let shape = packed.unwrap_or(shape);
-        Done::Finished { at, shape, lease }
+        let Finish { at, shape, placed, mut lease, packing } = finish;
+        let runs = match source.load(placed, lease.as_mut_slice()) {
+            Ok(Load::Read(runs)) if in_memory(&runs) && fills(&runs, placed) => runs,
+            load => return Done::Loaded { at, shape, placed, lease, load },
+        };
+        match read_and_hash(lease.as_mut_slice(), &runs) {
+            Ok(hasher) => {
+                let digest = hasher.finish(placed.offset.get());
+                finished(Finish { at, shape, placed, lease, packing }, &digest)
+            }
+            Err(error) => {
+                let load = Err(disk_failure(&error, true));
+                Done::Loaded { at, shape, placed, lease, load }
+            }
+        }
     }
+}
+
+/// So much is read before it is hashed: it is still in this processor's cache.
+const PIECE: usize = 128 << 10;
+
+fn read_and_hash(buffer: &mut [u8], runs: &[Segment]) -> Result<BlockHasher, DiskError> {
+    let mut hasher = BlockHasher::new();
+    for run in runs {
+        for start in (0..run.len).step_by(PIECE) {
+            let piece = Segment {
+                file: Arc::clone(&run.file),
+                file_offset: run.file_offset + start as u64,
+                buffer_offset: run.buffer_offset + start,
+                len: PIECE.min(run.len - start),
+            };
+            read_now(buffer, std::slice::from_ref(&piece))?;
+            hasher.update(&buffer[piece.buffer_offset..piece.buffer_offset + piece.len]);
+        }
+    }
+    Ok(hasher)
+}
+
+pub(super) fn finish_job(finish: Finish) -> impl FnOnce() -> Done {
+    move || {
+        let data = &finish.lease.as_slice()[..finish.shape.data_len()];
+        let digest = block_digest(data, finish.placed.offset.get());
+        finished(finish, &digest)
+    }
+}
+
+/// Puts the digest behind the data, and packs them where that may pay.
+fn finished(finish: Finish, digest: &Digest) -> Done {
+    let Finish { at, shape, mut lease, packing, .. } = finish;
+    let buffer = lease.as_mut_slice();
+    append_digest(shape, buffer, digest);
+    let packed = packing.and_then(|Packing { effort, experience }| {
+        pack_block(shape, buffer, digest, effort, &experience)
+    });
+    Done::Finished { at, shape: packed.unwrap_or(shape), lease }
 }
 
 pub(super) fn encode_job(
@@ -162,16 +216,27 @@ pub(super) struct Check {
     pub(super) placed: Placed,
     pub(super) present: SymbolSet,
     pub(super) block: RecvBlock,
+    /// Where it goes, if that is at hand: then it is stored while this processor's cache has it.
+    pub(super) sink: Option<Arc<dyn BlockSink>>,
 }
 
 pub(super) fn check_job(check: Check) -> impl FnOnce() -> Done {
     move || {
-        let Check { at, shape, placed, present, mut block } = check;
+        let Check { at, shape, placed, present, mut block, sink } = check;
         let outcome = match &mut block.lease {
             Some(lease) => check_block(shape, placed, &present, lease, &block.repair),
             None => Checked::Not(Verified::Bad),
         };
-        Done::Checked { at, placed, block, outcome }
+        let then = match (outcome, sink, block.lease.take()) {
+            (Checked::Good(digest), Some(sink), Some(lease)) => {
+                Some(Box::new(store_job(at, placed, digest, lease, sink)()))
+            }
+            (_, _, lease) => {
+                block.lease = lease;
+                None
+            }
+        };
+        Done::Checked { at, placed, block, outcome, then }
     }
 }
 
@@ -214,6 +279,13 @@ pub(super) fn store_job(
 ) -> impl FnOnce() -> Done {
     move || match sink.store(placed, &lease.as_slice()[..placed.len.as_len()]) {
         Ok(Store::Taken) => Done::Stored { at, placed, result: sink.stored(placed, digest) },
+        Ok(Store::Write(segments))
+            if sink.is_at_hand() && in_memory(&segments) && fills(&segments, placed) =>
+        {
+            let written = write_now(lease.as_slice(), &segments);
+            let written = written.map_err(|error| disk_failure(&error, false));
+            Done::Stored { at, placed, result: written.and_then(|()| sink.stored(placed, digest)) }
+        }
         Ok(Store::Write(segments)) => Done::Write { at, placed, digest, lease, segments },
         Err(failure) => Done::Stored { at, placed, result: Err(failure) },
     }
@@ -260,7 +332,10 @@ pub(super) fn disk_failure(error: &DiskError, reading: bool) -> Failure {
     Failure { code, reason: format!("{what} failed: {error}") }
 }
 
-/// Total bytes of the segments, for sanity checks against the block.
-pub(super) fn segments_len(segments: &[Segment]) -> usize {
-    segments.iter().map(|segment| segment.len).sum()
+/// Whether the segments add up to the block, one behind the other.
+pub(super) fn fills(segments: &[Segment], placed: Placed) -> bool {
+    let end = segments
+        .iter()
+        .try_fold(0, |end, segment| (segment.buffer_offset == end).then_some(end + segment.len));
+    end == Some(placed.len.as_len())
 }

@@ -93,7 +93,12 @@ pub enum Command {
     /// Forget a session.
     Remove(SessionKey),
     /// Data will follow: look for the rate.
-    WarmUp(SessionKey),
+    WarmUp {
+        /// Whose.
+        session: SessionKey,
+        /// How much, if that is known.
+        expected: Option<Bytes>,
+    },
     /// An object to send.
     DeclareSend {
         /// The session.
@@ -181,7 +186,7 @@ impl fmt::Debug for Command {
         f.write_str(match self {
             Self::Add(_) => "Add",
             Self::Remove(_) => "Remove",
-            Self::WarmUp(_) => "WarmUp",
+            Self::WarmUp { .. } => "WarmUp",
             Self::DeclareSend { .. } => "DeclareSend",
             Self::DeclareRecv { .. } => "DeclareRecv",
             Self::ReopenSend { .. } => "ReopenSend",

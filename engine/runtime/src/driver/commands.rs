@@ -12,7 +12,9 @@ impl Driver {
         match command {
             Command::Add(new) => self.add(*new, now),
             Command::Remove(key) => self.remove(key, now),
-            Command::WarmUp(key) => self.with(key, |session| session.core.warm_up()),
+            Command::WarmUp { session, expected } => {
+                self.with(session, |session| session.core.warm_up(expected));
+            }
             Command::DeclareSend { session, len, held, source, reply } => {
                 self.with(session, |session| {
                     let declared = session.core.declare_send(len, &held);

@@ -2,7 +2,7 @@
 
 use super::Driver;
 use super::blocks::{
-    Aim, At, Checked, Done, Io, RecvBlock, SendBlock, disk_failure, finish_job, segments_len,
+    Aim, At, Checked, Done, Finish, Io, RecvBlock, SendBlock, disk_failure, fills, finish_job,
     store_job, stored_job,
 };
 use super::effects::{WaitingRead, WaitingStore, forgotten, layout_failure};
@@ -36,8 +36,11 @@ impl Driver {
                 held.repair.extend(repair);
                 session.core.on_encoded(at.block, count);
             }),
-            Done::Checked { at, placed, block, outcome } => {
+            Done::Checked { at, placed, block, outcome, then } => {
                 self.on_checked(at, placed, block, outcome, now);
+                if let Some(then) = then {
+                    self.on_done(*then, now);
+                }
             }
             Done::Write { at, placed, digest, lease, segments } => {
                 self.write(at, placed, digest, lease, segments, now);
@@ -60,12 +63,14 @@ impl Driver {
     ) {
         match load {
             Ok(Load::Filled) => self.finish(at, shape, placed, lease),
-            Ok(Load::Read(segments)) if segments_len(&segments) == placed.len.as_len() => {
+            Ok(Load::Read(segments)) if !fills(&segments, placed) => {
+                self.source_failed(at, placed.object, layout_failure());
+            }
+            Ok(Load::Read(segments)) => {
                 let op = Op::Read { buffer: lease, segments: segments.clone() };
                 let aim = Aim::Read(shape);
                 self.submit(Io { at, placed, segments, aim, again: false }, op);
             }
-            Ok(Load::Read(_)) => self.source_failed(at, placed.object, layout_failure()),
             Err(failure) => self.source_failed(at, placed.object, failure),
         }
     }
@@ -73,7 +78,8 @@ impl Driver {
     /// Has a block that is in memory hashed, and packed where that may pay.
     fn finish(&mut self, at: At, shape: BlockShape, placed: Placed, lease: Lease) {
         let packing = self.live(at.session).and_then(|session| session.packing(placed.object));
-        self.run_job(at, Box::new(finish_job(at, shape, placed, lease, packing)));
+        let finish = Finish { at, shape, placed, lease, packing };
+        self.run_job(at, Box::new(finish_job(finish)));
     }
 
     fn submit(&mut self, io: Io, op: Op) {
@@ -132,7 +138,7 @@ impl Driver {
         segments: Vec<Segment>,
         now: Timestamp,
     ) {
-        if segments_len(&segments) == placed.len.as_len() {
+        if fills(&segments, placed) {
             let op = Op::Write { buffer: lease.into(), segments: segments.clone() };
             let aim = Aim::Write(digest);
             self.submit(Io { at, placed, segments, aim, again: false }, op);

@@ -23,7 +23,7 @@ const DATAGRAM_MAX: usize = 1500;
 #[derive(Clone, Copy)]
 struct Slot {
     lane: LaneTag,
-    from: Option<SocketAddr>,
+    from: SocketAddr,
     arrived: Timestamp,
     len: usize,
 }
@@ -101,7 +101,8 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1000);
 
     fn coming(arrived: Timestamp) -> Coming {
-        Coming { from: None, arrived, now: arrived }
+        let from = SocketAddr::from(([192, 0, 2, 1], 7411));
+        Coming { from, arrived, now: arrived }
     }
 
     fn lane(n: u64) -> LaneTag {

@@ -1,7 +1,9 @@
 //! Effects and events of the cores: what they ask of the rest of the body.
 
 use super::Driver;
-use super::blocks::{At, Check, Done, RecvBlock, Way, check_job, encode_job, load_job};
+use super::blocks::{
+    At, Check, Done, Finish, RecvBlock, Way, check_job, encode_job, load_and_finish_job, load_job,
+};
 use super::command::{SessionEvent, SessionKey};
 use super::session::SessionBody;
 use crate::buffers::Lease;
@@ -107,8 +109,15 @@ impl Driver {
                 return;
             }
             let Some(lease) = self.pool.try_lease() else { return };
-            if let Some(WaitingRead { at, placed, shape }) = session.waiting_reads.pop_front() {
-                self.shares.out.take(held);
+            let Some(WaitingRead { at, placed, shape }) = session.waiting_reads.pop_front() else {
+                return;
+            };
+            self.shares.out.take(held);
+            if source.is_at_hand() {
+                let packing = session.packing(placed.object);
+                let finish = Finish { at, shape, placed, lease, packing };
+                self.run_job(at, Box::new(load_and_finish_job(finish, source)));
+            } else {
                 self.run_file(at, Box::new(load_job(at, shape, placed, lease, source)));
             }
         }
@@ -152,13 +161,14 @@ impl Driver {
         let Some(session) = self.live(key) else { return };
         // Abandoned meanwhile: nobody wants the block any more.
         let Some(present) = session.core.receiver().present(block).cloned() else { return };
-        let wanted = session.sinks.contains_key(&placed.object);
-        let Some(held) = session.recv_blocks.get_mut(&block).filter(|_| wanted) else {
+        let sink = session.sinks.get(&placed.object).cloned();
+        let Some(held) = session.recv_blocks.get_mut(&block).filter(|_| sink.is_some()) else {
             session.give_up_recv(placed.object, forgotten(), now);
             return;
         };
+        let sink = sink.filter(|sink| sink.is_at_hand() && sink.has_room());
         let held = std::mem::replace(held, RecvBlock { lease: None, repair: Vec::new() });
-        let job = check_job(Check { at, shape, placed, present, block: held });
+        let job = check_job(Check { at, shape, placed, present, block: held, sink });
         self.run_job(at, Box::new(job));
     }
 

@@ -41,8 +41,8 @@ pub struct LaneDrops {
 /// Where a packet came from, and when, in both clocks' terms.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Coming {
-    /// Nothing for a link, which has two ends for good.
-    pub(super) from: Option<SocketAddr>,
+    /// An address of a network, or the link's.
+    pub(super) from: SocketAddr,
     pub(super) arrived: Timestamp,
     pub(super) now: Timestamp,
 }
@@ -62,6 +62,10 @@ impl Driver {
             }
             return;
         };
+        if session.is_elsewhere(coming.from) {
+            self.drops.unknown_lane += 1;
+            return;
+        }
         if session.is_dead() {
             self.drops.dead_session += 1;
             return;
@@ -89,9 +93,7 @@ impl Driver {
         let train = header.kind.is_train();
         let arrival = Arrival { number, proof, train, at: coming.arrived };
         let packet = Opened { arrival, header, payload };
-        if let Some(from) = coming.from {
-            session.core.on_arrival(from, number, header.kind, packet.bytes(), coming.now);
-        }
+        session.core.on_arrival(coming.from, number, header.kind, packet.bytes(), coming.now);
         let mut buffers = Buffers { pool: &self.pool, incoming: &mut self.shares.incoming };
         match session.take(&packet, &mut buffers, coming) {
             Ok(Taken::Yes) => {}
@@ -165,13 +167,13 @@ impl SessionBody {
                 self.core.on_feedback(&packet.arrival, &feedback, coming.now)?;
             }
             Kind::PathChallenge => {
-                if let (Some(from), Some(token)) = (coming.from, path::decode(packet.payload)) {
-                    self.core.on_challenge(from, token);
+                if let Some(token) = path::decode(packet.payload) {
+                    self.core.on_challenge(coming.from, token);
                 }
             }
             Kind::PathResponse => {
-                if let (Some(from), Some(token)) = (coming.from, path::decode(packet.payload)) {
-                    self.core.on_response(from, token, coming.now);
+                if let Some(token) = path::decode(packet.payload) {
+                    self.core.on_response(coming.from, token, coming.now);
                 }
             }
             Kind::Close => {}
@@ -225,5 +227,5 @@ impl SessionBody {
     }
 }
 
-/// The tag that finds a lane, for the driver's table.
-pub(super) type LaneTable<V> = std::collections::HashMap<LaneTag, V>;
+/// The tag that finds a lane, for the driver's table. Not hashed: there are few, once a packet.
+pub(super) type LaneTable<V> = std::collections::BTreeMap<LaneTag, V>;

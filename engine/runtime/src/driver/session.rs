@@ -6,6 +6,7 @@ use super::effects::WaitingRead;
 use super::recording::Recording;
 use super::shares::Progress;
 use super::trace::Flight;
+use crate::control::{ControlSocket, Vouched};
 use crate::net::link::LinkId;
 use crate::objects::{BlockSink, BlockSource};
 use crate::pack::{Effort, Experience};
@@ -79,6 +80,8 @@ pub(super) struct SessionBody {
     /// What got done with the buffers of incoming blocks.
     pub(super) received: Progress,
     pub(super) salts: Salts,
+    /// For which address QUIC has somebody's word, and ours if it is not that of the handshake.
+    vouched: (SocketAddr, Option<Arc<Vouched>>),
     /// When the key that seals was taken.
     sealing_since: Timestamp,
     /// When the keys of the epoch before the current one are of no use any more.
@@ -95,6 +98,7 @@ const JUST_NOW: Duration = Duration::from_millis(50);
 impl SessionBody {
     pub(super) fn new(new: NewSession, drops_before: u64, now: Timestamp) -> Self {
         let LaneKeys { send_tag, recv_tag, seal, open } = new.lane;
+        let vouched = (new.config.peer, None);
         let mut core = Session::new(new.config, now);
         core.on_local_drops(drops_before);
         Self {
@@ -123,6 +127,7 @@ impl SessionBody {
             sent: Progress::new(now),
             received: Progress::new(now),
             salts: Salts::new(),
+            vouched,
             sealing_since: now,
             retire_at: None,
             dead: false,
@@ -144,6 +149,13 @@ impl SessionBody {
     /// True while the port has not taken what should leave.
     pub(super) fn waits_for_room(&self) -> bool {
         !self.unsent.is_empty()
+    }
+
+    /// True when what comes from there cannot be this session's: a link carries one session, which
+    /// leaves it for nothing else. spec: W-112
+    pub(super) fn is_elsewhere(&self, from: SocketAddr) -> bool {
+        let over_link = self.is_linked() || LinkId::of(from).is_some();
+        over_link && from != self.core.peer()
     }
 
     /// True when its packets travel over a link.
@@ -200,6 +212,15 @@ impl SessionBody {
         }
         if forgeries >= FORGERY_LIMIT {
             self.die(SessionEvent::ForgeryLimit, now);
+        }
+    }
+
+    /// The peer has shown that it is where it says: QUIC, which follows it, may say there what it
+    /// likes.
+    pub(super) fn vouch(&mut self, control: &ControlSocket) {
+        let peer = self.core.peer();
+        if peer != self.vouched.0 {
+            self.vouched = (peer, Some(control.vouch(peer)));
         }
     }
 

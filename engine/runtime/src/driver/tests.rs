@@ -1,5 +1,6 @@
 //! The driver against peers, disks, sources and sinks that misbehave.
 
+mod moves;
 mod rig;
 mod shares;
 mod traces;
@@ -27,8 +28,13 @@ const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4A
 impl Rig {
     /// A lane packet arrives.
     fn hear(&mut self, mut packet: Vec<u8>) {
+        self.hear_from(NOWHERE, &mut packet);
+    }
+
+    /// A lane packet arrives from somewhere.
+    fn hear_from(&mut self, from: SocketAddr, packet: &mut [u8]) {
         let now = self.driver.clock.now();
-        self.driver.on_lane_packet(&mut packet, Coming { from: Some(NOWHERE), arrived: now, now });
+        self.driver.on_lane_packet(packet, Coming { from, arrived: now, now });
     }
 }
 
@@ -56,6 +62,26 @@ fn forged_replayed_and_unknown_packets_change_nothing_but_a_counter() {
     // What was heard is the one packet that opened.
     let session = &rig.driver.sessions[&end.key];
     assert_eq!(session.largest, Some(PacketNumber::new(0)));
+}
+
+/// A session over TCP was asked for at the UDP address that one of its packets came from, and went on
+/// there: without the rate law of UDP, and without an end when nobody answers. spec: W-112
+#[test]
+fn what_comes_over_udp_is_not_taken_for_a_link_and_what_comes_over_a_link_only_for_its_own() {
+    let mut rig = Rig::new();
+    let link = || rig.driver.port.links().add(NOWHERE).id.address();
+    let (link, another) = (link(), link());
+    for (seed, home, astray) in [(1, link, [NOWHERE, another]), (2, NOWHERE, [link, another])] {
+        let (ours, theirs) = secrets(seed);
+        let (key, mut peer) = (rig.add(&ours, home).key, Forger::new(&theirs));
+        for from in astray {
+            rig.hear_from(from, &mut peer.packet(Kind::Pad, &[0; 100]));
+        }
+        assert_eq!(rig.driver.sessions[&key].largest, None, "{home} heard {astray:?}");
+        rig.hear_from(home, &mut peer.packet(Kind::Pad, &[0; 100]));
+        assert_eq!(rig.driver.sessions[&key].largest, Some(PacketNumber::new(2)));
+    }
+    assert_eq!(rig.driver.drops.unknown_lane, 4);
 }
 
 /// A slow session kept one key for half a day: only packets were counted.

@@ -4,11 +4,13 @@ use super::command::SessionKey;
 use super::session::{SessionBody, Unsent};
 use super::{Driver, Turn};
 use crate::net::Port;
+use farhaul_proto::ids::PacketNumber;
 use farhaul_proto::limits::{DATA_HEADER_LEN, TAG_LEN};
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::session::{PacketPlan, PlanBody, Route};
 use farhaul_proto::units::Timestamp;
-use farhaul_proto::wire::header::{Header, PacketId, Train};
+use farhaul_proto::wire::header::{Header, PacketId, Train as InTrain};
+use farhaul_proto::wire::number::KeyEpoch;
 use farhaul_proto::wire::path;
 use std::net::SocketAddr;
 
@@ -30,7 +32,9 @@ impl Driver {
                 return Turn { blocked: !session.is_linked(), ..done };
             }
             self.plans.clear();
-            session.core.poll_transmit(now, &mut self.plans);
+            // Sealing and sending sixteen trains takes milliseconds: under one time for all of them,
+            // the last would seem to have been on their way for so long, or to be lost.
+            session.core.poll_transmit(self.clock.now(), &mut self.plans);
             if self.plans.is_empty() {
                 return done;
             }
@@ -43,6 +47,29 @@ impl Driver {
         }
         Turn { more: !blocked, blocked: blocked && !session.is_linked() }
     }
+}
+
+/// Datagrams on their way to the socket. All are framed before the first is sealed: the processor
+/// fetches symbols, which lie far from its caches, ahead of those it copies if nothing comes in
+/// between.
+#[derive(Debug, Default)]
+pub(super) struct Train {
+    bytes: Vec<u8>,
+    members: Vec<Member>,
+}
+
+impl Train {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.members.clear();
+    }
+}
+
+/// One datagram of a train.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    number: PacketNumber,
+    head_len: usize,
 }
 
 /// Sealed datagrams of one length for one place.
@@ -88,26 +115,52 @@ impl SessionBody {
     }
 
     /// Seals the planned packets and sends runs of equal length to one place as trains.
-    fn send_plans(&mut self, plans: &[PacketPlan], train: &mut Vec<u8>, port: &Port) {
+    fn send_plans(&mut self, plans: &[PacketPlan], train: &mut Train, port: &Port) {
         train.clear();
+        // Numbers and headers first, in one key; all that is framed here is sealed before the
+        // next one is taken.
+        let epoch = self.seal.epoch();
         let mut run_len = 0;
         let mut run_route = Route::Peer;
         for plan in plans {
-            let start = train.len();
-            if !self.seal_plan(plan, train) {
-                train.truncate(start);
+            let start = train.bytes.len();
+            let Some(head_len) = self.frame(plan, epoch, &mut train.bytes) else {
+                train.bytes.truncate(start);
                 continue;
-            }
-            let len = train.len() - start;
+            };
+            let len = train.bytes.len() - start;
             if start > 0 && (len != run_len || plan.route != run_route) {
-                self.send_by(run_route, run_len, &train[..start], port);
-                train.drain(..start);
+                self.seal_and_send(run_route, run_len, train, port);
+                train.bytes.drain(..start);
+                train.members.clear();
             }
+            train.members.push(Member { number: plan.number, head_len });
             (run_len, run_route) = (len, plan.route);
         }
-        if !train.is_empty() {
-            self.send_by(run_route, run_len, train, port);
+        self.seal_and_send(run_route, run_len, train, port);
+    }
+
+    /// Seals what the members of a train are and sends it.
+    fn seal_and_send(&mut self, route: Route, len: usize, train: &mut Train, port: &Port) {
+        let mut sealed = 0;
+        for (member, datagram) in train.members.iter().zip(train.bytes.chunks_exact_mut(len.max(1)))
+        {
+            // Whatever keeps one from being sealed keeps those behind it.
+            let Some(proof) = self.seal_datagram(*member, datagram) else { break };
+            self.core.on_sealed(member.number, proof);
+            sealed += len;
         }
+        if sealed > 0 {
+            self.send_by(route, len, &train.bytes[..sealed], port);
+        }
+    }
+
+    /// Seals a datagram in place and writes its tag behind it.
+    fn seal_datagram(&mut self, member: Member, datagram: &mut [u8]) -> Option<Proof> {
+        let (rest, tag) = datagram.split_last_chunk_mut::<TAG_LEN>()?;
+        let (head, body) = rest.split_at_mut_checked(member.head_len)?;
+        self.seal.seal_in_place(member.number, head, body, tag).ok()?;
+        Some(Proof::of_tag(tag))
     }
 
     fn send_by(&mut self, route: Route, segment_len: usize, bytes: &[u8], port: &Port) {
@@ -128,42 +181,33 @@ impl SessionBody {
         self.unsent.extend(left);
     }
 
-    /// Appends one sealed datagram; false if its content is not in memory any more.
-    fn seal_plan(&mut self, plan: &PacketPlan, out: &mut Vec<u8>) -> bool {
-        let (lane, epoch, number) = (self.send_tag, self.seal.epoch(), plan.number);
+    /// Appends one datagram, not sealed yet, with room for its tag. Answers how long its header
+    /// is, or nothing if its content is not in memory any more.
+    fn frame(&mut self, plan: &PacketPlan, epoch: KeyEpoch, out: &mut Vec<u8>) -> Option<usize> {
+        let (lane, number) = (self.send_tag, plan.number);
         let id = PacketId { lane, epoch, number, salt: self.salts.draw() };
         let header = match &plan.body {
             PlanBody::Symbol { data, .. } => {
-                let train = if plan.kind.is_train() { Train::Member } else { Train::No };
+                let train = if plan.kind.is_train() { InTrain::Member } else { InTrain::No };
                 Header::data(&id, *data, train)
             }
             PlanBody::Padding(_) | PlanBody::Report(_) | PlanBody::Path(_) => {
                 Header::plain(plan.kind, &id)
             }
         };
-        let start = out.len();
         let mut head = [0; DATA_HEADER_LEN];
         let head_len = header.encode(&mut head);
         out.extend_from_slice(&head[..head_len]);
         match &plan.body {
             PlanBody::Symbol { data, .. } => {
                 let block = self.send_blocks.get(&data.block);
-                let Some(symbol) = block.and_then(|block| block.symbol(data.symbol)) else {
-                    return false;
-                };
-                out.extend_from_slice(symbol);
+                out.extend_from_slice(block.and_then(|block| block.symbol(data.symbol))?);
             }
             PlanBody::Padding(len) => out.resize(out.len() + usize::from(*len), 0),
             PlanBody::Report(payload) => out.extend_from_slice(payload),
             PlanBody::Path(token) => path::encode_into(*token, out),
         }
-        let (sealed_head, body) = out[start..].split_at_mut(head_len);
-        let mut tag = [0; TAG_LEN];
-        if self.seal.seal_in_place(plan.number, sealed_head, body, &mut tag).is_err() {
-            return false;
-        }
-        out.extend_from_slice(&tag);
-        self.core.on_sealed(plan.number, Proof::of_tag(&tag));
-        true
+        out.extend_from_slice(&[0; TAG_LEN]);
+        Some(head_len)
     }
 }

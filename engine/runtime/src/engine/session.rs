@@ -139,9 +139,9 @@ impl SessionHandle {
         }
     }
 
-    /// Looks for the path's rate before there is data.
-    pub fn warm_up(&self) {
-        let _ = self.mailbox.post(Command::WarmUp(self.key));
+    /// Looks for the path's rate before there is data; `expected` of it will follow, if that is known.
+    pub fn warm_up(&self, expected: Option<Bytes>) {
+        let _ = self.mailbox.post(Command::WarmUp { session: self.key, expected });
     }
 
     /// Declares an object to send.

@@ -9,11 +9,13 @@ use super::confine::ConfineError;
 use super::receive::{Parents, Receiver};
 use super::step;
 use super::stop::Stop;
+use crate::sys::writeback;
 use farhaul_proto::layout::ObjectSpec;
 use farhaul_proto::manifest::Entry;
 use rustix::fs::fsync;
 use rustix::io::Errno;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 /// Files from which on one sync of the file system does the work of their fsyncs.
@@ -37,6 +39,15 @@ struct Created {
     /// Open from the first write on: an error of write-back is told once to each open file, and
     /// to nobody once the file is closed.
     file: File,
+}
+
+/// What a file lacks to be durable.
+#[derive(Clone, Copy)]
+enum Synced {
+    /// Its own fsync.
+    Not,
+    /// Nothing: its file system was synced, and only has to say whether it could.
+    Wholly,
 }
 
 impl Receiver {
@@ -77,7 +88,7 @@ impl Receiver {
             step();
             let together = created.len() >= SYNC_TOGETHER_MIN;
             let needed = together && !stop.is_set();
-            let synced = if needed { self.sync_together() } else { Ok(()) };
+            let synced = if needed { self.sync_together() } else { Ok(Synced::Not) };
             step();
             let mut parents = Parents::new(&self.root);
             for new in created {
@@ -85,7 +96,8 @@ impl Receiver {
                     let _ = self.staging.dir().remove_file(new.name.as_bytes());
                     continue;
                 }
-                let result = synced.clone().and_then(|()| self.place_small(&mut parents, &new));
+                let result =
+                    synced.clone().and_then(|synced| self.place_small(&mut parents, &new, synced));
                 self.clean_up(new.name.as_bytes(), &result);
                 outcomes.push(self.outcome(new.index, result));
                 step();
@@ -113,20 +125,36 @@ impl Receiver {
 
     /// Writes all new files back at once. An error is told to one caller only, so each file has
     /// to be asked as well; and the end of the transfer must not take silence for success.
-    fn sync_together(&self) -> Result<(), CommitError> {
-        let synced = self.staging.dir().sync_file_system();
-        synced.map_err(|errno| {
+    fn sync_together(&self) -> Result<Synced, CommitError> {
+        let dir = self.staging.dir();
+        let wholly = if dir.syncs_wholly() { Synced::Wholly } else { Synced::Not };
+        dir.sync_file_system().map(|()| wholly).map_err(|errno| {
             let error = ConfineError::at(&b""[..], errno);
             self.lock().not_durable.get_or_insert(error.clone());
             CommitError::Place(error)
         })
     }
 
-    fn place_small(&self, parents: &mut Parents<'_>, new: &Created) -> Result<(), CommitError> {
+    fn place_small(
+        &self,
+        parents: &mut Parents<'_>,
+        new: &Created,
+        synced: Synced,
+    ) -> Result<(), CommitError> {
         let item = self.expected(new.index)?;
-        fsync(&new.file).map_err(|errno| ConfineError::at(&item.path, errno))?;
+        let durable = match synced {
+            Synced::Not => fsync(&new.file),
+            // Asking costs nothing, where each fsync would empty the cache of the disk once more.
+            Synced::Wholly => writeback::outcome(new.file.as_fd()).map_err(errno_of),
+        };
+        durable.map_err(|errno| ConfineError::at(&item.path, errno))?;
         self.place(parents, new.name.as_bytes(), new.index, item)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn errno_of(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 fn fill(file: &File, entry: &Entry, data: &[u8]) -> rustix::io::Result<()> {
@@ -135,7 +163,7 @@ fn fill(file: &File, entry: &Entry, data: &[u8]) -> rustix::io::Result<()> {
         let len = usize::try_from(extent.len).unwrap_or(usize::MAX).min(rest.len());
         let (part, tail) = rest.split_at(len);
         let written = file.write_all_at(part, extent.offset);
-        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        written.map_err(errno_of)?;
         rest = tail;
     }
     Ok(())

@@ -141,6 +141,13 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
+// What `statfs` calls file systems.
+const EXT4: u32 = 0xef53;
+const XFS: u32 = 0x5846_5342;
+const BTRFS: u32 = 0x9123_683e;
+const F2FS: u32 = 0xf2f5_2010;
+const TMPFS: u32 = 0x0102_1994;
+
 /// A held directory. Cloning shares the handle.
 #[derive(Clone, Debug)]
 pub struct Dir {
@@ -302,6 +309,14 @@ impl Dir {
     /// Writes everything of the file system to disk that is in memory now.
     pub(crate) fn sync_file_system(&self) -> Result<()> {
         fs::syncfs(&self.fd)
+    }
+
+    /// Whether [`Dir::sync_file_system`] leaves nothing of a file to do for its own fsync. Not of
+    /// those that send on what they are told (FUSE, overlays), and not of those we do not know.
+    pub(crate) fn syncs_wholly(&self) -> bool {
+        const KNOWN: [u32; 5] = [EXT4, XFS, BTRFS, F2FS, TMPFS];
+        let kind = fs::fstatfs(&self.fd).map(|stat| stat.f_type);
+        kind.is_ok_and(|kind| KNOWN.iter().any(|&known| i128::from(kind) == i128::from(known)))
     }
 
     /// Takes a shared advisory lock on this directory; waits for an exclusive one to go.

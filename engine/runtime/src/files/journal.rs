@@ -1,8 +1,8 @@
 //! Which blocks of a staged file are on disk: an append-only file beside it.
 //!
 //! The journal is a hint that saves work, never a proof: whoever resumes reads each block again
-//! and compares its digest. So records are written without fsync, and a torn, damaged or foreign
-//! record costs one block of work. The open journal also carries the lock on its staged file.
+//! and compares its digest. So records are written without fsync (`checkpoint` makes them durable
+//! now and then), and a torn, damaged or foreign record costs one block of work. The open journal also carries the lock on its staged file.
 //!
 //! ```text
 //! header  magic 8 | key 32 | inode 8 | blocks 4 | block bytes 4 | check 8     = 64 bytes
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const MAGIC: &[u8; 8] = b"FHJRNL01";
@@ -66,6 +66,8 @@ pub struct Journal {
     file: File,
     /// Records so far; a record is written into its own slot, so a torn one shifts no other.
     slots: AtomicU64,
+    /// Blocks noted since the last checkpoint.
+    unsynced: AtomicU32,
     record_key: Digest,
     done: Mutex<BlockSet>,
 }
@@ -110,7 +112,8 @@ impl Journal {
     fn at(file: File, binding: &Binding, slots: u64) -> Self {
         let record_key = *blake3::hash(&binding.header()).as_bytes();
         let done = Mutex::new(BlockSet::new(binding.blocks));
-        Self { file, slots: AtomicU64::new(slots), record_key, done }
+        let (slots, unsynced) = (AtomicU64::new(slots), AtomicU32::new(0));
+        Self { file, slots, unsynced, record_key, done }
     }
 
     /// Notes that `block` is on disk (its write has completed) with digest `digest`.
@@ -127,6 +130,7 @@ impl Journal {
         record[4..36].copy_from_slice(digest);
         let check = self.check(&record[..36]);
         record[36..].copy_from_slice(&check);
+        self.unsynced.fetch_add(1, Ordering::Relaxed);
         let slot = self.slots.fetch_add(1, Ordering::Relaxed);
         let at = (HEADER_LEN as u64).saturating_add(slot.saturating_mul(RECORD_LEN as u64));
         let written = self.file.write_all_at(&record, at);
@@ -142,6 +146,16 @@ impl Journal {
     /// stays; the one that follows, or the digest of what is read, speaks against it.
     pub(crate) fn reopen(&self, block: u32) {
         self.lock().remove(block);
+    }
+
+    /// Blocks noted since they were taken last.
+    pub(crate) fn unsynced(&self) -> u32 {
+        self.unsynced.load(Ordering::Relaxed)
+    }
+
+    /// The same, and counts anew.
+    pub(crate) fn take_unsynced(&self) -> u32 {
+        self.unsynced.swap(0, Ordering::Relaxed)
     }
 
     /// The number of blocks that are not done.

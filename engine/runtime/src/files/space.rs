@@ -1,11 +1,13 @@
 //! Room on the destination: asked before a transfer is accepted, taken before data arrives.
 
-use super::dir::Dir;
+use super::dir::{Dir, Meta};
+use crate::disk::is_in_memory;
 use farhaul_proto::layout::DataMap;
 use farhaul_proto::units::Bytes;
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::{Errno, Result};
 use std::fs::File;
+use std::os::fd::AsFd;
 
 /// What a file or directory occupies at least, and the grain of what it occupies.
 const GRAIN: u64 = 4096;
@@ -35,8 +37,12 @@ pub(crate) fn check(dir: &Dir, needed: u64) -> Result<core::result::Result<(), N
 }
 
 /// Reserves the data extents of a file, and no holes. A file system without the call is no
-/// error; `ENOSPC` is.
+/// error; `ENOSPC` is. Where files are memory it is only asked whether there is room: to reserve
+/// it would be half the work of writing, all at once and before the first block.
 pub(crate) fn preallocate(file: &File, map: &DataMap) -> Result<()> {
+    if is_in_memory(file.as_fd()) {
+        return look_for_room(file, map);
+    }
     for extent in map.extents() {
         match fallocate(file, FallocateFlags::KEEP_SIZE, extent.offset, extent.len) {
             Ok(()) => {}
@@ -45,4 +51,12 @@ pub(crate) fn preallocate(file: &File, map: &DataMap) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn look_for_room(file: &File, map: &DataMap) -> Result<()> {
+    let needed = map.extents().iter().map(|extent| extent.len).fold(0, u64::saturating_add);
+    let there = Meta::of(file)?.allocated;
+    let stat = fstatvfs(file)?;
+    let available = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if needed.saturating_sub(there) <= available { Ok(()) } else { Err(Errno::NOSPC) }
 }

@@ -148,6 +148,11 @@ impl StagedFile {
     pub(super) fn part_name(&self) -> String {
         self.key.name(PART)
     }
+
+    /// The names of the file and of its journal.
+    pub(super) fn names(&self) -> [String; 2] {
+        [self.part_name(), self.key.name(JOURNAL)]
+    }
 }
 
 /// The held staging directory of one transfer.
@@ -427,6 +432,13 @@ fn make_private(root: &Root) -> rustix::io::Result<Dir> {
         dir = dir.open_dir(name)?;
     }
     Ok(dir)
+}
+
+/// The reserved directory of `root`, and the staging directory in it.
+pub(super) fn dirs_of(root: &Root) -> rustix::io::Result<[Dir; 2]> {
+    let top = root.dir().open_dir(RESERVED_NAME)?;
+    let dir = top.open_dir(STAGING_NAME)?;
+    Ok([top, dir])
 }
 
 /// True when `dir` is still what its name stands for.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
 use super::cmsg::{self, Ancillary};
-use crate::sys::udp::{MESSAGES_MAX, RecvArena};
+use crate::sys::udp::{RECEIVED_MAX, RecvArena};
 
 /// One datagram as its sender cut it.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Segment<'a> {
     pub arrived_ns: Option<u64>,
 }
 
-/// Receive memory for up to 32 buffers of 64 KiB, reused from call to call (2 MiB).
+/// Receive memory for up to 8 buffers of 64 KiB, reused from call to call.
 pub struct RecvBatch {
     arena: RecvArena,
     ancillary: Vec<Ancillary>,
@@ -35,6 +35,8 @@ pub struct RecvBatch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) buffers: usize,
+    pub(crate) datagrams: usize,
+    pub(crate) bytes: usize,
     /// The latest drop counter of the socket, modulo 2^32.
     pub(crate) drops: Option<u32>,
     /// Buffers that did not fit or whose control messages did not: their stride is unknown.
@@ -44,7 +46,7 @@ pub(crate) struct Received {
 impl RecvBatch {
     /// Allocates the buffers.
     pub fn new() -> Self {
-        Self { arena: RecvArena::new(), ancillary: Vec::with_capacity(MESSAGES_MAX) }
+        Self { arena: RecvArena::new(), ancillary: Vec::with_capacity(RECEIVED_MAX) }
     }
 
     pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<Received> {
@@ -55,6 +57,9 @@ impl RecvBatch {
             let ancillary = cmsg::parse(message.control);
             received.drops = ancillary.drops.or(received.drops);
             received.truncated += u64::from(message.truncated);
+            let len = message.data.len();
+            received.datagrams += len.div_ceil(ancillary.stride.unwrap_or(len).max(1));
+            received.bytes += len;
             self.ancillary.push(ancillary);
         }
         Ok(received)

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use farhaul_proto::wire::carrier::{CARRIER_FRAME_MAX, first_frame, frame_length};
 use tokio::sync::watch;
 
-use super::{PacketKind, Sent};
+use super::{Meter, PacketKind, Sent};
 use crate::wake::Waker;
 
 /// Lane packets that wait for a link, in bytes: they wait longest where control waits behind them.
@@ -27,7 +27,7 @@ const CONTROL_MAX: usize = 256 << 10;
 /// Batches of lane packets that wait for the driver, of all links together.
 const INBOUND_MAX: usize = 32;
 /// `100::/64`.
-const PREFIX: [u16; 4] = [0x0100, 0, 0, 0];
+const PREFIX: u64 = 0x0100 << 48;
 /// Stands where an address has a port; the library takes none for 0.
 const PORT: u16 = 1;
 
@@ -38,20 +38,17 @@ pub(crate) struct LinkId(u64);
 impl LinkId {
     /// The address that stands for the link.
     pub(crate) fn address(self) -> SocketAddr {
-        let [a, b, c, d] = PREFIX;
-        let host = self.0.to_be_bytes();
-        let word = |at: usize| u16::from_be_bytes([host[at], host[at + 1]]);
-        let ip = Ipv6Addr::new(a, b, c, d, word(0), word(2), word(4), word(6));
-        SocketAddr::new(ip.into(), PORT)
+        let bits = u128::from(PREFIX) << 64 | u128::from(self.0);
+        SocketAddr::new(Ipv6Addr::from_bits(bits).into(), PORT)
     }
 
-    /// The link that `addr` stands for, alive or not; `None` for every address of a network.
+    /// The link that `addr` stands for, alive or not; `None` for every address of a network. Asked for
+    /// each packet.
     pub(crate) fn of(addr: SocketAddr) -> Option<Self> {
         let IpAddr::V6(ip) = addr.ip() else { return None };
-        let (prefix, host) = ip.octets().split_first_chunk::<8>().map(|(p, h)| (*p, h.to_vec()))?;
-        let expected: Vec<u8> = PREFIX.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let host = <[u8; 8]>::try_from(host).ok()?;
-        (prefix[..] == expected[..]).then(|| Self(u64::from_be_bytes(host)))
+        let octets = ip.octets();
+        let (prefix, host) = (octets.first_chunk()?, octets.last_chunk()?);
+        (u64::from_be_bytes(*prefix) == PREFIX).then(|| Self(u64::from_be_bytes(*host)))
     }
 }
 
@@ -96,6 +93,7 @@ struct Outgoing {
 pub(crate) struct TakenOut {
     /// Whoever found no room for lane packets finds some now.
     pub(crate) room_again: bool,
+    pub(crate) frames: usize,
 }
 
 impl Link {
@@ -134,10 +132,13 @@ impl Link {
     pub(crate) fn take(&self, out: &mut Vec<u8>, len: usize) -> TakenOut {
         let mut outgoing = self.outgoing();
         let Outgoing { control, bulk, refused } = &mut *outgoing;
-        while out.len() < len && (take_frame(control, out) || take_frame(bulk, out)) {}
+        let mut frames = 0;
+        while out.len() < len && (take_frame(control, out) || take_frame(bulk, out)) {
+            frames += 1;
+        }
         let room_again = *refused && bulk.len() <= BULK_MAX / 2;
         *refused &= !room_again;
-        TakenOut { room_again }
+        TakenOut { room_again, frames }
     }
 
     /// True when nothing waits.
@@ -170,7 +171,12 @@ fn take_frame(queue: &mut VecDeque<u8>, out: &mut Vec<u8>) -> bool {
     // What stands in the queue was framed by us.
     let len = if queue.is_empty() { None } else { first_frame(&head).ok().flatten() };
     let Some(len) = len else { return false };
-    out.extend(queue.drain(..len.min(queue.len())));
+    // The queue is a ring: a frame lies in one piece or in two.
+    let (front, back) = queue.as_slices();
+    let in_front = len.min(front.len());
+    out.extend_from_slice(&front[..in_front]);
+    out.extend_from_slice(&back[..(len - in_front).min(back.len())]);
+    queue.drain(..len.min(queue.len()));
     true
 }
 
@@ -182,6 +188,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Lane packets that came in over one link, as frames.
 #[derive(Debug)]
 pub(crate) struct Inbound {
+    /// Which.
+    pub(crate) link: LinkId,
     pub(crate) frames: Vec<u8>,
 }
 
@@ -221,14 +229,20 @@ struct Shared {
     inbound: (Sender<Inbound>, Receiver<Inbound>),
     /// A batch found no room.
     held: AtomicBool,
+    meter: Meter,
 }
 
 impl Links {
     /// None yet; `bell` wakes who owns the connections, if anybody will.
     pub(crate) fn new(bell: Option<Waker>) -> Self {
         let inbound = crossbeam_channel::bounded(INBOUND_MAX);
-        let (table, next, held) = Default::default();
-        Self { shared: Arc::new(Shared { table, next, bell, inbound, held }) }
+        let (table, next, held, meter) = Default::default();
+        Self { shared: Arc::new(Shared { table, next, bell, inbound, held, meter }) }
+    }
+
+    /// Counts what the connections of all links move.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.shared.meter
     }
 
     fn ring(&self) {
@@ -371,7 +385,8 @@ mod tests {
         let mut out = Vec::new();
         link.take(&mut out, usize::MAX);
         let mut kinds = Vec::new();
-        Inbound { frames: out }.for_each(|datagram| kinds.push(PacketKind::of(datagram)));
+        let mut inbound = Inbound { link: link.id, frames: out };
+        inbound.for_each(|datagram| kinds.push(PacketKind::of(datagram)));
         kinds
     }
 
@@ -454,7 +469,7 @@ mod tests {
     #[test]
     fn a_driver_that_is_behind_gets_what_was_held_once_it_has_taken_something() {
         let links = Links::new(None);
-        let batch = || Inbound { frames: Vec::new() };
+        let batch = || Inbound { link: LinkId(1), frames: Vec::new() };
         for _ in 0..INBOUND_MAX {
             links.deliver(batch()).expect("room");
         }
@@ -473,7 +488,7 @@ mod tests {
         #[test]
         fn any_batch_ends_where_its_frames_end(frames in prop::collection::vec(any::<u8>(), 0..4000)) {
             let mut seen = 0;
-            Inbound { frames }.for_each(|datagram| seen += datagram.len());
+            Inbound { link: LinkId(1), frames }.for_each(|datagram| seen += datagram.len());
             prop_assert!(seen <= 4000);
         }
     }

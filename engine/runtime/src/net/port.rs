@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::batch::RecvBatch;
 use super::offload::{self, Offload};
 use super::train::{Cursor, EMPTY_OUTGOING, Sent, Train};
+use super::{Meter, Traffic};
 use crate::sys::udp::{self, MESSAGES_MAX, Outgoing};
 
 /// What a port asks of the kernel.
@@ -47,6 +48,7 @@ pub struct UdpPort {
     /// Total of datagrams dropped by the socket; its low half is the kernel's own counter.
     drops: AtomicU64,
     truncated: AtomicU64,
+    meter: Meter,
 }
 
 impl UdpPort {
@@ -74,6 +76,7 @@ impl UdpPort {
             gro,
             drops: AtomicU64::new(0),
             truncated: AtomicU64::new(0),
+            meter: Meter::default(),
         }))
     }
 
@@ -119,6 +122,11 @@ impl UdpPort {
         self.truncated.load(Ordering::Relaxed)
     }
 
+    /// What it moved so far.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.meter.now()
+    }
+
     /// Takes in what has arrived and returns the number of filled buffers, each one or more
     /// datagrams; [`RecvBatch::segments_mut`] yields them.
     ///
@@ -131,6 +139,8 @@ impl UdpPort {
             }
         };
         self.truncated.fetch_add(received.truncated, Ordering::Relaxed);
+        self.meter.read(received.bytes);
+        self.meter.received_packets(received.datagrams);
         if let Some(drops) = received.drops {
             self.note_drops(drops);
         }
@@ -155,6 +165,9 @@ impl UdpPort {
         let train = Train { to, segment_len, data: train };
         let mut report = Report::default();
         self.send_from(&mut Cursor::new(std::slice::from_ref(&train))?, &mut report);
+        let datagrams = report.sent.datagrams;
+        self.meter.sent_packets(datagrams);
+        self.meter.sent_bytes(train.data.len().min(datagrams.saturating_mul(segment_len)));
         report.error.map_or(Ok(report.sent), Err)
     }
 

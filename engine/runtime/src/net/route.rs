@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::link::{LinkId, Links};
-use super::{Sent, UdpPort};
+use super::{Sent, Traffics, UdpPort};
 
 /// The UDP port of a site and the links beside it. Clones share them.
 #[derive(Clone, Debug)]
@@ -32,6 +32,11 @@ impl Port {
     /// The other half.
     pub(crate) fn links(&self) -> &Links {
         &self.links
+    }
+
+    /// What each carrier moved so far.
+    pub fn traffic(&self) -> Traffics {
+        Traffics { udp: self.udp.traffic(), tcp: self.links.meter().now() }
     }
 
     /// Sends `train` to `to` as datagrams of `segment_len` bytes, the last perhaps shorter.
@@ -80,6 +85,9 @@ mod tests {
         let mut batch = RecvBatch::new();
         other.recv_batch(&mut batch).expect("readable");
         assert_eq!(batch.segments_mut().count(), 2);
+        let (sent, came) = (port.traffic().udp, other.traffic());
+        assert_eq!((sent.packets_sent, sent.bytes_sent), (2, 6));
+        assert_eq!((came.packets_received, came.bytes_received, came.reads), (2, 6, 1));
         port.links().remove(&link, crate::net::link::LinkEnd::Silent);
         let gone = port.send_train(link.id.address(), 3, &[9; 6]).expect_err("no link");
         assert_eq!(gone.kind(), io::ErrorKind::NotConnected);

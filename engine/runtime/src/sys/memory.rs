@@ -50,6 +50,10 @@ impl Mapping {
         // Payload has no place in a core dump. A kernel that refuses does no harm.
         // SAFETY: the range is the mapping just made; this advice never changes its contents.
         let _ = unsafe { madvise(base.as_ptr().cast(), len, Advice::LinuxDontDump) };
+        // Symbols are picked out of megabytes: with small pages, looking up where they lie costs
+        // about as much as copying them.
+        // SAFETY: as above.
+        let _ = unsafe { madvise(base.as_ptr().cast(), len, Advice::LinuxHugepage) };
         Ok(Self { base, len, slot_len })
     }
 

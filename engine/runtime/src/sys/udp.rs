@@ -14,8 +14,11 @@ use libc::{c_int, c_uint, socklen_t};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Messages that one call receives or sends at most.
+/// Messages that one call sends at most.
 pub(crate) const MESSAGES_MAX: usize = 32;
+/// Messages that one call receives at most: so few that what was received, half a mebibyte, is
+/// still in the processor's cache when it is opened.
+pub(crate) const RECEIVED_MAX: usize = 8;
 /// Bytes of one receive buffer: the largest batch that the kernel merges.
 pub(crate) const BUFFER_LEN: usize = 65_536;
 /// Bytes kept for control messages of one received message; about 130 are used.
@@ -97,7 +100,7 @@ pub(crate) fn send(fd: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<
     let mut names = [Name::EMPTY; MESSAGES_MAX];
     let mut controls = [SegmentControl::EMPTY; MESSAGES_MAX];
     let mut vectors = [EMPTY_VECTOR; MESSAGES_MAX];
-    let mut headers = empty_headers();
+    let mut headers = empty_headers::<MESSAGES_MAX>();
     let count = messages.len().min(MESSAGES_MAX);
     for (slot, message) in messages.iter().take(count).enumerate() {
         let header = &mut headers[slot].msg_hdr;
@@ -154,10 +157,10 @@ struct Filled {
 impl RecvArena {
     pub(crate) fn new() -> Self {
         Self {
-            buffers: vec![0; MESSAGES_MAX * BUFFER_LEN].into_boxed_slice(),
-            controls: vec![Control([0; CONTROL_LEN]); MESSAGES_MAX].into_boxed_slice(),
-            names: vec![Name::EMPTY; MESSAGES_MAX].into_boxed_slice(),
-            filled: Vec::with_capacity(MESSAGES_MAX),
+            buffers: vec![0; RECEIVED_MAX * BUFFER_LEN].into_boxed_slice(),
+            controls: vec![Control([0; CONTROL_LEN]); RECEIVED_MAX].into_boxed_slice(),
+            names: vec![Name::EMPTY; RECEIVED_MAX].into_boxed_slice(),
+            filled: Vec::with_capacity(RECEIVED_MAX),
         }
     }
 
@@ -165,8 +168,8 @@ impl RecvArena {
     /// earlier call received is gone.
     pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         self.filled.clear();
-        let mut vectors = [EMPTY_VECTOR; MESSAGES_MAX];
-        let mut headers = empty_headers();
+        let mut vectors = [EMPTY_VECTOR; RECEIVED_MAX];
+        let mut headers = empty_headers::<RECEIVED_MAX>();
         let memory = self.buffers.chunks_exact_mut(BUFFER_LEN).zip(&mut self.controls);
         let memory = memory.zip(&mut self.names).zip(vectors.iter_mut()).zip(headers.iter_mut());
         for ((((buffer, control), name), vector), header) in memory {
@@ -185,7 +188,7 @@ impl RecvArena {
             libc::recvmmsg(
                 fd.as_raw_fd(),
                 headers.as_mut_ptr(),
-                message_count(MESSAGES_MAX),
+                message_count(RECEIVED_MAX),
                 libc::MSG_DONTWAIT,
                 ptr::null_mut(),
             )
@@ -288,7 +291,7 @@ fn decode_address(name: &[u8]) -> Option<SocketAddr> {
 
 const EMPTY_VECTOR: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
 
-fn empty_headers() -> [libc::mmsghdr; MESSAGES_MAX] {
+fn empty_headers<const COUNT: usize>() -> [libc::mmsghdr; COUNT] {
     // SAFETY: `mmsghdr` holds integers and raw pointers, for which all-zero bytes are a value.
     unsafe { mem::zeroed() }
 }

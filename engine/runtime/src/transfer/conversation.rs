@@ -178,7 +178,10 @@ impl Conversation {
     pub(crate) async fn give_up(mut self, error: &TransferError) {
         let (code, what) = match error {
             TransferError::Violation(what) => {
-                self.session.bar_peer();
+                // Whose goodbye was lost is guilty of nothing else, and may come again at once.
+                if self.silence_ends.is_none() {
+                    self.session.bar_peer();
+                }
                 (FailCode::Protocol, what.clone())
             }
             TransferError::Disk { what, code } => (*code, what.clone()),

@@ -66,6 +66,12 @@ impl BlockSource for FileSource {
         Ok(Load::Read(reads))
     }
 
+    fn is_at_hand(&self) -> bool {
+        // Whoever holds the lock opens the file.
+        let open = self.open.try_lock();
+        open.is_ok_and(|open| open.as_ref().is_some_and(|(_, disk)| disk.is_in_memory()))
+    }
+
     fn may_pack(&self) -> bool {
         self.packable
     }
@@ -145,6 +151,10 @@ impl FileSink {
 impl BlockSink for FileSink {
     fn has_room(&self) -> bool {
         self.staged.get().is_some() || !self.gate.is_full()
+    }
+
+    fn is_at_hand(&self) -> bool {
+        self.staged.get().is_some_and(|(_, disk)| disk.is_in_memory())
     }
 
     fn store(&self, placed: Placed, _data: &[u8]) -> Result<Store, Failure> {

@@ -1,6 +1,7 @@
 //! The side that wants the files: accept, verify, commit, give the receipt.
 
 use super::bundle::{BundleSink, wire_len};
+use super::checkpoints::Checkpoints;
 use super::conversation::{Conversation, Heard};
 use super::failures::{Failures, Fault, Side};
 use super::file::{FileSink, Gate};
@@ -51,6 +52,7 @@ pub(super) struct Receiving<'a> {
     failures: Failures,
     commits: Jobs<Result<(), Failure>>,
     gate: Arc<Gate>,
+    checkpoints: Checkpoints,
     /// Data bytes that an earlier attempt brought, less those that were reopened.
     resumed: Bytes,
     /// What the session had written before this transfer's data.
@@ -79,6 +81,7 @@ impl<'a> Receiving<'a> {
             failures: Failures::default(),
             commits: Jobs::new(),
             gate: Arc::default(),
+            checkpoints: Checkpoints::new(),
             resumed,
             written_before: stats.map_or(Bytes::ZERO, |stats| stats.received.written),
             figures: None,
@@ -156,7 +159,10 @@ impl<'a> Receiving<'a> {
                     Heard::Lane(event) => self.on_event(event).await?,
                 },
                 (index, committed) = self.commits.next() => self.on_committed(index, committed),
-                _ = tick.tick() => self.publish(progress).await,
+                _ = tick.tick() => {
+                    self.checkpoints.tick(&self.receiver);
+                    self.publish(progress).await;
+                }
             }
         }
         self.finish(transfer, progress).await

@@ -40,7 +40,7 @@ pub async fn push(
     progress: &ProgressSender,
 ) -> Result<Outcome, TransferError> {
     let mut conversation = Conversation::new(peer);
-    conversation.session.warm_up();
+    conversation.session.warm_up(Some(Bytes::new(scanned.manifest.data_len())));
     let transfer = TransferId::new(1);
     let sent =
         send(&mut conversation, transfer, scanned, dest, resume, Wanted::Here, progress).await;

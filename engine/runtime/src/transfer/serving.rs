@@ -104,7 +104,7 @@ async fn give(
     progress: &super::ProgressSender,
 ) -> Result<Outcome, TransferError> {
     conversation.session.shape(&request.wishes.unwrap_or_default());
-    conversation.session.warm_up();
+    conversation.session.warm_up(None);
     let (root, path) = (root.clone(), request.path.clone());
     let scanned = planning::blocking(move |stop| scan_path(&root, &path, stop)).await;
     let (transfer, resume) = (request.transfer, request.resume);

@@ -1,9 +1,9 @@
 //! Sessions that a site left behind: a new one of the same site takes their place.
 //!
 //! A process that was killed says no goodbye, and its session would hold the staged files until
-//! the idle limit (30 s). When the same site connects again, the peers of its older sessions are
-//! asked for a sign of life. One that gives none is gone, and its session is ended; any other is
-//! another transfer, and goes on, however long it was silent: hashing, scanning and slow disks
+//! the idle limit, for minutes. When the same site connects again, the peers of its older sessions
+//! are asked for a sign of life. One that gives none is gone, and its session is ended; any other
+//! is another transfer, and goes on, however long it was silent: hashing, scanning and slow disks
 //! take minutes. spec: W-096
 
 use crate::engine::{NoAnswer, SessionProbe};

@@ -131,6 +131,9 @@ impl Sender {
             self.depart(None, now, out);
             budget -= PACKET;
         }
+        if self.in_flight + PACKET > self.controller.in_flight_limit() {
+            self.pacer.hold();
+        }
     }
 
     /// When to look again, as far as the sender knows.

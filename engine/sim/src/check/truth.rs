@@ -28,6 +28,8 @@ pub(crate) struct ObjectTruth {
     placed_at_source: u32,
     pub(crate) placed_at_target: u32,
     declared: [bool; 2],
+    /// When the source knew of it.
+    pub(crate) source_at: Option<Timestamp>,
     pub(crate) written: BTreeSet<u32>,
     source_end: Option<End>,
     pub(crate) target_end: Option<End>,
@@ -95,6 +97,7 @@ impl Truth {
         object: ObjectId,
         len: Bytes,
         held: &[(u32, u32)],
+        now: Timestamp,
     ) {
         let claimed: u32 = held.iter().map(|&(_, count)| count).sum();
         let state = self.objects.entry(object).or_insert(ObjectTruth {
@@ -102,6 +105,7 @@ impl Truth {
             placed_at_source: 0,
             placed_at_target: 0,
             declared: [false; 2],
+            source_at: None,
             written: BTreeSet::new(),
             source_end: None,
             target_end: None,
@@ -109,6 +113,9 @@ impl Truth {
         });
         let placed = blocks_of(len) - claimed;
         state.declared[by.index()] = true;
+        if by == self.source {
+            state.source_at = Some(now);
+        }
         *state.placed(by == self.source) += placed;
     }
 

@@ -1,4 +1,4 @@
-//! G1, G6, G7 and G8 from the cells of rate control.
+//! G1, G6, G7, G8 and G12 from the cells of rate control.
 
 use super::Line;
 use crate::cells::rules::Check;
@@ -10,9 +10,10 @@ const FAST: &str = include_str!("../../cells/fast.toml");
 const SECTIONS: &str = include_str!("../../cells/sections.toml");
 const RIVALS: &str = include_str!("../../cells/rivals.toml");
 const SHAPES: &str = include_str!("../../cells/shapes.toml");
+const HELD_OUT: &str = include_str!("../../cells/held_out.toml");
 
 /// A section of a file, the goal it belongs to, and what it shows.
-const JUDGED: [(&str, &str, &str, &str); 11] = [
+const JUDGED: [(&str, &str, &str, &str); 12] = [
     ("G6", "start-up without a hint", SECTIONS, "S start-up"),
     ("G7", "`low` alone", SECTIONS, "C low alone"),
     ("G7", "`low` beside CUBIC", RIVALS, "low beside TCP"),
@@ -24,18 +25,32 @@ const JUDGED: [(&str, &str, &str, &str); 11] = [
     ("G8", "jitter, feedback", SECTIONS, "G jitter and feedback"),
     ("G8", "steps", SECTIONS, "H steps"),
     ("G7", "queue of `fair` alone", SECTIONS, "A other rates"),
+    ("G12", "links that go away", HELD_OUT, "held out: flaps"),
 ];
 
-/// Plays everything with seeds 1 to `seeds`; `fast` adds the links of 10 Gbit/s.
-pub fn lines(seeds: u64, fast: bool) -> Vec<Line> {
-    let mut lines = goodput("100 Mbit/s", GOALS, "G1 100 Mbit/s", seeds);
-    lines.extend(goodput("1 Gbit/s", GOALS, "G1 1 Gbit/s", seeds));
-    if fast {
-        lines.extend(goodput("10 Gbit/s", FAST, "10 Gbit/s", 1));
+/// Plays all parts that show `goal`, or all, with seeds 1 to `seeds`; `fast` adds the links of
+/// 10 Gbit/s. Each line is also given to `show` as soon as it is known: all of it takes long.
+pub fn lines(seeds: u64, fast: bool, goal: Option<&str>, mut show: impl FnMut(&Line)) -> Vec<Line> {
+    let wanted = |goals: &[&str]| goal.is_none_or(|goal| goals.contains(&goal));
+    let mut lines = Vec::new();
+    let mut known = |part: Vec<Line>| {
+        part.iter().for_each(&mut show);
+        lines.extend(part);
+    };
+    if wanted(&["G1", "G7"]) {
+        known(goodput("100 Mbit/s", GOALS, "G1 100 Mbit/s", seeds));
+        known(goodput("1 Gbit/s", GOALS, "G1 1 Gbit/s", seeds));
+        if fast {
+            known(goodput("10 Gbit/s", FAST, "10 Gbit/s", 1));
+        }
     }
-    lines.push(hint(seeds));
+    if wanted(&["G6"]) {
+        known(vec![hint(seeds)]);
+    }
     for (goal, what, file, section) in JUDGED {
-        lines.extend(judged(goal, what, file, section, seeds));
+        if wanted(&[goal]) {
+            known(judged(goal, what, file, section, seeds));
+        }
     }
     lines
 }

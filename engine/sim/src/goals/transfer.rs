@@ -3,7 +3,7 @@
 use super::Line;
 use crate::profile::{LinkProfile, Loss};
 use crate::report::Report;
-use crate::scenario::{Load, Scenario, cell};
+use crate::scenario::{Load, Scenario, cell, warm};
 use crate::world::{Failure, Speech, run};
 use core::time::Duration;
 use farhaul_proto::trace::{Limit, longest};
@@ -12,7 +12,7 @@ use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 const RATE: BitRate = BitRate::mbps(100);
 const NONE: f64 = f64::NEG_INFINITY;
 /// Small objects of a run, one each second, after one that warms the session.
-const SMALL: u32 = 60;
+const SMALL: u32 = 100;
 
 /// Plays everything with seeds 1 to `seeds`.
 ///
@@ -74,11 +74,7 @@ fn quick(seeds: u64) -> Result<Vec<Line>, Failure> {
     let link = cell(RATE, rtt, 0.02);
     let mut times = Vec::new();
     for seed in 1..=seeds {
-        let mut scenario = Scenario::one_way("small", seed, link.clone(), &[Bytes::mib(10)]);
-        scenario.first = crate::scenario::First::Source;
-        let small = (0..SMALL)
-            .map(|n| load(Timestamp::from_millis(5_000 + 1_000 * u64::from(n)), Bytes::kib(64)));
-        scenario.loads[0].extend(small);
+        let scenario = warm(seed, link.clone(), Bytes::kib(64), SMALL);
         times.extend(play(&scenario)?.carried[0].iter().skip(1).copied());
     }
     times.sort_unstable();
@@ -125,7 +121,7 @@ fn tails(seeds: u64) -> Result<Vec<Line>, Failure> {
         let what = format!("last-byte lag in round trips, 200 ms, {name}");
         let mut line = Line::new("G5", what, NONE, bar);
         for seed in 1..=seeds {
-            for len in [Bytes::mib(1), Bytes::mib(10), Bytes::mib(100)] {
+            for len in [Bytes::mib(1), Bytes::mib(10), Bytes::mib(20), Bytes::mib(100)] {
                 let report = play(&Scenario::one_way("tail", seed, link.clone(), &[len]))?;
                 let tail = report.directions[0].tail.as_secs_f64() / rtt.as_secs_f64();
                 line.note(tail, || format!("{len} ({seed})"));

@@ -6,6 +6,11 @@ use crate::rng::Rng;
 use core::time::Duration;
 use farhaul_proto::units::Timestamp;
 
+/// Symbols of a full block: one job of the profile.
+const SYMBOLS_FULL: u32 = 998;
+/// A block of fewer symbols takes the time of so many.
+const SYMBOLS_MIN: u32 = 20;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Workers {
@@ -19,9 +24,11 @@ impl Workers {
         Self { free_at: vec![Timestamp::ZERO; threads.max(1) as usize], job, rng }
     }
 
-    /// When a job that is handed in now will be done.
-    pub(super) fn begin(&mut self, now: Timestamp) -> Timestamp {
-        let span = self.job.mul_f64(0.5 + self.rng.f64());
+    /// When a job on a block of so many `symbols` that is handed in now will be done. Coding takes
+    /// time in proportion to the symbols (`benches/fec.rs`).
+    pub(super) fn begin(&mut self, symbols: u32, now: Timestamp) -> Timestamp {
+        let share = f64::from(symbols.max(SYMBOLS_MIN)) / f64::from(SYMBOLS_FULL);
+        let span = self.job.mul_f64(share * (0.5 + self.rng.f64()));
         let Some(thread) = self.free_at.iter_mut().min() else { return now };
         *thread = (*thread).max(now) + span;
         *thread

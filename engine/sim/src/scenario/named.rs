@@ -8,7 +8,7 @@ use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 
 /// Every named scenario.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 11] = [
     "clean",
     "lossy",
     "bursty",
@@ -18,6 +18,8 @@ pub const NAMES: [&str; 9] = [
     "slow-disk",
     "both-ways",
     "fast",
+    "small",
+    "warm",
 ];
 
 /// A long link as the measurements use it: 100 Mbit/s, 200 ms, one bandwidth-delay product of
@@ -31,6 +33,19 @@ pub fn cell(rate: BitRate, rtt: Duration, loss: f64) -> LinkProfile {
         loss,
         ..LinkProfile::default()
     }
+}
+
+/// After an object that warms the session, `count` objects of `len`, one every two seconds.
+pub fn warm(seed: u64, link: LinkProfile, len: Bytes, count: u32) -> Scenario {
+    let mut scenario = Scenario::one_way("warm", seed, link, &[Bytes::mib(10)]);
+    let loads = (0..count).map(|n| Load {
+        at: Timestamp::from_millis(5_000 + 2_000 * u64::from(n)),
+        len,
+        held: Vec::new(),
+        wrong: Vec::new(),
+    });
+    scenario.loads[0].extend(loads);
+    scenario
 }
 
 /// The scenario of that name.
@@ -88,6 +103,8 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
             scenario.hosts[0].fec = FecPolicy::Off;
             return Some(scenario);
         }
+        "small" => Scenario::one_way(name, seed, cell(rate, rtt, 0.02), &[Bytes::kib(64)]),
+        "warm" => warm(seed, cell(rate, rtt, 0.02), Bytes::kib(64), 20),
         _ => return None,
     };
     for host in &mut scenario.hosts {

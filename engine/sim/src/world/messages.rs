@@ -26,7 +26,8 @@ impl World {
         if got != object {
             return Err(Violation::Numbered { expected: object, got });
         }
-        self.truths[source.index()].on_declared(side, object, load.len, &load.held);
+        let now = self.now;
+        self.truths[source.index()].on_declared(side, object, load.len, &load.held, now);
         Ok(())
     }
 

@@ -52,10 +52,8 @@ impl World {
     }
 
     fn carried(&self, source: Side) -> Vec<Duration> {
-        let truth = &self.truths[source.index()];
-        let loads = self.scenario.loads[source.index()].iter();
-        let ends = truth.objects.values().map(|object| object.target_end_at);
-        loads.zip(ends).filter_map(|(load, end)| Some(end?.since(load.at))).collect()
+        let objects = self.truths[source.index()].objects.values();
+        objects.filter_map(|object| Some(object.target_end_at?.since(object.source_at?))).collect()
     }
 
     fn direction(&self, source: Side) -> Direction {

@@ -7,6 +7,7 @@
 //! Each attack has a site of its own. Beside them an honest peer transfers a file, which must arrive
 //! whole; the victim must live to the end and stay within its memory.
 
+mod astray;
 mod crowds;
 mod receivers;
 mod senders;
@@ -32,6 +33,7 @@ async fn every_attack_is_answered_as_the_protocol_says() {
     senders::attack(&victim, &mut table).await;
     speakers::attack(&victim, &mut table).await;
     strangers::attack(&victim, &mut table).await;
+    astray::attack(&victim, &mut table).await;
     crowds::attack(&victim, &mut table).await;
     let growth = victim.resident_mib().saturating_sub(before);
     table.row(

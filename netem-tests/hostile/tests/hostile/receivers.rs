@@ -58,6 +58,12 @@ pub(crate) async fn attack(victim: &Victim, table: &mut Table) {
         starves(victim).await,
     );
     table.take(
+        "T-09",
+        "receiver grants nothing",
+        "an honest transfer arrives",
+        grants_nothing(victim).await,
+    );
+    table.take(
         "W-041",
         "report with a byte behind it",
         "session ended: protocol",
@@ -117,6 +123,21 @@ async fn starves(victim: &Victim) -> Result<Seen, KitError> {
     let then = peer.listen(Duration::from_secs(3)).await.len();
     let what = format!("{first} packets in 1.5 s, then {then} in 3 s");
     Ok(Seen::new(what, then <= 4))
+}
+
+/// What was read for it waits in the victim's buffers.
+async fn grants_nothing(victim: &Victim) -> Result<Seen, KitError> {
+    let mut peer = victim.peer().await?;
+    peer.pull(FILE, HONEST_FOR).await?;
+    for _ in 0..50 {
+        peer.listen(Duration::from_millis(5)).await;
+        let mut report = peer.notes.report();
+        report.limit = 0;
+        peer.report(&report).await?;
+    }
+    let honest = victim.honest_transfer();
+    let what = honest.as_ref().map_or_else(String::clone, |()| "it arrived".to_owned());
+    Ok(Seen::new(what, honest.is_ok()))
 }
 
 async fn trails(victim: &Victim) -> Result<Seen, KitError> {

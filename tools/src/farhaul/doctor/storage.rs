@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const TRIAL_BYTES: u64 = 256 << 20;
 const TRIAL_SPAN: Duration = Duration::from_secs(1);
 const CHUNK: usize = 1 << 20;
+/// So much waits for a slow disk at once.
+const SYNCED: u64 = 16 << 20;
 /// Small writes whose way to the disk is timed.
 const SYNCS: usize = 5;
 /// Below this a disk limits a Gbit/s.
@@ -185,6 +187,9 @@ fn try_disk(dir: &Path) -> io::Result<Trial> {
     while written < TRIAL_BYTES && begun.elapsed() < TRIAL_SPAN {
         file.write_all(&chunk)?;
         written += CHUNK as u64;
+        if written.is_multiple_of(SYNCED) {
+            file.sync_data()?;
+        }
     }
     file.sync_data()?;
     let write = per_second(written, begun.elapsed());

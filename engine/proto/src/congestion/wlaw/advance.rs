@@ -89,6 +89,11 @@ impl Advance {
         (p * (1.0 - p) * (2.0 * run - 1.0) / self.packets.max(1.0)).sqrt()
     }
 
+    /// How many packets the window holds.
+    pub(super) fn packets(&self) -> f64 {
+        self.packets
+    }
+
     /// D = A (1 - l).
     pub(super) fn delivered(&self) -> f64 {
         self.rate * (1.0 - self.loss)

@@ -136,6 +136,12 @@ impl Capacity {
         (n > 0).then(|| sorted[n / 2])
     }
 
+    /// What most of the trains show at least; once there are enough of them.
+    pub(super) fn at_least(&self) -> Option<f64> {
+        let (sorted, n) = self.sorted();
+        (n >= 4).then(|| sorted[n / 4])
+    }
+
     /// How many packets the next train should have.
     pub(super) fn train_packets(&self, packet: f64) -> u32 {
         let known = self.estimate().max(self.median().unwrap_or(0.0)).max(self.at_least);

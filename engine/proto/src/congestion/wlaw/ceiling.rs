@@ -2,14 +2,20 @@
 //!
 //! ```text
 //! hit    L = what was delivered / (1 - p0);  R <= L for H = 4 r (at least 0.2 s)
-//! again  H doubles, up to 15 s, when hits repeat
-//! after  growth <= 5 % per T for 5 r (3 % for 30 r, at least 3 s, after three hits): a trial,
-//!        ended by the first loss above p0 + 1.5 % + 4 sigma
+//! again  H doubles, up to 15 s, when hits repeat; L is the mean of the two if they are within 20 %
+//! after  growth beyond 0.95 L <= 5 % per T for 5 r (3 % for 30 r, at least 3 s, after three hits): a
+//!        trial, ended by the first loss above p0 + 1.5 % + 4 sigma
 //! held   loss above p0 + 1 % + 4 sigma: L = D/(1 - p0) again; but if the last cut left the loss as
-//!        it was, the loss was random: p0 = l, and the rate before that cut returns
+//!        it was, and at most half, the loss was random: p0 = l, and the rate before that cut returns
 //! ```
 //! A policer that was found stays found: 15 s at the rate and a careful trial cost below 1 % loss.
 
+use super::epochs::{Class, Epoch};
+
+/// Only beyond this share of the limit is a trial one.
+const BELOW: f64 = 0.95;
+/// Limits this close are one.
+const SAME: f64 = 0.2;
 const HOLD_RTTS: f64 = 4.0;
 const HOLD_MIN: f64 = 0.2;
 const HOLD_MAX: f64 = 15.0;
@@ -17,7 +23,14 @@ const HOLD_MAX: f64 = 15.0;
 const REPEAT_HOLDS: f64 = 8.0;
 
 /// Half as much as that would have to fall counts as unchanged.
+/// A fall of the loss of this size is waited for until it is so many standard deviations: at fewer,
+/// two fifths of it are noise.
+const FALL_MIN: f64 = 0.05;
+const SIGMAS_TOLD: f64 = 8.0;
 const UNCHANGED: f64 = 0.4;
+/// No path that is worth sending over loses so much at random, however little a cut changes: a policer
+/// of a thousandth of the rate does the same.
+const NEVER_RANDOM: f64 = 0.5;
 /// Smaller cuts prove nothing.
 const CUT_MIN: f64 = 0.06;
 const SIGMAS: f64 = 4.0;
@@ -34,6 +47,8 @@ pub(super) struct Sent {
 /// What a cut has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Review {
+    /// More packets will tell.
+    Early,
     /// The cut is too small for the noise.
     Unclear,
     /// The loss fell: it was ours.
@@ -77,6 +92,20 @@ impl Ceiling {
         }
     }
 
+    /// Whether an epoch tells what is lost at random: what left before a hit, or faster than held,
+    /// may have been lost to the limit. Who counted that would never see a limit that is still too high.
+    pub(super) fn permits(&self, epoch: &Epoch, now: f64) -> bool {
+        match self.phase(now) {
+            Phase::Free => true,
+            Phase::Held => epoch.class == Class::Slow && epoch.started() > self.hit_at,
+            Phase::Trial => false,
+        }
+    }
+
+    pub(super) fn held_until(&self) -> f64 {
+        self.held_until
+    }
+
     pub(super) fn phase(&self, now: f64) -> Phase {
         if now < self.held_until {
             Phase::Held
@@ -93,8 +122,9 @@ impl Ceiling {
     }
 
     /// Largest growth per T while on trial.
-    pub(super) fn growth(&self, now: f64) -> f64 {
+    pub(super) fn growth(&self, rate: f64, now: f64) -> f64 {
         match self.phase(now) {
+            Phase::Trial if rate < BELOW * self.limit => f64::INFINITY,
             Phase::Trial if self.hits >= 3 => 0.03,
             Phase::Trial => 0.05,
             Phase::Free | Phase::Held => f64::INFINITY,
@@ -111,8 +141,12 @@ impl Ceiling {
             let longer = (self.hold * 2.0).clamp(shortest, HOLD_MAX.max(shortest));
             self.hold = if repeated { longer } else { shortest };
             self.was = was;
+            // What is hit again is the same limit, and two looks at it are better than one.
+            let again = repeated && (limit / self.limit - 1.0).abs() < SAME;
+            self.limit = if again { f64::midpoint(limit, self.limit) } else { limit };
+        } else {
+            self.limit = limit;
         }
-        self.limit = limit;
         self.hit_at = now;
         self.held_until = now + self.hold;
         let trial = if self.hits >= 3 { (30.0 * r).max(3.0) } else { 5.0 * r };
@@ -126,6 +160,12 @@ impl Ceiling {
         let saturated = (1.0 - self.was.rate * (1.0 - self.was.loss) / rate).max(random);
         let fall = self.was.loss - saturated;
         let cut = 1.0 - rate / self.was.rate;
+        if loss - SIGMAS * sigma > NEVER_RANDOM {
+            return Review::Ours;
+        }
+        if cut >= CUT_MIN && fall >= FALL_MIN && fall < SIGMAS_TOLD * sigma {
+            return Review::Early;
+        }
         if cut < CUT_MIN || fall < SIGMAS * sigma {
             return Review::Unclear;
         }

@@ -3,16 +3,20 @@
 //! No mechanism lives here; trains are handed out, rates and windows are put together.
 
 use super::startup::{self, Stage};
-use super::{IN_FLIGHT_PACKETS, Phase, STALL, TRAIN_SHARE, TRAIN_SPACING, WLaw, per_second};
+use super::{
+    IN_FLIGHT_PACKETS, Phase, STALL, TRAIN_SHARE, TRAIN_SPACING, WLaw, per_second, spread,
+};
 use crate::congestion::{Controller, Policy, Sample, View};
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
 use core::time::Duration;
 
 impl Controller for WLaw {
-    fn on_sent(&mut self, _: PacketNumber, _: Bytes, now: Timestamp) -> RateEpoch {
+    fn on_sent(&mut self, _: PacketNumber, bytes: Bytes, now: Timestamp) -> RateEpoch {
         let now = self.seconds(now);
         self.sent_at = now;
+        let (r, arrives) = (self.rtt(), self.advance.rate());
+        self.sending.on_sent(super::bytes_f64(bytes), r, arrives, now);
         self.epochs.on_sent(self.rtt(), self.rate, self.pulses(now), now)
     }
 
@@ -59,7 +63,9 @@ impl Controller for WLaw {
         }
         let packets = self.capacity.train_packets(self.packet);
         let share = f64::from(packets) * self.packet / (TRAIN_SHARE * self.rate);
-        self.next_train = now + TRAIN_SPACING.max(2.0 * self.rtt()).max(share);
+        // Trains of several flows in step would stretch each other each time.
+        let spacing = TRAIN_SPACING.max(2.0 * self.rtt()).max(share);
+        self.next_train = now + spacing * (0.75 + 0.5 * spread(now, self.rate));
         // Under a ceiling C does not matter, and an empty bucket swallows most of a train.
         let held = self.ceiling.phase(now) == Phase::Held;
         (self.drain.factor(now) >= 1.0 && !held).then_some(packets)

@@ -5,13 +5,23 @@
 //!     R *= 1 - min(0.6, 1.25 q C / (R r))  for 1.5 r        the whole queue drains
 //! echo: q fell below half its recent maximum without own doing -> the same for 1 r,
 //!     at most each 8 s                                      others' drains become everybody's
+//! q > 1.6 Q + 1 ms for T and R < 0.75 C -> drain, at most each 3 s       somebody has joined
 //! ```
 //! One flow's dip drains its own share of the queue only; the echo makes the others join within
 //! a round trip. Without it 16 flows at 100 ms end 461 % off their shares (rate-law section 2).
+//! Who joins takes the queue of the others for the path, and puts its own on top of it: with eight
+//! flows the queue ended where it overflows. The others all see it rise, and make room for the
+//! newcomer to see the empty link.
 
 const PERIOD_MIN: f64 = 9.0;
 const PERIOD_SPREAD: f64 = 2.0;
 const ECHO_MIN: f64 = 8.0;
+/// Queues of so many targets, and so much more, that last.
+const CROWDED: f64 = 1.6;
+const CROWDED_MIN: f64 = 0.001;
+/// Who has more than this of the link has no company.
+const CROWD_SHARE: f64 = 0.75;
+const CROWD_MIN: f64 = 3.0;
 
 /// See the module.
 #[derive(Debug)]
@@ -22,6 +32,7 @@ pub(super) struct Drain {
     drained_at: f64,
     queue_max: f64,
     period: f64,
+    crowded_since: f64,
 }
 
 /// What a drain needs to know. Seconds and bytes per second.
@@ -32,6 +43,8 @@ pub(super) struct State {
     pub(super) r: f64,
     pub(super) rate: f64,
     pub(super) capacity: f64,
+    /// Our part of it.
+    pub(super) share: f64,
     /// When the base was last seen.
     pub(super) base_seen: f64,
     /// How long measurements still contain the drain afterwards.
@@ -47,6 +60,7 @@ impl Drain {
             drained_at: now,
             queue_max: 0.0,
             period: PERIOD_MIN,
+            crowded_since: now,
         }
     }
 
@@ -79,12 +93,46 @@ impl Drain {
             return;
         }
         self.queue_max = (self.queue_max * 0.98).max(state.q);
+        if state.share > CROWD_SHARE || state.q < CROWDED * state.target + CROWDED_MIN {
+            self.crowded_since = now;
+        }
+        let crowded = now - self.crowded_since > state.lag && now - self.drained_at > CROWD_MIN;
         let unseen = now - state.base_seen.max(self.drained_at) > self.period;
         let fell = self.queue_max > 2.0 * state.target && state.q < 0.5 * self.queue_max;
-        if unseen && state.q > 0.3 * state.target {
+        if crowded || (unseen && state.q > 0.3 * state.target) {
             self.begin(state, 1.5 * state.r, now);
         } else if fell && now - self.drained_at > ECHO_MIN {
             self.begin(state, state.r, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks at a queue of 1.8 targets for `seconds`; answers whether that began a drain.
+    fn drains(share: f64, seconds: f64) -> bool {
+        let mut drain = Drain::new(0.0);
+        let mut now = 0.0;
+        while now < 4.0 + seconds {
+            now += 0.01;
+            let q = if now > 4.0 { 0.018 } else { 0.01 };
+            let (target, r, rate, capacity) = (0.01, 0.1, 1e6, 1e7);
+            let state = State { q, target, r, rate, capacity, share, base_seen: now, lag: 0.15 };
+            drain.on_feedback(state, now);
+        }
+        drain.factor(now) < 1.0
+    }
+
+    #[test]
+    fn a_newcomers_queue_is_drained_so_that_it_sees_the_empty_link() {
+        assert!(drains(0.3, 0.2), "it lasts longer than a loop");
+        assert!(!drains(0.3, 0.1), "it may be a burst");
+    }
+
+    #[test]
+    fn who_has_the_link_alone_has_no_newcomer() {
+        assert!(!drains(0.9, 0.2));
     }
 }

@@ -18,13 +18,16 @@
 //! overfull, l < p0  ->  p0 -= (p0 - l) dt/T
 //! ```
 //! Without that, a p0 learned too high keeps the queue full (the rate aims at D/(1 - p0)), and the
-//! full queue keeps p0.
+//! full queue keeps p0. For the same reason a hit takes p0 back to what it was 2 to 4 T before: what
+//! was lost on the way to a limit is not random.
 
 use super::epochs::{Class, Epoch};
 
 /// Packets per class over which the past is forgotten.
 const MEMORY: f64 = 1_500.0;
 const SLOW_MIN: f64 = 200.0;
+/// More of them in a loop delay than there are epochs in it, within reason.
+const BURSTS_MAX: usize = 64;
 const RANDOM_MAX: f64 = 0.45;
 const KAPPA_MIN: f64 = 0.15;
 const SIGMAS: f64 = 2.5;
@@ -86,6 +89,11 @@ pub(super) struct Elasticity {
     kappa_at: f64,
     lost: f64,
     runs: f64,
+    /// Epochs that lost much, and when they were resolved.
+    bursts: Vec<(Epoch, f64)>,
+    /// What slow and plain sending had lost some loops ago, the older first.
+    past: [(Count, Count); 2],
+    past_at: f64,
 }
 
 impl Elasticity {
@@ -99,6 +107,9 @@ impl Elasticity {
             kappa_at: now,
             lost: 0.0,
             runs: 0.0,
+            bursts: Vec::new(),
+            past: Default::default(),
+            past_at: now,
         }
     }
 
@@ -145,6 +156,39 @@ impl Elasticity {
         }
     }
 
+    /// An epoch that lost much: random, or the first that a limit took. It is counted once no hit
+    /// has followed it.
+    pub(super) fn on_burst(&mut self, epoch: Epoch, now: f64) {
+        if self.bursts.len() < BURSTS_MAX {
+            self.bursts.push((epoch, now));
+        }
+    }
+
+    /// Counts the bursts that were resolved before `until`.
+    pub(super) fn count_bursts(&mut self, until: f64) {
+        while self.bursts.first().is_some_and(|(_, at)| *at < until) {
+            let (epoch, _) = self.bursts.remove(0);
+            self.on_epoch(&epoch);
+        }
+    }
+
+    /// Remembers what is believed now, once in `span`.
+    pub(super) fn remember(&mut self, span: f64, now: f64) {
+        if now - self.past_at > span {
+            self.past_at = now;
+            self.past = [self.past[1], (self.slow, self.plain)];
+        }
+    }
+
+    /// A limit was hit: what was lost on the way there was not random.
+    pub(super) fn on_hit(&mut self, now: f64) {
+        self.bursts.clear();
+        (self.slow, self.plain) = self.past[0];
+        self.past[1] = self.past[0];
+        self.past_at = now;
+        self.forget_pulses();
+    }
+
     /// Answers the question; to be asked when an epoch was counted.
     pub(super) fn judge(&mut self, pulse: f64, r: f64, now: f64) -> Verdict {
         if self.fast.packets < SLOW_MIN || self.slow.packets < SLOW_MIN {
@@ -164,6 +208,11 @@ impl Elasticity {
         Verdict::Saturated { deep }
     }
 
+    /// Nothing is lost, so nothing is asked, and there is no reason for a small target.
+    pub(super) fn relax(&mut self, r: f64, now: f64) {
+        self.adapt_target(false, r, now);
+    }
+
     /// The loss turned out to be random after all.
     pub(super) fn accept(&mut self, loss: f64) {
         let count = Count { packets: SLOW_MIN, lost: SLOW_MIN * loss };
@@ -181,7 +230,7 @@ impl Elasticity {
     }
 
     /// The rate has changed so much that old pulses are no evidence.
-    pub(super) fn forget_pulses(&mut self) {
+    fn forget_pulses(&mut self) {
         self.fast = Count::default();
         let keep = (SLOW_MIN / self.slow.packets.max(1.0)).min(1.0);
         self.slow = Count { packets: self.slow.packets * keep, lost: self.slow.lost * keep };
@@ -202,5 +251,20 @@ impl Elasticity {
             self.lost *= 0.5;
             self.runs *= 0.5;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_was_shrunk_grows_back_when_nothing_is_lost_any_more() {
+        let mut elasticity = Elasticity::new(0.0);
+        elasticity.kappa = KAPPA_MIN;
+        for step in 0..1_000 {
+            elasticity.relax(0.1, f64::from(step) * 0.1);
+        }
+        assert!(elasticity.kappa() > 0.99, "{}", elasticity.kappa());
     }
 }

@@ -5,6 +5,9 @@
 //! length   clamp(r/4, 5 ms, 25 ms), at least 24 packets
 //! factors  [1 - delta, 1 + delta, 1, 1] while pulsing, else 1;  delta = 0.2 kappa, at least 0.08
 //! ```
+//! Where packets that were called lost arrive after all, an epoch with losses waits until it is older
+//! than the slowest of them: reordering is no loss.
+//!
 //! Short strong pulses have the statistical power of long weak ones for less queue: noise falls
 //! with the root of the length, queue grows with the length. They cost nothing without loss,
 //! because without loss there are none.
@@ -15,6 +18,8 @@ use std::collections::VecDeque;
 const LENGTH_MIN: f64 = 0.005;
 const LENGTH_MAX: f64 = 0.025;
 const PACKETS_MIN: u32 = 24;
+/// How late packets came is remembered for so long.
+const LATE_AGE: f64 = 10.0;
 /// Epochs in flight: 1 s of round trip at 25 ms is 40, at 5 ms with stalls far below this.
 const OPEN_MAX: usize = 512;
 
@@ -40,8 +45,8 @@ pub(super) enum Pulses {
     Off,
     /// One pair in each cycle of four epochs.
     Always,
-    /// One pair in so many seconds.
-    Every(f64),
+    /// A slow epoch in so many seconds.
+    SlowEvery(f64),
     /// The current rate is no basis for comparison.
     Ignore,
 }
@@ -68,13 +73,16 @@ pub(super) struct Epochs {
     phase: usize,
     pulsed_at: f64,
     last_lost: Option<PacketNumber>,
+    /// So long the slowest packet lately took that was called lost and arrived.
+    late: f64,
+    late_at: f64,
 }
 
 impl Epochs {
     pub(super) fn new(now: f64) -> Self {
         let mut open = VecDeque::with_capacity(OPEN_MAX);
         open.push_back(Epoch::new(Class::Ignored, 0.0, now));
-        Self { open, first: 0, phase: 0, pulsed_at: now, last_lost: None }
+        Self { open, first: 0, phase: 0, pulsed_at: now, last_lost: None, late: 0.0, late_at: now }
     }
 
     /// The class of the epoch that is being sent.
@@ -112,6 +120,20 @@ impl Epochs {
         begins
     }
 
+    /// A packet that was called lost arrived, `age` after it left.
+    pub(super) fn on_spurious(&mut self, id: RateEpoch, age: f64, now: f64) {
+        if age >= self.late || now - self.late_at > LATE_AGE {
+            (self.late, self.late_at) = (age, now);
+        }
+        if let Some(epoch) = self.find(id)
+            && epoch.lost > 0
+        {
+            epoch.lost -= 1;
+            epoch.acked += 1;
+            epoch.runs = epoch.runs.min(epoch.lost);
+        }
+    }
+
     /// A packet of this epoch does not count: nobody will say what became of it, or it says nothing.
     /// Epochs are judged in their order, so one that waited for it would hold up all others.
     pub(super) fn forget(&mut self, id: RateEpoch) {
@@ -123,7 +145,8 @@ impl Epochs {
     /// The oldest epoch, once the fate of its packets is known; call until `None`.
     pub(super) fn take_resolved(&mut self, timeout: f64, now: f64) -> Option<Epoch> {
         let oldest = self.open.front()?;
-        let known = oldest.acked + oldest.lost >= oldest.sent;
+        let settled = self.open.get(1).is_some_and(|next| now - next.started > self.late);
+        let known = oldest.acked + oldest.lost >= oldest.sent && (oldest.lost == 0 || settled);
         if self.open.len() < 2 || !(known || now - oldest.started > timeout) {
             return None;
         }
@@ -153,16 +176,11 @@ impl Epochs {
                 self.phase = (self.phase + 1) % CYCLE.len();
                 CYCLE[self.phase]
             }
-            Pulses::Every(_) if self.phase != 0 => {
-                self.phase = (self.phase + 1) % CYCLE.len();
-                CYCLE[self.phase]
-            }
-            Pulses::Every(span) if now - self.pulsed_at > span => {
+            Pulses::SlowEvery(span) if now - self.pulsed_at > span => {
                 self.pulsed_at = now;
-                self.phase = 1;
-                CYCLE[0]
+                Class::Slow
             }
-            Pulses::Every(_) => Class::Plain,
+            Pulses::SlowEvery(_) => Class::Plain,
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::ceiling::{Review, Sent};
 use super::elasticity::Verdict;
-use super::epochs::Epoch;
+use super::epochs::{Epoch, Pulses};
 use super::{Phase, Sample, Stage, WLaw, bytes_f64, depth, jump};
 use crate::congestion::{Outcome, RttSample, TrainSample};
 
@@ -19,6 +19,16 @@ const FORGIVEN_MAX: u64 = 1 << 20;
 /// So many queue targets are more than pulses can explain.
 const OVERFULL: f64 = 2.5;
 /// Excess loss that ends a trial.
+/// A limit shows within so many loop delays from when it is passed.
+const PAST_LOOPS: f64 = 2.0;
+/// Fewer packets than this tell nothing about a held rate.
+const REVIEW_PACKETS: f64 = 64.0;
+/// Who has less than this of what trains show is not alone.
+const COMPANY: f64 = 0.75;
+/// A delay of so many queue targets that lasts is a queue.
+const STANDING: f64 = 1.5;
+/// So many packets tell within a percent or two what a policer lets through.
+const CARRIED_PACKETS: f64 = 100.0;
 const TRIAL_EXCESS: f64 = 0.015;
 /// Where packets overtake each other, what counts as lost may still come: after so many loop
 /// delays without that, it is believed.
@@ -60,16 +70,31 @@ impl WLaw {
             self.elasticity.bound(self.advance.loss(), dt / queue.loop_delay);
         }
         while let Some(epoch) = self.epochs.take_resolved(timeout, now) {
-            let ordinary = !self.startup.is_over() || self.judge_jump(&epoch, now);
+            self.since.on_epoch(&epoch);
+            let verdict = self.judge_jump(&epoch, now);
             // Behind a full queue every epoch loses: that is no measure of random loss.
-            if ordinary && !overfull {
-                self.elasticity.on_epoch(&epoch);
-                counted = true;
+            if overfull || !self.ceiling.permits(&epoch, now) {
+                counted |= !overfull;
+                continue;
             }
+            match verdict {
+                jump::Verdict::Ordinary => self.elasticity.on_epoch(&epoch),
+                jump::Verdict::Burst => self.elasticity.on_burst(epoch, now),
+                jump::Verdict::Suspicious | jump::Verdict::Limit { .. } => continue,
+            }
+            counted = true;
         }
-        if counted && self.startup.is_over() {
-            self.ask_elasticity(overfull, now);
+        self.elasticity.count_bursts(now - queue.loop_delay);
+        if self.ceiling.phase(now) != Phase::Held {
+            self.elasticity.remember(PAST_LOOPS * queue.loop_delay, now);
         }
+        if !counted || !self.startup.is_over() {
+            return;
+        }
+        if self.pulses(now) == Pulses::Off {
+            self.elasticity.relax(self.rtt(), now);
+        }
+        self.ask_elasticity(overfull, now);
     }
 
     fn look_for_overflow(&mut self, dt: f64) {
@@ -107,8 +132,9 @@ impl WLaw {
                 self.advance.on_received(bytes_f64(outcome.bytes));
                 self.epochs.on_acked(outcome.epoch);
             } else {
+                let sent = self.seconds(outcome.sent_at);
                 self.advance.on_lost(bytes_f64(outcome.bytes));
-                self.rival.on_lost(self.seconds(outcome.sent_at));
+                self.rival.on_lost(sent);
                 self.epochs.on_lost(outcome.epoch, outcome.number);
             }
         }
@@ -117,7 +143,10 @@ impl WLaw {
         }
         for outcome in sample.spurious {
             if self.is_measured(outcome) {
+                let sent = self.seconds(outcome.sent_at);
                 self.advance.on_spurious(bytes_f64(outcome.bytes));
+                let age = self.feedback_at - sent;
+                self.epochs.on_spurious(outcome.epoch, age, self.feedback_at);
             }
         }
     }
@@ -135,9 +164,21 @@ impl WLaw {
             self.base.on_sample(sample.ahead().as_secs_f64(), near, now);
         }
         self.note_way_back(rtts, now);
-        let timing = super::Timing { r: self.rtt(), tau: self.tau };
+        if self.queue.window_under_jitter() > 0.0 {
+            let (d, target) = (self.base.get(), self.queue_state().target);
+            for sample in rtts.iter().filter(fresh) {
+                let sent = sample.sent_at.since(origin).as_secs_f64();
+                self.caution.on_delay(sample.ahead().as_secs_f64() - d, target, sent);
+            }
+        }
+        let timing =
+            super::Timing { r: self.rtt(), tau: self.tau, grain: 2.0 * self.packet / self.rate };
         let target = self.target_base();
-        let delays = rtts.iter().filter(fresh).map(|s| s.ahead().as_secs_f64());
+        let sending = &self.sending;
+        let delays = rtts
+            .iter()
+            .filter(fresh)
+            .map(|s| (s.ahead().as_secs_f64(), sending.at(s.sent_at.since(origin).as_secs_f64())));
         self.queue.on_feedback(delays, timing, target, now);
         let standing = self.queue_delay() > 3.0 * self.target_base();
         self.base.advance(standing, now);
@@ -191,14 +232,18 @@ impl WLaw {
         self.capacity.on_delivered(delivered.min(self.rate), now);
     }
 
-    /// Answers whether the epoch's loss is ordinary.
-    fn judge_jump(&mut self, epoch: &Epoch, now: f64) -> bool {
+    /// Looks for loss so sudden that it needs no comparison.
+    fn judge_jump(&mut self, epoch: &Epoch, now: f64) -> jump::Verdict {
+        // What is lost at a held rate is for its review to judge.
+        if !self.startup.is_over() || self.ceiling.phase(now) == Phase::Held {
+            return jump::Verdict::Ordinary;
+        }
         let (p0, run) = (self.elasticity.random_loss(), self.elasticity.run());
         let verdict = self.jump.on_epoch(epoch, p0, run, now);
         if let jump::Verdict::Limit { rate, loss } = verdict {
             self.obey_limit(rate, Sent { rate: epoch.rate, loss }, now);
         }
-        verdict == jump::Verdict::Ordinary
+        verdict
     }
 
     fn ask_elasticity(&mut self, overfull: bool, now: f64) {
@@ -212,48 +257,65 @@ impl WLaw {
         let verdict = self.elasticity.judge(pulse, self.rtt(), now);
         let loss = self.advance.loss();
         let noise = 4.0 * self.advance.loss_sigma(run);
-        let ended = trial && loss - p0 > TRIAL_EXCESS + noise;
+        let ended = trial && (loss - p0 > TRIAL_EXCESS + noise || self.trial_lost(p0, run));
         if held && !overfull {
-            self.review_hold(loss, p0, noise, now);
+            self.review_hold(p0, run, now);
         } else if !held && (ended || matches!(verdict, Verdict::Saturated { .. })) {
-            let carried = self.advance.delivered() / (1.0 - p0);
-            self.obey_limit(carried, Sent { rate: self.rate, loss }, now);
+            let few = ended && self.advance.packets() < CARRIED_PACKETS;
+            let carried = if few { self.since.delivered() } else { self.advance.delivered() };
+            self.obey_limit(carried / (1.0 - p0), Sent { rate: self.rate, loss }, now);
         }
     }
 
+    /// What a trial has lost: on slow links a round trip holds too few packets to tell.
+    fn trial_lost(&mut self, p0: f64, run: f64) -> bool {
+        if self.since.from() < self.ceiling.held_until() {
+            self.since.begin(self.ceiling.held_until());
+        }
+        let (loss, sigma) = self.since.loss(run);
+        loss - p0 > TRIAL_EXCESS + 4.0 * sigma
+    }
+
     /// Loss that remains under a ceiling: the ceiling is too high, or the loss is not ours.
-    fn review_hold(&mut self, loss: f64, p0: f64, noise: f64, now: f64) {
-        if loss - p0 <= HELD_EXCESS + noise || now < self.reviewed_at {
+    fn review_hold(&mut self, p0: f64, run: f64, now: f64) {
+        let (loss, sigma) = self.since.loss(run);
+        if self.since.packets() < REVIEW_PACKETS || loss - p0 <= HELD_EXCESS + 4.0 * sigma {
             return;
         }
-        self.reviewed_at = self.shown_at(now);
-        match self.ceiling.review(self.rate, loss, noise / 4.0, p0) {
+        let verdict = self.ceiling.review(self.rate, loss, sigma, p0);
+        if verdict == Review::Early {
+            return;
+        }
+        let carried = self.since.delivered() / (1.0 - p0);
+        self.since.begin(now);
+        match verdict {
             Review::Random => {
                 let rate = self.ceiling.was().rate.min(RETURN_MAX * self.rate);
                 self.elasticity.accept(loss);
                 self.ceiling.clear();
                 self.set_rate(rate, now);
             }
-            verdict @ (Review::Ours | Review::Unclear) => {
+            Review::Early | Review::Ours | Review::Unclear => {
                 // The next cut is judged by what it changes, not by what the last one did.
                 let was = Sent { rate: self.rate, loss };
                 let was = (verdict == Review::Ours).then_some(was);
-                self.ceiling.lower(self.advance.delivered() / (1.0 - p0), was);
+                self.ceiling.lower(carried, was);
                 self.set_rate(self.rate, now);
             }
         }
     }
 
-    /// When the measurements will show nothing but what is sent from now on.
-    fn shown_at(&self, now: f64) -> f64 {
-        let window = self.rtt().max(self.queue.window_under_jitter());
-        now + self.queue_state().loop_delay + window
-    }
-
     fn obey_limit(&mut self, limit: f64, was: Sent, now: f64) {
         let limit = limit.clamp(0.1 * self.rate, self.rate);
+        // What slow sending lost so far may have been lost to this limit as well.
+        self.elasticity.on_hit(now);
+        let queue = self.queue_state();
+        if self.drain_state(queue).share < COMPANY && !self.capacity.is_blurred() {
+            let standing = self.base.get() + STANDING * queue.target;
+            self.queue.on_hit(standing, queue.loop_delay.min(3.0 * self.rtt()), now);
+        }
         self.ceiling.hit(limit, was, self.rtt(), now);
-        self.reviewed_at = self.shown_at(now);
+        self.since.begin(now);
         self.capacity.forget_delivered(limit);
         self.set_rate(limit, now);
         self.growth.rest(now);

@@ -1,21 +1,21 @@
 //! The queue delay q, its noise allowance, and its target Q.
 //!
 //! ```text
-//! q  = min(rtt over w) - d          w = max(r/4, 3 tau), at least 32 samples, scaled under jitter
+//! q  = min(rtt over w) - d          w = max(r/4, 3 tau), at least 32 samples, longer where the path swings
 //! nu = max(4 (mean - min)/n over samples, the same over feedbacks) - 0.5 ms
 //! Q0 = kappa clamp(0.04 d, 1.6 ms, 25 ms)
 //! f(x) = x up to 4, 2 sqrt(x) above, within 0.5 .. 12         x = weight C / R
-//! Q  = Q0 f(x) + nu
+//! Q  = Q0 f(x) + nu + packet/R
 //! ```
 //! The minimum, not the mean: jitter, bursts and a stalled host only ever add delay. For uniform
 //! jitter E\[min\] is about 2 (mean - min)/n; it is taken twice. Delay that belongs to the reverse
 //! path is common to all samples of one feedback, so the allowance also looks at feedbacks.
 //!
-//! Where the path itself swings (radio links) even the minimum over r/4 is noise. The window is
-//! doubled while the *change* between successive windows changes by more than the target (a queue
-//! rises and falls over many windows, jitter does not), and the loop slows with it; what they
-//! differ by then is allowed for, up to 10 ms.
+//! Where the path itself swings (radio links) even the minimum over r/4 is noise. Then the window
+//! is longer (see `swing`), the loop slows with it, and what successive minima still differ by is
+//! allowed for, up to 10 ms.
 
+use super::swing::{Pace, Swing};
 use std::collections::VecDeque;
 
 /// Share of the base that may stand as queue.
@@ -35,12 +35,6 @@ const ENTRIES_MAX: usize = 512;
 /// Under jitter the minima of successive windows still differ; so much of it is allowed for.
 const SWINGS: f64 = 1.5;
 const SWING_ALLOWED: f64 = 0.010;
-/// A single outlier (a drain, a stall, a link that changed) is no swing.
-const SWING_MAX: f64 = 2.0;
-/// Below this the path is steady.
-const SWING_MIN: f64 = 0.002;
-/// The longest window under jitter, in seconds.
-const WINDOW_MAX: f64 = 2.0;
 
 /// The queue that the law aims at without surplus or noise, in seconds.
 pub(super) fn target_base(kappa: f64, d: f64, low: bool) -> f64 {
@@ -69,12 +63,7 @@ pub(super) struct QueueDelay {
     min: f64,
     allowance: f64,
     window: f64,
-    /// The window is `2^stretch` times its normal length.
-    stretch: u32,
-    swing: f64,
-    compared_at: f64,
-    compared_min: f64,
-    compared_change: f64,
+    swing: Swing,
 }
 
 impl QueueDelay {
@@ -84,11 +73,16 @@ impl QueueDelay {
             min: initial,
             allowance: 0.0,
             window: initial / 4.0,
-            stretch: 0,
-            swing: 0.0,
-            compared_at: 0.0,
-            compared_min: initial,
-            compared_change: 0.0,
+            swing: Swing::new(),
+        }
+    }
+
+    /// Something was lost to a limit while others were on the path. If the delay stood above `standing` for all of the last `span`,
+    /// that is a queue and no swing, and was overlooked in a window that is too long.
+    pub(super) fn on_hit(&mut self, standing: f64, span: f64, now: f64) {
+        let recent = self.entries.iter().rev().take_while(|e| now - e.at < span);
+        if recent.map(|e| e.min).fold(f64::INFINITY, f64::min) > standing {
+            self.swing = Swing::new();
         }
     }
 
@@ -96,14 +90,17 @@ impl QueueDelay {
     /// feedback, `target` the current queue target.
     pub(super) fn on_feedback(
         &mut self,
-        rtts: impl Iterator<Item = f64>,
+        rtts: impl Iterator<Item = (f64, f64)>,
         timing: Timing,
         target: f64,
         now: f64,
     ) {
         let mut entry = Entry { at: now, min: f64::INFINITY, sum: 0.0, count: 0 };
-        for rtt in rtts {
-            entry.min = entry.min.min(rtt);
+        let mut caused = 0.0;
+        for (rtt, ours) in rtts {
+            if rtt < entry.min {
+                (entry.min, caused) = (rtt, ours);
+            }
             entry.sum += rtt;
             entry.count += 1;
         }
@@ -115,9 +112,11 @@ impl QueueDelay {
         }
         self.entries.push_back(entry);
         let normal = (timing.r / 4.0).max(3.0 * timing.tau);
-        self.window = (normal * f64::from(1u32 << self.stretch)).min(WINDOW_MAX.max(normal));
+        let loop_delay = timing.r + timing.tau + normal;
+        let pace = Pace { target, tau: timing.tau, grain: timing.grain, loop_delay };
+        self.swing.on_feedback((entry.min, caused), pace, now);
+        self.window = normal.max(self.swing.window());
         self.evaluate(timing.r.max(self.window), now);
-        self.watch_swing(target, now);
     }
 
     /// Queue delay above the base `d`.
@@ -127,13 +126,12 @@ impl QueueDelay {
 
     /// How much of it may be noise.
     pub(super) fn allowance(&self) -> f64 {
-        self.allowance
-            + if self.stretch > 0 { (SWINGS * self.swing).min(SWING_ALLOWED) } else { 0.0 }
+        self.allowance + (SWINGS * self.swing.rest()).min(SWING_ALLOWED)
     }
 
     /// The span over which anything else must be measured while the path swings; else zero.
     pub(super) fn window_under_jitter(&self) -> f64 {
-        if self.stretch > 0 { 2.0 * self.window } else { 0.0 }
+        2.0 * self.swing.window()
     }
 
     /// Span over which the minimum is taken: part of the loop delay.
@@ -168,25 +166,6 @@ impl QueueDelay {
         self.allowance = (over_samples.max(over_feedbacks) - ALLOWANCE_FREE).max(0.0);
         self.min = min;
     }
-
-    fn watch_swing(&mut self, target: f64, now: f64) {
-        if now - self.compared_at < self.window {
-            return;
-        }
-        let change = self.min - self.compared_min;
-        let swing = (change - self.compared_change).abs() / 2.0;
-        (self.compared_at, self.compared_min) = (now, self.min);
-        self.compared_change = change;
-        let limit = target.max(SWING_MIN);
-        self.swing += (swing.min(SWING_MAX * limit) - self.swing) / 8.0;
-        if self.swing > limit && self.window < WINDOW_MAX {
-            self.stretch += 1;
-            self.swing *= 0.5;
-        } else if self.swing < limit / 8.0 && self.stretch > 0 {
-            self.stretch -= 1;
-            self.swing = limit / 3.0;
-        }
-    }
 }
 
 /// What paces the loop: the round trip and the spacing of feedback, in seconds.
@@ -194,6 +173,8 @@ impl QueueDelay {
 pub(super) struct Timing {
     pub(super) r: f64,
     pub(super) tau: f64,
+    /// Two packets at the current rate.
+    pub(super) grain: f64,
 }
 
 fn spread(sum: f64, min: f64, count: u32) -> f64 {

@@ -4,7 +4,10 @@
 //! Train    32 packets back to back, again and longer if they arrive as one; meanwhile a trickle
 //!          (or a quarter of the hint)
 //! Test     R = C/2 with trains each r/6 for 1.6 r; if the trains still arrive as one, C/8, C/4, C/2
-//!          q > max(3 Q0, 4 ms) -> R = 0.8 A, p0 forgotten, normal law
+//!          q > max(3 Q0, 4 ms) -> Settle
+//! Settle   R = 0.8 A for 1.1 r; D: the most that was delivered meanwhile
+//!          D > 0.8 of what was tested -> that was no queue: Test of twice as much, for 1.1 r at least
+//!          else R = 0.9 D, p0 forgotten, normal law
 //! Jump     C trusted and q < Q0 -> R = 0.97 C
 //!          trains disagree, but there are three -> R = 0.92 of their median, normal law
 //! Double   no trains (lost, as one, or the path reorders): R doubles each 2.1 r until A grows by less than 20 %
@@ -18,6 +21,9 @@ use super::capacity::{CLOCK_NOISE, Capacity};
 /// Packets of the first train: 31 gaps of 24 us at 500 Mbit/s against clock noise of 50 us.
 pub(super) const FIRST_TRAIN: u32 = 32;
 const TEST_RTTS: f64 = 1.6;
+const SETTLE_RTTS: f64 = 1.1;
+const CARRIED: f64 = 0.9;
+const FOLLOWED: f64 = 0.8;
 /// Share of the first answer that is tested.
 const TESTED: f64 = 0.5;
 /// The same if the gaps are within the noise of the clocks.
@@ -45,6 +51,8 @@ pub(super) enum Stage {
     Train,
     /// Sending at half the answer.
     Test,
+    /// The test met a queue: waiting for what arrives of it.
+    Settle,
     /// No trusted answer.
     Double,
     /// Over.
@@ -64,6 +72,10 @@ pub(super) struct Startup {
     /// The first answer lies within the noise of the clocks: C is not below it, no more is known.
     within_noise: bool,
     overshot: bool,
+    /// What met a queue.
+    tested: f64,
+    /// Queues have been seen that were none.
+    doubted: bool,
 }
 
 /// What start-up looks at.
@@ -73,6 +85,7 @@ pub(super) struct Sight {
     pub(super) target: f64,
     pub(super) r: f64,
     pub(super) advance: f64,
+    pub(super) delivered: f64,
     pub(super) rate: f64,
     pub(super) app_limited: bool,
 }
@@ -88,6 +101,8 @@ impl Startup {
             unmeasured: 0,
             within_noise: false,
             overshot: false,
+            tested: 0.0,
+            doubted: false,
         }
     }
 
@@ -127,7 +142,7 @@ impl Startup {
     pub(super) fn on_train_sent(&mut self, r: f64, now: f64) {
         let wait = match self.stage {
             Stage::Train => TRAIN_TIMEOUT.max(3.0 * r),
-            Stage::Test | Stage::Double | Stage::Done => r / TRAINS_PER_RTT,
+            Stage::Test | Stage::Settle | Stage::Double | Stage::Done => r / TRAINS_PER_RTT,
         };
         self.next_train = now + wait;
     }
@@ -159,14 +174,35 @@ impl Startup {
         match self.stage {
             Stage::Done => None,
             Stage::Train => self.despair(sight, now),
+            // Delivery followed although a queue was seen: it was none, and shows nothing now.
+            Stage::Test if self.doubted && now - self.since < SETTLE_RTTS * sight.r => None,
             Stage::Test | Stage::Double if sight.q > (3.0 * sight.target).max(0.004) => {
+                self.tested = sight.rate;
                 self.overshot = true;
-                self.enter(Stage::Done, now);
+                self.enter(Stage::Settle, now);
+                self.before = sight.delivered;
                 Some((0.8 * sight.advance).min(sight.rate))
             }
+            Stage::Settle => self.settle(sight, now),
             Stage::Test => self.test(sight, capacity, now),
             Stage::Double => self.double(sight, capacity, now),
         }
+    }
+
+    /// Of what was tested as much arrives as the link carries.
+    fn settle(&mut self, sight: Sight, now: f64) -> Option<f64> {
+        self.before = self.before.max(sight.delivered);
+        if now - self.since < SETTLE_RTTS * sight.r {
+            return None;
+        }
+        if self.before > FOLLOWED * self.tested && !sight.app_limited {
+            self.doubted = true;
+            self.overshot = false;
+            self.enter(Stage::Test, now);
+            return Some(2.0 * self.tested);
+        }
+        self.enter(Stage::Done, now);
+        Some((CARRIED * self.before).max(sight.rate))
     }
 
     fn test(&mut self, sight: Sight, capacity: &Capacity, now: f64) -> Option<f64> {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! T = d + q + tau + max(2 tau, w)                                          the loop delay
-//! busy (q > Q/2):  R -> a (1 + 0.6 clamp((Q - q)/T, +-1/4)),   a = min(A, (1.01 + 2 sigma) D/(1 - p0))
+//! busy:            q > min(Q, 1.25 (Q0 + nu + packet/R))/2; Q/2 where the delay swings or packets overtake
+//!                  R -> a (1 + 0.6 clamp((Q - q)/T, +-1/4)),   a = min(A, (1.01 + 2 sigma) D/(1 - p0))
 //!                  approached with time constant T/1.5, a within R/2 .. 1.05 R
 //! else             R grows by gamma per T (see `growth`) while A (1 + 1.5 gamma) >= 0.88 R
 //! ```
@@ -27,13 +28,15 @@ pub(super) struct Queue {
     pub(super) delay: f64,
     /// Target Q.
     pub(super) target: f64,
+    /// From this delay on the link is busy.
+    pub(super) busy_at: f64,
     /// Loop delay T.
     pub(super) loop_delay: f64,
 }
 
 impl Queue {
     pub(super) fn is_busy(&self) -> bool {
-        self.delay > self.target / 2.0
+        self.delay > self.busy_at
     }
 }
 

@@ -165,3 +165,21 @@ fn an_idle_sender_sends_no_trains() {
     assert_eq!(law.next_timer(), None);
     assert_eq!(law.take_train(later + Duration::from_secs(10)), None);
 }
+
+#[test]
+fn trains_of_flows_that_began_together_do_not_stay_in_step() {
+    let fourth_train = |hint: u64| {
+        let mut law = law(WConfig { start_hint: Some(BitRate::mbps(hint)), ..fair() });
+        law.take_train(START);
+        let sample = Sample { trains: &[train(BitRate::mbps(100))], ..nothing() };
+        law.on_feedback(&sample, START + Duration::from_millis(100));
+        assert!(!law.view().starting);
+        for _ in 0..3 {
+            // A timer is told in whole nanoseconds, and may be a little early.
+            let at = law.next_timer().unwrap() + Duration::from_micros(1);
+            assert!(law.take_train(at).is_some());
+        }
+        law.next_timer().unwrap()
+    };
+    assert_ne!(fourth_train(50), fourth_train(51));
+}

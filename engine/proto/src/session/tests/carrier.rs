@@ -21,7 +21,7 @@ fn declare(pair: &mut Pair, len: Bytes) {
 fn no_train_no_probe_and_no_repair_symbol_leaves() {
     let mut pair = over_tcp();
     pair.ends[0].set_fec(FecPolicy::Always);
-    pair.ends[0].warm_up();
+    pair.ends[0].warm_up(None);
     pair.run(Duration::from_millis(50));
     assert_eq!(pair.ends[0].counters().packets_sent, 0);
     declare(&mut pair, Bytes::mib(16));

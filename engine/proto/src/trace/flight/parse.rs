@@ -69,7 +69,7 @@ pub enum FlightError {
     },
 }
 
-/// No number in a record is larger: all of them are exact as `f64`.
+/// No number of a header or a sample is larger: all of them are exact as `f64`.
 const NUMBER_MAX: u64 = 1 << 53;
 /// A year, in microseconds: no session is older.
 const TIME_MAX: u64 = 366 * 86_400 * 1_000_000;

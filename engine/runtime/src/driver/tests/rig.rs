@@ -9,6 +9,7 @@ use crate::disk::{
     Completion, Disk, DiskConfig, DiskError, DiskFile, DiskKind, Op, Request, Segment,
 };
 use crate::identity::{Identity, SiteId};
+use crate::net::link::LinkId;
 use crate::net::{PortConfig, UdpPort};
 use crate::objects::{BlockSink, BlockSource, Failure, Load, Store};
 use crate::seal::{LaneIds, LaneSecrets, SealKey, Side};
@@ -123,7 +124,7 @@ impl Rig {
         let (sender, events) = mpsc::channel(64);
         let blocks = u32::try_from(SLOTS / 2).expect("few");
         let config = SessionConfig {
-            carrier: Carrier::Udp,
+            carrier: if LinkId::of(peer).is_some() { Carrier::Tcp } else { Carrier::Udp },
             policy: Policy::Fixed,
             cap: Some(BitRate::mbps(800)),
             start_hint: Some(BitRate::mbps(800)),
