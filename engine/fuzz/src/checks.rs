@@ -12,6 +12,7 @@ use farhaul_proto::layout::Layout;
 use farhaul_proto::limits::{CONTROL_MESSAGE_MAX, DATA_HEADER_LEN, DEPTH_MAX, PATH_MAX};
 use farhaul_proto::manifest::{Entry, EntryRange, Manifest, WEIGHT_MAX};
 use farhaul_proto::path::carrier::Carrier;
+use farhaul_proto::path::memory::{PATHS_LEN_MAX, PathMemory};
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path::replay::{ReplayWindow, Verdict};
 use farhaul_proto::path_name::RelPath;
@@ -33,7 +34,7 @@ use std::time::Duration;
 pub type Check = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Check; 13] = [
+pub const ALL: [Check; 14] = [
     ("header", header),
     ("feedback", feedback),
     ("control", control),
@@ -42,6 +43,7 @@ pub const ALL: [Check; 13] = [
     ("replay", replay),
     ("manifest", manifest),
     ("path", path),
+    ("memory", memory),
     ("fec", fec),
     ("packed", packed),
     ("flight", flight),
@@ -199,6 +201,13 @@ pub fn manifest(bytes: &[u8]) {
     for (index, entry) in (0..).zip(&manifest.entries) {
         assert_eq!(manifest.find(&entry.path), Some(index));
     }
+}
+
+/// A memory of paths that decodes is bounded, and is written the same again.
+pub fn memory(bytes: &[u8]) {
+    let Ok(memory) = PathMemory::decode(bytes) else { return };
+    assert!(bytes.len() <= PATHS_LEN_MAX);
+    assert_eq!(memory.encode().as_bytes(), bytes);
 }
 
 /// A path that parses stays beneath its root, whatever a file system makes of its bytes.

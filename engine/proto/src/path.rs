@@ -7,6 +7,7 @@ pub mod carrier;
 pub mod hole;
 pub mod ledger;
 pub mod loss;
+pub mod memory;
 pub mod migrate;
 pub mod mtu;
 pub mod proof;

@@ -22,6 +22,7 @@ use crate::driver::command::{Command, LaneKeys, NewSession, SessionKey};
 use crate::driver::{Driver, Parts};
 use crate::identity::{Identity, SiteId};
 use crate::net::{Port, PortConfig, Traffics, UdpPort};
+use crate::remember::{PathStore, Remembered};
 use crate::tls::Allow;
 use crate::wake::WakeSource;
 use carriers::Ports;
@@ -51,8 +52,9 @@ const EVENTS_MAX: usize = 4096;
 const DISK_DEPTH: usize = 32;
 /// Threads of the disk engine that works everywhere.
 const DISK_THREADS: usize = 4;
-/// How long closing may take.
-const CLOSE_MAX: Duration = Duration::from_millis(500);
+/// How long closing may take: until the last words and their copies have left (50 ms after them, see
+/// `control::repeat`). QUIC would stay for three of its time-outs to repeat itself, half a second at 100 ms.
+const CLOSE_MAX: Duration = Duration::from_millis(100);
 /// How often the counters are logged.
 const COUNTS_EVERY: Duration = Duration::from_secs(60);
 /// Receive memory below which a fast path overruns the socket while the driver is not scheduled.
@@ -68,6 +70,8 @@ pub struct EngineConfig {
     pub identity: Identity,
     /// Who may connect; `None`: nobody.
     pub allow: Option<Allow>,
+    /// Where to remember what paths carried, and to look for it; `None`: nowhere.
+    pub paths: Option<Arc<PathStore>>,
     /// Which disk engine.
     pub disk: DiskKind,
     /// Memory for blocks under way; bounds the product of rate and round trip that can be
@@ -163,6 +167,7 @@ pub struct Engine {
     mailbox: Mailbox,
     next_key: AtomicU64,
     session_blocks: u32,
+    paths: Option<Arc<PathStore>>,
     disk_name: &'static str,
     /// The disk engine that took its place.
     fallback_disk: Arc<OnceLock<&'static str>>,
@@ -231,6 +236,7 @@ impl Engine {
             next_key: AtomicU64::new(0),
             // Half of the buffers for each direction, as long as nobody else wants them.
             session_blocks: u32::try_from(slots / 2).unwrap_or(u32::MAX),
+            paths: config.paths,
             disk_name,
             fallback_disk,
             seats: Seats::default(),
@@ -355,11 +361,17 @@ impl Engine {
         let key = SessionKey(self.next_key.fetch_add(1, Ordering::Relaxed));
         let secrets = connection.lane_secrets(0)?;
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
+        let remembered = match (options.policy, &self.paths) {
+            (Policy::Fair | Policy::High, Some(paths)) => Remembered::of(paths, &connection),
+            // It is to hold a rate, or to take what is left: what the path carried is neither.
+            _ => None,
+        };
+        let hint = remembered.as_ref().and_then(|remembered| remembered.hint);
         let config = SessionConfig {
             carrier: connection.carrier,
             policy: options.policy,
             cap: options.cap,
-            start_hint: (options.policy == Policy::Fixed).then_some(options.cap).flatten(),
+            start_hint: if options.policy == Policy::Fixed { options.cap } else { hint },
             fec: options.fec,
             initial_rtt: connection.rtt(),
             send_blocks: self.session_blocks,
@@ -371,7 +383,8 @@ impl Engine {
         let Admission { seat, opening } = admission;
         let pack = options.pack;
         let new = NewSession { key, lane, config, pack, events: events_in, opening };
-        let session = SessionHandle { key, options, mailbox: self.mailbox.clone(), seat };
+        let session =
+            SessionHandle { key, options, remembered, mailbox: self.mailbox.clone(), seat };
         session.mailbox.post(Command::Add(Box::new(new))).map_err(|_| ControlError::ClosedHere)?;
         Ok(Peer { connection, sender, receiver, session, events })
     }

@@ -18,6 +18,7 @@ pub mod objects;
 mod pack;
 pub mod probe;
 pub mod record;
+pub mod remember;
 pub mod seal;
 mod sys;
 pub mod tls;

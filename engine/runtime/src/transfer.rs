@@ -28,6 +28,7 @@ mod receiving;
 mod sending;
 pub mod serving;
 pub mod supersede;
+mod witness;
 
 use crate::control::ControlError;
 use crate::engine::SessionFault;

@@ -107,6 +107,7 @@ fn engine(identity: Identity, allowed: Option<SiteId>) -> Engine {
         tcp: TcpPort::At(0),
         identity,
         allow,
+        paths: None,
         disk: DiskKind::Auto,
         buffers: Bytes::mib(48),
         workers: 2,

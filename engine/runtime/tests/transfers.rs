@@ -144,6 +144,7 @@ fn engine(identity: Identity, allowed: Option<SiteId>) -> Engine {
         tcp: TcpPort::Off,
         identity,
         allow,
+        paths: None,
         disk: DiskKind::Auto,
         buffers: Bytes::mib(48),
         workers: 2,

@@ -154,6 +154,10 @@ pub struct TuningArgs {
     /// Whether to compress what compresses [default: auto].
     #[arg(long, value_name = "auto|off|always")]
     pub compress: Option<PackPolicy>,
+    /// Neither start from what the path carried before, nor remember what it carries. Only the
+    /// side that sends does either.
+    #[arg(long)]
+    pub no_memory: bool,
 }
 
 /// Options of a transfer.

@@ -195,6 +195,7 @@ fn engine(identity: Identity, allow: Option<Allow>) -> Result<Engine, Failure> {
         tcp: TcpPort::Off,
         identity,
         allow,
+        paths: None,
         disk: DiskKind::Auto,
         buffers: BUFFERS,
         workers: WORKERS,
@@ -400,3 +401,6 @@ fn print(rows: &[Row], json: bool) {
         text::tell(format_args!("{who:<22} {seconds:>8} {goodput:>14} {share:>9}  {remark}"));
     }
 }
+
+#[cfg(test)]
+mod memory_tests;

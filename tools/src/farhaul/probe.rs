@@ -96,6 +96,7 @@ fn measure(args: &ProbeArgs) -> Result<Probed, Failure> {
             tcp: TcpPort::Off,
             identity: identity.clone(),
             allow: None,
+            paths: None,
             disk: DiskKind::Threads,
             buffers: BUFFERS,
             workers: WORKERS,

@@ -33,6 +33,8 @@ pub(super) struct Attempt {
     pub(super) chosen: Option<Chosen>,
     /// How long it took to open the session that carried it last.
     pub(super) connecting: Duration,
+    /// The rate that the session started from because the path carried it before.
+    pub(super) hint: Option<BitRate>,
     /// What each carrier moved.
     pub(super) traffic: Traffics,
     /// The last that was heard.
@@ -49,6 +51,7 @@ impl Attempt {
             disk: "",
             chosen: None,
             connecting: Duration::ZERO,
+            hint: None,
             traffic: Traffics::default(),
             progress: Progress::default(),
             outcome: None,
@@ -82,6 +85,8 @@ pub(super) struct Report<'a> {
     carrier: Option<&'static str>,
     carrier_reason: Option<&'static str>,
     connect_seconds: f64,
+    /// As remembered by this side, when it sends.
+    start_hint_bps: Option<u64>,
     carriers: Carriers,
     failed: Vec<FailedEntry<'a>>,
     left_out: &'a [String],
@@ -129,6 +134,7 @@ impl<'a> Report<'a> {
             carrier: attempt.chosen.map(|chosen| chosen.carrier.name()),
             carrier_reason: attempt.chosen.map(|chosen| chosen.reason.text()),
             connect_seconds: attempt.connecting.as_secs_f64(),
+            start_hint_bps: attempt.hint.map(BitRate::get),
             carriers: attempt.traffic.into(),
             failed: failed
                 .map(|entry| FailedEntry { path: &entry.path, reason: &entry.reason })

@@ -33,6 +33,7 @@ pub(super) fn run(args: &ServeArgs) -> Ended {
     }
     let identity = setup::identity(args.home.home.as_ref())?;
     let id = identity.id();
+    let paths = setup::paths(args.home.home.as_ref(), &args.tuning)?;
     let records = args.record_dir.as_ref().map(|path| record::open(path)).transpose()?;
     let records = records.map(Arc::new);
     let allowed: BTreeSet<SiteId> = args.allow.iter().copied().collect();
@@ -42,6 +43,7 @@ pub(super) fn run(args: &ServeArgs) -> Ended {
         tcp: args.tcp.unwrap_or(TcpPort::Same),
         identity: identity.clone(),
         allow: Some(Arc::clone(&allow)),
+        paths: paths.clone(),
         disk: args.disk.into(),
         buffers: BUFFERS,
         workers: WORKERS,

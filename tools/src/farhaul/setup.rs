@@ -1,11 +1,13 @@
 //! What every verb needs: logging, the home directory, the identity, a runtime.
 
 use super::Ended;
-use super::args::{GetArgs, SendArgs, Verb};
+use super::args::{GetArgs, SendArgs, TuningArgs, Verb};
 use super::failure::{Failure, Kind};
 use farhaul_engine::identity::Identity;
+use farhaul_engine::remember::PathStore;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long calls that block may take to end after everything else has: whatever they do may be
@@ -51,6 +53,15 @@ pub(super) fn home(asked: Option<&PathBuf>) -> Result<PathBuf, Failure> {
 /// This host's identity, made at first use.
 pub(super) fn identity(home: Option<&PathBuf>) -> Result<Identity, Failure> {
     Ok(Identity::load_or_create(&self::home(home)?)?)
+}
+
+/// What paths carried before, for who sends; after [`identity`], which makes the directory.
+pub(super) fn paths(
+    home: Option<&PathBuf>,
+    tuning: &TuningArgs,
+) -> Result<Option<Arc<PathStore>>, Failure> {
+    let home = (!tuning.no_memory).then(|| self::home(home)).transpose()?;
+    Ok(home.map(|home| Arc::new(PathStore::open(&home))))
 }
 
 /// Runs conversations to their end; packets have a thread of their own. What still blocks then

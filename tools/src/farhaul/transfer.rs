@@ -143,6 +143,8 @@ impl Job<'_> {
     {
         let args = self.transfer;
         let identity = setup::identity(args.home.home.as_ref())?;
+        let paths = self.sends.then(|| setup::paths(args.home.home.as_ref(), &args.tuning));
+        let paths = paths.transpose()?.flatten();
         let (role, title) = &self.label;
         let (shown, options) = (progress::Shown::of(args), options(&args.tuning));
         let (site, peer) = (identity.id(), self.target.id);
@@ -157,7 +159,10 @@ impl Job<'_> {
                 Ok((prepared, connect::resolve(&named)?))
             }))
             .await?;
-            let engine = connect::engine_towards(&addresses, |any| config(any, &identity, args))?;
+            let engine = connect::engine_towards(&addresses, |any| EngineConfig {
+                paths: paths.clone(),
+                ..config(any, &identity, args)
+            })?;
             let engine = Arc::new(engine);
             attempt.disk = engine.disk_name();
             let (progress, watcher) = watch::channel(Progress::default());
@@ -218,6 +223,7 @@ impl Job<'_> {
             let (peer, chosen) = connected.map_err(|failure| before.take().unwrap_or(failure))?;
             self.note(attempt, chosen);
             attempt.connecting = begun.elapsed();
+            attempt.hint = peer.session.start_hint();
             if let Some(pen) = pen {
                 peer.session.record(pen.clone());
             }
@@ -283,6 +289,7 @@ fn config(listen: SocketAddr, identity: &Identity, args: &TransferArgs) -> Engin
         tcp: TcpPort::Off,
         identity: identity.clone(),
         allow: None,
+        paths: None,
         disk: args.disk.into(),
         buffers: BUFFERS,
         workers: WORKERS,

@@ -11,13 +11,14 @@ use farhaul_proto::fec::{FecPolicy, PackPolicy, finish_packed, packed_shape};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId, TransferId};
 use farhaul_proto::limits::{FEEDBACK_LEN_MAX, TAG_LEN};
 use farhaul_proto::manifest::{Entry, EntryKind, Extent, Extents, FileTime, Manifest};
+use farhaul_proto::path::memory::{Carried, PATHS_MAX, PathMemory, Place};
 use farhaul_proto::path::proof::Proof;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::trace::Limit;
 use farhaul_proto::trace::flight::{
     self, Flight, FlightEvent, FlightHeader, FlightSample, Role, What,
 };
-use farhaul_proto::units::{Bytes, Micros};
+use farhaul_proto::units::{BitRate, Bytes, Micros};
 use farhaul_proto::wire::carrier::{CARRIED_MAX, frame_length};
 use farhaul_proto::wire::control::{
     Accept, BlockSpan, Done, EntryFailure, EntryRange, FailCode, Figures, Have, LeftOut,
@@ -32,6 +33,7 @@ use farhaul_proto::wire::number::KeyEpoch;
 use std::fs::File;
 use std::num::NonZeroU16;
 use std::path::Path;
+use std::time::Duration;
 use std::{fs, io};
 
 type Seed = (String, Vec<u8>);
@@ -45,6 +47,7 @@ fn main() -> io::Result<()> {
     write("control", messages.into_iter().map(|(name, m)| (name.into(), m.encode_body())))?;
     write("manifest", manifests())?;
     write("path", paths())?;
+    write("memory", memories())?;
     write("fec", blocks())?;
     write("packed", packed_blocks())?;
     write("flight", flights())?;
@@ -406,6 +409,34 @@ fn paths() -> Vec<Seed> {
         ("nul", b"a\0b"),
     ];
     named.into_iter().map(|(name, path)| (name.into(), path.to_vec())).collect()
+}
+
+/// Memories of paths, good and bad.
+fn memories() -> Vec<Seed> {
+    let carried = Carried {
+        rate: BitRate::mbps(500),
+        rtt: Duration::from_millis(200),
+        at: Duration::from_secs(1_800_000_000),
+    };
+    let mut one = PathMemory::default();
+    one.note(Place::new([1; 32], [192, 0, 2, 7].into()), carried);
+    let mut two = one.clone();
+    two.note(Place::new([2; 32], [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()), carried);
+    let mut full = PathMemory::default();
+    for site in 0..PATHS_MAX {
+        let site = u8::try_from(site).unwrap_or(u8::MAX);
+        full.note(Place::new([site; 32], [192, 0, 2, 7].into()), carried);
+    }
+    let two = two.encode();
+    vec![
+        ("none".into(), PathMemory::default().encode().into_bytes()),
+        ("one".into(), one.encode().into_bytes()),
+        ("two".into(), two.clone().into_bytes()),
+        ("full".into(), full.encode().into_bytes()),
+        ("torn".into(), two.as_bytes()[..two.len() - 9].to_vec()),
+        ("twice".into(), [two.as_bytes(), &two.as_bytes()[16..]].concat()),
+        ("no-network".into(), two.replace("192.0.2.0", "192.0.2.7").into_bytes()),
+    ]
 }
 
 /// Packed blocks, good and bad; see `checks::packed`.

@@ -17,6 +17,7 @@ use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::PathFigures;
 use farhaul_proto::wire::feedback::FeedbackError;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -252,6 +253,8 @@ pub enum Violation {
 /// Figures of a session at one moment.
 #[derive(Clone, Debug)]
 pub struct SessionStats {
+    /// Where the peer is now.
+    pub peer: SocketAddr,
     /// What the rate controller believes.
     pub view: View,
     /// Packet counters.

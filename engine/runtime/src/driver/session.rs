@@ -261,6 +261,7 @@ impl SessionBody {
 
     pub(super) fn stats(&self) -> SessionStats {
         SessionStats {
+            peer: self.core.peer(),
             view: self.core.view(),
             counters: self.core.counters(),
             sent: self.core.sender().counters(),

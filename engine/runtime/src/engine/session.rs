@@ -8,12 +8,13 @@ use crate::driver::command::{
 };
 use crate::objects::{BlockSink, BlockSource};
 use crate::record::FlightPen;
+use crate::remember::Remembered;
 use crate::wake::Waker;
 use crossbeam_channel::Sender;
 use farhaul_proto::ids::{BlockIndex, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::session::ProbePlan;
-use farhaul_proto::units::Bytes;
+use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::{PathFigures, Wishes};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,6 +81,8 @@ pub struct SessionHandle {
     pub(super) key: SessionKey,
     /// The bounds of what a peer may wish.
     pub(super) options: SessionOptions,
+    /// What its path carried before, and where to say what it carries now.
+    pub(super) remembered: Option<Remembered>,
     pub(super) mailbox: Mailbox,
     /// Its place among the sessions that peers opened.
     pub(super) seat: Option<Seat>,
@@ -253,6 +256,15 @@ impl SessionHandle {
         let command = Command::Probe(self.key, plan, reply);
         self.mailbox.post(command).map_err(|_| SessionFault::Gone)?;
         answer.await.map_err(|_| SessionFault::Gone)
+    }
+
+    /// The rate that an earlier session to the same place left to start from, if it did.
+    pub fn start_hint(&self) -> Option<BitRate> {
+        self.remembered().and_then(|remembered| remembered.hint)
+    }
+
+    pub(crate) const fn remembered(&self) -> Option<&Remembered> {
+        self.remembered.as_ref()
     }
 
     /// The bounds of what a peer may wish.

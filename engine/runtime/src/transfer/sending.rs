@@ -8,6 +8,7 @@ use super::figures::{Figures, Teller, Wanted};
 use super::file::{FileSource, source_failure};
 use super::jobs::Jobs;
 use super::memory::MemorySource;
+use super::witness::Witness;
 use super::{
     FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError, left_out,
 };
@@ -187,6 +188,7 @@ struct Sending<'a> {
     resumed: Bytes,
     /// What the session had delivered before this transfer's data.
     sent_before: Bytes,
+    witness: Witness,
 }
 
 impl<'a> Sending<'a> {
@@ -209,6 +211,7 @@ impl<'a> Sending<'a> {
             seals: Jobs::new(),
             resumed: Bytes::ZERO,
             sent_before: stats.map_or(Bytes::ZERO, |stats| stats.sent.complete),
+            witness: Witness::default(),
         };
         let mut claims = claims::by_entry(&accept.have);
         for index in 0..layout.len() {
@@ -285,6 +288,7 @@ impl<'a> Sending<'a> {
                     Heard::Message(Message::Done(done)) if done.transfer == transfer => {
                         self.check_done(&done)?;
                         let figures = self.publish(progress).await;
+                        self.learn().await;
                         return Ok(self.outcome(&done, figures));
                     }
                     Heard::Message(message) => self.on_message(message).await?,
@@ -477,9 +481,23 @@ impl<'a> Sending<'a> {
         })
     }
 
-    async fn publish(&self, progress: &ProgressSender) -> Option<Figures> {
+    /// Keeps what this transfer teaches about its path, for the sessions to come.
+    async fn learn(&self) {
+        let Some(remembered) = self.conversation.session.remembered() else { return };
+        if self.witness.peer().is_some_and(|peer| remembered.is_at(peer))
+            && let Some(lesson) = self.witness.lesson(remembered.hint)
+        {
+            tracing::debug!(?lesson, "what the path carried");
+            remembered.learn(lesson).await;
+        }
+    }
+
+    async fn publish(&mut self, progress: &ProgressSender) -> Option<Figures> {
         let stats = self.conversation.session.stats().await;
         tracing::debug!(?stats, "sending");
+        if let Some(stats) = &stats {
+            self.witness.see(stats);
+        }
         let figures = stats.as_ref().map(Figures::from);
         let layout = self.source.layout();
         let sent = stats.as_ref().map_or(Bytes::ZERO, |stats| stats.sent.complete);

@@ -102,6 +102,7 @@ impl Ceiling {
         }
     }
 
+    /// When the hold ends, and a trial begins.
     pub(super) fn held_until(&self) -> f64 {
         self.held_until
     }

@@ -20,7 +20,7 @@ const ECHO_MIN: f64 = 8.0;
 const CROWDED: f64 = 1.6;
 const CROWDED_MIN: f64 = 0.001;
 /// Who has more than this of the link has no company.
-const CROWD_SHARE: f64 = 0.75;
+pub(super) const CROWD_SHARE: f64 = 0.75;
 const CROWD_MIN: f64 = 3.0;
 
 /// See the module.

@@ -26,7 +26,7 @@ use super::epochs::{Class, Epoch};
 /// Packets per class over which the past is forgotten.
 const MEMORY: f64 = 1_500.0;
 const SLOW_MIN: f64 = 200.0;
-/// More of them in a loop delay than there are epochs in it, within reason.
+/// More epochs than are resolved in a loop delay; what is beyond is not counted.
 const BURSTS_MAX: usize = 64;
 const RANDOM_MAX: f64 = 0.45;
 const KAPPA_MIN: f64 = 0.15;

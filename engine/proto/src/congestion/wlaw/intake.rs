@@ -7,7 +7,7 @@
 use super::ceiling::{Review, Sent};
 use super::elasticity::Verdict;
 use super::epochs::{Epoch, Pulses};
-use super::{Phase, Sample, Stage, WLaw, bytes_f64, depth, jump};
+use super::{Phase, Sample, Stage, WLaw, bytes_f64, depth, drain, jump};
 use crate::congestion::{Outcome, RttSample, TrainSample};
 
 /// A gap between feedbacks beyond this is a pause, not a spacing.
@@ -18,17 +18,15 @@ const RECEIVER_SHARE: f64 = 0.95;
 const FORGIVEN_MAX: u64 = 1 << 20;
 /// So many queue targets are more than pulses can explain.
 const OVERFULL: f64 = 2.5;
-/// Excess loss that ends a trial.
 /// A limit shows within so many loop delays from when it is passed.
 const PAST_LOOPS: f64 = 2.0;
 /// Fewer packets than this tell nothing about a held rate.
 const REVIEW_PACKETS: f64 = 64.0;
-/// Who has less than this of what trains show is not alone.
-const COMPANY: f64 = 0.75;
 /// A delay of so many queue targets that lasts is a queue.
 const STANDING: f64 = 1.5;
 /// So many packets tell within a percent or two what a policer lets through.
 const CARRIED_PACKETS: f64 = 100.0;
+/// Excess loss that ends a trial.
 const TRIAL_EXCESS: f64 = 0.015;
 /// Where packets overtake each other, what counts as lost may still come: after so many loop
 /// delays without that, it is believed.
@@ -219,6 +217,7 @@ impl WLaw {
                 // A cut that the receiver asked for proves nothing about the link.
                 let was = Sent { rate: takes, loss: self.advance.loss() };
                 self.ceiling.hit(takes, was, self.rtt(), now);
+                self.since.begin(now);
                 self.set_rate(self.rate, now);
             }
         } else if now > self.forgiven_until {
@@ -307,10 +306,9 @@ impl WLaw {
 
     fn obey_limit(&mut self, limit: f64, was: Sent, now: f64) {
         let limit = limit.clamp(0.1 * self.rate, self.rate);
-        // What slow sending lost so far may have been lost to this limit as well.
         self.elasticity.on_hit(now);
         let queue = self.queue_state();
-        if self.drain_state(queue).share < COMPANY && !self.capacity.is_blurred() {
+        if self.drain_state(queue).share < drain::CROWD_SHARE && !self.capacity.is_blurred() {
             let standing = self.base.get() + STANDING * queue.target;
             self.queue.on_hit(standing, queue.loop_delay.min(3.0 * self.rtt()), now);
         }

@@ -81,7 +81,8 @@ impl QueueDelay {
     /// that is a queue and no swing, and was overlooked in a window that is too long.
     pub(super) fn on_hit(&mut self, standing: f64, span: f64, now: f64) {
         let recent = self.entries.iter().rev().take_while(|e| now - e.at < span);
-        if recent.map(|e| e.min).fold(f64::INFINITY, f64::min) > standing {
+        let least = recent.map(|e| e.min).fold(f64::INFINITY, f64::min);
+        if least.is_finite() && least > standing {
             self.swing = Swing::new();
         }
     }

@@ -42,7 +42,7 @@ const TRAINS_MIN: usize = 3;
 const CAUTIOUS: f64 = 0.92;
 /// Without news of the first train for this long, it is sent again.
 const TRAIN_TIMEOUT: f64 = 0.5;
-/// A hint within this share of the first train's answer is believed.
+/// A hint is believed if it and the first train's answer are within this share of each other.
 const HINT_AGREES: f64 = 0.75;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -156,7 +156,7 @@ impl Startup {
         self.enter(Stage::Test, now);
         self.next_train = now;
         match self.hint {
-            Some(hint) if capacity >= HINT_AGREES * hint && !self.within_noise => {
+            Some(hint) if agree(hint, capacity) && !self.within_noise => {
                 self.enter(Stage::Done, now);
                 0.97 * hint
             }
@@ -262,4 +262,9 @@ impl Startup {
         self.stage = stage;
         self.since = now;
     }
+}
+
+/// A hint that is far too high floods the link; one that is far too low takes many round trips to grow.
+fn agree(hint: f64, capacity: f64) -> bool {
+    capacity >= HINT_AGREES * hint && hint >= HINT_AGREES * capacity
 }

@@ -181,5 +181,5 @@ fn trains_of_flows_that_began_together_do_not_stay_in_step() {
         }
         law.next_timer().unwrap()
     };
-    assert_ne!(fourth_train(50), fourth_train(51));
+    assert_ne!(fourth_train(90), fourth_train(91));
 }
