@@ -136,9 +136,11 @@ pub struct WLaw {
     forgiven: u64,
     forgiven_until: f64,
     base: BaseRtt,
-    /// Queue on the way back, and when it was last seen.
+    /// Queue on the way back, and when a report last told of it.
     back: f64,
     back_at: f64,
+    /// How long the newest report was held up on its way.
+    held_up: f64,
     queue: QueueDelay,
     advance: Advance,
     capacity: Capacity,
@@ -186,6 +188,7 @@ impl WLaw {
             base: BaseRtt::new(rtt, is_low, 0.0),
             back: 0.0,
             back_at: 0.0,
+            held_up: 0.0,
             queue: QueueDelay::new(rtt),
             advance: Advance::new(),
             capacity: Capacity::new(0.0),

@@ -2,7 +2,6 @@
 
 use super::{Arrival, Session, SessionError};
 use crate::congestion::{Outcome, Sample, TrainSample, View};
-use crate::path::back::WayBack;
 use crate::path::ledger::{Carried, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::PathMtu;
@@ -53,10 +52,7 @@ impl Session {
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, arrived, &mut settled)?;
         if !feedback.ranges.is_empty() {
-            let back = self.way_back.on_report(feedback.clock, arrived);
-            for sample in &mut settled.rtts {
-                sample.back = WayBack::share(back, sample.rtt, self.rtt.min());
-            }
+            self.way_back.on_report(feedback.clock, &mut settled.rtts, arrived);
         }
         let reliable = self.config.carrier.is_reliable();
         let waiting = self.awaits_answer() && !reliable;

@@ -49,7 +49,6 @@ pub(super) struct Sender {
     first: u64,
     in_flight: Bytes,
     rtt: Duration,
-    smallest: Duration,
     way_back: WayBack,
     reorder: Duration,
     calmed_at: Timestamp,
@@ -81,7 +80,6 @@ impl Sender {
             first: 0,
             in_flight: Bytes::ZERO,
             rtt,
-            smallest: Duration::MAX,
             way_back: WayBack::default(),
             reorder: REORDER_MIN.max(rtt / 8),
             calmed_at: now,
@@ -253,12 +251,8 @@ impl Sender {
         }
         if let Some(min) = rtts.iter().map(|s| s.rtt).min() {
             self.rtt = min;
-            self.smallest = self.smallest.min(min);
         }
-        let back = self.way_back.on_report(report.left.wrapped(), now);
-        for sample in &mut rtts {
-            sample.back = WayBack::share(back, sample.rtt, self.smallest);
-        }
+        self.way_back.on_report(report.left.wrapped(), &mut rtts, now);
         if now.since(self.calmed_at) > self.rtt * REORDER_RTTS {
             self.reorder = REORDER_MIN.max(self.rtt / 8).max(self.reorder / 2);
             self.calmed_at = now;

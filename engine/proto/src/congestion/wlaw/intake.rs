@@ -51,7 +51,8 @@ impl WLaw {
         self.take_delays(sample.rtts, now);
         sample.trains.iter().for_each(|train| self.take_train_sample(train, now));
         let window = self.rtt().max(4.0 * self.tau).max(self.queue.window_under_jitter());
-        self.advance.on_feedback(window, now);
+        // A report that was held up on its way tells of what arrived before.
+        self.advance.on_feedback(window, now - self.held_up);
         self.note_delivered(now);
         dt
     }
@@ -182,13 +183,15 @@ impl WLaw {
         self.base.advance(standing, now);
     }
 
-    /// A queue on the way back makes the loop slower and the flight longer, and is nothing to steer by.
+    /// A queue on the way back makes the loop slower and the flight longer, and is nothing to steer
+    /// by. Only what lasts is a queue: one report may be late because a host stood still.
     fn note_way_back(&mut self, rtts: &[RttSample], now: f64) {
-        let Some(newest) = rtts.iter().map(|sample| sample.back).max() else { return };
+        let Some(newest) = rtts.iter().map(|sample| sample.back).min() else { return };
         let newest = newest.as_secs_f64();
-        let fade = ((now - self.back_at) / self.rtt()).clamp(0.0, 1.0);
+        self.held_up = newest;
+        let gain = ((now - self.back_at) / self.rtt()).clamp(0.0, 1.0);
         self.back_at = now;
-        self.back = newest.max(self.back + (newest - self.back) * fade);
+        self.back = newest.min(self.back + (newest - self.back) * gain);
     }
 
     fn take_train_sample(&mut self, train: &TrainSample, now: f64) {
