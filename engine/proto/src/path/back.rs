@@ -11,7 +11,7 @@
 //! clocks need not agree, only run alike. One that gains 100 ppm on ours makes f grow, and hides some
 //! of b; one that loses as much makes f fall, and f_min with it each time our queue is drained, so it
 //! hides at most 1 ms of ours. A clock that steps or is slewed makes one of the ways shorter than it
-//! was and the round trip not: then b is not believed until that is forgotten.
+//! was and the round trip not: then b is not believed until that is forgotten. spec: W-132
 
 use crate::congestion::RttSample;
 use crate::units::{Micros, Timestamp};
