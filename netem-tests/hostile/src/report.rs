@@ -161,6 +161,7 @@ mod tests {
             counters: [998, 0, 0, 0, 0],
             complete_below: 3,
             limit: 64,
+            clock: 77,
             complete: vec![(1, 1), (0, 0)],
             deficits: vec![(0, 2), (3, 1)],
             span: 1000,
@@ -168,8 +169,8 @@ mod tests {
             ..Report::default()
         };
         let expected = [
-            1, 0xbe, 0xef, 0x43, 0xe8, 0, 0x43, 0xe6, 0, 0, 0, 0, 3, 0x40, 0x40, 0, 0, 0, 2, 1, 1,
-            0, 0, 2, 0, 2, 3, 1, 0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1,
+            1, 0xbe, 0xef, 0x43, 0xe8, 0, 0x43, 0xe6, 0, 0, 0, 0, 3, 0x40, 0x40, 0, 0x40, 77, 0, 0,
+            2, 1, 1, 0, 0, 2, 0, 2, 3, 1, 0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1,
         ];
         assert_eq!(report.encode(), expected);
     }
