@@ -118,6 +118,8 @@ pub struct Feedback {
     pub open_blocks_limit: u32,
     /// Bytes that wait for the receiver's disk.
     pub backlog: Bytes,
+    /// What the blocks that have enough symbols will keep the receiver's decoder busy for.
+    pub decoding: Micros,
     /// When this report was sent, by the receiver's own clock: any origin, wraps.
     pub clock: Micros,
 }
@@ -145,6 +147,7 @@ pub enum Field {
     Deficits,
     OpenBlocksLimit,
     Backlog,
+    Decoding,
     Clock,
 }
 
