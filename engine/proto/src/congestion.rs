@@ -67,6 +67,15 @@ pub struct RttSample {
     pub sent_at: Timestamp,
     /// The measured round trip.
     pub rtt: Duration,
+    /// What of it is queue on the way back (see [`crate::path::back`]).
+    pub back: Duration,
+}
+
+impl RttSample {
+    /// Without the queue on the way back, which is not this sender's.
+    pub const fn ahead(&self) -> Duration {
+        self.rtt.saturating_sub(self.back)
+    }
 }
 
 /// How a back-to-back train came out of the bottleneck. Only gaps between packets that were sent

@@ -32,6 +32,7 @@ use crate::congestion::{Controller, Outcome, Policy, TrainSample, View, controll
 use crate::fec::{BlockShape, FecPolicy};
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::objects::{BlockRun, ObjectError, Reopened};
+use crate::path::back::WayBack;
 use crate::path::carrier::Carrier;
 use crate::path::ledger::{Ledger, LedgerError, Settled};
 use crate::path::loss::LossMeter;
@@ -129,6 +130,7 @@ pub struct Session {
     controller: Box<dyn Controller>,
     pacer: Pacer,
     rtt: RttEstimator,
+    way_back: WayBack,
     mtu: PathMtu,
     ledger: Ledger,
     settled: Settled,
@@ -209,6 +211,7 @@ impl Session {
             controller,
             pacer,
             rtt: RttEstimator::new(config.initial_rtt),
+            way_back: WayBack::default(),
             mtu,
             ledger,
             settled: Settled::default(),

@@ -238,6 +238,12 @@ impl Timestamp {
         self.0 as f64 / 1e9
     }
 
+    /// Microseconds since the origin as they stand on the wire, where they wrap after 71 minutes.
+    #[expect(clippy::cast_possible_truncation, reason = "it is meant to wrap")]
+    pub const fn wrapped(self) -> Micros {
+        Micros((self.0 / 1_000) as u32)
+    }
+
     /// The time since `earlier`; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

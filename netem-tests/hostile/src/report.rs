@@ -47,6 +47,8 @@ pub struct Report {
     pub backlog: u64,
     /// Microseconds that the decoder is behind.
     pub decoding: u64,
+    /// When it was sent, in microseconds by its own clock.
+    pub clock: u64,
     /// Single complete blocks, as written: first - floor, last - first.
     pub complete: Vec<(u64, u64)>,
     /// Deficits, as written: block - floor, missing symbols.
@@ -65,7 +67,9 @@ impl Report {
         varint(&mut out, self.largest);
         varint(&mut out, self.age);
         self.counters.iter().for_each(|&counter| varint(&mut out, counter));
-        for field in [self.complete_below, self.limit, self.backlog, self.decoding, 0, 0] {
+        for field in
+            [self.complete_below, self.limit, self.backlog, self.decoding, self.clock, 0, 0]
+        {
             varint(&mut out, field);
         }
         for list in [&self.complete, &self.deficits] {
@@ -161,6 +165,7 @@ mod tests {
             counters: [998, 0, 0, 0, 0],
             complete_below: 3,
             limit: 64,
+            clock: 77,
             complete: vec![(1, 1), (0, 0)],
             deficits: vec![(0, 2), (3, 1)],
             span: 1000,
@@ -168,8 +173,8 @@ mod tests {
             ..Report::default()
         };
         let expected = [
-            1, 0xbe, 0xef, 0x43, 0xe8, 0, 0x43, 0xe6, 0, 0, 0, 0, 3, 0x40, 0x40, 0, 0, 0, 0, 2, 1,
-            1, 0, 0, 2, 0, 2, 3, 1, 0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1,
+            1, 0xbe, 0xef, 0x43, 0xe8, 0, 0x43, 0xe6, 0, 0, 0, 0, 3, 0x40, 0x40, 0, 0, 0x40, 77, 0,
+            0, 2, 1, 1, 0, 0, 2, 0, 2, 3, 1, 0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1,
         ];
         assert_eq!(report.encode(), expected);
     }

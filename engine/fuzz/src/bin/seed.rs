@@ -163,6 +163,7 @@ fn full_report() -> Feedback {
         open_blocks_limit: 128,
         backlog: Bytes::mib(2),
         decoding: Micros::new(84_000),
+        clock: Micros::new(123_456_789),
         ..report(vec![packets(3_000, 4_000), packets(17, 2_900)])
     }
 }

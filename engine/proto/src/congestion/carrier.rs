@@ -154,7 +154,7 @@ mod tests {
         let acked: Vec<Outcome> = (0..packets).map(outcome).collect();
         while now.since(from) < Duration::from_secs(seconds) {
             now += every;
-            let rtts = [RttSample { sent_at: now - RTT, rtt: RTT }];
+            let rtts = [RttSample { sent_at: now - RTT, rtt: RTT, back: Duration::ZERO }];
             let sample = Sample {
                 acked: &acked,
                 lost: &acked,

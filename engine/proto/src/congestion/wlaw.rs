@@ -136,6 +136,11 @@ pub struct WLaw {
     forgiven: u64,
     forgiven_until: f64,
     base: BaseRtt,
+    /// Queue on the way back, and when a report last told of it.
+    back: f64,
+    back_at: f64,
+    /// How long the newest report was held up on its way.
+    held_up: f64,
     queue: QueueDelay,
     advance: Advance,
     capacity: Capacity,
@@ -181,6 +186,9 @@ impl WLaw {
             forgiven: 0,
             forgiven_until: 0.0,
             base: BaseRtt::new(rtt, is_low, 0.0),
+            back: 0.0,
+            back_at: 0.0,
+            held_up: 0.0,
             queue: QueueDelay::new(rtt),
             advance: Advance::new(),
             capacity: Capacity::new(0.0),
@@ -219,9 +227,9 @@ impl WLaw {
         if self.policy == Policy::High { 2.0 } else { 1.0 }
     }
 
-    /// The current round trip r = d + q.
+    /// The current round trip r = d + q + b.
     fn rtt(&self) -> f64 {
-        self.base.get() + self.queue_delay()
+        self.base.get() + self.queue_delay() + self.back
     }
 
     fn queue_delay(&self) -> f64 {
@@ -245,7 +253,7 @@ impl WLaw {
         let clear = !swings && !self.overtaken();
         let least = if clear { target.min(BUSY * (self.target_base() + noise)) } else { target };
         let window = self.queue.window();
-        let loop_delay = steer::loop_delay(self.base.get(), delay, self.tau, window);
+        let loop_delay = steer::loop_delay(self.base.get() + self.back, delay, self.tau, window);
         steer::Queue { delay, target, busy_at: least / 2.0, loop_delay }
     }
 
@@ -439,7 +447,7 @@ impl WLaw {
         // A full queue is flat as well, but it loses.
         let losing = self.advance.loss() > self.elasticity.random_loss() + LOSS_FLAT
             || self.rival.suspects(queue.loop_delay, now);
-        let (rtt, delay) = (self.rtt(), if losing { 0.0 } else { queue.delay });
+        let (rtt, delay) = (self.rtt() - self.back, if losing { 0.0 } else { queue.delay });
         let step = self.path_step.on_feedback(
             (delay, self.trigger()),
             (rtt, queue.loop_delay),

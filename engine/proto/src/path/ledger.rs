@@ -362,7 +362,8 @@ impl Ledger {
             let age = Duration::from(age);
             // A receiver that claims to have held a packet longer than it was gone is wrong.
             if acked.unwrap_or(Fate::Acked) == Fate::Acked && age <= elapsed {
-                settled.rtts.push(RttSample { sent_at, rtt: elapsed - age });
+                let rtt = elapsed - age;
+                settled.rtts.push(RttSample { sent_at, rtt, back: Duration::ZERO });
             }
         }
         settled.rtts.sort_unstable_by_key(|sample| sample.sent_at);

@@ -229,6 +229,7 @@ impl AckRecorder {
             ranges: ranges.collect(),
             delays: delays.collect(),
             trains: self.trains.iter().map(train_report).collect(),
+            clock: now.wrapped(),
             ..Feedback::default()
         };
         self.mark_stride = 1;

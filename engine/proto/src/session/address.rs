@@ -5,6 +5,7 @@ use super::{PacketPlan, PlanBody, Route, Session};
 use crate::congestion::controller;
 use crate::ids::PacketNumber;
 use crate::limits::{PLAIN_HEADER_LEN, TAG_LEN, UDP_IP_OVERHEAD};
+use crate::path::back::WayBack;
 use crate::path::ledger::Carried;
 use crate::path::migrate::{Moved, Nearness, Pace, PeerAddress};
 use crate::path::rtt::RttEstimator;
@@ -126,6 +127,7 @@ impl Session {
         let (policy, cap) = (self.config.policy, self.config.cap);
         self.controller = controller(policy, cap, Some(hint), rtt, now);
         self.rtt = RttEstimator::new(rtt);
+        self.way_back = WayBack::default();
         // What does not pass here is found by the test for holes.
         self.mtu.ask_anew(now);
         self.mtu.search_soon();

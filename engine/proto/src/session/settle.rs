@@ -53,6 +53,9 @@ impl Session {
         }
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, arrived, &mut settled)?;
+        if !feedback.ranges.is_empty() {
+            self.way_back.on_report(feedback.clock, &mut settled.rtts, arrived);
+        }
         let reliable = self.config.carrier.is_reliable();
         let waiting = self.awaits_answer() && !reliable;
         if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
@@ -151,7 +154,7 @@ impl Session {
         }
         let view = self.controller.view();
         for sample in &settled.rtts {
-            self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
+            self.queue_delay.record(sample.ahead().saturating_sub(view.rtt_min));
         }
         self.loss.on_settled(settled.acked.len(), &self.lost, settled.spurious.len());
         self.repair = repair_context(&view, &self.loss, &self.rtt, self.decoding.at_peer);

@@ -120,6 +120,8 @@ pub struct Feedback {
     pub backlog: Bytes,
     /// What the blocks that have enough symbols will keep the receiver's decoder busy for.
     pub decoding: Micros,
+    /// When this report was sent, by the receiver's own clock: any origin, wraps.
+    pub clock: Micros,
 }
 
 /// A field of a report, for errors.
@@ -146,6 +148,7 @@ pub enum Field {
     OpenBlocksLimit,
     Backlog,
     Decoding,
+    Clock,
 }
 
 /// Why an authenticated report was refused: the peer broke the protocol (`spec: W-041`).
@@ -227,6 +230,7 @@ impl Feedback {
         ensure(self.largest == PacketNumber::new(0), Field::Largest)?;
         ensure(self.largest_age == Micros::new(0), Field::LargestAge)?;
         ensure(self.received_packets == 0, Field::ReceivedPackets)?;
+        ensure(self.clock == Micros::new(0), Field::Clock)?;
         ensure(self.delays.is_empty(), Field::Delays)?;
         ensure(self.trains.is_empty(), Field::Trains)
     }

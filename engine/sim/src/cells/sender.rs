@@ -9,6 +9,7 @@ use core::time::Duration;
 use farhaul_proto::congestion::pacer::Pacer;
 use farhaul_proto::congestion::{Controller, Outcome, RttSample, Sample, TrainSample};
 use farhaul_proto::ids::{PacketNumber, RateEpoch};
+use farhaul_proto::path::back::WayBack;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
 use std::collections::VecDeque;
 
@@ -48,6 +49,7 @@ pub(super) struct Sender {
     first: u64,
     in_flight: Bytes,
     rtt: Duration,
+    way_back: WayBack,
     reorder: Duration,
     calmed_at: Timestamp,
     newest_acked: Timestamp,
@@ -78,6 +80,7 @@ impl Sender {
             first: 0,
             in_flight: Bytes::ZERO,
             rtt,
+            way_back: WayBack::default(),
             reorder: REORDER_MIN.max(rtt / 8),
             calmed_at: now,
             newest_acked: Timestamp::ZERO,
@@ -179,12 +182,12 @@ impl Sender {
         let sample = Sample {
             acked: &self.acked,
             lost: &self.lost,
+            dead: &[],
             spurious: &self.spurious,
             rtts: &rtts,
             trains: &trains,
             receiver_drops: 0,
             in_flight: self.in_flight,
-            dead: &[],
             app_limited: self.app_limited,
         };
         self.controller.on_feedback(&sample, now);
@@ -243,14 +246,13 @@ impl Sender {
             };
             let outcome = self.acked[index];
             let held = report.left.since(sample.at);
-            rtts.push(RttSample {
-                sent_at: outcome.sent_at,
-                rtt: now.since(outcome.sent_at).saturating_sub(held),
-            });
+            let rtt = now.since(outcome.sent_at).saturating_sub(held);
+            rtts.push(RttSample { sent_at: outcome.sent_at, rtt, back: Duration::ZERO });
         }
         if let Some(min) = rtts.iter().map(|s| s.rtt).min() {
             self.rtt = min;
         }
+        self.way_back.on_report(report.left.wrapped(), &mut rtts, now);
         if now.since(self.calmed_at) > self.rtt * REORDER_RTTS {
             self.reorder = REORDER_MIN.max(self.rtt / 8).max(self.reorder / 2);
             self.calmed_at = now;

@@ -61,7 +61,8 @@ impl Advance {
     }
 
     /// Closes one feedback and measures over `window` seconds.
-    pub(super) fn on_feedback(&mut self, window: f64, now: f64) {
+    pub(super) fn on_feedback(&mut self, window: f64, at: f64) {
+        let now = at.max(self.total.at);
         self.total.at = now;
         if self.points.len() == POINTS_MAX {
             self.points.pop_front();

@@ -45,7 +45,7 @@ impl Controller for WLaw {
         let lags = 3.0 * self.tau + self.queue.window() + STALL;
         let target = self.target_base() + self.queue.allowance();
         let queue = if self.rival.active() { self.queue_delay() } else { 2.0 * target };
-        let span = self.base.get() + queue + lags;
+        let span = self.base.get() + queue + self.back + lags;
         let bytes = 1.5 * self.rate * span + IN_FLIGHT_PACKETS * self.packet;
         BitRate::from_f64(bytes * 8.0).bytes_in(Duration::from_secs(1))
     }

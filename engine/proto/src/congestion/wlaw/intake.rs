@@ -51,7 +51,8 @@ impl WLaw {
         self.take_delays(sample.rtts, now);
         sample.trains.iter().for_each(|train| self.take_train_sample(train, now));
         let window = self.rtt().max(4.0 * self.tau).max(self.queue.window_under_jitter());
-        self.advance.on_feedback(window, now);
+        // A report that was held up on its way tells of what arrived before.
+        self.advance.on_feedback(window, now - self.held_up);
         self.note_delivered(now);
         dt
     }
@@ -159,13 +160,14 @@ impl WLaw {
         let origin = self.origin;
         let fresh = |s: &&RttSample| s.sent_at.since(origin).as_secs_f64() >= from;
         for sample in rtts.iter().filter(fresh) {
-            self.base.on_sample(sample.rtt.as_secs_f64(), near, now);
+            self.base.on_sample(sample.ahead().as_secs_f64(), near, now);
         }
+        self.note_way_back(rtts, now);
         if self.queue.window_under_jitter() > 0.0 {
             let (d, target) = (self.base.get(), self.queue_state().target);
             for sample in rtts.iter().filter(fresh) {
                 let sent = sample.sent_at.since(origin).as_secs_f64();
-                self.caution.on_delay(sample.rtt.as_secs_f64() - d, target, sent);
+                self.caution.on_delay(sample.ahead().as_secs_f64() - d, target, sent);
             }
         }
         let timing =
@@ -175,10 +177,21 @@ impl WLaw {
         let delays = rtts
             .iter()
             .filter(fresh)
-            .map(|s| (s.rtt.as_secs_f64(), sending.at(s.sent_at.since(origin).as_secs_f64())));
+            .map(|s| (s.ahead().as_secs_f64(), sending.at(s.sent_at.since(origin).as_secs_f64())));
         self.queue.on_feedback(delays, timing, target, now);
         let standing = self.queue_delay() > 3.0 * self.target_base();
         self.base.advance(standing, now);
+    }
+
+    /// A queue on the way back makes the loop slower and the flight longer, and is nothing to steer
+    /// by. Only what lasts is a queue: one report may be late because a host stood still.
+    fn note_way_back(&mut self, rtts: &[RttSample], now: f64) {
+        let Some(newest) = rtts.iter().map(|sample| sample.back).min() else { return };
+        let newest = newest.as_secs_f64();
+        self.held_up = newest;
+        let gain = ((now - self.back_at) / self.rtt()).clamp(0.0, 1.0);
+        self.back_at = now;
+        self.back = newest.min(self.back + (newest - self.back) * gain);
     }
 
     fn take_train_sample(&mut self, train: &TrainSample, now: f64) {

@@ -87,7 +87,8 @@ fn half_of_the_first_trains_answer_is_tested() {
     law.take_train(START);
     let later = START + Duration::from_millis(100);
     let trains = [train(BitRate::mbps(100))];
-    let rtts = [RttSample { sent_at: START, rtt: Duration::from_millis(100) }];
+    let rtts =
+        [RttSample { sent_at: START, rtt: Duration::from_millis(100), back: Duration::ZERO }];
     law.on_feedback(&Sample { trains: &trains, rtts: &rtts, ..nothing() }, later);
     let rate = law.pacing_rate(later).as_f64();
     assert!((47e6..50.1e6).contains(&rate), "{rate}");
@@ -130,8 +131,8 @@ fn hostile_figures_leave_a_usable_rate() {
         TrainSample { bytes: Bytes::ZERO, gap_sum: Duration::MAX, gaps: 0, sent_at: START },
     ];
     let rtts = [
-        RttSample { sent_at: START, rtt: Duration::ZERO },
-        RttSample { sent_at: START, rtt: Duration::MAX },
+        RttSample { sent_at: START, rtt: Duration::ZERO, back: Duration::MAX },
+        RttSample { sent_at: START, rtt: Duration::MAX, back: Duration::ZERO },
     ];
     let sample = Sample {
         acked: &[outcome],

@@ -58,6 +58,7 @@ fn head(input: &mut &[u8]) -> Result<Feedback, FeedbackError> {
         open_blocks_limit: take_u32(input, Field::OpenBlocksLimit)?,
         backlog: Bytes::new(take(input, Field::Backlog)?),
         decoding: micros(input, Field::Decoding)?,
+        clock: micros(input, Field::Clock)?,
         ..Feedback::default()
     })
 }

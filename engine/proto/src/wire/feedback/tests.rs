@@ -40,6 +40,7 @@ fn small_report() -> Feedback {
         complete: vec![blocks(5, 6), blocks(8, 8)],
         deficits: vec![deficit(3, 2), deficit(7, 1)],
         open_blocks_limit: 64,
+        clock: Micros::new(77),
         ..Feedback::default()
     }
 }
@@ -53,7 +54,10 @@ fn a_report_before_the_first_packet_survives() {
 #[test]
 fn a_report_has_the_documented_bytes() {
     let bytes = encoded(&small_report(), FEEDBACK_LEN_MAX);
-    let head = [0x01, 0xbe, 0xef, 0x43, 0xe8, 0x00, 0x43, 0xe6, 0, 0, 0, 0, 0x03, 0x40, 0x40, 0, 0];
+    let head = [
+        0x01, 0xbe, 0xef, 0x43, 0xe8, 0x00, 0x43, 0xe6, 0, 0, 0, 0, 0x03, 0x40, 0x40, 0, 0, 0x40,
+        77,
+    ];
     let lists = [0, 0, 2, 1, 1, 0, 0, 2, 0, 2, 3, 1];
     let ranges = [0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1];
     assert_eq!(bytes, [&head[..], &lists, &ranges].concat());
@@ -142,6 +146,7 @@ fn a_report_of_the_greatest_numbers_fits_into_the_least_room() {
         open_blocks_limit: u32::MAX,
         backlog: Bytes::new(top),
         decoding: Micros::new(u32::MAX),
+        clock: Micros::new(u32::MAX),
     };
     let bytes = encoded(&report, ENCODED_LEN_MIN);
     assert!(bytes.len() <= ENCODED_LEN_MIN);
@@ -162,7 +167,7 @@ fn every_cut_and_every_extension_of_a_report_is_refused() {
 
 #[test]
 fn a_count_beyond_its_limit_is_refused_before_its_items_are_read() {
-    let mut bytes = vec![0; 14];
+    let mut bytes = vec![0; 15];
     varint::put(&mut bytes, 17);
     let refused = FeedbackError::TooMany { field: Field::Delays, count: 17 };
     assert_eq!(Feedback::decode(&bytes), Err(refused));
@@ -170,7 +175,7 @@ fn a_count_beyond_its_limit_is_refused_before_its_items_are_read() {
 
 #[test]
 fn a_bitmap_that_is_not_as_long_as_it_claims_is_refused() {
-    let mut bytes = [0; 18];
+    let mut bytes = [0; 19];
     bytes[0] = ranges::Form::Bitmap.value();
     bytes[3] = 9;
     let claim = |span: u8, bitmap: &[u8]| Feedback::decode(&[&bytes[..], &[span], bitmap].concat());
@@ -266,7 +271,7 @@ prop_compose! {
         (complete_below, complete, deficits) in any_blocks(),
         counters in vec(0..=VARINT_MAX, 6),
         receipt in any::<u16>(),
-        (age, limit) in (any::<u32>(), any::<u32>()),
+        (age, limit, clock) in any::<(u32, u32, u32)>(),
         delays in vec((any::<u64>(), any::<u32>()), 0..=DELAYS_MAX),
         trains in vec((any::<u64>(), 0u64..64, 1u32..u32::MAX), 0..=TRAINS_MAX),
     ) -> Feedback {
@@ -296,6 +301,7 @@ prop_compose! {
             open_blocks_limit: limit,
             backlog: Bytes::new(counters[5]),
             decoding: Micros::new(limit.rotate_left(7)),
+            clock: Micros::new(clock),
         }
     }
 }

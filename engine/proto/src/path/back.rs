@@ -1,0 +1,257 @@
+//! The queue on the way back: what a round trip holds that is not queue ahead of this sender.
+//!
+//! ```text
+//! t = arrival of a report by our clock - its sending by the receiver's          any origin
+//! f = round trip - t                                                           the way there, likewise
+//! b = max(0, t - (d - f_min))           d, f_min, t_min: the least of 30 to 60 s
+//!   = 0 while d - f_min - t_min > 10 ms                       the clocks do not run alike
+//! ```
+//! What is left of a round trip is d + (f - f_min), never more than the round trip itself: queue is
+//! what the way there takes beyond its least, and of the report's own journey nothing enters. The
+//! clocks need not agree, only run alike. One that gains 100 ppm on ours makes f grow, and hides some
+//! of b; one that loses as much makes f fall, and f_min with it each time our queue is drained, so it
+//! hides at most 1 ms of ours. A clock that steps or is slewed makes one of the ways shorter than it
+//! was and the round trip not: then b is not believed until that is forgotten. spec: W-132
+
+use crate::congestion::RttSample;
+use crate::units::{Micros, Timestamp};
+use core::time::Duration;
+
+/// Two of these are remembered.
+const SLICE: Duration = Duration::from_secs(30);
+/// More than 100 ppm make in two slices, and than queues that are never empty at once leave.
+const CONTRADICTION_US: i64 = 10_000;
+/// After a silence that is longer the receiver's clock may have wrapped (at 71 minutes).
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 60);
+
+/// Microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Least {
+    rtt: i64,
+    ahead: i64,
+    back: i64,
+}
+
+impl Least {
+    const NONE: Self = Self { rtt: i64::MAX, ahead: i64::MAX, back: i64::MAX };
+
+    fn or(self, other: Self) -> Self {
+        Self {
+            rtt: self.rtt.min(other.rtt),
+            ahead: self.ahead.min(other.ahead),
+            back: self.back.min(other.back),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// The newest report, by our clock and by the receiver's, unwrapped.
+    at: Timestamp,
+    clock: Micros,
+    unwrapped: i64,
+    slice_end: Timestamp,
+    /// Of this slice and of the one before.
+    least: Least,
+    least_before: Least,
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WayBack(Option<Known>);
+
+impl WayBack {
+    /// A report that was sent at `clock` arrives and tells these round trips: sets their `back`.
+    pub fn on_report(&mut self, clock: Micros, rtts: &mut [RttSample], now: Timestamp) {
+        let known = self.0.filter(|known| now.since(known.at) < FORGOTTEN_AFTER);
+        let mut known = known.unwrap_or(Known {
+            at: now,
+            clock,
+            unwrapped: 0,
+            slice_end: now + SLICE,
+            least: Least::NONE,
+            least_before: Least::NONE,
+        });
+        let transit = known.transit(clock, now);
+        let shortest = rtts.iter().map(|sample| sample.rtt).min();
+        if let Some(rtt) = shortest {
+            let rtt = i64::try_from(rtt.as_micros()).unwrap_or(i64::MAX);
+            let least = Least { rtt, ahead: rtt.saturating_sub(transit), back: transit };
+            let back = known.excess(least, now);
+            rtts.iter_mut().for_each(|sample| sample.back = back.min(sample.rtt));
+        }
+        self.0 = Some(known);
+    }
+}
+
+impl Known {
+    /// How long the report was under way, up to a constant.
+    fn transit(&mut self, clock: Micros, now: Timestamp) -> i64 {
+        // Reports may overtake each other, so the step may go back.
+        let step = clock.get().wrapping_sub(self.clock.get()).cast_signed();
+        (self.at, self.clock) = (now, clock);
+        self.unwrapped = self.unwrapped.saturating_add(i64::from(step));
+        i64::try_from(now.as_nanos() / 1_000).unwrap_or(i64::MAX).saturating_sub(self.unwrapped)
+    }
+
+    /// b, of a report whose least figures these are.
+    fn excess(&mut self, fresh: Least, now: Timestamp) -> Duration {
+        if now >= self.slice_end {
+            let stale = now >= self.slice_end + SLICE;
+            self.least_before = if stale { Least::NONE } else { self.least };
+            (self.least, self.slice_end) = (Least::NONE, now + SLICE);
+        }
+        self.least = self.least.or(fresh);
+        let least = self.least.or(self.least_before);
+        let usual = least.rtt.saturating_sub(least.ahead);
+        if usual.saturating_sub(least.back) > CONTRADICTION_US {
+            return Duration::ZERO;
+        }
+        Duration::from_micros(u64::try_from(fresh.back.saturating_sub(usual)).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THERE: Duration = Duration::from_millis(30);
+    const BACK: Duration = Duration::from_millis(50);
+
+    /// What the receiver's clock says: it begins near its end.
+    fn clock(sent: Duration, ppm: i32, steps: Duration) -> Micros {
+        let drift = sent.mul_f64(f64::from(ppm.unsigned_abs()) * 1e-6);
+        let told = if ppm < 0 { sent - drift } else { sent + drift } + steps;
+        (Timestamp::from_nanos(4_293_967_296_000) + told).wrapped()
+    }
+
+    struct Run {
+        ppm: i32,
+        /// When the receiver's clock jumps ahead, and by how much; negative: ours did.
+        step: (u64, i64),
+    }
+
+    const STEADY: Run = Run { ppm: 0, step: (0, 0) };
+
+    impl Run {
+        /// One report each 25 ms; queues of both ways in milliseconds, by time in milliseconds. Answers
+        /// what is left of each round trip beyond that without queues.
+        fn seen(&self, seconds: u64, queues: impl Fn(u64) -> (u64, u64)) -> Vec<Duration> {
+            let mut way_back = WayBack::default();
+            let reports = (0..seconds * 40).map(|n| {
+                let ms = 25 * n;
+                let (ahead, behind) = queues(ms);
+                let rtt = THERE + BACK + Duration::from_millis(ahead + behind);
+                let sent = Duration::from_millis(ms);
+                let stepped = Duration::from_millis(self.step.1.unsigned_abs());
+                let (ours, theirs) = match ms >= self.step.0 {
+                    true if self.step.1 > 0 => (Duration::ZERO, stepped),
+                    true => (stepped, Duration::ZERO),
+                    false => (Duration::ZERO, Duration::ZERO),
+                };
+                let now = Timestamp::ZERO + sent + BACK + Duration::from_millis(behind) + ours;
+                let sample = RttSample { sent_at: now - rtt, rtt, back: Duration::ZERO };
+                let mut rtts = [sample];
+                way_back.on_report(clock(sent, self.ppm, theirs), &mut rtts, now);
+                rtts[0].ahead() - THERE - BACK
+            });
+            reports.collect()
+        }
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Ours stands at 4 ms, and is drained each ten seconds.
+    fn drained(at: u64) -> u64 {
+        if at % 10_000 < 200 { 0 } else { 4 }
+    }
+
+    #[test]
+    fn a_queue_on_the_way_back_is_no_queue_of_ours_across_the_wrap_of_the_clock() {
+        let busy = |at| (drained(at), if (4_000..6_000).contains(&at) { 60 } else { 0 });
+        let seen = STEADY.seen(10, busy);
+        assert!(seen[20..].iter().all(|&queue| queue == ms(4)), "{seen:?}");
+    }
+
+    #[test]
+    fn one_late_report_is_no_queue_of_ours() {
+        let seen = STEADY.seen(10, |at| (drained(at), at / 25 % 2 * 12));
+        assert!(seen[20..].iter().all(|&queue| queue == ms(4)), "{seen:?}");
+    }
+
+    #[test]
+    fn clocks_that_drift_by_100_ppm_hide_at_most_a_millisecond_of_ours() {
+        for ppm in [-100, 100] {
+            let seen = Run { ppm, ..STEADY }.seen(300, |at| (drained(at), 0));
+            let full = |at: &usize| drained(25 * *at as u64) == 4;
+            for at in (0..seen.len()).filter(full) {
+                assert!((ms(3)..=ms(4)).contains(&seen[at]), "{ppm} ppm, {at}: {:?}", seen[at]);
+            }
+        }
+    }
+
+    #[test]
+    fn clocks_that_drift_by_100_ppm_still_show_most_of_the_way_back() {
+        for ppm in [-100, 100] {
+            let busy = |at| (drained(at), if at >= 60_000 { 60 } else { 0 });
+            let seen = Run { ppm, ..STEADY }.seen(85, busy);
+            assert!(seen[60 * 40..].iter().all(|&queue| queue <= ms(4 + 6)), "{ppm} ppm");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_steps_leaves_the_round_trip_as_it_is() {
+        for by in [-5_000, -20, 20, 5_000] {
+            let run = Run { step: (21_000, by), ..STEADY };
+            let seen = run.seen(55, |at| (drained(at), 0));
+            assert!(seen[21 * 40..28 * 40].iter().all(|&queue| queue == ms(4)), "{by} ms");
+            assert!(seen[21 * 40..].iter().all(|&queue| queue <= ms(4)), "{by} ms");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_slewed_quickly_hides_nothing_of_ours() {
+        for ppm in [-50_000, -1_000] {
+            let grows = |at: u64| (if at < 20_000 { 0 } else { 40 }, 0);
+            let seen = Run { ppm, ..STEADY }.seen(40, grows);
+            assert!(seen[20 * 40..].iter().all(|&queue| queue == ms(40)), "{ppm} ppm");
+        }
+    }
+
+    #[test]
+    fn a_way_there_that_became_longer_is_seen() {
+        let seen = STEADY.seen(25, |at| (if at < 10_000 { 0 } else { 100 }, 0));
+        assert!(seen[10 * 40..].iter().all(|&queue| queue == ms(100)));
+    }
+
+    #[test]
+    fn a_way_back_that_became_longer_is_part_of_the_round_trip_after_a_minute() {
+        let seen = STEADY.seen(100, |at| (0, if at < 10_000 { 0 } else { 50 }));
+        assert_eq!(seen[15 * 40], Duration::ZERO);
+        assert!(seen[71 * 40..].iter().all(|&queue| queue == ms(50)));
+    }
+
+    #[test]
+    fn a_long_silence_makes_a_new_beginning() {
+        let mut way_back = WayBack::default();
+        let mut rtts = [RttSample { sent_at: Timestamp::ZERO, rtt: ms(80), back: ms(0) }];
+        let start = Timestamp::from_millis(100);
+        way_back.on_report(Micros::new(7), &mut rtts, start);
+        way_back.on_report(Micros::new(9), &mut rtts, start + Duration::from_secs(4_000));
+        assert_eq!(rtts[0].back, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_report_without_round_trips_and_any_clock_are_taken() {
+        let mut way_back = WayBack::default();
+        for (n, clock) in [0, u32::MAX, 1 << 31, 0, 1, u32::MAX / 2].into_iter().enumerate() {
+            let now = Timestamp::ZERO + Duration::from_nanos(u64::MAX / 8 * n as u64);
+            let mut rtts = [RttSample { sent_at: now, rtt: Duration::MAX, back: ms(0) }];
+            way_back.on_report(Micros::new(clock), &mut [], now);
+            way_back.on_report(Micros::new(clock), &mut rtts, now);
+            assert!(rtts[0].back <= rtts[0].rtt);
+        }
+    }
+}
