@@ -393,7 +393,8 @@ pub fn session(input: &[u8]) {
 /// A report about the first few packets that may be true but for its receipt.
 fn claim(bytes: &[u8]) -> Option<Feedback> {
     let (&[last, complete, limit], receipt) = bytes.split_first_chunk()?;
-    let decoding = receipt.get(2).copied().map_or(0, u32::from);
+    let byte = |at: usize| receipt.get(at).copied().map_or(0, u32::from);
+    let (decoding, clock) = (Micros::new(byte(2) << 16), Micros::new(byte(3) << 24));
     let largest = PacketNumber::new(u64::from(last));
     let receipt =
         receipt.first_chunk().map_or(Proof::NONE, |bits| Proof::new(u16::from_be_bytes(*bits)));
@@ -404,7 +405,8 @@ fn claim(bytes: &[u8]) -> Option<Feedback> {
         ranges: vec![PacketRange { first: PacketNumber::new(0), last: largest }],
         complete_below: BlockIndex::new(u32::from(complete)),
         open_blocks_limit: u32::from(limit),
-        decoding: Micros::new(decoding << 16),
+        decoding,
+        clock,
         ..Feedback::default()
     };
     report.validate().is_ok().then_some(report)

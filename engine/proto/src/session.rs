@@ -202,7 +202,6 @@ impl Session {
             }
         };
         let fec = fec_over(carrier, config.fec);
-        let sender = SendConfig { blocks_max: config.send_blocks, fec };
         let mut pacer = Pacer::new();
         pacer.set_cap(config.cap);
         let mut observer = Observer::new(&controller.view(), now);
@@ -227,7 +226,7 @@ impl Session {
             last_sent: now,
             outage: None,
             place: Place::new(config.peer, config.seed),
-            sender: Sender::new(sender),
+            sender: Sender::new(SendConfig { blocks_max: config.send_blocks, fec }),
             receiver: Receiver::new(config.recv_blocks),
             acks: AckRecorder::new(),
             reports: ReportClock::new(),

@@ -305,6 +305,18 @@ fn what_we_keep_ourselves_at_the_top_is_not_missed() {
     assert!(found.skipped.is_empty(), "{:?}", found.skipped);
 }
 
+/// The second spelling was a failure of the whole transfer.
+#[test]
+fn every_spelling_of_the_reserved_name_is_left_out() {
+    let home = tempfile::tempdir().unwrap();
+    for name in [".Farhaul", ".FARHAUL"] {
+        fs::write(home.path().join(name), "data").unwrap();
+    }
+    let found = scan_beneath(&Root::open(home.path()).unwrap(), None, &Stop::default()).unwrap();
+    assert!(found.failures.is_empty(), "{:?}", found.failures);
+    assert_eq!(found.skipped.first.len(), 2, "{:?}", found.skipped);
+}
+
 #[test]
 fn what_an_interrupted_transfer_left_within_a_tree_is_not_carried() {
     let home = tempfile::tempdir().unwrap();

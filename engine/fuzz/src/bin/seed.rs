@@ -374,7 +374,7 @@ fn sessions() -> Vec<Seed> {
     };
     let time = |ms: u8| [&[4, ms][..], &vec![0; usize::from(ms)]].concat();
     let claims = |count: u8| (0..count).flat_map(|n| [time(20), step(1, &[n, 0, 8])].concat());
-    let slow = |n: u8| [time(20), step(1, &[n, 0, 8, 0, 0, n * 9])].concat();
+    let slow = |n: u8| [time(20), step(1, &[n, 0, 8, 0, 0, n * 9, n * 7])].concat();
     let symbols =
         |block: u8| (0..250).flat_map(move |n| step(2, &[block, 0, 0, n])).collect::<Vec<u8>>();
     let reports = reports().into_iter().filter(|(_, report)| report.len() < 256);

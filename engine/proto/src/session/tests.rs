@@ -5,6 +5,7 @@ mod traces;
 
 use super::*;
 use crate::limits::{PLAIN_HEADER_LEN, SYMBOL_SIZE, SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
+use crate::units::Micros;
 use crate::wire::feedback::Feedback;
 use crate::wire::header::Kind;
 use std::collections::VecDeque;
@@ -23,6 +24,8 @@ struct Pair {
     mtu: Bytes,
     /// The control channel lives, whatever the lanes do.
     control_lives: bool,
+    /// What waits in front of the second side's packets on their way.
+    queue_back: Duration,
     /// The second side's disk stands still.
     disk_stands: bool,
     to_write: Vec<BlockIndex>,
@@ -72,6 +75,7 @@ impl Pair {
             tick: TICK,
             mtu: Bytes::new(1_500),
             control_lives: false,
+            queue_back: Duration::ZERO,
             disk_stands: false,
             to_write: Vec::new(),
             unreached: None,
@@ -133,7 +137,8 @@ impl Pair {
             self.sent.push(plans.clone());
         }
         let passes = plans.into_iter().filter(|plan| size(plan) <= self.mtu);
-        self.wires[side].extend(passes.map(|plan| (self.now + DELAY, plan)));
+        let queue = if side == 1 { self.queue_back } else { Duration::ZERO };
+        self.wires[side].extend(passes.map(|plan| (self.now + DELAY + queue, plan)));
     }
 
     fn arrive(&mut self, side: usize, plan: &PacketPlan, at: Timestamp) {
@@ -233,11 +238,17 @@ fn an_overtaken_report_takes_no_credit_back() {
     let sender = &mut pair.ends[0];
     let open = sender.sender().blocks_open();
     assert!(open >= 1 && !sender.sender().blocked_by_peer());
-    let stale = Feedback { open_blocks_limit: 1, backlog: Bytes::mib(900), ..Feedback::default() };
+    let stale = Feedback {
+        open_blocks_limit: 1,
+        backlog: Bytes::mib(900),
+        decoding: Micros::new(u32::MAX),
+        ..Feedback::default()
+    };
     let overtaken = arrival(PacketNumber::new(0), false, pair.now);
     sender.on_feedback(&overtaken, &stale, pair.now).unwrap();
     assert!(!sender.sender().blocked_by_peer());
     assert!(sender.peer_backlog < Bytes::mib(900));
+    assert_eq!(sender.decoding.at_peer, Duration::ZERO);
 }
 
 /// A pair in mid-transfer, with a step for long times.
@@ -267,6 +278,19 @@ fn reports_that_are_read_late_make_the_path_no_longer() {
     assert!(longest < Duration::from_millis(4), "{longest:?}");
     assert_eq!(pair.ends[0].counters().packets_lost, 0);
     assert!(pair.ends[0].view().queue_delay < Duration::from_millis(1));
+}
+
+/// Traffic of others fills the way back, and reports wait behind it. spec: W-132
+#[test]
+fn a_queue_that_reports_wait_in_makes_the_path_no_slower() {
+    let mut pair = under_way();
+    pair.tick = TICK;
+    pair.queue_back = Duration::from_millis(40);
+    pair.run(Duration::from_millis(500));
+    let sender = &pair.ends[0];
+    assert!(sender.rtt().latest() > Duration::from_millis(40), "{:?}", sender.rtt());
+    let queue = sender.view().queue_delay;
+    assert!(queue < Duration::from_millis(1), "{queue:?}");
 }
 
 /// A flight record had numbers then that its readers refuse.

@@ -310,9 +310,11 @@ impl Walk {
         if let Some(prefix) = &prefix {
             self.push(prefix.clone(), &dir.meta().map_err(at)?, EntryKind::Dir, root)?;
         }
-        let mut names = dir.names().map_err(at)?;
-        if let Some(at) = names.iter().position(|n| n.eq_ignore_ascii_case(RESERVED_NAME)) {
-            let name = names.remove(at);
+        // On most file systems several names differ by case only.
+        let is_reserved = |name: &Vec<u8>| name.eq_ignore_ascii_case(RESERVED_NAME);
+        let (reserved, names): (Vec<_>, Vec<_>) =
+            dir.names().map_err(at)?.into_iter().partition(is_reserved);
+        for name in reserved {
             // What we keep there ourselves is nothing that anybody misses.
             if !dir.open_dir(&name).is_ok_and(|found| is_of_a_transfer(&name, &found)) {
                 self.skipped.push(ShownPath::new(&name), SkipReason::Reserved);

@@ -8,7 +8,7 @@ use core::time::Duration;
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::units::{BitRate, Bytes};
 
-/// What is carried: 188 blocks.
+/// What is carried: 189 blocks.
 const OBJECT: Bytes = Bytes::mib(252);
 const LOSS: f64 = 0.02;
 /// What a digest takes.

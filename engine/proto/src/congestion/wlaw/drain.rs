@@ -17,7 +17,7 @@
 //!
 //! Among eight flows and more one drain takes a third of the queue at most, so nobody echoed, and who had
 //! joined kept a wrong base. An equal's drain takes 0.6 of R for 1.5 r: half of that is what counts.
-//! Where packets overtake each other, or d < 5 ms, a dip means nothing; rests are 8 and 3 s there.
+//! A dip means nothing where packets overtake each other, nor where d + b < 5 ms; there rests are 8 and 3 s.
 
 const PERIOD_MIN: f64 = 9.0;
 const PERIOD_SPREAD: f64 = 2.0;
