@@ -6,4 +6,5 @@
 //! the set of versions that no other one covers ([`version::VersionSet`]).
 
 pub mod limits;
+pub mod record;
 pub mod version;

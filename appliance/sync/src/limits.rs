@@ -13,3 +13,8 @@ pub const FILE_MAX: Bytes = Bytes::new(1 << 50);
 pub const SYMLINK_TARGET_MAX: usize = 4095;
 /// Permission bits that travel: set-user-id and set-group-id do not.
 pub const MODE_MASK: u32 = 0o1777;
+/// Bytes of the name of an owner or a group.
+pub const PRINCIPAL_MAX: usize = 255;
+/// Bytes of an encoded record. The largest that is valid: a path and a target as long as they may
+/// be, and a context with as many runs of as many authors as it may have.
+pub const RECORD_MAX: usize = 128 << 10;

@@ -59,6 +59,11 @@ impl Context {
         }
     }
 
+    /// What was seen of each author, ascending.
+    pub fn authors(&self) -> impl Iterator<Item = (&Author, &RangeSet)> {
+        self.seen.iter()
+    }
+
     /// The runs, ascending by author, then by number: `(author, first, last)`.
     pub fn runs(&self) -> impl Iterator<Item = (Author, u64, u64)> + '_ {
         self.seen
