@@ -5,6 +5,9 @@
 //! names what its author had seen ([`version::Context`]), and what a user sees is a function of
 //! the set of versions that no other one covers ([`version::VersionSet`]).
 
+#![forbid(unsafe_code)]
+
 pub mod limits;
 pub mod record;
+pub mod seal;
 pub mod version;

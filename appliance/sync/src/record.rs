@@ -12,7 +12,7 @@ use core::convert::Infallible;
 use farhaul_proto::path_name::{PathError, RelPath};
 use minicbor::{Decoder, decode, encode};
 
-/// One version of one path.
+/// One version of one path (spec: S-020).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Where, in its folder.

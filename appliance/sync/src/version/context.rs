@@ -10,7 +10,7 @@ use core::cmp::Ordering;
 use farhaul_proto::ranges::RangeSet;
 use std::collections::BTreeMap;
 
-/// A set of dots.
+/// A set of dots (spec: S-003).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     seen: BTreeMap<Author, RangeSet>,

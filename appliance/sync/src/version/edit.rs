@@ -7,18 +7,15 @@ use super::{Author, Content, Context, Version, VersionSet};
 /// learned of more than was shown.
 ///
 /// Covered is what was seen, and what holds nothing that could be lost: versions with the very
-/// content that was seen, and tombstones. Losers of a conflict that the user did not touch stay.
-pub fn successor_context<'a>(
-    set: &'a VersionSet,
-    shown: impl Iterator<Item = &'a Version> + Clone,
-    author: Author,
-) -> Context {
+/// content that was seen, and tombstones. Losers of a conflict that the user did not touch stay
+/// (spec: S-004).
+pub fn successor_context(set: &VersionSet, shown: &[&Version], author: Author) -> Context {
     let is_seen = |version: &Version| {
         version.content == Content::Gone
-            || shown.clone().any(|seen| seen.dot == version.dot || seen.content == version.content)
+            || shown.iter().any(|seen| seen.dot == version.dot || seen.content == version.content)
     };
     let mut context = Context::new();
-    for version in shown.clone().chain(set.iter().filter(|version| is_seen(version))) {
+    for version in shown.iter().copied().chain(set.iter().filter(|version| is_seen(version))) {
         context.extend(&version.context);
         context.insert(version.dot);
     }
@@ -27,7 +24,7 @@ pub fn successor_context<'a>(
 }
 
 /// The context of a tombstone for the conflict copy `loser` alone: what else stands at the path
-/// goes on as if nothing had happened.
+/// goes on as if nothing had happened (spec: S-013).
 pub fn dismissal_context(set: &VersionSet, loser: &Version, author: Author) -> Context {
     let mut context = loser.context.clone();
     context.insert(loser.dot);

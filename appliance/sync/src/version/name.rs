@@ -29,7 +29,7 @@ pub struct ConflictName {
 }
 
 /// Where the copy of `loser`, a version of `path`, may stand: the first name that no other object
-/// of the folder has. The objects are the same everywhere, so the choice is.
+/// of the folder has. The objects are the same everywhere, so the choice is (spec: S-012).
 pub fn conflict_name(path: &RelPath, loser: &Version) -> ConflictName {
     ConflictName {
         path: path.clone(),

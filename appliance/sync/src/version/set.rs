@@ -8,7 +8,7 @@
 use super::{Dot, Version};
 use crate::limits::CONCURRENT_MAX;
 
-/// Versions that do not cover each other, ascending.
+/// Versions that do not cover each other, ascending (spec: S-002).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionSet {
     versions: Vec<Version>,

@@ -112,11 +112,11 @@ fn what_an_author_did_not_see_of_its_own_is_not_covered_when_gaps_close() {
     let (own, other) =
         (version(dot(1, 5), &[], b"own"), version(dot(2, 9), &[dot(1, 3)], b"other"));
     let held = set(&[&own, &other]);
-    let context = successor_context(&held, [&other].into_iter(), author(1));
+    let context = successor_context(&held, &[&other], author(1));
     assert!(
         !context.contains(dot(1, 5)) && context.contains(dot(1, 3)) && context.contains(dot(2, 9))
     );
-    let context = successor_context(&held, [&own].into_iter(), author(1));
+    let context = successor_context(&held, &[&own], author(1));
     assert_eq!(context.runs().collect::<Vec<_>>(), [(author(1), 1, 5)]);
 }
 
@@ -124,9 +124,9 @@ fn what_an_author_did_not_see_of_its_own_is_not_covered_when_gaps_close() {
 fn a_long_history_of_one_site_costs_one_run() {
     let mut held = VersionSet::new();
     for serial in (1..1000).step_by(7) {
-        let shown: Vec<Version> = held.iter().cloned().collect();
+        let shown: Vec<&Version> = held.iter().collect();
         let mut next = version(dot(1, serial), &[], format!("{serial}").as_bytes());
-        next.context = successor_context(&held, shown.iter(), author(1));
+        next.context = successor_context(&held, &shown, author(1));
         assert!(next.context.runs_len() <= 1);
         held.insert(next).expect("one version");
     }
@@ -209,13 +209,14 @@ impl History {
 
     fn publish(&mut self, at: usize, text: &[u8]) {
         let held = &self.sites[at];
-        let shown: Vec<Version> = match view(held, false).shown {
-            Shown::Version(version) => vec![version.clone()],
+        let shown: Vec<&Version> = match view(held, false).shown {
+            Shown::Version(version) => vec![version],
             Shown::Absent | Shown::ImpliedDir => Vec::new(),
         };
         let mut next = version(self.next_dot(at), &[], text);
-        next.context = successor_context(held, shown.iter(), next.dot.author);
-        self.see_off(at, |version| shown.iter().any(|shown| shown.content == version.content));
+        next.context = successor_context(held, &shown, next.dot.author);
+        let shown: Vec<Content> = shown.iter().map(|version| version.content.clone()).collect();
+        self.see_off(at, |version| shown.contains(&version.content));
         self.add(at, next);
     }
 

@@ -32,7 +32,7 @@ pub struct View<'a> {
 
 /// The view of a path with the versions `set`. `has_children` says that something live stands
 /// beneath: then the path is a directory whatever else it was to be, so that no edit is lost
-/// because somebody deleted or replaced the directory around it (invariant I5).
+/// because somebody deleted or replaced the directory around it (invariant I5; spec: S-010, S-011).
 pub fn view(set: &VersionSet, has_children: bool) -> View<'_> {
     let mut live: Vec<&Version> = set.iter().filter(|version| version.is_live()).collect();
     live.sort_by(|a, b| rank(b, a));
