@@ -20,7 +20,7 @@ use farhaul_proto::recv::{RecvEffect, Verified};
 use farhaul_proto::send::SendEffect;
 use farhaul_proto::session::{Arrival, Effect, PlanBody, ProbePlan, Session, SessionConfig};
 use farhaul_proto::trace::flight::Flight;
-use farhaul_proto::units::{BitRate, Bytes, Timestamp};
+use farhaul_proto::units::{BitRate, Bytes, Micros, Timestamp};
 use farhaul_proto::wire::carrier::{CARRIED_MAX, CARRIER_FRAME_MAX, FrameBuffer, frame_length};
 use farhaul_proto::wire::control::{FRAME_PREFIX_LEN, FrameReader, Message};
 use farhaul_proto::wire::feedback::{ENCODED_LEN_MIN, Feedback, PacketRange};
@@ -349,6 +349,7 @@ pub fn session(input: &[u8]) {
     };
     let mut now = Timestamp::from_millis(1000);
     let mut end = Session::new(config, now);
+    end.set_solvers(1);
     end.declare_send(Bytes::mib(4), &[]).expect("a good object");
     end.declare_recv(Bytes::mib(4), &[]).expect("a good object");
     let (mut number, mut asked) = (0, None);
@@ -392,6 +393,7 @@ pub fn session(input: &[u8]) {
 /// A report about the first few packets that may be true but for its receipt.
 fn claim(bytes: &[u8]) -> Option<Feedback> {
     let (&[last, complete, limit], receipt) = bytes.split_first_chunk()?;
+    let decoding = receipt.get(2).copied().map_or(0, u32::from);
     let largest = PacketNumber::new(u64::from(last));
     let receipt =
         receipt.first_chunk().map_or(Proof::NONE, |bits| Proof::new(u16::from_be_bytes(*bits)));
@@ -402,6 +404,7 @@ fn claim(bytes: &[u8]) -> Option<Feedback> {
         ranges: vec![PacketRange { first: PacketNumber::new(0), last: largest }],
         complete_below: BlockIndex::new(u32::from(complete)),
         open_blocks_limit: u32::from(limit),
+        decoding: Micros::new(decoding << 16),
         ..Feedback::default()
     };
     report.validate().is_ok().then_some(report)

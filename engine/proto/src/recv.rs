@@ -6,6 +6,7 @@
 pub mod acks;
 pub mod block;
 mod grants;
+mod solve;
 
 use crate::fec::BlockShape;
 use crate::ids::{BlockIndex, Generation, ObjectId, SymbolId};
@@ -19,11 +20,9 @@ use crate::wire::header::DataId;
 use block::{RecvBlock, Stage, Take};
 use core::time::Duration;
 use grants::Grants;
+use solve::Solvers;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Times a block may fail its digest before its object is given up: then the peer's source or
-/// memory is broken, and another round would not mend it.
-const DIGEST_FAILURES_MAX: u32 = 3;
 /// Trace events kept until the session takes them.
 const TRACE_MAX: usize = 256;
 /// Ranges of complete blocks in one report.
@@ -167,6 +166,7 @@ pub struct Receiver {
     dropped: RangeSet,
     repair_held: u32,
     repair_max: u32,
+    solvers: Solvers,
     writing: Bytes,
     counters: RecvCounters,
     effects: VecDeque<RecvEffect>,
@@ -188,6 +188,7 @@ impl Receiver {
             dropped: RangeSet::new(),
             repair_held: 0,
             repair_max: SESSION_REPAIR_MAX,
+            solvers: Solvers::new(),
             writing: Bytes::ZERO,
             counters: RecvCounters::default(),
             effects: VecDeque::new(),
@@ -244,6 +245,7 @@ impl Receiver {
             }
             self.dropped.insert_range(u64::from(first.get()), u64::from(end.get()) - 1);
         }
+        self.solve_next();
     }
 
     /// The peer abandoned the object too: the blocks that were given up count as done, so that
@@ -386,6 +388,7 @@ impl Receiver {
         // What a worker or the disk has needs nothing more, or comes back.
         if state.stage == Stage::Open {
             self.repair_held -= state.reshape(shape);
+            self.solvers.forget(block);
             self.effects.push_back(RecvEffect::Clear { block });
             self.trace.push(TraceEvent::BlockRestarted { way: Way::In, block });
         }
@@ -415,53 +418,6 @@ impl Receiver {
     fn refuse(&mut self, refusal: Refusal) -> Placement {
         self.counters.refused += 1;
         Placement::Refused(refusal)
-    }
-
-    fn verify(&mut self, block: BlockIndex) {
-        if let Some(state) = self.open.get_mut(&block) {
-            state.stage = Stage::Verifying;
-            self.effects.push_back(RecvEffect::Verify {
-                block,
-                placed: state.placed,
-                shape: state.shape,
-                whole: state.is_whole(),
-            });
-        }
-    }
-
-    /// A worker finished with a block.
-    pub fn on_verified(&mut self, block: BlockIndex, verified: Verified) {
-        let Some(state) = self.open.get_mut(&block) else { return };
-        if state.stage != Stage::Verifying {
-            return;
-        }
-        match verified {
-            Verified::Good => {
-                self.counters.decoded += u64::from(!state.is_whole());
-                // What lies in the buffer is the block: the symbols beside it are gone.
-                self.repair_held -= state.drop_repair();
-                state.stage = Stage::Writing;
-                self.writing += state.placed.len;
-                self.effects.push_back(RecvEffect::Write { block, placed: state.placed });
-            }
-            Verified::NotYet => state.on_not_yet(),
-            Verified::Bad => self.restart(block),
-        }
-    }
-
-    fn restart(&mut self, block: BlockIndex) {
-        let Some(state) = self.open.get_mut(&block) else { return };
-        self.counters.corrupt += 1;
-        self.trace.push(TraceEvent::BlockRestarted { way: Way::In, block });
-        self.repair_held -= state.restart();
-        let object = state.placed.object;
-        if state.failures >= DIGEST_FAILURES_MAX {
-            self.events.push_back(RecvEvent::ObjectCorrupt(object));
-            self.abandon(object);
-        } else {
-            self.effects.push_back(RecvEffect::Clear { block });
-            self.effects.push_back(RecvEffect::AskAgain { block });
-        }
     }
 
     /// The memory of a verified block was lost before the disk took it: it has to come again.
@@ -501,6 +457,7 @@ impl Receiver {
     fn let_go(&mut self, block: BlockIndex) {
         if let Some(state) = self.open.remove(&block) {
             self.repair_held -= state.repair_held();
+            self.solvers.let_go(block, &state);
             if state.stage == Stage::Writing {
                 self.writing -= state.placed.len;
             }
@@ -523,7 +480,7 @@ impl Receiver {
         feedback.deficits = self
             .open
             .iter()
-            .filter(|(_, state)| state.stage == Stage::Open)
+            .filter(|(_, state)| state.missing() > 0)
             .take(DEFICITS_MAX)
             .map(|(&block, state)| BlockDeficit { block, missing: state.missing() })
             .collect();

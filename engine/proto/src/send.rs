@@ -525,6 +525,9 @@ impl Sender {
             for deficit in &feedback.deficits {
                 self.on_deficit(deficit.block, deficit.missing, context);
             }
+            if context.decoder_behind {
+                self.resend_what_waits();
+            }
         }
         Ok(())
     }

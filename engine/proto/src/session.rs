@@ -9,6 +9,7 @@
 //! happened to whoever wants to know; nobody has to ask.
 
 mod address;
+mod decoding;
 mod figures;
 mod lateness;
 mod limiting;
@@ -46,6 +47,7 @@ use crate::wire::header::DataId;
 use address::Place;
 use core::net::SocketAddr;
 use core::time::Duration;
+use decoding::Decoding;
 use lateness::Lateness;
 use limiting::Waits;
 use observe::Observer;
@@ -166,6 +168,7 @@ pub struct Session {
     drops_before: Option<u64>,
     local_drops: u64,
     peer_backlog: Bytes,
+    decoding: Decoding,
     counters: Counters,
     queue_delay: DelayHistogram,
     packet_sizes: SizeHistogram,
@@ -238,6 +241,7 @@ impl Session {
             drops_before: None,
             local_drops: 0,
             peer_backlog: Bytes::ZERO,
+            decoding: Decoding::default(),
             counters: Counters::default(),
             queue_delay: DelayHistogram::new(),
             packet_sizes: SizeHistogram::new(),
@@ -319,6 +323,7 @@ impl Session {
     /// Stops receiving an object; see [`Receiver::abandon`].
     pub fn abandon_recv(&mut self, object: ObjectId, now: Timestamp) {
         self.receiver.abandon(object);
+        self.note_decoding(now);
         self.reports.hurry(now);
     }
 
@@ -363,6 +368,11 @@ impl Session {
         self.receiver.set_repair_max(symbols);
     }
 
+    /// Bounds the blocks that are solved at once; see [`Receiver::set_solvers`].
+    pub fn set_solvers(&mut self, most: u32) {
+        self.receiver.set_solvers(most);
+    }
+
     /// A block to send is in memory, digest and padding appended; see [`Sender::on_loaded`].
     pub fn on_loaded(&mut self, block: BlockIndex, shape: BlockShape) {
         self.sender.on_loaded(block, shape);
@@ -379,7 +389,12 @@ impl Session {
     /// A worker decoded and checked a block.
     pub fn on_verified(&mut self, block: BlockIndex, verified: Verified, now: Timestamp) {
         self.receiver.on_verified(block, verified);
+        self.note_decoding(now);
         self.reports.hurry(now);
+    }
+
+    fn note_decoding(&mut self, now: Timestamp) {
+        self.decoding.note(self.receiver.to_solve(), self.receiver.counters().decoded, now);
     }
 
     /// A block was lost on its way to the disk; see [`Receiver::on_lost`].
@@ -415,6 +430,7 @@ impl Session {
         now: Timestamp,
     ) -> Placement {
         let placement = self.receiver.on_symbol(data, len);
+        self.note_decoding(now);
         match placement {
             Placement::Refused(refusal) => self.came_early |= refusal == Refusal::Undeclared,
             _ => self.record(arrival, packet_bytes(len), now),
@@ -533,7 +549,12 @@ impl Session {
 
 /// What repair decisions depend on before the first report.
 fn unmeasured() -> RepairContext {
-    RepairContext { loss: LossMeter::new().estimate(), bdp: Bytes::ZERO, congested: false }
+    RepairContext {
+        loss: LossMeter::new().estimate(),
+        bdp: Bytes::ZERO,
+        congested: false,
+        decoder_behind: false,
+    }
 }
 
 /// Repair symbols make up for packets that are lost; over a carrier that loses none they would only

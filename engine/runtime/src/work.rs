@@ -135,6 +135,11 @@ impl<T: Send + 'static> WorkPool<T> {
         Ok(pool)
     }
 
+    /// Jobs that run at once; none where they run on the caller's thread.
+    pub const fn threads(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Hands `job` to the pool. If it panics, `on_panic` is delivered as its result.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! [`rate`] runs cells of rate control by their rules, [`transfer`] whole transfers by the sessions
 //! of the product, [`fec`] the same with and without repair symbols. A bar is what the goal says, never what the code reaches.
 
+pub mod decoder;
 pub mod fec;
 pub mod rate;
 pub mod transfer;

@@ -119,12 +119,19 @@ impl Host {
             seed: rng.fork("session").next_u64(),
             peer: side.peer().address(),
         };
+        let mut session = Session::new(config, Timestamp::ZERO);
+        session.set_solvers(profile.workers);
         Self {
             side,
-            session: Session::new(config, Timestamp::ZERO),
+            session,
             replay: ReplayWindow::default(),
             disk: Disk::new(profile.disk.clone(), rng.fork("disk")),
-            workers: workers::Workers::new(profile.workers, profile.job, rng.fork("workers")),
+            workers: workers::Workers::new(
+                profile.workers,
+                profile.job,
+                profile.solve,
+                rng.fork("workers"),
+            ),
             rng: rng.fork("body"),
             proofs: rng.fork("proofs"),
             shares: shares::Shares::new(side, profile.send_blocks),
@@ -262,7 +269,7 @@ impl Host {
         count: u32,
         around: &mut Around<'_>,
     ) -> Result<(), Violation> {
-        let at = self.workers.begin(shape.symbols(), around.now);
+        let at = self.workers.begin(shape.symbols(), false, around.now);
         self.tally.encodes += 1;
         let every = u64::from(self.profile.failing_encodes);
         let fails = every > 0 && self.tally.encodes.is_multiple_of(every);

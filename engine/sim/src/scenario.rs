@@ -107,6 +107,8 @@ pub struct HostProfile {
     pub workers: u32,
     /// Mean time of one job (encode, decode, verify).
     pub job: Duration,
+    /// What a decode takes on average beyond that.
+    pub solve: Duration,
     /// Times that a block (object, position) received here fails its digest.
     pub digest_failures: BTreeMap<(ObjectId, u32), u32>,
     /// Encodes that fail: every so many-th; zero for none.
@@ -136,6 +138,7 @@ impl Default for HostProfile {
             disk: DiskProfile { latency: Duration::from_millis(1), ..DiskProfile::default() },
             workers: 2,
             job: Duration::from_millis(5),
+            solve: Duration::ZERO,
             digest_failures: BTreeMap::new(),
             failing_encodes: 0,
             mtu: 1500,

@@ -45,6 +45,8 @@ pub struct Report {
     pub limit: u64,
     /// Bytes before the disk.
     pub backlog: u64,
+    /// Microseconds that the decoder is behind.
+    pub decoding: u64,
     /// Single complete blocks, as written: first - floor, last - first.
     pub complete: Vec<(u64, u64)>,
     /// Deficits, as written: block - floor, missing symbols.
@@ -63,7 +65,7 @@ impl Report {
         varint(&mut out, self.largest);
         varint(&mut out, self.age);
         self.counters.iter().for_each(|&counter| varint(&mut out, counter));
-        for field in [self.complete_below, self.limit, self.backlog, 0, 0] {
+        for field in [self.complete_below, self.limit, self.backlog, self.decoding, 0, 0] {
             varint(&mut out, field);
         }
         for list in [&self.complete, &self.deficits] {
@@ -166,8 +168,8 @@ mod tests {
             ..Report::default()
         };
         let expected = [
-            1, 0xbe, 0xef, 0x43, 0xe8, 0, 0x43, 0xe6, 0, 0, 0, 0, 3, 0x40, 0x40, 0, 0, 0, 2, 1, 1,
-            0, 0, 2, 0, 2, 3, 1, 0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1,
+            1, 0xbe, 0xef, 0x43, 0xe8, 0, 0x43, 0xe6, 0, 0, 0, 0, 3, 0x40, 0x40, 0, 0, 0, 0, 2, 1,
+            1, 0, 0, 2, 0, 2, 3, 1, 0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1,
         ];
         assert_eq!(report.encode(), expected);
     }

@@ -162,6 +162,7 @@ fn full_report() -> Feedback {
         ],
         open_blocks_limit: 128,
         backlog: Bytes::mib(2),
+        decoding: Micros::new(84_000),
         ..report(vec![packets(3_000, 4_000), packets(17, 2_900)])
     }
 }
@@ -371,6 +372,7 @@ fn sessions() -> Vec<Seed> {
     };
     let time = |ms: u8| [&[4, ms][..], &vec![0; usize::from(ms)]].concat();
     let claims = |count: u8| (0..count).flat_map(|n| [time(20), step(1, &[n, 0, 8])].concat());
+    let slow = |n: u8| [time(20), step(1, &[n, 0, 8, 0, 0, n * 9])].concat();
     let symbols =
         |block: u8| (0..250).flat_map(move |n| step(2, &[block, 0, 0, n])).collect::<Vec<u8>>();
     let reports = reports().into_iter().filter(|(_, report)| report.len() < 256);
@@ -386,6 +388,7 @@ fn sessions() -> Vec<Seed> {
         ("claims".into(), claims(20).collect()),
         ("lie".into(), [time(20), step(1, &[200, 0, 8])].concat()),
         ("receipt".into(), [time(20), step(1, &[0, 0, 8, 1, 2])].concat()),
+        ("behind".into(), (0..20).flat_map(slow).collect()),
         ("complete".into(), [time(50), step(1, &[0, 3, 8])].concat()),
         ("symbols".into(), [symbols(0), symbols(1), symbols(7), time(9)].concat()),
         ("padding".into(), [step(3, &[]), step(11, &[]), time(40), time(250)].concat()),

@@ -104,7 +104,8 @@ impl RecvBlock {
         if symbol.get() < self.shape.symbols() {
             return if self.source.insert(symbol) { Take::Source } else { Take::Redundant };
         }
-        if self.repair.contains(&symbol) {
+        // One that waits for the decoder can only become whole any more.
+        if self.missing() == 0 || self.repair.contains(&symbol) {
             return Take::Redundant;
         }
         if !repair_room || self.repair_count() >= BLOCK_REPAIR_MAX {
@@ -117,6 +118,11 @@ impl RecvBlock {
     /// True when all source symbols are there, so that nothing has to be decoded.
     pub const fn is_whole(&self) -> bool {
         self.source.is_full()
+    }
+
+    /// True while a worker has it that must solve for missing symbols.
+    pub fn is_solved_for(&self) -> bool {
+        self.stage == Stage::Verifying && !self.is_whole()
     }
 
     /// Symbols still missing: to be whole, or to be decodable. spec: W-055

@@ -1,5 +1,6 @@
 //! What a receiver takes, what it refuses, and what it lets go.
 
+use super::solve::DIGEST_FAILURES_MAX;
 use super::*;
 use crate::limits::{BLOCK_DATA, BLOCK_REPAIR_MAX};
 use crate::limits::{SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
@@ -177,10 +178,12 @@ fn a_block_whose_memory_is_lost_before_it_is_written_comes_again() {
 fn repair_symbols_are_bounded_for_a_block() {
     let mut state = RecvBlock::new(
         Placed { object: ObjectId::new(0), position: 0, offset: Bytes::ZERO, len: BLOCK_DATA },
-        BlockShape::new(BLOCK_DATA, SIZE).unwrap(),
+        BlockShape::new(BLOCK_DATA, SYMBOL_SIZE_SMALL).unwrap(),
     );
+    let k = state.shape.symbols();
+    assert!(k > BLOCK_REPAIR_MAX, "it has enough before");
     let taken = (0..2 * BLOCK_REPAIR_MAX)
-        .filter(|n| state.take(SymbolId::new(K + n), true) == Take::Repair);
+        .filter(|n| state.take(SymbolId::new(k + n), true) == Take::Repair);
     assert_eq!(taken.count(), BLOCK_REPAIR_MAX as usize);
 }
 

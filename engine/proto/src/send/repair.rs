@@ -2,7 +2,8 @@
 //!
 //! Bulk goes by exact repair, which reaches the limit and costs no CPU. Repair symbols are for
 //! the tail of a job, for small objects, and for a block that failed one repair round: then its
-//! whole deficit is over-provisioned so that one more round suffices. spec: W-054, W-055
+//! whole deficit is over-provisioned so that one more round suffices. A peer whose decoder is behind
+//! gets nothing to solve: there even the tail goes by exact repair. spec: W-054, W-055, W-131
 
 use super::block::SendBlock;
 use super::{SendEffect, Sender};
@@ -31,6 +32,9 @@ pub struct RepairContext {
     pub bdp: Bytes,
     /// True while the queue shows congestion: then repair must not add load in advance.
     pub congested: bool,
+    /// True while a block that has to be solved would wait longer at the peer than another round takes:
+    /// then it gets back what it lost, as it was. spec: W-131
+    pub decoder_behind: bool,
 }
 
 impl RepairContext {
@@ -63,6 +67,9 @@ impl Sender {
     pub(super) fn plan_proactive(&mut self, block: BlockIndex, context: &RepairContext) {
         let Some(state) = self.blocks.get_mut(&block) else { return };
         let symbols = state.symbols();
+        if coding_waits(symbols, context) {
+            return;
+        }
         // What is known to have arrived needs no more.
         let doubt = state.undecided() + state.lacking();
         let spare = bet(self.config.fec, doubt, state.shape.symbol_size(), self.unsent, context);
@@ -83,6 +90,9 @@ impl Sender {
     pub(super) fn prepare_proactive(&mut self, block: BlockIndex, context: &RepairContext) {
         let Some(state) = self.blocks.get_mut(&block) else { return };
         let symbols = state.symbols();
+        if coding_waits(symbols, context) {
+            return;
+        }
         let then = self.unsent.saturating_sub(state.to_send());
         let count = bet(self.config.fec, symbols, state.shape.symbol_size(), then, context);
         if count > 0 && symbols > COPIES_INSTEAD_OF_CODING_MAX {
@@ -112,7 +122,7 @@ impl Sender {
         let tail = in_tail(self.unsent, context);
         let Some(state) = self.blocks.get_mut(&block) else { return };
         let coding = self.config.fec != FecPolicy::Off && !state.repair_exhausted();
-        if coding && state.is_coded() {
+        if coding && state.is_coded() && !context.decoder_behind {
             self.plan_shortage(block, context);
         } else {
             let k = state.symbols();
@@ -138,7 +148,8 @@ impl Sender {
             return;
         }
         let more = f64::from(state.undecided()) * context.loss.mean.get() >= 1.0;
-        if !more && state.count_copied(count) <= COPIES_INSTEAD_OF_CODING_MAX {
+        let few = !more && state.count_copied(count) <= COPIES_INSTEAD_OF_CODING_MAX;
+        if few || context.decoder_behind {
             let copies = copies_for(context.loss.mean);
             urgent.iter().for_each(|loss| state.plan_resend(loss.symbol, copies));
         } else {
@@ -198,11 +209,25 @@ impl Sender {
             return;
         }
         self.trace.push(TraceEvent::DeficitReported { block, missing });
-        if self.config.fec == FecPolicy::Off || state.repair_exhausted() {
+        if context.decoder_behind || self.config.fec == FecPolicy::Off || state.repair_exhausted() {
             self.resend_all_in_doubt(block);
         } else {
             let count = for_deficit(state, missing, self.unsent, context);
             self.plan_coded(block, count);
+        }
+    }
+
+    /// The peer's decoder is behind: blocks that wait for it get what they lost as it was, and with that
+    /// they need it no more. What of it is lost is sent again like any loss.
+    pub(super) fn resend_what_waits(&mut self) {
+        for (&block, state) in &mut self.blocks {
+            if !state.is_coded() || !state.is_stuck() {
+                continue;
+            }
+            for symbol in state.unacked_source() {
+                state.plan_resend(symbol, 1);
+                self.repairs.insert(block);
+            }
         }
     }
 
@@ -227,6 +252,11 @@ impl Sender {
 /// takes, and a repair of that: what is lost now should be lost but once.
 fn in_tail(unsent: Bytes, context: &RepairContext) -> bool {
     unsent <= context.tail()
+}
+
+/// Repair symbols in advance would only make blocks of so many symbols wait for the peer's decoder.
+const fn coding_waits(symbols: u32, context: &RepairContext) -> bool {
+    context.decoder_behind && symbols > COPIES_INSTEAD_OF_CODING_MAX
 }
 
 /// Repair symbols to send right behind a block's last source symbol, when `unsent` is left to be sent

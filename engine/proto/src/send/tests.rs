@@ -10,7 +10,7 @@ const BLOCK: Bytes = BLOCK_DATA;
 
 fn context() -> RepairContext {
     let loss = LossEstimate { mean: Ratio::new(0.02), packets: 1000.0, run: 1.0 };
-    RepairContext { loss, bdp: Bytes::mib(10), congested: false }
+    RepairContext { loss, bdp: Bytes::mib(10), congested: false, decoder_behind: false }
 }
 
 /// A path of which nobody fears loss.
@@ -325,6 +325,69 @@ fn copies_are_for_the_first_three_symbols_of_a_block() {
     }
     assert_eq!(copies, 6);
     assert!(!encodes(&mut sender).is_empty());
+}
+
+/// What repair decisions depend on when the peer's decoder is behind.
+fn behind() -> RepairContext {
+    RepairContext { decoder_behind: true, ..lossy(0.02) }
+}
+
+fn resent(sender: &mut Sender) -> usize {
+    let tickets = core::iter::from_fn(|| sender.next_symbol(&behind()));
+    tickets.filter(|ticket| ticket.reason == Reason::Resend).count()
+}
+
+#[test]
+fn nothing_is_coded_for_a_peer_whose_decoder_is_behind() {
+    for fec in [FecPolicy::Auto, FecPolicy::Always] {
+        let (mut sender, _) = loaded(fec, 1);
+        while sender.next_symbol(&behind()).is_some() {}
+        let lost: Vec<_> = (0..40).map(first_block).collect();
+        sender.on_lost(&lost, &behind());
+        // One more round should do, so all of them go twice.
+        assert_eq!((resent(&mut sender), encodes(&mut sender)), (80, vec![]), "{fec}");
+        (40..998).for_each(|n| sender.on_acked(first_block(n)));
+        lost.iter().chain(&lost).for_each(|&carried| sender.on_acked(carried));
+        let deficits = vec![BlockDeficit { block: BlockIndex::new(0), missing: 40 }];
+        let report = Feedback { open_blocks_limit: 64, deficits, ..Feedback::default() };
+        sender.on_feedback(&report, true, &behind()).unwrap();
+        assert!(resent(&mut sender) >= 40);
+        assert_eq!(encodes(&mut sender), [], "{fec}");
+    }
+}
+
+/// Copies need no decoder.
+#[test]
+fn two_packets_go_twice_although_the_decoder_is_behind() {
+    let mut sender = sender(FecPolicy::Auto);
+    sender.declare(Bytes::new(2_000), &[]).unwrap();
+    sender.read_ahead(Bytes::mib(1));
+    let Some(SendEffect::Read { block, shape, .. }) = sender.poll_effect() else { panic!("none") };
+    sender.on_loaded(block, shape);
+    assert_eq!(resent(&mut sender), 2);
+}
+
+#[test]
+fn a_block_that_waits_for_the_decoder_gets_once_what_it_lost() {
+    let (mut sender, _) = loaded(FecPolicy::Always, 1);
+    while sender.next_symbol(&lossy(0.02)).is_some() {}
+    let count: u32 = encodes(&mut sender).iter().map(|&(_, count)| count).sum();
+    sender.on_encoded(BlockIndex::new(0), count);
+    let repairs = core::iter::from_fn(|| sender.next_symbol(&lossy(0.02))).last();
+    let last = repairs.expect("repair symbols").symbol.get();
+    (20..=last).for_each(|n| sender.on_acked(first_block(n)));
+    let lost: Vec<_> = (0..20).map(first_block).collect();
+    sender.on_lost(&lost, &lossy(0.02));
+    let report = Feedback { open_blocks_limit: 64, ..Feedback::default() };
+    sender.on_feedback(&report, true, &lossy(0.02)).unwrap();
+    assert_eq!(resent(&mut sender), 0, "the peer has enough");
+    sender.on_feedback(&report, true, &behind()).unwrap();
+    sender.on_feedback(&report, true, &behind()).unwrap();
+    assert_eq!(resent(&mut sender), 20);
+    lost[1..].iter().for_each(|&carried| sender.on_acked(carried));
+    sender.on_lost(&lost[..1], &behind());
+    assert_eq!(resent(&mut sender), 2, "lost again");
+    assert_eq!(encodes(&mut sender), []);
 }
 
 /// Three copies were sent and lost their use at once: the block lacked twenty in the end.

@@ -2,6 +2,7 @@
 
 use super::{Arrival, Session, SessionError};
 use crate::congestion::{Outcome, Sample, TrainSample, View};
+use crate::limits::FEEDBACK_MAX;
 use crate::path::ledger::{Carried, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::PathMtu;
@@ -46,6 +47,7 @@ impl Session {
         self.newest_report = self.newest_report.max(Some(number));
         if newest {
             self.peer_backlog = feedback.backlog;
+            self.decoding.at_peer = feedback.decoding.into();
         } else {
             self.observer.on_overtaken();
         }
@@ -152,7 +154,7 @@ impl Session {
             self.queue_delay.record(sample.rtt.saturating_sub(view.rtt_min));
         }
         self.loss.on_settled(settled.acked.len(), &self.lost, settled.spurious.len());
-        self.repair = repair_context(&view, &self.loss, &self.rtt);
+        self.repair = repair_context(&view, &self.loss, &self.rtt, self.decoding.at_peer);
         self.sizes.hole |= hole;
     }
 
@@ -213,10 +215,17 @@ fn is_size_probe(mtu: &PathMtu, (lost, carried): (&Outcome, &Carried)) -> bool {
     *carried == Carried::Padding && mtu.is_probe(lost)
 }
 
-fn repair_context(view: &View, loss: &LossMeter, rtt: &RttEstimator) -> RepairContext {
+fn repair_context(
+    view: &View,
+    loss: &LossMeter,
+    rtt: &RttEstimator,
+    decoding: Duration,
+) -> RepairContext {
     RepairContext {
         loss: loss.estimate(),
         bdp: view.rate.bytes_in(rtt.smoothed()),
         congested: view.queue_delay > Duration::from_millis(20).max(view.rtt_min / 4),
+        // Another round takes a round trip, and the time until somebody reports.
+        decoder_behind: decoding > rtt.smoothed().max(FEEDBACK_MAX),
     }
 }

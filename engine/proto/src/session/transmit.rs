@@ -139,6 +139,7 @@ impl Session {
         };
         feedback.receiver_drops = self.local_drops;
         self.receiver.report(&mut feedback);
+        feedback.decoding = self.decoding.left(now).into();
         self.receiver.on_reported(self.rtt.pessimistic(), now);
         let mut payload = Vec::with_capacity(REPORT_LEN_MAX);
         let receipt = |covered_from| self.acks.receipt(covered_from);

@@ -118,6 +118,8 @@ pub struct Feedback {
     pub open_blocks_limit: u32,
     /// Bytes that wait for the receiver's disk.
     pub backlog: Bytes,
+    /// What the blocks that have enough symbols will keep the receiver's decoder busy for.
+    pub decoding: Micros,
 }
 
 /// A field of a report, for errors.
@@ -143,6 +145,7 @@ pub enum Field {
     Deficits,
     OpenBlocksLimit,
     Backlog,
+    Decoding,
 }
 
 /// Why an authenticated report was refused: the peer broke the protocol (`spec: W-041`).

@@ -111,7 +111,8 @@ impl Driver {
     fn add(&mut self, mut new: NewSession, now: Timestamp) {
         let key = new.key;
         let opening = new.opening.take();
-        let session = SessionBody::new(new, self.port.udp().receiver_drops(), now);
+        let mut session = SessionBody::new(new, self.port.udp().receiver_drops(), now);
+        session.core.set_solvers(u32::try_from(self.work.threads()).unwrap_or(u32::MAX));
         let lane = session.recv_tag;
         self.lanes.insert(lane, key);
         self.sessions.insert(key, session);

@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use farhaul_sim::goals::{HEAD, Line, fec, rate, transfer};
+use farhaul_sim::goals::{HEAD, Line, decoder, fec, rate, transfer};
 use std::process::ExitCode;
 
 /// Prints the goals as a table.
@@ -19,7 +19,7 @@ struct Arguments {
     #[arg(long)]
     fast: bool,
     /// Only "rate" (cells of rate control), "transfer" (whole transfers) or the cells of one goal, or
-    /// instead "fec" (what repair symbols buy).
+    /// instead "fec" (what repair symbols buy) or "decoder" (what they cost who decodes slowly).
     #[arg(long)]
     only: Option<String>,
 }
@@ -30,6 +30,11 @@ fn main() -> Result<ExitCode> {
     if only == Some("fec") {
         println!("{}", fec::HEAD);
         fec::play(arguments.seeds, |row| println!("{row}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if only == Some("decoder") {
+        println!("{}", decoder::HEAD);
+        decoder::play(arguments.seeds, |row| println!("{row}"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let goal = only.filter(|only| !["rate", "transfer"].contains(only));

@@ -79,7 +79,7 @@ impl Host {
                 contents.check_shape(block, shape)?;
                 let verified = self.verdict(block, placed, shape.symbols(), whole)?;
                 self.tally.decodes += u64::from(!whole);
-                let at = self.workers.begin(shape.symbols(), around.now);
+                let at = self.workers.begin(shape.symbols(), !whole, around.now);
                 let done = Completion::Verified { block, verified };
                 around.agenda.plan(at, Happening::Done(self.side, done));
             }

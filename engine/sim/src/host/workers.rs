@@ -16,19 +16,22 @@ const SYMBOLS_MIN: u32 = 20;
 pub(super) struct Workers {
     free_at: Vec<Timestamp>,
     job: Duration,
+    solve: Duration,
     rng: Rng,
 }
 
 impl Workers {
-    pub(super) fn new(threads: u32, job: Duration, rng: Rng) -> Self {
-        Self { free_at: vec![Timestamp::ZERO; threads.max(1) as usize], job, rng }
+    pub(super) fn new(threads: u32, job: Duration, solve: Duration, rng: Rng) -> Self {
+        Self { free_at: vec![Timestamp::ZERO; threads.max(1) as usize], job, solve, rng }
     }
 
-    /// When a job on a block of so many `symbols` that is handed in now will be done. Coding takes
-    /// time in proportion to the symbols (`benches/fec.rs`).
-    pub(super) fn begin(&mut self, symbols: u32, now: Timestamp) -> Timestamp {
+    /// When a job on a block of so many `symbols` that is handed in now will be done; it takes longer
+    /// if it `solves` for some of them. Coding takes time in proportion to the symbols
+    /// (`benches/fec.rs`).
+    pub(super) fn begin(&mut self, symbols: u32, solves: bool, now: Timestamp) -> Timestamp {
         let share = f64::from(symbols.max(SYMBOLS_MIN)) / f64::from(SYMBOLS_FULL);
-        let span = self.job.mul_f64(share * (0.5 + self.rng.f64()));
+        let mean = if solves { self.job + self.solve } else { self.job };
+        let span = mean.mul_f64(share * (0.5 + self.rng.f64()));
         let Some(thread) = self.free_at.iter_mut().min() else { return now };
         *thread = (*thread).max(now) + span;
         *thread

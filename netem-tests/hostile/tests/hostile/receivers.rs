@@ -14,7 +14,7 @@ const HONEST_FOR: Duration = Duration::from_millis(400);
 /// A lie: its name, and what it makes of a true report.
 type Lie = (&'static str, fn(&mut Report));
 
-const FATAL: [Lie; 13] = [
+const FATAL: [Lie; 14] = [
     ("acknowledges what was never sent", |r| {
         let largest = (r.largest / 64 + (1 << 14)) * 64;
         (r.largest, r.span, r.ranges) = (largest, 0, vec![(largest, largest)]);
@@ -36,6 +36,7 @@ const FATAL: [Lie; 13] = [
     ("calls more blocks complete than there are", |r| r.complete = vec![(0, u64::from(u32::MAX))]),
     ("lacks more symbols than a block has", |r| r.deficits = vec![(0, 4097)]),
     ("grants more blocks than 32 bits count", |r| r.limit = 1 << 40),
+    ("is further behind with decoding than 32 bits count", |r| r.decoding = 1 << 40),
 ];
 
 pub(crate) async fn attack(victim: &Victim, table: &mut Table) {
@@ -51,6 +52,8 @@ pub(crate) async fn attack(victim: &Victim, table: &mut Table) {
     table.take("T-08", "receiver lacks symbols of blocks to come", "ignored", seen);
     let seen = lives_with(victim, |r| r.backlog = u64::MAX >> 2).await;
     table.take("T-08", "receiver has an endless backlog", "ignored", seen);
+    let seen = lives_with(victim, |r| r.decoding = u64::from(u32::MAX)).await;
+    table.take("T-08", "receiver will decode for an hour", "lives; repair is exact", seen);
     table.take(
         "T-09",
         "receiver falls silent in mid-transfer",

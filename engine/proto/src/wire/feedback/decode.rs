@@ -57,6 +57,7 @@ fn head(input: &mut &[u8]) -> Result<Feedback, FeedbackError> {
         complete_below: BlockIndex::new(take_u32(input, Field::CompleteBelow)?),
         open_blocks_limit: take_u32(input, Field::OpenBlocksLimit)?,
         backlog: Bytes::new(take(input, Field::Backlog)?),
+        decoding: micros(input, Field::Decoding)?,
         ..Feedback::default()
     })
 }

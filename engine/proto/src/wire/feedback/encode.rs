@@ -10,8 +10,8 @@ use crate::wire::varint;
 /// The least room for a report: every single field at its longest, and no list items.
 pub const ENCODED_LEN_MIN: usize = 128;
 
-/// Fields that are always written, at their longest: form, receipt and ten integers.
-const HEAD_LEN_MAX: usize = 1 + 2 + 10 * 8;
+/// Fields that are always written, at their longest: form, receipt and eleven integers.
+const HEAD_LEN_MAX: usize = 1 + 2 + 11 * 8;
 /// The counts of the four lists, at their longest.
 const COUNTS_LEN_MAX: usize = 1 + 1 + 2 + 2;
 const _: () = assert!(HEAD_LEN_MAX + COUNTS_LEN_MAX + ranges::LEN_MIN <= ENCODED_LEN_MIN);
@@ -73,6 +73,7 @@ impl Feedback {
             u64::from(self.complete_below.get()),
             u64::from(self.open_blocks_limit),
             self.backlog.get(),
+            u64::from(self.decoding.get()),
         ];
         head.into_iter().for_each(|value| varint::put(out, value));
     }

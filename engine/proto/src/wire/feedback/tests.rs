@@ -53,7 +53,7 @@ fn a_report_before_the_first_packet_survives() {
 #[test]
 fn a_report_has_the_documented_bytes() {
     let bytes = encoded(&small_report(), FEEDBACK_LEN_MAX);
-    let head = [0x01, 0xbe, 0xef, 0x43, 0xe8, 0x00, 0x43, 0xe6, 0, 0, 0, 0, 0x03, 0x40, 0x40, 0];
+    let head = [0x01, 0xbe, 0xef, 0x43, 0xe8, 0x00, 0x43, 0xe6, 0, 0, 0, 0, 0x03, 0x40, 0x40, 0, 0];
     let lists = [0, 0, 2, 1, 1, 0, 0, 2, 0, 2, 3, 1];
     let ranges = [0x43, 0xe8, 1, 0x41, 0xf4, 1, 0x41, 0xf1];
     assert_eq!(bytes, [&head[..], &lists, &ranges].concat());
@@ -141,6 +141,7 @@ fn a_report_of_the_greatest_numbers_fits_into_the_least_room() {
         deficits: vec![deficit(u32::MAX, 4096)],
         open_blocks_limit: u32::MAX,
         backlog: Bytes::new(top),
+        decoding: Micros::new(u32::MAX),
     };
     let bytes = encoded(&report, ENCODED_LEN_MIN);
     assert!(bytes.len() <= ENCODED_LEN_MIN);
@@ -161,7 +162,7 @@ fn every_cut_and_every_extension_of_a_report_is_refused() {
 
 #[test]
 fn a_count_beyond_its_limit_is_refused_before_its_items_are_read() {
-    let mut bytes = vec![0; 13];
+    let mut bytes = vec![0; 14];
     varint::put(&mut bytes, 17);
     let refused = FeedbackError::TooMany { field: Field::Delays, count: 17 };
     assert_eq!(Feedback::decode(&bytes), Err(refused));
@@ -169,7 +170,7 @@ fn a_count_beyond_its_limit_is_refused_before_its_items_are_read() {
 
 #[test]
 fn a_bitmap_that_is_not_as_long_as_it_claims_is_refused() {
-    let mut bytes = [0; 17];
+    let mut bytes = [0; 18];
     bytes[0] = ranges::Form::Bitmap.value();
     bytes[3] = 9;
     let claim = |span: u8, bitmap: &[u8]| Feedback::decode(&[&bytes[..], &[span], bitmap].concat());
@@ -294,6 +295,7 @@ prop_compose! {
             deficits,
             open_blocks_limit: limit,
             backlog: Bytes::new(counters[5]),
+            decoding: Micros::new(limit.rotate_left(7)),
         }
     }
 }
