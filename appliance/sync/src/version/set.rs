@@ -26,6 +26,16 @@ pub enum Inserted {
     },
 }
 
+impl Inserted {
+    /// What was covered.
+    pub fn into_covered(self) -> Vec<Version> {
+        match self {
+            Self::Old => Vec::new(),
+            Self::New { covered } => covered,
+        }
+    }
+}
+
 /// More versions of one path than limits allow; the author of the newest is at fault, or too many
 /// sites are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
