@@ -5,6 +5,8 @@
 
 use core::fmt;
 
+pub use crate::site_id::{SiteId, SiteIdError};
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*

@@ -16,6 +16,8 @@ use crate::path_name::{PathError, RelPath};
 use core::convert::Infallible;
 use minicbor::{Decoder, Encoder, decode, encode};
 
+pub use crate::units::FileTime;
+
 /// Version of the encoding.
 const VERSION: u32 = 1;
 /// Encoded bytes of a manifest.
@@ -41,15 +43,6 @@ const _: () = {
     assert!(size_of::<Entry>() <= ENTRY_WEIGHT);
     assert!(2 * size_of::<Extent>() + size_of::<u64>() <= EXTENT_WEIGHT);
 };
-
-/// A time of a file: seconds since 1970 (negative before) and nanoseconds within the second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileTime {
-    /// Whole seconds, rounded down.
-    pub secs: i64,
-    /// `0 .. 1_000_000_000`.
-    pub nanos: u32,
-}
 
 /// A run of bytes in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -332,6 +332,15 @@ impl Ratio {
     }
 }
 
+/// A time of a file: seconds since 1970 (negative before) and nanoseconds within the second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileTime {
+    /// Whole seconds, rounded down.
+    pub secs: i64,
+    /// `0 .. 1_000_000_000`.
+    pub nanos: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

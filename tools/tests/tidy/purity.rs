@@ -12,7 +12,7 @@ const WORLD: [&str; 6] = ["env", "fs", "io", "net", "process", "thread"];
 /// Clocks, wherever they were imported from.
 const CLOCKS: [&str; 2] = ["Instant", "SystemTime"];
 /// What the appliance's brain may see of the protocol.
-const VOCABULARY: [&str; 2] = ["ids", "units"];
+const VOCABULARY: [&str; 4] = ["ids", "path_name", "ranges", "units"];
 
 /// No banned path in a brain.
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
@@ -40,7 +40,8 @@ fn check_vocabulary(file: &File) -> Vec<Finding> {
         .into_iter()
         .filter(|(_, module)| !VOCABULARY.contains(&module.as_str()))
         .map(|(at, module)| {
-            let advice = format!("sync sees only proto::{{ids, units}}, not `{module}`");
+            let advice =
+                format!("sync sees only proto::{{ids, path_name, ranges, units}}, not `{module}`");
             file.finding(line_of(&file.code, at), advice)
         })
         .collect()

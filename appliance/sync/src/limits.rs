@@ -1,0 +1,20 @@
+//! Every bound of the appliance's brain in one place, and how they depend on each other.
+
+use farhaul_proto::units::Bytes;
+
+/// Authors that a context names at most, and runs of versions in it.
+pub const CONTEXT_RUNS_MAX: usize = 1024;
+/// Versions of one path that do not cover each other. Members of a folder are at most as many as
+/// a context can name; one member adds one version at a time.
+pub const CONCURRENT_MAX: usize = 1024;
+/// Largest file.
+pub const FILE_MAX: Bytes = Bytes::new(1 << 50);
+/// Bytes that a symbolic link points to.
+pub const SYMLINK_TARGET_MAX: usize = 4095;
+/// Permission bits that travel: set-user-id and set-group-id do not.
+pub const MODE_MASK: u32 = 0o1777;
+/// Bytes of the name of an owner or a group.
+pub const PRINCIPAL_MAX: usize = 255;
+/// Bytes of an encoded record. The largest that is valid: a path and a target as long as they may
+/// be, and a context with as many runs of as many authors as it may have.
+pub const RECORD_MAX: usize = 128 << 10;

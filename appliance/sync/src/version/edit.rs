@@ -1,0 +1,40 @@
+//! What the author of a new version has seen: the one place where contexts come from.
+
+use super::{Author, Content, Context, Version, VersionSet};
+
+/// The context of a version that `author` publishes over `shown`, the versions that its user could
+/// see at the path. `set` is what the author's index holds of the path at this moment; it may have
+/// learned of more than was shown.
+///
+/// Covered is what was seen, and what holds nothing that could be lost: versions with the very
+/// content that was seen, and tombstones. Losers of a conflict that the user did not touch stay
+/// (spec: S-004).
+pub fn successor_context(set: &VersionSet, shown: &[&Version], author: Author) -> Context {
+    let is_seen = |version: &Version| {
+        version.content == Content::Gone
+            || shown.iter().any(|seen| seen.dot == version.dot || seen.content == version.content)
+    };
+    let mut context = Context::new();
+    for version in shown.iter().copied().chain(set.iter().filter(|version| is_seen(version))) {
+        context.extend(&version.context);
+        context.insert(version.dot);
+    }
+    context.close_gaps(author, set.iter().filter(|held| !is_seen(held)).map(|held| held.dot));
+    context
+}
+
+/// The context of a tombstone for the conflict copy `loser` alone: what else stands at the path
+/// goes on as if nothing had happened (spec: S-013).
+pub fn dismissal_context(set: &VersionSet, loser: &Version, author: Author) -> Context {
+    let mut context = loser.context.clone();
+    context.insert(loser.dot);
+    let is_same = |held: &&Version| held.content == loser.content;
+    for version in set.iter().filter(is_same) {
+        context.extend(&version.context);
+        context.insert(version.dot);
+    }
+    let others = set.iter().filter(|held| !context.contains(held.dot)).map(|held| held.dot);
+    let others: Vec<_> = others.collect();
+    context.close_gaps(author, others.into_iter());
+    context
+}
