@@ -237,7 +237,6 @@ fn publish(staged: &Path, path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn set_mode(path: &Path, mode: u32) {
