@@ -144,7 +144,7 @@ impl Publisher {
 /// The version that already says what was found. Where this site knew of something at the path, that
 /// is the one shown; any other that a user put there by hand is a choice to be published. Where it
 /// knew of nothing, as after the loss of its index, it is whichever has that content: what else is
-/// known of the path stays as it is.
+/// known of the path stays as it is (spec: S-006).
 fn standing(item: &Item, content: &Content, meta: &Meta, was_placed: bool) -> Option<Version> {
     let shown = match view(&item.versions, item.has_children).shown {
         Shown::Version(version) => Some(version),
@@ -159,7 +159,7 @@ fn standing(item: &Item, content: &Content, meta: &Meta, was_placed: bool) -> Op
     version.cloned()
 }
 
-/// Whether nobody did anything: what changes with every look (times of directories) does not count.
+/// Whether nobody did anything.
 fn is_unchanged(found: &Found, placed: &Placed) -> bool {
     found.content == placed.version.content && found.meta == placed.meta
 }

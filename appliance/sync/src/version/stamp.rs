@@ -2,7 +2,7 @@
 //!
 //! They choose between concurrent versions and date conflict copies. They never decide whether
 //! one version came after another: [`super::Context`] does (Kulkarni et al., "Logical Physical
-//! Clocks", 2014, without their bound on the counter's meaning).
+//! Clocks", 2014).
 
 /// Milliseconds since 1970, and a count that orders what one millisecond or a wrong clock cannot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

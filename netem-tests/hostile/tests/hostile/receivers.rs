@@ -53,7 +53,7 @@ pub(crate) async fn attack(victim: &Victim, table: &mut Table) {
     let seen = lives_with(victim, |r| r.backlog = u64::MAX >> 2).await;
     table.take("T-08", "receiver has an endless backlog", "ignored", seen);
     let seen = lives_with(victim, |r| r.decoding = u64::from(u32::MAX)).await;
-    table.take("T-08", "receiver will decode for an hour", "lives; repair is exact", seen);
+    table.take("T-08", "receiver will decode for an hour", "lives", seen);
     table.take(
         "T-09",
         "receiver falls silent in mid-transfer",
