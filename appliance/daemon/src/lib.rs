@@ -1,0 +1,4 @@
+//! The body of a site: what it keeps on disk, looks at and hears, and the loop that joins it to the
+//! pure core (`farhaul-sync`).
+//!
+//! It decides nothing about versions, conflicts or what is to be done: it acts.
