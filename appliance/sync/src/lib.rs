@@ -7,8 +7,10 @@
 
 #![forbid(unsafe_code)]
 
+mod cbor;
 pub mod folder;
 pub mod limits;
+pub mod message;
 pub mod record;
 pub mod seal;
 pub mod version;

@@ -168,6 +168,50 @@ fn rebuild(
     }
 }
 
+/// What has to go with the records numbered `kept` (ascending, all of them among `present`) of a run
+/// that is itself held in part only.
+///
+/// # Errors
+/// [`SealError`] if what is held is no part of any run, or does not hold what is to be kept.
+pub fn reduce(
+    count: u16,
+    present: &[(u16, Hash)],
+    proof: &Proof,
+    kept: &[u16],
+) -> Result<Proof, SealError> {
+    root_of_part(count, present, proof)?;
+    check_order(kept.iter().copied(), usize::from(count))?;
+    let holds = |number: &u16| present.binary_search_by_key(number, |&(held, _)| held).is_ok();
+    if !kept.iter().all(holds) {
+        return Err(SealError::Order);
+    }
+    let mut hashes = proof.0.iter().copied();
+    let mut reduced = Vec::new();
+    let done = reduce_part(0..usize::from(count), present, &mut hashes, kept, &mut reduced);
+    done.map(|()| Proof(reduced)).ok_or(SealError::Proof { found: proof.0.len() })
+}
+
+fn reduce_part(
+    part: Range<usize>,
+    present: &[(u16, Hash)],
+    hashes: &mut impl Iterator<Item = Hash>,
+    kept: &[u16],
+    reduced: &mut Vec<Hash>,
+) -> Option<()> {
+    if kept.is_empty() {
+        reduced.push(rebuild(part, present, hashes)?);
+    } else if part.len() > 1 {
+        let middle = part.start + split(part.len());
+        let below = |&(n, _): &(u16, Hash)| usize::from(n) < middle;
+        let (left, right) = present.split_at(present.partition_point(below));
+        let (kept_left, kept_right) =
+            kept.split_at(kept.partition_point(|&n| usize::from(n) < middle));
+        reduce_part(part.start..middle, left, hashes, kept_left, reduced)?;
+        reduce_part(middle..part.end, right, hashes, kept_right, reduced)?;
+    }
+    Some(())
+}
+
 /// Where a tree of `len` leaves (two or more) divides: after the largest power of two below.
 fn split(len: usize) -> usize {
     1 << (len - 1).ilog2()
@@ -288,6 +332,27 @@ mod tests {
         ) {
             let present: Vec<_> = numbers.iter().map(|&n| (n, leaf(b"x"))).collect();
             let _ = root_of_part(count, &present, &Proof(vec![leaf(b"y"); hashes]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_of_a_part_proves_the_same_root(
+            count in 1..=RUN_MAX,
+            held in proptest::collection::btree_set(0..256_u16, 1..40),
+            kept in any::<u64>(),
+        ) {
+            let leaves = leaves(count);
+            let small = u16::try_from(count).expect("a run");
+            let held: Vec<u16> = held.into_iter().filter(|&n| n < small).collect();
+            prop_assume!(!held.is_empty());
+            let proof = prove(&leaves, &held).expect("part");
+            let present: Vec<_> = held.iter().map(|&n| (n, leaves[usize::from(n)])).collect();
+            let bit = |n: usize| kept >> (n % 64) & 1 == 1;
+            let kept: Vec<u16> =
+                held.iter().enumerate().filter(|&(at, _)| bit(at)).map(|(_, &n)| n).collect();
+            let reduced = reduce(small, &present, &proof, &kept).expect("part of it");
+            prop_assert_eq!(prove(&leaves, &kept).expect("part"), reduced);
         }
     }
 }

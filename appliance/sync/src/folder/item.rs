@@ -1,7 +1,9 @@
 //! One path of a folder at one site: the versions that it knows, and what it last put or found on
 //! disk. From the two follows what is to be done.
 
+use super::index::CopyOf;
 use crate::version::{Content, Meta, Shown, Version, VersionSet, view};
+use farhaul_proto::units::FileTime;
 
 /// What tells one state of an object on disk from every other: if all of it is the same, so are its
 /// bytes. The change time cannot be set by users, so it also shows a restored modification time.
@@ -32,6 +34,16 @@ pub struct Found {
     pub identity: FileIdentity,
 }
 
+impl Found {
+    /// Without what says nothing of an edit: a directory's times change with what is in it.
+    pub(super) fn without_noise(mut self) -> Self {
+        if self.content == Content::Dir {
+            self.meta.mtime = FileTime::default();
+        }
+        self
+    }
+}
+
 /// What this site last put or found on disk at a path, and which version that shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
@@ -52,6 +64,8 @@ pub struct Item {
     pub placed: Option<Placed>,
     /// Whether something live stands beneath.
     pub has_children: bool,
+    /// The loser of another path's conflict whose copy stands here as long as nothing else does.
+    pub copy: Option<(CopyOf, Version)>,
 }
 
 /// What is to be done about a path.
@@ -74,7 +88,11 @@ pub enum Want<'a> {
 impl Item {
     /// What is to be done.
     pub fn want(&self) -> Want<'_> {
-        match (view(&self.versions, self.has_children).shown, &self.placed) {
+        let shown = match (view(&self.versions, self.has_children).shown, &self.copy) {
+            (Shown::Absent, Some((_, loser))) => Shown::Version(loser),
+            (shown, _) => shown,
+        };
+        match (shown, &self.placed) {
             (Shown::Absent, None) => Want::Settled,
             (Shown::Absent, Some(_)) => Want::Remove,
             (Shown::ImpliedDir, Some(placed)) if placed.version.content == Content::Dir => {

@@ -2,8 +2,8 @@
 
 use super::item::{Found, Item, Placed};
 use crate::version::{
-    Author, Content, Dot, Meta, Serial, Shown, Stamp, TooManyVersions, Version, successor_context,
-    view,
+    Author, Content, Context, Dot, Meta, Serial, Shown, Stamp, TooManyVersions, Version,
+    successor_context, view,
 };
 
 /// Gives out dots and stamps for one author.
@@ -71,6 +71,7 @@ impl Publisher {
         found: Option<Found>,
         wall_millis: u64,
     ) -> Result<Observed, Unpublished> {
+        let found = found.map(Found::without_noise);
         match (found, item.placed.take()) {
             (None, None) => Ok(Observed::Same),
             (None, Some(placed)) => {
@@ -124,11 +125,25 @@ impl Publisher {
         placed: Option<&Placed>,
         wall_millis: u64,
     ) -> Result<Observed, Unpublished> {
-        let serial = self.next.ok_or(Unpublished::NumbersUsedUp)?;
         let shown: Vec<&Version> = placed.iter().map(|placed| &placed.version).collect();
         let context = successor_context(&item.versions, &shown, self.author);
+        let (version, covered) =
+            self.publish_over(item, context, (content, meta), &shown, wall_millis)?;
+        Ok(Observed::Published { version, covered })
+    }
+
+    /// Puts a version over what `context` names; `shown` may have left the item's set.
+    pub(super) fn publish_over(
+        &mut self,
+        item: &mut Item,
+        context: Context,
+        (content, meta): (Content, Meta),
+        shown: &[&Version],
+        wall_millis: u64,
+    ) -> Result<(Version, Vec<Version>), Unpublished> {
+        let serial = self.next.ok_or(Unpublished::NumbersUsedUp)?;
         let seen = item.versions.iter().filter(|version| context.contains(version.dot));
-        let latest = seen.chain(shown).map(|version| version.stamp).max();
+        let latest = seen.chain(shown.iter().copied()).map(|version| version.stamp).max();
         let stamp = match latest {
             Some(latest) => Stamp::after(latest, wall_millis),
             None => Stamp { millis: wall_millis, count: 0 },
@@ -137,7 +152,7 @@ impl Publisher {
         let version = Version { dot, context, stamp, content, meta };
         let covered = item.versions.insert(version.clone())?.into_covered();
         self.next = serial.next();
-        Ok(Observed::Published { version, covered })
+        Ok((version, covered))
     }
 }
 
@@ -148,7 +163,8 @@ impl Publisher {
 fn standing(item: &Item, content: &Content, meta: &Meta, was_placed: bool) -> Option<Version> {
     let shown = match view(&item.versions, item.has_children).shown {
         Shown::Version(version) => Some(version),
-        Shown::Absent | Shown::ImpliedDir => None,
+        Shown::Absent => item.copy.as_ref().map(|(_, loser)| loser),
+        Shown::ImpliedDir => None,
     };
     let is_that = |version: &&Version| version.content == *content;
     let version = if was_placed {

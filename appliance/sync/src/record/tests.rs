@@ -56,10 +56,15 @@ fn record() -> impl Strategy<Value = Record> {
         "[a-z/.]{1,30}".prop_filter_map("no path", |text| RelPath::parse(text.as_bytes()).ok());
     let stamp = any::<(u64, u32)>().prop_map(|(millis, count)| Stamp { millis, count });
     (path, dot(), context(), stamp, content(), meta())
-        .prop_filter("knows itself", |(_, dot, context, ..)| !context.contains(*dot))
-        .prop_map(|(path, dot, context, stamp, content, meta)| Record {
-            path,
-            version: Version { dot, context, stamp, content, meta },
+        .prop_filter("knows itself", |(_, dot, context, ..)| {
+            let own = context.authors().find(|(author, _)| **author == dot.author);
+            own.and_then(|(_, runs)| runs.max()).is_none_or(|last| last < dot.serial.get())
+        })
+        .prop_map(|(path, dot, context, stamp, content, mut meta)| {
+            if content == Content::Dir {
+                meta.mtime = FileTime::default();
+            }
+            Record { path, version: Version { dot, context, stamp, content, meta } }
         })
 }
 

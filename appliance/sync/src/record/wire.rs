@@ -128,11 +128,16 @@ impl Record<'_> {
         let serial = Serial::new(self.serial).ok_or_else(|| range("serial number"))?;
         let dot = Dot { author: self.author.check()?, serial };
         let context = check_context(&self.context)?;
-        if context.contains(dot) {
+        // An author has seen of itself what it published before.
+        let own = context.authors().find(|(author, _)| **author == dot.author);
+        if own.and_then(|(_, runs)| runs.max()).is_some_and(|last| last >= dot.serial.get()) {
             return Err(range("context"));
         }
         let stamp = Stamp { millis: self.millis, count: self.count };
         let (content, meta) = (self.check_content()?, self.check_meta()?);
+        if content == Content::Dir && meta.mtime != FileTime::default() {
+            return Err(range("time"));
+        }
         Ok(super::Record { path, version: Version { dot, context, stamp, content, meta } })
     }
 

@@ -1,0 +1,187 @@
+//! A folder's state in memory: for simulations and tests.
+
+use super::index::{Admitted, Arrival, CopyOf, Index, KeptRun, RunRef};
+use super::item::{Item, Placed};
+use crate::message::SealedRun;
+use crate::seal::Proof;
+use crate::version::{Author, Dot, Serial, VersionSet};
+use core::convert::Infallible;
+use farhaul_proto::path_name::RelPath;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A path as a key: what stands beneath a directory follows it.
+type Key = Vec<Vec<u8>>;
+
+/// Everything in maps. Cloning it is a snapshot, which is how transactions are rolled back.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryIndex {
+    items: BTreeMap<Key, Kept>,
+    runs: BTreeMap<RunRef, KeptRun>,
+    words: BTreeMap<Author, SealedRun>,
+    arrivals: BTreeMap<u64, (Key, Dot)>,
+    unsettled: BTreeSet<Key>,
+    copies: BTreeMap<CopyOf, RelPath>,
+    last: u64,
+    next: Option<Serial>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    versions: VersionSet,
+    /// Arrival number, run, number there and bytes of each version.
+    records: BTreeMap<Dot, Arrival>,
+    placed: Option<Placed>,
+    copy: Option<CopyOf>,
+}
+
+fn key(path: &RelPath) -> Key {
+    path.components().map(<[u8]>::to_vec).collect()
+}
+
+fn path_of(key: &Key) -> RelPath {
+    RelPath::parse(&key.join(&b'/')).expect("it came from a path")
+}
+
+impl MemoryIndex {
+    /// A new one.
+    pub fn new() -> Self {
+        Self { next: Some(Serial::FIRST), ..Self::default() }
+    }
+
+    /// The next number of its author.
+    pub const fn next(&self) -> Option<Serial> {
+        self.next
+    }
+
+    /// The paths at which something is to be done, directories before what is in them.
+    pub fn unsettled(&self) -> Vec<RelPath> {
+        self.unsettled.iter().map(path_of).collect()
+    }
+
+    /// The paths of which anything is known, directories before what is in them.
+    pub fn paths(&self) -> Vec<RelPath> {
+        self.items.keys().map(path_of).collect()
+    }
+}
+
+impl Index for MemoryIndex {
+    type Error = Infallible;
+
+    fn item(&self, path: &RelPath) -> Result<Item, Infallible> {
+        let has_children = self.has_children(path)?;
+        let Some(kept) = self.items.get(&key(path)) else {
+            return Ok(Item { has_children, ..Item::default() });
+        };
+        let copy = kept.copy.as_ref().and_then(|copy| {
+            let origin = self.items.get(&key(&copy.origin))?;
+            Some((copy.clone(), origin.versions.get(copy.dot)?.clone()))
+        });
+        let (versions, placed) = (kept.versions.clone(), kept.placed.clone());
+        Ok(Item { versions, placed, has_children, copy })
+    }
+
+    fn has_children(&self, path: &RelPath) -> Result<bool, Infallible> {
+        let above = key(path);
+        let beneath = self.items.range(above.clone()..).skip_while(|(at, _)| **at == above);
+        let mut beneath = beneath.take_while(|(at, _)| at.starts_with(&above));
+        Ok(beneath.any(|(_, kept)| kept.versions.is_live()))
+    }
+
+    fn set_placed(&mut self, path: &RelPath, placed: Option<&Placed>) -> Result<(), Infallible> {
+        self.items.entry(key(path)).or_default().placed = placed.cloned();
+        Ok(())
+    }
+
+    fn admit(&mut self, path: &RelPath, admitted: Admitted<'_>) -> Result<(), Infallible> {
+        self.last += 1;
+        let Admitted { version, record, run, number } = admitted;
+        let arrival = Arrival { seq: self.last, run, number, record: record.to_vec() };
+        let kept = self.items.entry(key(path)).or_default();
+        kept.versions.insert(version.clone()).expect("its caller found room");
+        kept.records.insert(version.dot, arrival);
+        self.arrivals.insert(self.last, (key(path), version.dot));
+        Ok(())
+    }
+
+    fn drop_version(&mut self, path: &RelPath, dot: Dot) -> Result<(), Infallible> {
+        let kept = self.items.entry(key(path)).or_default();
+        let mut left = VersionSet::new();
+        for version in kept.versions.iter().filter(|version| version.dot != dot) {
+            left.insert(version.clone()).expect("fewer than before");
+        }
+        kept.versions = left;
+        if let Some(arrival) = kept.records.remove(&dot) {
+            self.arrivals.remove(&arrival.seq);
+        }
+        Ok(())
+    }
+
+    fn next_run(&mut self) -> Result<RunRef, Infallible> {
+        self.last += 1;
+        Ok(RunRef(self.last))
+    }
+
+    fn add_run(&mut self, run: RunRef, kept: &KeptRun) -> Result<(), Infallible> {
+        let KeptRun { key, statement, signature, .. } = kept.clone();
+        let author = statement.author;
+        let newer = |word: &SealedRun| word.statement.head >= statement.head;
+        if !self.words.get(&author).is_some_and(newer) {
+            let (records, proof) = (Vec::new(), Proof::default());
+            self.words.insert(author, SealedRun { key, statement, signature, records, proof });
+        }
+        self.runs.insert(run, kept.clone());
+        Ok(())
+    }
+
+    fn head(&self, author: Author) -> Result<Option<Serial>, Infallible> {
+        Ok(self.words.get(&author).map(|word| word.statement.head))
+    }
+
+    fn statement(&self, author: Author) -> Result<Option<SealedRun>, Infallible> {
+        Ok(self.words.get(&author).cloned())
+    }
+
+    fn run(&self, run: RunRef) -> Result<KeptRun, Infallible> {
+        Ok(self.runs.get(&run).cloned().expect("runs are added with their records"))
+    }
+
+    fn arrivals(&self, after: u64, limit: usize) -> Result<Vec<Arrival>, Infallible> {
+        let later = self.arrivals.range(after.saturating_add(1)..).take(limit);
+        let arrival = |(path, dot): &(Key, Dot)| self.items.get(path)?.records.get(dot).cloned();
+        Ok(later.filter_map(|(_, place)| arrival(place)).collect())
+    }
+
+    fn last_arrival(&self) -> Result<u64, Infallible> {
+        Ok(self.last)
+    }
+
+    fn set_next(&mut self, next: Option<Serial>) -> Result<(), Infallible> {
+        self.next = next;
+        Ok(())
+    }
+
+    fn set_unsettled(&mut self, path: &RelPath, unsettled: bool) -> Result<(), Infallible> {
+        if unsettled {
+            self.unsettled.insert(key(path));
+        } else {
+            self.unsettled.remove(&key(path));
+        }
+        Ok(())
+    }
+
+    fn copies_of(&self, origin: &RelPath) -> Result<Vec<(RelPath, Dot)>, Infallible> {
+        let copies = self.copies.iter().filter(|(copy, _)| copy.origin == *origin);
+        Ok(copies.map(|(copy, at)| (at.clone(), copy.dot)).collect())
+    }
+
+    fn set_copy(&mut self, at: &RelPath, copy: Option<&CopyOf>) -> Result<(), Infallible> {
+        let kept = self.items.entry(key(at)).or_default();
+        if let Some(before) = core::mem::replace(&mut kept.copy, copy.cloned()) {
+            self.copies.remove(&before);
+        }
+        if let Some(copy) = copy {
+            self.copies.insert(copy.clone(), at.clone());
+        }
+        Ok(())
+    }
+}

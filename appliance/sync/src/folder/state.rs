@@ -1,0 +1,434 @@
+//! A folder's state and what happens to it: the disk was looked at, a peer told something, a task was
+//! done. Everything is kept through an [`Index`], within one transaction of it; nothing is remembered
+//! here but what is to be sealed before that ends.
+
+use super::index::{Admitted, CopyOf, Index, KeptRun, RunRef};
+use super::item::{Found, Item, Placed, Want};
+use super::publish::{Observed, Publisher, Unpublished};
+use crate::message::SealedRun;
+use crate::record::Record;
+use crate::seal::{FolderKey, Hash, Proof, RUN_MAX, Statement, leaf, root};
+use crate::version::{
+    Author, Content, Dot, Meta, Serial, TooManyVersions, Version, conflict_name, view,
+};
+use farhaul_proto::path_name::RelPath;
+
+/// The state of one folder at one site.
+#[derive(Debug)]
+pub struct FolderState<I> {
+    index: I,
+    folder: FolderKey,
+    publisher: Publisher,
+    /// Records of ours that are kept and not signed yet.
+    unsealed: Option<Unsealed>,
+}
+
+#[derive(Debug)]
+struct Unsealed {
+    run: RunRef,
+    leaves: Vec<Hash>,
+}
+
+/// What the body is to do at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Nothing.
+    Settled,
+    /// The content is right; permissions, times and owners of this version are to be set.
+    SetMeta(Version),
+    /// This version in place of what the index knows to be there, or of nothing.
+    Place(Version),
+    /// A directory that nobody describes, in place of what is there. Whoever makes it looks at it
+    /// then, and so publishes it (spec: S-014).
+    MakeDir,
+    /// Nothing in place of what is there.
+    Remove,
+}
+
+/// What became of what a peer told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Paths of which something new is known.
+    pub changed: Vec<RelPath>,
+}
+
+/// Why something cannot be taken in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError<E> {
+    /// The index cannot be read or written.
+    #[error("the index: {0}")]
+    Index(E),
+    /// An edit has no version.
+    #[error(transparent)]
+    Unpublished(#[from] Unpublished),
+    /// A path has too many versions.
+    #[error(transparent)]
+    Crowded(#[from] TooManyVersions),
+    /// A record names a version whose author has not given that number, as far as is known: who
+    /// sent it had to send the author's word first (spec: S-023).
+    #[error("a record names a version that its author is not known to have published")]
+    Ahead,
+    /// A record of ours that this index never wrote: it was rolled back. It needs a new
+    /// incarnation (spec: S-056).
+    #[error("others hold records of this index that it does not: it was restored from a copy")]
+    RolledBack,
+}
+
+impl<I: Index> FolderState<I> {
+    /// The state that `index` keeps, with the next number that its site gives.
+    pub const fn new(index: I, folder: FolderKey, publisher: Publisher) -> Self {
+        Self { index, folder, publisher, unsealed: None }
+    }
+
+    /// Its parts, when a transaction ends: the index to commit, and who publishes from there on. If
+    /// it is rolled back, the publisher is that from before.
+    pub fn into_parts(self) -> (I, Publisher) {
+        (self.index, self.publisher)
+    }
+
+    /// What it is kept in.
+    pub const fn index(&self) -> &I {
+        &self.index
+    }
+
+    /// What it is kept in, for what is not this room's business.
+    pub const fn index_mut(&mut self) -> &mut I {
+        &mut self.index
+    }
+
+    /// Who publishes here.
+    pub const fn author(&self) -> Author {
+        self.publisher.author()
+    }
+
+    /// Of which folder.
+    pub const fn folder(&self) -> FolderKey {
+        self.folder
+    }
+
+    /// Takes in what was found at a path; `None`: nothing stands there. The dots of what was
+    /// published, if anything was.
+    ///
+    /// # Errors
+    /// [`StateError`]; what was written to the index is to be rolled back.
+    pub fn observe(
+        &mut self,
+        path: &RelPath,
+        found: Option<Found>,
+        wall_millis: u64,
+    ) -> Result<bool, StateError<I::Error>> {
+        let mut item = self.index.item(path).map_err(StateError::Index)?;
+        let mut published = false;
+        if let Some((copy, loser)) = copy_on_disk(&item) {
+            if found.as_ref().is_some_and(|found| found.content == loser.content) {
+                let placed = found.map(|Found { content: _, meta, identity }| Placed {
+                    version: loser,
+                    meta,
+                    identity,
+                });
+                self.index.set_placed(path, placed.as_ref()).map_err(StateError::Index)?;
+                return Ok(false);
+            }
+            // Whoever edits or removes a copy is done with it: what stands there now is a file of
+            // its own (spec: S-013).
+            self.dismiss(&copy, wall_millis)?;
+            self.index.set_placed(path, None).map_err(StateError::Index)?;
+            item = self.index.item(path).map_err(StateError::Index)?;
+            published = true;
+        }
+        let was_live = item.versions.is_live();
+        let observed = self.publisher.observe(&mut item, found, wall_millis)?;
+        self.index.set_placed(path, item.placed.as_ref()).map_err(StateError::Index)?;
+        match observed {
+            Observed::Same | Observed::Adopted(_) => self.settle(path)?,
+            Observed::Published { version, covered } => {
+                published = true;
+                self.keep_own(path, version, &covered)?;
+                self.changed(path, was_live)?;
+            }
+        }
+        Ok(published)
+    }
+
+    /// Says that the user is done with a conflict copy (spec: S-013).
+    fn dismiss(&mut self, copy: &CopyOf, wall_millis: u64) -> Result<(), StateError<I::Error>> {
+        let mut item = self.index.item(&copy.origin).map_err(StateError::Index)?;
+        let Some(loser) = item.versions.get(copy.dot).cloned() else { return Ok(()) };
+        let was_live = item.versions.is_live();
+        let (version, covered) = self.publisher.dismiss(&mut item, &loser, wall_millis)?;
+        self.keep_own(&copy.origin, version, &covered)?;
+        self.changed(&copy.origin, was_live)
+    }
+
+    /// Keeps a version of ours; it is signed with the run that it is part of.
+    fn keep_own(
+        &mut self,
+        path: &RelPath,
+        version: Version,
+        covered: &[Version],
+    ) -> Result<(), StateError<I::Error>> {
+        let index = &mut self.index;
+        let unsealed = match &mut self.unsealed {
+            Some(unsealed) => unsealed,
+            none => {
+                let run = index.next_run().map_err(StateError::Index)?;
+                none.insert(Unsealed { run, leaves: Vec::new() })
+            }
+        };
+        let record = Record { path: path.clone(), version };
+        let bytes = record.encode();
+        let number = u16::try_from(unsealed.leaves.len()).unwrap_or(u16::MAX);
+        unsealed.leaves.push(leaf(&bytes));
+        let run = unsealed.run;
+        let version = &record.version;
+        let admitted = Admitted { version, record: &bytes, run, number };
+        self.replace(path, admitted, covered)?;
+        self.index.set_next(self.publisher.next()).map_err(StateError::Index)
+    }
+
+    fn replace(
+        &mut self,
+        path: &RelPath,
+        admitted: Admitted<'_>,
+        covered: &[Version],
+    ) -> Result<(), StateError<I::Error>> {
+        for version in covered {
+            self.index.drop_version(path, version.dot).map_err(StateError::Index)?;
+        }
+        self.index.admit(path, admitted).map_err(StateError::Index)
+    }
+
+    /// Whether a run is full: it has to be sealed before anything else is published.
+    pub fn is_run_full(&self) -> bool {
+        // One look at the disk publishes two records at most.
+        self.unsealed.as_ref().is_some_and(|unsealed| unsealed.leaves.len() + 2 > RUN_MAX)
+    }
+
+    /// What is to be signed before the transaction ends, if anything was published in it.
+    pub fn to_seal(&self) -> Option<Statement> {
+        let unsealed = self.unsealed.as_ref()?;
+        let author = self.publisher.author();
+        let head = match self.publisher.next() {
+            Some(next) => Serial::new(next.get() - 1)?,
+            None => Serial::new(u64::MAX)?,
+        };
+        let root = root(&unsealed.leaves).ok()?;
+        let count = u16::try_from(unsealed.leaves.len()).ok()?;
+        Some(Statement { folder: self.folder, author, head, count, root })
+    }
+
+    /// Keeps the signature of what was to be sealed, by the key of this site.
+    ///
+    /// # Errors
+    /// [`StateError::Index`].
+    pub fn sealed(
+        &mut self,
+        key: [u8; 32],
+        signature: [u8; 64],
+    ) -> Result<(), StateError<I::Error>> {
+        let Some(statement) = self.to_seal() else { return Ok(()) };
+        let Some(Unsealed { run, leaves }) = self.unsealed.take() else { return Ok(()) };
+        let leaves = (0_u16..).zip(leaves).collect();
+        let proof = Proof::default();
+        let kept = KeptRun { key, statement, signature, leaves, proof };
+        self.index.add_run(run, &kept).map_err(StateError::Index)
+    }
+
+    /// Takes in a run of somebody's records. Its signature is verified, `records` are what it holds.
+    ///
+    /// # Errors
+    /// [`StateError`]; what was written to the index is to be rolled back.
+    pub fn learn(
+        &mut self,
+        run: &SealedRun,
+        records: &[Record],
+    ) -> Result<Learned, StateError<I::Error>> {
+        let statement = &run.statement;
+        let author = statement.author;
+        if author == self.publisher.author() {
+            let is_ours = self.publisher.next().is_none_or(|next| statement.head < next);
+            return if is_ours { Ok(Learned::default()) } else { Err(StateError::RolledBack) };
+        }
+        let leaves = run.records.iter().map(|(number, bytes)| (*number, leaf(bytes))).collect();
+        let kept = KeptRun {
+            key: run.key,
+            statement: statement.clone(),
+            signature: run.signature,
+            leaves,
+            proof: run.proof.clone(),
+        };
+        let name = self.index.next_run().map_err(StateError::Index)?;
+        self.index.add_run(name, &kept).map_err(StateError::Index)?;
+        let mut learned = Learned::default();
+        for (record, (number, bytes)) in records.iter().zip(&run.records) {
+            if self.learn_one(record, bytes, name, *number)? {
+                learned.changed.push(record.path.clone());
+            }
+        }
+        Ok(learned)
+    }
+
+    fn learn_one(
+        &mut self,
+        record: &Record,
+        bytes: &[u8],
+        run: RunRef,
+        number: u16,
+    ) -> Result<bool, StateError<I::Error>> {
+        let Record { path, version } = record;
+        for (author, _, last) in version.context.runs() {
+            let head = self.index.head(author).map_err(StateError::Index)?;
+            let own = (author == self.publisher.author()).then(|| self.publisher.next());
+            let is_given = match own {
+                Some(next) => next.is_none_or(|next| last < next.get()),
+                None => head.is_some_and(|head| last <= head.get()),
+            };
+            if !is_given {
+                return Err(StateError::Ahead);
+            }
+        }
+        let mut item = self.index.item(path).map_err(StateError::Index)?;
+        let was_live = item.versions.is_live();
+        let covered = match item.versions.insert(version.clone())? {
+            crate::version::Inserted::Old => return Ok(false),
+            crate::version::Inserted::New { covered } => covered,
+        };
+        self.replace(path, Admitted { version, record: bytes, run, number }, &covered)?;
+        self.changed(path, was_live)?;
+        Ok(true)
+    }
+
+    /// What is to be done at a path. What costs nothing is done here.
+    ///
+    /// # Errors
+    /// [`StateError::Index`].
+    pub fn task(&mut self, path: &RelPath) -> Result<Task, StateError<I::Error>> {
+        let item = self.index.item(path).map_err(StateError::Index)?;
+        let task = match item.want() {
+            Want::Settled => Task::Settled,
+            Want::Adopt(version) => {
+                let version = version.clone();
+                let adopted = item.placed.clone().map(|placed| Placed { version, ..placed });
+                self.index.set_placed(path, adopted.as_ref()).map_err(StateError::Index)?;
+                Task::Settled
+            }
+            Want::SetMeta(version) => Task::SetMeta(version.clone()),
+            Want::Place(version) => Task::Place(version.clone()),
+            Want::MakeDir => Task::MakeDir,
+            Want::Remove => Task::Remove,
+        };
+        let unsettled = task != Task::Settled;
+        self.index.set_unsettled(path, unsettled).map_err(StateError::Index)?;
+        Ok(task)
+    }
+
+    /// The body put something in place, or took it away.
+    ///
+    /// # Errors
+    /// [`StateError::Index`].
+    pub fn placed(
+        &mut self,
+        path: &RelPath,
+        placed: Option<&Placed>,
+    ) -> Result<(), StateError<I::Error>> {
+        self.index.set_placed(path, placed).map_err(StateError::Index)?;
+        self.settle(path)?;
+        match path.parent() {
+            // A directory that is to go goes when it is empty.
+            Some(parent) if placed.is_none() => self.settle(&parent),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps whether something is to be done.
+    fn settle(&mut self, path: &RelPath) -> Result<(), StateError<I::Error>> {
+        let item = self.index.item(path).map_err(StateError::Index)?;
+        let unsettled = item.want() != Want::Settled;
+        self.index.set_unsettled(path, unsettled).map_err(StateError::Index)
+    }
+
+    /// What follows from new versions of a path: what is to be done there, at its copies and above.
+    fn changed(&mut self, path: &RelPath, was_live: bool) -> Result<(), StateError<I::Error>> {
+        self.settle(path)?;
+        self.move_copies(path)?;
+        let item = self.index.item(path).map_err(StateError::Index)?;
+        // A file of its own at the place of a copy: the copy goes elsewhere.
+        if let Some((copy, _)) = &item.copy {
+            let origin = copy.origin.clone();
+            self.move_copies(&origin)?;
+        }
+        if item.versions.is_live() == was_live {
+            return Ok(());
+        }
+        let mut above = path.parent();
+        while let Some(parent) = above {
+            self.settle(&parent)?;
+            self.move_copies(&parent)?;
+            // What stands there by itself is something live for all above it, whatever is beneath.
+            let item = self.index.item(&parent).map_err(StateError::Index)?;
+            above = if item.versions.is_live() { None } else { parent.parent() };
+        }
+        Ok(())
+    }
+
+    /// Gives each loser of a conflict its name, and takes the names of those that are none any more.
+    fn move_copies(&mut self, origin: &RelPath) -> Result<(), StateError<I::Error>> {
+        let item = self.index.item(origin).map_err(StateError::Index)?;
+        let before = self.index.copies_of(origin).map_err(StateError::Index)?;
+        let losers: Vec<Version> =
+            view(&item.versions, item.has_children).copies.into_iter().cloned().collect();
+        if before.is_empty() && losers.is_empty() {
+            return Ok(());
+        }
+        let mut after: Vec<(RelPath, Dot)> = Vec::new();
+        for loser in &losers {
+            for name in conflict_name(origin, loser) {
+                let there = self.index.item(&name).map_err(StateError::Index)?;
+                let is_others = there.copy.is_some_and(|(copy, _)| copy.origin != *origin);
+                let is_taken = after.iter().any(|(taken, _)| *taken == name);
+                if !there.versions.is_live() && !is_others && !is_taken {
+                    after.push((name, loser.dot));
+                    break;
+                }
+            }
+        }
+        for (at, dot) in &before {
+            if !after.contains(&(at.clone(), *dot)) {
+                self.index.set_copy(at, None).map_err(StateError::Index)?;
+                self.settle(at)?;
+            }
+        }
+        for (at, dot) in after {
+            if !before.contains(&(at.clone(), dot)) {
+                let copy = CopyOf { origin: origin.clone(), dot };
+                self.index.set_copy(&at, Some(&copy)).map_err(StateError::Index)?;
+                self.settle(&at)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The copy that stands on disk at the path of `item`, if one does.
+fn copy_on_disk(item: &Item) -> Option<(CopyOf, Version)> {
+    let (copy, loser) = item.copy.clone()?;
+    let placed = item.placed.as_ref()?;
+    (placed.version.dot == loser.dot).then_some((copy, loser))
+}
+
+impl Publisher {
+    /// A tombstone for the conflict copy `loser` of a path, and what it covers.
+    fn dismiss(
+        &mut self,
+        item: &mut Item,
+        loser: &Version,
+        wall_millis: u64,
+    ) -> Result<(Version, Vec<Version>), Unpublished> {
+        let context = crate::version::dismissal_context(&item.versions, loser, self.author());
+        self.publish_over(item, context, (Content::Gone, Meta::default()), &[], wall_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests;

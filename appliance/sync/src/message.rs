@@ -1,0 +1,325 @@
+//! What two sites say to each other about folders, over the ordered stream of their session.
+//!
+//! CBOR with numbered fields, one message a frame (PROTOCOL.md W-063). Fields of a newer peer are
+//! skipped; a message that it alone knows is an error, so new ones need a feature bit of the hello.
+//! Everything that may grow travels as an object on the lanes. Whether a message is in season is
+//! not decided here.
+
+mod records;
+
+pub use records::{Records, RecordsError, SealedRun};
+
+use crate::seal::FolderKey;
+use crate::version::{Incarnation, ManifestId};
+use farhaul_proto::ids::{BlockIndex, ObjectId};
+use minicbor::{Decode, Encode};
+
+/// Bit of the hello's `features`: the session is one of sites that share folders. It is outside of
+/// what transfers use.
+pub const FEATURE_SITES: u64 = 1 << 16;
+/// Folders in one message.
+pub const FOLDERS_MAX: usize = 4096;
+/// Files of which something is asked in one message.
+pub const WANTED_MAX: usize = 4096;
+/// Runs of chunks asked for, in one message.
+pub const RUNS_MAX: usize = 1 << 16;
+/// Records that stand in a message itself; more of them travel as an object.
+pub const INLINE_MAX: usize = 16 << 10;
+/// Encoded records that travel at once.
+pub const RECORDS_MAX: usize = 8 << 20;
+/// Longest message.
+pub const MESSAGE_MAX: usize = 2 << 20;
+/// Longest reason for a human, in bytes.
+pub const REASON_MAX: usize = 1024;
+
+/// One message (spec: S-051).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Message {
+    /// What this side shares with the peer, and how far it has come there: at the start, and
+    /// whenever it changes.
+    #[n(0)]
+    Share {
+        /// Each folder once.
+        #[n(0)]
+        folders: Vec<Shared>,
+    },
+    /// Records of a folder that the peer has not been told, in the order of our arrival numbers.
+    #[n(1)]
+    Records {
+        /// Of which folder.
+        #[n(0)]
+        #[cbor(with = "crate::cbor::name")]
+        folder: FolderKey,
+        /// In which life of our index.
+        #[n(1)]
+        epoch: u64,
+        /// Everything up to here the peer has, or has been sent.
+        #[n(2)]
+        after: u64,
+        /// And with these everything up to here.
+        #[n(3)]
+        to: u64,
+        /// What they are.
+        #[n(4)]
+        carrier: Carrier,
+    },
+    /// Everything up to an arrival number of the peer is durable here.
+    #[n(2)]
+    Stored {
+        /// Of which folder.
+        #[n(0)]
+        #[cbor(with = "crate::cbor::name")]
+        folder: FolderKey,
+        /// In which life of the peer's index.
+        #[n(1)]
+        epoch: u64,
+        /// Up to where.
+        #[n(2)]
+        up_to: u64,
+    },
+    /// Asks for contents.
+    #[n(3)]
+    Ask {
+        /// Names the answer; ascending.
+        #[n(0)]
+        id: u64,
+        /// Of which folder.
+        #[n(1)]
+        #[cbor(with = "crate::cbor::name")]
+        folder: FolderKey,
+        /// What.
+        #[n(2)]
+        wanted: Vec<Wanted>,
+    },
+    /// The answer: what follows as the next object of this direction, if it has any bytes.
+    #[n(4)]
+    Give {
+        /// Which question.
+        #[n(0)]
+        id: u64,
+        /// For each thing asked for, its length in the object; `None` where it is not here.
+        #[n(1)]
+        lens: Vec<Option<u64>>,
+    },
+    /// An object of ours cannot be sent to its end: a file changed or cannot be read.
+    #[n(5)]
+    Failed {
+        /// Which.
+        #[n(0)]
+        object: ObjectId,
+        /// Why, for people; at most [`REASON_MAX`] bytes.
+        #[n(1)]
+        reason: String,
+    },
+    /// A block of the peer's was thrown away (its digest was wrong): wanted from its start.
+    #[n(6)]
+    Restart {
+        /// Which.
+        #[n(0)]
+        block: BlockIndex,
+    },
+}
+
+/// A folder that both may share (spec: S-052).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Shared {
+    /// Which.
+    #[n(0)]
+    #[cbor(with = "crate::cbor::name")]
+    pub folder: FolderKey,
+    /// The life of this side's index.
+    #[n(1)]
+    pub epoch: u64,
+    /// The highest arrival number of this side.
+    #[n(2)]
+    pub head: u64,
+    /// How much of the peer's index is durable here; `None`: nothing that can be named.
+    #[n(3)]
+    pub followed: Option<Followed>,
+}
+
+/// How far one index follows another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Followed {
+    /// In which life of the index that is followed.
+    #[n(0)]
+    pub epoch: u64,
+    /// Its arrival number up to which everything is durable.
+    #[n(1)]
+    pub up_to: u64,
+}
+
+impl Followed {
+    /// From where to go on with an index of the life `epoch`.
+    pub fn start(followed: Option<Self>, epoch: Incarnation) -> u64 {
+        followed.filter(|followed| followed.epoch == epoch.get()).map_or(0, |known| known.up_to)
+    }
+}
+
+/// How records travel.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Carrier {
+    /// In the message; at most [`INLINE_MAX`] bytes.
+    #[n(0)]
+    Inline(
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        Vec<u8>,
+    ),
+    /// As the next object of this direction.
+    #[n(1)]
+    Object {
+        /// Its bytes; at most [`RECORDS_MAX`].
+        #[n(0)]
+        len: u64,
+    },
+}
+
+/// Something of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Wanted {
+    /// Its chunk list.
+    #[n(0)]
+    Manifest {
+        /// Of which content.
+        #[n(0)]
+        #[cbor(with = "crate::cbor::name")]
+        manifest: ManifestId,
+    },
+    /// All of its bytes.
+    #[n(1)]
+    Whole {
+        /// Of which content.
+        #[n(0)]
+        #[cbor(with = "crate::cbor::name")]
+        manifest: ManifestId,
+    },
+    /// Some of its chunks.
+    #[n(2)]
+    Chunks {
+        /// Of which content.
+        #[n(0)]
+        #[cbor(with = "crate::cbor::name")]
+        manifest: ManifestId,
+        /// Which: ascending, disjoint runs.
+        #[n(1)]
+        runs: Vec<ChunkRun>,
+    },
+}
+
+/// Chunks that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ChunkRun {
+    /// The first, from 0.
+    #[n(0)]
+    pub first: u64,
+    /// How many.
+    #[n(1)]
+    pub count: u64,
+}
+
+/// Why a frame is no message; its sender is at fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Longer than [`MESSAGE_MAX`].
+    #[error("a message of {len} bytes is refused")]
+    TooLong {
+        /// How many.
+        len: usize,
+    },
+    /// Not the CBOR that is expected here.
+    #[error("malformed message")]
+    Malformed(#[from] minicbor::decode::Error),
+    /// Bytes after the end.
+    #[error("bytes after the end of the message")]
+    TrailingBytes,
+    /// Something is out of its range.
+    #[error("the message's {field} is out of range")]
+    Range {
+        /// What.
+        field: &'static str,
+    },
+}
+
+impl Message {
+    /// The body of a frame.
+    pub fn encode(&self) -> Vec<u8> {
+        debug_assert!(self.check().is_ok(), "the peer would refuse this: {self:?}");
+        match minicbor::to_vec(self) {
+            Ok(bytes) => bytes,
+            Err(error) => unreachable!("encoding into memory: {error}"),
+        }
+    }
+
+    /// Reads and checks the body of one frame.
+    ///
+    /// # Errors
+    /// [`MessageError`] names the first rule that it breaks; the session cannot go on.
+    pub fn decode(frame: &[u8]) -> Result<Self, MessageError> {
+        if frame.len() > MESSAGE_MAX {
+            return Err(MessageError::TooLong { len: frame.len() });
+        }
+        let mut decoder = minicbor::Decoder::new(frame);
+        let message: Self = decoder.decode()?;
+        if decoder.position() != frame.len() {
+            return Err(MessageError::TrailingBytes);
+        }
+        message.check()?;
+        Ok(message)
+    }
+
+    fn check(&self) -> Result<(), MessageError> {
+        match self {
+            Self::Share { folders } => {
+                require(folders.len() <= FOLDERS_MAX, "number of folders")?;
+                let mut keys: Vec<_> = folders.iter().map(|shared| shared.folder).collect();
+                keys.sort_unstable();
+                require(keys.windows(2).all(|pair| pair[0] != pair[1]), "list of folders")
+            }
+            Self::Records { after, to, carrier, .. } => {
+                require(after < to, "numbers")?;
+                match carrier {
+                    Carrier::Inline(bytes) => require(bytes.len() <= INLINE_MAX, "records"),
+                    Carrier::Object { len } => {
+                        let fits = usize::try_from(*len).is_ok_and(|len| len <= RECORDS_MAX);
+                        require(fits && *len > 0, "length of records")
+                    }
+                }
+            }
+            Self::Ask { wanted, .. } => check_wanted(wanted),
+            Self::Give { lens, .. } => {
+                require((1..=WANTED_MAX).contains(&lens.len()), "number of answers")?;
+                let total = lens.iter().flatten().try_fold(0_u64, |sum, &len| sum.checked_add(len));
+                require(total.is_some(), "length of answers")
+            }
+            Self::Failed { reason, .. } => require(reason.len() <= REASON_MAX, "reason"),
+            Self::Stored { .. } | Self::Restart { .. } => Ok(()),
+        }
+    }
+}
+
+fn check_wanted(wanted: &[Wanted]) -> Result<(), MessageError> {
+    require((1..=WANTED_MAX).contains(&wanted.len()), "number of questions")?;
+    let mut count = 0_usize;
+    for one in wanted {
+        let Wanted::Chunks { runs, .. } = one else { continue };
+        count += runs.len();
+        require(!runs.is_empty() && count <= RUNS_MAX, "number of runs")?;
+        let mut end = 0_u64;
+        for run in runs {
+            let next = run.first.checked_add(run.count);
+            require(run.first >= end && run.count > 0 && next.is_some(), "runs of chunks")?;
+            end = next.unwrap_or(u64::MAX);
+        }
+    }
+    Ok(())
+}
+
+fn require(holds: bool, field: &'static str) -> Result<(), MessageError> {
+    if holds { Ok(()) } else { Err(MessageError::Range { field }) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Every message survives its encoding, and nothing that comes over the wire makes a reader panic.
+
+use super::*;
+use crate::record::Record;
+use crate::seal::Statement;
+use crate::seal::{Hash, leaf, prove, root};
+use crate::version::{Author, Content, Context, Dot, Meta, Serial, Stamp, Version};
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::path_name::RelPath;
+use proptest::prelude::*;
+
+const FOLDER: FolderKey = FolderKey([3; 32]);
+
+fn name() -> impl Strategy<Value = [u8; 32]> {
+    any::<[u8; 32]>()
+}
+
+fn runs() -> impl Strategy<Value = Vec<ChunkRun>> {
+    proptest::collection::vec((0_u64..9, 1_u64..9), 1..5).prop_map(|gaps| {
+        let mut end = 0;
+        let run = |(gap, count)| {
+            let first = end + gap;
+            end = first + count;
+            ChunkRun { first, count }
+        };
+        gaps.into_iter().map(run).collect()
+    })
+}
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    let manifest = || name().prop_map(ManifestId);
+    prop_oneof![
+        manifest().prop_map(|manifest| Wanted::Manifest { manifest }),
+        manifest().prop_map(|manifest| Wanted::Whole { manifest }),
+        (manifest(), runs()).prop_map(|(manifest, runs)| Wanted::Chunks { manifest, runs }),
+    ]
+}
+
+fn shared() -> impl Strategy<Value = Shared> {
+    let followed = proptest::option::of(any::<(u64, u64)>());
+    (name(), any::<u64>(), any::<u64>(), followed).prop_map(|(folder, epoch, head, followed)| {
+        let followed = followed.map(|(epoch, up_to)| Followed { epoch, up_to });
+        Shared { folder: FolderKey(folder), epoch, head, followed }
+    })
+}
+
+fn carrier() -> impl Strategy<Value = Carrier> {
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..99).prop_map(Carrier::Inline),
+        (1..=RECORDS_MAX as u64).prop_map(|len| Carrier::Object { len }),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let folder = || name().prop_map(FolderKey);
+    let lens = proptest::collection::vec(proptest::option::of(0_u64..1 << 50), 1..9);
+    prop_oneof![
+        proptest::collection::vec(shared(), 0..4).prop_map(|mut folders| {
+            folders.dedup_by_key(|shared| shared.folder);
+            Message::Share { folders }
+        }),
+        (folder(), any::<u64>(), 0_u64..99, 1_u64..99, carrier()).prop_map(
+            |(folder, epoch, after, more, carrier)| {
+                Message::Records { folder, epoch, after, to: after + more, carrier }
+            }
+        ),
+        (folder(), any::<(u64, u64)>()).prop_map(|(folder, (epoch, up_to))| Message::Stored {
+            folder,
+            epoch,
+            up_to
+        }),
+        (any::<u64>(), folder(), proptest::collection::vec(wanted(), 1..5))
+            .prop_map(|(id, folder, wanted)| Message::Ask { id, folder, wanted }),
+        (any::<u64>(), lens).prop_map(|(id, lens)| Message::Give { id, lens }),
+        (any::<u32>(), "[a-z ]{0,40}")
+            .prop_map(|(n, reason)| Message::Failed { object: ObjectId::new(n), reason }),
+        any::<u32>().prop_map(|n| Message::Restart { block: BlockIndex::new(n) }),
+    ]
+}
+
+fn author() -> Author {
+    Author { site: SiteId([1; 32]), incarnation: Incarnation::new(5) }
+}
+
+fn record(serial: u64) -> Record {
+    let dot = Dot { author: author(), serial: Serial::new(serial).expect("from 1") };
+    let stamp = Stamp { millis: serial, count: 0 };
+    let (context, content, meta) = (Context::new(), Content::Dir, Meta::default());
+    let path = RelPath::parse(format!("dir {serial}").as_bytes()).expect("a path");
+    Record { path, version: Version { dot, context, stamp, content, meta } }
+}
+
+/// A run of `count` records with head `head`, of which `kept` are passed on.
+fn run(count: u64, head: u64, kept: &[u16]) -> SealedRun {
+    let records: Vec<Vec<u8>> = (1..=count).map(|serial| record(serial).encode()).collect();
+    let leaves: Vec<Hash> = records.iter().map(|bytes| leaf(bytes)).collect();
+    let statement = Statement {
+        folder: FOLDER,
+        author: author(),
+        head: Serial::new(head).expect("from 1"),
+        count: u16::try_from(count).expect("few"),
+        root: root(&leaves).expect("a run"),
+    };
+    let proof = if kept.is_empty() {
+        crate::seal::Proof::default()
+    } else {
+        prove(&leaves, kept).expect("kept")
+    };
+    let kept = kept.iter().map(|&n| (n, records[usize::from(n)].clone()));
+    SealedRun { key: [8; 32], statement, signature: [9; 64], records: kept.collect(), proof }
+}
+
+#[test]
+fn runs_of_chunks_that_overlap_or_end_beyond_all_numbers_are_refused() {
+    let refused = |runs: &[(u64, u64)]| {
+        let runs = runs.iter().map(|&(first, count)| ChunkRun { first, count }).collect();
+        let wanted = vec![Wanted::Chunks { manifest: ManifestId([0; 32]), runs }];
+        let bytes = minicbor::to_vec(Message::Ask { id: 1, folder: FOLDER, wanted });
+        Message::decode(&bytes.expect("in memory")).is_err()
+    };
+    assert!(refused(&[]));
+    assert!(refused(&[(0, 0)]));
+    assert!(refused(&[(0, 2), (1, 1)]));
+    assert!(refused(&[(u64::MAX, 1)]));
+    assert!(!refused(&[(0, 2), (2, 1)]));
+}
+
+#[test]
+fn a_folder_named_twice_is_refused() {
+    let shared = Shared { folder: FOLDER, epoch: 1, head: 2, followed: None };
+    let bytes = minicbor::to_vec(Message::Share { folders: vec![shared.clone(), shared] });
+    assert!(Message::decode(&bytes.expect("in memory")).is_err());
+}
+
+#[test]
+fn a_part_of_a_run_opens_to_what_was_signed() {
+    let opened = run(5, 9, &[1, 4]).open().expect("sealed so");
+    assert_eq!(opened, [record(2), record(5)]);
+}
+
+#[test]
+fn a_record_beyond_the_numbers_that_its_author_gave_is_refused() {
+    assert!(matches!(run(5, 4, &[0, 4]).open(), Err(RecordsError::Author)));
+}
+
+#[test]
+fn a_changed_record_is_refused() {
+    let mut forged = run(5, 9, &[1, 4]);
+    forged.records[0].1 = record(3).encode();
+    assert!(matches!(forged.open(), Err(RecordsError::Root)));
+}
+
+#[test]
+fn a_word_without_records_opens_to_nothing() {
+    assert_eq!(run(5, 9, &[]).open().expect("no records").len(), 0);
+}
+
+#[test]
+fn records_survive_their_encoding() {
+    let records = Records { runs: vec![run(5, 9, &[]), run(7, 7, &[0, 6]), run(1, 1, &[0])] };
+    assert_eq!(Records::decode(&records.encode(), FOLDER).expect("our own"), records);
+}
+
+proptest! {
+    #[test]
+    fn a_message_survives_its_encoding(message in message()) {
+        prop_assert_eq!(Message::decode(&message.encode()).expect("our own"), message);
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Message::decode(&bytes);
+        let _ = Records::decode(&bytes, FOLDER);
+    }
+
+    #[test]
+    fn a_damaged_message_makes_no_reader_panic(
+        message in message(),
+        at in any::<prop::sample::Index>(),
+        with in any::<u8>(),
+    ) {
+        let mut bytes = message.encode();
+        let at = at.index(bytes.len());
+        bytes[at] = with;
+        let _ = Message::decode(&bytes);
+    }
+
+    #[test]
+    fn damaged_records_never_open_to_others(at in any::<prop::sample::Index>(), with in any::<u8>()) {
+        let whole = Records { runs: vec![run(3, 3, &[0, 2])] };
+        let mut bytes = whole.encode();
+        let at = at.index(bytes.len());
+        bytes[at] = with;
+        if let Ok(records) = Records::decode(&bytes, FOLDER) {
+            for run in records.runs {
+                // The root is signed: only what has it can come through the verification.
+                if run.statement == whole.runs[0].statement && !run.records.is_empty() {
+                    let opened = run.open();
+                    prop_assert!(opened.is_err() || opened.expect("ok") == [record(1), record(3)]);
+                }
+            }
+        }
+    }
+}
