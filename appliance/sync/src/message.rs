@@ -102,14 +102,17 @@ pub enum Message {
         #[n(1)]
         lens: Vec<Option<u64>>,
     },
-    /// An object of ours cannot be sent to its end: a file changed or cannot be read.
+    /// An object does not come to its end: a file changed, or a disk failed.
     #[n(5)]
     Failed {
         /// Which.
         #[n(0)]
         object: ObjectId,
-        /// Why, for people; at most [`REASON_MAX`] bytes.
+        /// Whether it is one that the hearer sends.
         #[n(1)]
+        is_yours: bool,
+        /// Why, for people; at most [`REASON_MAX`] bytes.
+        #[n(2)]
         reason: String,
     },
     /// A block of the peer's was thrown away (its digest was wrong): wanted from its start.

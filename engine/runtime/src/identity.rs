@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, PublicKeyData};
 use ring::hkdf;
 use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
@@ -70,6 +71,32 @@ pub enum IdentityError {
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
     Randomness,
+    /// The library does not take the key.
+    #[error("the cryptographic library does not take the key of this site")]
+    KeyRejected,
+}
+
+/// Bytes of a signature.
+pub const SIGNATURE_LEN: usize = 64;
+/// What stands before the bytes of an Ed25519 key in a DER `SubjectPublicKeyInfo` (RFC 8410).
+const SPKI_PREFIX: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// An Ed25519 public key: with it anybody can verify what its site signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicKey(pub [u8; 32]);
+
+impl PublicKey {
+    /// The site that it belongs to.
+    pub fn site(&self) -> SiteId {
+        SiteId::of_public_key(&[&SPKI_PREFIX[..], &self.0].concat())
+    }
+
+    /// Whether its site signed `statement`.
+    pub fn has_signed(&self, statement: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
+        let key = UnparsedPublicKey::new(&ED25519, &self.0);
+        key.verify(statement, signature).is_ok()
+    }
 }
 
 /// The key pair of this site, with its certificate.
@@ -116,6 +143,31 @@ impl Identity {
     /// A copy of the private key, for the TLS library.
     pub fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.clone_key())
+    }
+
+    /// The public key alone.
+    ///
+    /// # Errors
+    /// [`IdentityError::KeyRejected`].
+    pub fn public_key(&self) -> Result<PublicKey, IdentityError> {
+        let pair = self.pair()?;
+        let bytes = <[u8; 32]>::try_from(pair.public_key().as_ref());
+        bytes.map(PublicKey).map_err(|_| IdentityError::KeyRejected)
+    }
+
+    /// Signs a statement (Ed25519, RFC 8032). What is signed says what it is for: nothing that is
+    /// signed for one purpose may be taken for another.
+    ///
+    /// # Errors
+    /// [`IdentityError::KeyRejected`].
+    pub fn sign(&self, statement: &[u8]) -> Result<[u8; SIGNATURE_LEN], IdentityError> {
+        let signature = self.pair()?.sign(statement);
+        <[u8; SIGNATURE_LEN]>::try_from(signature.as_ref()).map_err(|_| IdentityError::KeyRejected)
+    }
+
+    fn pair(&self) -> Result<Ed25519KeyPair, IdentityError> {
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(self.key.secret_pkcs8_der());
+        pair.map_err(|_| IdentityError::KeyRejected)
     }
 
     #[cfg(test)]
@@ -247,6 +299,21 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let home = dir.path().join("deep/home");
         (dir, home)
+    }
+
+    #[test]
+    fn what_a_site_signs_is_verified_with_the_key_that_names_it_and_no_other() {
+        let (identity, other) = (Identity::ephemeral().expect("made"), Identity::ephemeral());
+        let key = identity.public_key().expect("its own");
+        assert_eq!(key.site(), identity.id());
+        let signature = identity.sign(b"a statement").expect("its own key");
+        assert!(key.has_signed(b"a statement", &signature));
+        assert!(!key.has_signed(b"another one", &signature));
+        let other = other.expect("made").public_key().expect("its own");
+        assert!(!other.has_signed(b"a statement", &signature));
+        let mut forged = signature;
+        forged[7] ^= 1;
+        assert!(!key.has_signed(b"a statement", &forged));
     }
 
     #[test]

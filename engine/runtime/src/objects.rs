@@ -4,6 +4,10 @@
 //! Implementations may block, but for what says that it must not; the driver calls them on the
 //! worker pools only.
 
+mod memory;
+
+pub use memory::{MemorySink, MemorySource};
+
 use crate::disk::Segment;
 use farhaul_proto::content::Digest;
 use farhaul_proto::objects::Placed;

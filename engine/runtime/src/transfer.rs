@@ -22,7 +22,6 @@ mod figures;
 mod file;
 mod jobs;
 mod left_out;
-mod memory;
 mod planning;
 mod receiving;
 mod sending;

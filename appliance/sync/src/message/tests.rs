@@ -72,8 +72,9 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), folder(), proptest::collection::vec(wanted(), 1..5))
             .prop_map(|(id, folder, wanted)| Message::Ask { id, folder, wanted }),
         (any::<u64>(), lens).prop_map(|(id, lens)| Message::Give { id, lens }),
-        (any::<u32>(), "[a-z ]{0,40}")
-            .prop_map(|(n, reason)| Message::Failed { object: ObjectId::new(n), reason }),
+        (any::<u32>(), any::<bool>(), "[a-z ]{0,40}").prop_map(|(n, is_yours, reason)| {
+            Message::Failed { object: ObjectId::new(n), is_yours, reason }
+        }),
         any::<u32>().prop_map(|n| Message::Restart { block: BlockIndex::new(n) }),
     ]
 }

@@ -1,7 +1,6 @@
 //! How a reception begins: a request or an offer, the manifest, a plan against what is there.
 
 use super::conversation::{Conversation, Heard, refusal};
-use super::memory::MemorySink;
 use super::receiving::Receiving;
 use super::sending::unexpected;
 use super::{Outcome, ProgressSender, TransferError, destination, figures, left_out};
@@ -10,7 +9,7 @@ use crate::engine::Peer;
 use crate::files::confine::Root;
 use crate::files::receive::{ReceiveOptions, ReceivePlan, Receiver};
 use crate::files::stop::{Stop, StopOnDrop};
-use crate::objects::BlockSink;
+use crate::objects::{BlockSink, MemorySink};
 use farhaul_proto::ids::TransferId;
 use farhaul_proto::manifest::{ENCODED_MAX, Manifest};
 use farhaul_proto::path_name::RelPath;

@@ -7,7 +7,6 @@ use super::failures::{Failures, Fault, Side};
 use super::figures::{Figures, Teller, Wanted};
 use super::file::{FileSource, source_failure};
 use super::jobs::Jobs;
-use super::memory::MemorySource;
 use super::witness::Witness;
 use super::{
     FailedEntry, Outcome, PROGRESS_EVERY, Progress, ProgressSender, TransferError, left_out,
@@ -16,7 +15,7 @@ use crate::driver::command::{HeldRuns, SessionEvent};
 use crate::engine::{Peer, SessionFault};
 use crate::files::scan::{ScanError, ScannedSource};
 use crate::files::source::{Source, SourceError};
-use crate::objects::Failure;
+use crate::objects::{Failure, MemorySource};
 use farhaul_proto::ids::{Generation, ObjectId, TransferId};
 use farhaul_proto::layout::{Layout, ObjectKind};
 use farhaul_proto::limits::INLINE_MANIFEST_MAX;

@@ -1,13 +1,13 @@
-//! Objects in memory: manifests that are too large for a control message.
+//! Objects in memory: what is too large for a control message.
 
-use crate::objects::{BlockSink, BlockSource, Failure, Load, Store};
+use super::{BlockSink, BlockSource, Failure, Load, Store};
 use farhaul_proto::content::Digest;
 use farhaul_proto::objects::Placed;
 use farhaul_proto::wire::control::FailCode;
 use std::sync::{Mutex, PoisonError};
 
 /// An object whose bytes are in memory already.
-pub(super) struct MemorySource(pub(super) Vec<u8>);
+pub struct MemorySource(pub Vec<u8>);
 
 impl BlockSource for MemorySource {
     fn load(&self, placed: Placed, buffer: &mut [u8]) -> Result<Load, Failure> {
@@ -22,15 +22,16 @@ impl BlockSource for MemorySource {
 }
 
 /// Collects an object in memory; its length was checked against a limit by its maker.
-pub(super) struct MemorySink(Mutex<Vec<u8>>);
+pub struct MemorySink(Mutex<Vec<u8>>);
 
 impl MemorySink {
-    pub(super) fn new(len: usize) -> Self {
+    /// One for `len` bytes, which its maker has checked: they are allocated here.
+    pub fn new(len: usize) -> Self {
         Self(Mutex::new(vec![0; len]))
     }
 
     /// The bytes collected so far; unset ones are zero.
-    pub(super) fn take(&self) -> Vec<u8> {
+    pub fn take(&self) -> Vec<u8> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,0 +1,79 @@
+//! Sessions with other sites: who is reached where, what they say, and contents on their way.
+//!
+//! It knows no versions and no paths: what a peer says goes to the control loop as an event, what is
+//! to be said comes from there. Frames, objects and their order are its business.
+
+mod dial;
+mod parts;
+mod session;
+
+pub use dial::{PeerPlace, Sites};
+pub use parts::{GatherSink, Part, PartsSource, Target};
+pub use session::{Ended, Intake, Outbox, Outgoing};
+
+use farhaul_proto::ids::SiteId;
+use farhaul_sync::message::{Shared, Wanted};
+use farhaul_sync::seal::FolderKey;
+
+/// What happened at a session.
+#[derive(Debug)]
+pub enum FromPeer {
+    /// It is there; what is to be said goes into the outbox.
+    Up {
+        /// With whom.
+        peer: SiteId,
+        /// The way to it.
+        outbox: Outbox,
+    },
+    /// What the peer shares with this site.
+    Shares {
+        /// Who.
+        peer: SiteId,
+        /// Each folder once.
+        folders: Vec<Shared>,
+    },
+    /// Records, not yet read.
+    Records {
+        /// From whom.
+        peer: SiteId,
+        /// Of which folder.
+        folder: FolderKey,
+        /// In which life of the peer's index.
+        epoch: u64,
+        /// What has to be there before.
+        after: u64,
+        /// What is there with them.
+        to: u64,
+        /// Their encoding.
+        bytes: Vec<u8>,
+    },
+    /// What of ours is durable there.
+    Stored {
+        /// Where.
+        peer: SiteId,
+        /// Of which folder.
+        folder: FolderKey,
+        /// In which life of our index.
+        epoch: u64,
+        /// Up to which arrival number.
+        up_to: u64,
+    },
+    /// The peer wants contents.
+    Asked {
+        /// Who.
+        peer: SiteId,
+        /// Names the answer.
+        id: u64,
+        /// Of which folder.
+        folder: FolderKey,
+        /// What.
+        wanted: Vec<Wanted>,
+    },
+    /// It is over.
+    Down {
+        /// With whom.
+        peer: SiteId,
+        /// The outbox that it had: another session may have taken its place.
+        outbox: Outbox,
+    },
+}

@@ -1,0 +1,206 @@
+//! Who is reached, and when: one session with each peer, whoever called.
+
+use super::FromPeer;
+use super::session::{self, Ended};
+use farhaul_engine::control::ControlError;
+use farhaul_engine::engine::{Engine, Incoming, Peer, SessionOptions};
+use farhaul_proto::ids::SiteId;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+/// The first wait after a call that failed; each one is half as long again, with a tenth of chance.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+/// The longest.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Sessions that begin within this time of each other are two calls that crossed.
+const CROSSED: Duration = Duration::from_secs(10);
+
+/// A peer, and where it can be called.
+#[derive(Clone, Debug)]
+pub struct PeerPlace {
+    /// What it is called in the configuration.
+    pub name: String,
+    /// Who it is.
+    pub id: SiteId,
+    /// `HOST:PORT`; `None`: it calls us.
+    pub address: Option<String>,
+}
+
+/// The sessions with all peers. Dropping it ends them.
+pub struct Sites {
+    tasks: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Arc<Engine>,
+    me: SiteId,
+    options: SessionOptions,
+    events: mpsc::Sender<FromPeer>,
+    live: Mutex<BTreeMap<SiteId, Live>>,
+}
+
+/// A session that runs.
+struct Live {
+    number: u64,
+    since: Instant,
+    caller: SiteId,
+    /// Dropping it ends the session.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Sites {
+    /// Calls and answers from now on.
+    pub fn start(
+        engine: Arc<Engine>,
+        me: SiteId,
+        options: SessionOptions,
+        peers: Vec<PeerPlace>,
+        events: mpsc::Sender<FromPeer>,
+    ) -> Self {
+        let live = Mutex::default();
+        let shared = Arc::new(Shared { engine, me, options, events, live });
+        let mut tasks = vec![tokio::spawn(answer(Arc::clone(&shared)))];
+        for peer in peers {
+            if peer.address.is_some() {
+                let span = tracing::error_span!("peer", name = %peer.name);
+                tasks.push(tokio::spawn(call(Arc::clone(&shared), peer).instrument(span)));
+            }
+        }
+        Self { tasks, shared }
+    }
+}
+
+impl Drop for Sites {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        lock(&self.shared.live).clear();
+    }
+}
+
+fn lock(live: &Mutex<BTreeMap<SiteId, Live>>) -> std::sync::MutexGuard<'_, BTreeMap<SiteId, Live>> {
+    live.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn is_live(&self, peer: SiteId) -> bool {
+        lock(&self.live).contains_key(&peer)
+    }
+
+    /// Takes a session in, unless another call with the same peer crossed it and wins.
+    fn take(&self, peer: SiteId, caller: SiteId) -> Option<(u64, oneshot::Receiver<()>)> {
+        let mut live = lock(&self.live);
+        let now = Instant::now();
+        if let Some(other) = live.get(&peer) {
+            let crossed = now.duration_since(other.since) < CROSSED && other.caller != caller;
+            // Both sides keep the same one: that of the smaller name.
+            if crossed && other.caller < caller {
+                return None;
+            }
+        }
+        let number = live.get(&peer).map_or(0, |other| other.number + 1);
+        let (stop, stopped) = oneshot::channel();
+        live.insert(peer, Live { number, since: now, caller, _stop: stop });
+        Some((number, stopped))
+    }
+
+    fn leave(&self, peer: SiteId, number: u64) {
+        let mut live = lock(&self.live);
+        if live.get(&peer).is_some_and(|session| session.number == number) {
+            live.remove(&peer);
+        }
+    }
+
+    async fn run(&self, peer: Peer, caller: SiteId) -> Ended {
+        let site = peer.connection.peer;
+        let Some((number, stop)) = self.take(site, caller) else {
+            peer.connection.close(0, "another session with this site is in use");
+            return Ended::Closed;
+        };
+        tracing::info!(from = %peer.connection.addr, carrier = ?peer.connection.carrier, "connected");
+        let why = session::run(peer, self.events.clone(), stop).await;
+        self.leave(site, number);
+        tracing::info!(%why, "disconnected");
+        why
+    }
+}
+
+/// Answers whoever may call.
+async fn answer(shared: Arc<Shared>) {
+    while let Some(incoming) = shared.engine.accept().await {
+        let span = tracing::error_span!("caller", site = %incoming.id());
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move { answer_one(&shared, incoming).await }.instrument(span));
+    }
+}
+
+async fn answer_one(shared: &Shared, incoming: Incoming) {
+    let caller = incoming.id();
+    match shared.engine.welcome(incoming, shared.options).await {
+        Ok(peer) => {
+            shared.run(peer, caller).await;
+        }
+        Err(ControlError::ClosedByPeer { code: 0, .. } | ControlError::Carrier { .. }) => {}
+        Err(error) => tracing::warn!(%error, "a call failed"),
+    }
+}
+
+/// Calls a peer whenever there is no session with it.
+async fn call(shared: Arc<Shared>, peer: PeerPlace) {
+    let mut wait = WAIT_MIN;
+    loop {
+        if !shared.is_live(peer.id) {
+            let began = Instant::now();
+            match connect(&shared, &peer).await {
+                Ok(session) => {
+                    shared.run(session, shared.me).await;
+                    // Who stayed for a while is called again soon.
+                    if began.elapsed() > WAIT_MAX {
+                        wait = WAIT_MIN;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, again_in = ?wait, "cannot be reached"),
+            }
+        }
+        tokio::time::sleep(with_chance(wait)).await;
+        wait = if shared.is_live(peer.id) { WAIT_MIN } else { (wait * 3 / 2).min(WAIT_MAX) };
+    }
+}
+
+/// A tenth longer or shorter, so that sites that lost a peer together do not call it together.
+fn with_chance(wait: Duration) -> Duration {
+    let chance = RandomState::new().hash_one(0) % 201;
+    wait * u32::try_from(900 + chance).unwrap_or(1000) / 1000
+}
+
+/// Why a peer is not reached.
+#[derive(Debug, thiserror::Error)]
+enum Unreachable {
+    #[error("{address}: {source}; write address = \"HOST:PORT\"")]
+    Name { address: String, source: std::io::Error },
+    #[error("{address}: has no address")]
+    NoAddress { address: String },
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+async fn connect(shared: &Shared, peer: &PeerPlace) -> Result<Peer, Unreachable> {
+    let address = peer.address.clone().unwrap_or_default();
+    let found = tokio::net::lookup_host(&address).await;
+    let found = found.map_err(|source| Unreachable::Name { address: address.clone(), source })?;
+    let found: Vec<SocketAddr> = found.collect();
+    let mut last = Unreachable::NoAddress { address };
+    for addr in found {
+        match shared.engine.connect(addr, peer.id, shared.options).await {
+            Ok(session) => return Ok(session),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}

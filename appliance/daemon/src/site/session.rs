@@ -1,0 +1,441 @@
+//! One session: frames in and out, objects declared on both sides in the same order.
+//!
+//! Both ends count the objects of each direction, so a message that announces one is sent after the
+//! object was declared, and heard before the next is.
+
+use super::FromPeer;
+use super::parts::{GatherSink, PartsSource};
+use farhaul_engine::control::{
+    CLOSE_FAILED, ControlConnection, ControlError, ControlReceiver, ControlSender,
+};
+use farhaul_engine::driver::command::SessionEvent;
+use farhaul_engine::engine::{Peer, SessionFault, SessionHandle};
+use farhaul_engine::objects::{BlockSink, MemorySink, MemorySource};
+use farhaul_proto::ids::{ObjectId, SiteId};
+use farhaul_proto::units::Bytes;
+use farhaul_proto::wire::control::{Message as Greeting, reason};
+use farhaul_sync::message::{Carrier, FEATURE_SITES, INLINE_MAX, Message, MessageError, Wanted};
+use farhaul_sync::seal::FolderKey;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// What waits to be said at most; who comes to that has a peer that does not listen.
+const OUTGOING_MAX: usize = 4096;
+/// Frames read ahead at most.
+const READ_AHEAD: usize = 16;
+/// Questions of the peer that may be open at once.
+const ASKED_MAX: usize = 256;
+
+/// Something to be said.
+pub enum Outgoing {
+    /// A message that announces no object.
+    Say(Message),
+    /// Records of a folder.
+    Records {
+        /// Which.
+        folder: FolderKey,
+        /// In which life of our index.
+        epoch: u64,
+        /// What the peer has before.
+        after: u64,
+        /// What it has with them.
+        to: u64,
+        /// Their encoding.
+        bytes: Vec<u8>,
+    },
+    /// The answer to a question.
+    Give {
+        /// Which.
+        id: u64,
+        /// The length of each thing that was asked for.
+        lens: Vec<Option<u64>>,
+        /// All of them, one after the other.
+        source: PartsSource,
+    },
+    /// A question.
+    Ask {
+        /// Of which folder.
+        folder: FolderKey,
+        /// What.
+        wanted: Vec<Wanted>,
+        /// Where the answer goes.
+        intake: Box<dyn Intake>,
+    },
+}
+
+/// Where the answer to a question goes.
+pub trait Intake: Send + Sync {
+    /// The peer gives so many bytes of each thing: where they go.
+    ///
+    /// # Errors
+    /// In words: what is announced cannot be, or the disk cannot take it.
+    fn begin(&mut self, lens: &[Option<u64>]) -> Result<Arc<GatherSink>, String>;
+
+    /// It came to its end, or did not.
+    fn end(self: Box<Self>, outcome: Result<Option<Arc<GatherSink>>, String>);
+}
+
+/// The way to a peer.
+#[derive(Clone)]
+pub struct Outbox {
+    peer: SiteId,
+    queue: mpsc::Sender<Outgoing>,
+}
+
+impl Outbox {
+    /// Says something, or gives it back: the session is over, or the peer does not listen.
+    ///
+    /// # Errors
+    /// What was to be said.
+    pub fn send(&self, outgoing: Outgoing) -> Result<(), Outgoing> {
+        self.queue.try_send(outgoing).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back) => back,
+        })
+    }
+
+    /// To whom.
+    pub const fn peer(&self) -> SiteId {
+        self.peer
+    }
+
+    /// Whether both lead into the same session.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.queue.same_channel(&other.queue)
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The connection is.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The engine let it go.
+    #[error(transparent)]
+    Fault(#[from] SessionFault),
+    /// The peer broke the protocol in a message.
+    #[error("the peer broke the protocol: {0}")]
+    Message(#[from] MessageError),
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Violation(String),
+    /// It is no site.
+    #[error("the peer is a program that transfers files, not a site")]
+    NoSite,
+    /// The peer ended it in good order.
+    #[error("the peer ended the session")]
+    Finished,
+    /// A newer session with the peer took its place, or this site stops.
+    #[error("the session was closed here")]
+    Closed,
+    /// The peer does not take what it is sent.
+    #[error("the peer does not listen any more")]
+    Deaf,
+}
+
+/// What an incoming object is.
+enum Incoming {
+    Records { folder: FolderKey, epoch: u64, after: u64, to: u64, sink: Arc<MemorySink> },
+    Given { intake: Box<dyn Intake>, sink: Arc<GatherSink> },
+}
+
+/// One session, from this side.
+pub(super) struct Session {
+    peer: SiteId,
+    handle: SessionHandle,
+    frames: mpsc::Sender<Vec<u8>>,
+    events: mpsc::Sender<FromPeer>,
+    incoming: BTreeMap<ObjectId, Incoming>,
+    asked: BTreeMap<u64, Box<dyn Intake>>,
+    next_ask: u64,
+    /// Questions of the peer that are not answered.
+    open: usize,
+}
+
+/// Runs a session to its end and tells `events` of everything.
+/// A word on `stop`, or its end, ends it in good order.
+pub(super) async fn run(
+    peer: Peer,
+    events: mpsc::Sender<FromPeer>,
+    stop: oneshot::Receiver<()>,
+) -> Ended {
+    let Peer { connection, sender, receiver, session, events: lane } = peer;
+    let site = connection.peer;
+    let (queue, outgoing) = mpsc::channel(OUTGOING_MAX);
+    let outbox = Outbox { peer: site, queue };
+    let (frames, to_write) = mpsc::channel(OUTGOING_MAX);
+    let (read, heard) = mpsc::channel(READ_AHEAD);
+    let writer = tokio::spawn(write(sender, to_write));
+    let reader = tokio::spawn(read_frames(receiver, read));
+    let (incoming, asked) = (BTreeMap::new(), BTreeMap::new());
+    let mut this = Session {
+        peer: site,
+        handle: session,
+        frames,
+        events: events.clone(),
+        incoming,
+        asked,
+        next_ask: 0,
+        open: 0,
+    };
+    let why = tokio::select! {
+        talked = this.talk(&connection, (heard, lane, outgoing), &outbox) => match talked {
+            Ok(()) => Ended::Closed,
+            Err(why) => why,
+        },
+        _ = stop => Ended::Closed,
+    };
+    if matches!(why, Ended::Message(_) | Ended::Violation(_)) {
+        this.handle.bar_peer();
+    }
+    connection.close(CLOSE_FAILED, &reason(&why.to_string()));
+    reader.abort();
+    writer.abort();
+    this.give_up(&why);
+    let _ = events.send(FromPeer::Down { peer: site, outbox }).await;
+    why
+}
+
+type Sources = (
+    mpsc::Receiver<Result<Vec<u8>, Ended>>,
+    mpsc::Receiver<SessionEvent>,
+    mpsc::Receiver<Outgoing>,
+);
+
+impl Session {
+    async fn talk(
+        &mut self,
+        connection: &ControlConnection,
+        (mut heard, mut lane, mut outgoing): Sources,
+        outbox: &Outbox,
+    ) -> Result<(), Ended> {
+        let agent = concat!("farhauld/", env!("CARGO_PKG_VERSION")).to_owned();
+        self.post(Greeting::Hello { features: FEATURE_SITES, agent }.encode_body())?;
+        match heard.recv().await.unwrap_or(Err(Ended::Finished)).map(|f| Greeting::decode(&f))? {
+            Ok(Greeting::Hello { features, .. }) if features & FEATURE_SITES != 0 => {}
+            Ok(_) => return Err(Ended::NoSite),
+            Err(error) => return Err(Ended::Violation(error.to_string())),
+        }
+        self.tell(FromPeer::Up { peer: self.peer, outbox: outbox.clone() }).await?;
+        loop {
+            tokio::select! {
+                frame = heard.recv() => {
+                    let frame = frame.unwrap_or(Err(Ended::Finished))?;
+                    self.hear(Message::decode(&frame)?).await?;
+                }
+                event = lane.recv() => match event {
+                    Some(event) => self.note(event).await?,
+                    None => return Err(connection.closed().await.into()),
+                },
+                said = outgoing.recv() => match said {
+                    Some(said) => self.say(said).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    fn post(&self, frame: Vec<u8>) -> Result<(), Ended> {
+        self.frames.try_send(frame).map_err(|_| Ended::Deaf)
+    }
+
+    async fn tell(&mut self, event: FromPeer) -> Result<(), Ended> {
+        self.events.send(event).await.map_err(|_| Ended::Closed)
+    }
+
+    async fn say(&mut self, outgoing: Outgoing) -> Result<(), Ended> {
+        match outgoing {
+            Outgoing::Say(message) => self.post(message.encode()),
+            Outgoing::Records { folder, epoch, after, to, bytes } => {
+                let carrier = if bytes.len() <= INLINE_MAX {
+                    Carrier::Inline(bytes)
+                } else {
+                    let len = bytes.len() as u64;
+                    let source = Arc::new(MemorySource(bytes));
+                    self.handle.declare_send(Bytes::new(len), Vec::new(), source).await?;
+                    Carrier::Object { len }
+                };
+                self.post(Message::Records { folder, epoch, after, to, carrier }.encode())
+            }
+            Outgoing::Give { id, lens, source } => {
+                self.open = self.open.saturating_sub(1);
+                if !source.is_empty() {
+                    let len = Bytes::new(source.len());
+                    self.handle.declare_send(len, Vec::new(), Arc::new(source)).await?;
+                }
+                self.post(Message::Give { id, lens }.encode())
+            }
+            Outgoing::Ask { folder, wanted, intake } => {
+                let id = self.next_ask;
+                self.next_ask += 1;
+                self.asked.insert(id, intake);
+                self.post(Message::Ask { id, folder, wanted }.encode())
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: Message) -> Result<(), Ended> {
+        let peer = self.peer;
+        match message {
+            Message::Share { folders } => self.tell(FromPeer::Shares { peer, folders }).await,
+            Message::Records { folder, epoch, after, to, carrier } => match carrier {
+                Carrier::Inline(bytes) => {
+                    self.tell(FromPeer::Records { peer, folder, epoch, after, to, bytes }).await
+                }
+                Carrier::Object { len } => {
+                    let sink = Arc::new(MemorySink::new(Bytes::new(len).as_len()));
+                    let object = self.expect(len, Arc::clone(&sink) as _).await?;
+                    let records = Incoming::Records { folder, epoch, after, to, sink };
+                    self.incoming.insert(object, records);
+                    Ok(())
+                }
+            },
+            Message::Stored { folder, epoch, up_to } => {
+                self.tell(FromPeer::Stored { peer, folder, epoch, up_to }).await
+            }
+            Message::Ask { id, folder, wanted } => {
+                self.open += 1;
+                if self.open > ASKED_MAX {
+                    return Err(Ended::Violation("it asks without waiting for answers".to_owned()));
+                }
+                self.tell(FromPeer::Asked { peer, id, folder, wanted }).await
+            }
+            Message::Give { id, lens } => self.given(id, &lens).await,
+            Message::Failed { object, is_yours: true, reason } => {
+                tracing::warn!(%peer, %object, reason, "the peer cannot take what it asked for");
+                self.handle.abandon_send(object).await;
+                Ok(())
+            }
+            Message::Failed { object, is_yours: false, reason } => {
+                self.handle.abandon_recv(object);
+                self.dropped(object, reason)
+            }
+            Message::Restart { block } => {
+                self.handle.restart_send(block);
+                Ok(())
+            }
+        }
+    }
+
+    async fn expect(&mut self, len: u64, sink: Arc<dyn BlockSink>) -> Result<ObjectId, Ended> {
+        Ok(self.handle.declare_recv(Bytes::new(len), Vec::new(), sink).await?)
+    }
+
+    async fn given(&mut self, id: u64, lens: &[Option<u64>]) -> Result<(), Ended> {
+        let Some(mut intake) = self.asked.remove(&id) else {
+            return Err(Ended::Violation("it answers what nobody asked".to_owned()));
+        };
+        let sink = match intake.begin(lens) {
+            Ok(sink) => sink,
+            Err(why) => {
+                intake.end(Err(why.clone()));
+                // Its bytes are on their way: without a place for them the session cannot go on.
+                return Err(Ended::Violation(why));
+            }
+        };
+        if sink.is_empty() {
+            intake.end(Ok(Some(sink)));
+            return Ok(());
+        }
+        let object = self.expect(sink.len(), Arc::clone(&sink) as _).await?;
+        self.incoming.insert(object, Incoming::Given { intake, sink });
+        Ok(())
+    }
+
+    async fn note(&mut self, event: SessionEvent) -> Result<(), Ended> {
+        match event {
+            SessionEvent::SendRead(..) => Ok(()),
+            SessionEvent::SendComplete(object, _) => {
+                self.handle.forget_send(object);
+                Ok(())
+            }
+            SessionEvent::RecvComplete(object, _) => self.came(object).await,
+            SessionEvent::SourceFailed(object, failure) => {
+                let reason = reason(&failure.reason);
+                self.post(Message::Failed { object, is_yours: false, reason }.encode())
+            }
+            SessionEvent::SinkFailed(object, failure) => {
+                let reason = reason(&failure.reason);
+                let failed = Message::Failed { object, is_yours: true, reason: reason.clone() };
+                self.post(failed.encode())?;
+                self.dropped(object, reason)
+            }
+            SessionEvent::AskAgain(block) => self.post(Message::Restart { block }.encode()),
+            SessionEvent::Violation(violation) => Err(Ended::Violation(violation.to_string())),
+            SessionEvent::ForgeryLimit => {
+                Err(Ended::Violation("too many forged packets".to_owned()))
+            }
+            SessionEvent::Unreached(_) => Err(Ended::Deaf),
+        }
+    }
+
+    async fn came(&mut self, object: ObjectId) -> Result<(), Ended> {
+        self.handle.forget_recv(object);
+        match self.incoming.remove(&object) {
+            Some(Incoming::Records { folder, epoch, after, to, sink }) => {
+                let (peer, bytes) = (self.peer, sink.take());
+                self.tell(FromPeer::Records { peer, folder, epoch, after, to, bytes }).await
+            }
+            Some(Incoming::Given { intake, sink }) => {
+                intake.end(Ok(Some(sink)));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// An object does not come to its end. Without records nothing after them can be taken in.
+    fn dropped(&mut self, object: ObjectId, why: String) -> Result<(), Ended> {
+        match self.incoming.remove(&object) {
+            Some(Incoming::Given { intake, .. }) => {
+                intake.end(Err(why));
+                Ok(())
+            }
+            Some(Incoming::Records { .. }) => Err(Ended::Violation(why)),
+            None => Ok(()),
+        }
+    }
+
+    fn give_up(self, why: &Ended) {
+        let waiting = self.asked.into_values();
+        let coming = self.incoming.into_values().filter_map(|incoming| match incoming {
+            Incoming::Given { intake, .. } => Some(intake),
+            Incoming::Records { .. } => None,
+        });
+        for intake in waiting.chain(coming) {
+            intake.end(Err(why.to_string()));
+        }
+    }
+}
+
+async fn write(mut sender: ControlSender, mut frames: mpsc::Receiver<Vec<u8>>) {
+    while let Some(frame) = frames.recv().await {
+        if sender.send(&frame).await.is_err() {
+            // The reader hears why.
+            return;
+        }
+    }
+}
+
+async fn read_frames(mut receiver: ControlReceiver, heard: mpsc::Sender<Result<Vec<u8>, Ended>>) {
+    loop {
+        let frame = match receiver.recv().await {
+            Ok(Some(frame)) => Ok(frame),
+            Ok(None) => Err(Ended::Finished),
+            Err(error) => Err(error.into()),
+        };
+        let is_last = frame.is_err();
+        if heard.send(frame).await.is_err() || is_last {
+            return;
+        }
+    }
+}
