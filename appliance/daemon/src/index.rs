@@ -6,8 +6,11 @@
 
 mod codec;
 mod error;
+mod intent;
 mod item;
+mod kept;
 mod key;
+mod manifest;
 mod meta;
 mod read;
 mod run;
@@ -16,6 +19,8 @@ mod write;
 
 pub use error::IndexError;
 pub use item::Kind;
+pub use kept::Kept;
+pub use manifest::MANIFEST_PAGE_MAX;
 pub use read::{Counts, Known, Reading, Standing, StoredVersion};
 pub use run::{Run, RunId, Signature};
 pub use write::{Inserted, Transaction};

@@ -4,3 +4,7 @@
 //! It decides nothing about versions, conflicts or what is to be done: it acts.
 
 pub mod index;
+pub mod store;
+
+#[cfg(test)]
+mod sample;

@@ -22,21 +22,6 @@ pub(super) enum Table {
     Kept,
 }
 
-impl Table {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Meta => "meta",
-            Self::Items => "items",
-            Self::Versions => "versions",
-            Self::Runs => "runs",
-            Self::Heads => "heads",
-            Self::Manifests => "manifests",
-            Self::Intents => "intents",
-            Self::Kept => "kept",
-        }
-    }
-}
-
 fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {
     static KEY: LazyLock<[u8; 32]> =
         LazyLock::new(|| blake3::derive_key("farhaul index row v1", b""));

@@ -102,6 +102,10 @@ impl<'a> Reading<'a> {
         Self { db, folder, durable }
     }
 
+    pub(super) fn db(&self) -> &'a Connection {
+        self.db
+    }
+
     /// All that is known of a path.
     ///
     /// # Errors
@@ -367,6 +371,9 @@ impl<'a> Reading<'a> {
         self.check_versions()?;
         self.check_items()?;
         self.heads()?;
+        self.intents()?;
+        self.kept_from(None, usize::MAX)?;
+        self.check_manifests()?;
         Ok(())
     }
 
@@ -451,6 +458,6 @@ pub(super) fn seq_of(column: i64) -> Result<Seq, IndexError> {
     seq.map(Seq).ok_or_else(|| IndexError::damaged("the number of a version"))
 }
 
-fn limit_of(limit: usize) -> i64 {
+pub(super) fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -103,7 +103,9 @@ impl Run {
         for (position, leaf) in &self.leaves {
             writer.u64((*position).into()).raw(&leaf.0);
         }
-        self.proof.0.iter().for_each(|hash| drop(writer.raw(&hash.0)));
+        for hash in &self.proof.0 {
+            writer.raw(&hash.0);
+        }
         Ok(writer.seal(Table::Runs, &id.0.to_be_bytes()))
     }
 
