@@ -3,4 +3,9 @@
 //!
 //! It decides nothing about versions, conflicts or what is to be done: it acts.
 
+pub mod index;
 pub mod site;
+pub mod store;
+
+#[cfg(test)]
+mod sample;

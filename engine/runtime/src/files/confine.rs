@@ -141,7 +141,7 @@ pub enum ConfineError {
 
 impl ConfineError {
     /// Gives an error of the kernel its place and meaning.
-    pub(crate) fn at(path: impl Into<ShownPath>, errno: Errno) -> Self {
+    pub fn at(path: impl Into<ShownPath>, errno: Errno) -> Self {
         let path = path.into();
         match errno {
             Errno::AGAIN => Self::Escapes { path },

@@ -177,7 +177,10 @@ impl Dir {
     }
 
     /// Opens the directory at `path` beneath this one.
-    pub(crate) fn open_dir(&self, path: &[u8]) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn open_dir(&self, path: &[u8]) -> Result<Self> {
         let fd = self.open(path, DIR_FLAGS, Mode::empty())?;
         Ok(Self { fd: Arc::new(fd), ..*self })
     }
@@ -191,19 +194,28 @@ impl Dir {
     }
 
     /// Opens the regular file at `path` beneath this directory for reading.
-    pub(crate) fn open_file(&self, path: &[u8]) -> Result<(File, Meta)> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn open_file(&self, path: &[u8]) -> Result<(File, Meta)> {
         regular(self.open(path, READ_FLAGS, Mode::empty())?)
     }
 
     /// Opens the existing regular file `name` for reading and writing.
-    pub(crate) fn open_writable(&self, name: &[u8]) -> Result<(File, Meta)> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn open_writable(&self, name: &[u8]) -> Result<(File, Meta)> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         regular(self.open(leaf(name)?, flags, Mode::empty())?)
     }
 
     /// Holds the file `name` itself without opening it, whatever its mode; not what a link in
     /// its place leads to.
-    pub(crate) fn hold_file(&self, name: &[u8]) -> Result<HeldFile> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn hold_file(&self, name: &[u8]) -> Result<HeldFile> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = self.open(leaf(name)?, flags, Mode::empty())?;
         let meta = Meta::of(&fd)?;
@@ -211,14 +223,20 @@ impl Dir {
     }
 
     /// Creates the file `name`, for the owner only; `EEXIST` when there is anything.
-    pub(crate) fn create_file(&self, name: &[u8]) -> Result<File> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn create_file(&self, name: &[u8]) -> Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let fd = self.open(leaf(name)?, flags, Mode::RUSR | Mode::WUSR)?;
         Ok(File::from(fd))
     }
 
     /// The metadata of `name` itself, links not followed; `None` when there is nothing.
-    pub(crate) fn stat(&self, name: &[u8]) -> Result<Option<Meta>> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn stat(&self, name: &[u8]) -> Result<Option<Meta>> {
         match fs::statat(&self.fd, leaf(name)?, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Meta::from_stat(&stat))),
             Err(Errno::NOENT) => Ok(None),
@@ -235,23 +253,43 @@ impl Dir {
         }
     }
 
-    pub(crate) fn make_dir(&self, name: &[u8], mode: u32) -> Result<()> {
+    /// Makes the directory `name`; `EEXIST` when there is anything.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn make_dir(&self, name: &[u8], mode: u32) -> Result<()> {
         fs::mkdirat(&self.fd, leaf(name)?, Mode::from_raw_mode(mode))
     }
 
-    pub(crate) fn symlink(&self, target: &[u8], name: &[u8]) -> Result<()> {
+    /// Makes the symbolic link `name`; `target` is stored, not looked at.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn symlink(&self, target: &[u8], name: &[u8]) -> Result<()> {
         fs::symlinkat(target, &self.fd, leaf(name)?)
     }
 
-    pub(crate) fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
+    /// What the symbolic link `name` points to.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
         Ok(fs::readlinkat(&self.fd, leaf(name)?, Vec::new())?.into_bytes())
     }
 
-    pub(crate) fn remove_file(&self, name: &[u8]) -> Result<()> {
+    /// Removes the file or link `name`.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn remove_file(&self, name: &[u8]) -> Result<()> {
         fs::unlinkat(&self.fd, leaf(name)?, AtFlags::empty())
     }
 
-    pub(crate) fn remove_dir(&self, name: &[u8]) -> Result<()> {
+    /// Removes the empty directory `name`.
+    ///
+    /// # Errors
+    /// The kernel's own; `ENOTEMPTY` when there is anything in it.
+    pub fn remove_dir(&self, name: &[u8]) -> Result<()> {
         fs::unlinkat(&self.fd, leaf(name)?, AtFlags::REMOVEDIR)
     }
 
@@ -261,7 +299,10 @@ impl Dir {
     }
 
     /// Moves `name` to `to` in `target`; `EEXIST` when there is anything.
-    pub(crate) fn rename_new(&self, name: &[u8], target: &Self, to: &[u8]) -> Result<()> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn rename_new(&self, name: &[u8], target: &Self, to: &[u8]) -> Result<()> {
         let flags = RenameFlags::NOREPLACE;
         match fs::renameat_with(&self.fd, leaf(name)?, &target.fd, leaf(to)?, flags) {
             // The file system knows no flags: a second link never replaces either.
@@ -274,18 +315,27 @@ impl Dir {
     }
 
     /// Swaps `name` with `to` in `target`; `EINVAL` where the file system cannot.
-    pub(crate) fn exchange(&self, name: &[u8], target: &Self, to: &[u8]) -> Result<()> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn exchange(&self, name: &[u8], target: &Self, to: &[u8]) -> Result<()> {
         let flags = RenameFlags::EXCHANGE;
         fs::renameat_with(&self.fd, leaf(name)?, &target.fd, leaf(to)?, flags)
     }
 
     /// Sets the modification time of the symbolic link `name` itself.
-    pub(crate) fn set_link_mtime(&self, name: &[u8], mtime: FileTime) -> Result<()> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn set_link_mtime(&self, name: &[u8], mtime: FileTime) -> Result<()> {
         fs::utimensat(&self.fd, leaf(name)?, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// The names in this directory, sorted by their bytes. Memory is bounded by the directory.
-    pub(crate) fn names(&self) -> Result<Vec<Vec<u8>>> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn names(&self) -> Result<Vec<Vec<u8>>> {
         let mut names = Vec::new();
         for entry in fs::Dir::read_from(&self.fd)? {
             let entry = entry?;
@@ -298,22 +348,33 @@ impl Dir {
         Ok(names)
     }
 
-    pub(crate) fn meta(&self) -> Result<Meta> {
+    /// The metadata of this directory.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn meta(&self) -> Result<Meta> {
         Meta::of(&self.fd)
     }
 
-    pub(crate) fn sync(&self) -> Result<()> {
+    /// Makes the names in this directory durable.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn sync(&self) -> Result<()> {
         fs::fsync(&self.fd)
     }
 
     /// Writes everything of the file system to disk that is in memory now.
-    pub(crate) fn sync_file_system(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn sync_file_system(&self) -> Result<()> {
         fs::syncfs(&self.fd)
     }
 
     /// Whether [`Dir::sync_file_system`] leaves nothing of a file to do for its own fsync. Not of
     /// those that send on what they are told (FUSE, overlays), and not of those we do not know.
-    pub(crate) fn syncs_wholly(&self) -> bool {
+    pub fn syncs_wholly(&self) -> bool {
         const KNOWN: [u32; 5] = [EXT4, XFS, BTRFS, F2FS, TMPFS];
         let kind = fs::fstatfs(&self.fd).map(|stat| stat.f_type);
         kind.is_ok_and(|kind| KNOWN.iter().any(|&known| i128::from(kind) == i128::from(known)))
@@ -358,15 +419,18 @@ impl Dir {
 
 /// A regular file that is held but not open: its mode can be set by who may not open it.
 #[derive(Debug)]
-pub(crate) struct HeldFile {
+pub struct HeldFile {
     fd: OwnedFd,
     /// What it was when it was taken hold of.
-    pub(crate) meta: Meta,
+    pub meta: Meta,
 }
 
 impl HeldFile {
     /// Gives the file its permission bits.
-    pub(crate) fn set_mode(&self, mode: u32) -> Result<()> {
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn set_mode(&self, mode: u32) -> Result<()> {
         // A descriptor of this kind takes no `fchmod`, but has a name that leads nowhere else.
         let name = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         match fs::chmod(name, Mode::from_raw_mode(mode)) {
@@ -387,7 +451,7 @@ pub(crate) fn try_lock(fd: impl AsFd) -> Result<bool> {
 }
 
 /// The times to set for a modification time; the time of last access is left alone.
-pub(crate) fn times(mtime: FileTime) -> fs::Timestamps {
+pub fn times(mtime: FileTime) -> fs::Timestamps {
     let omit = fs::Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT };
     let mtime = fs::Timespec { tv_sec: mtime.secs, tv_nsec: mtime.nanos.into() };
     fs::Timestamps { last_access: omit, last_modification: mtime }

@@ -28,7 +28,10 @@ pub(crate) fn occupied(data_len: u64) -> u64 {
 }
 
 /// Checks that `needed` bytes and 1 % more fit beside what is there.
-pub(crate) fn check(dir: &Dir, needed: u64) -> Result<core::result::Result<(), NoSpace>> {
+///
+/// # Errors
+/// The kernel's own.
+pub fn check(dir: &Dir, needed: u64) -> Result<core::result::Result<(), NoSpace>> {
     let stat = fstatvfs(dir)?;
     let available = Bytes::new(stat.f_bavail.saturating_mul(stat.f_frsize));
     let needed = Bytes::new(needed.saturating_add(needed / 100));

@@ -1,0 +1,337 @@
+//! The index of a folder: what is known of each path, and what stands on disk. One SQLite file.
+//!
+//! What it promises: numbers that were given are never given again, what was announced is durable,
+//! and what is read is what was written or an error. It decides nothing about versions, and the tree
+//! itself is the business of [`crate::store`].
+
+mod codec;
+mod error;
+mod intent;
+mod item;
+mod kept;
+mod key;
+mod manifest;
+mod meta;
+mod read;
+mod run;
+mod schema;
+mod write;
+
+pub use error::IndexError;
+pub use item::Kind;
+pub use kept::Kept;
+pub use manifest::MANIFEST_PAGE_MAX;
+pub use read::{Counts, Known, Reading, Standing, StoredVersion};
+pub use run::{Run, RunId, Signature};
+pub use write::{Inserted, Transaction};
+
+use farhaul_proto::ids::SiteId;
+use farhaul_sync::seal::FolderKey;
+use farhaul_sync::version::{Author, Incarnation, Serial};
+use meta::{Field, read_number, write_number};
+use ring::rand::{SecureRandom, SystemRandom};
+use rusqlite::{Connection, OpenFlags};
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The how manyth version that this index stored: ascending without gaps, never given again within
+/// an incarnation. Neighbours ask for everything after the last one that they heard of. The first
+/// is 1; 0 is before all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// Wraps a number.
+    pub const fn new(n: u64) -> Self {
+        Self(n)
+    }
+
+    /// The plain number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// When a transaction has to be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When the commit returns: for what is announced afterwards, or what a rename relies on.
+    Now,
+    /// With the next transaction that is durable now: for scans. A power cut may take it back, and
+    /// what follows from it was not announced.
+    Later,
+}
+
+/// Numbers that this site may give to its versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    /// The first.
+    pub first: Serial,
+    /// The last.
+    pub last: Serial,
+}
+
+/// What a transaction changes beside its rows; taken over when it commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counters {
+    incarnation: Incarnation,
+    last_seq: Seq,
+    /// The first number that was not reserved yet.
+    next_serial: u64,
+}
+
+/// The index of one folder at one site. One process has it open.
+#[derive(Debug)]
+pub struct Index {
+    db: Connection,
+    path: PathBuf,
+    folder: FolderKey,
+    site: SiteId,
+    counters: Counters,
+    /// What may be announced; shared with readers.
+    durable: Arc<AtomicU64>,
+    was_unclean: bool,
+    /// Held for as long as the index is open.
+    _lock: File,
+}
+
+impl Index {
+    /// Makes the index of a folder, with a new incarnation.
+    ///
+    /// # Errors
+    /// [`IndexError`]; [`IndexError::Exists`] if there is one.
+    pub fn create(path: &Path, folder: FolderKey, site: SiteId) -> Result<Self, IndexError> {
+        let lock = lock(path)?;
+        if path.exists() {
+            return Err(IndexError::Exists { path: path.into() });
+        }
+        // What a damaged index left would be taken for pages of this one.
+        for suffix in ["-wal", "-shm", "-new"] {
+            remove_if_there(&beside(path, suffix))?;
+        }
+        // Made beside its name, so that a kill leaves no half-made index.
+        let new = beside(path, "-new");
+        let mut db = connect(&new, OpenFlags::SQLITE_OPEN_CREATE)?;
+        schema::make(&mut db, folder, site, random_incarnation()?)?;
+        close(db)?;
+        std::fs::rename(&new, path).map_err(at(path))?;
+        sync_dir_of(path)?;
+        Self::start(path, folder, site, lock)
+    }
+
+    /// Opens the index of a folder.
+    ///
+    /// # Errors
+    /// [`IndexError`]; where [`IndexError::is_damage`], [`quarantine`] and [`Index::create`] follow.
+    pub fn open(path: &Path, folder: FolderKey, site: SiteId) -> Result<Self, IndexError> {
+        let lock = lock(path)?;
+        if !path.exists() {
+            return Err(IndexError::Missing { path: path.into() });
+        }
+        Self::start(path, folder, site, lock)
+    }
+
+    fn start(path: &Path, folder: FolderKey, site: SiteId, lock: File) -> Result<Self, IndexError> {
+        let db = connect(path, OpenFlags::empty())?;
+        schema::check_format(&db)?;
+        let counters = meta::check(&db, folder, site)?;
+        let was_unclean = read_number(&db, Field::Unclean)? != 0;
+        let durable = Arc::new(AtomicU64::new(0));
+        let path = path.to_path_buf();
+        let mut index =
+            Self { db, path, folder, site, counters, durable, was_unclean, _lock: lock };
+        // Also makes durable what a process before this one had committed for later.
+        let opening = index.begin(Durability::Now)?;
+        write_number(opening.db(), Field::Unclean, 1)?;
+        opening.commit()?;
+        Ok(index)
+    }
+
+    /// Ends work on the index: the next one to open it knows that nothing was left half-done.
+    ///
+    /// # Errors
+    /// [`IndexError`]; the index is as durable as its last commit.
+    pub fn close(mut self) -> Result<(), IndexError> {
+        let closing = self.begin(Durability::Now)?;
+        write_number(closing.db(), Field::Unclean, 0)?;
+        closing.commit()?;
+        close(self.db)
+    }
+
+    /// Whether whoever used the index last did not close it: a kill or a power cut. Files that have
+    /// an intent are looked at then, and all of the index is worth a [`Index::check`].
+    pub fn was_unclean(&self) -> bool {
+        self.was_unclean
+    }
+
+    /// Of which folder.
+    pub fn folder(&self) -> FolderKey {
+        self.folder
+    }
+
+    /// Who publishes: this site in this life of its index.
+    pub fn author(&self) -> Author {
+        Author { site: self.site, incarnation: self.counters.incarnation }
+    }
+
+    /// The number of the newest version that is stored and durable.
+    pub fn last_seq(&self) -> Seq {
+        Seq(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Reserves the next `count` numbers for versions of this site, durably: whatever happens, they
+    /// are not given again (spec: S-041).
+    ///
+    /// # Errors
+    /// [`IndexError`]; no number was reserved. [`IndexError::TooLarge`] where there are none left.
+    pub fn reserve(&mut self, count: u32) -> Result<Reserved, IndexError> {
+        let mut reserving = self.begin(Durability::Now)?;
+        let reserved = reserving.reserve(count)?;
+        reserving.commit()?;
+        Ok(reserved)
+    }
+
+    /// Begins a new incarnation: for an index that may have been rolled back. What is stored stays;
+    /// numbers begin anew.
+    ///
+    /// # Errors
+    /// [`IndexError`]; the incarnation is as it was.
+    pub fn renew(&mut self) -> Result<Incarnation, IndexError> {
+        let incarnation = random_incarnation()?;
+        let mut renewing = self.begin(Durability::Now)?;
+        renewing.renew(incarnation)?;
+        renewing.commit()?;
+        Ok(incarnation)
+    }
+
+    /// Begins a transaction. Dropping it undoes it.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn begin(&mut self, durability: Durability) -> Result<Transaction<'_>, IndexError> {
+        Transaction::begin(self, durability)
+    }
+
+    /// A look at what is committed.
+    pub fn read(&self) -> Reading<'_> {
+        Reading::new(&self.db, self.folder, self.last_seq())
+    }
+
+    /// A second way in, for another thread: reads what is committed while this one writes.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn reader(&self) -> Result<IndexReader, IndexError> {
+        let db = connect(&self.path, OpenFlags::empty())?;
+        db.pragma_update(None, "query_only", true)?;
+        Ok(IndexReader { db, folder: self.folder, durable: Arc::clone(&self.durable) })
+    }
+
+    /// Reads all of the index and compares whatever says the same thing twice. Takes seconds for a
+    /// million items.
+    ///
+    /// # Errors
+    /// [`IndexError::Damaged`] names the first thing that is wrong.
+    pub fn check(&self) -> Result<(), IndexError> {
+        schema::check_pages(&self.db)?;
+        meta::check(&self.db, self.folder, self.site)?;
+        self.read().check()
+    }
+}
+
+/// A look at an index from another thread.
+#[derive(Debug)]
+pub struct IndexReader {
+    db: Connection,
+    folder: FolderKey,
+    durable: Arc<AtomicU64>,
+}
+
+impl IndexReader {
+    /// A look at what is committed by now.
+    pub fn read(&self) -> Reading<'_> {
+        Reading::new(&self.db, self.folder, Seq(self.durable.load(Ordering::Acquire)))
+    }
+}
+
+/// Moves a damaged index aside, for whoever wants to look into it. Returns where it is now.
+///
+/// # Errors
+/// [`IndexError`]; [`IndexError::InUse`] while somebody has it open.
+pub fn quarantine(path: &Path) -> Result<PathBuf, IndexError> {
+    let _lock = lock(path)?;
+    let (aside, suffix) = (1_u32..)
+        .map(|n| format!("-damaged-{n}"))
+        .map(|suffix| (beside(path, &suffix), suffix))
+        .find(|(aside, _)| !aside.exists())
+        .ok_or(IndexError::TooLarge { what: "the number of damaged indexes" })?;
+    for part in ["-wal", "-shm"] {
+        match std::fs::rename(beside(path, part), beside(path, &format!("{suffix}{part}"))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(at(path)(error));
+            }
+            _ => {}
+        }
+    }
+    std::fs::rename(path, &aside).map_err(at(path))?;
+    sync_dir_of(path)?;
+    Ok(aside)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, IndexError> {
+    let base = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, base | flags)?;
+    schema::configure(&db)?;
+    Ok(db)
+}
+
+fn close(db: Connection) -> Result<(), IndexError> {
+    db.close().map_err(|(_, error)| error.into())
+}
+
+fn random_incarnation() -> Result<Incarnation, IndexError> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| IndexError::Randomness)?;
+    Ok(Incarnation::new(u64::from_be_bytes(bytes)))
+}
+
+/// Locks of our own: those of SQLite come and go with transactions.
+fn lock(path: &Path) -> Result<File, IndexError> {
+    let name = beside(path, ".lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&name);
+    let file = file.map_err(at(&name))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(IndexError::InUse { path: path.into() }),
+        Err(std::fs::TryLockError::Error(error)) => Err(at(&name)(error)),
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn at(path: &Path) -> impl Fn(std::io::Error) -> IndexError + '_ {
+    |source| IndexError::File { path: path.into(), source }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), IndexError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn sync_dir_of(path: &Path) -> Result<(), IndexError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or_else(|| Path::new("."));
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! How values lie in a row: numbers as LEB128 (DWARF 5, section 7.6), byte strings behind their
+//! length, and in front of all a short hash that ties the value to its table and key.
+//!
+//! The hash finds what a file system without checksums would hand back unseen: a flipped bit, a row
+//! of an older page, a row in the wrong place. It is no defence against whoever may write the file.
+
+use std::sync::LazyLock;
+
+/// Bytes of the hash in front of a value.
+const CHECK_LEN: usize = 8;
+
+/// Tables whose values are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    Meta,
+    Items,
+    Versions,
+    Runs,
+    Heads,
+    Manifests,
+    Intents,
+    Kept,
+}
+
+fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {
+    static KEY: LazyLock<[u8; 32]> =
+        LazyLock::new(|| blake3::derive_key("farhaul index row v1", b""));
+    let mut hasher = blake3::Hasher::new_keyed(&KEY);
+    // One update: the whole of a usual row is a single block or two.
+    let mut head = [0; 16];
+    head[0] = table as u8;
+    head[8..].copy_from_slice(&(key.len() as u64).to_le_bytes());
+    hasher.update(&head).update(key).update(payload);
+    let mut check = [0; CHECK_LEN];
+    hasher.finalize_xof().fill(&mut check);
+    check
+}
+
+/// What stands behind the hash of a value; `None` where the hash is wrong.
+pub(super) fn open<'a>(table: Table, key: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
+    let (check, payload) = value.split_at_checked(CHECK_LEN)?;
+    (check == check_of(table, key, payload)).then_some(payload)
+}
+
+/// A value in the making.
+#[derive(Debug)]
+pub(super) struct Writer(Vec<u8>);
+
+impl Writer {
+    pub(super) fn new() -> Self {
+        Self(vec![0; CHECK_LEN])
+    }
+
+    /// The value as it is stored.
+    pub(super) fn seal(mut self, table: Table, key: &[u8]) -> Vec<u8> {
+        let check = check_of(table, key, &self.0[CHECK_LEN..]);
+        self.0[..CHECK_LEN].copy_from_slice(&check);
+        self.0
+    }
+
+    /// What was written, without a check: part of a value.
+    #[cfg(test)]
+    fn into_payload(self) -> Vec<u8> {
+        self.0[CHECK_LEN..].to_vec()
+    }
+
+    pub(super) fn byte(&mut self, byte: u8) -> &mut Self {
+        self.0.push(byte);
+        self
+    }
+
+    pub(super) fn u64(&mut self, n: u64) -> &mut Self {
+        self.u128(n.into())
+    }
+
+    pub(super) fn u128(&mut self, mut n: u128) -> &mut Self {
+        loop {
+            let [low, ..] = n.to_le_bytes();
+            n >>= 7;
+            if n == 0 {
+                self.0.push(low & 0x7f);
+                return self;
+            }
+            self.0.push(low | 0x80);
+        }
+    }
+
+    pub(super) fn i128(&mut self, n: i128) -> &mut Self {
+        // Zigzag: numbers near zero are short on both sides.
+        self.u128(((n << 1) ^ (n >> 127)).cast_unsigned())
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.u64(bytes.len() as u64).raw(bytes)
+    }
+
+    /// Bytes of a length that the reader knows.
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+}
+
+/// A value on its way out. Every method is `None` where the value is not what its writer wrote.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(payload: &'a [u8]) -> Self {
+        Self(payload)
+    }
+
+    pub(super) fn byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(byte)
+    }
+
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        u64::try_from(self.u128()?).ok()
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        u32::try_from(self.u128()?).ok()
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        u16::try_from(self.u128()?).ok()
+    }
+
+    pub(super) fn u128(&mut self) -> Option<u128> {
+        let mut n = 0_u128;
+        for shift in (0..128).step_by(7) {
+            let byte = self.byte()?;
+            let low = u128::from(byte & 0x7f);
+            if (low << shift) >> shift != low {
+                return None;
+            }
+            n |= low << shift;
+            if byte & 0x80 == 0 {
+                return Some(n);
+            }
+        }
+        None
+    }
+
+    pub(super) fn i128(&mut self) -> Option<i128> {
+        let n = self.u128()?;
+        Some((n >> 1).cast_signed() ^ -((n & 1).cast_signed()))
+    }
+
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+        let len = usize::try_from(self.u64()?).ok()?;
+        self.raw(len)
+    }
+
+    pub(super) fn raw(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.raw(N)?.try_into().ok()
+    }
+
+    pub(super) fn rest(&mut self) -> &'a [u8] {
+        core::mem::take(&mut self.0)
+    }
+
+    /// That nothing is left.
+    pub(super) fn end(&self) -> Option<()> {
+        self.0.is_empty().then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_value_opens_only_in_its_table_under_its_key() {
+        let mut writer = Writer::new();
+        writer.bytes(b"payload");
+        let value = writer.seal(Table::Items, b"key");
+        assert_eq!(open(Table::Items, b"key", &value), Some(&b"\x07payload"[..]));
+        assert_eq!(open(Table::Runs, b"key", &value), None);
+        assert_eq!(open(Table::Items, b"kez", &value), None);
+        for bit in 0..value.len() * 8 {
+            let mut flipped = value.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(open(Table::Items, b"key", &flipped), None, "bit {bit}");
+        }
+        assert_eq!(open(Table::Items, b"key", &value[..7]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(n: u64, wide: i128, bytes: Vec<u8>, byte: u8) {
+            let mut writer = Writer::new();
+            writer.u64(n).i128(wide).bytes(&bytes).byte(byte).raw(&[7; 32]);
+            let payload = writer.into_payload();
+            let mut reader = Reader::new(&payload);
+            prop_assert_eq!(reader.u64(), Some(n));
+            prop_assert_eq!(reader.i128(), Some(wide));
+            prop_assert_eq!(reader.bytes(), Some(&bytes[..]));
+            prop_assert_eq!(reader.byte(), Some(byte));
+            prop_assert_eq!(reader.array(), Some([7; 32]));
+            prop_assert_eq!(reader.end(), Some(()));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_harm(payload: Vec<u8>) {
+            let mut reader = Reader::new(&payload);
+            while reader.end().is_none() {
+                let mut other = reader;
+                let _ = (other.bytes(), reader.i128());
+                if reader.byte().is_none() { break }
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What is known of the index itself.
+
+use super::codec::{Reader, Table, Writer, open};
+use super::{Counters, IndexError, Seq};
+use farhaul_proto::ids::SiteId;
+use farhaul_sync::seal::FolderKey;
+use farhaul_sync::version::Incarnation;
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// A row of `meta`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Folder,
+    Site,
+    Incarnation,
+    LastSeq,
+    /// The first number that was not reserved yet.
+    NextSerial,
+    /// Whether somebody has it open, or had and did not close it.
+    Unclean,
+}
+
+impl Field {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Folder => "folder",
+            Self::Site => "site",
+            Self::Incarnation => "incarnation",
+            Self::LastSeq => "last seq",
+            Self::NextSerial => "next serial",
+            Self::Unclean => "unclean",
+        }
+    }
+}
+
+pub(super) fn write_bytes(db: &Connection, field: Field, bytes: &[u8]) -> Result<(), IndexError> {
+    let mut writer = Writer::new();
+    writer.raw(bytes);
+    let value = writer.seal(Table::Meta, field.name().as_bytes());
+    let mut statement = db.prepare_cached("REPLACE INTO meta(name, value) VALUES(?, ?)")?;
+    statement.execute(params![field.name(), value])?;
+    Ok(())
+}
+
+pub(super) fn write_number(db: &Connection, field: Field, number: u64) -> Result<(), IndexError> {
+    write_bytes(db, field, &number.to_be_bytes())
+}
+
+fn read_array<const N: usize>(db: &Connection, field: Field) -> Result<[u8; N], IndexError> {
+    let mut statement = db.prepare_cached("SELECT value FROM meta WHERE name = ?")?;
+    let value: Option<Vec<u8>> =
+        statement.query_row([field.name()], |row| row.get(0)).optional()?;
+    let read = |value: &[u8]| {
+        let mut reader = Reader::new(open(Table::Meta, field.name().as_bytes(), value)?);
+        let array = reader.array()?;
+        reader.end().map(|()| array)
+    };
+    let read = value.as_deref().and_then(read);
+    read.ok_or_else(|| IndexError::damaged(format!("its {}", field.name())))
+}
+
+pub(super) fn read_number(db: &Connection, field: Field) -> Result<u64, IndexError> {
+    read_array(db, field).map(u64::from_be_bytes)
+}
+
+/// Reads all of it, and that it fits the rest.
+pub(super) fn check(
+    db: &Connection,
+    folder: FolderKey,
+    site: SiteId,
+) -> Result<Counters, IndexError> {
+    if read_array(db, Field::Folder)? != folder.0 || read_array(db, Field::Site)? != site.0 {
+        return Err(IndexError::OtherFolder);
+    }
+    let counters = Counters {
+        incarnation: Incarnation::new(read_number(db, Field::Incarnation)?),
+        last_seq: Seq(read_number(db, Field::LastSeq)?),
+        next_serial: read_number(db, Field::NextSerial)?,
+    };
+    let newest: Option<i64> =
+        db.query_row("SELECT max(seq) FROM versions", [], |row| row.get(0))?;
+    let newest = newest.map_or(Ok(0), u64::try_from).unwrap_or(u64::MAX);
+    if newest > counters.last_seq.0 || counters.next_serial == 0 {
+        return Err(IndexError::damaged("it holds versions newer than itself"));
+    }
+    Ok(counters)
+}

@@ -1,0 +1,89 @@
+//! The tables, and how SQLite is set up for them.
+
+use super::IndexError;
+use super::meta::{Field, write_bytes, write_number};
+use farhaul_proto::ids::SiteId;
+use farhaul_sync::seal::FolderKey;
+use farhaul_sync::version::Incarnation;
+use rusqlite::Connection;
+
+/// The format of the tables below. Who changes them raises it, and reads the old format into a new
+/// file beside the old one, which stays readable until the new one has its name.
+pub(super) const FORMAT: i64 = 1;
+/// `fhix`: tells this file from other databases.
+const APPLICATION: i64 = 0x6668_6978;
+/// Pages kept in memory, in KiB.
+const CACHE_KIB: i64 = 32 << 10;
+/// Statements kept ready.
+const STATEMENTS: usize = 64;
+
+/// Values are checked ones (`codec`) but for those of `paths`, which is compared with `versions`,
+/// and of `uses`, which is counted anew.
+const TABLES: &str = "
+    CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE items(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE versions(seq INTEGER PRIMARY KEY, value BLOB NOT NULL);
+    CREATE TABLE paths(live INTEGER NOT NULL, key BLOB NOT NULL, seq INTEGER NOT NULL,
+        PRIMARY KEY(live, key, seq)) WITHOUT ROWID;
+    CREATE TABLE runs(id INTEGER PRIMARY KEY, value BLOB NOT NULL);
+    CREATE TABLE uses(run INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+    CREATE TABLE intents(id INTEGER PRIMARY KEY, value BLOB NOT NULL);
+    CREATE TABLE kept(key BLOB NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY(key, name)) WITHOUT ROWID;
+    CREATE TABLE manifests(id BLOB NOT NULL, page INTEGER NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY(id, page)) WITHOUT ROWID;
+    CREATE TABLE heads(author BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+";
+
+/// Makes the tables of a new index.
+pub(super) fn make(
+    db: &mut Connection,
+    folder: FolderKey,
+    site: SiteId,
+    incarnation: Incarnation,
+) -> Result<(), IndexError> {
+    let making = db.transaction()?;
+    making.execute_batch(TABLES)?;
+    making.pragma_update(None, "application_id", APPLICATION)?;
+    making.pragma_update(None, "user_version", FORMAT)?;
+    write_bytes(&making, Field::Folder, &folder.0)?;
+    write_bytes(&making, Field::Site, &site.0)?;
+    write_number(&making, Field::Incarnation, incarnation.get())?;
+    write_number(&making, Field::LastSeq, 0)?;
+    write_number(&making, Field::NextSerial, 1)?;
+    write_number(&making, Field::Unclean, 0)?;
+    Ok(making.commit()?)
+}
+
+/// What a connection needs to know.
+pub(super) fn configure(db: &Connection) -> Result<(), IndexError> {
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // A reader may have to wait for the end of a checkpoint.
+    db.busy_timeout(std::time::Duration::from_secs(10))?;
+    let mode: String = db.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(IndexError::damaged(format!("it does not take a write-ahead log ({mode})")));
+    }
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // Tables that were not made here have no triggers and views that could run.
+    db.pragma_update(None, "trusted_schema", false)?;
+    db.pragma_update(None, "cell_size_check", true)?;
+    Ok(())
+}
+
+/// That this program can read the file.
+pub(super) fn check_format(db: &Connection) -> Result<(), IndexError> {
+    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if number("application_id")? != APPLICATION {
+        return Err(IndexError::damaged("it is no index"));
+    }
+    let found = number("user_version")?;
+    if found == FORMAT { Ok(()) } else { Err(IndexError::Format { found, known: FORMAT }) }
+}
+
+/// That SQLite finds its own pages in order.
+pub(super) fn check_pages(db: &Connection) -> Result<(), IndexError> {
+    let found: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(IndexError::damaged(found)) }
+}

@@ -1,0 +1,175 @@
+//! What a folder keeps on its own disk beneath `.farhaul` of its root, and how the tree is changed.
+//!
+//! Whatever is put into the tree was complete and durable before, what stood there is kept in the
+//! version store, and the order of both with what the index says is the same in every case: the
+//! steps of a change are types, each made from the one before (spec: S-043). It decides nothing about
+//! versions, and what is read or sent is not its business.
+
+mod change;
+mod describe;
+mod error;
+mod intent;
+mod kept;
+mod marker;
+mod owner;
+mod recover;
+pub mod retention;
+mod staged;
+
+pub use change::{Committed, Displaced, Prepared, Swapped};
+pub use error::StoreError;
+pub use intent::{Action, Intent, IntentId, Recorded};
+pub use marker::FolderMark;
+pub use owner::{NameTable, Principals, Unnamed};
+pub use recover::{Hashing, Recovered};
+pub use staged::{Ready, Staged};
+
+use crate::store::error::at;
+use farhaul_engine::files::Root;
+use farhaul_engine::files::dir::{Dir, FileKind, Identity, Meta as DiskMeta};
+use farhaul_proto::path_name::RESERVED_NAME;
+use farhaul_proto::units::FileTime;
+use farhaul_sync::folder::FileIdentity;
+use ring::rand::{SecureRandom, SystemRandom};
+use rustix::io::Errno;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where files are on their way in. Not the directory of plain transfers into the same tree: those
+/// sweep theirs.
+const INCOMING: &[u8] = b"incoming";
+/// Where what was displaced is kept.
+const VERSIONS: &[u8] = b"versions";
+
+/// The disk of one folder. One process has it open.
+#[derive(Clone, Debug)]
+pub struct Store {
+    path: PathBuf,
+    root: Root,
+    top: Dir,
+    incoming: Dir,
+    versions: Dir,
+    mark: FolderMark,
+    principals: Arc<dyn Principals>,
+    /// The marker, locked for as long as the store is open.
+    _lock: Arc<File>,
+}
+
+impl Store {
+    /// Makes a folder of the directory at `path`, which a user named: marks it as one. The mark is
+    /// to be kept (with the configuration of the folder) and given to [`Store::open`].
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::MarkedAlready`] where it is a folder.
+    pub fn create(path: &Path, principals: Arc<dyn Principals>) -> Result<Self, StoreError> {
+        let root = Root::open(path)?;
+        let top = private_dir(root.dir(), RESERVED_NAME)?;
+        let mark = FolderMark { id: random()?, file_system: marker::file_system_of(&top)? };
+        marker::write(&top, mark.id)?;
+        root.dir().sync().map_err(at("."))?;
+        Self::open(path, &mark, principals)
+    }
+
+    /// Opens the folder at `path`, if that is the one of `mark`: its marker and the file system that
+    /// it lies on. An unmounted disk, an emptied directory or another folder is refused.
+    ///
+    /// # Errors
+    /// [`StoreError`]; where [`StoreError::is_elsewhere`], the folder has to halt.
+    pub fn open(
+        path: &Path,
+        mark: &FolderMark,
+        principals: Arc<dyn Principals>,
+    ) -> Result<Self, StoreError> {
+        let root = Root::open(path)?;
+        let top = marker::find(&root, mark)?;
+        let lock = marker::lock(&top)?;
+        let incoming = private_dir(&top, INCOMING)?;
+        let versions = private_dir(&top, VERSIONS)?;
+        let (path, mark) = (path.to_path_buf(), *mark);
+        let lock = Arc::new(lock);
+        Ok(Self { path, root, top, incoming, versions, mark, principals, _lock: lock })
+    }
+
+    /// That the folder is still what stands at its path: before every scan and every batch of
+    /// changes (F-33).
+    ///
+    /// # Errors
+    /// [`StoreError`]; where [`StoreError::is_elsewhere`], the folder has to halt.
+    pub fn check_there(&self) -> Result<(), StoreError> {
+        let named = Root::open(&self.path)?;
+        let top = marker::find(&named, &self.mark)?;
+        let ids = [&top, &self.top].map(|dir| dir.meta().map(|meta| key_of(&meta.identity)));
+        match ids {
+            [Ok(named), Ok(held)] if named == held => Ok(()),
+            [Err(errno), _] | [_, Err(errno)] => Err(at(".farhaul")(errno)),
+            _ => Err(StoreError::NotTheFolder { path: self.path.clone() }),
+        }
+    }
+
+    /// What tells this folder's disk from any other.
+    pub fn mark(&self) -> FolderMark {
+        self.mark
+    }
+
+    /// The tree.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+}
+
+/// The state of what `meta` describes, as the index keeps it.
+pub fn identity_of(meta: &DiskMeta) -> FileIdentity {
+    state_of(&meta.identity)
+}
+
+fn state_of(identity: &Identity) -> FileIdentity {
+    let Identity { dev, ino, size, mtime, ctime } = *identity;
+    let (mtime, ctime) = (nanos_of(mtime), nanos_of(ctime));
+    FileIdentity { device: dev, inode: ino, generation: 0, size, mtime, ctime }
+}
+
+/// Nanoseconds since 1970.
+fn nanos_of(time: FileTime) -> i128 {
+    i128::from(time.secs) * 1_000_000_000 + i128::from(time.nanos)
+}
+
+fn key_of(identity: &Identity) -> (u64, u64) {
+    (identity.dev, identity.ino)
+}
+
+/// Holds the directory `name`, made for this user alone.
+fn private_dir(parent: &Dir, name: &[u8]) -> Result<Dir, StoreError> {
+    let shown = String::from_utf8_lossy(name);
+    match parent.make_dir(name, 0o700) {
+        Ok(()) => parent.sync().map_err(at(&shown))?,
+        Err(Errno::EXIST) => {}
+        Err(errno) => return Err(at(&shown)(errno)),
+    }
+    let dir = parent.open_dir(name).map_err(at(&shown))?;
+    let meta = dir.meta().map_err(at(&shown))?;
+    let is_ours = meta.owner == rustix::process::geteuid().as_raw();
+    let is_private = meta.kind == FileKind::Dir && meta.mode & 0o077 == 0;
+    if is_ours && is_private { Ok(dir) } else { Err(StoreError::NotPrivate { name: shown.into() }) }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| StoreError::Randomness)?;
+    Ok(bytes)
+}
+
+/// A name that nobody else chooses.
+fn random_name() -> Result<String, StoreError> {
+    Ok(data_encoding::HEXLOWER.encode(&random::<16>()?))
+}
+
+/// A point of the commit path at which a test can kill the process.
+#[cfg(not(test))]
+const fn step() {}
+#[cfg(test)]
+use crash::step;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod tests;

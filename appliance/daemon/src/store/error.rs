@@ -1,0 +1,136 @@
+//! Why the tree was not changed, and what stands there all the same.
+
+use farhaul_engine::files::ConfineError;
+use farhaul_engine::files::confine::ShownPath;
+use farhaul_engine::files::dir::FileKind;
+use farhaul_engine::files::space::NoSpace;
+use farhaul_proto::path_name::RESERVED_NAME;
+use rustix::io::Errno;
+use std::path::PathBuf;
+
+/// Why a folder's disk did not do what it was asked. Nothing is overwritten in any case.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The directory has no marker: a disk that is not mounted, or was emptied.
+    #[error("{}: is no folder, or its disk is not mounted: its marker is missing", path.display())]
+    NoMarker {
+        /// The root.
+        path: PathBuf,
+    },
+    /// Another folder stands there.
+    #[error("{}: is another folder than it was", path.display())]
+    NotTheFolder {
+        /// The root.
+        path: PathBuf,
+    },
+    /// The same marker on another file system: a copy, or a disk that was restored. Only a user can
+    /// say that it is the folder.
+    #[error("{}: lies on another file system than it did", path.display())]
+    OtherFileSystem {
+        /// The root.
+        path: PathBuf,
+    },
+    /// It is a folder already.
+    #[error("it is a folder already: remove `.farhaul/folder` to begin another one there")]
+    MarkedAlready,
+    /// Another process has it open.
+    #[error("another process works on the folder")]
+    InUse,
+    /// A directory of ours that others can look into or that is theirs.
+    #[error(".farhaul/{name}: is not private to this user")]
+    NotPrivate {
+        /// Which.
+        name: String,
+    },
+    /// Something else stands at the path than the index says: nothing was done, and a look at the
+    /// path says what.
+    #[error("{path}: was changed by somebody else")]
+    Changed {
+        /// Where.
+        path: ShownPath,
+    },
+    /// A directory that is to go or to be replaced is not empty. What is in it is not in the index,
+    /// or is ignored: it stays, and so does the directory.
+    #[error("{path}: holds {count} things that are not of the folder, one is `{example}`")]
+    NotEmpty {
+        /// Where.
+        path: ShownPath,
+        /// How many.
+        count: usize,
+        /// The first by name.
+        example: ShownPath,
+    },
+    /// A pipe, a socket or a device: never touched.
+    #[error("{path}: {found} is in the way")]
+    InTheWay {
+        /// Where.
+        path: ShownPath,
+        /// What.
+        found: FileKind,
+    },
+    /// What was staged could not be made durable: it is gone, and has to be fetched again.
+    #[error("{path}: could not be made durable and is to be fetched again: {source}")]
+    Discarded {
+        /// Of which path.
+        path: ShownPath,
+        /// What the kernel says.
+        source: Errno,
+    },
+    /// The disk does not hold what is to come.
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
+    /// What was staged is not what its version says; the caller is at fault.
+    #[error("{path}: {what} does not fit what was staged")]
+    Mismatch {
+        /// Of which path.
+        path: ShownPath,
+        /// What.
+        what: &'static str,
+    },
+    /// The intent that was recorded is that of another change; the caller is at fault.
+    #[error("{path}: is not what was recorded")]
+    NotRecorded {
+        /// Of which path.
+        path: ShownPath,
+    },
+    /// No random numbers to be had from the system.
+    #[error("the system gives no random numbers")]
+    Randomness,
+    /// The tree, the disk or the kernel refuses.
+    #[error(transparent)]
+    Place(#[from] ConfineError),
+}
+
+impl StoreError {
+    /// Whether the folder is not where it was: nothing may be read into what stands there.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(
+            self,
+            Self::NoMarker { .. } | Self::NotTheFolder { .. } | Self::OtherFileSystem { .. }
+        )
+    }
+
+    /// Whether room on the disk is all that is missing.
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSpace(_)
+                | Self::Place(ConfineError::NoSpace { .. })
+                | Self::Discarded { source: Errno::NOSPC | Errno::DQUOT, .. }
+        )
+    }
+}
+
+/// An error of the kernel about something of ours beneath `.farhaul`.
+pub(super) fn at(name: &str) -> impl Fn(Errno) -> StoreError + '_ {
+    move |errno| {
+        let path = [RESERVED_NAME, b"/", name.as_bytes()].concat();
+        ConfineError::at(ShownPath::new(&path), errno).into()
+    }
+}
+
+/// An error of the kernel about a path of the tree.
+pub(super) fn on(path: &farhaul_proto::path_name::RelPath) -> impl Fn(Errno) -> StoreError + '_ {
+    move |errno| ConfineError::at(path, errno).into()
+}

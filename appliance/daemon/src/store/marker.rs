@@ -1,0 +1,102 @@
+//! What tells the disk of a folder from an empty mount point, another folder and a copy: a marker
+//! with a random id in the tree, and the id of the file system that it lies on.
+
+use super::StoreError;
+use super::error::at;
+use farhaul_engine::files::dir::Dir;
+use farhaul_engine::files::{ConfineError, Root};
+use farhaul_proto::path_name::RESERVED_NAME;
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+const NAME: &[u8] = b"folder";
+const TITLE: &str = "farhaul folder 1";
+/// A marker is shorter by far.
+const LEN_MAX: u64 = 256;
+
+/// Which folder stands on which file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FolderMark {
+    /// What the marker says.
+    pub id: [u8; 16],
+    /// What `statvfs` calls the file system.
+    pub file_system: u64,
+}
+
+pub(super) fn file_system_of(dir: &Dir) -> Result<u64, StoreError> {
+    Ok(rustix::fs::fstatvfs(dir).map_err(at("folder"))?.f_fsid)
+}
+
+/// Writes the marker into the reserved directory `top`, durably.
+pub(super) fn write(top: &Dir, id: [u8; 16]) -> Result<(), StoreError> {
+    let at = at("folder");
+    let mut file = match top.create_file(NAME) {
+        Err(Errno::EXIST) => return Err(StoreError::MarkedAlready),
+        file => file.map_err(&at)?,
+    };
+    let text = format!("{TITLE}\n{}\n", data_encoding::HEXLOWER.encode(&id));
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(|error| at(errno_of(&error)))?;
+    top.sync().map_err(&at)
+}
+
+/// Holds the reserved directory of `root` if the folder of `mark` stands there.
+pub(super) fn find(root: &Root, mark: &FolderMark) -> Result<Dir, StoreError> {
+    let path = || root_path(root);
+    let top = match root.dir().open_dir(RESERVED_NAME) {
+        Err(Errno::NOENT) => return Err(StoreError::NoMarker { path: path() }),
+        top => top.map_err(at("."))?,
+    };
+    match read(&top)? {
+        None => Err(StoreError::NoMarker { path: path() }),
+        Some(id) if id != mark.id => Err(StoreError::NotTheFolder { path: path() }),
+        Some(_) if file_system_of(&top)? != mark.file_system => {
+            Err(StoreError::OtherFileSystem { path: path() })
+        }
+        Some(_) => Ok(top),
+    }
+}
+
+/// Where the root is now, for messages.
+fn root_path(root: &Root) -> PathBuf {
+    use std::os::fd::{AsFd, AsRawFd};
+    let held = root.dir().as_fd().as_raw_fd();
+    std::fs::read_link(format!("/proc/self/fd/{held}")).unwrap_or_else(|_| PathBuf::from("."))
+}
+
+/// What the marker says; `None` where there is none, and for what is no marker.
+fn read(top: &Dir) -> Result<Option<[u8; 16]>, StoreError> {
+    let file = match top.open_file(NAME) {
+        Err(Errno::NOENT) => return Ok(None),
+        file => file.map_err(at("folder"))?.0,
+    };
+    let mut text = String::new();
+    if let Err(error) = file.take(LEN_MAX).read_to_string(&mut text) {
+        let is_text = error.kind() != std::io::ErrorKind::InvalidData;
+        return if is_text { Err(at("folder")(errno_of(&error))) } else { Ok(None) };
+    }
+    let mut lines = text.lines();
+    let id = match (lines.next(), lines.next()) {
+        (Some(TITLE), Some(id)) => data_encoding::HEXLOWER.decode(id.as_bytes()).ok(),
+        _ => None,
+    };
+    Ok(id.and_then(|id| id.try_into().ok()))
+}
+
+/// Two processes on one folder would not know what the other does.
+pub(super) fn lock(top: &Dir) -> Result<File, StoreError> {
+    let (file, _) = top.open_file(NAME).map_err(at("folder"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(ConfineError::at(NAME, errno_of(&error)).into())
+        }
+    }
+}
+
+pub(super) fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,348 @@
+//! After a kill or a power cut: what became of each intent.
+//!
+//! A path with an intent holds what stood there, or what was to stand there, whole; or it is ours and
+//! broken, which is never read as an edit: it is set aside and fetched again (spec: S-044). What a
+//! user did meanwhile is told from that by inode, time and hash, and is left to a scan.
+
+use super::change::{displaced, is_placed, is_same_content};
+use super::describe::describe;
+use super::error::{StoreError, at, on};
+use super::intent::{Action, Intent, IntentId};
+use super::{Committed, Displaced, Store, Swapped, identity_of, nanos_of};
+use farhaul_engine::files::dir::{Dir, FileKind, Meta as DiskMeta};
+use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::Placed;
+use farhaul_sync::version::{Content, ManifestId, Version};
+use rustix::io::Errno;
+use std::fs::File;
+
+/// Reads a file and says whose content it is.
+pub trait Hashing {
+    /// The manifest id of what is in the file.
+    ///
+    /// # Errors
+    /// What the system says; the path is looked at again later.
+    fn manifest_of(&mut self, file: &File) -> std::io::Result<ManifestId>;
+}
+
+/// What became of an intent.
+#[derive(Debug)]
+pub enum Recovered {
+    /// It was done.
+    Done(Committed),
+    /// It was not done, and what stood there does.
+    Undone(Committed),
+    /// It was half-done: what came of it is set aside, and what stood there (if anything) does again.
+    /// It has to be fetched again.
+    Broken(Committed),
+    /// Somebody put something else there: the index says what it said, and a scan finds it.
+    Foreign(Committed),
+}
+
+impl Recovered {
+    /// What the index is to be told.
+    pub fn committed(&self) -> &Committed {
+        match self {
+            Self::Done(committed)
+            | Self::Undone(committed)
+            | Self::Broken(committed)
+            | Self::Foreign(committed) => committed,
+        }
+    }
+}
+
+/// What became of it, before it is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Undone,
+    Broken,
+    Foreign,
+}
+
+impl Store {
+    /// Finds out what became of an intent and leaves its path old, new or as a user made it. To be
+    /// called for every intent of the index before anything is scanned or staged.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the intent stays, and so does what it is about.
+    pub fn recover(
+        &self,
+        id: IntentId,
+        intent: &Intent,
+        hashing: &mut dyn Hashing,
+    ) -> Result<Recovered, StoreError> {
+        let parent = match self.root.parent_dir(&intent.path) {
+            Ok(parent) => parent,
+            // The directory around it is gone: whatever did that, a scan finds it.
+            Err(farhaul_engine::files::ConfineError::NotFound { .. }) => {
+                return Ok(Recovered::Foreign(unsaid(id, None)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut look = Look { store: self, intent, parent: &parent, hashing };
+        let (outcome, placed, displaced) = match &intent.action {
+            Action::Put { staged, inode } => look.put(staged, *inode)?,
+            Action::Describe => look.describe()?,
+            Action::Remove => look.remove()?,
+            Action::Move { to } => look.moved(to)?,
+        };
+        let committed = match outcome {
+            Outcome::Foreign => unsaid(id, displaced),
+            _ => Committed { intent: id, placed, displaced },
+        };
+        let mut dirs = vec![parent.clone(), self.versions.clone()];
+        if let Action::Move { to } = &intent.action {
+            dirs.extend(self.root.parent_dir(to));
+        }
+        let committed = self.settle(vec![Swapped::new(dirs, committed)])?.remove(0);
+        Ok(match outcome {
+            Outcome::Done => Recovered::Done(committed),
+            Outcome::Undone => Recovered::Undone(committed),
+            Outcome::Broken => Recovered::Broken(committed),
+            Outcome::Foreign => Recovered::Foreign(committed),
+        })
+    }
+}
+
+/// The index says of the path what it said.
+fn unsaid(intent: IntentId, displaced: Option<Displaced>) -> Committed {
+    Committed { intent, placed: Vec::new(), displaced }
+}
+
+type Findings = (Outcome, Vec<(RelPath, Option<Placed>)>, Option<Displaced>);
+
+/// The path of an intent, looked at.
+struct Look<'a> {
+    store: &'a Store,
+    intent: &'a Intent,
+    parent: &'a Dir,
+    hashing: &'a mut dyn Hashing,
+}
+
+impl Look<'_> {
+    fn stat(&self) -> Result<Option<DiskMeta>, StoreError> {
+        self.parent.stat(self.intent.path.file_name()).map_err(on(&self.intent.path))
+    }
+
+    fn kept(&self) -> Result<Option<DiskMeta>, StoreError> {
+        self.store.versions.stat(self.intent.kept.as_bytes()).map_err(at("versions"))
+    }
+
+    fn put(&mut self, staged: &str, inode: u64) -> Result<Findings, StoreError> {
+        let Intent { old, new, kept, .. } = self.intent;
+        let Some(new) = new else { return Ok(foreign(None)) };
+        let mut aside = self.kept()?;
+        if aside.is_some_and(|aside| aside.identity.ino == inode) {
+            // Killed before anything changed places.
+            let back = self.store.versions.rename_new(
+                kept.as_bytes(),
+                &self.store.incoming,
+                staged.as_bytes(),
+            );
+            match back {
+                Ok(()) => {}
+                Err(Errno::EXIST) => self.store.remove_kept(kept)?,
+                Err(errno) => return Err(at("incoming")(errno)),
+            }
+            aside = None;
+        }
+        let Some(found) = self.stat()? else {
+            return self.nothing_there(staged, inode, aside.as_ref());
+        };
+        // Before anything else: it may have the length and time of what was to come.
+        if aside.is_none() && old.as_ref().is_some_and(|old| is_placed(&found, old)) {
+            return Ok((Outcome::Undone, self.old_at(&found), None));
+        }
+        if is_ours(&found, inode, new) {
+            if self.holds(&found, &new.content)? {
+                let displaced = aside.map(|aside| self.displaced(&aside));
+                return Ok((Outcome::Done, self.paths(Some(new), &found), displaced));
+            }
+            return self.broken(&found, aside.as_ref());
+        }
+        Ok(foreign(aside.map(|aside| self.displaced(&aside))))
+    }
+
+    /// Nothing stands at the path of something that was to be put there.
+    fn nothing_there(
+        &mut self,
+        staged: &str,
+        inode: u64,
+        aside: Option<&DiskMeta>,
+    ) -> Result<Findings, StoreError> {
+        let Intent { path, old, kept, .. } = self.intent;
+        match (old, aside) {
+            (None, None) => Ok((Outcome::Undone, vec![(path.clone(), None)], None)),
+            // Where the file system cannot exchange, this is the moment between.
+            (Some(_), Some(aside)) if self.staged_inode(staged)? == Some(inode) => {
+                let versions = &self.store.versions;
+                let back = versions.rename_new(kept.as_bytes(), self.parent, path.file_name());
+                back.map_err(on(path))?;
+                let found = self.stat()?.unwrap_or(*aside);
+                Ok((Outcome::Undone, self.old_at(&found), None))
+            }
+            // Somebody has deleted what was put there.
+            (_, aside) => Ok(foreign(aside.map(|aside| self.displaced(aside)))),
+        }
+    }
+
+    fn staged_inode(&self, staged: &str) -> Result<Option<u64>, StoreError> {
+        let found = self.store.incoming.stat(staged.as_bytes()).map_err(at("incoming"))?;
+        Ok(found.map(|found| found.identity.ino))
+    }
+
+    /// Ours and broken: aside with it, and back with what stood there.
+    fn broken(
+        &mut self,
+        found: &DiskMeta,
+        aside: Option<&DiskMeta>,
+    ) -> Result<Findings, StoreError> {
+        let Intent { path, kept, .. } = self.intent;
+        let versions = &self.store.versions;
+        let (kept, leaf) = (kept.as_bytes(), path.file_name());
+        let displaced = displaced(self.intent, found, false);
+        if aside.is_some() {
+            match versions.exchange(kept, self.parent, leaf) {
+                Ok(()) => {
+                    let back = self.stat()?.ok_or_else(|| on(path)(Errno::NOENT))?;
+                    return Ok((Outcome::Broken, self.old_at(&back), Some(displaced)));
+                }
+                Err(Errno::INVAL | Errno::NOSYS) => {
+                    // What stood there stays kept; the broken one is not worth a second name.
+                    self.parent.remove_file(leaf).map_err(on(path))?;
+                    versions.rename_new(kept, self.parent, leaf).map_err(on(path))?;
+                    let back = self.stat()?.ok_or_else(|| on(path)(Errno::NOENT))?;
+                    return Ok((Outcome::Broken, self.old_at(&back), None));
+                }
+                Err(errno) => return Err(on(path)(errno)),
+            }
+        }
+        if found.kind == FileKind::Dir {
+            return Ok(foreign(None));
+        }
+        self.parent.rename_new(leaf, versions, kept).map_err(on(path))?;
+        Ok((Outcome::Broken, vec![(path.clone(), None)], Some(displaced)))
+    }
+
+    fn describe(&mut self) -> Result<Findings, StoreError> {
+        let Intent { path, old, new, .. } = self.intent;
+        let (Some(old), Some(new), Some(found)) = (old, new, self.stat()?) else {
+            return Ok(foreign(None));
+        };
+        let is_that = (found.identity.dev, found.identity.ino)
+            == (old.identity.device, old.identity.inode)
+            && self.holds(&found, &old.version.content)?;
+        if !is_that {
+            return Ok(foreign(None));
+        }
+        let (leaf, principals) = (path.file_name(), &*self.store.principals);
+        match found.kind {
+            FileKind::Symlink => self.parent.set_link_mtime(leaf, new.meta.mtime),
+            FileKind::Dir => {
+                self.parent.open_dir(leaf).and_then(|dir| describe(&dir, &new.meta, principals))
+            }
+            FileKind::File | FileKind::Special => self
+                .parent
+                .open_file(leaf)
+                .and_then(|(file, _)| describe(&file, &new.meta, principals)),
+        }
+        .map_err(on(path))?;
+        let now = self.stat()?.ok_or_else(|| on(path)(Errno::NOENT))?;
+        Ok((Outcome::Done, self.paths(Some(new), &now), None))
+    }
+
+    fn remove(&mut self) -> Result<Findings, StoreError> {
+        let Intent { path, old, .. } = self.intent;
+        let Some(old) = old else { return Ok(foreign(None)) };
+        let aside = self.kept()?.map(|aside| self.displaced(&aside));
+        match (self.stat()?, aside) {
+            (None, Some(aside)) if aside.version.is_none() => Ok(foreign(Some(aside))),
+            (None, aside) => Ok((Outcome::Done, vec![(path.clone(), None)], aside)),
+            (Some(found), None) if is_placed(&found, old) => {
+                Ok((Outcome::Undone, self.old_at(&found), None))
+            }
+            (Some(_), aside) => Ok(foreign(aside)),
+        }
+    }
+
+    fn moved(&mut self, to: &RelPath) -> Result<Findings, StoreError> {
+        let Intent { path, old, new, .. } = self.intent;
+        let Some(old) = old else { return Ok(foreign(None)) };
+        let target = self.store.root.parent_dir(to)?;
+        let there = target.stat(to.file_name()).map_err(on(to))?;
+        let is_that = |found: &DiskMeta| is_same_content(&identity_of(found), &old.identity);
+        match (self.stat()?, there, new) {
+            (None, Some(there), Some(new)) if is_that(&there) => {
+                let placed = placed_of(new, &there);
+                Ok((Outcome::Done, vec![(to.clone(), Some(placed)), (path.clone(), None)], None))
+            }
+            (Some(found), _, _) if is_that(&found) => {
+                Ok((Outcome::Undone, self.old_at(&found), None))
+            }
+            _ => Ok(foreign(None)),
+        }
+    }
+
+    /// Whether what was found has this content: bytes are read.
+    fn holds(&mut self, found: &DiskMeta, content: &Content) -> Result<bool, StoreError> {
+        let path = &self.intent.path;
+        let leaf = path.file_name();
+        Ok(match (found.kind, content) {
+            (FileKind::Dir, Content::Dir) => true,
+            (FileKind::Symlink, Content::Symlink { target }) => {
+                self.parent.read_link(leaf).map_err(on(path))?[..] == target[..]
+            }
+            (FileKind::File, Content::File { manifest, size }) if found.size() == size.get() => {
+                let (file, _) = self.parent.open_file(leaf).map_err(on(path))?;
+                let hashed = self.hashing.manifest_of(&file);
+                let failed = |error| on(path)(super::marker::errno_of(&error));
+                hashed.map_err(failed)? == *manifest
+            }
+            _ => false,
+        })
+    }
+
+    fn displaced(&self, aside: &DiskMeta) -> Displaced {
+        let old = self.intent.old.as_ref();
+        let is_recorded =
+            old.is_some_and(|old| is_same_content(&identity_of(aside), &old.identity));
+        displaced(self.intent, aside, is_recorded)
+    }
+
+    fn old_at(&self, found: &DiskMeta) -> Vec<(RelPath, Option<Placed>)> {
+        let old = self.intent.old.clone();
+        let placed = old.map(|old| {
+            // Anything else than a new time of last change is for a scan to find.
+            let is_same = is_same_content(&identity_of(found), &old.identity);
+            let identity = if is_same { identity_of(found) } else { old.identity };
+            Placed { identity, ..old }
+        });
+        vec![(self.intent.path.clone(), placed)]
+    }
+
+    fn paths(&self, new: Option<&Version>, found: &DiskMeta) -> Vec<(RelPath, Option<Placed>)> {
+        vec![(self.intent.path.clone(), new.map(|new| placed_of(new, found)))]
+    }
+}
+
+fn placed_of(version: &Version, found: &DiskMeta) -> Placed {
+    let (version, meta) = (version.clone(), version.meta.clone());
+    Placed { version, meta, identity: identity_of(found) }
+}
+
+/// Whether this is what we put there, or what is left of it. By its inode, or where those do not
+/// last by the length and time that we gave it.
+fn is_ours(found: &DiskMeta, inode: u64, new: &Version) -> bool {
+    let is_dated = match &new.content {
+        Content::File { size, .. } => {
+            found.size() == size.get() && nanos_of(found.mtime()) == nanos_of(new.meta.mtime)
+        }
+        Content::Gone | Content::Dir | Content::Symlink { .. } => false,
+    };
+    found.identity.ino == inode || (found.kind == FileKind::File && is_dated)
+}
+
+fn foreign(displaced: Option<Displaced>) -> Findings {
+    (Outcome::Foreign, Vec::new(), displaced)
+}

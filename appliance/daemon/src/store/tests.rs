@@ -1,0 +1,570 @@
+//! Behaviour of the store as a whole, on real trees.
+
+use super::*;
+use crate::index::{Durability, Index, Kind};
+use crate::sample::{self, dot, file, path, version};
+use farhaul_proto::path_name::RelPath;
+use farhaul_proto::units::Bytes;
+use farhaul_sync::folder::Placed;
+use farhaul_sync::version::{Content, ManifestId, Meta, Version};
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+/// A folder and its index, as a site has them.
+pub(super) struct Site {
+    pub(super) store: Store,
+    pub(super) index: Index,
+    pub(super) home: PathBuf,
+}
+
+/// Stands in for cutting a file into chunks.
+pub(super) struct WholeFile;
+
+impl Hashing for WholeFile {
+    fn manifest_of(&mut self, file: &File) -> std::io::Result<ManifestId> {
+        let mut bytes = Vec::new();
+        let mut file = file;
+        file.read_to_end(&mut bytes)?;
+        Ok(ManifestId(*blake3::hash(&bytes).as_bytes()))
+    }
+}
+
+impl Site {
+    pub(super) fn new(home: &Path) -> Self {
+        let root = home.join("tree");
+        fs::create_dir(&root).unwrap();
+        let store = Store::create(&root, Arc::new(Unnamed)).unwrap();
+        Self { store, index: sample::index(home), home: home.to_path_buf() }
+    }
+
+    /// What stands at `at` on disk, if a site takes it for `version`.
+    fn found(&self, at: &str, version: &Version) -> Placed {
+        let found = self.store.root.stat(&path(at)).unwrap();
+        let (version, meta) = (version.clone(), version.meta.clone());
+        Placed { version, meta, identity: identity_of(&found) }
+    }
+
+    /// A user's file that the index knows.
+    fn known(&mut self, at: &str, text: &[u8], serial: u64) -> Placed {
+        fs::write(self.at(at), text).unwrap();
+        let placed = self.found(at, &version(dot(2, serial), &[], file(text)));
+        self.place(at, Some(&placed));
+        placed
+    }
+
+    fn place(&mut self, at: &str, placed: Option<&Placed>) {
+        let mut placing = self.index.begin(Durability::Now).unwrap();
+        placing.place(&path(at), placed).unwrap();
+        placing.commit().unwrap();
+    }
+
+    fn placed(&self, at: &str) -> Option<Placed> {
+        self.index.read().item(&path(at)).unwrap().placed
+    }
+
+    fn at(&self, at: &str) -> PathBuf {
+        self.home.join("tree").join(at)
+    }
+
+    pub(super) fn ready(&self, at: &str, text: &[u8], meta: &Meta) -> Ready {
+        let manifest = ManifestId(*blake3::hash(text).as_bytes());
+        let size = Bytes::of_len(text.len());
+        let all = 0..text.len() as u64;
+        let staged = self.store.stage(&path(at), manifest, size, &[all]).unwrap();
+        staged.write_at(text, 0).unwrap();
+        staged.finish(meta).unwrap()
+    }
+
+    /// The whole of a change.
+    pub(super) fn commit(&mut self, prepared: Prepared) -> Result<Vec<Committed>, StoreError> {
+        let recorded = self.index.record(&[prepared.intent()]).unwrap().remove(0);
+        let swapped = match prepared.swap(&recorded) {
+            Ok(swapped) => swapped,
+            Err(error) => {
+                let mut forgetting = self.index.begin(Durability::Now).unwrap();
+                forgetting.forget_intent(recorded.id()).unwrap();
+                forgetting.commit().unwrap();
+                return Err(error);
+            }
+        };
+        let committed = self.store.settle(vec![swapped])?;
+        self.settle(&committed);
+        Ok(committed)
+    }
+
+    pub(super) fn settle(&mut self, committed: &[Committed]) {
+        step();
+        let mut settling = self.index.begin(Durability::Now).unwrap();
+        committed.iter().for_each(|committed| settling.settle(committed, 1000).unwrap());
+        settling.commit().unwrap();
+        step();
+    }
+
+    pub(super) fn put(
+        &mut self,
+        at: &str,
+        text: &[u8],
+        new: &Version,
+    ) -> Result<Vec<Committed>, StoreError> {
+        let ready = self.ready(at, text, &new.meta);
+        let old = self.placed(at);
+        let prepared = self.store.prepare_put(&path(at), &ready, new, old.as_ref())?;
+        self.commit(prepared)
+    }
+
+    /// That the index says of `at` what stands there, and that nothing is open.
+    fn is_settled(&self, at: &str) -> bool {
+        let said = self.placed(at).map(|placed| placed.identity);
+        let found = self.store.root.stat(&path(at)).ok().map(|meta| identity_of(&meta));
+        let incoming = self.store.incoming.names().unwrap();
+        said == found && self.index.read().intents().unwrap().is_empty() && incoming.is_empty()
+    }
+
+    /// The texts of what is kept of a path, and whether a version says so.
+    pub(super) fn kept(&self, at: &str) -> Vec<(String, bool)> {
+        let kept = self.index.read().kept_of(&path(at)).unwrap();
+        kept.iter().map(|kept| (self.kept_text(&kept.name), kept.version.is_some())).collect()
+    }
+
+    fn kept_text(&self, name: &str) -> String {
+        let mut text = String::new();
+        self.store.open_kept(name).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+fn text(at: PathBuf) -> String {
+    fs::read_to_string(at).unwrap()
+}
+
+#[test]
+fn a_new_file_arrives_with_its_metadata() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let new = version(dot(2, 3), &[], file(b"new"));
+    site.put("a", b"new", &new).unwrap();
+    let meta = fs::metadata(site.at("a")).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec()), (0o640, 1_700_000_003, 5));
+    assert_eq!(text(site.at("a")), "new");
+    assert_eq!(site.placed("a"), Some(site.found("a", &new)));
+    assert!(site.is_settled("a"));
+}
+
+#[test]
+fn what_a_new_file_replaces_is_kept_as_its_version() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let old = site.known("a", b"old", 1);
+    site.put("a", b"new", &version(dot(2, 3), &[], file(b"new"))).unwrap();
+    assert_eq!(text(site.at("a")), "new");
+    assert_eq!(site.kept("a"), [("old".to_owned(), true)]);
+    let kept = site.index.read().kept_of(&path("a")).unwrap().remove(0);
+    assert_eq!((kept.version, kept.kind, kept.size), (Some(old.version), Kind::File, 3));
+    assert!(site.is_settled("a"));
+}
+
+#[test]
+fn a_file_that_somebody_changed_before_is_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    site.known("a", b"old", 1);
+    fs::write(site.at("a"), b"users").unwrap();
+    let new = version(dot(2, 3), &[], file(b"new"));
+    assert!(matches!(site.put("a", b"new", &new), Err(StoreError::Changed { .. })));
+    fs::write(site.at("b"), b"users").unwrap();
+    assert!(matches!(site.put("b", b"new", &new), Err(StoreError::Changed { .. })));
+    assert_eq!((text(site.at("a")), text(site.at("b"))), ("users".to_owned(), "users".to_owned()));
+}
+
+#[test]
+fn a_file_that_somebody_changes_after_the_intent_is_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    site.known("a", b"old", 1);
+    let new = version(dot(2, 3), &[], file(b"new"));
+    for at in ["a", "b"] {
+        let ready = site.ready(at, b"new", &new.meta);
+        let old = site.placed(at);
+        let prepared = site.store.prepare_put(&path(at), &ready, &new, old.as_ref()).unwrap();
+        fs::write(site.at(at), b"users").unwrap();
+        assert!(matches!(site.commit(prepared), Err(StoreError::Changed { .. })));
+        assert_eq!(text(site.at(at)), "users");
+        assert_eq!(site.kept(at), []);
+        site.store.drop_ready(&ready);
+    }
+    assert!(site.index.read().intents().unwrap().is_empty());
+}
+
+#[test]
+fn an_edit_in_the_very_moment_of_the_exchange_is_kept_as_unrecorded() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    site.known("a", b"old", 1);
+    let new = version(dot(2, 3), &[], file(b"new"));
+    let ready = site.ready("a", b"new", &new.meta);
+    let old = site.placed("a");
+    let prepared = site.store.prepare_put(&path("a"), &ready, &new, old.as_ref()).unwrap();
+    // An editor that renames over the file between the look and the exchange.
+    let edit = site.at("a");
+    crash::at_step(2, move || {
+        fs::write(edit.with_extension("tmp"), b"edit").unwrap();
+        fs::rename(edit.with_extension("tmp"), &edit).unwrap();
+    });
+    let committed = site.commit(prepared).unwrap();
+    crash::no_more();
+    assert_eq!(committed[0].displaced.as_ref().unwrap().version, None);
+    assert_eq!(text(site.at("a")), "new");
+    assert_eq!(site.kept("a"), [("edit".to_owned(), false)]);
+    assert!(site.is_settled("a"));
+}
+
+#[test]
+fn an_edit_in_the_very_moment_of_a_removal_goes_back() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let old = site.known("a", b"old", 1);
+    let prepared = site.store.prepare_remove(&path("a"), &old).unwrap();
+    let edit = site.at("a");
+    // After the file went, another takes its name: the kept one cannot go back and is kept.
+    crash::at_step(2, move || fs::write(edit, b"edit").unwrap());
+    site.commit(prepared).unwrap();
+    crash::no_more();
+    assert_eq!(text(site.at("a")), "edit");
+    assert_eq!(site.kept("a"), [("old".to_owned(), true)]);
+    assert_eq!(site.placed("a"), None);
+}
+
+#[test]
+fn no_edit_is_lost_to_an_editor_that_never_stops() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let (at, tmp) = (site.at("a"), site.home.join("tmp"));
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let editor = std::thread::spawn(move || {
+        let mut edits = 0_u64;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            edits += 1;
+            fs::write(&tmp, format!("edit {edits}")).unwrap();
+            fs::rename(&tmp, &at).unwrap();
+        }
+        edits
+    });
+    let mut unrecorded = 0;
+    for serial in 1..=300 {
+        let new = version(dot(2, serial), &[], file(&serial.to_be_bytes()));
+        let ready = site.ready("a", &serial.to_be_bytes(), &new.meta);
+        // What stands there at this moment, whatever it is.
+        let Ok(found) = site.store.root.stat(&path("a")) else { continue };
+        let known = version(dot(3, serial), &[], file(b"something"));
+        let meta = known.meta.clone();
+        let old = Placed { version: known, meta, identity: identity_of(&found) };
+        let Ok(prepared) = site.store.prepare_put(&path("a"), &ready, &new, Some(&old)) else {
+            site.store.drop_ready(&ready);
+            continue;
+        };
+        match site.commit(prepared) {
+            Ok(committed) => {
+                let displaced = committed[0].displaced.as_ref().unwrap();
+                let kept = site.kept_text(&displaced.name);
+                let is_whole = kept.starts_with("edit ") || kept.len() == 8;
+                assert!(is_whole, "{kept:?}");
+                unrecorded += usize::from(displaced.version.is_none());
+            }
+            Err(StoreError::Changed { .. }) => site.store.drop_ready(&ready),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    println!("{} edits, {unrecorded} of them in the moment of a commit", editor.join().unwrap());
+}
+
+#[test]
+fn a_removed_file_is_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let old = site.known("a", b"old", 1);
+    let prepared = site.store.prepare_remove(&path("a"), &old).unwrap();
+    site.commit(prepared).unwrap();
+    assert!(!site.at("a").exists() && site.is_settled("a"));
+    assert_eq!(site.kept("a"), [("old".to_owned(), true)]);
+    let name = site.index.read().kept_of(&path("a")).unwrap().remove(0).name;
+    let mut held = site.store.open_kept(&name).unwrap();
+    site.store.remove_kept(&name).unwrap();
+    site.store.remove_kept(&name).unwrap();
+    let mut restored = String::new();
+    held.read_to_string(&mut restored).unwrap();
+    assert_eq!((restored.as_str(), site.store.kept_names().unwrap().len()), ("old", 0));
+}
+
+fn dir(serial: u64) -> Version {
+    version(dot(2, serial), &[], Content::Dir)
+}
+
+#[test]
+fn directories_come_and_go_and_change_places_with_files() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let at = path("d");
+    let ready = site.store.ready_dir(&dir(1).meta).unwrap();
+    let made = site.store.prepare_put(&at, &ready, &dir(1), None).unwrap();
+    site.commit(made).unwrap();
+    assert_eq!(fs::metadata(site.at("d")).unwrap().mode() & 0o7777, 0o755);
+    assert!(site.is_settled("d"));
+    // A file in place of the empty directory.
+    site.put("d", b"file", &version(dot(2, 2), &[], file(b"file"))).unwrap();
+    assert_eq!(text(site.at("d")), "file");
+    assert_eq!(site.kept("d"), []);
+    // And a directory in place of the file.
+    let (ready, old) = (site.store.ready_dir(&dir(3).meta).unwrap(), site.placed("d"));
+    let made = site.store.prepare_put(&at, &ready, &dir(3), old.as_ref()).unwrap();
+    site.commit(made).unwrap();
+    assert_eq!(site.kept("d"), [("file".to_owned(), true)]);
+    let old = site.placed("d").unwrap();
+    fs::write(site.at("d/ignored"), "x").unwrap();
+    let refused = site.store.prepare_remove(&at, &old).map(drop).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "d: holds 1 things that are not of the folder, one is `ignored`"
+    );
+    let new = version(dot(2, 4), &[], file(b"file"));
+    assert!(matches!(site.put("d", b"file", &new), Err(StoreError::NotEmpty { .. })));
+    fs::remove_file(site.at("d/ignored")).unwrap();
+    let gone = site.store.prepare_remove(&at, &old).unwrap();
+    site.commit(gone).unwrap();
+    assert!(!site.at("d").exists());
+}
+
+#[test]
+fn something_put_into_a_directory_in_the_last_moment_keeps_it() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    fs::create_dir(site.at("d")).unwrap();
+    let old = site.found("d", &dir(1));
+    site.place("d", Some(&old));
+    let new = version(dot(2, 4), &[], file(b"file"));
+    let ready = site.ready("d", b"file", &new.meta);
+    let prepared = site.store.prepare_put(&path("d"), &ready, &new, Some(&old)).unwrap();
+    let inside = site.at("d/users");
+    crash::at_step(2, move || fs::write(inside, "x").unwrap());
+    let refused = site.commit(prepared).unwrap_err();
+    crash::no_more();
+    assert!(matches!(refused, StoreError::NotEmpty { .. }), "{refused}");
+    assert_eq!(text(site.at("d/users")), "x");
+    assert_eq!(site.store.kept_names().unwrap().len(), 0);
+    site.store.drop_ready(&ready);
+    assert_eq!(site.store.incoming.names().unwrap().len(), 0);
+}
+
+#[test]
+fn links_arrive_unfollowed_and_are_kept_as_links() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let link = |serial, target: &[u8]| {
+        version(dot(2, serial), &[], Content::Symlink { target: target.into() })
+    };
+    for (serial, target) in [(1, "/etc/passwd"), (2, "elsewhere")] {
+        let new = link(serial, target.as_bytes());
+        let ready = site.store.ready_link(target.as_bytes(), &new.meta).unwrap();
+        let old = site.placed("l");
+        let prepared = site.store.prepare_put(&path("l"), &ready, &new, old.as_ref()).unwrap();
+        site.commit(prepared).unwrap();
+        assert_eq!(fs::read_link(site.at("l")).unwrap(), Path::new(target));
+        let expected = 1_700_000_000 + i64::try_from(serial).unwrap();
+        assert_eq!(fs::symlink_metadata(site.at("l")).unwrap().mtime(), expected);
+        assert!(site.is_settled("l"));
+    }
+    let kept = site.index.read().kept_of(&path("l")).unwrap().remove(0);
+    assert_eq!(kept.kind, Kind::Symlink);
+    assert_eq!(site.store.read_kept_link(&kept.name).unwrap(), b"/etc/passwd");
+}
+
+#[test]
+fn nothing_is_done_through_a_link() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    fs::create_dir(site.home.join("outside")).unwrap();
+    symlink(site.home.join("outside"), site.at("d")).unwrap();
+    let new = version(dot(2, 4), &[], file(b"file"));
+    assert!(matches!(site.put("d/a", b"file", &new), Err(StoreError::Place(_))));
+    assert_eq!(fs::read_dir(site.home.join("outside")).unwrap().count(), 0);
+}
+
+#[test]
+fn metadata_changes_without_the_content() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let mut old = site.known("a", b"old", 1);
+    for (serial, mode) in [(2, 0o200), (3, 0o444), (4, 0o700)] {
+        let mut new = version(dot(2, serial), &[], file(b"old"));
+        new.meta.mode = mode;
+        let prepared = site.store.prepare_describe(&path("a"), &new, &old).unwrap();
+        site.commit(prepared).unwrap();
+        let meta = fs::metadata(site.at("a")).unwrap();
+        let expected = (mode, 1_700_000_000 + i64::try_from(serial).unwrap());
+        assert_eq!((meta.mode() & 0o7777, meta.mtime()), expected);
+        assert!(site.is_settled("a"));
+        old = site.placed("a").unwrap();
+        assert_eq!(old.version, new);
+    }
+    let other = version(dot(2, 5), &[], file(b"other"));
+    let refused = site.store.prepare_describe(&path("a"), &other, &old).map(drop);
+    assert!(matches!(refused, Err(StoreError::Mismatch { .. })));
+}
+
+#[test]
+fn a_conflict_copy_is_called_otherwise_and_nothing_is_replaced() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let old = site.known("a", b"old", 1);
+    let (from, to) = (path("a"), path("b"));
+    let prepared = site.store.prepare_move(&from, &to, &old.version, &old).unwrap();
+    fs::write(site.at("b"), "users").unwrap();
+    assert!(matches!(site.commit(prepared), Err(StoreError::Place(_))));
+    assert_eq!((text(site.at("a")), text(site.at("b"))), ("old".to_owned(), "users".to_owned()));
+    assert!(site.store.prepare_move(&from, &to, &old.version, &old).is_err());
+    fs::remove_file(site.at("b")).unwrap();
+    let prepared = site.store.prepare_move(&from, &to, &old.version, &old).unwrap();
+    site.commit(prepared).unwrap();
+    assert!(!site.at("a").exists() && site.is_settled("a") && site.is_settled("b"));
+    assert_eq!(text(site.at("b")), "old");
+}
+
+#[test]
+fn staged_data_is_found_again_and_holes_stay() {
+    let home = tempfile::tempdir().unwrap();
+    let site = Site::new(home.path());
+    let (at, manifest, size) = (path("a"), ManifestId([3; 32]), Bytes::mib(64));
+    let data = [0..5, (32 << 20)..(32 << 20) + 5];
+    let staged = site.store.stage(&at, manifest, size, &data).unwrap();
+    assert!(!staged.is_resumed());
+    data.iter().for_each(|part| staged.write_at(b"hello", part.start).unwrap());
+    drop(staged);
+    let other = site.store.stage(&path("b"), manifest, size, &[]).unwrap();
+    assert!(!other.is_resumed());
+    other.discard();
+    let staged = site.store.stage(&at, manifest, size, &data).unwrap();
+    let mut read = [0; 5];
+    assert!(staged.is_resumed() && staged.read_at(&mut read, 32 << 20).unwrap());
+    assert_eq!(&read, b"hello");
+    assert!(!staged.read_at(&mut read, 64 << 20).unwrap());
+    let found = DiskMeta::of(staged.file()).unwrap();
+    assert!(found.allocated < 1 << 20, "{} bytes", found.allocated);
+    let ready = staged.finish(&Meta { mode: 0o400, ..Meta::default() }).unwrap();
+    assert_eq!(ready.identity.size, 64 << 20);
+    // Its final mode keeps nobody from going on with it.
+    assert!(site.store.stage(&at, manifest, size, &data).unwrap().is_resumed());
+}
+
+#[test]
+fn a_sweep_takes_what_nobody_goes_on_with() {
+    let home = tempfile::tempdir().unwrap();
+    let site = Site::new(home.path());
+    site.store.ready_link(b"x", &Meta::default()).unwrap();
+    site.store.ready_dir(&Meta::default()).unwrap();
+    drop(site.store.stage(&path("a"), ManifestId([3; 32]), Bytes::new(5), &[]).unwrap());
+    let now = site.store.incoming.meta().unwrap().identity.ctime.secs;
+    assert_eq!(site.store.sweep(now).unwrap(), 2);
+    assert_eq!(site.store.sweep(now + 8 * 24 * 3600).unwrap(), 1);
+}
+
+#[test]
+fn an_unmounted_emptied_or_other_folder_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let (root, other) = (home.path().join("tree"), home.path().join("other"));
+    [&root, &other].into_iter().for_each(|at| fs::create_dir(at).unwrap());
+    let refused = |result: Result<Store, StoreError>| result.map(drop).unwrap_err();
+    let open = |at: &Path, mark: &FolderMark| Store::open(at, mark, Arc::new(Unnamed));
+    let nowhere = FolderMark { id: [0; 16], file_system: 0 };
+    assert!(matches!(refused(open(&root, &nowhere)), StoreError::NoMarker { .. }));
+    let store = Store::create(&root, Arc::new(Unnamed)).unwrap();
+    let mark = store.mark();
+    store.check_there().unwrap();
+    assert!(matches!(refused(open(&root, &mark)), StoreError::InUse));
+    let again = Store::create(&root, Arc::new(Unnamed));
+    assert!(matches!(refused(again), StoreError::MarkedAlready));
+    let elsewhere = FolderMark { file_system: !mark.file_system, ..mark };
+    assert!(matches!(refused(open(&root, &elsewhere)), StoreError::OtherFileSystem { .. }));
+    let foreign = FolderMark { id: [1; 16], ..mark };
+    assert!(refused(open(&root, &foreign)).is_elsewhere());
+    // Swapped with another folder while it is open.
+    drop(Store::create(&other, Arc::new(Unnamed)).unwrap());
+    let swapped = home.path().join("swapped");
+    fs::rename(&root, &swapped).unwrap();
+    assert!(store.check_there().is_err());
+    fs::rename(&other, &root).unwrap();
+    assert!(store.check_there().unwrap_err().is_elsewhere());
+    fs::remove_file(root.join(".farhaul/folder")).unwrap();
+    assert!(store.check_there().unwrap_err().is_elsewhere());
+    for junk in [&b"farhaul folder 1\nzz\n"[..], b"", b"\xff\xff", &[b'a'; 10_000]] {
+        fs::write(root.join(".farhaul/folder"), junk).unwrap();
+        assert!(matches!(refused(open(&root, &mark)), StoreError::NoMarker { .. }));
+    }
+}
+
+#[test]
+fn directories_of_ours_that_others_can_look_into_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let site = Site::new(home.path());
+    let (mark, versions) = (site.store.mark(), site.at(".farhaul/versions"));
+    drop(site);
+    fs::set_permissions(versions, fs::Permissions::from_mode(0o755)).unwrap();
+    let opened = Store::open(&home.path().join("tree"), &mark, Arc::new(Unnamed));
+    assert!(matches!(opened, Err(StoreError::NotPrivate { .. })));
+}
+
+#[test]
+fn an_intent_of_another_change_opens_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let (a, b) = (site.known("a", b"a", 1), site.known("b", b"b", 2));
+    let prepare = |at: &str, old| site.store.prepare_remove(&path(at), old).unwrap();
+    let (first, second) = (prepare("a", &a), prepare("b", &b));
+    let recorded = site.index.record(&[first.intent()]).unwrap().remove(0);
+    assert!(matches!(second.swap(&recorded), Err(StoreError::NotRecorded { .. })));
+    assert!(site.at("b").exists());
+}
+
+#[test]
+fn a_full_disk_leaves_everything_as_it_was() {
+    // A file system of 8 MiB: in memory, where this process may mount one.
+    let home = tempfile::tempdir().unwrap();
+    let small = home.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
+        .arg(&small)
+        .output();
+    if !mount.is_ok_and(|mount| mount.status.success()) {
+        println!("skipped: a full disk, for this process may not mount one");
+        return;
+    }
+    let result = std::panic::catch_unwind(|| fill(&small));
+    let unmount = std::process::Command::new("umount").arg("-l").arg(&small).status();
+    assert!(unmount.unwrap().success());
+    result.unwrap();
+}
+
+fn fill(small: &Path) {
+    let site = Site::new(small);
+    fs::write(site.at("a"), b"old").unwrap();
+    let stage =
+        |size: Bytes| site.store.stage(&path("a"), ManifestId([3; 32]), size, &[0..size.get()]);
+    let refused = stage(Bytes::mib(9)).map(drop).unwrap_err();
+    assert!(refused.is_full(), "{refused}");
+    assert_eq!(site.store.incoming.names().unwrap().len(), 0);
+    // There was room when it was asked, and somebody else took it.
+    let staged = stage(Bytes::mib(4)).unwrap();
+    let filler = vec![1; 8 << 20];
+    let _ = fs::write(small.join("filler"), &filler);
+    let mut written = Ok(());
+    for at in 0..8 {
+        written = written.and_then(|()| staged.write_at(&filler[..1 << 20], at << 20));
+    }
+    assert!(written.unwrap_err().is_full());
+    drop(staged);
+    assert_eq!(text(site.at("a")), "old");
+    fs::remove_file(small.join("filler")).unwrap();
+    assert!(stage(Bytes::mib(4)).unwrap().is_resumed());
+}
