@@ -2,3 +2,5 @@
 //! pure core (`farhaul-sync`).
 //!
 //! It decides nothing about versions, conflicts or what is to be done: it acts.
+
+pub mod scan;

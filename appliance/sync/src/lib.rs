@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chunk;
 pub mod folder;
 pub mod limits;
 pub mod record;

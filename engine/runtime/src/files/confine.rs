@@ -141,7 +141,7 @@ pub enum ConfineError {
 
 impl ConfineError {
     /// Gives an error of the kernel its place and meaning.
-    pub(crate) fn at(path: impl Into<ShownPath>, errno: Errno) -> Self {
+    pub fn at(path: impl Into<ShownPath>, errno: Errno) -> Self {
         let path = path.into();
         match errno {
             Errno::AGAIN => Self::Escapes { path },
@@ -271,7 +271,11 @@ impl Root {
         self.open_file_meta(path).map(|(file, _)| file)
     }
 
-    pub(crate) fn open_file_meta(&self, path: &RelPath) -> Result<(File, Meta), ConfineError> {
+    /// [`open_file`](Self::open_file), with the metadata of what was opened.
+    ///
+    /// # Errors
+    /// [`ConfineError`].
+    pub fn open_file_meta(&self, path: &RelPath) -> Result<(File, Meta), ConfineError> {
         self.dir.open_file(path.as_bytes()).map_err(at(path))
     }
 

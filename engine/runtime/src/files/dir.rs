@@ -81,6 +81,8 @@ pub struct Meta {
     pub mode: u32,
     /// The user it belongs to.
     pub owner: u32,
+    /// The group it belongs to.
+    pub group: u32,
     /// Number of hard links.
     pub links: u64,
     /// Bytes that it occupies on disk.
@@ -109,6 +111,7 @@ impl Meta {
             },
             mode: stat.st_mode & 0o7777,
             owner: stat.st_uid,
+            group: stat.st_gid,
             links: stat.st_nlink,
             allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
             identity: Identity {
@@ -177,7 +180,10 @@ impl Dir {
     }
 
     /// Opens the directory at `path` beneath this one.
-    pub(crate) fn open_dir(&self, path: &[u8]) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The kernel's own; `ELOOP` for a link on the way or in its place, `EXDEV` for another mount.
+    pub fn open_dir(&self, path: &[u8]) -> Result<Self> {
         let fd = self.open(path, DIR_FLAGS, Mode::empty())?;
         Ok(Self { fd: Arc::new(fd), ..*self })
     }
@@ -190,8 +196,11 @@ impl Dir {
         Ok(Self { fd: Arc::new(fd), dev, resolver: self.resolver })
     }
 
-    /// Opens the regular file at `path` beneath this directory for reading.
-    pub(crate) fn open_file(&self, path: &[u8]) -> Result<(File, Meta)> {
+    /// Opens the regular file at `path` beneath this directory for reading. Never blocks.
+    ///
+    /// # Errors
+    /// As [`open_dir`](Self::open_dir); `EISDIR` and `ENXIO` for what is no regular file.
+    pub fn open_file(&self, path: &[u8]) -> Result<(File, Meta)> {
         regular(self.open(path, READ_FLAGS, Mode::empty())?)
     }
 
@@ -218,7 +227,10 @@ impl Dir {
     }
 
     /// The metadata of `name` itself, links not followed; `None` when there is nothing.
-    pub(crate) fn stat(&self, name: &[u8]) -> Result<Option<Meta>> {
+    ///
+    /// # Errors
+    /// The kernel's own; `EINVAL` for what is no single component.
+    pub fn stat(&self, name: &[u8]) -> Result<Option<Meta>> {
         match fs::statat(&self.fd, leaf(name)?, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Meta::from_stat(&stat))),
             Err(Errno::NOENT) => Ok(None),
@@ -243,7 +255,11 @@ impl Dir {
         fs::symlinkat(target, &self.fd, leaf(name)?)
     }
 
-    pub(crate) fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
+    /// What the symbolic link `name` points to.
+    ///
+    /// # Errors
+    /// As [`stat`](Self::stat).
+    pub fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
         Ok(fs::readlinkat(&self.fd, leaf(name)?, Vec::new())?.into_bytes())
     }
 
@@ -298,7 +314,11 @@ impl Dir {
         Ok(names)
     }
 
-    pub(crate) fn meta(&self) -> Result<Meta> {
+    /// The metadata of this directory itself.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn meta(&self) -> Result<Meta> {
         Meta::of(&self.fd)
     }
 
