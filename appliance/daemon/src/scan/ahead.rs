@@ -10,7 +10,7 @@ use super::rules::Rules;
 use farhaul_engine::files::dir::{Dir, FileKind, Meta};
 use farhaul_proto::limits::{DEPTH_MAX, PATH_MAX};
 use farhaul_proto::path_name::RESERVED_NAME;
-use rustix::io::{Errno, Result};
+use rustix::io::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;

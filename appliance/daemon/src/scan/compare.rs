@@ -194,6 +194,8 @@ impl<K: Known> Scan<K> {
             || self.rules.is_within_ignored(known.path, is_dir);
         let path = RelPath::parse(known.path).map_err(unordered)?;
         let kind = known.kind;
+        self.position.clear();
+        self.position.extend_from_slice(known.path);
         self.advance_known()?;
         if is_withheld {
             self.counts.withheld += 1;
@@ -254,7 +256,6 @@ impl<K: Known> Scan<K> {
         Ok(())
     }
 
-    /// Goes to the next known path, which must be a later one.
     fn advance_known(&mut self) -> Result<(), ScanError> {
         self.known.advance().map_err(ScanError::Known)
     }

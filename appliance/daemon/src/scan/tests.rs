@@ -2,6 +2,7 @@
 
 mod changes;
 mod looks;
+mod measure;
 mod walks;
 
 use super::*;

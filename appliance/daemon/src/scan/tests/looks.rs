@@ -36,7 +36,7 @@ fn manifest(tree: &Tree, path: &[u8]) -> ManifestId {
 }
 
 /// Bytes that do not repeat.
-fn noise(len: usize) -> Vec<u8> {
+pub(super) fn noise(len: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
