@@ -5,7 +5,9 @@
 //! itself is the business of [`crate::store`].
 
 mod codec;
+mod copies;
 mod error;
+mod folder;
 mod intent;
 mod item;
 mod kept;

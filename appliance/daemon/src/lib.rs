@@ -4,6 +4,7 @@
 //! It decides nothing about versions, conflicts or what is to be done: it acts.
 
 pub mod index;
+pub mod scan;
 pub mod site;
 pub mod store;
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod cbor;
+pub mod chunk;
 pub mod folder;
 pub mod limits;
 pub mod message;

@@ -20,6 +20,8 @@ pub(super) enum Table {
     Manifests,
     Intents,
     Kept,
+    Copies,
+    Keys,
 }
 
 fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {

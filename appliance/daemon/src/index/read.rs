@@ -117,7 +117,8 @@ impl<'a> Reading<'a> {
             Some(row) => Some(self.placed_of(path, row)?),
             None => None,
         };
-        Ok(Item { versions, placed, has_children: self.has_children_of(&key)? })
+        let copy = self.copy_at(&key)?;
+        Ok(Item { versions, placed, has_children: self.has_children_of(&key)?, copy })
     }
 
     /// Whether something live stands beneath a path.

@@ -33,6 +33,11 @@ const TABLES: &str = "
     CREATE TABLE manifests(id BLOB NOT NULL, page INTEGER NOT NULL, value BLOB NOT NULL,
         PRIMARY KEY(id, page)) WITHOUT ROWID;
     CREATE TABLE heads(author BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE keys(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE unsettled(key BLOB PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE copies(key BLOB PRIMARY KEY, origin BLOB NOT NULL, value BLOB NOT NULL)
+        WITHOUT ROWID;
+    CREATE INDEX copies_of ON copies(origin);
 ";
 
 /// Makes the tables of a new index.

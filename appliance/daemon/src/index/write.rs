@@ -78,17 +78,26 @@ impl<'a> Transaction<'a> {
         if run.statement.folder != self.index.folder {
             return Err(IndexError::OtherFolder);
         }
-        let next = "SELECT ifnull(max(id), 0) + 1 FROM runs";
-        let id = RunId(self.db().prepare_cached(next)?.query_row([], |row| row.get(0))?);
+        let id = self.name_run()?;
+        self.add_named_run(id, run)?;
+        Ok(id)
+    }
+
+    /// A name for a run that is stored before the transaction ends.
+    pub(super) fn name_run(&mut self) -> Result<RunId, IndexError> {
+        let sql = "INSERT INTO uses(run, count)
+            VALUES((SELECT ifnull(max(run), 0) + 1 FROM uses), 0) RETURNING run";
+        let id = RunId(self.db().prepare_cached(sql)?.query_row([], |row| row.get(0))?);
+        self.uses.insert(id, 0);
+        Ok(id)
+    }
+
+    pub(super) fn add_named_run(&mut self, id: RunId, run: &Run) -> Result<(), IndexError> {
         let value = run.encode(id)?;
         let mut statement = self.db().prepare_cached("INSERT INTO runs(id, value) VALUES(?, ?)")?;
         statement.execute(params![id.0, value])?;
         drop(statement);
-        let sql = "INSERT INTO uses(run, count) VALUES(?, 0)";
-        self.db().prepare_cached(sql)?.execute([id.0])?;
-        self.uses.insert(id, 0);
-        self.note_head(&run.statement, &run.signature)?;
-        Ok(id)
+        self.note_head(&run.statement, &run.signature)
     }
 
     /// Notes how far the numbers of an author go, by its own signed word. Anything lower than what
@@ -138,6 +147,18 @@ impl<'a> Transaction<'a> {
         for (gone, stored) in rows.iter().filter(|(version, _)| covered.contains(version)) {
             self.remove_covered(&key, gone, stored)?;
         }
+        let seq = self.put(&key, live, bytes, (run, position))?;
+        Ok(Inserted::New { seq, covered })
+    }
+
+    /// Keeps a record with the next number.
+    pub(super) fn put(
+        &mut self,
+        key: &Key,
+        live: bool,
+        bytes: &[u8],
+        (run, position): (RunId, u16),
+    ) -> Result<Seq, IndexError> {
         let next = self.counters.last_seq.0.checked_add(1).filter(|&next| next < i64::MAX as u64);
         let seq = Seq(next.ok_or(IndexError::TooLarge { what: "the number of versions" })?);
         let stored = StoredVersion { seq, bytes: bytes.to_vec(), run, position };
@@ -148,7 +169,7 @@ impl<'a> Transaction<'a> {
         self.db().prepare_cached(sql)?.execute(row)?;
         self.counters.last_seq = seq;
         *self.uses.entry(run).or_default() += 1;
-        Ok(Inserted::New { seq, covered })
+        Ok(seq)
     }
 
     fn check_origin(
@@ -173,7 +194,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn remove_covered(
+    pub(super) fn remove_covered(
         &mut self,
         key: &Key,
         gone: &Version,
@@ -250,6 +271,26 @@ impl<'a> Transaction<'a> {
             }
             _ => Err(IndexError::TooLarge { what: "a reservation of no numbers" }),
         }
+    }
+
+    /// The number of the newest version.
+    pub(super) fn last_seq(&self) -> Seq {
+        self.counters.last_seq
+    }
+
+    /// The next number that this site gives; `None`: there are none left.
+    ///
+    /// # Errors
+    /// [`IndexError::TooLarge`].
+    pub fn next_serial(&self) -> Option<Serial> {
+        Serial::new(self.counters.next_serial)
+    }
+
+    pub(super) fn set_next_serial(&mut self, next: Option<Serial>) -> Result<(), IndexError> {
+        let what = "the number of this site's versions";
+        let next = next.map(Serial::get).filter(|&next| next < i64::MAX as u64);
+        self.counters.next_serial = next.ok_or(IndexError::TooLarge { what })?;
+        Ok(())
     }
 
     pub(super) fn renew(&mut self, incarnation: Incarnation) -> Result<(), IndexError> {

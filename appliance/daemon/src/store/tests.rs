@@ -3,7 +3,6 @@
 use super::*;
 use crate::index::{Durability, Index, Kind};
 use crate::sample::{self, dot, file, path, version};
-use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::folder::Placed;
 use farhaul_sync::version::{Content, ManifestId, Meta, Version};

@@ -271,7 +271,11 @@ impl Root {
         self.open_file_meta(path).map(|(file, _)| file)
     }
 
-    pub(crate) fn open_file_meta(&self, path: &RelPath) -> Result<(File, Meta), ConfineError> {
+    /// [`open_file`](Self::open_file), with the metadata of what was opened.
+    ///
+    /// # Errors
+    /// [`ConfineError`].
+    pub fn open_file_meta(&self, path: &RelPath) -> Result<(File, Meta), ConfineError> {
         self.dir.open_file(path.as_bytes()).map_err(at(path))
     }
 

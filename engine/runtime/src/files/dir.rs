@@ -81,6 +81,8 @@ pub struct Meta {
     pub mode: u32,
     /// The user it belongs to.
     pub owner: u32,
+    /// The group it belongs to.
+    pub group: u32,
     /// Number of hard links.
     pub links: u64,
     /// Bytes that it occupies on disk.
@@ -109,6 +111,7 @@ impl Meta {
             },
             mode: stat.st_mode & 0o7777,
             owner: stat.st_uid,
+            group: stat.st_gid,
             links: stat.st_nlink,
             allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
             identity: Identity {
@@ -179,7 +182,7 @@ impl Dir {
     /// Opens the directory at `path` beneath this one.
     ///
     /// # Errors
-    /// The kernel's own.
+    /// The kernel's own; `ELOOP` for a link on the way or in its place, `EXDEV` for another mount.
     pub fn open_dir(&self, path: &[u8]) -> Result<Self> {
         let fd = self.open(path, DIR_FLAGS, Mode::empty())?;
         Ok(Self { fd: Arc::new(fd), ..*self })
@@ -193,10 +196,10 @@ impl Dir {
         Ok(Self { fd: Arc::new(fd), dev, resolver: self.resolver })
     }
 
-    /// Opens the regular file at `path` beneath this directory for reading.
+    /// Opens the regular file at `path` beneath this directory for reading. Never blocks.
     ///
     /// # Errors
-    /// The kernel's own.
+    /// As [`open_dir`](Self::open_dir); `EISDIR` and `ENXIO` for what is no regular file.
     pub fn open_file(&self, path: &[u8]) -> Result<(File, Meta)> {
         regular(self.open(path, READ_FLAGS, Mode::empty())?)
     }
@@ -235,7 +238,7 @@ impl Dir {
     /// The metadata of `name` itself, links not followed; `None` when there is nothing.
     ///
     /// # Errors
-    /// The kernel's own.
+    /// The kernel's own; `EINVAL` for what is no single component.
     pub fn stat(&self, name: &[u8]) -> Result<Option<Meta>> {
         match fs::statat(&self.fd, leaf(name)?, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Meta::from_stat(&stat))),
@@ -272,7 +275,7 @@ impl Dir {
     /// What the symbolic link `name` points to.
     ///
     /// # Errors
-    /// The kernel's own.
+    /// As [`stat`](Self::stat).
     pub fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
         Ok(fs::readlinkat(&self.fd, leaf(name)?, Vec::new())?.into_bytes())
     }
@@ -348,7 +351,7 @@ impl Dir {
         Ok(names)
     }
 
-    /// The metadata of this directory.
+    /// The metadata of this directory itself.
     ///
     /// # Errors
     /// The kernel's own.

@@ -460,7 +460,7 @@ fn is_closed(meta: &Meta) -> bool {
 }
 
 /// True when `dir`, called `name`, is what a transfer keeps its staged files in, whoever's.
-pub(super) fn is_of_a_transfer(name: &[u8], dir: &Dir) -> bool {
+pub fn is_of_a_transfer(name: &[u8], dir: &Dir) -> bool {
     let closed = |meta: rustix::io::Result<Meta>| meta.is_ok_and(|meta| is_closed(&meta));
     let within = || dir.stat(STAGING_NAME).and_then(|found| found.ok_or(Errno::NOENT));
     name == RESERVED_NAME && closed(dir.meta()) && closed(within())

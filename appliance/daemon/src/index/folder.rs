@@ -1,0 +1,122 @@
+//! The index as the brain sees it: [`farhaul_sync::folder::Index`] within one transaction.
+
+use super::key::Key;
+use super::{IndexError, Run, RunId, Seq, Signature, Transaction};
+use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::{Admitted, Arrival, CopyOf, Index, Item, KeptRun, Placed, RunRef};
+use farhaul_sync::message::SealedRun;
+use farhaul_sync::seal::Proof;
+use farhaul_sync::version::{Author, Dot, Serial};
+
+fn name_of(id: RunId) -> RunRef {
+    RunRef(id.0.unsigned_abs())
+}
+
+fn id_of(run: RunRef) -> Result<RunId, IndexError> {
+    i64::try_from(run.0).map(RunId).map_err(|_| IndexError::damaged("the name of a run"))
+}
+
+impl Transaction<'_> {
+    fn key(&self, author: Author) -> Result<[u8; 32], IndexError> {
+        let key = self.read().key_of(author.site)?;
+        key.ok_or_else(|| IndexError::damaged("the key of an author is missing"))
+    }
+}
+
+impl Index for Transaction<'_> {
+    type Error = IndexError;
+
+    fn item(&self, path: &RelPath) -> Result<Item, IndexError> {
+        self.read().item(path)
+    }
+
+    fn has_children(&self, path: &RelPath) -> Result<bool, IndexError> {
+        self.read().has_children(path)
+    }
+
+    fn set_placed(&mut self, path: &RelPath, placed: Option<&Placed>) -> Result<(), IndexError> {
+        self.place(path, placed)
+    }
+
+    fn admit(&mut self, path: &RelPath, admitted: Admitted<'_>) -> Result<(), IndexError> {
+        let Admitted { version, record, run, number } = admitted;
+        let live = version.is_live();
+        self.put(&Key::of(path), live, record, (id_of(run)?, number))?;
+        Ok(())
+    }
+
+    fn drop_version(&mut self, path: &RelPath, dot: Dot) -> Result<(), IndexError> {
+        let key = Key::of(path);
+        let (_, rows) = self.read().set_of(path, &key)?;
+        match rows.iter().find(|(version, _)| version.dot == dot) {
+            Some((gone, stored)) => self.remove_covered(&key, gone, stored),
+            None => Ok(()),
+        }
+    }
+
+    fn next_run(&mut self) -> Result<RunRef, IndexError> {
+        self.name_run().map(name_of)
+    }
+
+    fn add_run(&mut self, run: RunRef, kept: &KeptRun) -> Result<(), IndexError> {
+        let KeptRun { key, statement, signature, leaves, proof } = kept.clone();
+        self.set_key(statement.author.site, key)?;
+        let signature = Signature(signature);
+        if leaves.is_empty() {
+            // A word without records: its name goes unused when the transaction ends.
+            return self.note_head(&statement, &signature);
+        }
+        self.add_named_run(id_of(run)?, &Run { statement, signature, leaves, proof })
+    }
+
+    fn head(&self, author: Author) -> Result<Option<Serial>, IndexError> {
+        Ok(self.read().head(&author)?.map(|(statement, _)| statement.head))
+    }
+
+    fn statement(&self, author: Author) -> Result<Option<SealedRun>, IndexError> {
+        let Some((statement, signature)) = self.read().head(&author)? else { return Ok(None) };
+        let (key, signature) = (self.key(author)?, signature.0);
+        let (records, proof) = (Vec::new(), Proof::default());
+        Ok(Some(SealedRun { key, statement, signature, records, proof }))
+    }
+
+    fn run(&self, run: RunRef) -> Result<KeptRun, IndexError> {
+        let Run { statement, signature, leaves, proof } = self.read().run(id_of(run)?)?;
+        let key = self.key(statement.author)?;
+        Ok(KeptRun { key, statement, signature: signature.0, leaves, proof })
+    }
+
+    fn arrivals(&self, after: u64, limit: usize) -> Result<Vec<Arrival>, IndexError> {
+        let stored = self.read().versions_since(Seq::new(after), limit)?;
+        let arrival = stored.into_iter().map(|stored| Arrival {
+            seq: stored.seq.get(),
+            run: name_of(stored.run),
+            number: stored.position,
+            record: stored.bytes,
+        });
+        Ok(arrival.collect())
+    }
+
+    fn last_arrival(&self) -> Result<u64, IndexError> {
+        Ok(self.last_seq().get())
+    }
+
+    fn set_next(&mut self, next: Option<Serial>) -> Result<(), IndexError> {
+        self.set_next_serial(next)
+    }
+
+    fn set_unsettled(&mut self, path: &RelPath, unsettled: bool) -> Result<(), IndexError> {
+        Transaction::set_unsettled(self, path, unsettled)
+    }
+
+    fn copies_of(&self, origin: &RelPath) -> Result<Vec<(RelPath, Dot)>, IndexError> {
+        self.read().copies_of(origin)
+    }
+
+    fn set_copy(&mut self, at: &RelPath, copy: Option<&CopyOf>) -> Result<(), IndexError> {
+        Transaction::set_copy(self, at, copy)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! What stands in a folder's tree on disk: walking it, comparing it with what is known, and reading
+//! what is new.
+//!
+//! A [`Walk`] lists a tree in path order, a [`Scan`] merges that with what the index knows in the
+//! same order ([`Known`]) and says what changed, and a [`Looker`] reads one path and gives what the
+//! brain publishes. What cannot be read, or stands there in a form that no site can have, counts as
+//! unknown, never as deleted. Everything goes through held directories; nothing is changed on disk.
+
+mod ahead;
+mod compare;
+mod digest;
+mod holes;
+mod identity;
+mod look;
+mod names;
+mod owners;
+mod rules;
+mod walk;
+
+pub use compare::{Change, Counts, Known, KnownError, KnownItem, Scan, ScanError, Seen};
+pub use digest::{ContentSink, DigestError, Digested, Digester, SinkError};
+pub use identity::identity_of;
+pub use look::{Look, LookError, Looker, Patience};
+pub use owners::{Owners, OwnersError};
+pub use rules::{RuleError, Rules};
+pub use walk::{LeftOut, Step, Walk, WalkOptions};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Looking at one path: what the brain is told stands there.
+
+use super::digest::{ContentSink, DigestError, Digested, Digester};
+use super::identity::identity_of;
+use super::owners::{Owners, OwnersError};
+use super::rules::Rules;
+use super::walk::LeftOut;
+use farhaul_engine::files::dir::{FileKind, Meta};
+use farhaul_engine::files::stop::Stop;
+use farhaul_engine::files::{ConfineError, Root};
+use farhaul_proto::path_name::RelPath;
+use farhaul_proto::units::FileTime;
+use farhaul_sync::chunk::{ContentKeys, Holes};
+use farhaul_sync::folder::Found;
+use farhaul_sync::limits::{MODE_MASK, SYMLINK_TARGET_MAX};
+use farhaul_sync::version::{Content, Meta as SyncMeta};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What a look came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing stands there.
+    Absent,
+    /// Something stands there that is no part of the folder.
+    LeftOut(LeftOut),
+    /// This.
+    Found {
+        /// What the brain takes.
+        found: Found,
+        /// Where a file has holes.
+        holes: Holes,
+        /// How many names it has; each is a file of its own in the folder.
+        links: u64,
+    },
+}
+
+/// Why it cannot be said what stands at a path. What the index knows of it stays.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookError {
+    /// It cannot be opened or asked for.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    /// It is a file that cannot be read.
+    #[error("{path}: {fault}")]
+    Digest {
+        /// Where.
+        path: RelPath,
+        /// Why.
+        fault: DigestError,
+    },
+    /// It is a link whose target no site carries.
+    #[error("{path}: the target of the link is too long")]
+    Target {
+        /// Where.
+        path: RelPath,
+    },
+    /// Its owner or group is not known.
+    #[error("{path}: {fault}")]
+    Owner {
+        /// Where.
+        path: RelPath,
+        /// Why.
+        fault: OwnersError,
+    },
+}
+
+/// How long to wait for a file to be left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// A file that was changed less than this ago is read only when this has passed: two changes in
+    /// one tick of the file system's clock are not told apart.
+    pub tick: Duration,
+    /// Wait this long before it is read a second time; four times as long before each further one.
+    pub quiet: Duration,
+    /// Read it so many times at most.
+    pub tries: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { tick: Duration::from_millis(20), quiet: Duration::from_millis(100), tries: 4 }
+    }
+}
+
+/// Looks at paths of one folder (spec: S-039).
+#[derive(Debug)]
+pub struct Looker<'a> {
+    root: &'a Root,
+    rules: Rules,
+    owners: Owners,
+    digester: Digester<'a>,
+    patience: Patience,
+    stop: Stop,
+}
+
+impl<'a> Looker<'a> {
+    /// Beneath `root`, with the folder's keys and rules.
+    pub fn new(root: &'a Root, keys: &'a ContentKeys, rules: Rules, stop: Stop) -> Self {
+        let digester = Digester::new(keys, stop.clone());
+        let (owners, patience) = (Owners::default(), Patience::default());
+        Self { root, rules, owners, digester, patience, stop }
+    }
+
+    /// With another patience.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Says what stands at `path`. A file is read to its end, and chunks and pages go to `sink`.
+    ///
+    /// # Errors
+    /// [`LookError`]. A file that changes whenever it is read is [`DigestError::Changed`].
+    pub fn look(&mut self, path: &RelPath, sink: &mut dyn ContentSink) -> Result<Look, LookError> {
+        let meta = match self.root.stat(path) {
+            Ok(meta) => meta,
+            // Nothing at the path itself, or no directory any more where it was in.
+            Err(
+                ConfineError::NotFound { .. }
+                | ConfineError::NotDirectory { .. }
+                | ConfineError::SymlinkInPath { .. },
+            ) => return self.absent(path),
+            Err(ConfineError::CrossesMount { .. }) => {
+                return Ok(Look::LeftOut(LeftOut::OtherMount));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if self.rules.is_within_ignored(path.as_bytes(), meta.kind == FileKind::Dir) {
+            return Ok(Look::LeftOut(LeftOut::Ignored));
+        }
+        match meta.kind {
+            FileKind::Special => Ok(Look::LeftOut(LeftOut::Special)),
+            FileKind::Dir => self.found(path, Content::Dir, meta, Holes::NONE),
+            FileKind::Symlink => {
+                let target = self.root.read_link(path)?;
+                if !(1..=SYMLINK_TARGET_MAX).contains(&target.len()) {
+                    return Err(LookError::Target { path: path.clone() });
+                }
+                let content = Content::Symlink { target: target.into() };
+                self.found(path, content, meta, Holes::NONE)
+            }
+            FileKind::File => {
+                let Digested { manifest, size, holes, meta } = self.digest(path, sink)?;
+                self.found(path, Content::File { manifest, size }, meta, holes)
+            }
+        }
+    }
+
+    /// That nothing stands at `path`, if the folder itself still stands.
+    fn absent(&self, path: &RelPath) -> Result<Look, LookError> {
+        let meta = self.root.dir().meta().map_err(|errno| ConfineError::at(&b""[..], errno))?;
+        if meta.links > 0 {
+            return Ok(Look::Absent);
+        }
+        let error = ConfineError::at(path, rustix::io::Errno::STALE);
+        Err(error.into())
+    }
+
+    fn found(
+        &mut self,
+        path: &RelPath,
+        content: Content,
+        meta: Meta,
+        holes: Holes,
+    ) -> Result<Look, LookError> {
+        let wrong = |fault| LookError::Owner { path: path.clone(), fault };
+        let owner = Some(self.owners.user(meta.owner).map_err(wrong)?);
+        let group = Some(self.owners.group(meta.group).map_err(wrong)?);
+        let mtime = match content {
+            // It says when something was last put in or taken out, also by us; nobody set it.
+            Content::Dir => FileTime::default(),
+            _ => meta.mtime(),
+        };
+        let identity = identity_of(&meta);
+        let kept = SyncMeta { mode: meta.mode & MODE_MASK, mtime, owner, group };
+        let found = Found { content, meta: kept, identity };
+        Ok(Look::Found { found, holes, links: meta.links })
+    }
+
+    /// Reads the file at `path` until it was left alone for as long as that took.
+    fn digest(
+        &mut self,
+        path: &RelPath,
+        sink: &mut dyn ContentSink,
+    ) -> Result<Digested, LookError> {
+        let mut quiet = self.patience.quiet;
+        for round in 1.. {
+            let (file, before) = self.root.open_file_meta(path)?;
+            self.wait(self.patience.tick.saturating_sub(age_of(&before)));
+            match self.digester.digest(&file, &before, sink) {
+                Ok(digested) => return Ok(digested),
+                Err(DigestError::Changed) if round < self.patience.tries => {
+                    self.wait(quiet);
+                    quiet = quiet.saturating_mul(4);
+                }
+                Err(fault) => return Err(LookError::Digest { path: path.clone(), fault }),
+            }
+        }
+        Err(LookError::Digest { path: path.clone(), fault: DigestError::Changed })
+    }
+
+    /// Waits, unless somebody says to stop.
+    fn wait(&self, span: Duration) {
+        const STEP: Duration = Duration::from_millis(50);
+        let mut left = span;
+        while left > Duration::ZERO && !self.stop.is_set() {
+            std::thread::sleep(left.min(STEP));
+            left = left.saturating_sub(STEP);
+        }
+    }
+}
+
+/// How long ago a file was changed; as long as can be if that is to come.
+fn age_of(meta: &Meta) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let changed = meta.identity.ctime;
+    let changed = Duration::new(u64::try_from(changed.secs).unwrap_or(0), changed.nanos);
+    now.checked_sub(changed).unwrap_or(Duration::MAX)
+}

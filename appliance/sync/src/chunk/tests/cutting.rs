@@ -1,0 +1,214 @@
+//! Where cuts are.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const BLOCK: usize = 64 << 10;
+
+fn hex(id: &[u8; 32]) -> String {
+    data_encoding::HEXLOWER.encode(id)
+}
+
+/// Bytes of chunks that are in `new` and not in `old`.
+fn moved(old: &[Entry], new: &[Entry]) -> u64 {
+    let old: BTreeSet<&Entry> = old.iter().collect();
+    let new = new.iter().filter(|entry| !entry.is_zeros() && !old.contains(entry));
+    new.map(|entry| entry.len().get()).sum()
+}
+
+#[test]
+fn frozen_vectors_hold() {
+    let keys = keys();
+    let bytes = [noise(1, 300_000), vec![0; 3 * BLOCK], noise(2, 70_001)].concat();
+    let manifest = manifest_of(&keys, &bytes);
+    let lens: Vec<u64> = manifest.entries.iter().map(|entry| entry.len().get()).collect();
+    assert_eq!(lens, [45_663, 70_944, 71_851, 73_214, 66_008, 131_072, 76_318, 31_539]);
+    let Some(Entry::Chunk(first)) = manifest.entries.first() else { panic!("a chunk") };
+    let ids = [first.id.0, manifest.id(&keys).0, manifest_of(&keys, b"").id(&keys).0];
+    let expected = [
+        "6237e16cf8c33fc4533996105ea7479587d4a0b50055c7b0cf36cf850797a96f",
+        "13b5ba2c5f3cf24506391979158d3ac55563b4e73e719b9db79050594152c7c6",
+        "f714b8ff775e5a0bcac43dc2f2491637157e4985838dc0384e0927eb412841c8",
+    ];
+    assert_eq!(ids.each_ref().map(hex), expected);
+}
+
+#[test]
+fn a_file_below_the_shortest_chunk_is_one_and_an_empty_one_has_none() {
+    let keys = keys();
+    for len in [1, 2, 16_383] {
+        let id = keys.chunk_id(&noise(3, len));
+        let len = u32::try_from(len).expect("short");
+        assert_eq!(
+            manifest_of(&keys, &noise(3, len as usize)).entries,
+            [Entry::Chunk(Chunk { id, len })]
+        );
+    }
+    assert_eq!(manifest_of(&keys, b"").entries, []);
+}
+
+#[test]
+fn folders_share_neither_cuts_nor_names() {
+    let bytes = noise(4, 1 << 20);
+    let other = ContentKeys::of(&FolderKey([8; 32]));
+    let (one, two) = (manifest_of(&keys(), &bytes), manifest_of(&other, &bytes));
+    let ends = |manifest: &Manifest| -> BTreeSet<u64> {
+        let mut end = 0;
+        manifest
+            .entries
+            .iter()
+            .map(|entry| {
+                end += entry.len().get();
+                end
+            })
+            .collect()
+    };
+    assert_eq!(ends(&one).intersection(&ends(&two)).count(), 1, "the end of the file");
+    assert_ne!(one.id(&keys()), two.id(&other));
+}
+
+#[test]
+fn classes_grow_with_the_size_and_at_their_bounds() {
+    let class = |size| SizeClass::of(Bytes::new(size)).number();
+    for number in 0..6 {
+        let bound = 1_u64 << (29 + 2 * number);
+        assert_eq!([class(bound - 1), class(bound)], [number, number + 1]);
+    }
+    assert_eq!([class(0), class(1 << 50)], [0, 6]);
+    assert_eq!(SizeClass::from_number(7), None);
+}
+
+#[test]
+fn one_byte_inserted_at_the_front_moves_one_chunk_or_two() {
+    let keys = keys();
+    let old = noise(5, 16 << 20);
+    let new = [b"x", &old[..]].concat();
+    let moved = moved(&manifest_of(&keys, &old).entries, &manifest_of(&keys, &new).entries);
+    assert!(moved <= 300 << 10, "{moved}");
+}
+
+#[test]
+fn what_is_overwritten_moves_with_little_more() {
+    let keys = keys();
+    let old = noise(6, 32 << 20);
+    let entries = manifest_of(&keys, &old).entries;
+    let mut extra = 0;
+    for n in 0..8 {
+        let (mut new, at) = (old.clone(), (3 << 20) * n + 12_345);
+        new[at..at + (1 << 20)].copy_from_slice(&noise(7, 1 << 20));
+        extra += moved(&entries, &manifest_of(&keys, &new).entries) - (1 << 20);
+    }
+    assert!(extra / 8 <= 150 << 10, "{}", extra / 8);
+}
+
+#[test]
+fn a_longer_file_finds_its_chunks_in_a_shorter_one_cut_in_its_class() {
+    let keys = keys();
+    let longer = noise(8, 40 << 20);
+    let class = SizeClass::from_number(2).expect("there is");
+    let new = entries_of(&keys, class, &longer);
+    let old = entries_of(&keys, class, &longer[..39 << 20]);
+    assert!(moved(&old, &new) <= (1 << 20) + 2 * class.max().get());
+}
+
+#[test]
+fn all_zeros_are_one_entry_and_name_no_chunk() {
+    let keys = keys();
+    for len in [1, BLOCK - 1, BLOCK, 5 * BLOCK, 5 * BLOCK + 7] {
+        let entries = manifest_of(&keys, &vec![0; len]).entries;
+        assert_eq!(entries, [Entry::Zeros { len: Bytes::of_len(len) }]);
+    }
+}
+
+#[test]
+fn the_cutter_asks_for_at_most_20_mib_and_waits_for_all_of_it() {
+    let keys = keys();
+    let mut cutter = Cutter::new(&keys, Bytes::new(1 << 50));
+    assert_eq!(cutter.lookahead(), 16 << 20);
+    assert_eq!(cutter.cut(&[1; 1000]), None);
+    let short = noise(9, 300_000);
+    let mut cutter = Cutter::new(&keys, Bytes::of_len(short.len()));
+    assert!(matches!(cutter.cut(&short), Some(Cut::Chunk { .. })));
+    assert!(cutter.lookahead() <= 5 * BLOCK);
+}
+
+/// Data and zeros, some of them aligned and some not.
+fn patchy() -> impl Strategy<Value = Vec<u8>> {
+    let part = (any::<u64>(), 0_usize..4 * BLOCK, any::<bool>(), any::<bool>());
+    proptest::collection::vec(part, 0..8).prop_map(|parts| {
+        let mut bytes = Vec::new();
+        for (seed, len, is_data, is_aligned) in parts {
+            let len = if is_aligned { len.next_multiple_of(BLOCK) } else { len };
+            bytes.extend(if is_data { noise(seed, len) } else { vec![0; len] });
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn pieces_keep_their_bounds_and_make_the_file_again(bytes in patchy()) {
+        let (class, keys) = (SizeClass::SMALLEST, keys());
+        let entries = entries_of(&keys, class, &bytes);
+        let mut at = 0;
+        for (n, entry) in entries.iter().enumerate() {
+            let part = &bytes[at..at + entry.len().as_len()];
+            match entry {
+                Entry::Zeros { .. } => {
+                    prop_assert!(at % BLOCK == 0 && part.iter().all(|byte| *byte == 0));
+                    prop_assert!(n == 0 || !entries[n - 1].is_zeros());
+                    at += part.len();
+                    prop_assert!(at % BLOCK == 0 || at == bytes.len());
+                }
+                Entry::Chunk(chunk) => {
+                    prop_assert_eq!(chunk.id, keys.chunk_id(part));
+                    prop_assert!(entry.len() <= class.max());
+                    at += part.len();
+                    let may_be_short = entries.get(n + 1).is_none_or(Entry::is_zeros);
+                    prop_assert!(entry.len() >= class.min() || may_be_short);
+                }
+            }
+        }
+        prop_assert_eq!(at, bytes.len());
+    }
+
+    #[test]
+    fn cuts_do_not_depend_on_how_much_is_shown(bytes in patchy(), more in 0_usize..3 * BLOCK) {
+        let (class, keys) = (SizeClass::SMALLEST, keys());
+        let mut cutter = Cutter::of_class(&keys, class, Bytes::of_len(bytes.len()));
+        let mut entries = Vec::new();
+        loop {
+            let at = cutter.offset().as_len();
+            let end = (at + cutter.lookahead() + more).min(bytes.len());
+            let Some(cut) = cutter.cut(&bytes[at..end]) else { break };
+            push(&keys, &mut entries, cut, &bytes[at..end]);
+        }
+        prop_assert_eq!(entries, entries_of(&keys, class, &bytes));
+    }
+
+    /// spec: S-033
+    #[test]
+    fn holes_and_written_zeros_have_the_same_name(
+        bytes in patchy(),
+        skip in proptest::collection::vec(any::<bool>(), 40),
+    ) {
+        let keys = keys();
+        let mut cutter = Cutter::new(&keys, Bytes::of_len(bytes.len()));
+        let mut entries = Vec::new();
+        for is_hole in skip.into_iter().cycle() {
+            let at = cutter.offset().as_len();
+            let zeros = bytes[at..].iter().take_while(|byte| **byte == 0).count();
+            let zeros = if is_hole { zeros } else { zeros.min(BLOCK) };
+            let cut = match cutter.hole(Bytes::of_len(zeros)) {
+                Some(cut) => Some(cut),
+                None => cutter.cut(&bytes[at..at + cutter.lookahead()]),
+            };
+            let Some(cut) = cut else { break };
+            push(&keys, &mut entries, cut, &bytes[at..]);
+        }
+        prop_assert_eq!(entries, manifest_of(&keys, &bytes).entries);
+    }
+}
