@@ -132,6 +132,22 @@ fn progress_for_programs_is_one_object_a_line() {
 }
 
 #[test]
+fn a_least_rate_is_taken_and_one_above_the_rate_is_refused() {
+    let site = Site::serve();
+    let small = site.file("small", b"data");
+    let least = ["--json", "--policy", "low", "--rate-min", "20Mbit/s", "--rate"];
+    for (rate, code) in [("20Mbit/s", 0), ("auto", 0), ("10Mbit/s", 2)] {
+        let mut command = site.command("send", &least);
+        let output = run(command.arg(rate).arg(&small).arg(site.at(rate.trim_end_matches("/s"))));
+        let said = assert_code(&output, code);
+        assert_eq!(said.contains("--rate-min"), code == 2, "{said}");
+        assert_eq!(said.contains("20.0 Mbit/s"), code == 2, "{said}");
+    }
+    let nothing = run(site.command("send", &["--rate-min", "auto"]).arg(&small).arg(site.at("")));
+    assert_code(&nothing, 2);
+}
+
+#[test]
 fn a_path_is_measured_both_ways_and_nothing_is_written() {
     let site = Site::serve();
     let target = format!("{}@127.0.0.1:{}", site.id, site.port);

@@ -184,8 +184,11 @@ fn messages() -> Vec<(&'static str, Message)> {
         policy: Some(Policy::Low),
         fec: Some(FecPolicy::Always),
         pack: Some(PackPolicy::Auto),
+        rate_min: None,
     };
     let wishing = Request { wishes: Some(wishes), ..request.clone() };
+    let least = Wishes { rate_min: Some(20_000_000), ..wishes };
+    let insisting = Request { wishes: Some(least), ..request.clone() };
     let reason = || "no space left".to_owned();
     vec![
         ("hello", Message::Hello { features: 0, agent: "farhaul/0.1.0".into() }),
@@ -194,6 +197,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("offer-lacking", offer(lacking, true, Some(left_out()))),
         ("request", Message::Request(request)),
         ("request-wishes", Message::Request(wishing)),
+        ("request-floor", Message::Request(insisting)),
         ("accept", Message::Accept(accept(transfer))),
         ("refuse", Message::Refuse { transfer, code: RefuseCode::NoSpace, reason: reason() }),
         ("sealed", Message::Sealed { object: ObjectId::new(3) }),
@@ -514,13 +518,20 @@ fn flights() -> Vec<Seed> {
         started_unix_us: 1_700_000_000_000_000,
         policy: "fair".into(),
         cap_bps: Some(1_000_000),
+        floor_bps: Some(500_000),
         sample_us: flight::SAMPLE_US,
     };
     let limit = Some(Limit::Link);
     let word = || "word".into();
     let what = [
-        What::Started { policy: word(), cap_bps: None, hint_bps: Some(1), initial_rtt_us: 2 },
-        What::Policy { policy: word(), cap_bps: Some(3) },
+        What::Started {
+            policy: word(),
+            cap_bps: None,
+            floor_bps: None,
+            hint_bps: Some(1),
+            initial_rtt_us: 2,
+        },
+        What::Policy { policy: word(), cap_bps: Some(3), floor_bps: Some(1) },
         What::PacketSize { symbol: 1408, packet: 1473 },
         What::Phase { old: word(), new: word() },
         What::Limit { old: None, new: limit },
@@ -540,10 +551,14 @@ fn flights() -> Vec<Seed> {
     let events = what.into_iter().map(|what| FlightEvent { at_us: 100_000, what }).collect();
     let whole = Flight { header, samples: vec![sample], events }.encode();
     let cut = whole[..whole.len() - 9].to_vec();
+    let older = b"{\"farhaul_flight\":1,\"agent\":\"\",\"role\":\"sender\",\"site\":\"\",\"peer\":\"\",\"title\":\"\",\
+        \"started_unix_us\":0,\"policy\":\"fair\",\"cap_bps\":null,\"sample_us\":1}\n";
+    let older = older.to_vec();
     vec![
         ("whole".into(), whole),
         ("cut".into(), cut),
-        ("newer".into(), b"{\"farhaul_flight\":2}\n".to_vec()),
+        ("newer".into(), b"{\"farhaul_flight\":3}\n".to_vec()),
+        ("older".into(), older),
         ("none".into(), b"\n".to_vec()),
     ]
 }
