@@ -6,6 +6,7 @@ use crate::report::Report;
 use crate::scenario::{Load, Scenario, cell, warm};
 use crate::world::{Failure, Speech, run};
 use core::time::Duration;
+use farhaul_proto::congestion::Bounds;
 use farhaul_proto::trace::{Limit, longest};
 use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 
