@@ -13,7 +13,7 @@ use farhaul_proto::recv::RecvCounters;
 use farhaul_proto::send::SendCounters;
 use farhaul_proto::session::{ProbePlan, SessionConfig, SessionError, Unreached};
 use farhaul_proto::trace::{Counters, Limit, Spent};
-use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::PathFigures;
 use farhaul_proto::wire::feedback::FeedbackError;
 use std::fmt;
