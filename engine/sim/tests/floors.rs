@@ -100,8 +100,8 @@ fn a_floor_above_the_link_is_held_for_minutes_and_hardly_left() {
 #[test]
 fn a_floor_within_the_link_holds_beside_others_and_changes_nothing_alone() {
     let link = "rate = \"100Mbit/s\", queue = \"100ms\"";
-    let beside = format!("{{ policy = \"low\", floor = \"60Mbit/s\" }}, {{ policy = \"high\" }}");
-    let outcome = flows(link, 60, &beside);
+    let beside = "{ policy = \"low\", floor = \"60Mbit/s\" }, { policy = \"high\" }";
+    let outcome = flows(link, 60, beside);
     let (_, least) = sent(&outcome, 0);
     let (rest, _) = sent(&outcome, 1);
     println!("60 of 100 held: {least:.2} in the slowest second, {rest:.2} Mbit/s beside it");

@@ -45,7 +45,7 @@ fn a_transfer_can_be_recorded_at_both_ends_and_drawn() {
     let complaints = String::from_utf8_lossy(&output.stderr);
     assert!(!complaints.contains("record"), "a whole record is complained about: {complaints}");
     let sent = lines(&flight);
-    assert_eq!(sent[0]["farhaul_flight"], 1);
+    assert_eq!(sent[0]["farhaul_flight"], 2);
     assert_eq!((&sent[0]["role"], &sent[0]["peer"]), (&"sender".into(), &site.id.as_str().into()));
     assert!(sum(&sent, "sent") >= 8 * MIB as u64, "{}", sum(&sent, "sent"));
     assert!(sent.iter().any(|line| line["event"]["what"]["ended"]["why"] == "done"));
