@@ -9,7 +9,7 @@ mod inbound;
 mod outbound;
 
 use end::End;
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::session::SessionConfig;
@@ -155,7 +155,7 @@ fn config(peer: SocketAddr) -> SessionConfig {
     SessionConfig {
         carrier: Carrier::Udp,
         policy: Policy::Fixed,
-        cap: Some(RATE),
+        bounds: Bounds::capped(Some(RATE)),
         start_hint: Some(RATE),
         fec: FecPolicy::Off,
         initial_rtt: TICK,

@@ -2,7 +2,7 @@
 //!
 //! Used by the fuzzer and by the test that replays the corpora, so both check the same things.
 
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{
     BlockShape, FecPolicy, RepairSet, SymbolSet, decode, finish_packed, finish_source,
     packed_parts, packed_shape, repair_symbols, verify_source,
@@ -339,7 +339,7 @@ pub fn session(input: &[u8]) {
         carrier: Carrier::Udp,
         peer: std::net::SocketAddr::from(([192, 0, 2, 1], 7411)),
         policy: Policy::Fair,
-        cap: Some(BitRate::mbps(20)),
+        bounds: Bounds::capped(Some(BitRate::mbps(20))),
         start_hint: None,
         fec: FecPolicy::Auto,
         initial_rtt: Duration::from_millis(10),

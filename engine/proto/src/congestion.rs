@@ -3,11 +3,14 @@
 //! A controller knows packets, times and losses. It knows nothing of blocks, files or FEC: a
 //! repaired loss is still a loss here.
 
+mod bounds;
 pub mod carrier;
 pub mod fixed;
 pub mod pacer;
 mod switch;
 pub mod wlaw;
+
+pub use bounds::{Bounds, BoundsError};
 
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
@@ -175,8 +178,8 @@ pub trait Controller: fmt::Debug + Send {
     /// nothing about the link's rate.
     fn on_outage_end(&mut self, gap: Duration, now: Timestamp);
 
-    /// Changes policy and caps while running; takes effect with the next packet.
-    fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp);
+    /// Changes policy and bounds while running; takes effect with the next packet.
+    fn set_policy(&mut self, policy: Policy, bounds: Bounds, now: Timestamp);
 
     /// What the controller believes now.
     fn view(&self) -> View;
@@ -185,16 +188,17 @@ pub trait Controller: fmt::Debug + Send {
 /// The controller for a policy; [`Controller::set_policy`] may change it to any other. For
 /// a carrier with a congestion control of its own there is [`carrier::CarrierLaw`].
 ///
-/// `cap` is never exceeded (and is the target of [`Policy::Fixed`]); `hint` is a remembered or
-/// demanded rate to start from; `initial_rtt` is what the handshake measured, or a guess.
+/// `bounds` are never left (and their cap is the target of [`Policy::Fixed`]); `hint` is a remembered
+/// or demanded rate to start from; `initial_rtt` is what the handshake measured, or a guess.
 pub fn controller(
     policy: Policy,
-    cap: Option<BitRate>,
+    bounds: Bounds,
     hint: Option<BitRate>,
     initial_rtt: Duration,
     now: Timestamp,
 ) -> Box<dyn Controller> {
-    let config = wlaw::WConfig { start_hint: hint, ..wlaw::WConfig::new(policy, cap, initial_rtt) };
+    let config =
+        wlaw::WConfig { start_hint: hint, ..wlaw::WConfig::new(policy, bounds, initial_rtt) };
     configured(config, now)
 }
 

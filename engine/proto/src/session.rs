@@ -28,7 +28,7 @@ mod transmit;
 
 use crate::congestion::carrier::CarrierLaw;
 use crate::congestion::pacer::Pacer;
-use crate::congestion::{Controller, Outcome, Policy, TrainSample, View, controller};
+use crate::congestion::{Bounds, Controller, Outcome, Policy, TrainSample, View, controller};
 use crate::fec::{BlockShape, FecPolicy};
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::objects::{BlockRun, ObjectError, Reopened};
@@ -76,8 +76,8 @@ pub struct SessionConfig {
     pub carrier: Carrier,
     /// How the path is shared.
     pub policy: Policy,
-    /// Never faster than this, at IP level.
-    pub cap: Option<BitRate>,
+    /// How slow and how fast at IP level.
+    pub bounds: Bounds,
     /// A rate to start from: remembered, or asked for.
     pub start_hint: Option<BitRate>,
     /// When to use repair symbols.
@@ -189,21 +189,21 @@ pub struct Session {
 impl Session {
     /// A session that has just finished its handshake.
     pub fn new(config: SessionConfig, now: Timestamp) -> Self {
-        let SessionConfig { carrier, policy, cap, start_hint, initial_rtt, .. } = config;
+        let SessionConfig { carrier, policy, bounds, start_hint, initial_rtt, .. } = config;
         let secret = config.seed.rotate_left(32);
         let (controller, mtu, ledger): (Box<dyn Controller>, _, _) = match carrier {
             Carrier::Udp => {
-                let law = controller(policy, cap, start_hint, initial_rtt, now);
+                let law = controller(policy, bounds, start_hint, initial_rtt, now);
                 (law, PathMtu::new(), Ledger::new(secret))
             }
             Carrier::Tcp => {
-                let law = CarrierLaw::new(cap, initial_rtt);
+                let law = CarrierLaw::new(bounds.cap(), initial_rtt);
                 (Box::new(law), PathMtu::known(), Ledger::ordered(secret))
             }
         };
         let fec = fec_over(carrier, config.fec);
         let mut pacer = Pacer::new();
-        pacer.set_cap(config.cap);
+        pacer.set_cap(bounds.cap());
         let mut observer = Observer::new(&controller.view(), now);
         observer.note(started(&config), now);
         Self {
@@ -347,13 +347,13 @@ impl Session {
         self.sender.set_fec(fec_over(self.config.carrier, fec));
     }
 
-    /// Changes policy and cap; obeyed by the next packet.
-    pub fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp) {
+    /// Changes policy and bounds; obeyed by the next packet.
+    pub fn set_policy(&mut self, policy: Policy, bounds: Bounds, now: Timestamp) {
         self.config.policy = policy;
-        self.config.cap = cap;
-        self.pacer.set_cap(cap);
-        self.controller.set_policy(policy, cap, now);
-        self.observer.note(TraceEvent::PolicyUpdated { policy, cap }, now);
+        self.config.bounds = bounds;
+        self.pacer.set_cap(bounds.cap());
+        self.controller.set_policy(policy, bounds, now);
+        self.observer.note(TraceEvent::PolicyUpdated { policy, bounds }, now);
     }
 
     /// The body's buffers are shared anew: `send` blocks may be in memory on their way out, and
@@ -575,7 +575,7 @@ const fn fec_over(carrier: Carrier, asked: FecPolicy) -> FecPolicy {
 fn started(config: &SessionConfig) -> TraceEvent {
     TraceEvent::SessionStarted {
         policy: config.policy,
-        cap: config.cap,
+        bounds: config.bounds,
         start_hint: config.start_hint,
         fec: config.fec,
         initial_rtt: config.initial_rtt,

@@ -4,11 +4,13 @@
 
 mod carriers;
 mod counts;
+mod options;
 mod seats;
 mod session;
 
 pub use carriers::TcpPort;
 pub use counts::EngineCounts;
+pub use options::SessionOptions;
 pub use session::{NoAnswer, Peer, SessionFault, SessionHandle, SessionProbe};
 
 use crate::buffers::BufferPool;
@@ -27,11 +29,10 @@ use crate::tls::Allow;
 use crate::wake::WakeSource;
 use carriers::Ports;
 use farhaul_proto::congestion::Policy;
-use farhaul_proto::fec::{BlockShape, FecPolicy, PackPolicy};
+use farhaul_proto::fec::BlockShape;
 use farhaul_proto::limits::BLOCK_DATA;
 use farhaul_proto::session::SessionConfig;
-use farhaul_proto::units::{BitRate, Bytes};
-use farhaul_proto::wire::control::Wishes;
+use farhaul_proto::units::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 use seats::{NoSeat, Seat, Seats};
 use session::Mailbox;
@@ -79,38 +80,6 @@ pub struct EngineConfig {
     pub buffers: Bytes,
     /// Threads for FEC and hashing.
     pub workers: usize,
-}
-
-/// Slower than this nobody needs it: such a session would only take up a place.
-const WISHED_RATE_MIN: BitRate = BitRate::kbps(10);
-
-/// What shapes the data that we send in a session.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionOptions {
-    /// How the path is shared.
-    pub policy: Policy,
-    /// Never faster than this.
-    pub cap: Option<BitRate>,
-    /// When to use repair symbols.
-    pub fec: FecPolicy,
-    /// Whether to pack what packs.
-    pub pack: PackPolicy,
-}
-
-impl SessionOptions {
-    /// What a peer wishes, within these options: the smaller rate and the meeker policy of both.
-    /// Repair symbols count against the rate, so the wish for them is free; packing costs this
-    /// side's processor, so it is not.
-    #[must_use]
-    pub fn within(self, wishes: &Wishes) -> Self {
-        let wished = wishes.rate_max.map(|rate| BitRate::bps(rate).max(WISHED_RATE_MIN));
-        Self {
-            policy: wishes.policy.map_or(self.policy, |policy| policy.min(self.policy)),
-            cap: self.cap.into_iter().chain(wished).min(),
-            fec: wishes.fec.unwrap_or(self.fec),
-            pack: wishes.pack.map_or(self.pack, |wished| wished.min(self.pack)),
-        }
-    }
 }
 
 /// Why the engine did not start.
@@ -367,11 +336,12 @@ impl Engine {
             _ => None,
         };
         let hint = remembered.as_ref().and_then(|remembered| remembered.hint);
+        let fixed = options.policy == Policy::Fixed;
         let config = SessionConfig {
             carrier: connection.carrier,
             policy: options.policy,
-            cap: options.cap,
-            start_hint: if options.policy == Policy::Fixed { options.cap } else { hint },
+            bounds: options.bounds,
+            start_hint: if fixed { options.bounds.cap() } else { hint },
             fec: options.fec,
             initial_rtt: connection.rtt(),
             send_blocks: self.session_blocks,
@@ -522,48 +492,4 @@ pub(crate) fn slot_len() -> usize {
 
 fn slots_for(buffers: Bytes) -> usize {
     (buffers.as_len() / slot_len().max(1)).clamp(8, 4096)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_may_wish_for_less_and_never_for_more_than_the_operator_allows() {
-        let operator = |policy, mbps: Option<u64>| SessionOptions {
-            policy,
-            cap: mbps.map(BitRate::mbps),
-            fec: FecPolicy::Auto,
-            pack: PackPolicy::Auto,
-        };
-        let wish = |policy, mbps: Option<u64>| Wishes {
-            rate_max: mbps.map(|rate| BitRate::mbps(rate).get()),
-            policy,
-            fec: Some(FecPolicy::Off),
-            pack: Some(PackPolicy::Always),
-        };
-        use Policy::{Fair, Fixed, High, Low};
-        for (ours, theirs, policy, mbps) in [
-            (operator(Fair, None), wish(None, None), Fair, None),
-            (operator(Fair, None), wish(Some(Low), Some(5)), Low, Some(5)),
-            (operator(Fair, None), wish(Some(High), None), Fair, None),
-            (operator(High, Some(50)), wish(Some(Fair), Some(90)), Fair, Some(50)),
-            (operator(High, Some(50)), wish(Some(Fixed), Some(9)), High, Some(9)),
-            (operator(Fixed, Some(50)), wish(None, None), Fixed, Some(50)),
-            (operator(Fixed, Some(50)), wish(Some(Fixed), Some(90)), Fixed, Some(50)),
-            (operator(Fixed, Some(50)), wish(Some(Fixed), Some(9)), Fixed, Some(9)),
-            (operator(Fixed, Some(50)), wish(Some(Low), None), Low, Some(50)),
-        ] {
-            let granted = ours.within(&theirs);
-            assert_eq!(
-                (granted.policy, granted.cap),
-                (policy, mbps.map(BitRate::mbps)),
-                "{ours:?}"
-            );
-            assert_eq!((granted.fec, granted.pack), (FecPolicy::Off, PackPolicy::Auto));
-        }
-        let crawling =
-            operator(Fair, None).within(&Wishes { rate_max: Some(1), ..wish(None, None) });
-        assert_eq!(crawling.cap, Some(WISHED_RATE_MIN));
-    }
 }

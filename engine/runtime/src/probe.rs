@@ -149,7 +149,7 @@ fn bounded(asked: &Probe, ours: SessionOptions) -> ProbePlan {
     ProbePlan {
         span: Duration::from_millis(u64::from(asked.span_ms)).clamp(SPAN_MIN, SPAN_MAX),
         bytes_max: Bytes::new(asked.bytes_max).min(BYTES_MAX),
-        rate_max: ours.cap.into_iter().chain(wished).min(),
+        rate_max: ours.bounds.cap().into_iter().chain(wished).min(),
     }
 }
 
@@ -160,14 +160,14 @@ async fn measure(session: &SessionHandle, plan: ProbePlan) -> Result<PathFigures
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farhaul_proto::congestion::Policy;
+    use farhaul_proto::congestion::{Bounds, Policy};
     use farhaul_proto::fec::{FecPolicy, PackPolicy};
 
     #[test]
     fn a_peer_gets_no_more_than_this_side_allows() {
         let ours = SessionOptions {
             policy: Policy::Fair,
-            cap: Some(BitRate::mbps(50)),
+            bounds: Bounds::capped(Some(BitRate::mbps(50))),
             fec: FecPolicy::Auto,
             pack: PackPolicy::Off,
         };

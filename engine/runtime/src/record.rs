@@ -175,6 +175,7 @@ mod tests {
             started_unix_us: unix_us(),
             policy: "fair".to_owned(),
             cap_bps: None,
+            floor_bps: None,
             sample_us: SAMPLE_US,
         }
     }
@@ -207,6 +208,7 @@ mod tests {
         let begins = What::Started {
             policy: "fair".into(),
             cap_bps: None,
+            floor_bps: None,
             hint_bps: None,
             initial_rtt_us: 1,
         };

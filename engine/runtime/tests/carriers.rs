@@ -11,7 +11,7 @@ use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::tls::{FoundSite, carrier_client_config};
 use farhaul_engine::transfer::supersede::Sessions;
 use farhaul_engine::transfer::{Outcome, Progress, Pull, TransferError, pull, push, serving};
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::path::carrier::Carrier;
 use farhaul_proto::units::{BitRate, Bytes};
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 
 const OPTIONS: SessionOptions = SessionOptions {
     policy: Policy::Fair,
-    cap: None,
+    bounds: Bounds::FREE,
     fec: FecPolicy::Auto,
     pack: PackPolicy::Auto,
 };
@@ -182,7 +182,7 @@ async fn a_transfer_that_was_cut_goes_on_over_either_carrier() {
         let content = noise(2, 24 * BLOCK + 99);
         fs::write(pair.from("large"), &content).unwrap();
         let (progress, watcher) = watch::channel(Progress::default());
-        let slowly = SessionOptions { cap: Some(BitRate::mbps(60)), ..OPTIONS };
+        let slowly = SessionOptions { bounds: Bounds::capped(Some(BitRate::mbps(60))), ..OPTIONS };
         let peer = pair.connect_with(&pair.client, slowly).await.unwrap();
         let scanned = scan(&[contents_of(&pair.from("."))]).unwrap();
         let some = async {
@@ -302,7 +302,7 @@ async fn a_server_that_goes_away_ends_a_transfer_at_once_and_says_so() {
     fs::write(pair.from("large"), noise(4, 24 * BLOCK)).unwrap();
     let cut = Cut::before(pair.server.tcp_addr().unwrap());
     let through = cut.addr;
-    let slowly = SessionOptions { cap: Some(BitRate::mbps(20)), ..OPTIONS };
+    let slowly = SessionOptions { bounds: Bounds::capped(Some(BitRate::mbps(20))), ..OPTIONS };
     let peer = pair.client.connect_over_tcp(through, pair.server_id, slowly).await.unwrap();
     assert_eq!(peer.connection.addr, through);
     let (progress, watcher) = watch::channel(Progress::default());

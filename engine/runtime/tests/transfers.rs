@@ -11,7 +11,7 @@ use farhaul_engine::files::{Root, scan};
 use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::transfer::supersede::Sessions;
 use farhaul_engine::transfer::{Outcome, Progress, Pull, Side, TransferError, pull, push, serving};
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::TransferId;
 use farhaul_proto::units::{BitRate, Bytes};
@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, watch};
 
 const OPTIONS: SessionOptions = SessionOptions {
     policy: Policy::Fair,
-    cap: None,
+    bounds: Bounds::FREE,
     fec: FecPolicy::Auto,
     pack: PackPolicy::Auto,
 };
@@ -167,8 +167,11 @@ fn request(wishes: Option<Wishes>) -> Message {
 /// The rate and the law of a server that was started with `--policy fixed --rate 400Mbit/s`, once
 /// it has offered what was asked for.
 async fn asked_with(wishes: Option<Wishes>) -> (BitRate, &'static str) {
-    let options =
-        SessionOptions { policy: Policy::Fixed, cap: Some(BitRate::mbps(400)), ..OPTIONS };
+    let options = SessionOptions {
+        policy: Policy::Fixed,
+        bounds: Bounds::capped(Some(BitRate::mbps(400))),
+        ..OPTIONS
+    };
     let pair = Pair::start_in(tempfile::tempdir().unwrap(), options);
     let mut peer = pair.connect().await;
     greet(&mut peer, &request(wishes)).await;
@@ -325,10 +328,10 @@ fn fill_when_staged(dir: &Path) -> std::thread::JoinHandle<()> {
 
 /// Both directions, with a disk that others fill while files arrive on it.
 async fn on_filling_disk(tiny: &Path) {
-    let cap = Some(BitRate::mbps(60));
+    let bounds = Bounds::capped(Some(BitRate::mbps(60)));
     for pulls in [false, true] {
         let home = tempfile::tempdir_in(tiny).unwrap();
-        let pair = Pair::start_in(home, SessionOptions { cap, ..OPTIONS });
+        let pair = Pair::start_in(home, SessionOptions { bounds, ..OPTIONS });
         let (given, taken) = if pulls { ("to", "from") } else { ("from", "to") };
         let (given, taken) = (pair.home.path().join(given), pair.home.path().join(taken));
         for n in 0..3 {

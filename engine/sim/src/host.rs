@@ -112,7 +112,7 @@ impl Host {
         let config = SessionConfig {
             carrier: Carrier::Udp,
             policy: profile.policy,
-            cap: profile.cap,
+            bounds: profile.bounds,
             start_hint: profile.start_hint,
             fec: profile.fec,
             initial_rtt,

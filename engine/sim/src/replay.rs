@@ -19,7 +19,7 @@
 use crate::profile::{LinkProfile, Loss, QueueLimit};
 use crate::scenario::{Scenario, Side, Step};
 use core::time::Duration;
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::trace::Limit;
 use farhaul_proto::trace::flight::{Flight, FlightSample};
 use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
@@ -84,7 +84,9 @@ pub fn scenario(flight: &Flight, seed: u64) -> Result<Scenario, ReplayError> {
         Scenario::one_way("replay", seed, links[0].clone(), &[Bytes::new(delivered)]);
     scenario.links[1] = LinkProfile { rate: links[0].rate, ..still };
     scenario.hosts[0].policy = policy(&flight.header.policy);
-    scenario.hosts[0].cap = flight.header.cap_bps.map(BitRate::bps);
+    let bps = |rate: Option<u64>| rate.map(BitRate::bps);
+    scenario.hosts[0].bounds =
+        Bounds::of_wishes(bps(flight.header.floor_bps), bps(flight.header.cap_bps));
     for (sample, profile) in samples.iter().zip(links).skip(1) {
         // What a sample tells left a round trip before it was told.
         let told = sample.at_us.saturating_sub(sample.span_us + sample.rtt_us);

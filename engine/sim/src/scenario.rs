@@ -16,7 +16,7 @@ use crate::disk::DiskProfile;
 use crate::profile::LinkProfile;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::ids::ObjectId;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
@@ -100,8 +100,8 @@ pub struct Interruption {
 pub struct HostProfile {
     /// How it shares the path.
     pub policy: Policy,
-    /// Never faster than this.
-    pub cap: Option<BitRate>,
+    /// How slow and how fast.
+    pub bounds: Bounds,
     /// A rate to start from.
     pub start_hint: Option<BitRate>,
     /// When it sends repair symbols.
@@ -141,7 +141,7 @@ impl Default for HostProfile {
     fn default() -> Self {
         Self {
             policy: Policy::Fair,
-            cap: None,
+            bounds: Bounds::FREE,
             start_hint: None,
             fec: FecPolicy::Auto,
             send_blocks: 64,

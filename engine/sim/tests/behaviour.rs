@@ -2,7 +2,7 @@
 //! holds all rules of `farhaul_sim::check`.
 
 use core::time::Duration;
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::ids::ObjectId;
 use farhaul_proto::limits::{BLOCK_DATA, SYMBOL_SIZE, SYMBOL_SIZE_SMALL};
@@ -268,7 +268,7 @@ fn a_path_for_small_packets_gets_small_symbols_and_small_reports() {
 fn a_fixed_rate_finds_that_full_size_packets_pass() {
     let (report, direction) = carried(0.0, |s| {
         s.hosts[0].policy = Policy::Fixed;
-        s.hosts[0].cap = Some(BitRate::mbps(95));
+        s.hosts[0].bounds = Bounds::capped(Some(BitRate::mbps(95)));
     });
     assert!(complete(&report));
     assert_eq!(direction.symbol_size, SYMBOL_SIZE);

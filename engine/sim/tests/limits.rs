@@ -3,7 +3,7 @@
 //! 100 cases, of each kind and of all.
 
 use core::time::Duration;
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::limits::BLOCK_DATA;
 use farhaul_proto::trace::{Limit, Spent, longest};
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
@@ -101,7 +101,7 @@ fn a_cap_limits_below_the_link() {
     assert_told("cap", &[Limit::Cap], |case| {
         let share = case.between(0.1, 0.8);
         let mut scenario = case.long(share);
-        scenario.hosts[0].cap = Some(case.rate.mul_f64(share));
+        scenario.hosts[0].bounds = Bounds::capped(Some(case.rate.mul_f64(share)));
         scenario
     });
 }
@@ -111,8 +111,18 @@ fn a_fixed_rate_is_the_limit_of_the_policy() {
     assert_told("policy", &[Limit::Policy], |case| {
         let share = case.between(0.1, 0.8);
         let mut scenario = case.long(share);
-        scenario.hosts[0].cap = Some(case.rate.mul_f64(share));
+        scenario.hosts[0].bounds = Bounds::capped(Some(case.rate.mul_f64(share)));
         scenario.hosts[0].policy = Policy::Fixed;
+        scenario
+    });
+}
+
+#[test]
+fn a_floor_above_the_link_is_the_limit_of_the_policy() {
+    assert_told("floor", &[Limit::Policy], |case| {
+        let share = case.between(1.1, 2.0);
+        let mut scenario = case.long(1.0);
+        scenario.hosts[0].bounds = Bounds::new(Some(case.rate.mul_f64(share)), None).unwrap();
         scenario
     });
 }

@@ -1,7 +1,7 @@
 //! What a measurement of a path says of paths that are known: two sessions, a link each way.
 
 use core::time::Duration;
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::ids::PacketNumber;
 use farhaul_proto::path::carrier::Carrier;
@@ -48,7 +48,7 @@ fn probed(there: LinkProfile, plan: ProbePlan) -> (PathFigures, Duration) {
         carrier: Carrier::Udp,
         peer: SocketAddr::from(([192, 0, 2, 1], 7411)),
         policy: Policy::Fair,
-        cap: None,
+        bounds: Bounds::FREE,
         start_hint: None,
         fec: FecPolicy::Auto,
         initial_rtt: rtt,

@@ -56,8 +56,9 @@ const GOTTEN: &str = concat!(
 DEST/b, `get ID@h:a/b/ DEST` puts what is in b into DEST. It is created, with its parents, once the \
 peer has offered something; it cannot be the new name of a file.
 
---rate, --policy, --fec and --compress are wishes to the peer, which sends. It never sends faster than its own \
---rate, nor by a bolder policy than its own --policy; from meek to bold: low, fair, high, fixed.
+--rate, --rate-min, --policy, --fec and --compress are wishes to the peer, which sends. It never sends faster than \
+its own --rate, nor by a bolder policy than its own --policy; from meek to bold: low, fair, high, fixed. It keeps to \
+--rate-min up to its own --rate-min, or with --policy fixed up to its own --rate, and else not at all.
 
 ",
     carried!()
@@ -145,6 +146,10 @@ pub struct TuningArgs {
     /// Never send faster than this, e.g. 500Mbit/s; `auto` finds the link's rate.
     #[arg(long, value_name = "RATE", default_value = "auto", value_parser = parse_rate_arg)]
     pub rate: RateArg,
+    /// Never send slower than this while the receiver answers, by any policy, whatever is lost. Above
+    /// what the link carries it takes the link from everybody else, and loses the rest.
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    pub rate_min: Option<BitRate>,
     /// How to share the link with others [default: fair].
     #[arg(long, value_enum)]
     pub policy: Option<PolicyArg>,

@@ -18,7 +18,7 @@ use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::net::Traffics;
 use farhaul_engine::tls::Allow;
 use farhaul_engine::transfer::{Outcome, Progress, TransferError, push, serving};
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::limits::{SYMBOL_SIZE, UDP_IP_OVERHEAD};
 use farhaul_proto::units::{BitRate, Bytes};
@@ -186,8 +186,12 @@ fn too_bad(error: &dyn fmt::Display) -> Failure {
     Failure::new(Kind::Transfer, what, "try a lower --loss, a shorter --rtt or a higher --rate")
 }
 
-const OPTIONS: SessionOptions =
-    SessionOptions { policy: Policy::Fair, cap: None, fec: FecPolicy::Auto, pack: PackPolicy::Off };
+const OPTIONS: SessionOptions = SessionOptions {
+    policy: Policy::Fair,
+    bounds: Bounds::FREE,
+    fec: FecPolicy::Auto,
+    pack: PackPolicy::Off,
+};
 
 fn engine(identity: Identity, allow: Option<Allow>) -> Result<Engine, Failure> {
     Ok(Engine::start(EngineConfig {

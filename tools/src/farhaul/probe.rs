@@ -11,7 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use farhaul_engine::disk::DiskKind;
 use farhaul_engine::engine::{EngineConfig, SessionOptions, TcpPort};
 use farhaul_engine::probe::{ProbeOptions, Probed};
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::PathFigures;
@@ -104,7 +104,7 @@ fn measure(args: &ProbeArgs) -> Result<Probed, Failure> {
         let engine = Arc::new(connect::engine_towards(&addresses, config)?);
         let rate_max = args.rate.cap();
         let (policy, fec, pack) = (Policy::Fair, FecPolicy::Off, PackPolicy::Off);
-        let options = SessionOptions { policy, cap: rate_max, fec, pack };
+        let options = SessionOptions { policy, bounds: Bounds::capped(rate_max), fec, pack };
         let id = args.target.id;
         let goal = Goal { id, addresses, tcp_port: None, options };
         let probing = async {

@@ -116,7 +116,8 @@ fn header(named: &Named<'_>, options: SessionOptions) -> FlightHeader {
         title: plain(named.title),
         started_unix_us: unix_us(),
         policy: options.policy.name().to_owned(),
-        cap_bps: options.cap.map(BitRate::get),
+        cap_bps: options.bounds.cap().map(BitRate::get),
+        floor_bps: options.bounds.floor().map(BitRate::get),
         sample_us: SAMPLE_US,
     }
 }

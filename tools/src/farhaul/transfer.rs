@@ -15,6 +15,7 @@ use farhaul_engine::record::FlightPen;
 use farhaul_engine::transfer::{
     Outcome, Progress, ProgressSender, Pull, TransferError, pull, push,
 };
+use farhaul_proto::congestion::Bounds;
 use farhaul_proto::trace::flight::Role;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::Wishes;
@@ -68,14 +69,22 @@ pub(super) fn check(tuning: &TuningArgs) -> Ended {
         let what = "--policy fixed holds a rate whatever happens, and needs to be told which";
         return Err(Failure::new(Kind::Usage, what, "add --rate, e.g. --rate 200Mbit/s"));
     }
-    Ok(())
+    bounds(tuning).map(|_| ())
 }
 
-/// How the session of these arguments is set up.
+/// How slow and how fast.
+fn bounds(tuning: &TuningArgs) -> Result<Bounds, Failure> {
+    Bounds::new(tuning.rate_min, tuning.rate.cap()).map_err(|error| {
+        let what = format!("--rate-min and --rate leave no rate between them: {error}");
+        Failure::new(Kind::Usage, what, "lower --rate-min, or raise --rate")
+    })
+}
+
+/// How the session of these arguments is set up, which were checked.
 pub(super) fn options(tuning: &TuningArgs) -> SessionOptions {
     SessionOptions {
         policy: tuning.policy.map(Into::into).unwrap_or_default(),
-        cap: tuning.rate.cap(),
+        bounds: Bounds::of_wishes(tuning.rate_min, tuning.rate.cap()),
         fec: tuning.fec.unwrap_or_default(),
         pack: tuning.compress.unwrap_or_default(),
     }
@@ -88,6 +97,7 @@ fn wishes(tuning: &TuningArgs) -> Wishes {
         policy: tuning.policy.map(Into::into),
         fec: tuning.fec,
         pack: tuning.compress,
+        rate_min: tuning.rate_min.map(BitRate::get),
     }
 }
 
@@ -306,22 +316,51 @@ mod tests {
     use farhaul_proto::congestion::Policy;
     use farhaul_proto::fec::{FecPolicy, PackPolicy};
 
-    fn wishes_of(options: &[&str]) -> Wishes {
+    fn typed(options: &str) -> TuningArgs {
         let target = format!("{}@h:x", SiteId::of_public_key(b"some key"));
-        let words = ["farhaul", "get"].iter().chain(options).copied();
+        let words = ["farhaul", "get"].into_iter().chain(options.split_whitespace());
         match Cli::parse_from(words.chain([target.as_str(), "."])).verb {
-            Verb::Get(args) => wishes(&args.transfer.tuning),
+            Verb::Get(args) => args.transfer.tuning,
             other => panic!("{other:?}"),
         }
     }
 
+    fn wishes_of(options: &str) -> Wishes {
+        wishes(&typed(options))
+    }
+
     #[test]
     fn a_get_asks_for_what_was_typed_and_for_nothing_else() {
-        assert_eq!(wishes_of(&[]), Wishes::default());
-        assert_eq!(wishes_of(&["--rate", "auto"]), Wishes::default());
-        let typed = "--rate 5Mbit/s --policy low --fec off --compress always".split(' ');
+        assert_eq!(wishes_of(""), Wishes::default());
+        assert_eq!(wishes_of("--rate auto"), Wishes::default());
+        let typed = "--rate 5Mbit/s --policy low --fec off --compress always";
         let (rate_max, policy) = (Some(5_000_000), Some(Policy::Low));
         let (fec, pack) = (Some(FecPolicy::Off), Some(PackPolicy::Always));
-        assert_eq!(wishes_of(&typed.collect::<Vec<_>>()), Wishes { rate_max, policy, fec, pack });
+        let wished = Wishes { rate_max, policy, fec, pack, rate_min: None };
+        assert_eq!(wishes_of(typed), wished);
+        let rate_min = Some(2_000_000);
+        assert_eq!(
+            wishes_of(&format!("{typed} --rate-min 2Mbit/s")),
+            Wishes { rate_min, ..wished }
+        );
+    }
+
+    #[test]
+    fn a_least_rate_bounds_what_this_side_sends() {
+        let bounds = options(&typed("--rate-min 2Mbit/s --rate 5Mbit/s")).bounds;
+        assert_eq!(bounds.floor(), Some(BitRate::mbps(2)));
+        assert_eq!(bounds.cap(), Some(BitRate::mbps(5)));
+        assert_eq!(options(&typed("")).bounds, Bounds::FREE);
+    }
+
+    #[test]
+    fn a_least_rate_above_the_rate_is_refused() {
+        assert!(check(&typed("--rate-min 5Mbit/s --rate 5Mbit/s")).is_ok());
+        assert!(check(&typed("--rate-min 5Mbit/s")).is_ok());
+        let refused = check(&typed("--rate-min 6Mbit/s --rate 5Mbit/s")).unwrap_err();
+        let text = format!("{refused:?}");
+        for part in ["--rate-min", "6.0 Mbit/s", "5.0 Mbit/s", "raise --rate", "Usage"] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }

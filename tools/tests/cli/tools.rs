@@ -45,7 +45,7 @@ fn a_transfer_can_be_recorded_at_both_ends_and_drawn() {
     let complaints = String::from_utf8_lossy(&output.stderr);
     assert!(!complaints.contains("record"), "a whole record is complained about: {complaints}");
     let sent = lines(&flight);
-    assert_eq!(sent[0]["farhaul_flight"], 1);
+    assert_eq!(sent[0]["farhaul_flight"], 2);
     assert_eq!((&sent[0]["role"], &sent[0]["peer"]), (&"sender".into(), &site.id.as_str().into()));
     assert!(sum(&sent, "sent") >= 8 * MIB as u64, "{}", sum(&sent, "sent"));
     assert!(sent.iter().any(|line| line["event"]["what"]["ended"]["why"] == "done"));
@@ -129,6 +129,22 @@ fn progress_for_programs_is_one_object_a_line() {
     assert!(!progress.is_empty() && progress.iter().all(|line| line["progress"] == true), "{text}");
     assert!(progress.iter().all(|line| line["limited_by"].is_string()), "{text}");
     assert_eq!(report["limited_by"], "cap", "{text}");
+}
+
+#[test]
+fn a_least_rate_is_taken_and_one_above_the_rate_is_refused() {
+    let site = Site::serve();
+    let small = site.file("small", b"data");
+    let least = ["--json", "--policy", "low", "--rate-min", "20Mbit/s", "--rate"];
+    for (rate, code) in [("20Mbit/s", 0), ("auto", 0), ("10Mbit/s", 2)] {
+        let mut command = site.command("send", &least);
+        let output = run(command.arg(rate).arg(&small).arg(site.at(rate.trim_end_matches("/s"))));
+        let said = assert_code(&output, code);
+        assert_eq!(said.contains("--rate-min"), code == 2, "{said}");
+        assert_eq!(said.contains("20.0 Mbit/s"), code == 2, "{said}");
+    }
+    let nothing = run(site.command("send", &["--rate-min", "auto"]).arg(&small).arg(site.at("")));
+    assert_code(&nothing, 2);
 }
 
 #[test]

@@ -184,8 +184,11 @@ fn messages() -> Vec<(&'static str, Message)> {
         policy: Some(Policy::Low),
         fec: Some(FecPolicy::Always),
         pack: Some(PackPolicy::Auto),
+        rate_min: None,
     };
     let wishing = Request { wishes: Some(wishes), ..request.clone() };
+    let least = Wishes { rate_min: Some(20_000_000), ..wishes };
+    let insisting = Request { wishes: Some(least), ..request.clone() };
     let reason = || "no space left".to_owned();
     vec![
         ("hello", Message::Hello { features: 0, agent: "farhaul/0.1.0".into() }),
@@ -194,6 +197,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("offer-lacking", offer(lacking, true, Some(left_out()))),
         ("request", Message::Request(request)),
         ("request-wishes", Message::Request(wishing)),
+        ("request-floor", Message::Request(insisting)),
         ("accept", Message::Accept(accept(transfer))),
         ("refuse", Message::Refuse { transfer, code: RefuseCode::NoSpace, reason: reason() }),
         ("sealed", Message::Sealed { object: ObjectId::new(3) }),
@@ -514,13 +518,15 @@ fn flights() -> Vec<Seed> {
         started_unix_us: 1_700_000_000_000_000,
         policy: "fair".into(),
         cap_bps: Some(1_000_000),
+        floor_bps: Some(500_000),
         sample_us: flight::SAMPLE_US,
     };
     let limit = Some(Limit::Link);
     let word = || "word".into();
+    let (cap_bps, floor_bps, hint_bps) = (None, None, Some(1));
     let what = [
-        What::Started { policy: word(), cap_bps: None, hint_bps: Some(1), initial_rtt_us: 2 },
-        What::Policy { policy: word(), cap_bps: Some(3) },
+        What::Started { policy: word(), cap_bps, floor_bps, hint_bps, initial_rtt_us: 2 },
+        What::Policy { policy: word(), cap_bps: Some(3), floor_bps: hint_bps },
         What::PacketSize { symbol: 1408, packet: 1473 },
         What::Phase { old: word(), new: word() },
         What::Limit { old: None, new: limit },
@@ -543,7 +549,7 @@ fn flights() -> Vec<Seed> {
     vec![
         ("whole".into(), whole),
         ("cut".into(), cut),
-        ("newer".into(), b"{\"farhaul_flight\":2}\n".to_vec()),
+        ("newer".into(), b"{\"farhaul_flight\":3}\n".to_vec()),
         ("none".into(), b"\n".to_vec()),
     ]
 }

@@ -1,7 +1,7 @@
 //! Over a carrier that has a congestion control of its own: send as fast as it takes.
 //!
 //! ```text
-//! rate   = the cap; without one, none that would hold anything up
+//! rate   = the cap; without one, none that would hold anything up (a floor means nothing here)
 //! window = 1 MiB + 2 x (largest delivered rate of the last 5 - 10 s) x (smallest RTT + 100 ms)
 //! ```
 //! What the carrier does not take waits with us, so back-pressure paces. The window is there for
@@ -9,7 +9,7 @@
 //! start-up does, and ends the growth where delivery ends. Nothing is loss here: what a receiver
 //! had no room for is flow control.
 
-use super::{Controller, Policy, Sample, View};
+use super::{Bounds, Controller, Policy, Sample, View};
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
 use core::time::Duration;
@@ -112,8 +112,8 @@ impl Controller for CarrierLaw {
 
     fn on_outage_end(&mut self, _: Duration, _: Timestamp) {}
 
-    fn set_policy(&mut self, _: Policy, cap: Option<BitRate>, _: Timestamp) {
-        self.cap = cap;
+    fn set_policy(&mut self, _: Policy, bounds: Bounds, _: Timestamp) {
+        self.cap = bounds.cap();
     }
 
     fn view(&self) -> View {
@@ -189,7 +189,8 @@ mod tests {
     fn a_cap_holds_and_can_be_changed() {
         let mut law = CarrierLaw::new(Some(BitRate::mbps(5)), RTT);
         assert_eq!(law.pacing_rate(Timestamp::ZERO), BitRate::mbps(5));
-        law.set_policy(Policy::Low, Some(BitRate::mbps(2)), Timestamp::ZERO);
+        let slower = Bounds::capped(Some(BitRate::mbps(2)));
+        law.set_policy(Policy::Low, slower, Timestamp::ZERO);
         assert_eq!(law.pacing_rate(Timestamp::ZERO), BitRate::mbps(2));
     }
 }

@@ -3,13 +3,15 @@
 //! No brake, no search; only the bytes in flight are bounded, so that a dead path does not fill
 //! memory. It still measures the base RTT and loss, for telemetry and for the FEC policy.
 
-use super::{Controller, Policy, Sample, View};
+use super::{Bounds, Controller, Policy, Sample, View};
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
 use core::time::Duration;
 
 /// What `fixed` means without a target: a rate every link of today carries.
 const RATE_DEFAULT: BitRate = BitRate::mbps(10);
+/// The slowest target.
+const RATE_MIN: BitRate = BitRate::kbps(8);
 /// Bytes in flight beyond rate times round trip.
 const IN_FLIGHT_FLOOR: Bytes = Bytes::kib(64);
 /// Weight of the newest feedback in the smoothed loss.
@@ -25,9 +27,10 @@ pub struct FixedRate {
 }
 
 impl FixedRate {
-    /// Holds `target`, or 10 Mbit/s without one.
-    pub fn new(target: Option<BitRate>, initial_rtt: Duration) -> Self {
-        let rate = target.unwrap_or(RATE_DEFAULT).max(BitRate::kbps(8));
+    /// Holds the cap of `bounds`, without one `hint`, or else 10 Mbit/s; the floor if that is more.
+    pub fn new(bounds: Bounds, hint: Option<BitRate>, initial_rtt: Duration) -> Self {
+        let target = bounds.cap().or(hint).unwrap_or(RATE_DEFAULT);
+        let rate = bounds.hold(target).max(RATE_MIN);
         Self { rate, rtt_min: initial_rtt, rtt: Duration::ZERO, loss: 0.0 }
     }
 }
@@ -71,10 +74,9 @@ impl Controller for FixedRate {
 
     fn on_outage_end(&mut self, _: Duration, _: Timestamp) {}
 
-    fn set_policy(&mut self, _: Policy, cap: Option<BitRate>, _: Timestamp) {
-        if let Some(cap) = cap {
-            self.rate = cap.max(BitRate::kbps(8));
-        }
+    fn set_policy(&mut self, _: Policy, bounds: Bounds, _: Timestamp) {
+        let target = bounds.cap().unwrap_or(self.rate);
+        self.rate = bounds.hold(target).max(RATE_MIN);
     }
 
     fn view(&self) -> View {

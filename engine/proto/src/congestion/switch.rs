@@ -5,7 +5,7 @@
 
 use super::fixed::FixedRate;
 use super::wlaw::{WConfig, WLaw};
-use super::{Controller, Policy, Sample, View};
+use super::{Bounds, Controller, Policy, Sample, View};
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Timestamp};
 use core::time::Duration;
@@ -26,7 +26,8 @@ impl Switch {
     pub(super) fn new(config: WConfig, now: Timestamp) -> Self {
         let law = match config.policy {
             Policy::Fixed => {
-                Law::Fixed(FixedRate::new(config.cap.or(config.start_hint), config.initial_rtt))
+                let WConfig { bounds, start_hint, initial_rtt, .. } = config;
+                Law::Fixed(FixedRate::new(bounds, start_hint, initial_rtt))
             }
             Policy::High | Policy::Fair | Policy::Low => {
                 Law::Seeking(Box::new(WLaw::new(config, now)))
@@ -83,15 +84,14 @@ impl Controller for Switch {
         self.law_mut().on_outage_end(gap, now);
     }
 
-    fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp) {
+    fn set_policy(&mut self, policy: Policy, bounds: Bounds, now: Timestamp) {
         let was_fixed = matches!(self.law, Law::Fixed(_));
         if was_fixed == (policy == Policy::Fixed) {
-            return self.law_mut().set_policy(policy, cap, now);
+            return self.law_mut().set_policy(policy, bounds, now);
         }
         let view = self.view();
-        let target = if policy == Policy::Fixed { cap.or(Some(view.rate)) } else { cap };
         let config =
-            WConfig { start_hint: Some(view.rate), ..WConfig::new(policy, target, view.rtt_min) };
+            WConfig { start_hint: Some(view.rate), ..WConfig::new(policy, bounds, view.rtt_min) };
         *self = Self::new(config, now);
     }
 

@@ -25,6 +25,7 @@ mod epochs;
 mod growth;
 mod intake;
 mod jump;
+mod limits;
 mod low;
 mod path_step;
 mod queue;
@@ -35,7 +36,7 @@ mod startup;
 mod steer;
 mod swing;
 
-use super::{Policy, Sample};
+use super::{Bounds, Policy, Sample};
 use crate::units::{BitRate, Bytes, Timestamp};
 use advance::Advance;
 use base_rtt::BaseRtt;
@@ -49,6 +50,7 @@ use elasticity::Elasticity;
 use epochs::{Class, Epochs, Pulses};
 use growth::Growth;
 use jump::Jump;
+use limits::Limits;
 use low::Low;
 use path_step::PathStep;
 use queue::{QueueDelay, Timing};
@@ -85,8 +87,8 @@ const TRICKLE_PACKETS: f64 = 16.0;
 pub struct WConfig {
     /// How to share; `Fixed` is treated as `Fair` (see [`super::fixed`]).
     pub policy: Policy,
-    /// Never exceeded.
-    pub cap: Option<BitRate>,
+    /// Never left.
+    pub bounds: Bounds,
     /// A remembered or demanded rate to start from.
     pub start_hint: Option<BitRate>,
     /// What the handshake measured, or a guess.
@@ -99,10 +101,10 @@ pub struct WConfig {
 
 impl WConfig {
     /// The usual packet size, no hint.
-    pub fn new(policy: Policy, cap: Option<BitRate>, initial_rtt: Duration) -> Self {
+    pub fn new(policy: Policy, bounds: Bounds, initial_rtt: Duration) -> Self {
         Self {
             policy,
-            cap,
+            bounds,
             start_hint: None,
             initial_rtt,
             packet: Bytes::new(1_473),
@@ -115,7 +117,7 @@ impl WConfig {
 #[derive(Debug)]
 pub struct WLaw {
     policy: Policy,
-    cap: f64,
+    limits: Limits,
     packet: f64,
     origin: Timestamp,
     /// R, before dither and drain.
@@ -169,12 +171,13 @@ impl WLaw {
         let hint = config.start_hint.map(per_second);
         let trickle = TRICKLE_PACKETS * packet / rtt.max(0.01);
         let is_low = config.policy == Policy::Low;
+        let limits = Limits::of(config.bounds);
         Self {
             policy: config.policy,
-            cap: config.cap.map_or(f64::INFINITY, per_second),
+            limits,
             packet,
             origin: now,
-            rate: hint.map_or(trickle, |hint| (hint / 4.0).max(trickle)),
+            rate: hint.map_or(trickle, |hint| (hint / 4.0).max(trickle)).max(limits.floor(0.0)),
             tau: (rtt / 8.0).clamp(0.005, 0.025),
             feedback_at: 0.0,
             sent_at: 0.0,
@@ -267,11 +270,15 @@ impl WLaw {
     }
 
     fn set_rate(&mut self, rate: f64, now: f64) {
-        let limit = self.cap.min(self.ceiling.limit(now));
-        self.rate = rate.min(limit).max(self.rate_min().min(self.cap));
+        let (floor, cap) = (self.limits.floor(now), self.limits.cap);
+        let limit = cap.min(self.ceiling.limit(now));
+        self.rate = rate.min(limit).max(self.rate_min().max(floor).min(cap));
     }
 
     fn pulses(&self, now: f64) -> Pulses {
+        if self.limits.presses(self.rate, now) {
+            return Pulses::Ignore;
+        }
         if !self.startup.is_over() {
             // The test phase is far below the link: its loss is the first estimate of p0.
             return if self.startup.stage == Stage::Test { Pulses::Off } else { Pulses::Ignore };
@@ -280,8 +287,11 @@ impl WLaw {
             return Pulses::Ignore;
         }
         let asked = self.advance.loss().max(self.elasticity.random_loss()) > LOSS_ASKED;
+        let slow = self.rate * (1.0 - self.elasticity.pulse(self.is_low(), true));
         match self.ceiling.phase(now) {
             _ if !asked => Pulses::Off,
+            // No slower than the rest, it would take what the limit costs for random.
+            Phase::Held if self.limits.presses(slow, now) => Pulses::Off,
             Phase::Held => Pulses::SlowEvery(HELD_PULSE_RTTS * self.rtt()),
             // What is lost is compared with what the held rate lost.
             Phase::Trial => Pulses::Off,

@@ -121,11 +121,11 @@ impl Session {
     }
 
     /// Another network: half the rate is a hint, round trip and sizes are asked anew.
-    fn forget_path(&mut self, now: Timestamp) {
+    pub(super) fn forget_path(&mut self, now: Timestamp) {
         let rtt = self.rtt.smoothed();
         let hint = self.controller.view().rate.mul_f64(0.5);
-        let (policy, cap) = (self.config.policy, self.config.cap);
-        self.controller = controller(policy, cap, Some(hint), rtt, now);
+        let (policy, bounds) = (self.config.policy, self.config.bounds);
+        self.controller = controller(policy, bounds, Some(hint), rtt, now);
         self.rtt = RttEstimator::new(rtt);
         self.way_back = WayBack::default();
         // What does not pass here is found by the test for holes.

@@ -19,6 +19,8 @@ const EXPLAINS_MAX: Duration = Duration::from_secs(2);
 const BACKLOG_USUAL: Bytes = Bytes::new(2 * BLOCK_DATA.get());
 /// So near to its cap a rate is at it.
 const AT_CAP: f64 = 0.98;
+/// So near to its floor it is held there.
+const AT_FLOOR: f64 = 1.02;
 /// So near where the rate is what a carrier took.
 const AT_CAP_MEASURED: f64 = 0.9;
 
@@ -83,7 +85,7 @@ impl Session {
         if self.sender.is_idle() {
             return None;
         }
-        let view = self.controller.view();
+        let (view, bounds) = (self.controller.view(), self.config.bounds);
         if self.silence.is_stopped(self.rtt.smoothed(), now) {
             return Some(Limit::Peer);
         }
@@ -92,8 +94,7 @@ impl Session {
         }
         if self.config.carrier.is_reliable() {
             // Its rate is measured, not chosen: a little below the cap is the cap.
-            let capped =
-                self.config.cap.is_some_and(|cap| view.rate >= cap.mul_f64(AT_CAP_MEASURED));
+            let capped = bounds.cap().is_some_and(|cap| view.rate >= cap.mul_f64(AT_CAP_MEASURED));
             return Some(if capped { Limit::Cap } else { Limit::Carrier });
         }
         if self.lateness.is_late() {
@@ -102,10 +103,14 @@ impl Session {
         if view.starting {
             return Some(Limit::StartUp);
         }
-        let capped = self.config.cap.is_some_and(|cap| view.rate >= cap.mul_f64(AT_CAP));
+        let capped = bounds.cap().is_some_and(|cap| view.rate >= cap.mul_f64(AT_CAP));
+        let at_floor = |floor: BitRate| floor.mul_f64(AT_CAP)..=floor.mul_f64(AT_FLOOR);
+        let floored = bounds.floor().is_some_and(|floor| at_floor(floor).contains(&view.rate));
         Some(match self.config.policy {
             Policy::Fixed => Limit::Policy,
             _ if capped => Limit::Cap,
+            // What is below would be the link's, or the receiver's.
+            _ if floored => Limit::Policy,
             _ => Limit::Link,
         })
     }

@@ -61,7 +61,7 @@ impl Session {
         }
         let packets = packet_bytes(SYMBOL_SIZE).saturating_mul(PACKETS_PER_RTT);
         let start = packets.rate_over(self.rtt.smoothed());
-        rate.max(start.min(self.config.cap.unwrap_or(BitRate::MAX)))
+        rate.max(start.min(self.config.bounds.cap().unwrap_or(BitRate::MAX)))
     }
 
     /// A train may be filled up with padding: something is still to be sent for the first time, or

@@ -1,6 +1,7 @@
 //! Two sessions at the ends of a wire that carries every packet it takes, in a millisecond.
 
 mod carrier;
+mod floor;
 mod traces;
 
 use super::*;
@@ -43,7 +44,7 @@ fn session_over(carrier: Carrier, policy: Policy, cap: Option<BitRate>) -> Sessi
     let config = SessionConfig {
         carrier,
         policy,
-        cap,
+        bounds: Bounds::capped(cap),
         start_hint: None,
         fec: FecPolicy::Auto,
         initial_rtt: DELAY * 2,

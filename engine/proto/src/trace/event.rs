@@ -4,7 +4,7 @@
 //! counts are told at a bounded pace. Names follow the event schemas of qlog where those have one.
 
 use super::Limit;
-use crate::congestion::Policy;
+use crate::congestion::{Bounds, Policy};
 use crate::fec::FecPolicy;
 use crate::ids::{BlockIndex, ObjectId, PacketNumber};
 use crate::session::{SessionError, Timer};
@@ -51,8 +51,8 @@ pub enum TraceEvent {
     SessionStarted {
         /// How the path is shared.
         policy: Policy,
-        /// Never faster than this.
-        cap: Option<BitRate>,
+        /// How slow and how fast.
+        bounds: Bounds,
         /// The rate to start from.
         start_hint: Option<BitRate>,
         /// When repair symbols are used.
@@ -75,12 +75,12 @@ pub enum TraceEvent {
         /// Bytes in flight.
         in_flight: Bytes,
     },
-    /// Policy or cap changed.
+    /// Policy or bounds changed.
     PolicyUpdated {
         /// How the path is shared from now on.
         policy: Policy,
-        /// Never faster than this from now on.
-        cap: Option<BitRate>,
+        /// How slow and how fast from now on.
+        bounds: Bounds,
     },
     /// The size of packets was chosen.
     MtuUpdated {

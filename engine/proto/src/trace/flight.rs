@@ -1,7 +1,7 @@
 //! The flight record: what a session did, ten times a second, as lines of JSON.
 //!
 //! ```text
-//! {"farhaul_flight":1,"agent":"farhaul 0.1.0", ...}             the header, one line
+//! {"farhaul_flight":2,"agent":"farhaul 0.1.0", ...}             the header, one line
 //! {"event":{"at_us":0,"what":{"started":{...}}}}                what happened
 //! {"sample":{"at_us":100000,"span_us":100000,"sent":..., ...}}  what was measured since the last
 //! ```
@@ -25,7 +25,9 @@ pub use parse::{FlightError, FlightReader};
 pub use recorder::{Recorder, event_of};
 
 /// The version of the format. It changes with every change that an older reader would refuse.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// The oldest that is read: it had no floor.
+const VERSION_MIN: u32 = 1;
 /// The longest line, its end included, in bytes.
 pub const LINE_MAX: usize = 2048;
 /// Lines that a reader takes, and a writer writes: at ten a second, four days.
@@ -74,6 +76,8 @@ pub struct FlightHeader {
     pub policy: String,
     /// Never faster than this, at IP level.
     pub cap_bps: Option<u64>,
+    /// Not slower than this, at IP level; version 1 had none.
+    pub floor_bps: Option<u64>,
     /// Usual time between two samples.
     pub sample_us: u64,
 }
@@ -170,9 +174,15 @@ pub struct FlightEvent {
 #[expect(missing_docs, reason = "fields are named like those of the trace events")]
 pub enum What {
     /// The session began.
-    Started { policy: Word, cap_bps: Option<u64>, hint_bps: Option<u64>, initial_rtt_us: u64 },
-    /// Policy or cap changed.
-    Policy { policy: Word, cap_bps: Option<u64> },
+    Started {
+        policy: Word,
+        cap_bps: Option<u64>,
+        floor_bps: Option<u64>,
+        hint_bps: Option<u64>,
+        initial_rtt_us: u64,
+    },
+    /// Policy or bounds changed.
+    Policy { policy: Word, cap_bps: Option<u64>, floor_bps: Option<u64> },
     /// The size of packets was chosen: the symbol in it, and all of it.
     PacketSize { symbol: u64, packet: u64 },
     /// The rate controller entered another phase.

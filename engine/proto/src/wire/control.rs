@@ -285,6 +285,9 @@ pub struct Wishes {
     /// Whether to pack blocks.
     #[n(3)]
     pub pack: Option<PackPolicy>,
+    /// Not slower than this, in bits per second at IP level; not zero.
+    #[n(4)]
+    pub rate_min: Option<u64>,
 }
 
 /// What the receiver wants of an offer, and what it has already.

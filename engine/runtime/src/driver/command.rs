@@ -5,7 +5,7 @@ use crate::control::Opening;
 use crate::objects::{BlockSink, BlockSource, Failure};
 use crate::record::FlightPen;
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
-use farhaul_proto::congestion::{Policy, View};
+use farhaul_proto::congestion::{Bounds, Policy, View};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
@@ -13,7 +13,7 @@ use farhaul_proto::recv::RecvCounters;
 use farhaul_proto::send::SendCounters;
 use farhaul_proto::session::{ProbePlan, SessionConfig, SessionError, Unreached};
 use farhaul_proto::trace::{Counters, Limit, Spent};
-use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::PathFigures;
 use farhaul_proto::wire::feedback::FeedbackError;
 use std::fmt;
@@ -167,7 +167,7 @@ pub enum Command {
     /// Send a block again from its start.
     RestartSend(SessionKey, BlockIndex),
     /// Change what shapes the data that we send.
-    Shape(SessionKey, Policy, Option<BitRate>, FecPolicy, PackPolicy),
+    Shape(SessionKey, Policy, Bounds, FecPolicy, PackPolicy),
     /// Ask the peer for a sign of life, and say when the last one came.
     AskPeer(SessionKey, oneshot::Sender<SignOfLife>),
     /// Record the session.

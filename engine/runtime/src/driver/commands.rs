@@ -62,9 +62,9 @@ impl Driver {
                 }
             }),
             Command::RestartSend(key, block) => self.with(key, |s| s.core.restart_send(block)),
-            Command::Shape(key, policy, cap, fec, pack) => self.with(key, |session| {
+            Command::Shape(key, policy, bounds, fec, pack) => self.with(key, |session| {
                 session.pack = pack;
-                session.core.set_policy(policy, cap, now);
+                session.core.set_policy(policy, bounds, now);
                 session.core.set_fec(fec);
             }),
             Command::Stop => self.stopping = true,

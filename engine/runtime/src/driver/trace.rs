@@ -121,7 +121,7 @@ fn tell_session(session: SessionKey, record: &TraceRecord) {
     match record.event {
         TraceEvent::SessionStarted {
             policy,
-            cap,
+            bounds,
             start_hint,
             fec,
             initial_rtt,
@@ -132,7 +132,8 @@ fn tell_session(session: SessionKey, record: &TraceRecord) {
             session,
             record,
             ?policy,
-            cap_bps = bps(cap),
+            cap_bps = bps(bounds.cap()),
+            floor_bps = bps(bounds.floor()),
             hint_bps = bps(start_hint),
             ?fec,
             initial_rtt_us = micros(initial_rtt),
@@ -148,8 +149,9 @@ fn tell_session(session: SessionKey, record: &TraceRecord) {
             unsent = unsent.get(),
             in_flight = in_flight.get()
         ),
-        TraceEvent::PolicyUpdated { policy, cap } => {
-            tell!(DEBUG, session, record, ?policy, cap_bps = bps(cap));
+        TraceEvent::PolicyUpdated { policy, bounds } => {
+            let (cap, floor) = (bounds.cap(), bounds.floor());
+            tell!(DEBUG, session, record, ?policy, cap_bps = bps(cap), floor_bps = bps(floor));
         }
         TraceEvent::PeerMoved { returned } => tell!(INFO, session, record, returned),
         TraceEvent::MtuUpdated { symbol_size, packet } => {

@@ -242,9 +242,9 @@ impl SessionHandle {
 
     /// Sends from now on as the peer wishes, within what this side was started with.
     pub fn shape(&self, wishes: &Wishes) {
-        let SessionOptions { policy, cap, fec, pack } = self.options.within(wishes);
-        tracing::debug!(?policy, ?cap, ?fec, ?pack, "sends as the peer wishes");
-        let _ = self.mailbox.post(Command::Shape(self.key, policy, cap, fec, pack));
+        let SessionOptions { policy, bounds, fec, pack } = self.options.within(wishes);
+        tracing::debug!(?policy, ?bounds, ?fec, ?pack, "sends as the peer wishes");
+        let _ = self.mailbox.post(Command::Shape(self.key, policy, bounds, fec, pack));
     }
 
     /// Measures the way to the peer; meant for a session that carries nothing else.

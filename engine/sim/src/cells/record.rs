@@ -11,7 +11,7 @@ pub fn flight(cell: &Cell, seed: u64, outcome: &Outcome, flow: usize) -> Flight 
     let spec = cell.flows.get(flow);
     let policy = spec.map(|spec| spec.policy).unwrap_or_default();
     let title = format!("{}: {}, flow {flow} (seed {seed})", cell.section, cell.name);
-    let header = header(title, policy.name(), spec.and_then(|spec| spec.cap));
+    let header = header(title, policy.name(), spec.map(|spec| spec.bounds).unwrap_or_default());
     let mut samples = Vec::new();
     if let Some(flow) = outcome.flows.get(flow) {
         let bin_us = micros(outcome.bin);

@@ -8,7 +8,7 @@ use crate::profile::{LinkProfile, QuantityError, parse_rate, parse_ratio, parse_
 use crate::rivals::Kind;
 use core::fmt;
 use core::time::Duration;
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, BoundsError, Policy};
 use farhaul_proto::units::{BitRate, Ratio};
 use serde::Deserialize;
 
@@ -32,6 +32,13 @@ pub enum CellFileError {
         /// The word.
         word: String,
     },
+    /// A floor above the cap.
+    Bounds {
+        /// In which cell or grid.
+        name: String,
+        /// What is wrong with them.
+        error: BoundsError,
+    },
 }
 
 impl fmt::Display for CellFileError {
@@ -39,6 +46,7 @@ impl fmt::Display for CellFileError {
         match self {
             Self::Syntax(error) => error.fmt(f),
             Self::Quantity { name, error } => write!(f, "{name}: {error}"),
+            Self::Bounds { name, error } => write!(f, "{name}: {error}"),
             Self::Word { name, word } => write!(f, "{name}: {word:?} is not known here"),
         }
     }
@@ -53,8 +61,8 @@ pub struct FlowSpec {
     pub policy: Policy,
     /// When it begins.
     pub start: Duration,
-    /// Its cap (the target of `fixed`).
-    pub cap: Option<BitRate>,
+    /// Its floor, and its cap (the target of `fixed`).
+    pub bounds: Bounds,
     /// A remembered rate.
     pub hint: Option<BitRate>,
     /// Largest rate at which its application has data; `None` is a full disk.
@@ -218,6 +226,7 @@ struct WrittenFlow {
     #[serde(default)]
     second_only: bool,
     start: Option<String>,
+    floor: Option<String>,
     cap: Option<String>,
     hint: Option<String>,
     app: Option<String>,
@@ -321,7 +330,7 @@ impl FlowSpec {
         Self {
             policy: Policy::Fair,
             start: Duration::ZERO,
-            cap: None,
+            bounds: Bounds::FREE,
             hint: None,
             app: None,
             rival: None,
@@ -350,10 +359,13 @@ impl WrittenFlow {
         };
         let rival = |word: &String| Kind::named(word).ok_or_else(|| unknown(word));
         let (start, apart) = (span(self.start.as_ref())?, span(self.apart.as_ref())?);
+        let (floor, cap) = (rate(self.floor.as_ref())?, rate(self.cap.as_ref())?);
+        let bounds = Bounds::new(floor, cap)
+            .map_err(|error| CellFileError::Bounds { name: name.to_owned(), error })?;
         let flow = FlowSpec {
             policy,
             start,
-            cap: rate(self.cap.as_ref())?,
+            bounds,
             hint: rate(self.hint.as_ref())?,
             app: rate(self.app.as_ref())?,
             rival: self.rival.as_ref().map(rival).transpose()?,

@@ -138,7 +138,7 @@ impl<'a> World<'a> {
                 let config = WConfig {
                     start_hint: spec.hint,
                     mirror: self.cell.mirror,
-                    ..WConfig::new(spec.policy, spec.cap, rtt)
+                    ..WConfig::new(spec.policy, spec.bounds, rtt)
                 };
                 let law = configured(config, start);
                 self.schedule(start + self.report_interval(), Event::Report { flow: index });
@@ -490,7 +490,7 @@ fn best(cell: &Cell) -> BitRate {
     bytes += rate.bytes_in(cell.duration.saturating_sub(at));
     let best = bytes.rate_over(cell.duration.saturating_sub(cell.measure_from));
     match cell.flows.as_slice() {
-        [only] if only.policy == Policy::Fixed => only.cap.map_or(best, |cap| {
+        [only] if only.policy == Policy::Fixed => only.bounds.cap().map_or(best, |cap| {
             best.min(cap.mul_f64(best.as_f64() / carried(cell, &cell.link).as_f64()))
         }),
         _ => best,

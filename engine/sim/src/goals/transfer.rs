@@ -6,6 +6,7 @@ use crate::report::Report;
 use crate::scenario::{Load, Scenario, cell, warm};
 use crate::world::{Failure, Speech, run};
 use core::time::Duration;
+use farhaul_proto::congestion::Bounds;
 use farhaul_proto::trace::{Limit, longest};
 use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 
@@ -168,7 +169,7 @@ fn limits(seeds: u64) -> Result<Line, Failure> {
                 change(&mut scenario);
                 cases.push((limit, scenario));
             };
-            with(Limit::Cap, &|s| s.hosts[0].cap = slow);
+            with(Limit::Cap, &|s| s.hosts[0].bounds = Bounds::capped(slow));
             with(Limit::SourceDisk, &|s| s.hosts[0].disk.rate = slow);
             with(Limit::DestinationDisk, &|s| s.hosts[1].disk.rate = slow);
             // A tenth of the product of rate and round trip, if that is a block at all.
@@ -213,7 +214,7 @@ mod tests {
     fn a_capped_transfer_says_so() {
         let link = cell(RATE, millis(20), 0.0);
         let mut scenario = Scenario::one_way("cap", 1, link, &[Bytes::mib(10)]);
-        scenario.hosts[0].cap = Some(BitRate::mbps(20));
+        scenario.hosts[0].bounds = Bounds::capped(Some(BitRate::mbps(20)));
         let direction = play(&scenario).expect("no rule is broken").directions[0];
         assert_eq!(longest(&direction.limited), Some(Limit::Cap));
     }

@@ -8,7 +8,7 @@ use crate::disk::DiskProfile;
 use crate::profile::{Jitter, LinkProfile, Loss, Policer, QueueLimit, Red};
 use crate::rng::Rng;
 use core::time::Duration;
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::ids::ObjectId;
 use farhaul_proto::limits::BLOCK_DATA;
@@ -178,7 +178,7 @@ fn host(draw: &mut Draw, rate: Option<BitRate>) -> HostProfile {
     let disk_rate = draw.uniform(0.3, 3.0);
     HostProfile {
         policy,
-        cap: (fixed || draw.chance(0.2)).then(|| rate.mul_f64(0.95)),
+        bounds: Bounds::capped((fixed || draw.chance(0.2)).then(|| rate.mul_f64(0.95))),
         start_hint: draw.chance(0.3).then(|| rate.mul_f64(draw.log(0.1, 2.0))),
         fec: draw.pick(&[FecPolicy::Auto, FecPolicy::Auto, FecPolicy::Off, FecPolicy::Always]),
         send_blocks: draw.pick(&[1, 2, 4, 16, 64]),

@@ -3,7 +3,7 @@
 use super::{HostProfile, Load, Outage, Scenario};
 use crate::profile::{LinkProfile, Loss, QueueLimit};
 use core::time::Duration;
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::FecPolicy;
 use farhaul_proto::units::{BitRate, Bytes, Ratio, Timestamp};
 
@@ -96,7 +96,8 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
             let link = cell(rate, rtt, 0.1);
             let mut scenario = Scenario::one_way(name, seed, link, &[Bytes::mib(200)]);
             for host in &mut scenario.hosts {
-                (host.policy, host.cap) = (Policy::Fixed, Some(rate.mul_f64(0.95)));
+                (host.policy, host.bounds) =
+                    (Policy::Fixed, Bounds::capped(Some(rate.mul_f64(0.95))));
                 (host.send_blocks, host.recv_blocks) = (256, 256);
             }
             // Every symbol that comes in vain was taken for lost.

@@ -2,6 +2,7 @@
 
 use crate::host::Host;
 use crate::scenario::{Scenario, Side};
+use farhaul_proto::congestion::Bounds;
 use farhaul_proto::trace::TraceRecord;
 use farhaul_proto::trace::flight::{
     Flight, FlightHeader, FlightLine, Recorder, Role, SAMPLE_US, VERSION,
@@ -16,7 +17,7 @@ pub(super) struct Record {
 }
 
 /// The head of every record that the simulator writes.
-pub(crate) fn header(title: String, policy: &str, cap: Option<BitRate>) -> FlightHeader {
+pub(crate) fn header(title: String, policy: &str, bounds: Bounds) -> FlightHeader {
     FlightHeader {
         farhaul_flight: VERSION,
         agent: concat!("farhaul-sim ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -27,7 +28,8 @@ pub(crate) fn header(title: String, policy: &str, cap: Option<BitRate>) -> Fligh
         // Virtual time: there is no wall clock.
         started_unix_us: 0,
         policy: policy.to_owned(),
-        cap_bps: cap.map(BitRate::get),
+        cap_bps: bounds.cap().map(BitRate::get),
+        floor_bps: bounds.floor().map(BitRate::get),
         sample_us: SAMPLE_US,
     }
 }
@@ -37,7 +39,7 @@ impl Record {
         let side = if scenario.loads[0].is_empty() { Side::B } else { Side::A };
         let profile = &scenario.hosts[side.index()];
         let title = format!("{} (seed {})", scenario.name, scenario.seed);
-        let header = header(title, profile.policy.name(), profile.cap);
+        let header = header(title, profile.policy.name(), profile.bounds);
         let session = &hosts[side.index()].session;
         let recorder = Recorder::new(session, Timestamp::ZERO, Timestamp::ZERO);
         let flight = Flight { header, samples: Vec::new(), events: Vec::new() };

@@ -70,12 +70,14 @@ fn heading(svg: &mut Svg, flight: &Flight, seconds: f64) {
     let title = if header.title.is_empty() { "flight record" } else { &header.title };
     svg.text((LEFT, 22.0), "start", "title", title);
     let short = |site: &str| site.chars().take(12).collect::<String>();
-    let cap = header.cap_bps.map_or(String::new(), |cap| {
-        let (unit, per) = rate_unit(as_f64(cap));
-        format!(", at most {:.1} {unit}", as_f64(cap) / per)
-    });
+    let bound = |word: &str, bps: Option<u64>| {
+        let rate = as_f64(bps.unwrap_or(0));
+        let (unit, per) = rate_unit(rate);
+        bps.map_or(String::new(), |_| format!(", {word} {:.1} {unit}", rate / per))
+    };
+    let bounds = bound("at least", header.floor_bps) + &bound("at most", header.cap_bps);
     let line = format!(
-        "{} to {}, policy {}{cap}, {seconds:.1} s, by {}",
+        "{} to {}, policy {}{bounds}, {seconds:.1} s, by {}",
         short(&header.site),
         short(&header.peer),
         header.policy,

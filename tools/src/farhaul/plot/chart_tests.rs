@@ -16,6 +16,7 @@ fn flight(role: Role, samples: u64) -> Flight {
         started_unix_us: 0,
         policy: "fair".to_owned(),
         cap_bps: Some(20_000_000),
+        floor_bps: Some(1_500_000),
         sample_us: SAMPLE_US,
     };
     let sample = |n: u64| FlightSample {

@@ -2,11 +2,10 @@
 //!
 //! No mechanism lives here; trains are handed out, rates and windows are put together.
 
+use super::limits::Limits;
 use super::startup::{self, Stage};
-use super::{
-    IN_FLIGHT_PACKETS, Phase, STALL, TRAIN_SHARE, TRAIN_SPACING, WLaw, per_second, spread,
-};
-use crate::congestion::{Controller, Policy, Sample, View};
+use super::{IN_FLIGHT_PACKETS, Phase, STALL, TRAIN_SHARE, TRAIN_SPACING, WLaw, spread};
+use crate::congestion::{Bounds, Controller, Policy, Sample, View};
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
 use core::time::Duration;
@@ -37,7 +36,7 @@ impl Controller for WLaw {
 
     fn pacing_rate(&self, now: Timestamp) -> BitRate {
         let now = self.seconds(now);
-        let rate = (self.rate * self.dither(now) * self.drain.factor(now)).min(self.cap);
+        let rate = self.limits.hold(self.rate * self.dither(now) * self.drain.factor(now), now);
         BitRate::from_f64(rate * 8.0).max(BitRate::kbps(1))
     }
 
@@ -47,6 +46,7 @@ impl Controller for WLaw {
         let queue = if self.rival.active() { self.queue_delay() } else { 2.0 * target };
         let span = self.base.get() + queue + self.back + lags;
         let bytes = 1.5 * self.rate * span + IN_FLIGHT_PACKETS * self.packet;
+        let bytes = bytes.max(self.limits.in_flight(self.rtt(), self.feedback_at));
         BitRate::from_f64(bytes * 8.0).bytes_in(Duration::from_secs(1))
     }
 
@@ -87,10 +87,10 @@ impl Controller for WLaw {
         }
     }
 
-    fn set_policy(&mut self, policy: Policy, cap: Option<BitRate>, now: Timestamp) {
+    fn set_policy(&mut self, policy: Policy, bounds: Bounds, now: Timestamp) {
         let now = self.seconds(now);
         self.policy = policy;
-        self.cap = cap.map_or(f64::INFINITY, per_second);
+        self.limits = Limits::of(bounds);
         self.base.set_low(self.is_low());
         self.rival.set_enabled(self.mirror && !self.is_low());
         self.set_rate(self.rate, now);

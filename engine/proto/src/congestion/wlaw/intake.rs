@@ -220,6 +220,7 @@ impl WLaw {
                 // A cut that the receiver asked for proves nothing about the link.
                 let was = Sent { rate: takes, loss: self.advance.loss() };
                 self.ceiling.hit(takes, was, self.rtt(), now);
+                self.limits.spare(takes, self.ceiling.held_until());
                 self.since.begin(now);
                 self.set_rate(self.rate, now);
             }

@@ -11,7 +11,7 @@ fn law(config: WConfig) -> WLaw {
 }
 
 fn fair() -> WConfig {
-    WConfig::new(Policy::Fair, None, Duration::from_millis(100))
+    WConfig::new(Policy::Fair, Bounds::FREE, Duration::from_millis(100))
 }
 
 fn nothing() -> Sample<'static> {
@@ -109,11 +109,11 @@ fn a_hint_that_the_first_train_confirms_is_used_after_one_round_trip() {
 fn the_cap_is_never_exceeded() {
     let cap = BitRate::mbps(30);
     let hint = Some(BitRate::mbps(90));
-    let mut law = law(WConfig { cap: Some(cap), start_hint: hint, ..fair() });
+    let mut law = law(WConfig { bounds: Bounds::capped(Some(cap)), start_hint: hint, ..fair() });
     let later = START + Duration::from_millis(100);
     law.on_feedback(&Sample { trains: &[train(BitRate::mbps(100))], ..nothing() }, later);
     assert!(law.pacing_rate(later) <= cap);
-    law.set_policy(Policy::High, Some(BitRate::mbps(5)), later);
+    law.set_policy(Policy::High, Bounds::capped(Some(BitRate::mbps(5))), later);
     assert!(law.pacing_rate(later) <= BitRate::mbps(5));
 }
 
@@ -182,4 +182,90 @@ fn trains_of_flows_that_began_together_do_not_stay_in_step() {
         law.next_timer().unwrap()
     };
     assert_ne!(fourth_train(90), fourth_train(91));
+}
+
+/// A path whose queue is half a second, and which loses half of what is sent: reports of four
+/// seconds, one each 25 ms. Answers the least rate and the last.
+fn suffer(law: &mut WLaw) -> (BitRate, BitRate) {
+    let (mut number, mut least) = (0, BitRate::MAX);
+    let mut waiting = Vec::new();
+    for step in 0..160u64 {
+        let now = START + Duration::from_millis(step * 25);
+        let bytes = Bytes::new(1_473);
+        for _ in 0..40 {
+            let epoch = law.on_sent(PacketNumber::new(number), bytes, now);
+            waiting.push(Outcome { number: PacketNumber::new(number), sent_at: now, bytes, epoch });
+            number += 1;
+        }
+        let arrives =
+            waiting.partition_point(|o| now.since(o.sent_at) > Duration::from_millis(500));
+        let told: Vec<_> = waiting.drain(..arrives).collect();
+        let (acked, lost): (Vec<_>, Vec<_>) = told.iter().partition(|o| o.number.get() % 2 == 0);
+        // The queue grew while the first packets were on their way.
+        let rtt = Duration::from_millis(if step < 40 { 100 } else { 600 });
+        let rtts = [RttSample { sent_at: now - rtt, rtt, back: Duration::ZERO }];
+        let trains = [train(BitRate::mbps(100))];
+        let trains = if step == 4 { &trains[..] } else { &[] };
+        let told = Sample { acked: &acked, lost: &lost, rtts: &rtts, trains, ..nothing() };
+        law.take_train(now);
+        law.on_feedback(&told, now);
+        least = least.min(law.pacing_rate(now));
+    }
+    (least, law.pacing_rate(START + Duration::from_secs(4)))
+}
+
+#[test]
+fn neither_delay_nor_loss_nor_a_policy_presses_the_rate_below_the_floor() {
+    let floor = BitRate::mbps(30);
+    for policy in [Policy::Low, Policy::Fair, Policy::High] {
+        let mut free = law(WConfig { policy, ..fair() });
+        let (_, last) = suffer(&mut free);
+        assert!(last < floor.mul_f64(0.8), "{policy:?}: nothing presses, {last}");
+        let bounds = Bounds::new(Some(floor), None).unwrap();
+        let mut held = law(WConfig { policy, bounds, ..fair() });
+        let (least, last) = suffer(&mut held);
+        assert!(least >= floor, "{policy:?}: {least}");
+        assert!(last < floor.mul_f64(1.3), "{policy:?}: {last}");
+        // What two such round trips hold is allowed, or the window would be what presses.
+        let needed = floor.bytes_in(Duration::from_millis(1_200));
+        assert!(held.in_flight_limit() > needed, "{policy:?}: {}", held.in_flight_limit());
+    }
+}
+
+#[test]
+fn a_floor_holds_from_the_first_packet_on_and_through_an_outage() {
+    let bounds = Bounds::new(Some(BitRate::mbps(30)), Some(BitRate::mbps(40))).unwrap();
+    let mut law = law(WConfig { bounds, ..fair() });
+    assert_eq!(law.pacing_rate(START), BitRate::mbps(30));
+    law.take_train(START);
+    let later = START + Duration::from_secs(10);
+    law.on_outage_end(Duration::from_secs(10), later);
+    assert_eq!(law.pacing_rate(later), BitRate::mbps(30));
+    law.on_feedback(&Sample { trains: &[train(BitRate::mbps(100))], ..nothing() }, later);
+    assert_eq!(law.pacing_rate(later), BitRate::mbps(40));
+}
+
+#[test]
+fn a_floor_is_obeyed_by_the_next_packet_and_lifted_by_the_next() {
+    let mut law = law(fair());
+    let slow = law.pacing_rate(START);
+    assert!(slow < BitRate::mbps(5), "{slow}");
+    law.set_policy(Policy::Low, Bounds::new(Some(BitRate::mbps(30)), None).unwrap(), START);
+    assert_eq!(law.pacing_rate(START), BitRate::mbps(30));
+    law.set_policy(Policy::Low, Bounds::capped(Some(slow)), START);
+    assert_eq!(law.pacing_rate(START), slow);
+}
+
+#[test]
+fn what_the_receiver_cannot_take_goes_above_the_floor() {
+    let bounds = Bounds::new(Some(BitRate::mbps(30)), None).unwrap();
+    let mut law = law(WConfig { bounds, ..fair() });
+    suffer(&mut law);
+    let now = START + Duration::from_secs(4);
+    let rate = law.pacing_rate(now);
+    law.on_feedback(&Sample { receiver_drops: 50, ..nothing() }, now);
+    let spared = law.pacing_rate(now);
+    assert!(spared < BitRate::mbps(30) && spared < rate, "{rate} before, {spared}");
+    let later = now + Duration::from_secs(30);
+    assert!(law.pacing_rate(later) >= BitRate::mbps(30), "{}", law.pacing_rate(later));
 }

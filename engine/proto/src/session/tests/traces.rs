@@ -114,7 +114,7 @@ fn events_do_not_grow_with_packets() {
 fn a_trace_that_nobody_takes_is_bounded_and_counts_what_it_dropped() {
     let mut end = session(Policy::Fair, None);
     for n in 0..5_000 {
-        end.set_policy(Policy::Low, None, Timestamp::from_millis(n));
+        end.set_policy(Policy::Low, Bounds::FREE, Timestamp::from_millis(n));
     }
     let dropped = end.trace_dropped();
     let trace: Vec<_> = std::iter::from_fn(|| end.poll_trace()).collect();

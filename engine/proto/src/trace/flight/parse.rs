@@ -1,7 +1,8 @@
 //! Reading a flight record: line by line, each bounded, checked and named by its number.
 
 use super::{
-    Flight, FlightEvent, FlightHeader, FlightLine, LINE_MAX, LINES_MAX, TEXT_MAX, VERSION, What,
+    Flight, FlightEvent, FlightHeader, FlightLine, LINE_MAX, LINES_MAX, TEXT_MAX, VERSION,
+    VERSION_MIN, What,
 };
 use crate::wire::control::misleads;
 use serde::Deserialize;
@@ -36,7 +37,9 @@ pub enum FlightError {
         why: String,
     },
     /// Another version wrote it.
-    #[error("line 1: version {found} of the format; this program reads version {VERSION}")]
+    #[error(
+        "line 1: version {found} of the format; this program reads versions {VERSION_MIN} to {VERSION}"
+    )]
     Version {
         /// Its version.
         found: u64,
@@ -149,7 +152,7 @@ impl FlightReader {
 fn header(line: &[u8]) -> Result<FlightHeader, FlightError> {
     let wrong = |error: serde_json::Error| FlightError::Header { why: told(&error) };
     let mark: Mark = serde_json::from_slice(line).map_err(wrong)?;
-    if mark.farhaul_flight != u64::from(VERSION) {
+    if !(u64::from(VERSION_MIN)..=u64::from(VERSION)).contains(&mark.farhaul_flight) {
         return Err(FlightError::Version { found: mark.farhaul_flight });
     }
     let header: FlightHeader = serde_json::from_slice(line).map_err(wrong)?;
@@ -157,7 +160,8 @@ fn header(line: &[u8]) -> Result<FlightHeader, FlightError> {
     if ![agent, site, peer, title, policy].into_iter().all(|text| is_plain(text)) {
         return Err(FlightError::Text { line: 1 });
     }
-    let numbers = [header.started_unix_us, header.cap_bps.unwrap_or(0), header.sample_us];
+    let (floor, cap) = (header.floor_bps.unwrap_or(0), header.cap_bps.unwrap_or(0));
+    let numbers = [header.started_unix_us, floor, cap, header.sample_us];
     if numbers.into_iter().any(|number| number > NUMBER_MAX) {
         return Err(FlightError::Range { line: 1 });
     }

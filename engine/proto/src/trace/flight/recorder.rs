@@ -102,15 +102,20 @@ impl Recorder {
 pub fn event_of(event: &TraceEvent) -> Option<What> {
     let bps = |rate: Option<BitRate>| rate.map(BitRate::get);
     Some(match *event {
-        TraceEvent::SessionStarted { policy, cap, start_hint, initial_rtt, .. } => What::Started {
-            policy: policy.name().into(),
-            cap_bps: bps(cap),
-            hint_bps: bps(start_hint),
-            initial_rtt_us: micros(initial_rtt),
-        },
-        TraceEvent::PolicyUpdated { policy, cap } => {
-            What::Policy { policy: policy.name().into(), cap_bps: bps(cap) }
+        TraceEvent::SessionStarted { policy, bounds, start_hint, initial_rtt, .. } => {
+            What::Started {
+                policy: policy.name().into(),
+                cap_bps: bps(bounds.cap()),
+                floor_bps: bps(bounds.floor()),
+                hint_bps: bps(start_hint),
+                initial_rtt_us: micros(initial_rtt),
+            }
         }
+        TraceEvent::PolicyUpdated { policy, bounds } => What::Policy {
+            policy: policy.name().into(),
+            cap_bps: bps(bounds.cap()),
+            floor_bps: bps(bounds.floor()),
+        },
         TraceEvent::MtuUpdated { symbol_size, packet } => {
             What::PacketSize { symbol: u64::from(symbol_size), packet: packet.get() }
         }

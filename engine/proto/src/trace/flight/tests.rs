@@ -13,6 +13,7 @@ fn header() -> FlightHeader {
         started_unix_us: 1_700_000_000_000_000,
         policy: "fair".to_owned(),
         cap_bps: None,
+        floor_bps: Some(2_000_000),
         sample_us: SAMPLE_US,
     }
 }
@@ -37,6 +38,7 @@ fn flight() -> Flight {
             What::Started {
                 policy: "fair".into(),
                 cap_bps: None,
+                floor_bps: Some(3),
                 hint_bps: Some(7),
                 initial_rtt_us: 9,
             },
@@ -101,8 +103,8 @@ fn foreign_files_are_refused_with_the_line() {
     assert_eq!(Flight::parse(b""), Err(FlightError::Empty));
     assert!(refused(&["\u{7f}ELF\n".to_owned()]).starts_with("line 1: no flight record"));
     assert!(refused(&["{}\n".to_owned()]).starts_with("line 1: no flight record"));
-    let newer = vec!["{\"farhaul_flight\":2,\"whatever\":true}\n".to_owned()];
-    assert!(refused(&newer).contains("version 2"), "{}", refused(&newer));
+    let newer = vec!["{\"farhaul_flight\":3,\"whatever\":true}\n".to_owned()];
+    assert!(refused(&newer).contains("version 3"), "{}", refused(&newer));
     let mut broken = lines();
     broken[3] = "{\"sample\":{\"at_us\":1}}\n".to_owned();
     assert!(refused(&broken).starts_with("line 4: missing field"), "{}", refused(&broken));
@@ -110,6 +112,15 @@ fn foreign_files_are_refused_with_the_line() {
     assert!(refused(&broken).starts_with("line 4: unknown field"), "{}", refused(&broken));
     broken[3] = format!("{}\n", "x".repeat(LINE_MAX));
     assert_eq!(refused(&broken), format!("line 4: longer than {LINE_MAX} bytes"));
+}
+
+#[test]
+fn a_record_of_before_there_were_floors_is_read() {
+    let text = lines().concat().replacen("\"farhaul_flight\":2", "\"farhaul_flight\":1", 1);
+    let old = text.replace("\"floor_bps\":2000000,", "").replace("\"floor_bps\":3,", "");
+    assert!(!old.contains("floor"), "{old}");
+    let flight = Flight::parse(old.as_bytes()).unwrap();
+    assert_eq!((flight.header.farhaul_flight, flight.header.floor_bps), (1, None));
 }
 
 #[test]

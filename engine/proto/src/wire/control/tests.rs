@@ -136,16 +136,21 @@ fn every_bound_holds_exactly() {
 fn wishes_of_a_request_may_be_missing_and_newer_ones_are_skipped() {
     let (policy, fec) = (Some(Policy::Low), Some(FecPolicy::Off));
     let pack = Some(PackPolicy::Always);
-    let wishes = Wishes { rate_max: Some(1), policy, fec, pack };
+    let wishes = Wishes { rate_max: Some(1), policy, fec, pack, rate_min: None };
     let wishing = |wishes| Message::Request(Request { wishes, ..plain_request() });
     // As a peer without wishes writes it: [2, [7, 'data', true]].
     let old = b"\x82\x02\x83\x07\x44data\xf5";
     assert_eq!(encode_unchecked(&wishing(None)), old);
     assert_eq!(Message::decode(old).expect("of an older peer"), wishing(None));
-    let newer = b"\x82\x02\x84\x07\x44data\xf5\x85\x01\x00\x01\x02\x18\x63";
-    assert_eq!(Message::decode(newer).expect("of a newer peer"), wishing(Some(wishes)));
+    let known = b"\x82\x02\x84\x07\x44data\xf5\x84\x01\x00\x01\x02";
+    assert_eq!(Message::decode(known).expect("of a peer without floors"), wishing(Some(wishes)));
+    let newer = b"\x82\x02\x84\x07\x44data\xf5\x86\x01\x00\x01\x02\x09\x18\x63";
+    let floor = Some(Wishes { rate_min: Some(9), ..wishes });
+    assert_eq!(Message::decode(newer).expect("of a newer peer"), wishing(floor));
     let zero = Wishes { rate_max: Some(0), ..wishes };
     assert!(Message::decode(&encode_unchecked(&wishing(Some(zero)))).is_err());
+    let no_floor = Wishes { rate_min: Some(0), ..wishes };
+    assert!(Message::decode(&encode_unchecked(&wishing(Some(no_floor)))).is_err());
     let unknown = b"\x82\x02\x84\x07\x44data\xf5\x82\x01\x04";
     assert!(Message::decode(unknown).is_err());
 }
@@ -404,8 +409,9 @@ prop_compose! {
         pack in option::of(prop::sample::select(
             vec![PackPolicy::Off, PackPolicy::Auto, PackPolicy::Always],
         )),
+        rate_min in option::of(1u64..),
     ) -> Wishes {
-        Wishes { rate_max, policy, fec, pack }
+        Wishes { rate_max, policy, fec, pack, rate_min }
     }
 }
 

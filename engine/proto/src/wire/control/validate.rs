@@ -63,10 +63,11 @@ fn validate_offer(offer: &Offer) -> Result<(), ControlError> {
 
 fn validate_request(request: &Request) -> Result<(), ControlError> {
     at_most(request.path.len(), PATH_MAX, Field::Path)?;
-    match request.wishes.and_then(|wishes| wishes.rate_max) {
-        Some(0) => Err(ControlError::Empty { field: Field::Rate }),
-        _ => Ok(()),
+    let wishes = request.wishes.unwrap_or_default();
+    if wishes.rate_max == Some(0) || wishes.rate_min == Some(0) {
+        return Err(ControlError::Empty { field: Field::Rate });
     }
+    Ok(())
 }
 
 fn validate_left_out(left_out: &LeftOut) -> Result<(), ControlError> {

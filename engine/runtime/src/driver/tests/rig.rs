@@ -15,7 +15,7 @@ use crate::objects::{BlockSink, BlockSource, Failure, Load, Store};
 use crate::seal::{LaneIds, LaneSecrets, SealKey, Side};
 use crate::wake::{WakeSource, Waker};
 use crossbeam_channel::Sender;
-use farhaul_proto::congestion::Policy;
+use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::content::Digest;
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId};
@@ -126,7 +126,7 @@ impl Rig {
         let config = SessionConfig {
             carrier: if LinkId::of(peer).is_some() { Carrier::Tcp } else { Carrier::Udp },
             policy: Policy::Fixed,
-            cap: Some(BitRate::mbps(800)),
+            bounds: Bounds::capped(Some(BitRate::mbps(800))),
             start_hint: Some(BitRate::mbps(800)),
             fec: FecPolicy::Auto,
             initial_rtt: Duration::from_millis(1),
