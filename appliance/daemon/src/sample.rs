@@ -33,7 +33,10 @@ pub(crate) fn version(dot: Dot, seen: &[Dot], content: Content) -> Version {
     let mut context = Context::new();
     seen.iter().for_each(|&dot| context.insert(dot));
     let stamp = Stamp { millis: dot.serial.get(), count: 0 };
-    let mtime = FileTime { secs: 1_700_000_000 + dot.serial.get().cast_signed(), nanos: 5 };
+    let mtime = match content {
+        Content::Dir => FileTime::default(),
+        _ => FileTime { secs: 1_700_000_000 + dot.serial.get().cast_signed(), nanos: 5 },
+    };
     let mode = if content == Content::Dir { 0o755 } else { 0o640 };
     let meta = Meta { mode, mtime, ..Meta::default() };
     Version { dot, context, stamp, content, meta }
