@@ -315,8 +315,7 @@ fn a_flipped_byte_is_found_or_harmless() {
     index.close().unwrap();
     let bytes = std::fs::read(&location).unwrap();
     let (mut found, mut harmless) = (0, 0);
-    // A prime step meets every part of a page.
-    for at in (0..bytes.len()).step_by(bytes.len() / 1000) {
+    for at in (0..bytes.len()).step_by(bytes.len() / 500) {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1 << (at % 8);
         damage(&location, &flipped);
@@ -330,7 +329,7 @@ fn a_flipped_byte_is_found_or_harmless() {
             }
         }
     }
-    assert!(found > 300, "{found} found, {harmless} harmless");
+    assert!(found > 150, "{found} found, {harmless} harmless");
     for len in (0..bytes.len()).step_by(4096) {
         damage(&location, &bytes[..len]);
         let opened = Index::open(&location, FOLDER, SITE);

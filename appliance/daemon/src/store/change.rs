@@ -391,6 +391,7 @@ impl Work<'_> {
             removed.map_err(|errno| not_empty(self.parent, &self.intent.path, errno))?;
             return Ok(None);
         }
+        step();
         self.parent.rename_new(self.leaf(), versions, kept).map_err(|errno| match errno {
             Errno::NOENT => self.changed(),
             errno => self.on(errno),
