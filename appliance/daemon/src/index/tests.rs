@@ -212,6 +212,21 @@ fn a_quarantined_index_makes_room_for_a_new_incarnation() {
 }
 
 #[test]
+fn a_reserve_takes_room_and_gives_it_back() {
+    use std::os::unix::fs::MetadataExt;
+    let home = tempfile::tempdir().unwrap();
+    let index = index(home.path());
+    let reserve = home.path().join("index-reserve");
+    for _ in 0..2 {
+        index.take_reserve().unwrap();
+    }
+    assert!(std::fs::metadata(&reserve).unwrap().blocks() * 512 >= 64 << 20);
+    index.release_reserve().unwrap();
+    index.release_reserve().unwrap();
+    assert!(!reserve.exists());
+}
+
+#[test]
 fn manifests_are_kept_in_pages() {
     let home = tempfile::tempdir().unwrap();
     let mut index = index(home.path());

@@ -589,8 +589,10 @@ fn a_full_disk_leaves_everything_as_it_was() {
 fn fill(small: &Path) {
     let site = Site::new(small);
     fs::write(site.at("a"), b"old").unwrap();
-    let stage =
-        |size: Bytes| site.store.stage(&path("a"), ManifestId([3; 32]), size, &[0..size.get()]);
+    let stage = |size: Bytes| {
+        let all = 0..size.get();
+        site.store.stage(&path("a"), ManifestId([3; 32]), size, core::slice::from_ref(&all))
+    };
     let refused = stage(Bytes::mib(9)).map(drop).unwrap_err();
     assert!(refused.is_full(), "{refused}");
     assert_eq!(site.store.incoming.names().unwrap().len(), 0);
@@ -607,4 +609,6 @@ fn fill(small: &Path) {
     assert_eq!(text(site.at("a")), "old");
     fs::remove_file(small.join("filler")).unwrap();
     assert!(stage(Bytes::mib(4)).unwrap().is_resumed());
+    assert!(matches!(site.index.take_reserve(), Err(crate::index::IndexError::Full)));
+    assert!(!small.join("index-reserve").exists());
 }
