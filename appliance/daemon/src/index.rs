@@ -4,6 +4,7 @@
 //! and what is read is what was written or an error. It decides nothing about versions, and the tree
 //! itself is the business of [`crate::store`].
 
+pub mod chunks;
 mod codec;
 mod copies;
 mod error;
@@ -28,16 +29,23 @@ pub use run::{Run, RunId, Signature};
 pub use write::{Inserted, Transaction};
 
 use farhaul_proto::ids::SiteId;
+use farhaul_proto::units::Bytes;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::{Author, Incarnation, Serial};
 use meta::{Field, read_number, write_number};
 use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+const RESERVE: &str = "-reserve";
+/// Room for the intents and rows of some hundred thousand changes (F-03).
+const RESERVE_LEN: Bytes = Bytes::mib(64);
 
 /// The how manyth version that this index stored: ascending without gaps, never given again within
 /// an incarnation. Neighbours ask for everything after the last one that they heard of. The first
@@ -230,6 +238,33 @@ impl Index {
         let db = connect(&self.path, OpenFlags::empty())?;
         db.pragma_update(None, "query_only", true)?;
         Ok(IndexReader { db, folder: self.folder, durable: Arc::clone(&self.durable) })
+    }
+
+    /// Takes room on the disk beside the index, so that a full disk does not keep it from saying what
+    /// was done. Where there is too little, none is taken.
+    ///
+    /// # Errors
+    /// [`IndexError`]; [`IndexError::Full`] where there is too little.
+    pub fn take_reserve(&self) -> Result<(), IndexError> {
+        let name = beside(&self.path, RESERVE);
+        let file = File::options().create(true).truncate(false).write(true).open(&name);
+        let file = file.map_err(at(&name))?;
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVE_LEN.get()) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(errno) => {
+                remove_if_there(&name)?;
+                let is_full = matches!(errno, Errno::NOSPC | Errno::DQUOT);
+                Err(if is_full { IndexError::Full } else { at(&name)(errno.into()) })
+            }
+        }
+    }
+
+    /// Gives that room to the index: after [`IndexError::Full`], and until there is more again.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn release_reserve(&self) -> Result<(), IndexError> {
+        remove_if_there(&beside(&self.path, RESERVE))
     }
 
     /// Reads all of the index and compares whatever says the same thing twice. Takes seconds for a

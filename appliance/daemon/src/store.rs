@@ -19,6 +19,7 @@ mod staged;
 pub use change::{Committed, Displaced, Prepared, Swapped};
 pub use error::StoreError;
 pub use intent::{Action, Intent, IntentId, Recorded};
+pub use kept::PurgeError;
 pub use marker::FolderMark;
 pub use owner::{NameTable, Principals, Unnamed};
 pub use recover::{Hashing, Recovered};

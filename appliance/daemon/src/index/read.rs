@@ -222,7 +222,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The versions that came after `seq`, in the order in which they came, `limit` at most, and
-    /// none that is not durable. What was covered since is not among them.
+    /// none that is not durable. What was covered since is not among them (spec: S-042).
     ///
     /// # Errors
     /// [`IndexError`].

@@ -212,6 +212,21 @@ fn a_quarantined_index_makes_room_for_a_new_incarnation() {
 }
 
 #[test]
+fn a_reserve_takes_room_and_gives_it_back() {
+    use std::os::unix::fs::MetadataExt;
+    let home = tempfile::tempdir().unwrap();
+    let index = index(home.path());
+    let reserve = home.path().join("index-reserve");
+    for _ in 0..2 {
+        index.take_reserve().unwrap();
+    }
+    assert!(std::fs::metadata(&reserve).unwrap().blocks() * 512 >= 64 << 20);
+    index.release_reserve().unwrap();
+    index.release_reserve().unwrap();
+    assert!(!reserve.exists());
+}
+
+#[test]
 fn manifests_are_kept_in_pages() {
     let home = tempfile::tempdir().unwrap();
     let mut index = index(home.path());
@@ -315,8 +330,7 @@ fn a_flipped_byte_is_found_or_harmless() {
     index.close().unwrap();
     let bytes = std::fs::read(&location).unwrap();
     let (mut found, mut harmless) = (0, 0);
-    // A prime step meets every part of a page.
-    for at in (0..bytes.len()).step_by(bytes.len() / 1000) {
+    for at in (0..bytes.len()).step_by(bytes.len() / 500) {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1 << (at % 8);
         damage(&location, &flipped);
@@ -330,7 +344,7 @@ fn a_flipped_byte_is_found_or_harmless() {
             }
         }
     }
-    assert!(found > 300, "{found} found, {harmless} harmless");
+    assert!(found > 150, "{found} found, {harmless} harmless");
     for len in (0..bytes.len()).step_by(4096) {
         damage(&location, &bytes[..len]);
         let opened = Index::open(&location, FOLDER, SITE);

@@ -196,7 +196,8 @@ impl Prepared {
     ///
     /// # Errors
     /// [`StoreError`]; nothing was done, and the intent is to be forgotten. What was staged is where
-    /// it was, to be taken up or swept.
+    /// it was, to be taken up or swept. But after [`StoreError::HalfDone`] the intent stays, and is to
+    /// be recovered.
     pub fn swap(self, recorded: &Recorded) -> Result<Swapped, StoreError> {
         recorded.check(&self.intent)?;
         step();
@@ -248,6 +249,17 @@ impl Work<'_> {
         StoreError::Changed { path: ShownPath::from(&self.intent.path) }
     }
 
+    /// What fails after something was moved.
+    fn half_done(&self, source: Errno) -> StoreError {
+        StoreError::HalfDone { path: ShownPath::from(&self.intent.path), source }
+    }
+
+    /// What came out into the version store.
+    fn out(&self) -> Result<DiskMeta, StoreError> {
+        let out = self.store.versions.stat(self.intent.kept.as_bytes());
+        out.and_then(|out| out.ok_or(Errno::NOENT)).map_err(|errno| self.half_done(errno))
+    }
+
     fn on(&self, errno: Errno) -> StoreError {
         on(&self.intent.path)(errno)
     }
@@ -263,19 +275,19 @@ impl Work<'_> {
             Some(old) => self.exchange(name, old)?,
         };
         step();
-        Ok((self.placed_at(&self.intent.path, self.parent, ready)?, displaced))
+        Ok((self.placed_at(&self.intent.path, self.parent, ready), displaced))
     }
 
     /// What the index is to say of what was put: its state as it is now, if it is still what was
     /// put. Otherwise its state as it was, and a scan sees the difference.
-    fn placed_at(&self, path: &RelPath, dir: &Dir, ready: &Ready) -> Result<Paths, StoreError> {
-        let found = dir.stat(path.file_name()).map_err(on(path))?;
+    fn placed_at(&self, path: &RelPath, dir: &Dir, ready: &Ready) -> Paths {
+        let found = dir.stat(path.file_name()).ok().flatten();
         let same = found.filter(|found| found.identity.is_same_content(&ready.identity));
         let identity = match same {
             Some(found) => identity_of(&found),
             None => state_of(&ready.identity),
         };
-        Ok(self.paths(path, identity))
+        self.paths(path, identity)
     }
 
     fn paths(&self, path: &RelPath, identity: FileIdentity) -> Paths {
@@ -302,13 +314,14 @@ impl Work<'_> {
             }
         }
         step();
-        let out = versions.stat(kept).map_err(at("versions"))?.ok_or_else(|| self.changed())?;
+        let out = self.out()?;
         if out.kind == FileKind::Dir {
             return match versions.remove_dir(kept) {
                 Ok(()) => Ok(None),
                 // Something was put into it in the last moment: it goes back.
                 Err(errno) => {
-                    versions.exchange(kept, self.parent, self.leaf()).map_err(|e| self.on(e))?;
+                    let back = versions.exchange(kept, self.parent, self.leaf());
+                    back.map_err(|errno| self.half_done(errno))?;
                     let _ = versions.rename_new(kept, incoming, name);
                     Err(not_empty(self.parent, &self.intent.path, errno))
                 }
@@ -327,14 +340,15 @@ impl Work<'_> {
         self.parent.rename_new(self.leaf(), versions, kept).map_err(|errno| self.on(errno))?;
         step();
         let placed = incoming.rename_new(name, self.parent, self.leaf());
-        let out = versions.stat(kept).map_err(at("versions"))?.ok_or_else(|| self.changed())?;
+        let out = self.out()?;
         match placed {
             Ok(()) if out.kind == FileKind::Dir => {
-                versions.remove_dir(kept).map(|()| None).map_err(at("versions"))
+                versions.remove_dir(kept).map(|()| None).map_err(|errno| self.half_done(errno))
             }
             Ok(()) => Ok(Some(self.displaced(&out, old))),
             Err(errno) => {
-                let _ = versions.rename_new(kept, self.parent, self.leaf());
+                let back = versions.rename_new(kept, self.parent, self.leaf());
+                back.map_err(|errno| self.half_done(errno))?;
                 Err(if errno == Errno::EXIST { self.changed() } else { self.on(errno) })
             }
         }
@@ -356,12 +370,13 @@ impl Work<'_> {
             }),
             FileKind::File | FileKind::Special => self.describe_file(found, new),
         };
-        described.map_err(|errno| self.on(errno))?;
+        described.map_err(|errno| self.half_done(errno))?;
         step();
-        let now = self.parent.stat(leaf).map_err(|errno| self.on(errno))?;
+        let now = self.parent.stat(leaf).map_err(|errno| self.half_done(errno))?;
         let now = now.filter(|now| key_of(&now.identity) == key_of(&found.identity));
         let now = now.filter(|now| now.kind == FileKind::Dir || now.size() == found.size());
-        let identity = identity_of(&now.ok_or_else(|| self.changed())?);
+        // Gone or changed meanwhile: that is for a scan to find.
+        let identity = identity_of(&now.unwrap_or(*found));
         Ok(self.paths(&self.intent.path, identity))
     }
 
@@ -391,12 +406,13 @@ impl Work<'_> {
             removed.map_err(|errno| not_empty(self.parent, &self.intent.path, errno))?;
             return Ok(None);
         }
+        step();
         self.parent.rename_new(self.leaf(), versions, kept).map_err(|errno| match errno {
             Errno::NOENT => self.changed(),
             errno => self.on(errno),
         })?;
         step();
-        let out = versions.stat(kept).map_err(at("versions"))?.ok_or_else(|| self.changed())?;
+        let out = self.out()?;
         if out.identity.is_same_content(&found.identity) && out.kind == found.kind {
             return Ok(Some(displaced(self.intent, &out, true)));
         }
@@ -414,7 +430,7 @@ impl Work<'_> {
             Err(errno) => return Err(on(to)(errno)),
         }
         step();
-        let out = target.stat(to.file_name()).map_err(on(to))?;
+        let out = target.stat(to.file_name()).map_err(|errno| self.half_done(errno))?;
         let is_same = |out: &DiskMeta| out.identity.is_same_content(&found.identity);
         if let Some(out) = out.filter(is_same) {
             let mut paths = self.paths(to, identity_of(&out));
@@ -422,7 +438,8 @@ impl Work<'_> {
             return Ok(paths);
         }
         // Not what was to be moved: back, where nothing was put meanwhile.
-        let _ = target.rename_new(to.file_name(), self.parent, self.leaf());
+        let back = target.rename_new(to.file_name(), self.parent, self.leaf());
+        back.map_err(|errno| self.half_done(errno))?;
         Err(self.changed())
     }
 }

@@ -69,6 +69,15 @@ pub enum StoreError {
         /// What.
         found: FileKind,
     },
+    /// The disk or the kernel failed in the middle of the change. Its intent stays in the index, and
+    /// [`super::Store::recover`] finds out what became of it.
+    #[error("{path}: was left half-done, to be recovered: {source}")]
+    HalfDone {
+        /// Where.
+        path: ShownPath,
+        /// What the kernel says.
+        source: Errno,
+    },
     /// What was staged could not be made durable: it is gone, and has to be fetched again.
     #[error("{path}: could not be made durable and is to be fetched again: {source}")]
     Discarded {

@@ -3,6 +3,10 @@
 
 use super::Store;
 use super::error::{StoreError, at};
+use super::retention::{self, KeptAt};
+use crate::index::{Durability, Index, IndexError, Kept};
+use farhaul_proto::path_name::RelPath;
+use farhaul_sync::version::Version;
 use rustix::io::Errno;
 use std::fs::File;
 
@@ -46,4 +50,52 @@ impl Store {
         // Whatever has another form is not ours.
         Ok(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect())
     }
+
+    /// Removes what is kept of `path` and by [`retention`] has to go at `now_secs` (seconds since
+    /// 1970). What holds the content of a version that is not covered stays (somebody has it, or it
+    /// is a side of a conflict), so does what no version says anything of yet, and what `is_pinned`.
+    /// Returns how many went.
+    ///
+    /// # Errors
+    /// [`PurgeError`]; what went until then is gone.
+    pub fn purge(
+        &self,
+        index: &mut Index,
+        path: &RelPath,
+        now_secs: u64,
+        is_pinned: &dyn Fn(&Kept) -> bool,
+    ) -> Result<usize, PurgeError> {
+        let kept = index.read().kept_of(path)?;
+        let item = index.read().item(path)?;
+        let is_current = |version: &Version| {
+            let placed = item.placed.iter().map(|placed| &placed.version);
+            item.versions.iter().chain(placed).any(|held| held.content == version.content)
+        };
+        let looked = kept.iter().map(|kept| KeptAt {
+            secs: kept.at_secs,
+            is_pinned: kept.version.as_ref().is_none_or(is_current) || is_pinned(kept),
+        });
+        let expired = retention::expired(now_secs, &looked.collect::<Vec<_>>());
+        for &at in &expired {
+            self.remove_kept(&kept[at].name)?;
+        }
+        let mut forgetting = index.begin(Durability::Later)?;
+        for &at in &expired {
+            forgetting.forget_kept(path, &kept[at].name)?;
+        }
+        forgetting.commit()?;
+        Ok(expired.len())
+    }
+}
+
+/// Why a purge came to no end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PurgeError {
+    /// The version store refuses.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The index refuses.
+    #[error(transparent)]
+    Index(#[from] IndexError),
 }

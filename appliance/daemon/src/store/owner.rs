@@ -1,19 +1,15 @@
-//! Names of owners and groups, and their numbers on this machine.
+//! The numbers that owners and groups have on this machine.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-/// Who is called how on this machine. What has no number here is left to whom it belongs, and what
-/// has no name here is published without one.
+/// Who has which number on this machine. What belongs to somebody who has none stays with whom it
+/// belongs to; the index says what the version says.
 pub trait Principals: Debug + Send + Sync {
     /// The number of a user.
     fn user_id(&self, name: &[u8]) -> Option<u32>;
     /// The number of a group.
     fn group_id(&self, name: &[u8]) -> Option<u32>;
-    /// The name of a user.
-    fn user_name(&self, id: u32) -> Option<&[u8]>;
-    /// The name of a group.
-    fn group_name(&self, id: u32) -> Option<&[u8]>;
 }
 
 /// For folders that leave owners alone.
@@ -27,31 +23,19 @@ impl Principals for Unnamed {
     fn group_id(&self, _: &[u8]) -> Option<u32> {
         None
     }
-    fn user_name(&self, _: u32) -> Option<&[u8]> {
-        None
-    }
-    fn group_name(&self, _: u32) -> Option<&[u8]> {
-        None
-    }
 }
 
 /// Names as `passwd(5)` and `group(5)` list them. The first of several lines counts.
 #[derive(Clone, Debug, Default)]
 pub struct NameTable {
-    users: Names,
-    groups: Names,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Names {
-    ids: BTreeMap<Box<[u8]>, u32>,
-    names: BTreeMap<u32, Box<[u8]>>,
+    users: BTreeMap<Box<[u8]>, u32>,
+    groups: BTreeMap<Box<[u8]>, u32>,
 }
 
 impl NameTable {
     /// Reads the text of the two files; lines of any other form are left out.
     pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
-        Self { users: Names::parse(passwd), groups: Names::parse(group) }
+        Self { users: ids_of(passwd), groups: ids_of(group) }
     }
 
     /// Of this machine's own files.
@@ -63,34 +47,25 @@ impl NameTable {
     }
 }
 
-impl Names {
-    fn parse(text: &[u8]) -> Self {
-        let mut names = Self::default();
-        for line in text.split(|&byte| byte == b'\n') {
-            let fields: Vec<&[u8]> = line.splitn(4, |&byte| byte == b':').collect();
-            let [name, _, id, _] = fields[..] else { continue };
-            let id = core::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
-            // The highest number means "nobody in particular" to the kernel.
-            let Some(id) = id.filter(|&id| id != u32::MAX && !name.is_empty()) else { continue };
-            names.ids.entry(name.into()).or_insert(id);
-            names.names.entry(id).or_insert_with(|| name.into());
-        }
-        names
+fn ids_of(text: &[u8]) -> BTreeMap<Box<[u8]>, u32> {
+    let mut ids = BTreeMap::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        let fields: Vec<&[u8]> = line.splitn(4, |&byte| byte == b':').collect();
+        let [name, _, id, _] = fields[..] else { continue };
+        let id = core::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
+        // The highest number means "nobody in particular" to the kernel.
+        let Some(id) = id.filter(|&id| id != u32::MAX && !name.is_empty()) else { continue };
+        ids.entry(name.into()).or_insert(id);
     }
+    ids
 }
 
 impl Principals for NameTable {
     fn user_id(&self, name: &[u8]) -> Option<u32> {
-        self.users.ids.get(name).copied()
+        self.users.get(name).copied()
     }
     fn group_id(&self, name: &[u8]) -> Option<u32> {
-        self.groups.ids.get(name).copied()
-    }
-    fn user_name(&self, id: u32) -> Option<&[u8]> {
-        self.users.names.get(&id).map(|name| &name[..])
-    }
-    fn group_name(&self, id: u32) -> Option<&[u8]> {
-        self.groups.names.get(&id).map(|name| &name[..])
+        self.groups.get(name).copied()
     }
 }
 
@@ -99,13 +74,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_are_found_both_ways() {
-        let passwd = b"root:x:0:0:root:/:/bin/sh\nann:x:1000:1000::/:\nalias:x:1000:1:x:/:\n";
+    fn names_have_numbers_and_lines_of_other_forms_none() {
+        let passwd = b"root:x:0:0:root:/:/bin/sh\nann:x:1000:1000::/:\nann:x:1:1:x:/:\n";
         let group = b"root:x:0:\nstaff:x:50:ann\nbroken\nbig:x:4294967295:\n:x:7:\nx:y\n";
         let table = NameTable::parse(passwd, group);
-        assert_eq!((table.user_id(b"ann"), table.user_id(b"alias")), (Some(1000), Some(1000)));
-        assert_eq!((table.user_name(1000), table.user_name(7)), (Some(&b"ann"[..]), None));
+        assert_eq!((table.user_id(b"ann"), table.user_id(b"bob")), (Some(1000), None));
         assert_eq!((table.group_id(b"staff"), table.group_id(b"big")), (Some(50), None));
-        assert_eq!((table.group_name(0), table.group_name(7)), (Some(&b"root"[..]), None));
+        assert_eq!((table.group_id(b""), table.group_id(b"x")), (None, None));
     }
 }

@@ -346,3 +346,6 @@ fn is_ours(found: &DiskMeta, inode: u64, new: &Version) -> bool {
 fn foreign(displaced: Option<Displaced>) -> Findings {
     (Outcome::Foreign, Vec::new(), displaced)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Behaviour of the store as a whole, on real trees.
 
 use super::*;
-use crate::index::{Durability, Index, Kind};
+use crate::index::{Durability, Index, Kept, Kind};
 use crate::sample::{self, dot, file, path, version};
 use farhaul_proto::units::Bytes;
 use farhaul_sync::folder::Placed;
@@ -45,7 +45,7 @@ impl Site {
     }
 
     /// A user's file that the index knows.
-    fn known(&mut self, at: &str, text: &[u8], serial: u64) -> Placed {
+    pub(super) fn known(&mut self, at: &str, text: &[u8], serial: u64) -> Placed {
         fs::write(self.at(at), text).unwrap();
         let placed = self.found(at, &version(dot(2, serial), &[], file(text)));
         self.place(at, Some(&placed));
@@ -58,11 +58,11 @@ impl Site {
         placing.commit().unwrap();
     }
 
-    fn placed(&self, at: &str) -> Option<Placed> {
+    pub(super) fn placed(&self, at: &str) -> Option<Placed> {
         self.index.read().item(&path(at)).unwrap().placed
     }
 
-    fn at(&self, at: &str) -> PathBuf {
+    pub(super) fn at(&self, at: &str) -> PathBuf {
         self.home.join("tree").join(at)
     }
 
@@ -113,7 +113,7 @@ impl Site {
     }
 
     /// That the index says of `at` what stands there, and that nothing is open.
-    fn is_settled(&self, at: &str) -> bool {
+    pub(super) fn is_settled(&self, at: &str) -> bool {
         let said = self.placed(at).map(|placed| placed.identity);
         let found = self.store.root.stat(&path(at)).ok().map(|meta| identity_of(&meta));
         let incoming = self.store.incoming.names().unwrap();
@@ -133,7 +133,7 @@ impl Site {
     }
 }
 
-fn text(at: PathBuf) -> String {
+pub(super) fn text(at: PathBuf) -> String {
     fs::read_to_string(at).unwrap()
 }
 
@@ -225,8 +225,24 @@ fn an_edit_in_the_very_moment_of_a_removal_goes_back() {
     let old = site.known("a", b"old", 1);
     let prepared = site.store.prepare_remove(&path("a"), &old).unwrap();
     let edit = site.at("a");
-    // After the file went, another takes its name: the kept one cannot go back and is kept.
-    crash::at_step(2, move || fs::write(edit, b"edit").unwrap());
+    crash::at_step(2, move || {
+        fs::write(edit.with_extension("tmp"), b"edit").unwrap();
+        fs::rename(edit.with_extension("tmp"), &edit).unwrap();
+    });
+    assert!(matches!(site.commit(prepared), Err(StoreError::Changed { .. })));
+    crash::no_more();
+    assert_eq!((text(site.at("a")), site.kept("a")), ("edit".to_owned(), vec![]));
+    assert_eq!(site.placed("a"), Some(old));
+}
+
+#[test]
+fn what_takes_the_place_of_a_removed_file_stays() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let old = site.known("a", b"old", 1);
+    let prepared = site.store.prepare_remove(&path("a"), &old).unwrap();
+    let edit = site.at("a");
+    crash::at_step(3, move || fs::write(edit, b"edit").unwrap());
     site.commit(prepared).unwrap();
     crash::no_more();
     assert_eq!(text(site.at("a")), "edit");
@@ -277,6 +293,31 @@ fn no_edit_is_lost_to_an_editor_that_never_stops() {
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     println!("{} edits, {unrecorded} of them in the moment of a commit", editor.join().unwrap());
+}
+
+#[test]
+fn a_purge_leaves_what_somebody_has_or_no_version_says() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::new(home.path());
+    let at = path("a");
+    for serial in 1..=6 {
+        let text = [b'0' + u8::try_from(serial).unwrap()];
+        site.put("a", &text, &version(dot(2, serial), &[], file(&text))).unwrap();
+    }
+    // 1 to 5 are kept, all of the same moment. Somebody has 3; what 4 is, no version says.
+    sample::store(&mut site.index, &at, &version(dot(3, 1), &[], file(b"3")));
+    let kept = site.index.read().kept_of(&at).unwrap();
+    let four = kept.into_iter().find(|kept| site.kept_text(&kept.name) == "4").unwrap();
+    let mut writing = site.index.begin(Durability::Now).unwrap();
+    writing.write_kept(&Kept { version: None, ..four }).unwrap();
+    writing.commit().unwrap();
+    let is_pinned = |kept: &Kept| kept.version.as_ref().is_some_and(|v| v.content == file(b"5"));
+    let Site { store, index, .. } = &mut site;
+    let gone = store.purge(index, &at, 1000 + 10_000, &is_pinned).unwrap();
+    let left: Vec<String> = site.kept("a").into_iter().map(|(text, _)| text).collect();
+    assert!(["3", "4", "5"].iter().all(|text| left.iter().any(|left| left == text)), "{left:?}");
+    assert_eq!((gone + left.len(), site.store.kept_names().unwrap().len()), (5, left.len()));
+    assert!(left.len() <= 4, "{left:?}");
 }
 
 #[test]
@@ -548,8 +589,10 @@ fn a_full_disk_leaves_everything_as_it_was() {
 fn fill(small: &Path) {
     let site = Site::new(small);
     fs::write(site.at("a"), b"old").unwrap();
-    let stage =
-        |size: Bytes| site.store.stage(&path("a"), ManifestId([3; 32]), size, &[0..size.get()]);
+    let stage = |size: Bytes| {
+        let all = 0..size.get();
+        site.store.stage(&path("a"), ManifestId([3; 32]), size, core::slice::from_ref(&all))
+    };
     let refused = stage(Bytes::mib(9)).map(drop).unwrap_err();
     assert!(refused.is_full(), "{refused}");
     assert_eq!(site.store.incoming.names().unwrap().len(), 0);
@@ -566,4 +609,6 @@ fn fill(small: &Path) {
     assert_eq!(text(site.at("a")), "old");
     fs::remove_file(small.join("filler")).unwrap();
     assert!(stage(Bytes::mib(4)).unwrap().is_resumed());
+    assert!(matches!(site.index.take_reserve(), Err(crate::index::IndexError::Full)));
+    assert!(!small.join("index-reserve").exists());
 }

@@ -1,0 +1,211 @@
+//! Every state that a stop can leave an intent in, one by one.
+
+use super::*;
+use crate::index::Durability;
+use crate::sample::{dot, file, path, version};
+use crate::store::Prepared;
+use crate::store::tests::{Site, WholeFile, text};
+use farhaul_sync::version::Meta;
+use std::fs;
+
+/// A site with a file `a` that is known, if `old`, and a change that puts another one there.
+fn prepared(site: &mut Site, old: bool) -> (Version, Prepared) {
+    let old = old.then(|| site.known("a", b"old", 1));
+    let new = version(dot(2, 3), &[], file(b"new"));
+    let ready = site.ready("a", b"new", &new.meta);
+    let prepared = site.store.prepare_put(&path("a"), &ready, &new, old.as_ref()).unwrap();
+    (new, prepared)
+}
+
+/// Does it, without a word to the index.
+fn swap(site: &mut Site, prepared: Prepared) {
+    let recorded = site.index.record(&[prepared.intent()]).unwrap().remove(0);
+    drop(prepared.swap(&recorded).unwrap());
+}
+
+/// Recovers the one intent there is.
+fn recover(site: &mut Site) -> Recovered {
+    let (id, intent) = site.index.read().intents().unwrap().remove(0);
+    let recovered = site.store.recover(id, &intent, &mut WholeFile).unwrap();
+    let mut settling = site.index.begin(Durability::Now).unwrap();
+    settling.settle(recovered.committed(), 1000).unwrap();
+    settling.commit().unwrap();
+    assert_eq!(site.index.read().intents().unwrap(), []);
+    recovered
+}
+
+fn site() -> (tempfile::TempDir, Site) {
+    let home = tempfile::tempdir().unwrap();
+    let site = Site::new(home.path());
+    (home, site)
+}
+
+#[test]
+fn an_intent_of_which_nothing_was_done_is_undone_and_what_was_staged_is_there() {
+    for old in [false, true] {
+        let (_home, mut site) = site();
+        let (_, prepared) = prepared(&mut site, old);
+        site.index.record(&[prepared.intent()]).unwrap();
+        assert!(matches!(recover(&mut site), Recovered::Undone(_)));
+        assert_eq!(site.placed("a").is_some(), old);
+        assert_eq!(site.store.incoming.names().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_change_that_was_done_is_done() {
+    for old in [false, true] {
+        let (_home, mut site) = site();
+        let (new, prepared) = prepared(&mut site, old);
+        swap(&mut site, prepared);
+        assert!(matches!(recover(&mut site), Recovered::Done(_)));
+        assert_eq!(site.placed("a").unwrap().version, new);
+        assert!(site.is_settled("a"));
+        assert_eq!(site.kept("a"), if old { vec![("old".to_owned(), true)] } else { vec![] });
+    }
+}
+
+#[test]
+fn a_file_that_is_ours_and_broken_is_never_an_edit() {
+    for (old, zeros) in [(false, &b"\0\0\0"[..]), (true, b"\0\0\0"), (true, b"")] {
+        let (_home, mut site) = site();
+        let (_, prepared) = prepared(&mut site, old);
+        swap(&mut site, prepared);
+        // As a power cut leaves it: right time, wrong bytes, or none.
+        let mtime = fs::metadata(site.at("a")).unwrap().modified().unwrap();
+        fs::write(site.at("a"), zeros).unwrap();
+        File::options().write(true).open(site.at("a")).unwrap().set_modified(mtime).unwrap();
+        assert!(matches!(recover(&mut site), Recovered::Broken(_)));
+        let broken = (String::from_utf8(zeros.to_vec()).unwrap(), false);
+        assert_eq!(site.kept("a"), [broken]);
+        assert_eq!(site.placed("a").is_some(), old);
+        assert!(site.is_settled("a"));
+        if old {
+            assert_eq!(text(site.at("a")), "old");
+        } else {
+            assert!(!site.at("a").exists());
+        }
+    }
+}
+
+#[test]
+fn what_a_user_put_there_meanwhile_is_left_to_a_scan() {
+    for old in [false, true] {
+        let (_home, mut site) = site();
+        let (_, prepared) = prepared(&mut site, old);
+        swap(&mut site, prepared);
+        let before = site.placed("a");
+        fs::write(site.at("tmp"), "users").unwrap();
+        fs::rename(site.at("tmp"), site.at("a")).unwrap();
+        assert!(matches!(recover(&mut site), Recovered::Foreign(_)));
+        assert_eq!((text(site.at("a")), site.placed("a")), ("users".to_owned(), before));
+        assert_eq!(site.kept("a"), if old { vec![("old".to_owned(), true)] } else { vec![] });
+    }
+}
+
+#[test]
+fn what_a_user_deleted_meanwhile_stays_deleted() {
+    let (_home, mut site) = site();
+    let (_, prepared) = prepared(&mut site, true);
+    swap(&mut site, prepared);
+    fs::remove_file(site.at("a")).unwrap();
+    assert!(matches!(recover(&mut site), Recovered::Foreign(_)));
+    assert!(!site.at("a").exists());
+    assert_eq!(site.kept("a"), [("old".to_owned(), true)]);
+}
+
+#[test]
+fn a_kill_between_the_two_renames_of_a_poor_file_system_brings_the_old_file_back() {
+    let (_home, mut site) = site();
+    let (_, prepared) = prepared(&mut site, true);
+    let kept = prepared.intent().kept.clone();
+    site.index.record(&[prepared.intent()]).unwrap();
+    fs::rename(site.at("a"), site.at(".farhaul/versions").join(kept)).unwrap();
+    assert!(matches!(recover(&mut site), Recovered::Undone(_)));
+    assert!(site.placed("a").is_some());
+    assert_eq!((text(site.at("a")), site.kept("a")), ("old".to_owned(), vec![]));
+}
+
+#[test]
+fn the_time_of_the_new_file_does_not_make_an_old_one_ours() {
+    let (_home, mut site) = site();
+    site.known("a", b"old", 1);
+    let mtime = fs::metadata(site.at("a")).unwrap().modified().unwrap();
+    let since = mtime.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let mut new = version(dot(2, 3), &[], file(b"new"));
+    new.meta = Meta {
+        mtime: farhaul_proto::units::FileTime {
+            secs: i64::try_from(since.as_secs()).unwrap(),
+            nanos: since.subsec_nanos(),
+        },
+        ..new.meta
+    };
+    let ready = site.ready("a", b"new", &new.meta);
+    let old = site.placed("a");
+    let prepared = site.store.prepare_put(&path("a"), &ready, &new, old.as_ref()).unwrap();
+    site.index.record(&[prepared.intent()]).unwrap();
+    assert!(matches!(recover(&mut site), Recovered::Undone(_)));
+    assert_eq!((text(site.at("a")), site.placed("a")), ("old".to_owned(), old));
+}
+
+#[test]
+fn removals_and_moves_are_done_or_undone() {
+    for does in [false, true] {
+        let (_home, mut site) = site();
+        let (a, b) = (site.known("a", b"a", 1), site.known("b", b"b", 2));
+        let gone = site.store.prepare_remove(&path("a"), &a).unwrap();
+        let to = path("c");
+        let moved = site.store.prepare_move(&path("b"), &to, &b.version, &b).unwrap();
+        for prepared in [gone, moved] {
+            if does {
+                swap(&mut site, prepared);
+            } else {
+                site.index.record(&[prepared.intent()]).unwrap();
+            }
+            let recovered = recover(&mut site);
+            let is_right = match recovered {
+                Recovered::Done(_) => does,
+                Recovered::Undone(_) => !does,
+                _ => false,
+            };
+            assert!(is_right, "{recovered:?}");
+        }
+        for at in ["a", "b", "c"] {
+            assert!(site.is_settled(at), "{at}");
+        }
+        assert_eq!([site.at("a").exists(), site.at("c").exists()], [!does, does]);
+        assert_eq!(site.kept("a").len(), usize::from(does));
+    }
+}
+
+#[test]
+fn metadata_half_done_is_done() {
+    let (_home, mut site) = site();
+    let old = site.known("a", b"old", 1);
+    let new = version(dot(2, 3), &[], file(b"old"));
+    let prepared = site.store.prepare_describe(&path("a"), &new, &old).unwrap();
+    site.index.record(&[prepared.intent()]).unwrap();
+    assert!(matches!(recover(&mut site), Recovered::Done(_)));
+    assert_eq!(site.placed("a").unwrap().version, new);
+    assert!(site.is_settled("a"));
+    // A user's edit meanwhile is none of it.
+    let old = site.placed("a").unwrap();
+    let newer = version(dot(2, 4), &[], file(b"old"));
+    let prepared = site.store.prepare_describe(&path("a"), &newer, &old).unwrap();
+    site.index.record(&[prepared.intent()]).unwrap();
+    fs::write(site.at("a"), "users").unwrap();
+    assert!(matches!(recover(&mut site), Recovered::Foreign(_)));
+    assert_eq!(site.placed("a"), Some(old));
+}
+
+#[test]
+fn an_intent_in_a_directory_that_is_gone_is_left_to_a_scan() {
+    let (_home, mut site) = site();
+    fs::create_dir(site.at("d")).unwrap();
+    let old = site.known("d/a", b"a", 1);
+    let prepared = site.store.prepare_remove(&path("d/a"), &old).unwrap();
+    site.index.record(&[prepared.intent()]).unwrap();
+    fs::remove_dir_all(site.at("d")).unwrap();
+    assert!(matches!(recover(&mut site), Recovered::Foreign(_)));
+    assert_eq!(site.placed("d/a"), Some(old));
+}
