@@ -2,7 +2,6 @@
 
 mod changes;
 mod looks;
-mod measure;
 mod walks;
 
 use super::*;
