@@ -130,6 +130,10 @@ impl<'a> Looker<'a> {
             }
             Err(error) => return Err(error.into()),
         };
+        let root = self.root.dir().meta().map_err(|errno| ConfineError::at(path, errno))?;
+        if meta.identity.dev != root.identity.dev || self.is_mount(path, &meta) {
+            return Ok(Look::LeftOut(LeftOut::OtherMount));
+        }
         if self.rules.is_within_ignored(path.as_bytes(), meta.kind == FileKind::Dir) {
             return Ok(Look::LeftOut(LeftOut::Ignored));
         }
@@ -149,6 +153,12 @@ impl<'a> Looker<'a> {
                 self.found(path, Content::File { manifest, size }, meta, holes)
             }
         }
+    }
+
+    /// Whether a directory of the same file system is mounted at `path`.
+    fn is_mount(&self, path: &RelPath, meta: &Meta) -> bool {
+        let crosses = || matches!(self.root.open_dir(path), Err(ConfineError::CrossesMount { .. }));
+        meta.kind == FileKind::Dir && crosses()
     }
 
     /// That nothing stands at `path`, if the folder itself still stands.

@@ -2,6 +2,7 @@
 
 mod changes;
 mod looks;
+mod mounts;
 mod walks;
 
 use super::*;

@@ -274,3 +274,17 @@ fn what_cannot_be_read_is_an_error_and_not_absent() {
     std::fs::set_permissions(tree.at("closed"), std::fs::Permissions::from_mode(0o700))
         .expect("changed");
 }
+
+#[test]
+fn what_the_disk_does_not_give_is_an_error_with_its_place() {
+    // Nothing is mapped at address 0: the kernel answers as a broken disk does.
+    let file = std::fs::File::open("/proc/self/mem").expect("opened");
+    let tree = Tree::with(&["f"]);
+    let mut before = tree.root.stat(&rel(b"f")).expect("there");
+    before.identity.size = 1 << 20;
+    let keys = keys();
+    let mut digester = Digester::new(&keys, Stop::default());
+    let failed = digester.digest(&file, &before, &mut Kept::default());
+    let is_told = matches!(&failed, Err(DigestError::Read { offset: 0, errno }) if *errno == rustix::io::Errno::IO);
+    assert!(is_told, "{failed:?}");
+}
