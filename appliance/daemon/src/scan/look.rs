@@ -24,14 +24,18 @@ pub enum Look {
     /// Something stands there that is no part of the folder.
     LeftOut(LeftOut),
     /// This.
-    Found {
-        /// What the brain takes.
-        found: Found,
-        /// Where a file has holes.
-        holes: Holes,
-        /// How many names it has; each is a file of its own in the folder.
-        links: u64,
-    },
+    Found(Box<Standing>),
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What the brain takes.
+    pub found: Found,
+    /// Where a file has holes.
+    pub holes: Holes,
+    /// How many names it has; each is a file of its own in the folder.
+    pub links: u64,
 }
 
 /// Why it cannot be said what stands at a path. What the index knows of it stays.
@@ -126,6 +130,10 @@ impl<'a> Looker<'a> {
             }
             Err(error) => return Err(error.into()),
         };
+        let root = self.root.dir().meta().map_err(|errno| ConfineError::at(path, errno))?;
+        if meta.identity.dev != root.identity.dev || self.is_mount(path, &meta) {
+            return Ok(Look::LeftOut(LeftOut::OtherMount));
+        }
         if self.rules.is_within_ignored(path.as_bytes(), meta.kind == FileKind::Dir) {
             return Ok(Look::LeftOut(LeftOut::Ignored));
         }
@@ -145,6 +153,12 @@ impl<'a> Looker<'a> {
                 self.found(path, Content::File { manifest, size }, meta, holes)
             }
         }
+    }
+
+    /// Whether a directory of the same file system is mounted at `path`.
+    fn is_mount(&self, path: &RelPath, meta: &Meta) -> bool {
+        let crosses = || matches!(self.root.open_dir(path), Err(ConfineError::CrossesMount { .. }));
+        meta.kind == FileKind::Dir && crosses()
     }
 
     /// That nothing stands at `path`, if the folder itself still stands.
@@ -175,7 +189,7 @@ impl<'a> Looker<'a> {
         let identity = identity_of(&meta);
         let kept = SyncMeta { mode: meta.mode & MODE_MASK, mtime, owner, group };
         let found = Found { content, meta: kept, identity };
-        Ok(Look::Found { found, holes, links: meta.links })
+        Ok(Look::Found(Box::new(Standing { found, holes, links: meta.links })))
     }
 
     /// Reads the file at `path` until it was left alone for as long as that took.

@@ -2,7 +2,7 @@
 
 mod changes;
 mod looks;
-mod measure;
+mod mounts;
 mod walks;
 
 use super::*;

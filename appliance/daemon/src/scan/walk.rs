@@ -78,8 +78,8 @@ pub struct Walk {
     levels: Vec<Level>,
     /// The path of the last step.
     path: Vec<u8>,
-    /// Whether what stands there is a directory that comes next.
-    is_to_enter: bool,
+    /// What is said next, of the same path.
+    pending: Option<Step>,
 }
 
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Walk {
         let task = Task::Open { parent: root.dir().clone(), name: None };
         let block = ahead.take(&Place::default(), task).map_err(at)?;
         let levels = vec![Level { block, next: 0, len: 0 }];
-        Ok(Self { plan, ahead, stop, levels, path: Vec::new(), is_to_enter: false })
+        Ok(Self { plan, ahead, stop, levels, path: Vec::new(), pending: None })
     }
 
     /// The path of the last step.
@@ -121,15 +121,9 @@ impl Walk {
 
     /// What comes next; `None` at the end and once it is stopped.
     pub fn step(&mut self) -> Option<Step> {
-        loop {
-            if std::mem::take(&mut self.is_to_enter) {
-                match self.enter() {
-                    Ok(()) => {}
-                    // It went away meanwhile, with all that was in it.
-                    Err(Errno::NOENT) => continue,
-                    Err(Errno::XDEV) => return Some(Step::LeftOut(LeftOut::OtherMount)),
-                    Err(errno) => return Some(Step::Unread(errno)),
-                }
+        while !self.stop.is_set() {
+            if let Some(step) = self.pending.take() {
+                return Some(step);
             }
             let level = self.levels.last_mut()?;
             if level.next == level.block.names.len() {
@@ -145,14 +139,11 @@ impl Walk {
                 return Some(step);
             }
         }
+        None
     }
 
     /// Goes down into the directory at the path.
     fn enter(&mut self) -> Result<(), Errno> {
-        if self.stop.is_set() {
-            self.levels.clear();
-            return Ok(());
-        }
         let Some(level) = self.levels.last() else { return Ok(()) };
         let name = level.block.names.get(level.next - 1).to_vec();
         let task = Task::Open { parent: level.block.dir.clone(), name: Some(name) };
@@ -163,10 +154,6 @@ impl Walk {
 
     /// Fetches the metadata of the names that come next.
     fn next_block(&mut self) -> Result<(), Errno> {
-        if self.stop.is_set() {
-            self.levels.clear();
-            return Ok(());
-        }
         let Some(level) = self.levels.last_mut() else { return Ok(()) };
         let (first, names) = (level.next, Arc::clone(&level.block.names));
         set_path(&mut self.path, level.len, names.get(first));
@@ -197,9 +184,17 @@ impl Walk {
         if let Some(reason) = self.left_out(&meta) {
             return Some(Step::LeftOut(reason));
         }
-        self.is_to_enter = meta.kind == FileKind::Dir;
-        let is_listed =
-            self.plan.after.as_ref().is_some_and(|after| Place::of(&self.path) <= *after);
+        if meta.kind == FileKind::Dir {
+            match self.enter() {
+                Ok(()) => {}
+                // It went away meanwhile, with all that was in it.
+                Err(Errno::NOENT) => return None,
+                Err(Errno::XDEV) => return Some(Step::LeftOut(LeftOut::OtherMount)),
+                Err(errno) => self.pending = Some(Step::Unread(errno)),
+            }
+        }
+        let after = self.plan.after.as_ref();
+        let is_listed = after.is_some_and(|after| Place::of(&self.path) <= *after);
         if is_listed { None } else { Some(Step::Entry(meta)) }
     }
 

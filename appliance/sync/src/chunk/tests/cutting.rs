@@ -1,4 +1,4 @@
-//! Where cuts are.
+//! Where cuts are, and where they stay when a file is edited.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Pages and the names of lists.
+//! Pages and names of lists, and what is refused of both.
 
 use super::*;
 use crate::limits::{HOLES_MAX, PAGE_ENTRIES_MAX, PAGE_MAX};
