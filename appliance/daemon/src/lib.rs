@@ -3,6 +3,7 @@
 //!
 //! It decides nothing about versions, conflicts or what is to be done: it acts.
 
+pub mod control;
 pub mod index;
 pub mod scan;
 pub mod site;

@@ -1,4 +1,4 @@
-//! Where conflict copies stand, paths at which something is to be done, and keys of authors.
+//! Where conflict copies and contents stand, where something is to be done, and keys of authors.
 
 use super::codec::{Reader, Table, Writer, open};
 use super::key::{Key, path_of};
@@ -7,7 +7,7 @@ use super::{IndexError, Reading, Transaction};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::CopyOf;
-use farhaul_sync::version::{Author, Dot, Incarnation, Serial, Version};
+use farhaul_sync::version::{Author, Dot, Incarnation, ManifestId, Serial, Version};
 use rusqlite::params;
 
 impl Reading<'_> {
@@ -32,6 +32,22 @@ impl Reading<'_> {
             copies.push((path_of(key)?, decode(key, value)?.dot));
         }
         Ok(copies)
+    }
+
+    /// A path where a file with that content stands, as far as is known, behind `after`.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn path_of_content(
+        &self,
+        manifest: ManifestId,
+        after: Option<&RelPath>,
+    ) -> Result<Option<RelPath>, IndexError> {
+        let after = after.map_or_else(Vec::new, |after| Key::of(after).as_bytes().to_vec());
+        let sql = "SELECT key FROM contents WHERE manifest = ? AND key > ? ORDER BY key LIMIT 1";
+        let mut statement = self.db().prepare_cached(sql)?;
+        let mut rows = statement.query(params![&manifest.0[..], after])?;
+        rows.next()?.map(|row| path_of(blob(row, 0)?)).transpose()
     }
 
     /// Paths at which something is to be done, in the order of a walk through the tree: from behind

@@ -42,7 +42,8 @@ fn what_was_stored_is_there_after_a_reopening() {
     let mut versions = farhaul_sync::version::VersionSet::new();
     versions.insert(first).unwrap();
     versions.insert(second.clone()).unwrap();
-    let expected = Item { versions, placed: Some(placed(&second, 4)), has_children: false, copy: None };
+    let expected =
+        Item { versions, placed: Some(placed(&second, 4)), has_children: false, copy: None };
     for _ in 0..2 {
         index = reopen(index);
         assert_eq!(index.read().item(&a).unwrap(), expected);

@@ -14,7 +14,7 @@ use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Placed;
 use farhaul_sync::record::Record;
 use farhaul_sync::seal::{Statement, leaf};
-use farhaul_sync::version::{self, Author, Incarnation, Serial, TooManyVersions, Version};
+use farhaul_sync::version::{self, Author, Content, Incarnation, Serial, TooManyVersions, Version};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -225,18 +225,33 @@ impl<'a> Transaction<'a> {
     /// [`IndexError`].
     pub fn place(&mut self, path: &RelPath, placed: Option<&Placed>) -> Result<(), IndexError> {
         let key = Key::of(path);
+        let sql = "DELETE FROM contents WHERE key = ? AND manifest = ?";
+        if let Some(Content::File { manifest, .. }) = self.content_at(path, &key)? {
+            self.db().prepare_cached(sql)?.execute(params![key.as_bytes(), &manifest.0[..]])?;
+        }
         let row = match placed {
             Some(placed) => ItemRow::of(placed, self.shows_of(path, &key, &placed.version)?),
             None => None,
         };
         match row {
-            Some(row) => self.write_item(&key, &row),
+            Some(row) => self.write_item(&key, &row)?,
             None => {
                 let sql = "DELETE FROM items WHERE key = ?";
                 self.db().prepare_cached(sql)?.execute([key.as_bytes()])?;
-                Ok(())
             }
         }
+        if let Some(Content::File { manifest, .. }) = placed.map(|placed| &placed.version.content) {
+            let sql = "INSERT OR IGNORE INTO contents(manifest, key) VALUES(?, ?)";
+            let row = params![&manifest.0[..], key.as_bytes()];
+            self.db().prepare_cached(sql)?.execute(row)?;
+        }
+        Ok(())
+    }
+
+    /// What stands at a path as far as is known.
+    fn content_at(&self, path: &RelPath, key: &Key) -> Result<Option<Content>, IndexError> {
+        let Some(row) = self.read().item_row(key)? else { return Ok(None) };
+        Ok(Some(self.read().placed_of(path, row)?.version.content))
     }
 
     fn shows_of(&self, path: &RelPath, key: &Key, version: &Version) -> Result<Shows, IndexError> {

@@ -1,0 +1,212 @@
+//! The control loop: the one place where folders change. Whatever happens comes as an event over one
+//! bounded queue; looking, hashing and carrying are done elsewhere, and come back as events.
+
+mod fetch;
+mod folder;
+mod look;
+
+pub use folder::{FolderError, FolderSetup};
+
+use crate::site::FromPeer;
+use crate::store::Ready;
+use farhaul_engine::identity::Identity;
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::Found;
+use farhaul_sync::message::Message;
+use farhaul_sync::seal::FolderKey;
+use farhaul_sync::version::Version;
+use folder::Folder;
+use std::collections::BTreeMap;
+use std::io;
+use std::thread::JoinHandle;
+use tokio::sync::mpsc;
+
+/// Events that wait at most: whoever has more to say waits.
+const EVENTS_MAX: usize = 1024;
+/// Looks that are taken in at once.
+const LOOKS_MAX: usize = 1024;
+
+/// What the loop is told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A session says something.
+    Peer(FromPeer),
+    /// Somebody looked at a path; `None`: nothing stands there.
+    Looked { folder: FolderKey, path: RelPath, found: Option<Found> },
+    /// A scan came to its end, or did not.
+    Scanned { folder: FolderKey, outcome: Result<(), String> },
+    /// A content came, or did not.
+    Fetched {
+        folder: FolderKey,
+        path: RelPath,
+        version: Box<Version>,
+        ready: Result<Ready, String>,
+    },
+    /// The folder is to be scanned now.
+    Rescan,
+    /// The end.
+    Stop,
+}
+
+/// A running control loop. Dropping it stops it.
+#[derive(Debug)]
+pub struct Control {
+    events: mpsc::Sender<Event>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    /// Opens the folders and runs them.
+    ///
+    /// # Errors
+    /// [`FolderError`] of the first folder that cannot be opened, or no thread.
+    pub fn start(identity: &Identity, folders: Vec<FolderSetup>) -> Result<Self, FolderError> {
+        let (events, queue) = mpsc::channel(EVENTS_MAX);
+        let mut open = BTreeMap::new();
+        for setup in folders {
+            let folder = Folder::open(setup, identity, events.clone())?;
+            open.insert(folder.key(), folder);
+        }
+        let mut body = Loop { folders: open, outboxes: BTreeMap::new() };
+        let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
+        let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
+        Ok(Self { events, thread: Some(thread) })
+    }
+
+    /// Where sessions say what happens; must be called within a tokio runtime.
+    pub fn hears_sessions(&self) -> mpsc::Sender<FromPeer> {
+        let (said, mut hear) = mpsc::channel(EVENTS_MAX);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            while let Some(event) = hear.recv().await {
+                if events.send(Event::Peer(event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        said
+    }
+
+    /// Scans all folders now.
+    ///
+    /// # Errors
+    /// The loop is over.
+    pub async fn rescan(&self) -> io::Result<()> {
+        self.events.send(Event::Rescan).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let events = self.events.clone();
+        // Not from within a runtime's own thread: the loop may be a while at a disk.
+        let stop = std::thread::spawn(move || events.blocking_send(Event::Stop).is_ok());
+        let _ = stop.join();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What else was looked at in the same folder, for one transaction; and what came behind it.
+fn more_looks(
+    queue: &mut mpsc::Receiver<Event>,
+    of: FolderKey,
+    looks: &mut Vec<(RelPath, Option<Found>)>,
+) -> Option<Event> {
+    while looks.len() < LOOKS_MAX {
+        match queue.try_recv() {
+            Ok(Event::Looked { folder, path, found }) if folder == of => looks.push((path, found)),
+            Ok(other) => return Some(other),
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+struct Loop {
+    folders: BTreeMap<FolderKey, Folder>,
+    outboxes: BTreeMap<SiteId, crate::site::Outbox>,
+}
+
+impl Loop {
+    fn run(&mut self, mut queue: mpsc::Receiver<Event>) {
+        self.folders.values_mut().for_each(Folder::scan);
+        let mut next = None;
+        while let Some(event) = next.take().or_else(|| queue.blocking_recv()) {
+            match event {
+                Event::Stop => break,
+                Event::Looked { folder, path, found } => {
+                    let mut looks = vec![(path, found)];
+                    next = more_looks(&mut queue, folder, &mut looks);
+                    self.with(folder, |folder| folder.looked(looks));
+                }
+                event => self.take(event),
+            }
+        }
+        for (_, folder) in std::mem::take(&mut self.folders) {
+            folder.close();
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Peer(event) => self.heard(event),
+            Event::Scanned { folder, outcome } => {
+                self.with(folder, |folder| folder.scanned(outcome));
+            }
+            Event::Fetched { folder, path, version, ready } => {
+                self.with(folder, |folder| folder.fetched(&path, &version, ready));
+            }
+            Event::Rescan => self.folders.values_mut().for_each(Folder::scan),
+            Event::Looked { .. } | Event::Stop => {}
+        }
+    }
+
+    fn with(&mut self, folder: FolderKey, act: impl FnOnce(&mut Folder)) {
+        // One that was removed from the configuration has no business here any more.
+        if let Some(folder) = self.folders.get_mut(&folder) {
+            act(folder);
+        }
+    }
+
+    fn heard(&mut self, event: FromPeer) {
+        match event {
+            FromPeer::Up { peer, outbox } => {
+                let shared = self.folders.values().filter_map(|folder| folder.share_with(peer));
+                let share = Message::Share { folders: shared.collect() };
+                let _ = outbox.send(crate::site::Outgoing::Say(share));
+                self.outboxes.insert(peer, outbox);
+            }
+            FromPeer::Down { peer, outbox } => {
+                let is_current = self.outboxes.get(&peer).is_some_and(|now| now.is_same(&outbox));
+                if is_current {
+                    self.outboxes.remove(&peer);
+                    self.folders.values_mut().for_each(|folder| folder.lost(peer));
+                }
+            }
+            FromPeer::Shares { peer, folders } => {
+                let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
+                for shared in folders {
+                    let outbox = outbox.clone();
+                    self.with(shared.folder, |folder| folder.shared(peer, &shared, outbox));
+                }
+            }
+            FromPeer::Records { peer, folder, epoch, after, to, bytes } => {
+                self.with(folder, |folder| folder.told(peer, (epoch, after, to), &bytes));
+            }
+            FromPeer::Stored { peer, folder, epoch, up_to } => {
+                self.with(folder, |folder| folder.stored(peer, epoch, up_to));
+            }
+            FromPeer::Asked { peer, id, folder, wanted } => {
+                let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
+                let count = wanted.len();
+                match self.folders.get_mut(&folder) {
+                    Some(folder) => folder.asked(peer, id, &wanted, &outbox),
+                    None => fetch::give_nothing(id, count, &outbox),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Scans: a thread that walks a folder, looks at what is not as the index knows it, and says so.
+
+use super::Event;
+use crate::index::{IndexError, IndexReader, Kind, Standing};
+use crate::scan::{
+    ContentSink, Known, KnownError, KnownItem, Look, Looker, Rules, Scan, Seen, SinkError,
+    WalkOptions,
+};
+use farhaul_engine::files::Root;
+use farhaul_engine::files::dir::FileKind;
+use farhaul_engine::files::stop::Stop;
+use farhaul_proto::path_name::RelPath;
+use farhaul_proto::units::Bytes;
+use farhaul_sync::chunk::{Chunk, ContentKeys, PageId};
+use farhaul_sync::seal::FolderKey;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Paths read from the index at a time.
+const PAGE: usize = 4096;
+
+/// What a scan needs.
+pub(super) struct ScanJob {
+    pub(super) folder: FolderKey,
+    pub(super) root: Root,
+    pub(super) keys: Arc<ContentKeys>,
+    pub(super) rules: Rules,
+    pub(super) reader: IndexReader,
+    pub(super) stop: Stop,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+impl ScanJob {
+    /// Runs in a thread of its own.
+    pub(super) fn run(self) {
+        let outcome = self.scan();
+        let _ = self.events.blocking_send(Event::Scanned { folder: self.folder, outcome });
+    }
+
+    fn scan(&self) -> Result<(), String> {
+        let known = Pages { reader: &self.reader, page: Vec::new(), at: 0, after: None };
+        let (rules, stop) = (self.rules.clone(), self.stop.clone());
+        let options = WalkOptions { rules, stop, ..WalkOptions::default() };
+        let scan = Scan::start(&self.root, known, options);
+        let mut scan = scan.map_err(|error| error.to_string())?;
+        let (rules, stop) = (self.rules.clone(), self.stop.clone());
+        let mut looker = Looker::new(&self.root, &self.keys, rules, stop);
+        while let Some(seen) = scan.advance().map_err(|error| error.to_string())? {
+            let path = match seen {
+                Seen::Changed(change) => change.path,
+                Seen::Gone { path, .. } => path,
+                Seen::Unread(error) => {
+                    tracing::warn!(%error, "not looked at; what is known of it stays");
+                    continue;
+                }
+                Seen::LeftOut { path, reason } => {
+                    tracing::debug!(%path, ?reason, "left out");
+                    continue;
+                }
+            };
+            self.look(&mut looker, path)?;
+        }
+        Ok(())
+    }
+
+    fn look(&self, looker: &mut Looker<'_>, path: RelPath) -> Result<(), String> {
+        let found = match looker.look(&path, &mut Nowhere) {
+            Ok(Look::Absent) => None,
+            Ok(Look::Found(standing)) => Some(standing.found),
+            Ok(Look::LeftOut(_)) => return Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "what is known of it stays");
+                return Ok(());
+            }
+        };
+        let looked = Event::Looked { folder: self.folder, path, found };
+        self.events.blocking_send(looked).map_err(|_| "this site stops".to_owned())
+    }
+}
+
+/// Chunks and pages are not kept yet: contents travel whole.
+pub(super) struct Nowhere;
+
+impl ContentSink for Nowhere {
+    fn begin(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn chunk(&mut self, _offset: Bytes, _chunk: &Chunk) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn page(&mut self, _id: PageId, _bytes: &[u8]) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// What the index knows, page by page.
+struct Pages<'a> {
+    reader: &'a IndexReader,
+    page: Vec<Standing>,
+    at: usize,
+    after: Option<RelPath>,
+}
+
+impl Pages<'_> {
+    fn fill(&mut self) -> Result<(), IndexError> {
+        self.page = self.reader.read().standing(None, self.after.as_ref(), PAGE)?;
+        self.at = 0;
+        self.after = self.page.last().map(|last| last.path.clone()).or(self.after.take());
+        Ok(())
+    }
+}
+
+impl Known for Pages<'_> {
+    fn seek(&mut self, after: Option<&RelPath>) -> Result<(), KnownError> {
+        self.after = after.cloned();
+        Ok(self.fill()?)
+    }
+
+    fn current(&self) -> Option<KnownItem<'_>> {
+        let standing = self.page.get(self.at)?;
+        let kind = match standing.kind {
+            Kind::Dir => FileKind::Dir,
+            Kind::Symlink => FileKind::Symlink,
+            Kind::File => FileKind::File,
+        };
+        let path = standing.path.as_bytes();
+        Some(KnownItem { path, kind, identity: Some(standing.identity) })
+    }
+
+    fn advance(&mut self) -> Result<(), KnownError> {
+        self.at += 1;
+        if self.at >= self.page.len() && !self.page.is_empty() {
+            self.fill()?;
+        }
+        Ok(())
+    }
+}
