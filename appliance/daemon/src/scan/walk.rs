@@ -63,8 +63,8 @@ pub struct WalkOptions {
 
 impl Default for WalkOptions {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let helpers = cores.saturating_sub(1).min(4);
+        // The walk itself has little to do while helpers list, so there is one for each core.
+        let helpers = std::thread::available_parallelism().map_or(1, usize::from).min(4);
         Self { rules: Rules::default(), after: None, helpers, stop: Stop::default() }
     }
 }

@@ -48,7 +48,7 @@ impl SizeClass {
         self.0
     }
 
-    /// What the cutter aims at, and the size of the aligned blocks that count as zeros (S-033).
+    /// What the cutter aims at, and the length from which on zeros are no part of chunks (S-033).
     /// Chunks are a third longer in the mean.
     pub const fn average(self) -> Bytes {
         Bytes::new(Self::FIRST_AVERAGE << self.0)

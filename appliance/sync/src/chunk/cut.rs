@@ -1,11 +1,14 @@
 //! Where chunks begin and end: cuts follow content, so an edit moves only the cuts next to it.
 //!
-//! Zeros are cut out first, by blocks of the class's average length aligned in the file. Written
-//! zeros and holes are the same bytes and so give the same cuts, but a hole need not be read
-//! ([`Cutter::hole`]), and no chunk of zeros is ever stored, hashed or sent.
+//! Zeros are cut out first: runs of aligned blocks of zeros that are at least as long as the class's
+//! average chunk. Blocks are small, so that data amid zeros costs little more than itself; runs are
+//! long, so that zeros amid data do not make the list long. Written zeros and holes are the same
+//! bytes and so give the same cuts, but a hole need not be read ([`Cutter::hole`]), and no long run
+//! of zeros is ever stored, hashed or sent.
 
 use super::class::SizeClass;
 use super::key::ContentKeys;
+use crate::limits::ZERO_BLOCK;
 use farhaul_proto::units::Bytes;
 
 /// A piece of a file.
@@ -16,7 +19,7 @@ pub enum Cut {
         /// Its length.
         len: usize,
     },
-    /// Whole blocks of zeros, or the last of the file; more may follow.
+    /// Blocks of zeros, or the last of the file; more may follow.
     Zeros {
         /// How many bytes.
         len: Bytes,
@@ -33,8 +36,10 @@ pub struct Cutter<'a> {
     class: SizeClass,
     size: u64,
     at: u64,
-    /// Blocks that begin before this offset are known not to be zeros.
+    /// Blocks that begin before this offset are known to belong to chunks.
     data_until: u64,
+    /// Whether a run of zeros ended here, as far as was seen.
+    is_in_zeros: bool,
 }
 
 impl<'a> Cutter<'a> {
@@ -45,7 +50,7 @@ impl<'a> Cutter<'a> {
 
     /// In a class that is not that of `size`: to find the chunks of a file of another size.
     pub const fn of_class(keys: &'a ContentKeys, class: SizeClass, size: Bytes) -> Self {
-        Self { keys, class, size: size.get(), at: 0, data_until: 0 }
+        Self { keys, class, size: size.get(), at: 0, data_until: 0, is_in_zeros: false }
     }
 
     /// The class in which it cuts.
@@ -58,11 +63,12 @@ impl<'a> Cutter<'a> {
         Bytes::new(self.at)
     }
 
-    /// How many bytes from [`offset`](Self::offset) on the next cut depends on: at most 20 MiB,
+    /// How many bytes from [`offset`](Self::offset) on the next cut depends on: some 20 MiB at most,
     /// 0 at the end of the file.
     pub fn lookahead(&self) -> usize {
-        let block = self.block();
-        let end = (self.at + self.class.max().get()).div_ceil(block) * block;
+        // A run of zeros that ends the longest chunk must be seen to be one.
+        let longest = (self.at + self.class.max().get()).next_multiple_of(ZERO_BLOCK);
+        let end = longest + self.run_min();
         Bytes::new(end.min(self.size) - self.at).as_len()
     }
 
@@ -70,10 +76,14 @@ impl<'a> Cutter<'a> {
     /// the end, and where `ahead` has less than [`lookahead`](Self::lookahead) bytes.
     pub fn cut(&mut self, ahead: &[u8]) -> Option<Cut> {
         let ahead = ahead.get(..self.lookahead()).filter(|ahead| !ahead.is_empty())?;
-        let data = self.data_before_zeros(ahead);
+        let goes_on = self.is_in_zeros && zeros_at(ahead, 0, 1) > 0;
+        let data = if goes_on { 0 } else { self.data_before_zeros(ahead) };
         let cut = if data == 0 {
-            Cut::Zeros { len: Bytes::of_len(self.zeros(ahead)) }
+            let len = zeros_at(ahead, 0, usize::MAX);
+            self.is_in_zeros = len == ahead.len();
+            Cut::Zeros { len: Bytes::of_len(len) }
         } else {
+            self.is_in_zeros = false;
             Cut::Chunk { len: self.keys.first_cut(&ahead[..data], self.class) }
         };
         self.at += match cut {
@@ -84,54 +94,59 @@ impl<'a> Cutter<'a> {
     }
 
     /// What [`cut`](Self::cut) would give for the next `len` bytes of zeros, without them. `None`
-    /// where a block is not zeros to its end or the next piece begins amid one.
+    /// where they may belong to a chunk: the bytes have to be shown.
     pub fn hole(&mut self, len: Bytes) -> Option<Cut> {
-        let block = self.block();
-        if !self.at.is_multiple_of(block) || self.at < self.data_until {
+        let left = self.size - self.at;
+        let len = if len.get() >= left { left } else { len.get() / ZERO_BLOCK * ZERO_BLOCK };
+        let is_block = self.at.is_multiple_of(ZERO_BLOCK) && self.at >= self.data_until;
+        let is_run = self.is_in_zeros || len >= self.run_min();
+        if !is_block || !is_run || len == 0 {
             return None;
         }
-        let left = self.size - self.at;
-        let len = if len.get() >= left { left } else { len.get() / block * block };
         self.at += len;
-        (len > 0).then_some(Cut::Zeros { len: Bytes::new(len) })
+        self.is_in_zeros = true;
+        Some(Cut::Zeros { len: Bytes::new(len) })
     }
 
-    const fn block(&self) -> u64 {
+    /// A shorter run of zeros belongs to the chunks around it.
+    const fn run_min(&self) -> u64 {
         self.class.average().get()
     }
 
-    /// The length of the block that begins at `begin` bytes from here.
-    fn block_at(&self, ahead: &[u8], begin: usize) -> usize {
-        Bytes::new(self.block()).as_len().min(ahead.len() - begin)
-    }
-
-    /// How much of `ahead` lies before the first block of zeros; all of it if there is none.
+    /// How much of `ahead` lies before the first run of zeros; all of it if there is none that a
+    /// chunk can reach.
     fn data_before_zeros(&mut self, ahead: &[u8]) -> usize {
-        let first = self.at.next_multiple_of(self.block()).max(self.data_until);
+        let run_min = Bytes::new(self.run_min()).as_len();
+        let first = self.at.next_multiple_of(ZERO_BLOCK).max(self.data_until);
         let mut begin = Bytes::new(first - self.at).as_len();
         while begin < ahead.len() {
-            let block = self.block_at(ahead, begin);
-            if is_zeros(&ahead[begin..begin + block]) {
+            let run = zeros_at(ahead, begin, run_min);
+            if run >= run_min {
                 return begin;
             }
-            begin += block;
+            if begin + run == ahead.len() {
+                break; // too short, or it begins beyond the longest chunk
+            }
+            begin += if run == 0 { block_at(ahead, begin).len() } else { run };
             self.data_until = self.at + Bytes::of_len(begin).get();
         }
         ahead.len()
     }
+}
 
-    /// How much of `ahead` is blocks of zeros.
-    fn zeros(&self, ahead: &[u8]) -> usize {
-        let mut end = 0;
-        while end < ahead.len() {
-            let block = self.block_at(ahead, end);
-            if !is_zeros(&ahead[end..end + block]) {
-                break;
-            }
-            end += block;
-        }
-        end
+/// The block that begins at `begin`: the last of a file may be shorter.
+fn block_at(ahead: &[u8], begin: usize) -> &[u8] {
+    let len = Bytes::new(ZERO_BLOCK).as_len().min(ahead.len() - begin);
+    &ahead[begin..begin + len]
+}
+
+/// How many bytes of blocks of zeros there are from `begin` on; not counted further than `enough`.
+fn zeros_at(ahead: &[u8], begin: usize, enough: usize) -> usize {
+    let mut end = begin;
+    while end < ahead.len() && end - begin < enough && is_zeros(block_at(ahead, end)) {
+        end += block_at(ahead, end).len();
     }
+    end - begin
 }
 
 /// Whether all of `bytes` are zero. Most data is told from zeros by its first bytes.

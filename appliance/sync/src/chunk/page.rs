@@ -32,7 +32,7 @@ pub struct Chunk {
 pub enum Entry {
     /// A chunk.
     Chunk(Chunk),
-    /// Zeros: whole blocks, up to a chunk or the end of the file.
+    /// A run of zeros: whole blocks, up to a chunk or the end of the file.
     Zeros {
         /// How many bytes.
         len: Bytes,

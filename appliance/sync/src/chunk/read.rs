@@ -6,7 +6,7 @@
 use super::class::SizeClass;
 use super::key::{ContentKeys, PageId};
 use super::page::{Child, Entry, Page, PageError, range};
-use crate::limits::{PAGE_LEVEL_MAX, PAGE_MAX};
+use crate::limits::{PAGE_LEVEL_MAX, PAGE_MAX, ZERO_BLOCK};
 use crate::version::ManifestId;
 use farhaul_proto::units::Bytes;
 use std::vec;
@@ -113,15 +113,15 @@ impl<'a> ManifestReader<'a> {
 
     /// Checks what a part of the list cannot say alone.
     fn take_leaf(&mut self, entries: Vec<Entry>) -> Result<Leaf, PageError> {
-        let block = self.class.average().get();
         let (mut offset, mut last) = (self.offset, self.last);
         for entry in &entries {
             let end = offset + entry.len();
             let is_right = match entry {
                 Entry::Zeros { .. } => {
-                    let ends_block = end.get().is_multiple_of(block) || end == self.size;
-                    let begins_block = offset.get().is_multiple_of(block);
-                    begins_block && ends_block && !last.is_some_and(|last| last.is_zeros())
+                    let is_block = |at: Bytes| at.get().is_multiple_of(ZERO_BLOCK);
+                    let is_run = is_block(offset) && (is_block(end) || end == self.size);
+                    let is_first = !last.is_some_and(|last| last.is_zeros());
+                    is_run && is_first && entry.len() >= self.class.average()
                 }
                 Entry::Chunk(_) => {
                     last.is_none_or(|last| last.is_zeros() || last.len() >= self.class.min())

@@ -4,7 +4,9 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-const BLOCK: usize = 64 << 10;
+const BLOCK: usize = 4 << 10;
+/// The shortest run of zeros in the smallest class.
+const RUN: usize = 64 << 10;
 
 fn hex(id: &[u8; 32]) -> String {
     data_encoding::HEXLOWER.encode(id)
@@ -20,15 +22,15 @@ fn moved(old: &[Entry], new: &[Entry]) -> u64 {
 #[test]
 fn frozen_vectors_hold() {
     let keys = keys();
-    let bytes = [noise(1, 300_000), vec![0; 3 * BLOCK], noise(2, 70_001)].concat();
+    let bytes = [noise(1, 300_000), vec![0; 3 * RUN], noise(2, 70_001)].concat();
     let manifest = manifest_of(&keys, &bytes);
     let lens: Vec<u64> = manifest.entries.iter().map(|entry| entry.len().get()).collect();
-    assert_eq!(lens, [45_663, 70_944, 71_851, 73_214, 66_008, 131_072, 76_318, 31_539]);
+    assert_eq!(lens, [45_663, 70_944, 71_851, 73_214, 41_432, 192_512, 70_993]);
     let Some(Entry::Chunk(first)) = manifest.entries.first() else { panic!("a chunk") };
     let ids = [first.id.0, manifest.id(&keys).0, manifest_of(&keys, b"").id(&keys).0];
     let expected = [
         "6237e16cf8c33fc4533996105ea7479587d4a0b50055c7b0cf36cf850797a96f",
-        "13b5ba2c5f3cf24506391979158d3ac55563b4e73e719b9db79050594152c7c6",
+        "9ed29135a48120cb05ac0f570878a1f04dd25f53598727aa8a6d91180b7087f9",
         "f714b8ff775e5a0bcac43dc2f2491637157e4985838dc0384e0927eb412841c8",
     ];
     assert_eq!(ids.each_ref().map(hex), expected);
@@ -113,29 +115,48 @@ fn a_longer_file_finds_its_chunks_in_a_shorter_one_cut_in_its_class() {
 }
 
 #[test]
-fn all_zeros_are_one_entry_and_name_no_chunk() {
+fn long_runs_of_zeros_are_one_entry_and_name_no_chunk_and_short_ones_belong_to_chunks() {
     let keys = keys();
-    for len in [1, BLOCK - 1, BLOCK, 5 * BLOCK, 5 * BLOCK + 7] {
+    for len in [RUN, RUN + 1, 5 * RUN, 5 * RUN + 7] {
         let entries = manifest_of(&keys, &vec![0; len]).entries;
         assert_eq!(entries, [Entry::Zeros { len: Bytes::of_len(len) }]);
+    }
+    for len in [1, BLOCK, RUN - BLOCK, RUN - 1] {
+        let entries = manifest_of(&keys, &vec![0; len]).entries;
+        assert!(entries.iter().all(|entry| !entry.is_zeros()), "{len}");
     }
 }
 
 #[test]
-fn the_cutter_asks_for_at_most_20_mib_and_waits_for_all_of_it() {
+fn data_amid_zeros_costs_little_more_than_itself() {
+    let keys = keys();
+    let class = SizeClass::LARGEST;
+    let mut bytes = vec![0; 64 << 20];
+    for at in [10_000_000, 30_000_000] {
+        bytes[at..at + 5000].copy_from_slice(&noise(10, 5000));
+    }
+    let entries = entries_of(&keys, class, &bytes);
+    let chunks = entries.iter().filter(|entry| !entry.is_zeros());
+    let sum: u64 = chunks.map(|entry| entry.len().get()).sum();
+    assert_eq!(entries.len(), 5);
+    assert!(sum <= 2 * (5000 + 2 * 4096), "{sum}");
+}
+
+#[test]
+fn the_cutter_asks_for_some_20_mib_at_most_and_waits_for_all_of_it() {
     let keys = keys();
     let mut cutter = Cutter::new(&keys, Bytes::new(1 << 50));
-    assert_eq!(cutter.lookahead(), 16 << 20);
+    assert_eq!(cutter.lookahead(), 20 << 20);
     assert_eq!(cutter.cut(&[1; 1000]), None);
     let short = noise(9, 300_000);
     let mut cutter = Cutter::new(&keys, Bytes::of_len(short.len()));
     assert!(matches!(cutter.cut(&short), Some(Cut::Chunk { .. })));
-    assert!(cutter.lookahead() <= 5 * BLOCK);
+    assert!(cutter.lookahead() <= 5 * RUN + BLOCK);
 }
 
 /// Data and zeros, some of them aligned and some not.
 fn patchy() -> impl Strategy<Value = Vec<u8>> {
-    let part = (any::<u64>(), 0_usize..4 * BLOCK, any::<bool>(), any::<bool>());
+    let part = (any::<u64>(), 0_usize..4 * RUN, any::<bool>(), any::<bool>());
     proptest::collection::vec(part, 0..8).prop_map(|parts| {
         let mut bytes = Vec::new();
         for (seed, len, is_data, is_aligned) in parts {
@@ -159,6 +180,7 @@ proptest! {
             match entry {
                 Entry::Zeros { .. } => {
                     prop_assert!(at % BLOCK == 0 && part.iter().all(|byte| *byte == 0));
+                    prop_assert!(part.len() >= RUN);
                     prop_assert!(n == 0 || !entries[n - 1].is_zeros());
                     at += part.len();
                     prop_assert!(at % BLOCK == 0 || at == bytes.len());
@@ -176,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn cuts_do_not_depend_on_how_much_is_shown(bytes in patchy(), more in 0_usize..3 * BLOCK) {
+    fn cuts_do_not_depend_on_how_much_is_shown(bytes in patchy(), more in 0_usize..3 * RUN) {
         let (class, keys) = (SizeClass::SMALLEST, keys());
         let mut cutter = Cutter::of_class(&keys, class, Bytes::of_len(bytes.len()));
         let mut entries = Vec::new();

@@ -163,13 +163,16 @@ fn lists_that_no_cutter_makes_are_refused() {
         vec![zeros(Bytes::ZERO)],
         vec![zeros(block), zeros(block)],
         vec![zeros(Bytes::new(1)), chunk(1, 16 << 10)],
-        vec![chunk(1, 16 << 10), zeros(block)],
+        vec![chunk(1, 20_000), zeros(block)],
+        vec![zeros(Bytes::new(block.get() - 4096)), chunk(1, 16 << 10)],
+        vec![zeros(block + Bytes::new(1)), chunk(1, 16 << 10)],
         vec![chunk(1, 64 << 10), zeros(Bytes::new(1 << 50))],
     ];
     for entries in cases {
         assert!(answer_to(entries.clone()).is_err(), "{entries:?}");
     }
-    let good = vec![zeros(block), chunk(1, 48 << 10), chunk(3, 16 << 10), zeros(Bytes::new(7))];
+    let good =
+        vec![zeros(block), chunk(1, 48 << 10), chunk(3, 16 << 10), zeros(block + Bytes::new(7))];
     assert_eq!(answer_to(good.clone()), Ok(good));
     assert_eq!(answer_to(vec![short]), Ok(vec![short]), "the last one may be short");
 }
