@@ -9,6 +9,7 @@ mod codec;
 mod copies;
 mod error;
 mod folder;
+mod followed;
 mod intent;
 mod item;
 mod kept;

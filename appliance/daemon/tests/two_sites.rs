@@ -20,16 +20,44 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What of a site stays when it stops.
+struct Home {
+    identity: Identity,
+    dir: tempfile::TempDir,
+}
+
 /// A site that runs. Fields end in this order.
 struct Site {
     _sites: Sites,
     control: Control,
-    dir: tempfile::TempDir,
+    engine: Arc<Engine>,
+    home: Home,
+}
+
+impl Home {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::create_dir(dir.path().join("tree")).expect("made");
+        fs::create_dir(dir.path().join("state")).expect("made");
+        Self { identity: Identity::ephemeral().expect("made"), dir }
+    }
+
+    fn tree(&self) -> std::path::PathBuf {
+        self.dir.path().join("tree")
+    }
 }
 
 impl Site {
     fn tree(&self) -> std::path::PathBuf {
-        self.dir.path().join("tree")
+        self.home.tree()
+    }
+
+    async fn stop(self) -> Home {
+        let Self { _sites: sites, control, engine, home } = self;
+        drop(sites);
+        engine.close().await;
+        tokio::task::spawn_blocking(move || drop((control, engine))).await.expect("it ends");
+        home
     }
 }
 
@@ -42,10 +70,10 @@ fn options() -> SessionOptions {
     }
 }
 
-fn engine(identity: &Identity, peer: SiteId) -> Arc<Engine> {
+fn engine(identity: &Identity, peer: SiteId, port: u16) -> Arc<Engine> {
     let allow = Arc::new(move |site: &SiteId| *site == peer);
     let config = EngineConfig {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        listen: SocketAddr::from(([127, 0, 0, 1], port)),
         tcp: TcpPort::Off,
         identity: identity.clone(),
         allow: Some(allow),
@@ -57,35 +85,34 @@ fn engine(identity: &Identity, peer: SiteId) -> Arc<Engine> {
     Arc::new(Engine::start(config).expect("a free port on loopback"))
 }
 
-fn site(identity: &Identity, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -> Site {
-    let dir = tempfile::tempdir().expect("a directory");
-    fs::create_dir(dir.path().join("tree")).expect("made");
+fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -> Site {
     let setup = FolderSetup {
         name: "projects".to_owned(),
         key: FolderKey([5; 32]),
-        path: dir.path().join("tree"),
-        mark: None,
-        index: dir.path().join("index"),
+        path: home.tree(),
+        state: home.dir.path().join("state"),
         peers: BTreeSet::from([peer]),
         rules: Rules::default(),
         principals: Arc::new(Unnamed),
     };
-    let control = Control::start(identity, vec![setup]).expect("an empty folder");
+    let control = Control::start(&home.identity, vec![setup]).expect("its own folder");
     let address = at.map(|at| at.to_string());
     let place = PeerPlace { name: "the other".to_owned(), id: peer, address };
     let heard = control.hears_sessions();
-    let sites = Sites::start(engine, identity.id(), options(), vec![place], heard);
-    Site { _sites: sites, control, dir }
+    let me = home.identity.id();
+    let sites = Sites::start(Arc::clone(&engine), me, options(), vec![place], heard);
+    Site { _sites: sites, control, engine, home }
 }
 
 /// Two sites of which the first calls the second.
 fn pair() -> (Site, Site) {
-    let (here, there) =
-        (Identity::ephemeral().expect("made"), Identity::ephemeral().expect("made"));
-    let (calls, answers) = (engine(&here, there.id()), engine(&there, here.id()));
+    let (here, there) = (Home::new(), Home::new());
+    let (caller, answerer) = (here.identity.id(), there.identity.id());
+    let answers = engine(&there.identity, caller, 0);
     let addr = answers.local_addr();
-    let second = site(&there, answers, here.id(), None);
-    (site(&here, calls, there.id(), Some(addr)), second)
+    let second = site(there, answers, caller, None);
+    let calls = engine(&here.identity, answerer, 0);
+    (site(here, calls, answerer, Some(addr)), second)
 }
 
 /// What stands in a tree: contents of files, targets of links, nothing for directories.
@@ -190,4 +217,48 @@ async fn what_both_wrote_stands_at_both_under_the_same_names() {
         there.control.rescan().await.expect("it runs");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_done_while_a_site_was_down_is_neither_lost_nor_taken_back() {
+    let (here, there) = pair();
+    fs::write(here.tree().join("edited"), b"before").expect("written");
+    fs::write(here.tree().join("deleted"), b"before").expect("written");
+    let both = [("deleted", Some(&b"before"[..])), ("edited", Some(b"before"))];
+    until_both_have((&here, &there), &tree(&both)).await;
+
+    let (caller, port) = (here.home.identity.id(), there.engine.local_addr().port());
+    let down = there.stop().await;
+    fs::write(down.tree().join("edited"), b"there").expect("written");
+    fs::write(down.tree().join("new there"), b"new").expect("written");
+    fs::remove_file(here.tree().join("deleted")).expect("removed");
+    fs::write(here.tree().join("new here"), b"new").expect("written");
+    let answers = engine(&down.identity, caller, port);
+    let there = site(down, answers, caller, None);
+    let after =
+        [("edited", Some(&b"there"[..])), ("new here", Some(b"new")), ("new there", Some(b"new"))];
+    until_both_have((&here, &there), &tree(&after)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_that_lost_its_index_gets_everything_and_deletes_nothing() {
+    let (here, there) = pair();
+    for n in 0..20 {
+        fs::write(here.tree().join(format!("file {n}")), n.to_string()).expect("written");
+    }
+    let all = tree_of(&here.tree());
+    until_both_have((&here, &there), &all).await;
+
+    let (caller, port) = (here.home.identity.id(), there.engine.local_addr().port());
+    let down = there.stop().await;
+    for part in fs::read_dir(down.dir.path().join("state")).expect("there").flatten() {
+        if part.file_name() != "mark" {
+            fs::remove_file(part.path()).expect("removed");
+        }
+    }
+    fs::remove_file(down.tree().join("file 7")).expect("removed");
+    let answers = engine(&down.identity, caller, port);
+    let there = site(down, answers, caller, None);
+    // What an index that knew nothing did not find was not deleted by anybody.
+    until_both_have((&here, &there), &all).await;
 }

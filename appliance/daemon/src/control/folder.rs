@@ -43,10 +43,8 @@ pub struct FolderSetup {
     pub key: FolderKey,
     /// Where it stands.
     pub path: PathBuf,
-    /// Its marker; `None`: it is made a folder now.
-    pub mark: Option<FolderMark>,
-    /// Where its index is.
-    pub index: PathBuf,
+    /// Where this site keeps what it knows of it: a directory of its own, which exists.
+    pub state: PathBuf,
     /// Sites that it is shared with.
     pub peers: BTreeSet<SiteId>,
     /// What is left out of it.
@@ -91,8 +89,6 @@ struct Neighbour {
     feed: Feed,
     /// Parts that it was sent and has not called durable.
     unstored: u32,
-    /// How far it is followed.
-    followed: Option<Followed>,
 }
 
 /// One folder.
@@ -118,13 +114,23 @@ impl Folder {
         events: mpsc::Sender<Event>,
     ) -> Result<Self, FolderError> {
         let principals = Arc::clone(&setup.principals);
-        let store = match &setup.mark {
-            Some(mark) => Store::open(&setup.path, mark, principals)?,
-            None => Store::create(&setup.path, principals)?,
+        let marked = setup.state.join("mark");
+        let store = match FolderMark::load(&marked)? {
+            Some(mark) => Store::open(&setup.path, &mark, principals)?,
+            None => {
+                let store = Store::create(&setup.path, principals)?;
+                store.mark().save(&marked)?;
+                store
+            }
         };
-        let mut index = match Index::open(&setup.index, setup.key, identity.id()) {
-            Err(IndexError::Missing { .. }) => {
-                Index::create(&setup.index, setup.key, identity.id())?
+        let place = setup.state.join("index");
+        let mut index = match Index::open(&place, setup.key, identity.id()) {
+            Err(IndexError::Missing { .. }) => Index::create(&place, setup.key, identity.id())?,
+            // What it knew comes from the peers again, under a new incarnation.
+            Err(error) if error.is_damage() => {
+                let aside = crate::index::quarantine(&place)?;
+                tracing::error!(%error, aside = %aside.display(), "a new index takes its place");
+                Index::create(&place, setup.key, identity.id())?
             }
             opened => opened?,
         };
@@ -164,7 +170,12 @@ impl Folder {
 
     /// What a peer is offered, if the folder is shared with it.
     pub(super) fn share_with(&self, peer: SiteId) -> Option<Shared> {
-        let followed = self.neighbours.get(&peer).and_then(|neighbour| neighbour.followed);
+        let followed = self.index.read().followed(peer);
+        let followed = followed.unwrap_or_else(|error| {
+            // Then it tells everything again, which changes nothing.
+            tracing::error!(%error, "it is not known how far a peer is followed");
+            None
+        });
         let (folder, epoch) = (self.setup.key, self.index.author().incarnation.get());
         let head = self.index.last_seq().get();
         self.setup.peers.contains(&peer).then_some(Shared { folder, epoch, head, followed })
@@ -263,9 +274,8 @@ impl Folder {
             return;
         }
         let start = Followed::start(theirs.followed, self.index.author().incarnation);
-        let followed = self.neighbours.get(&peer).and_then(|before| before.followed);
         let feed = Feed::new(start.min(self.index.last_seq().get()));
-        self.neighbours.insert(peer, Neighbour { outbox, feed, unstored: 0, followed });
+        self.neighbours.insert(peer, Neighbour { outbox, feed, unstored: 0 });
         self.go_on();
     }
 
@@ -278,17 +288,36 @@ impl Folder {
         if !self.neighbours.contains_key(&peer) {
             return;
         }
-        let learned = self.learn(bytes);
+        let learned = self.learn(bytes, peer, Followed { epoch, up_to: to });
+        if let Err(FolderError::State(StateError::RolledBack)) = &learned {
+            let renewed = self.renew();
+            return self.note("no new incarnation", renewed);
+        }
         let is_learned = learned.is_ok();
         self.note("records cannot be taken in", learned);
         let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| is_learned) else { return };
-        neighbour.followed = Some(Followed { epoch, up_to: to });
         let stored = Message::Stored { folder: self.setup.key, epoch, up_to: to };
         let _ = neighbour.outbox.send(Outgoing::Say(stored));
         self.go_on();
     }
 
-    fn learn(&mut self, bytes: &[u8]) -> Result<(), FolderError> {
+    /// This index was put back from a copy: numbers that it would give were given. It goes on under
+    /// a new name, and its neighbours follow it anew (spec: S-056).
+    fn renew(&mut self) -> Result<(), FolderError> {
+        self.index.renew()?;
+        self.publisher = Publisher::new(self.index.author(), Serial::FIRST);
+        tracing::warn!(folder = %self.setup.name, "the index was restored from a copy");
+        let peers: Vec<SiteId> = self.neighbours.keys().copied().collect();
+        for peer in peers {
+            let folders = self.share_with(peer).into_iter().collect();
+            if let Some(neighbour) = self.neighbours.get(&peer) {
+                let _ = neighbour.outbox.send(Outgoing::Say(Message::Share { folders }));
+            }
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, bytes: &[u8], peer: SiteId, followed: Followed) -> Result<(), FolderError> {
         let records = Records::decode(bytes, self.setup.key)?;
         let mut opened = Vec::with_capacity(records.runs.len());
         for run in &records.runs {
@@ -301,6 +330,7 @@ impl Folder {
             for (run, opened) in records.runs.iter().zip(&opened) {
                 state.learn(run, opened)?;
             }
+            state.index_mut().follow(peer, followed)?;
             Ok(())
         })
     }

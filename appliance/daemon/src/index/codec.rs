@@ -26,6 +26,7 @@ pub(super) enum Table {
     Kept,
     Copies,
     Keys,
+    Followed,
 }
 
 fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {

@@ -34,6 +34,12 @@ pub enum StoreError {
     /// It is a folder already.
     #[error("it is a folder already: remove `.farhaul/folder` to begin another one there")]
     MarkedAlready,
+    /// What this site keeps of the folder's marker cannot be read.
+    #[error("{}: does not say which folder it is for; restore it", path.display())]
+    Mark {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process has it open.
     #[error("another process works on the folder")]
     InUse,

@@ -9,7 +9,7 @@ use farhaul_proto::path_name::RESERVED_NAME;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const NAME: &[u8] = b"folder";
 const TITLE: &str = "farhaul folder 1";
@@ -23,6 +23,55 @@ pub struct FolderMark {
     pub id: [u8; 16],
     /// What `statvfs` calls the file system.
     pub file_system: u64,
+}
+
+/// What stands before a mark that a site keeps.
+const KEPT_TITLE: &str = "farhaul folder mark 1";
+
+impl FolderMark {
+    /// Reads a mark that was saved; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a file that says something else is not replaced.
+    pub fn load(path: &Path) -> Result<Option<Self>, StoreError> {
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|error| mark_at(path, &error))?,
+        };
+        let mut text = String::new();
+        let read = (&mut file).take(LEN_MAX).read_to_string(&mut text);
+        read.map_err(|error| mark_at(path, &error))?;
+        let mark = Self::parse(&text);
+        mark.map(Some).ok_or_else(|| StoreError::Mark { path: path.to_path_buf() })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let (title, id, system) = (lines.next()?, lines.next()?, lines.next()?);
+        let id = data_encoding::HEXLOWER.decode(id.as_bytes()).ok()?;
+        let mark = Self { id: id.try_into().ok()?, file_system: system.parse().ok()? };
+        (title == KEPT_TITLE && lines.next().is_none()).then_some(mark)
+    }
+
+    /// Keeps the mark where this site keeps what it knows of the folder, durably. What is there
+    /// already stays.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn save(&self, path: &Path) -> Result<(), StoreError> {
+        let id = data_encoding::HEXLOWER.encode(&self.id);
+        let text = format!("{KEPT_TITLE}\n{id}\n{}\n", self.file_system);
+        let saved = File::create_new(path).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        });
+        saved.map_err(|error| mark_at(path, &error))
+    }
+}
+
+fn mark_at(path: &Path, error: &std::io::Error) -> StoreError {
+    ConfineError::at(path, errno_of(error)).into()
 }
 
 pub(super) fn file_system_of(dir: &Dir) -> Result<u64, StoreError> {
