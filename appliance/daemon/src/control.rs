@@ -4,6 +4,8 @@
 mod fetch;
 mod folder;
 mod look;
+mod recover;
+mod work;
 
 pub use folder::{FolderError, FolderSetup};
 
@@ -20,12 +22,15 @@ use folder::Folder;
 use std::collections::BTreeMap;
 use std::io;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Events that wait at most: whoever has more to say waits.
 const EVENTS_MAX: usize = 1024;
-/// Looks that are taken in at once.
-const LOOKS_MAX: usize = 1024;
+/// How often what did not work is tried again.
+const TICK: Duration = Duration::from_secs(2);
+/// Events that are taken in before what follows from them is done.
+const BATCH: usize = 1024;
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -43,8 +48,10 @@ pub(crate) enum Event {
         version: Box<Version>,
         ready: Result<Ready, String>,
     },
-    /// The folder is to be scanned now.
+    /// All folders are to be scanned now.
     Rescan,
+    /// Time has passed: what did not work before may work now.
+    Tick,
     /// The end.
     Stop,
 }
@@ -69,6 +76,9 @@ impl Control {
             open.insert(folder.key(), folder);
         }
         let mut body = Loop { folders: open, outboxes: BTreeMap::new() };
+        let ticks = events.clone();
+        let ticker = std::thread::Builder::new().name("farhaul-tick".to_owned());
+        ticker.spawn(move || tick(&ticks)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
         Ok(Self { events, thread: Some(thread) })
@@ -109,20 +119,13 @@ impl Drop for Control {
     }
 }
 
-/// What else was looked at in the same folder, for one transaction; and what came behind it.
-fn more_looks(
-    queue: &mut mpsc::Receiver<Event>,
-    of: FolderKey,
-    looks: &mut Vec<(RelPath, Option<Found>)>,
-) -> Option<Event> {
-    while looks.len() < LOOKS_MAX {
-        match queue.try_recv() {
-            Ok(Event::Looked { folder, path, found }) if folder == of => looks.push((path, found)),
-            Ok(other) => return Some(other),
-            Err(_) => return None,
-        }
+/// Says that time has passed, until nobody hears it.
+fn tick(events: &mpsc::Sender<Event>) {
+    while !events.is_closed() {
+        std::thread::sleep(TICK);
+        // A loop that has other things to do needs no reminder.
+        let _ = events.try_send(Event::Tick);
     }
-    None
 }
 
 struct Loop {
@@ -133,17 +136,21 @@ struct Loop {
 impl Loop {
     fn run(&mut self, mut queue: mpsc::Receiver<Event>) {
         self.folders.values_mut().for_each(Folder::scan);
-        let mut next = None;
-        while let Some(event) = next.take().or_else(|| queue.blocking_recv()) {
-            match event {
-                Event::Stop => break,
-                Event::Looked { folder, path, found } => {
-                    let mut looks = vec![(path, found)];
-                    next = more_looks(&mut queue, folder, &mut looks);
-                    self.with(folder, |folder| folder.looked(looks));
-                }
-                event => self.take(event),
+        'running: while let Some(event) = queue.blocking_recv() {
+            let mut events = vec![event];
+            while events.len() < BATCH
+                && let Ok(event) = queue.try_recv()
+            {
+                events.push(event);
             }
+            for event in events {
+                if matches!(event, Event::Stop) {
+                    break 'running;
+                }
+                self.take(event);
+            }
+            // What follows is done once for all of them.
+            self.folders.values_mut().for_each(Folder::go_on);
         }
         for (_, folder) in std::mem::take(&mut self.folders) {
             folder.close();
@@ -153,14 +160,18 @@ impl Loop {
     fn take(&mut self, event: Event) {
         match event {
             Event::Peer(event) => self.heard(event),
+            Event::Looked { folder, path, found } => {
+                self.with(folder, |folder| folder.looked(path, found));
+            }
             Event::Scanned { folder, outcome } => {
                 self.with(folder, |folder| folder.scanned(outcome));
             }
             Event::Fetched { folder, path, version, ready } => {
-                self.with(folder, |folder| folder.fetched(&path, &version, ready));
+                self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
             Event::Rescan => self.folders.values_mut().for_each(Folder::scan),
-            Event::Looked { .. } | Event::Stop => {}
+            // Whatever it was for is done after every event.
+            Event::Tick | Event::Stop => {}
         }
     }
 

@@ -151,8 +151,12 @@ async fn until_both_have(
         if trees.0 == *expected && trees.1 == *expected {
             return;
         }
-        let names = (trees.0.keys().collect::<Vec<_>>(), trees.1.keys().collect::<Vec<_>>());
-        assert!(began.elapsed() < Duration::from_secs(60), "after a minute: {names:?}");
+        let names = |tree: &BTreeMap<String, _>| {
+            let names: Vec<String> = tree.keys().take(20).cloned().collect();
+            format!("{} of {}: {names:?}", tree.len(), expected.len())
+        };
+        let is_late = began.elapsed() > Duration::from_secs(60);
+        assert!(!is_late, "after a minute: {} / {}", names(&trees.0), names(&trees.1));
         here.control.rescan().await.expect("it runs");
         there.control.rescan().await.expect("it runs");
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -261,4 +265,17 @@ async fn a_site_that_lost_its_index_gets_everything_and_deletes_nothing() {
     let there = site(down, answers, caller, None);
     // What an index that knew nothing did not find was not deleted by anybody.
     until_both_have((&here, &there), &all).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_small_files_arrive() {
+    let (here, there) = pair();
+    for n in 0..2000_u32 {
+        let dir = here.tree().join(format!("dir {}", n % 40));
+        fs::create_dir_all(&dir).expect("made");
+        fs::write(dir.join(format!("file {n}")), n.to_le_bytes().repeat(2500)).expect("written");
+    }
+    let began = Instant::now();
+    until_both_have((&here, &there), &tree_of(&here.tree())).await;
+    println!("2000 files of 10 kB after {:?}", began.elapsed());
 }

@@ -1,23 +1,21 @@
 //! One folder in the control loop: its index, its store, its neighbours, and what is under way.
 
 use super::Event;
-use super::fetch::{self, Fetch, Wish};
 use super::look::ScanJob;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
 use crate::site::{Outbox, Outgoing};
-use crate::store::{FolderMark, Prepared, Principals, Ready, Store, StoreError};
+use crate::store::{FolderMark, Principals, Ready, Store, StoreError};
 use farhaul_engine::files::ConfineError;
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::identity::{Identity, IdentityError, PublicKey};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
-use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::ContentKeys;
-use farhaul_sync::folder::{Feed, FolderState, Found, Publisher, StateError, Task};
-use farhaul_sync::message::{Followed, Message, Records, RecordsError, Shared, Wanted};
+use farhaul_sync::folder::{Feed, FolderState, Found, Publisher, StateError};
+use farhaul_sync::message::{Followed, Message, Records, RecordsError, Shared};
 use farhaul_sync::seal::FolderKey;
-use farhaul_sync::version::{Content, Serial, Version};
+use farhaul_sync::version::{Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -27,12 +25,6 @@ use tokio::sync::mpsc;
 
 /// Parts of the index's stream that a peer is sent before it has said that one is durable.
 const UNSTORED_MAX: u32 = 4;
-/// Paths dealt with at a time.
-const TASKS: usize = 256;
-/// Files that are asked for and not here yet.
-const FETCHES_MAX: usize = 64;
-/// Bytes of them, after which no other is asked for.
-const FETCH_BYTES_MAX: u64 = 256 << 20;
 
 /// A folder that is to be opened.
 #[derive(Clone, Debug)]
@@ -84,8 +76,8 @@ pub enum FolderError {
 }
 
 /// A neighbour that shares the folder.
-struct Neighbour {
-    outbox: Outbox,
+pub(super) struct Neighbour {
+    pub(super) outbox: Outbox,
     feed: Feed,
     /// Parts that it was sent and has not called durable.
     unstored: u32,
@@ -93,18 +85,24 @@ struct Neighbour {
 
 /// One folder.
 pub(super) struct Folder {
-    setup: FolderSetup,
-    index: Index,
-    store: Store,
+    pub(super) setup: FolderSetup,
+    pub(super) index: Index,
+    pub(super) store: Store,
     publisher: Publisher,
-    keys: Arc<ContentKeys>,
+    pub(super) keys: Arc<ContentKeys>,
     identity: Identity,
     public: PublicKey,
-    events: mpsc::Sender<Event>,
-    neighbours: BTreeMap<SiteId, Neighbour>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) neighbours: BTreeMap<SiteId, Neighbour>,
     /// Files that are asked for, and their lengths.
-    fetching: BTreeMap<RelPath, u64>,
+    pub(super) fetching: BTreeMap<RelPath, u64>,
     scan: Option<Stop>,
+    /// What was found and not taken in yet.
+    looks: Vec<(RelPath, Option<Found>)>,
+    /// What came and is verified, and not in place yet.
+    pub(super) arrived: Vec<(RelPath, Version, Ready)>,
+    /// Up to where what is to be done was gone through; from there on it goes next.
+    pub(super) cursor: Option<RelPath>,
 }
 
 impl Folder {
@@ -140,7 +138,7 @@ impl Folder {
         let (identity, public) = (identity.clone(), identity.public_key()?);
         let (neighbours, fetching) = (BTreeMap::new(), BTreeMap::new());
         let scan = None;
-        Ok(Self {
+        let mut folder = Self {
             setup,
             index,
             store,
@@ -152,7 +150,12 @@ impl Folder {
             neighbours,
             fetching,
             scan,
-        })
+            looks: Vec::new(),
+            arrived: Vec::new(),
+            cursor: None,
+        };
+        folder.recover()?;
+        Ok(folder)
     }
 
     pub(super) fn key(&self) -> FolderKey {
@@ -214,12 +217,16 @@ impl Folder {
         if let Err(why) = outcome {
             tracing::warn!(folder = %self.setup.name, why, "the scan did not come to its end");
         }
-        self.go_on();
     }
 
     /// Somebody looked at paths. Meanwhile this site may have put something there itself: what was
     /// seen counts only if it is what stands there now.
-    pub(super) fn looked(&mut self, mut looks: Vec<(RelPath, Option<Found>)>) {
+    pub(super) fn looked(&mut self, path: RelPath, found: Option<Found>) {
+        self.looks.push((path, found));
+    }
+
+    fn take_looks(&mut self) -> Result<(), FolderError> {
+        let mut looks = std::mem::take(&mut self.looks);
         let root = self.store.root();
         looks.retain(|(path, found)| match root.stat(path) {
             Ok(meta) => found.as_ref().is_some_and(|seen| seen.identity == identity_of(&meta)),
@@ -232,7 +239,10 @@ impl Folder {
             }
         });
         let (identity, public) = (self.identity.clone(), self.public);
-        let observed = self.change(Durability::Now, |state| {
+        if looks.is_empty() {
+            return Ok(());
+        }
+        self.change(Durability::Now, |state| {
             for (path, found) in looks {
                 state.observe(&path, found, wall_millis())?;
                 if state.is_run_full() {
@@ -240,13 +250,11 @@ impl Folder {
                 }
             }
             Ok(())
-        });
-        self.note("what was found cannot be taken in", observed);
-        self.go_on();
+        })
     }
 
     /// Does something to the state in one transaction, and signs what it publishes.
-    fn change<T>(
+    pub(super) fn change<T>(
         &mut self,
         durability: Durability,
         act: impl FnOnce(&mut FolderState<Transaction<'_>>) -> Result<T, FolderError>,
@@ -261,7 +269,7 @@ impl Folder {
         Ok(done)
     }
 
-    fn note(&self, what: &str, outcome: Result<(), FolderError>) {
+    pub(super) fn note(&self, what: &str, outcome: Result<(), FolderError>) {
         if let Err(error) = outcome {
             tracing::error!(folder = %self.setup.name, %error, "{what}");
         }
@@ -276,7 +284,6 @@ impl Folder {
         let start = Followed::start(theirs.followed, self.index.author().incarnation);
         let feed = Feed::new(start.min(self.index.last_seq().get()));
         self.neighbours.insert(peer, Neighbour { outbox, feed, unstored: 0 });
-        self.go_on();
     }
 
     pub(super) fn lost(&mut self, peer: SiteId) {
@@ -298,7 +305,6 @@ impl Folder {
         let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| is_learned) else { return };
         let stored = Message::Stored { folder: self.setup.key, epoch, up_to: to };
         let _ = neighbour.outbox.send(Outgoing::Say(stored));
-        self.go_on();
     }
 
     /// This index was put back from a copy: numbers that it would give were given. It goes on under
@@ -340,13 +346,14 @@ impl Folder {
         if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| epoch == ours) {
             neighbour.unstored = neighbour.unstored.saturating_sub(1);
         }
-        self.go_on();
     }
 
     /// Everything that can be done now: neighbours are told, paths are dealt with.
-    fn go_on(&mut self) {
-        let told = self.tell_neighbours();
-        self.note("neighbours cannot be told", told);
+    pub(super) fn go_on(&mut self) {
+        let looked = self.take_looks();
+        self.note("what was found cannot be taken in", looked);
+        let put = self.put_arrived();
+        self.note("what came cannot be put in place", put);
         let worked = self.work();
         self.note("what is to be done cannot be done", worked);
         let told = self.tell_neighbours();
@@ -370,227 +377,6 @@ impl Folder {
         }
         Ok(())
     }
-
-    fn work(&mut self) -> Result<(), FolderError> {
-        loop {
-            let todo = self.all_unsettled()?;
-            let mut prepared = Vec::new();
-            let mut wishes = Vec::new();
-            // What is above first; what goes, from beneath.
-            for path in todo.iter().chain(todo.iter().rev()) {
-                if prepared.len() >= TASKS {
-                    break;
-                }
-                if !self.fetching.contains_key(path)
-                    && !prepared.iter().any(|ready: &Prepared| ready.intent().path == *path)
-                {
-                    self.begin(path, &mut prepared, &mut wishes)?;
-                }
-            }
-            self.ask(wishes);
-            if prepared.is_empty() {
-                return Ok(());
-            }
-            self.commit(prepared)?;
-        }
-    }
-
-    fn all_unsettled(&self) -> Result<Vec<RelPath>, FolderError> {
-        Ok(self.index.read().unsettled(None, TASKS * 16)?)
-    }
-
-    /// Begins what is to be done at a path, if it can be done now.
-    fn begin(
-        &mut self,
-        path: &RelPath,
-        prepared: &mut Vec<Prepared>,
-        wishes: &mut Vec<Wish>,
-    ) -> Result<(), FolderError> {
-        let task = self.change(Durability::Later, |state| Ok(state.task(path)?))?;
-        let placed = self.index.read().item(path)?.placed;
-        let old = placed.as_ref();
-        let begun = match &task {
-            Task::Settled => return Ok(()),
-            Task::SetMeta(version) => {
-                let Some(old) = old else { return Ok(()) };
-                self.store.prepare_describe(path, version, old)
-            }
-            Task::Remove => {
-                let Some(old) = old else { return Ok(()) };
-                self.store.prepare_remove(path, old)
-            }
-            Task::MakeDir => return self.make_dir(path),
-            Task::Place(version) => match &version.content {
-                Content::Dir => self.store.ready_dir(&version.meta),
-                Content::Symlink { target } => self.store.ready_link(target, &version.meta),
-                Content::File { manifest, size } => {
-                    if let Some(wish) = self.wish(path, version, (*manifest, *size))? {
-                        wishes.push(wish);
-                    }
-                    return Ok(());
-                }
-                Content::Gone => return Ok(()),
-            }
-            .and_then(|ready| self.store.prepare_put(path, &ready, version, old)),
-        };
-        match begun {
-            Ok(begun) => prepared.push(begun),
-            Err(error) => tracing::debug!(%path, %error, "not now"),
-        }
-        Ok(())
-    }
-
-    /// Makes a directory that something beneath needs; the next scan publishes it.
-    fn make_dir(&self, path: &RelPath) -> Result<(), FolderError> {
-        if let Err(error) = self.store.root().make_dirs(path, 0o755) {
-            tracing::debug!(%path, %error, "not now");
-        }
-        Ok(())
-    }
-
-    fn wish(
-        &mut self,
-        path: &RelPath,
-        version: &Version,
-        (manifest, size): (farhaul_sync::version::ManifestId, Bytes),
-    ) -> Result<Option<Wish>, FolderError> {
-        let bytes: u64 = self.fetching.values().sum();
-        let is_full = self.fetching.len() >= FETCHES_MAX || bytes > FETCH_BYTES_MAX;
-        if is_full || self.neighbours.is_empty() {
-            return Ok(None);
-        }
-        match self.store.stage(path, manifest, size, &[]) {
-            Ok(staged) => {
-                self.fetching.insert(path.clone(), size.get());
-                let (path, version, size) = (path.clone(), version.clone(), size.get());
-                Ok(Some(Wish { path, version, staged, size }))
-            }
-            Err(error) => {
-                tracing::warn!(%path, %error, "cannot be staged");
-                Ok(None)
-            }
-        }
-    }
-
-    /// Asks a neighbour. Which one goes by turns, so that one that lacks something is not asked for
-    /// it for ever.
-    fn ask(&mut self, wishes: Vec<Wish>) {
-        if wishes.is_empty() {
-            return;
-        }
-        let turn = usize::try_from(wall_millis() % 1009).unwrap_or(0);
-        let count = self.neighbours.len().max(1);
-        let Some(neighbour) = self.neighbours.values().nth(turn % count) else { return };
-        let wanted = wishes.iter().filter_map(|wish| match wish.version.content {
-            Content::File { manifest, .. } => Some(Wanted::Whole { manifest }),
-            _ => None,
-        });
-        let wanted = wanted.collect();
-        let (folder, keys, events) = (self.setup.key, Arc::clone(&self.keys), self.events.clone());
-        let intake = Box::new(Fetch { folder, keys, wishes, given: Vec::new(), events });
-        if let Err(Outgoing::Ask { intake, .. }) =
-            neighbour.outbox.send(Outgoing::Ask { folder, wanted, intake })
-        {
-            intake.end(Err("the session is over".to_owned()));
-        }
-    }
-
-    /// A content came, or did not.
-    pub(super) fn fetched(
-        &mut self,
-        path: &RelPath,
-        version: &Version,
-        ready: Result<Ready, String>,
-    ) {
-        self.fetching.remove(path);
-        match ready {
-            Ok(ready) => {
-                let committed = self.put(path, version, &ready);
-                self.note("what came cannot be put in place", committed);
-                self.go_on();
-            }
-            // It is asked for again with the next event; nothing is lost meanwhile.
-            Err(why) => tracing::warn!(%path, why, "did not come"),
-        }
-    }
-
-    fn put(&mut self, path: &RelPath, version: &Version, ready: &Ready) -> Result<(), FolderError> {
-        let task = self.change(Durability::Later, |state| Ok(state.task(path)?))?;
-        let is_wanted = matches!(&task, Task::Place(now) if now.content == version.content);
-        if !is_wanted {
-            self.store.drop_ready(ready);
-            return Ok(());
-        }
-        let Task::Place(version) = task else { return Ok(()) };
-        let placed = self.index.read().item(path)?.placed;
-        match self.store.prepare_put(path, ready, &version, placed.as_ref()) {
-            Ok(prepared) => self.commit(vec![prepared]),
-            Err(error) => {
-                self.store.drop_ready(ready);
-                tracing::info!(%path, %error, "is looked at again before it is replaced");
-                Ok(())
-            }
-        }
-    }
-
-    /// The commit order: intents durable, renames, names durable, index durable.
-    fn commit(&mut self, prepared: Vec<Prepared>) -> Result<(), FolderError> {
-        self.store.check_there()?;
-        let intents: Vec<_> = prepared.iter().map(Prepared::intent).collect();
-        let recorded = self.index.record(&intents)?;
-        let mut swapped = Vec::new();
-        for (prepared, recorded) in prepared.into_iter().zip(&recorded) {
-            let path = prepared.intent().path.clone();
-            match prepared.swap(recorded) {
-                Ok(done) => swapped.push(done),
-                Err(error) => {
-                    tracing::info!(%path, %error, "is looked at again before it is changed");
-                    let mut forgetting = self.index.begin(Durability::Now)?;
-                    forgetting.forget_intent(recorded.id())?;
-                    forgetting.commit()?;
-                }
-            }
-        }
-        let committed = self.store.settle(swapped)?;
-        let now = wall_millis() / 1000;
-        self.change(Durability::Now, |state| {
-            for done in &committed {
-                state.index_mut().settle(done, now)?;
-                for (path, placed) in &done.placed {
-                    state.placed(path, placed.as_ref())?;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// A neighbour asks for contents.
-    pub(super) fn asked(&mut self, peer: SiteId, id: u64, wanted: &[Wanted], outbox: &Outbox) {
-        if !self.setup.peers.contains(&peer) {
-            return fetch::give_nothing(id, wanted.len(), outbox);
-        }
-        let files = wanted.iter().map(|wanted| match wanted {
-            Wanted::Whole { manifest } => self.find(*manifest),
-            Wanted::Manifest { .. } | Wanted::Chunks { .. } => None,
-        });
-        fetch::give(id, files.collect(), outbox);
-    }
-
-    /// A file of that content that is still as the index knows it.
-    fn find(&self, manifest: farhaul_sync::version::ManifestId) -> Option<(std::fs::File, u64)> {
-        let mut after = None;
-        while let Ok(Some(path)) = self.index.read().path_of_content(manifest, after.as_ref()) {
-            let placed = self.index.read().item(&path).ok().and_then(|item| item.placed);
-            if let (Some(placed), Ok(file)) = (placed, self.store.root().open_file(&path)) {
-                let now = farhaul_engine::files::dir::Meta::of(&file).ok();
-                if now.is_some_and(|now| identity_of(&now) == placed.identity) {
-                    return Some((file, placed.identity.size));
-                }
-            }
-            after = Some(path);
-        }
-        None
-    }
 }
 
 /// Signs what was published since the last signature.
@@ -607,7 +393,7 @@ fn seal(
 }
 
 /// Milliseconds since 1970 by this machine's clock: it dates versions and decides nothing else.
-fn wall_millis() -> u64 {
+pub(super) fn wall_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,55 @@
+//! What a stop in the middle of a change left behind, decided before anything else happens.
+
+use super::folder::{Folder, FolderError, wall_millis};
+use super::look::Nowhere;
+use crate::index::Durability;
+use crate::scan::Digester;
+use crate::store::{Hashing, Recovered};
+use farhaul_engine::files::dir::Meta;
+use farhaul_engine::files::stop::Stop;
+use farhaul_sync::chunk::ContentKeys;
+use farhaul_sync::version::ManifestId;
+use std::fs::File;
+use std::io;
+
+/// Names contents with the folder's keys.
+struct Hasher<'a>(&'a ContentKeys);
+
+impl Hashing for Hasher<'_> {
+    fn manifest_of(&mut self, file: &File) -> io::Result<ManifestId> {
+        let before = Meta::of(file)?;
+        let digested = Digester::new(self.0, Stop::default()).digest(file, &before, &mut Nowhere);
+        Ok(digested.map_err(io::Error::other)?.manifest)
+    }
+}
+
+impl Folder {
+    /// Decides every intent, and removes what nobody goes on with (spec: S-044).
+    pub(super) fn recover(&mut self) -> Result<(), FolderError> {
+        let now = wall_millis() / 1000;
+        for (id, intent) in self.index.read().intents()? {
+            let keys = std::sync::Arc::clone(&self.keys);
+            let recovered = self.store.recover(id, &intent, &mut Hasher(&keys))?;
+            let became = match &recovered {
+                Recovered::Done(_) => "done",
+                Recovered::Undone(_) => "not done",
+                Recovered::Broken(_) => "half-done, and is fetched again",
+                Recovered::Foreign(_) => "overtaken by somebody else, and is looked at",
+            };
+            tracing::info!(path = %intent.path, "a change before the stop was {became}");
+            let committed = recovered.committed();
+            self.change(Durability::Now, |state| {
+                state.index_mut().settle(committed, now)?;
+                for (path, placed) in &committed.placed {
+                    state.placed(path, placed.as_ref())?;
+                }
+                Ok(())
+            })?;
+        }
+        let swept = self.store.sweep(now.cast_signed())?;
+        if swept > 0 {
+            tracing::info!(swept, "staged files that nobody went on with were removed");
+        }
+        Ok(())
+    }
+}
