@@ -2,6 +2,7 @@
 //!
 //! No I/O and no keys: packets are numbers here, already or not yet authenticated.
 
+pub mod ages;
 pub mod back;
 pub mod carrier;
 pub mod hole;

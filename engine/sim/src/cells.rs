@@ -9,6 +9,7 @@
 //! it, loss declared by time, trains measured by the receiver's noisy clock. Cells are data, see
 //! [`spec`]; a cell and a seed always give the same figures.
 
+pub mod liar;
 pub mod outcome;
 mod receiver;
 mod record;

@@ -61,7 +61,7 @@ pub struct Peer {
     /// What came on the lane.
     pub notes: Notes,
     sorting: JoinHandle<()>,
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
 }
 
 impl Drop for Peer {
@@ -109,8 +109,14 @@ impl Peer {
             victim,
             notes,
             sorting,
-            _endpoint: endpoint,
+            endpoint,
         })
+    }
+
+    /// Says goodbye and is heard, so that the victim gives back what it holds for us.
+    pub async fn leave(self) {
+        self.connection.close(0u32.into(), b"");
+        let _ = timeout(Duration::from_secs(2), self.endpoint.wait_idle()).await;
     }
 
     /// Says bytes on the control stream; that nobody listens any more is no error.

@@ -49,6 +49,8 @@ pub struct Report {
     pub decoding: u64,
     /// When it was sent, in microseconds by its own clock.
     pub clock: u64,
+    /// Delays, as written: largest - number, age in microseconds.
+    pub delays: Vec<(u64, u64)>,
     /// Single complete blocks, as written: first - floor, last - first.
     pub complete: Vec<(u64, u64)>,
     /// Deficits, as written: block - floor, missing symbols.
@@ -67,18 +69,14 @@ impl Report {
         varint(&mut out, self.largest);
         varint(&mut out, self.age);
         self.counters.iter().for_each(|&counter| varint(&mut out, counter));
-        for field in
-            [self.complete_below, self.limit, self.backlog, self.decoding, self.clock, 0, 0]
-        {
+        for field in [self.complete_below, self.limit, self.backlog, self.decoding, self.clock] {
             varint(&mut out, field);
         }
-        for list in [&self.complete, &self.deficits] {
-            varint(&mut out, list.len() as u64);
-            for &(a, b) in list {
-                varint(&mut out, a);
-                varint(&mut out, b);
-            }
-        }
+        list(&mut out, &self.delays);
+        // Trains.
+        varint(&mut out, 0);
+        list(&mut out, &self.complete);
+        list(&mut out, &self.deficits);
         if self.form == 0 {
             return out;
         }
@@ -92,6 +90,14 @@ impl Report {
             varint(&mut out, last - first);
         }
         out
+    }
+}
+
+fn list(out: &mut Vec<u8>, pairs: &[(u64, u64)]) {
+    varint(out, pairs.len() as u64);
+    for &(a, b) in pairs {
+        varint(out, a);
+        varint(out, b);
     }
 }
 

@@ -5,17 +5,24 @@
 //! f = round trip - t                                                           the way there, likewise
 //! b = max(0, t - (d - f_min))           d, f_min, t_min: the least of 30 to 60 s
 //!   = 0 while d - f_min - t_min > 10 ms                       the clocks do not run alike
+//!   = 0 for a minute when arrivals change their pace with b      the clock lies (`pace`)
+//!   at most e - d                                             e: since the newest packet named left
 //! ```
 //! What is left of a round trip is d + (f - f_min), never more than the round trip itself: queue is
 //! what the way there takes beyond its least, and of the report's own journey nothing enters. The
 //! clocks need not agree, only run alike. One that gains 100 ppm on ours makes f grow, and hides some
 //! of b; one that loses as much makes f fall, and f_min with it each time our queue is drained, so it
 //! hides at most 1 ms of ours. A clock that steps or is slewed makes one of the ways shorter than it
-//! was and the round trip not: then b is not believed until that is forgotten. spec: W-132
+//! was and the round trip not: then b is not believed until that is forgotten. Clock and ages are the
+//! receiver's word; e is our own, and d is no less than ages may make it (`ages`): a lie moves
+//! b by no more than reports that are really late. spec: W-132, W-136
+
+mod pace;
 
 use crate::congestion::RttSample;
 use crate::units::{Micros, Timestamp};
 use core::time::Duration;
+use pace::Pace;
 
 /// Two of these are remembered.
 const SLICE: Duration = Duration::from_secs(30);
@@ -54,6 +61,18 @@ struct Known {
     /// Of this slice and of the one before.
     least: Least,
     least_before: Least,
+    pace: Pace,
+    /// Its clock was found to lie, and is not believed before this.
+    torn_until: Timestamp,
+}
+
+/// What a report says about packets, as far as that is our own knowledge.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Named {
+    /// How long ago the newest packet that it names left, if that is remembered.
+    pub newest: Option<Duration>,
+    /// So many packets are named for the first time.
+    pub fresh: usize,
 }
 
 /// See the module.
@@ -62,7 +81,13 @@ pub struct WayBack(Option<Known>);
 
 impl WayBack {
     /// A report that was sent at `clock` arrives and tells these round trips: sets their `back`.
-    pub fn on_report(&mut self, clock: Micros, rtts: &mut [RttSample], now: Timestamp) {
+    pub fn on_report(
+        &mut self,
+        clock: Micros,
+        named: Named,
+        rtts: &mut [RttSample],
+        now: Timestamp,
+    ) {
         let known = self.0.filter(|known| now.since(known.at) < FORGOTTEN_AFTER);
         let mut known = known.unwrap_or(Known {
             at: now,
@@ -71,13 +96,18 @@ impl WayBack {
             slice_end: now + SLICE,
             least: Least::NONE,
             least_before: Least::NONE,
+            pace: Pace::default(),
+            torn_until: Timestamp::ZERO,
         });
-        let transit = known.transit(clock, now);
+        let transit = known.transit(clock, named.fresh, now);
         let shortest = rtts.iter().map(|sample| sample.rtt).min();
         if let Some(rtt) = shortest {
             let rtt = i64::try_from(rtt.as_micros()).unwrap_or(i64::MAX);
             let least = Least { rtt, ahead: rtt.saturating_sub(transit), back: transit };
-            let back = known.excess(least, now);
+            // It left when that packet had arrived, so it took no longer than since that was sent.
+            let elapsed = rtts.iter().map(|sample| now.since(sample.sent_at));
+            let elapsed = elapsed.chain(named.newest).min().unwrap_or_default();
+            let back = known.excess(least, elapsed, now);
             rtts.iter_mut().for_each(|sample| sample.back = back.min(sample.rtt));
         }
         self.0 = Some(known);
@@ -86,16 +116,17 @@ impl WayBack {
 
 impl Known {
     /// How long the report was under way, up to a constant.
-    fn transit(&mut self, clock: Micros, now: Timestamp) -> i64 {
+    fn transit(&mut self, clock: Micros, fresh: usize, now: Timestamp) -> i64 {
         // Reports may overtake each other, so the step may go back.
         let step = clock.get().wrapping_sub(self.clock.get()).cast_signed();
         (self.at, self.clock) = (now, clock);
+        self.pace.on_report(fresh as u64, i64::from(step));
         self.unwrapped = self.unwrapped.saturating_add(i64::from(step));
         i64::try_from(now.as_nanos() / 1_000).unwrap_or(i64::MAX).saturating_sub(self.unwrapped)
     }
 
     /// b, of a report whose least figures these are.
-    fn excess(&mut self, fresh: Least, now: Timestamp) -> Duration {
+    fn excess(&mut self, fresh: Least, elapsed: Duration, now: Timestamp) -> Duration {
         if now >= self.slice_end {
             let stale = now >= self.slice_end + SLICE;
             self.least_before = if stale { Least::NONE } else { self.least };
@@ -107,7 +138,15 @@ impl Known {
         if usual.saturating_sub(least.back) > CONTRADICTION_US {
             return Duration::ZERO;
         }
-        Duration::from_micros(u64::try_from(fresh.back.saturating_sub(usual)).unwrap_or(0))
+        if self.pace.is_torn(fresh.back.saturating_sub(usual).max(0)) {
+            self.torn_until = now + SLICE * 2;
+        }
+        if now < self.torn_until {
+            return Duration::ZERO;
+        }
+        let least_rtt = Duration::from_micros(u64::try_from(least.rtt).unwrap_or(0));
+        let back = u64::try_from(fresh.back.saturating_sub(usual)).unwrap_or(0);
+        Duration::from_micros(back).min(elapsed.saturating_sub(least_rtt))
     }
 }
 
@@ -152,7 +191,7 @@ mod tests {
                 let now = Timestamp::ZERO + sent + BACK + Duration::from_millis(behind) + ours;
                 let sample = RttSample { sent_at: now - rtt, rtt, back: Duration::ZERO };
                 let mut rtts = [sample];
-                way_back.on_report(clock(sent, self.ppm, theirs), &mut rtts, now);
+                way_back.on_report(clock(sent, self.ppm, theirs), named(rtt), &mut rtts, now);
                 rtts[0].ahead() - THERE - BACK
             });
             reports.collect()
@@ -161,6 +200,10 @@ mod tests {
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    fn named(newest: Duration) -> Named {
+        Named { newest: Some(newest), fresh: 100 }
     }
 
     /// Ours stands at 4 ms, and is drained each ten seconds.
@@ -238,9 +281,33 @@ mod tests {
         let mut way_back = WayBack::default();
         let mut rtts = [RttSample { sent_at: Timestamp::ZERO, rtt: ms(80), back: ms(0) }];
         let start = Timestamp::from_millis(100);
-        way_back.on_report(Micros::new(7), &mut rtts, start);
-        way_back.on_report(Micros::new(9), &mut rtts, start + Duration::from_secs(4_000));
+        way_back.on_report(Micros::new(7), Named::default(), &mut rtts, start);
+        way_back.on_report(
+            Micros::new(9),
+            Named::default(),
+            &mut rtts,
+            start + Duration::from_secs(4_000),
+        );
         assert_eq!(rtts[0].back, Duration::ZERO);
+    }
+
+    /// Of a packet that left long ago the receiver says that it came just now, and its clock agrees:
+    /// the way back would have taken all that time. A newer packet, named beside it, did not.
+    #[test]
+    fn no_report_was_under_way_for_longer_than_the_newest_packet_it_names() {
+        let mut way_back = WayBack::default();
+        let mut at = |behind: u64, elapsed: u64, told: u64| {
+            let now = Timestamp::from_millis(10_000 + behind);
+            let rtt = ms(told);
+            let mut rtts = [RttSample { sent_at: now - rtt, rtt, back: ms(0) }];
+            let sent = clock(ms(behind + 80 - told), 0, ms(0));
+            way_back.on_report(sent, named(ms(elapsed)), &mut rtts, now);
+            rtts[0].back
+        };
+        assert_eq!(at(0, 80, 80), ms(0));
+        assert_eq!(at(2_000, 84, 1_080), ms(4));
+        // Reports that are really late are taken for such.
+        assert_eq!(at(4_000, 1_080, 1_080), ms(1_000));
     }
 
     #[test]
@@ -249,8 +316,8 @@ mod tests {
         for (n, clock) in [0, u32::MAX, 1 << 31, 0, 1, u32::MAX / 2].into_iter().enumerate() {
             let now = Timestamp::ZERO + Duration::from_nanos(u64::MAX / 8 * n as u64);
             let mut rtts = [RttSample { sent_at: now, rtt: Duration::MAX, back: ms(0) }];
-            way_back.on_report(Micros::new(clock), &mut [], now);
-            way_back.on_report(Micros::new(clock), &mut rtts, now);
+            way_back.on_report(Micros::new(clock), Named::default(), &mut [], now);
+            way_back.on_report(Micros::new(clock), Named::default(), &mut rtts, now);
             assert!(rtts[0].back <= rtts[0].rtt);
         }
     }

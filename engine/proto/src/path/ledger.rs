@@ -9,6 +9,7 @@ mod tests;
 
 use crate::congestion::{Outcome, RttSample};
 use crate::ids::{BlockIndex, PacketNumber, RateEpoch, SymbolId};
+use crate::limits::PROOF_WINDOW;
 use crate::path::proof::{self, Proof, SentProofs};
 use crate::path::rtt::RttEstimator;
 use crate::units::{Bytes, Micros, Timestamp};
@@ -20,6 +21,8 @@ use std::collections::{BTreeMap, VecDeque};
 const LATE_MAX: usize = 65_536;
 /// How long they are remembered: no round trip takes longer.
 const LATE_SPAN: Duration = Duration::from_secs(10);
+/// Settled packets remembered behind the largest number that a report named.
+const RECORDS_BEHIND: u64 = 2 * PROOF_WINDOW;
 /// Reports remembered beyond [`LATE_SPAN`]: nobody answers them, so nothing else ends them.
 const UNWATCHED_MAX: usize = 4096;
 
@@ -111,6 +114,9 @@ pub struct Settled {
     pub spurious_carried: Vec<Carried>,
     /// Delay measurements.
     pub rtts: Vec<RttSample>,
+    /// Time since the largest packet that the report names left, while that is remembered: the report
+    /// was not under way for longer.
+    pub newest_elapsed: Option<Duration>,
 }
 
 impl Settled {
@@ -122,6 +128,7 @@ impl Settled {
         self.spurious.clear();
         self.spurious_carried.clear();
         self.rtts.clear();
+        self.newest_elapsed = None;
     }
 }
 
@@ -355,17 +362,20 @@ impl Ledger {
     ) {
         let newest = core::iter::once((feedback.largest, feedback.largest_age));
         let marks = feedback.delays.iter().map(|mark| (mark.number, mark.age));
-        for (number, age) in marks.chain(newest) {
-            let acked = self.index_of(number.get()).map(|index| self.records[index].fate);
-            let Some(sent_at) = self.sent_at(number) else { continue };
-            let elapsed = now.since(sent_at);
-            let age = Duration::from(age);
+        let named = marks.chain(newest).filter_map(|(number, age)| {
+            let fate = self.index_of(number.get()).map(|index| self.records[index].fate);
+            let sent_at = self.sent_at(number)?;
+            let arrived = fate.unwrap_or(Fate::Acked) == Fate::Acked;
+            arrived.then(|| (sent_at, now.since(sent_at), Duration::from(age)))
+        });
+        named.clone().for_each(|(_, elapsed, age)| rtt.ages().on_named(elapsed, age, now));
+        for (sent_at, elapsed, age) in named {
             // A receiver that claims to have held a packet longer than it was gone is wrong.
-            if acked.unwrap_or(Fate::Acked) == Fate::Acked && age <= elapsed {
-                let rtt = elapsed - age;
+            if let Some(rtt) = rtt.ages().round_trip(elapsed, age) {
                 settled.rtts.push(RttSample { sent_at, rtt, back: Duration::ZERO });
             }
         }
+        settled.newest_elapsed = self.sent_at(feedback.largest).map(|sent_at| now.since(sent_at));
         settled.rtts.sort_unstable_by_key(|sample| sample.sent_at);
         settled.rtts.dedup_by_key(|sample| sample.sent_at);
         for sample in &settled.rtts {
@@ -373,11 +383,18 @@ impl Ledger {
         }
     }
 
-    /// Drops settled records after two round trips; lost ones are kept aside for longer.
+    /// Drops settled records after two round trips; lost ones are kept aside for longer. How long a
+    /// round trip is, the receiver says: so none is kept for longer than the longest takes, nor behind
+    /// what no report can name any more (W-047).
     fn forget(&mut self, rtt: &RttEstimator, now: Timestamp) {
-        let horizon = now - (rtt.pessimistic() * 2 + rtt.reorder_window());
+        let span = rtt.pessimistic() * 2 + rtt.reorder_window();
+        let horizon = now - span.min(LATE_SPAN);
+        let named = self.newest_named.map_or(0, PacketNumber::get);
+        let reach = named.saturating_sub(RECORDS_BEHIND);
         while self.base < self.settled_below
-            && let Some(record) = self.records.pop_front_if(|record| record.sent_at < horizon)
+            && let base = self.base
+            && let Some(record) =
+                self.records.pop_front_if(|record| base < reach || record.sent_at < horizon)
         {
             if record.fate == Fate::Lost && record.carried.is_watched() {
                 self.late.insert(self.base, record);

@@ -1,6 +1,7 @@
 //! Round-trip time of a path: smoothed value and deviation (RFC 9002 section 5), and the reorder
 //! window of loss detection. The minimum that rate control steers by lives in the controller.
 
+use super::ages::AgeBound;
 use crate::units::Timestamp;
 use core::time::Duration;
 
@@ -19,6 +20,7 @@ pub struct RttEstimator {
     sampled: bool,
     reorder_doublings: u32,
     reorder_changed: Timestamp,
+    ages: AgeBound,
 }
 
 impl RttEstimator {
@@ -32,7 +34,13 @@ impl RttEstimator {
             sampled: false,
             reorder_doublings: 0,
             reorder_changed: Timestamp::ZERO,
+            ages: AgeBound::new(initial),
         }
+    }
+
+    /// What a receiver may take off a round trip for holding a packet.
+    pub const fn ages(&mut self) -> &mut AgeBound {
+        &mut self.ages
     }
 
     /// Takes one measurement in.

@@ -3,6 +3,7 @@
 use super::{Arrival, Session, SessionError};
 use crate::congestion::{Outcome, Sample, TrainSample, View};
 use crate::limits::FEEDBACK_MAX;
+use crate::path::back::Named;
 use crate::path::ledger::{Carried, Settled};
 use crate::path::loss::LossMeter;
 use crate::path::mtu::PathMtu;
@@ -54,7 +55,9 @@ impl Session {
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, arrived, &mut settled)?;
         if !feedback.ranges.is_empty() {
-            self.way_back.on_report(feedback.clock, &mut settled.rtts, arrived);
+            let fresh = settled.acked.len() + settled.spurious.len();
+            let named = Named { newest: settled.newest_elapsed, fresh };
+            self.way_back.on_report(feedback.clock, named, &mut settled.rtts, arrived);
         }
         let reliable = self.config.carrier.is_reliable();
         let waiting = self.awaits_answer() && !reliable;

@@ -9,7 +9,8 @@ use core::time::Duration;
 use farhaul_proto::congestion::pacer::Pacer;
 use farhaul_proto::congestion::{Controller, Outcome, RttSample, Sample, TrainSample};
 use farhaul_proto::ids::{PacketNumber, RateEpoch};
-use farhaul_proto::path::back::WayBack;
+use farhaul_proto::path::ages::AgeBound;
+use farhaul_proto::path::back::{Named, WayBack};
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
 use std::collections::VecDeque;
 
@@ -49,6 +50,7 @@ pub(super) struct Sender {
     first: u64,
     in_flight: Bytes,
     rtt: Duration,
+    ages: AgeBound,
     way_back: WayBack,
     reorder: Duration,
     calmed_at: Timestamp,
@@ -80,6 +82,7 @@ impl Sender {
             first: 0,
             in_flight: Bytes::ZERO,
             rtt,
+            ages: AgeBound::new(rtt),
             way_back: WayBack::default(),
             reorder: REORDER_MIN.max(rtt / 8),
             calmed_at: now,
@@ -195,6 +198,12 @@ impl Sender {
         self.forget_resolved();
     }
 
+    /// When packet `number` left, while it is remembered.
+    pub(super) fn sent_at(&self, number: u64) -> Option<Timestamp> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.flight.get(index).map(|sent| sent.at)
+    }
+
     fn is_silent(&self, now: Timestamp) -> bool {
         self.in_flight > Bytes::ZERO && now.since(self.heard_at) >= SILENCE + self.rtt
     }
@@ -238,21 +247,25 @@ impl Sender {
     }
 
     fn delays(&mut self, report: &Report, now: Timestamp) -> Vec<RttSample> {
-        let mut rtts = Vec::with_capacity(report.samples.len());
-        for sample in &report.samples {
+        let named = report.samples.iter().filter_map(|sample| {
             let number = PacketNumber::new(sample.number);
-            let Ok(index) = self.acked.binary_search_by_key(&number, |o| o.number) else {
-                continue;
-            };
-            let outcome = self.acked[index];
-            let held = report.left.since(sample.at);
-            let rtt = now.since(outcome.sent_at).saturating_sub(held);
-            rtts.push(RttSample { sent_at: outcome.sent_at, rtt, back: Duration::ZERO });
+            let index = self.acked.binary_search_by_key(&number, |o| o.number).ok()?;
+            let sent_at = self.acked[index].sent_at;
+            Some((sent_at, now.since(sent_at), report.left.since(sample.at)))
+        });
+        let ages = &mut self.ages;
+        named.clone().for_each(|(_, elapsed, age)| ages.on_named(elapsed, age, now));
+        let mut rtts = Vec::with_capacity(report.samples.len());
+        for (sent_at, elapsed, age) in named {
+            if let Some(rtt) = ages.round_trip(elapsed, age) {
+                rtts.push(RttSample { sent_at, rtt, back: Duration::ZERO });
+            }
         }
         if let Some(min) = rtts.iter().map(|s| s.rtt).min() {
             self.rtt = min;
         }
-        self.way_back.on_report(report.left.wrapped(), &mut rtts, now);
+        let named = Named { newest: None, fresh: self.acked.len() + self.spurious.len() };
+        self.way_back.on_report(report.left.wrapped(), named, &mut rtts, now);
         if now.since(self.calmed_at) > self.rtt * REORDER_RTTS {
             self.reorder = REORDER_MIN.max(self.rtt / 8).max(self.reorder / 2);
             self.calmed_at = now;
@@ -277,17 +290,13 @@ impl Sender {
     fn new_trains(&mut self, trains: &[TrainReport], end: usize) -> Vec<TrainSample> {
         let from = self.trains_seen.min(end);
         self.trains_seen = self.trains_seen.max(end);
-        let sent_at = |number: u64| {
-            let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
-            self.flight.get(index).map(|s| s.at)
-        };
         trains[from..end]
             .iter()
             .map(|t| TrainSample {
                 bytes: t.bytes,
                 gap_sum: t.gap_sum,
                 gaps: t.gaps,
-                sent_at: sent_at(t.first).unwrap_or_default(),
+                sent_at: self.sent_at(t.first).unwrap_or_default(),
             })
             .collect()
     }

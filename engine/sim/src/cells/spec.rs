@@ -3,6 +3,7 @@
 //! A `[[cell]]` is written out; a `[[grid]]` gives lists of RTTs and losses and stands for every
 //! combination. Unknown keys are errors, every quantity has a unit.
 
+use super::liar::Lie;
 use super::rules::Rule;
 use crate::profile::{LinkProfile, QuantityError, parse_rate, parse_ratio, parse_span};
 use crate::rivals::Kind;
@@ -75,6 +76,8 @@ pub struct FlowSpec {
     pub backward: bool,
     /// It passes the second bottleneck only.
     pub second_only: bool,
+    /// What its receiver says of time instead of the truth.
+    pub lie: Option<Lie>,
 }
 
 /// Stalls of a host.
@@ -225,6 +228,7 @@ struct WrittenFlow {
     backward: bool,
     #[serde(default)]
     second_only: bool,
+    lie: Option<WrittenLie>,
     start: Option<String>,
     floor: Option<String>,
     cap: Option<String>,
@@ -247,6 +251,18 @@ struct WrittenStep {
     /// Round trip from then on, if it changes.
     rtt: Option<String>,
     link: LinkProfile,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenLie {
+    base: String,
+    late: Option<String>,
+    #[serde(default)]
+    squeeze: f64,
+    #[serde(default)]
+    fall: f64,
+    from: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -337,6 +353,7 @@ impl FlowSpec {
             access: None,
             backward: false,
             second_only: false,
+            lie: None,
         }
     }
 }
@@ -372,6 +389,7 @@ impl WrittenFlow {
             access: rate(self.access.as_ref())?,
             backward: self.backward,
             second_only: self.second_only,
+            lie: self.lie.as_ref().map(WrittenLie::resolve).transpose().map_err(wrong)?,
         };
         let begins = (0..self.count).map(|n| start + apart * n);
         flows.extend(begins.map(|start| FlowSpec { start, ..flow.clone() }));
@@ -394,6 +412,16 @@ impl WrittenStalls {
             return Err(QuantityError::Range { text: self.max.clone(), allowed: "max above min" });
         }
         Ok(Stalls { every: parse_span(&self.every)?, min, max })
+    }
+}
+
+impl WrittenLie {
+    fn resolve(&self) -> Result<Lie, QuantityError> {
+        let optional =
+            |text: Option<&String>| text.map_or(Ok(Duration::ZERO), |text| parse_span(text));
+        let (late, from) = (optional(self.late.as_ref())?, optional(self.from.as_ref())?);
+        let (squeeze, fall) = (self.squeeze.clamp(0.0, 1.0), self.fall.max(0.0));
+        Ok(Lie { base: parse_span(&self.base)?, late, squeeze, fall, from })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Ties are broken by the order in which events were made, so a run is repeatable.
 
+use super::liar::Liar;
 use super::outcome::{FlowOutcome, Outcome};
 use super::receiver::{Packet, Receiver, Report};
 use super::sender::{Departure, PACKET, Sender};
@@ -54,6 +55,7 @@ struct Flow {
     /// Its data takes the link that is the way back for the others.
     backward: bool,
     second_only: bool,
+    liar: Option<Liar>,
     turn: u64,
     outcome: FlowOutcome,
 }
@@ -150,6 +152,7 @@ impl<'a> World<'a> {
                 access: Link::new(self.access(spec.access), seed),
                 backward: spec.backward,
                 second_only: spec.second_only,
+                liar: spec.lie.map(|lie| Liar::new(lie, start)),
                 turn: 0,
                 outcome: FlowOutcome {
                     counted: !spec.backward,
@@ -386,10 +389,15 @@ impl<'a> World<'a> {
             return self.schedule(runs_at, Event::Report { flow });
         }
         let clock = self.by_receiver(now);
-        if let Source::Own(_, receiver) = &mut self.flows[flow].source
-            && let Some(report) = receiver.report(clock)
+        let Flow { source, liar, .. } = &mut self.flows[flow];
+        if let Source::Own(sender, receiver) = source
+            && let Some(mut report) = receiver.report(clock)
             && let Fate::Deliver { at, .. } = self.reverse.offer(REPORT, now)
         {
+            let at = at + liar.as_ref().map_or(Duration::ZERO, |liar| liar.late(now));
+            if let Some(liar) = liar {
+                liar.tell(&mut report, |number| sender.sent_at(number), now, at);
+            }
             self.schedule(at, Event::ReportArrives { flow, report });
         }
         self.schedule(now + self.report_interval(), Event::Report { flow });

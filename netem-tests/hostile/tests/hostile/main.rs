@@ -8,6 +8,7 @@
 //! whole; the victim must live to the end and stay within its memory.
 
 mod astray;
+mod clocks;
 mod crowds;
 mod receivers;
 mod senders;
@@ -30,6 +31,7 @@ async fn every_attack_is_answered_as_the_protocol_says() {
     let before = victim.resident_mib();
     let mut table = Table::default();
     receivers::attack(&victim, &mut table).await;
+    clocks::attack(&victim, &mut table).await;
     senders::attack(&victim, &mut table).await;
     speakers::attack(&victim, &mut table).await;
     strangers::attack(&victim, &mut table).await;

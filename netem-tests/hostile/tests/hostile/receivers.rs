@@ -98,7 +98,9 @@ async fn lives_with(victim: &Victim, lie: fn(&mut Report)) -> Result<Seen, KitEr
         lie(&mut report);
         peer.report(&report).await?;
     }
-    Ok(lives(&mut peer).await)
+    let seen = lives(&mut peer).await;
+    peer.leave().await;
+    Ok(seen)
 }
 
 /// Nothing is lost on loopback, so every gap is a number that was skipped.
@@ -124,6 +126,7 @@ async fn starves(victim: &Victim) -> Result<Seen, KitError> {
     peer.pull(FILE, HONEST_FOR).await?;
     let first = peer.listen(Duration::from_millis(1500)).await.len();
     let then = peer.listen(Duration::from_secs(3)).await.len();
+    peer.leave().await;
     let what = format!("{first} packets in 1.5 s, then {then} in 3 s");
     Ok(Seen::new(what, then <= 4))
 }

@@ -15,13 +15,15 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Sites of ours that the victim knows.
-const SITES: usize = 128;
+const SITES: usize = 160;
 /// Bytes of the file that it offers.
 const FILE_LEN: usize = 64 << 20;
 /// Bytes of what the honest peer sends.
 const HONEST_LEN: usize = 4 << 20;
 /// How long an honest transfer may take on a busy machine.
 const HONEST_LIMIT: Duration = Duration::from_secs(60);
+/// What it sends at most, in bits per second (`--rate` below).
+pub(crate) const RATE: f64 = 40e6;
 /// The name of the file that it offers.
 pub(crate) const FILE: &[u8] = b"file";
 
