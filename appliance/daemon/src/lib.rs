@@ -3,7 +3,9 @@
 //!
 //! It decides nothing about versions, conflicts or what is to be done: it acts.
 
+pub mod config;
 pub mod index;
+pub mod run;
 pub mod scan;
 pub mod site;
 pub mod store;
