@@ -170,8 +170,8 @@ impl Loop {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
             Event::Rescan => self.folders.values_mut().for_each(Folder::scan),
-            // Whatever it was for is done after every event.
-            Event::Tick | Event::Stop => {}
+            Event::Tick => self.folders.values_mut().for_each(Folder::tick),
+            Event::Stop => {}
         }
     }
 

@@ -3,8 +3,10 @@
 //!
 //! It decides nothing about versions, conflicts or what is to be done: it acts.
 
+pub mod config;
 pub mod control;
 pub mod index;
+pub mod run;
 pub mod scan;
 pub mod site;
 pub mod store;

@@ -93,6 +93,7 @@ fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -
         state: home.dir.path().join("state"),
         peers: BTreeSet::from([peer]),
         rules: Rules::default(),
+        scan_every: Duration::from_secs(3600),
         principals: Arc::new(Unnamed),
     };
     let control = Control::start(&home.identity, vec![setup]).expect("its own folder");

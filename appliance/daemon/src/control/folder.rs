@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 /// Parts of the index's stream that a peer is sent before it has said that one is durable.
@@ -41,6 +41,8 @@ pub struct FolderSetup {
     pub peers: BTreeSet<SiteId>,
     /// What is left out of it.
     pub rules: Rules,
+    /// How long after a scan the next one begins.
+    pub scan_every: Duration,
     /// Who is called how on this machine.
     pub principals: Arc<dyn Principals>,
 }
@@ -97,6 +99,8 @@ pub(super) struct Folder {
     /// Files that are asked for, and their lengths.
     pub(super) fetching: BTreeMap<RelPath, u64>,
     scan: Option<Stop>,
+    /// When the next scan is due.
+    next_scan: Instant,
     /// What was found and not taken in yet.
     looks: Vec<(RelPath, Option<Found>)>,
     /// What came and is verified, and not in place yet.
@@ -150,6 +154,7 @@ impl Folder {
             neighbours,
             fetching,
             scan,
+            next_scan: Instant::now(),
             looks: Vec::new(),
             arrived: Vec::new(),
             cursor: None,
@@ -214,6 +219,7 @@ impl Folder {
 
     pub(super) fn scanned(&mut self, outcome: Result<(), String>) {
         self.scan = None;
+        self.next_scan = Instant::now() + self.setup.scan_every;
         if let Err(why) = outcome {
             tracing::warn!(folder = %self.setup.name, why, "the scan did not come to its end");
         }
@@ -345,6 +351,13 @@ impl Folder {
         let ours = self.index.author().incarnation.get();
         if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| epoch == ours) {
             neighbour.unstored = neighbour.unstored.saturating_sub(1);
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self) {
+        if Instant::now() >= self.next_scan {
+            self.scan();
         }
     }
 

@@ -1,0 +1,206 @@
+//! A site from its start to its end: the engine, the folders, the wish to stop.
+
+use crate::config::{Config, Role};
+use crate::control::{Control, FolderError, FolderSetup};
+use crate::site::Sites;
+use crate::store::{NameTable, Principals, Unnamed};
+use farhaul_engine::disk::DiskKind;
+use farhaul_engine::engine::{Engine, EngineConfig, EngineError, TcpPort};
+use farhaul_engine::identity::{Identity, SiteId};
+use farhaul_engine::remember::PathStore;
+use farhaul_engine::tls::Allow;
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it is asked whether the engine still works.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// The file in the state directory that a running site has locked.
+const LOCK_FILE: &str = "lock";
+
+/// Why a site does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The configuration names this site as a peer of itself.
+    #[error("peer `{name}` has the id of this site")]
+    OwnId {
+        /// What the peer is called.
+        name: String,
+    },
+    /// Another process is this site.
+    #[error("{}: another process works with this state", state.display())]
+    InUse {
+        /// The state directory.
+        state: PathBuf,
+    },
+    /// The state directory cannot be used.
+    #[error("{}: {source}", path.display())]
+    State {
+        /// What in it.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The engine did not start, or broke down.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A folder cannot be opened.
+    #[error("folder: {0}")]
+    Folder(#[from] FolderError),
+    /// A role that is not built yet.
+    #[error("folder `{folder}`: the role {role} is not there yet")]
+    Role {
+        /// Which folder.
+        folder: String,
+        /// Which role.
+        role: &'static str,
+    },
+}
+
+impl RunError {
+    /// What to do next.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::OwnId { .. } => "remove it: a site is no peer of itself",
+            Self::InUse { .. } => "stop the other process, or give this site a state of its own",
+            Self::State { .. } => "give this user access to the state directory, and room there",
+            Self::Folder(_) => "see that its disk is mounted and belongs to this user",
+            Self::Role { .. } => "only read-write folders are kept by this version",
+            Self::Engine(EngineError::Bind { .. } | EngineError::BindTcp { .. }) => {
+                "stop the program that has the port, or write another address in `listen`"
+            }
+            Self::Engine(EngineError::Buffers { .. }) => {
+                "lower `buffers`, or give this process more memory"
+            }
+            Self::Engine(EngineError::Thread(_) | EngineError::Disk(_)) => {
+                "raise the limits of this process (open files, threads, locked memory)"
+            }
+            Self::Engine(EngineError::Broken) => "please report it with the lines above",
+            Self::Engine(_) => "start it again; if it stays so, please report it",
+        }
+    }
+
+    /// Whether the configuration is at fault, so that another start would end the same way.
+    pub const fn is_config(&self) -> bool {
+        matches!(self, Self::OwnId { .. } | Self::Role { .. })
+    }
+
+    /// Whether the state directory is at fault.
+    pub const fn is_state(&self) -> bool {
+        matches!(self, Self::InUse { .. } | Self::State { .. })
+    }
+}
+
+/// Runs a site until `stop` ends; within a tokio runtime. The state directory exists: the identity
+/// was read from it.
+///
+/// # Errors
+/// [`RunError`]: it could not start, or the engine broke down.
+pub async fn run(
+    config: Config,
+    identity: Identity,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let me = identity.id();
+    if let Some(name) = config.peer_name(me) {
+        return Err(RunError::OwnId { name: name.to_owned() });
+    }
+    let _lock = lock(&config.site.state)?;
+    let engine = Arc::new(Engine::start(engine_config(&config, identity.clone()))?);
+    let (udp, tcp) = (engine.local_addr(), engine.tcp_addr());
+    tracing::info!(site = %config.site.name, id = %me, %udp, ?tcp, "listening");
+    let (sites, control) = start_folders(&config, &identity, &engine)?;
+    let ended = tokio::select! {
+        error = broken(&engine) => Err(error.into()),
+        () = stop => Ok(()),
+    };
+    tracing::info!("stopping");
+    drop(sites);
+    engine.close().await;
+    // It ends what it is doing at a disk first.
+    let stopped = tokio::task::spawn_blocking(move || drop(control)).await;
+    stopped.map_err(|_| EngineError::Broken)?;
+    ended
+}
+
+/// Opens the folders, and begins to call and to answer their peers.
+fn start_folders(
+    config: &Config,
+    identity: &Identity,
+    engine: &Arc<Engine>,
+) -> Result<(Sites, Control), RunError> {
+    let principals: Arc<dyn Principals> = match NameTable::of_this_machine() {
+        Ok(table) => Arc::new(table),
+        Err(source) => {
+            tracing::warn!(%source, "names of owners cannot be read: owners are left alone");
+            Arc::new(Unnamed)
+        }
+    };
+    let mut folders = Vec::new();
+    for folder in &config.folders {
+        if folder.role != Role::ReadWrite {
+            let (folder, role) = (folder.id.to_string(), folder.role.name());
+            return Err(RunError::Role { folder, role });
+        }
+        let state = config.site.state.join("folders").join(folder.id.as_str());
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&state);
+        made.map_err(|source| RunError::State { path: state.clone(), source })?;
+        folders.push(FolderSetup {
+            name: folder.id.to_string(),
+            key: folder.id.key(),
+            path: folder.path.clone(),
+            state,
+            peers: folder.peers.clone(),
+            rules: folder.ignore.rules().clone(),
+            scan_every: folder.scan_every,
+            principals: Arc::clone(&principals),
+        });
+    }
+    let control = Control::start(identity, folders)?;
+    let (places, options) = (config.places(), config.transfer.options());
+    let heard = control.hears_sessions();
+    let sites = Sites::start(Arc::clone(engine), identity.id(), options, places, heard);
+    Ok((sites, control))
+}
+
+fn engine_config(config: &Config, identity: Identity) -> EngineConfig {
+    let allowed: BTreeSet<SiteId> = config.peers.iter().map(|peer| peer.id).collect();
+    let allow: Allow = Arc::new(move |site: &SiteId| allowed.contains(site));
+    EngineConfig {
+        listen: config.site.listen,
+        tcp: TcpPort::Same,
+        identity,
+        allow: Some(allow),
+        paths: Some(Arc::new(PathStore::open(&config.site.state))),
+        disk: DiskKind::Auto,
+        buffers: config.site.buffers,
+        workers: config.site.workers,
+    }
+}
+
+/// Ends when the engine has ended by itself.
+async fn broken(engine: &Engine) -> EngineError {
+    loop {
+        if let Some(error) = engine.failure() {
+            return error;
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Two processes of one site would speak with one voice and not know of each other.
+fn lock(state: &Path) -> Result<File, RunError> {
+    let path = state.join(LOCK_FILE);
+    let at = |source| RunError::State { path: path.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::InUse { state: state.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(at(source)),
+    }
+}

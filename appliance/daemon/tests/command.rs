@@ -1,0 +1,218 @@
+//! The `farhauld` command as scripts and service managers see it: exit codes, signals, the log.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use tempfile::TempDir;
+
+const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+fn farhauld() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farhauld"));
+    command.env_remove("FARHAUL_LOG");
+    command
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("it starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (status.code().expect("it ends by itself"), text(stdout), text(stderr))
+}
+
+/// A directory with a configuration that listens at any port of loopback.
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { directory: tempfile::tempdir().expect("a temporary directory") };
+        place.write("127.0.0.1:0", ID, "");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.path("farhauld.toml")
+    }
+
+    fn write(&self, listen: &str, peer: &str, more: &str) {
+        let (state, photos) = (self.path("state"), self.path("photos"));
+        let text = format!(
+            "[site]\nname = \"berlin\"\nstate = {state:?}\nlisten = \"{listen}\"\n\
+             buffers = \"32 MiB\"\n[[peer]]\nname = \"tokyo\"\nid = \"{peer}\"\n\
+             [[folder]]\nid = \"photos\"\npath = {photos:?}\npeers = [\"tokyo\"]\n{more}"
+        );
+        std::fs::write(self.file(), text).expect("written");
+    }
+
+    fn check(&self) -> (i32, String, String) {
+        run(farhauld().arg("check").arg(self.file()))
+    }
+}
+
+/// A site that runs; it ends with the test.
+struct Site {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Site {
+    fn start(file: &Path, format: &str) -> Self {
+        let mut command = farhauld();
+        command.arg("--config").arg(file).args(["--log-format", format]);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let log = BufReader::new(child.stderr.take().expect("piped"));
+        Self { child, log }
+    }
+
+    /// Reads the log up to the line that has `what`.
+    fn line_with(&mut self, what: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            let read = self.log.read_line(&mut line).expect("text");
+            assert!(read > 0, "it ended without a line with {what:?}:\n{seen}");
+            if line.contains(what) {
+                return line;
+            }
+            seen.push_str(&line);
+        }
+    }
+
+    fn stop(mut self, signal: Signal) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+        self.child.wait().expect("a child").code()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_good_configuration_is_ok_and_its_meaning_is_told() {
+    let place = Place::new();
+    let (code, told, complained) = place.check();
+    assert_eq!((code, complained.as_str()), (0, ""));
+    let mut lines = told.lines();
+    assert_eq!(lines.next(), Some("ok"));
+    let peer = format!("peer tokyo, {ID}, at where it calls from");
+    assert!(told.lines().any(|line| line == peer), "{told}");
+    let photos = place.path("photos");
+    let folder = format!("folder photos, {}, read-write, with tokyo", photos.display());
+    assert_eq!(lines.last(), Some(folder.as_str()));
+    assert!(!place.path("state").exists(), "a check changes nothing");
+}
+
+#[test]
+fn every_fault_of_a_configuration_is_told_and_the_exit_code_is_2() {
+    let place = Place::new();
+    place.write("7411", ID, "scan-every = \"1\"\nrole = 1\n");
+    let (code, told, complained) = place.check();
+    assert_eq!((code, told.as_str()), (2, ""));
+    let at = |line: usize, column: usize| format!("{}:{line}:{column}: ", place.file().display());
+    let lines: Vec<&str> = complained.lines().collect();
+    assert_eq!(lines.len(), 3, "{complained}");
+    for (line, begins) in lines.iter().zip([at(4, 10), at(13, 14), at(14, 8)]) {
+        assert!(line.starts_with(&begins), "{line}");
+    }
+    let (code, told, complained) = run(farhauld().arg("--config").arg(place.file()));
+    assert_eq!((code, told.as_str(), complained.lines().count()), (2, "", 3), "{complained}");
+    assert!(!place.path("state").exists(), "nothing is begun");
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_a_mistake_of_usage() {
+    for arguments in [&[][..], &["--config"], &["chekc", "x"], &["--config", "x", "check", "x"]] {
+        assert_eq!(run(farhauld().args(arguments)).0, 2, "{arguments:?}");
+    }
+    assert_eq!(run(farhauld().args(["check", "/nonexistent/farhauld.toml"])).0, 2);
+    let (code, told, _) = run(farhauld().arg("--version"));
+    assert_eq!((code, told), (0, format!("farhauld {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn a_site_runs_until_it_is_told_to_stop() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let place = Place::new();
+        let mut site = Site::start(&place.file(), "text");
+        let line = site.line_with("listening");
+        assert!(line.contains("udp=127.0.0.1:"), "{line}");
+        assert!(site.line_with("photos").contains("read-write"));
+        assert_eq!(site.stop(signal), Some(0));
+        assert!(place.path("state/identity.key").exists());
+    }
+}
+
+#[test]
+fn the_log_can_be_an_object_a_line() {
+    let place = Place::new();
+    let mut site = Site::start(&place.file(), "json");
+    let line = site.line_with("listening");
+    assert!(line.starts_with('{') && line.trim_end().ends_with('}'), "{line}");
+    assert!(line.contains("\"site\":\"berlin\""), "{line}");
+    assert_eq!(site.stop(Signal::TERM), Some(0));
+}
+
+#[test]
+fn two_sites_do_not_share_a_state() {
+    let place = Place::new();
+    let mut site = Site::start(&place.file(), "text");
+    site.line_with("listening");
+    let (code, _, complained) = run(farhauld().arg("--config").arg(place.file()));
+    assert_eq!(code, 4, "{complained}");
+    assert!(complained.contains("another process works with this state"), "{complained}");
+    assert_eq!(site.stop(Signal::TERM), Some(0));
+    // What was killed left no lock behind.
+    let mut site = Site::start(&place.file(), "text");
+    site.line_with("listening");
+    assert_eq!(site.stop(Signal::KILL), None);
+    let mut site = Site::start(&place.file(), "text");
+    site.line_with("listening");
+}
+
+#[test]
+fn a_site_is_no_peer_of_itself() {
+    let place = Place::new();
+    let mut site = Site::start(&place.file(), "text");
+    let line = site.line_with("listening");
+    assert_eq!(site.stop(Signal::TERM), Some(0));
+    let id = line.split("id=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    place.write("127.0.0.1:0", id.expect("its id"), "");
+    let (code, _, complained) = run(farhauld().arg("--config").arg(place.file()));
+    assert_eq!(code, 2, "{complained}");
+    assert!(complained.contains("peer `tokyo` has the id of this site"), "{complained}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_what_to_do() {
+    let place = Place::new();
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("bound");
+    place.write(&addr.to_string(), ID, "");
+    let (code, _, complained) = run(farhauld().arg("--config").arg(place.file()));
+    assert_eq!(code, 1, "{complained}");
+    assert!(complained.contains(&format!("cannot listen on {addr}")), "{complained}");
+    assert!(complained.contains("another address in `listen`"), "{complained}");
+}
+
+#[test]
+fn a_state_that_others_can_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    std::fs::create_dir(place.path("state")).expect("a fresh directory");
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(place.path("state"), open).expect("own directory");
+    let (code, _, complained) = run(farhauld().arg("--config").arg(place.file()));
+    assert_eq!(code, 4, "{complained}");
+    assert!(complained.contains("chmod 700"), "{complained}");
+}
