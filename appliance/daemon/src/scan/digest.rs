@@ -12,7 +12,7 @@ use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::{
     Chunk, ContentKeys, Cut, Cutter, Entry, Hole, Holes, ManifestBuilder, PageId,
 };
-use farhaul_sync::limits::FILE_MAX;
+use farhaul_sync::limits::{FILE_MAX, ZERO_BLOCK};
 use farhaul_sync::version::ManifestId;
 use rustix::io::Errno;
 use std::fs::File;
@@ -150,7 +150,15 @@ impl<'a> Digester<'a> {
             match len.and_then(|len| cutter.hole(len)) {
                 Some(cut) => pages.push(at, cut, &[])?,
                 None => {
-                    let ahead = self.window.show(file, at.get(), cutter.lookahead(), size)?;
+                    let end = at + Bytes::of_len(cutter.lookahead());
+                    let mut near = holes.clone().take_while(|hole| hole.offset < end);
+                    let hole = near.find_map(|hole| run_in(hole, &cutter));
+                    // No more than tells that chunks end at the hole.
+                    let (need, until) = match hole.filter(|until| *until < end) {
+                        Some(until) => ((until - at).as_len(), until),
+                        None => (cutter.lookahead(), size),
+                    };
+                    let ahead = self.window.show(file, at.get(), need, until)?;
                     let cut = cutter.cut(ahead).ok_or(DigestError::Changed)?;
                     pages.push(at, cut, ahead)?;
                 }
@@ -158,6 +166,13 @@ impl<'a> Digester<'a> {
         }
         pages.finish()
     }
+}
+
+/// How far a hole has to be shown for a run of zeros to be seen in it; `None` where it is too short.
+fn run_in(hole: &Hole, cutter: &Cutter<'_>) -> Option<Bytes> {
+    let begin = hole.offset.get().max(cutter.offset().get()).next_multiple_of(ZERO_BLOCK);
+    let until = Bytes::new(begin) + cutter.run_min();
+    (until <= hole.offset + hole.len).then_some(until)
 }
 
 /// Names chunks and passes them on, with the pages that come of them.
@@ -213,25 +228,24 @@ impl Window {
         (self.start, self.len) = (0, 0);
     }
 
-    /// The `need` bytes of the file from `at` on, read where they are not here yet. A file that ends
-    /// before `size` was changed.
+    /// The `need` bytes of the file from `at` on, read where they are not here yet, and some more but
+    /// for what lies behind `until`. A file that ends before that was changed.
     fn show(
         &mut self,
         file: &File,
         at: u64,
         need: usize,
-        size: Bytes,
+        until: Bytes,
     ) -> Result<&[u8], DigestError> {
         let from = self.from(at);
         let from = if from + need <= self.buffer.len() && from <= self.len {
             from
         } else {
-            self.shift(at, need, size)
+            self.shift(at, need, until)
         };
         while self.len < from + need {
             let offset = self.start + Bytes::of_len(self.len).get();
-            // No further than the file went: a hole that begins there costs nothing.
-            let left = Bytes::new(size.get() - offset).as_len();
+            let left = (until - Bytes::new(offset)).as_len();
             let end = self.buffer.len().min(self.len.saturating_add(left));
             match file.read_at(&mut self.buffer[self.len..end], offset) {
                 Ok(0) => return Err(DigestError::Changed),
@@ -255,7 +269,7 @@ impl Window {
     }
 
     /// Makes room for `need` bytes from `at` on; what is here of them stays.
-    fn shift(&mut self, at: u64, need: usize, size: Bytes) -> usize {
+    fn shift(&mut self, at: u64, need: usize, until: Bytes) -> usize {
         let from = self.from(at);
         if from < self.len {
             self.buffer.copy_within(from..self.len, 0);
@@ -264,7 +278,7 @@ impl Window {
             self.len = 0;
         }
         self.start = at;
-        let left = Bytes::new(size.get() - at).as_len();
+        let left = (until - Bytes::new(at)).as_len();
         let wanted = need.saturating_add(SLACK.max(need / 2)).min(left);
         if self.buffer.len() < wanted {
             self.buffer.resize(wanted, 0);

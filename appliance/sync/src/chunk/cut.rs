@@ -68,17 +68,26 @@ impl<'a> Cutter<'a> {
     pub fn lookahead(&self) -> usize {
         // A run of zeros that ends the longest chunk must be seen to be one.
         let longest = (self.at + self.class.max().get()).next_multiple_of(ZERO_BLOCK);
-        let end = longest + self.run_min();
+        let end = longest + self.run_min().get();
         Bytes::new(end.min(self.size) - self.at).as_len()
     }
 
     /// The next piece; `ahead` is what the file holds from [`offset`](Self::offset) on. `None` at
-    /// the end, and where `ahead` has less than [`lookahead`](Self::lookahead) bytes.
+    /// the end, and where `ahead` has less than [`lookahead`](Self::lookahead) bytes; fewer do if a
+    /// whole [`run_min`](Self::run_min) of blocks of zeros is among them.
     pub fn cut(&mut self, ahead: &[u8]) -> Option<Cut> {
-        let ahead = ahead.get(..self.lookahead()).filter(|ahead| !ahead.is_empty())?;
+        let (need, shown) = (self.lookahead(), Bytes::of_len(ahead.len()).get());
+        let is_all = ahead.len() >= need;
+        // Of a block that is not shown to its end, nothing is known.
+        let end = (self.at + shown) / ZERO_BLOCK * ZERO_BLOCK;
+        let end =
+            if is_all { need } else { Bytes::new(end).saturating_sub(self.offset()).as_len() };
+        let ahead = ahead.get(..end).filter(|ahead| !ahead.is_empty())?;
         let goes_on = self.is_in_zeros && zeros_at(ahead, 0, 1) > 0;
         let data = if goes_on { 0 } else { self.data_before_zeros(ahead) };
-        let cut = if data == 0 {
+        let cut = if data == ahead.len() && !is_all {
+            return None;
+        } else if data == 0 {
             let len = zeros_at(ahead, 0, usize::MAX);
             self.is_in_zeros = len == ahead.len();
             Cut::Zeros { len: Bytes::of_len(len) }
@@ -99,7 +108,7 @@ impl<'a> Cutter<'a> {
         let left = self.size - self.at;
         let len = if len.get() >= left { left } else { len.get() / ZERO_BLOCK * ZERO_BLOCK };
         let is_block = self.at.is_multiple_of(ZERO_BLOCK) && self.at >= self.data_until;
-        let is_run = self.is_in_zeros || len >= self.run_min();
+        let is_run = self.is_in_zeros || len >= self.run_min().get();
         if !is_block || !is_run || len == 0 {
             return None;
         }
@@ -109,14 +118,14 @@ impl<'a> Cutter<'a> {
     }
 
     /// A shorter run of zeros belongs to the chunks around it.
-    const fn run_min(&self) -> u64 {
-        self.class.average().get()
+    pub const fn run_min(&self) -> Bytes {
+        self.class.average()
     }
 
     /// How much of `ahead` lies before the first run of zeros; all of it if there is none that a
     /// chunk can reach.
     fn data_before_zeros(&mut self, ahead: &[u8]) -> usize {
-        let run_min = Bytes::new(self.run_min()).as_len();
+        let run_min = self.run_min().as_len();
         let first = self.at.next_multiple_of(ZERO_BLOCK).max(self.data_until);
         let mut begin = Bytes::new(first - self.at).as_len();
         while begin < ahead.len() {

@@ -44,7 +44,7 @@ impl Holes {
     pub const NONE: Self = Self(Vec::new());
 
     /// The holes, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Hole> {
+    pub fn iter(&self) -> impl Iterator<Item = &Hole> + Clone {
         self.0.iter()
     }
 

@@ -224,9 +224,14 @@ proptest! {
             let at = cutter.offset().as_len();
             let zeros = bytes[at..].iter().take_while(|byte| **byte == 0).count();
             let zeros = if is_hole { zeros } else { zeros.min(BLOCK) };
+            // As little as tells where the first run of zeros is, if it is near.
+            let end = at + cutter.lookahead();
+            let mut runs = (at.next_multiple_of(BLOCK)..).step_by(BLOCK).map(|at| at..at + RUN);
+            let run = runs.by_ref().take_while(|run| run.end < end).find(|run| bytes[run.clone()].iter().all(|byte| *byte == 0));
+            let end = run.filter(|_| is_hole).map_or(end, |run| run.end);
             let cut = match cutter.hole(Bytes::of_len(zeros)) {
                 Some(cut) => Some(cut),
-                None => cutter.cut(&bytes[at..at + cutter.lookahead()]),
+                None => cutter.cut(&bytes[at..end]),
             };
             let Some(cut) = cut else { break };
             push(&keys, &mut entries, cut, &bytes[at..]);
