@@ -100,75 +100,102 @@ fn ids_of_folders_can_be_parts_of_names_of_files() {
     }
 }
 
-#[test]
-fn every_fault_is_told_with_line_column_and_advice() {
-    let peers = "peers = [\"tokyo\"]";
-    for (more, expected) in [
-        (
-            "listen = 7411\n",
-            "4:10: `listen` is not for a bare number; write listen = \"0.0.0.0:7411\"",
-        ),
-        (
-            "listen = \"7411\"\n",
-            "4:10: `listen` = \"7411\" is no ADDRESS:PORT; write listen = \"0.0.0.0:7411\"",
-        ),
-        (
-            "listen = \"127.0.0.1:7412\"\napi = \"127.0.0.1:7412\"\n",
-            "5:7: `listen` and `api` both want TCP port 7412; give `api` another port",
-        ),
-        (
-            "api = \"unix:run\"\n",
-            "4:7: `api`: \"run\" is no absolute path; \
+/// What may stand behind a good site, and what is wrong with it.
+const OF_SITE: &[(&str, &str)] = &[
+    ("listen = 7411\n", "4:10: `listen` is not for a bare number; write listen = \"0.0.0.0:7411\""),
+    (
+        "listen = \"7411\"\n",
+        "4:10: `listen` = \"7411\" is no ADDRESS:PORT; write listen = \"0.0.0.0:7411\"",
+    ),
+    (
+        "listen = \"127.0.0.1:7412\"\napi = \"127.0.0.1:7412\"\n",
+        "5:7: `listen` and `api` both want TCP port 7412; give `api` another port",
+    ),
+    (
+        "api = \"unix:run\"\n",
+        "4:7: `api`: \"run\" is no absolute path; \
              write api = \"127.0.0.1:7412\" or \"unix:/run/farhaul/api\"",
-        ),
-        (
-            "buffers = \"160\"\n",
-            "4:11: `buffers` = \"160\" has no unit; write buffers = \"160 MiB\"",
-        ),
-        (
-            "buffers = \"1 KiB\"\n",
-            "4:11: `buffers` = \"1 KiB\" is out of range; write 32 MiB to 64 GiB",
-        ),
-        ("workers = 0\n", "4:11: `workers` is out of range; write a number from 1 to 64"),
-        ("workers = -1\n", "4:11: `workers` is out of range; write a number from 1 to 64"),
-        ("workers = \"2\"\n", "4:11: `workers` is not for a text; write workers = 2"),
-        (
-            "lsiten = 1\n",
-            "4:1: [site] has no key `lsiten`; \
+    ),
+    ("buffers = \"160\"\n", "4:11: `buffers` = \"160\" has no unit; write buffers = \"160 MiB\""),
+    (
+        "buffers = \"1 KiB\"\n",
+        "4:11: `buffers` = \"1 KiB\" is out of range; write 32 MiB to 64 GiB",
+    ),
+    ("workers = 0\n", "4:11: `workers` is out of range; write a number from 1 to 64"),
+    ("workers = -1\n", "4:11: `workers` is out of range; write a number from 1 to 64"),
+    ("workers = \"2\"\n", "4:11: `workers` is not for a text; write workers = 2"),
+    (
+        "lsiten = 1\n",
+        "4:1: [site] has no key `lsiten`; \
              remove it, or write one of name, state, listen, api, buffers, workers",
-        ),
-        (
-            "[transfer]\npolicy = \"fast\"\n",
-            "5:10: `policy` cannot be \"fast\"; write policy = \"fair\", \"low\", \"high\" or \"fixed\"",
-        ),
-        (
-            "[transfer]\npolicy = \"fixed\"\n",
-            "5:10: `policy` = \"fixed\" holds a rate, and there is no `rate`; \
+    ),
+    (
+        "[transfer]\npolicy = \"fast\"\n",
+        "5:10: `policy` cannot be \"fast\"; write policy = \"fair\", \"low\", \"high\" or \"fixed\"",
+    ),
+    (
+        "[transfer]\npolicy = \"fixed\"\n",
+        "5:10: `policy` = \"fixed\" holds a rate, and there is no `rate`; \
              write rate = \"500 Mbit/s\"",
-        ),
-        (
-            "[transfer]\nrate = \"10 MB/s\"\n",
-            "5:8: `rate` = \"10 MB/s\" has no unit that is known here; write rate = \"500 Mbit/s\"",
-        ),
-        (
-            "[transfer]\nrate = \"1 Mbit/s\"\nrate-min = \"2 Mbit/s\"\n",
-            "4:1: the minimum rate 2.0 Mbit/s is above the maximum rate 1.0 Mbit/s; \
+    ),
+    (
+        "[transfer]\nrate = \"10 MB/s\"\n",
+        "5:8: `rate` = \"10 MB/s\" has no unit that is known here; write rate = \"500 Mbit/s\"",
+    ),
+    (
+        "[transfer]\nrate = \"1 Mbit/s\"\nrate-min = \"2 Mbit/s\"\n",
+        "4:1: the minimum rate 2.0 Mbit/s is above the maximum rate 1.0 Mbit/s; \
              lower `rate-min`, or raise `rate`",
+    ),
+    (
+        "[sites]\n",
+        "4:2: `sites` is no section; sections are [site], [[peer]], [[folder]] and [transfer]",
+    ),
+    ("[peer]\n", "4:1: `peer` is a section; write [[peer]] before each one"),
+    ("[[transfer]]\n", "4:1: `transfer` is a list; write [transfer], once"),
+    (
+        "a = \n",
+        "4:5: string values must be quoted, expected literal string; write it as TOML (https://toml.io) wants it",
+    ),
+];
+
+/// The same of peers, behind a good one.
+fn of_peers() -> Vec<(String, &'static str)> {
+    vec![
+        (
+            format!("[[peer]]\nname = \"rome\"\nid = \"{ID}\"\n"),
+            "9:6: `rome` has the id of `tokyo`; name each peer once",
         ),
         (
-            "[sites]\n",
-            "4:2: `sites` is no section; sections are [site], [[peer]], [[folder]] and [transfer]",
+            format!("[[peer]]\nname = \"tokyo\"\nid = \"{OTHER_ID}\"\n"),
+            "8:8: a site is called `tokyo` already; give each site a name of its own",
         ),
-        ("[peer]\n", "4:1: `peer` is a section; write [[peer]] before each one"),
-        ("[[transfer]]\n", "4:1: `transfer` is a list; write [transfer], once"),
         (
-            "a = \n",
-            "4:5: string values must be quoted, expected literal string; write it as TOML (https://toml.io) wants it",
+            format!("[[peer]]\nname = \"berlin\"\nid = \"{OTHER_ID}\"\n"),
+            "8:8: a site is called `berlin` already; give each site a name of its own",
         ),
-    ] {
-        assert_eq!(fault(&format!("{SITE}{more}")), expected, "{more}");
-    }
-    for (more, expected) in [
+        (
+            format!("[[peer]]\nname = \"ro me\"\nid = \"{OTHER_ID}\"\n"),
+            "8:8: `name` = \"ro me\" is no name; \
+          write 1 to 64 bytes of letters, digits, `.`, `_` and `-`",
+        ),
+        (
+            "[[peer]]\nname = \"rome\"\nid = \"abc\"\n".to_owned(),
+            "9:6: `id` is no site id: a site id has 52 letters, this has 3 bytes; \
+          write the id that the peer logs at its start",
+        ),
+        (
+            format!("[[peer]]\nname = \"rome\"\nid = \"{OTHER_ID}\"\naddress = \"rome\"\n"),
+            "10:11: `address` = \"rome\" is no HOST:PORT; \
+          write address = \"tokyo.example.org:7411\", or \"[IPv6 address]:7411\"",
+        ),
+    ]
+}
+
+/// The same of folders.
+fn of_folders() -> Vec<(String, &'static str)> {
+    let peers = "peers = [\"tokyo\"]";
+    vec![
         (
             format!("[[folder]]\nid = \"Photos\"\npath = \"/a\"\n{peers}\n"),
             "8:6: `id` = \"Photos\" is no id of a folder; \
@@ -217,34 +244,15 @@ fn every_fault_is_told_with_line_column_and_advice() {
             folder("a", "/a") + &folder("a", "/b"),
             "12:6: there is a folder `a` already; give each folder an id of its own",
         ),
-        (
-            format!("[[peer]]\nname = \"rome\"\nid = \"{ID}\"\n"),
-            "9:6: `rome` has the id of `tokyo`; name each peer once",
-        ),
-        (
-            format!("[[peer]]\nname = \"tokyo\"\nid = \"{OTHER_ID}\"\n"),
-            "8:8: a site is called `tokyo` already; give each site a name of its own",
-        ),
-        (
-            format!("[[peer]]\nname = \"berlin\"\nid = \"{OTHER_ID}\"\n"),
-            "8:8: a site is called `berlin` already; give each site a name of its own",
-        ),
-        (
-            format!("[[peer]]\nname = \"ro me\"\nid = \"{OTHER_ID}\"\n"),
-            "8:8: `name` = \"ro me\" is no name; \
-          write 1 to 64 bytes of letters, digits, `.`, `_` and `-`",
-        ),
-        (
-            "[[peer]]\nname = \"rome\"\nid = \"abc\"\n".to_owned(),
-            "9:6: `id` is no site id: a site id has 52 letters, this has 3 bytes; \
-          write the id that the peer logs at its start",
-        ),
-        (
-            format!("[[peer]]\nname = \"rome\"\nid = \"{OTHER_ID}\"\naddress = \"rome\"\n"),
-            "10:11: `address` = \"rome\" is no HOST:PORT; \
-          write address = \"tokyo.example.org:7411\", or \"[IPv6 address]:7411\"",
-        ),
-    ] {
+    ]
+}
+
+#[test]
+fn every_fault_is_told_with_line_column_and_advice() {
+    for (more, expected) in OF_SITE {
+        assert_eq!(fault(&format!("{SITE}{more}")), *expected, "{more}");
+    }
+    for (more, expected) in of_peers().into_iter().chain(of_folders()) {
         assert_eq!(fault(&with(&more)), expected, "{more}");
     }
     assert_eq!(
