@@ -83,6 +83,15 @@ pub(super) struct Neighbour {
     feed: Feed,
     /// Parts that it was sent and has not called durable.
     unstored: u32,
+    /// It was asked to tell again from where it is followed, and has not yet.
+    asked_again: bool,
+}
+
+/// A file that is asked for.
+pub(super) struct Fetching {
+    pub(super) size: u64,
+    /// Of whom, once that is decided.
+    pub(super) from: Option<SiteId>,
 }
 
 /// One folder.
@@ -97,7 +106,7 @@ pub(super) struct Folder {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) neighbours: BTreeMap<SiteId, Neighbour>,
     /// Files that are asked for, and their lengths.
-    pub(super) fetching: BTreeMap<RelPath, u64>,
+    pub(super) fetching: BTreeMap<RelPath, Fetching>,
     scan: Option<Stop>,
     /// When the next scan is due.
     next_scan: Instant,
@@ -236,9 +245,11 @@ impl Folder {
         let root = self.store.root();
         looks.retain(|(path, found)| match root.stat(path) {
             Ok(meta) => found.as_ref().is_some_and(|seen| seen.identity == identity_of(&meta)),
-            Err(ConfineError::NotFound { .. } | ConfineError::NotDirectory { .. }) => {
-                found.is_none()
-            }
+            Err(
+                ConfineError::NotFound { .. }
+                | ConfineError::NotDirectory { .. }
+                | ConfineError::SymlinkInPath { .. },
+            ) => found.is_none(),
             Err(error) => {
                 tracing::warn!(%error, "what is known of it stays");
                 false
@@ -288,19 +299,32 @@ impl Folder {
             return;
         }
         let start = Followed::start(theirs.followed, self.index.author().incarnation);
+        let is_ahead = start > self.index.last_seq().get();
         let feed = Feed::new(start.min(self.index.last_seq().get()));
-        self.neighbours.insert(peer, Neighbour { outbox, feed, unstored: 0 });
+        self.neighbours.insert(peer, Neighbour { outbox, feed, unstored: 0, asked_again: false });
+        if is_ahead {
+            let renewed = self.renew();
+            self.note("no new incarnation", renewed);
+        }
     }
 
     pub(super) fn lost(&mut self, peer: SiteId) {
         self.neighbours.remove(&peer);
+        self.fetching.retain(|_, fetch| fetch.from != Some(peer));
     }
 
     /// Records of a peer: all of them are durable here before the peer hears so.
-    pub(super) fn told(&mut self, peer: SiteId, (epoch, _, to): (u64, u64, u64), bytes: &[u8]) {
+    pub(super) fn told(&mut self, peer: SiteId, (epoch, after, to): (u64, u64, u64), bytes: &[u8]) {
         if !self.neighbours.contains_key(&peer) {
             return;
         }
+        let known = self.index.read().followed(peer).unwrap_or(None);
+        let known = known.filter(|known| known.epoch == epoch).map_or(0, |known| known.up_to);
+        // Without what comes before, it would look as if that had been told.
+        if after > known {
+            return self.ask_again(peer);
+        }
+        let to = to.max(known);
         let learned = self.learn(bytes, peer, Followed { epoch, up_to: to });
         if let Err(FolderError::State(StateError::RolledBack)) = &learned {
             let renewed = self.renew();
@@ -309,8 +333,20 @@ impl Folder {
         let is_learned = learned.is_ok();
         self.note("records cannot be taken in", learned);
         let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| is_learned) else { return };
+        neighbour.asked_again = false;
         let stored = Message::Stored { folder: self.setup.key, epoch, up_to: to };
         let _ = neighbour.outbox.send(Outgoing::Say(stored));
+    }
+
+    /// Has a neighbour tell again from where it is followed.
+    fn ask_again(&mut self, peer: SiteId) {
+        let folders = self.share_with(peer).into_iter().collect();
+        if let Some(neighbour) = self.neighbours.get_mut(&peer)
+            && !neighbour.asked_again
+        {
+            let share = Outgoing::Say(Message::Share { folders });
+            neighbour.asked_again = neighbour.outbox.send(share).is_ok();
+        }
     }
 
     /// This index was put back from a copy: numbers that it would give were given. It goes on under
@@ -379,12 +415,17 @@ impl Folder {
         for neighbour in self.neighbours.values_mut() {
             while neighbour.unstored < UNSTORED_MAX && neighbour.feed.sent() < last {
                 let begun = self.index.begin(Durability::Later)?;
-                let fed = neighbour.feed.next(&begun);
+                let mut feed = neighbour.feed.clone();
+                let fed = feed.next(&begun);
                 let fed = fed.map_err(|error| FolderError::Feed(error.to_string()))?;
                 let Some(fed) = fed else { break };
                 let (after, to, bytes) = (fed.after, fed.to, fed.records.encode());
                 let records = Outgoing::Records { folder, epoch, after, to, bytes };
-                let _ = neighbour.outbox.send(records);
+                // What was not taken is not told.
+                if neighbour.outbox.send(records).is_err() {
+                    break;
+                }
+                neighbour.feed = feed;
                 neighbour.unstored += 1;
             }
         }

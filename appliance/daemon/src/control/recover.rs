@@ -24,8 +24,18 @@ impl Hashing for Hasher<'_> {
 }
 
 impl Folder {
-    /// Decides every intent, and removes what nobody goes on with (spec: S-044).
+    /// Decides every intent, and removes what nobody goes on with.
     pub(super) fn recover(&mut self) -> Result<(), FolderError> {
+        self.decide_intents()?;
+        let swept = self.store.sweep((wall_millis() / 1000).cast_signed())?;
+        if swept > 0 {
+            tracing::info!(swept, "staged files that nobody went on with were removed");
+        }
+        Ok(())
+    }
+
+    /// Finds out what became of each change that was begun (spec: S-044).
+    pub(super) fn decide_intents(&mut self) -> Result<(), FolderError> {
         let now = wall_millis() / 1000;
         for (id, intent) in self.index.read().intents()? {
             let keys = std::sync::Arc::clone(&self.keys);
@@ -45,10 +55,6 @@ impl Folder {
                 }
                 Ok(())
             })?;
-        }
-        let swept = self.store.sweep(now.cast_signed())?;
-        if swept > 0 {
-            tracing::info!(swept, "staged files that nobody went on with were removed");
         }
         Ok(())
     }

@@ -2,11 +2,11 @@
 //! neighbours ask for, given.
 
 use super::fetch::{self, Fetch, Wish};
-use super::folder::{Folder, FolderError, wall_millis};
+use super::folder::{Fetching, Folder, FolderError, wall_millis};
 use crate::index::Durability;
 use crate::scan::identity_of;
 use crate::site::{Outbox, Outgoing};
-use crate::store::{Prepared, Ready};
+use crate::store::{Prepared, Ready, StoreError};
 use farhaul_engine::files::dir::Meta;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -53,7 +53,10 @@ impl Folder {
             self.ask(wishes);
             let is_last = prepared.is_empty() && before.is_none() && self.cursor.is_none();
             if !prepared.is_empty() {
-                self.commit(prepared)?;
+                // Where nothing can be changed now, it is tried again with the next event.
+                if self.commit(prepared)? == 0 {
+                    return Ok(());
+                }
             } else if is_last || self.is_full() {
                 return Ok(());
             } else if self.cursor.is_none() {
@@ -112,7 +115,10 @@ impl Folder {
                 }
                 Content::Gone => return Ok(()),
             }
-            .and_then(|ready| self.store.prepare_put(path, &ready, version, old)),
+            .and_then(|ready| {
+                let begun = self.store.prepare_put(path, &ready, version, old);
+                begun.inspect_err(|_| self.store.drop_ready(&ready))
+            }),
         };
         match begun {
             Ok(begun) => prepared.push(begun),
@@ -123,7 +129,7 @@ impl Folder {
 
     /// Whether as much is asked for as may be.
     fn is_full(&self) -> bool {
-        let bytes: u64 = self.fetching.values().sum();
+        let bytes = self.fetching.values().map(|fetch| fetch.size).fold(0, u64::saturating_add);
         self.fetching.len() >= FETCHES_MAX || bytes > FETCH_BYTES_MAX
     }
 
@@ -146,7 +152,8 @@ impl Folder {
         }
         match self.store.stage(path, manifest, size, &[]) {
             Ok(staged) => {
-                self.fetching.insert(path.clone(), size.get());
+                let fetching = Fetching { size: size.get(), from: None };
+                self.fetching.insert(path.clone(), fetching);
                 let (path, version, size) = (path.clone(), version.clone(), size.get());
                 Ok(Some(Wish { path, version, staged, size }))
             }
@@ -171,6 +178,11 @@ impl Folder {
             _ => None,
         });
         let wanted = wanted.collect();
+        for wish in &wishes {
+            if let Some(fetching) = self.fetching.get_mut(&wish.path) {
+                fetching.from = Some(neighbour.outbox.peer());
+            }
+        }
         let (folder, keys, events) = (self.setup.key, Arc::clone(&self.keys), self.events.clone());
         let intake = Box::new(Fetch { folder, keys, wishes, given: Vec::new(), events });
         if let Err(Outgoing::Ask { intake, .. }) =
@@ -222,22 +234,29 @@ impl Folder {
             }
             self.store.drop_ready(ready);
         }
-        self.commit(prepared)
+        self.commit(prepared).map(drop)
     }
 
     /// The commit order: intents durable, renames, names durable, index durable.
-    fn commit(&mut self, prepared: Vec<Prepared>) -> Result<(), FolderError> {
+    /// Returns how many changes were made.
+    fn commit(&mut self, prepared: Vec<Prepared>) -> Result<usize, FolderError> {
         if prepared.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         self.store.check_there()?;
         let intents: Vec<_> = prepared.iter().map(Prepared::intent).collect();
         let recorded = self.index.record(&intents)?;
         let mut swapped = Vec::new();
+        let mut is_half_done = false;
         for (prepared, recorded) in prepared.into_iter().zip(&recorded) {
             let path = prepared.intent().path.clone();
             match prepared.swap(recorded) {
                 Ok(done) => swapped.push(done),
+                // Its intent says what it was to be.
+                Err(error @ StoreError::HalfDone { .. }) => {
+                    tracing::error!(%path, %error, "is decided as after a stop");
+                    is_half_done = true;
+                }
                 Err(error) => {
                     tracing::info!(%path, %error, "is looked at again before it is changed");
                     let mut forgetting = self.index.begin(Durability::Now)?;
@@ -246,6 +265,7 @@ impl Folder {
                 }
             }
         }
+        let made = swapped.len();
         let committed = self.store.settle(swapped)?;
         let now = wall_millis() / 1000;
         self.change(Durability::Now, |state| {
@@ -256,7 +276,11 @@ impl Folder {
                 }
             }
             Ok(())
-        })
+        })?;
+        if is_half_done {
+            self.decide_intents()?;
+        }
+        Ok(made)
     }
 
     /// A neighbour asks for contents.
