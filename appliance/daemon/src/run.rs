@@ -120,7 +120,7 @@ pub async fn run(
         () = stop => Ok(()),
     };
     tracing::info!("stopping");
-    drop(sites);
+    sites.stop().await;
     engine.close().await;
     // It ends what it is doing at a disk first.
     let stopped = tokio::task::spawn_blocking(move || drop(control)).await;

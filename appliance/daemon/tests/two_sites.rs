@@ -28,7 +28,7 @@ struct Home {
 
 /// A site that runs. Fields end in this order.
 struct Site {
-    _sites: Sites,
+    sites: Sites,
     control: Control,
     engine: Arc<Engine>,
     home: Home,
@@ -53,8 +53,8 @@ impl Site {
     }
 
     async fn stop(self) -> Home {
-        let Self { _sites: sites, control, engine, home } = self;
-        drop(sites);
+        let Self { sites, control, engine, home } = self;
+        sites.stop().await;
         engine.close().await;
         tokio::task::spawn_blocking(move || drop((control, engine))).await.expect("it ends");
         home
@@ -102,7 +102,7 @@ fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -
     let heard = control.hears_sessions();
     let me = home.identity.id();
     let sites = Sites::start(Arc::clone(&engine), me, options(), vec![place], heard);
-    Site { _sites: sites, control, engine, home }
+    Site { sites, control, engine, home }
 }
 
 /// Two sites of which the first calls the second.
@@ -279,4 +279,31 @@ async fn many_small_files_arrive() {
     let began = Instant::now();
     until_both_have((&here, &there), &tree_of(&here.tree())).await;
     println!("2000 files of 10 kB after {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_conflicts_every_content_stands_at_both() {
+    let (here, there) = pair();
+    for n in 0..300_u32 {
+        fs::write(here.tree().join(format!("file {n}")), format!("from here {n}"))
+            .expect("written");
+        fs::write(there.tree().join(format!("file {n}")), format!("from there {n}"))
+            .expect("written");
+    }
+    let mut written: BTreeSet<_> = tree_of(&here.tree()).into_values().flatten().collect();
+    written.extend(tree_of(&there.tree()).into_values().flatten());
+    let began = Instant::now();
+    loop {
+        let trees = (tree_of(&here.tree()), tree_of(&there.tree()));
+        let contents: BTreeSet<_> = trees.0.values().flatten().cloned().collect();
+        if trees.0 == trees.1 && contents == written {
+            assert_eq!(trees.0.len(), 600);
+            return;
+        }
+        let lens = (trees.0.len(), trees.1.len());
+        assert!(began.elapsed() < Duration::from_secs(60), "after a minute: {lens:?}");
+        here.control.rescan().await.expect("it runs");
+        there.control.rescan().await.expect("it runs");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -243,6 +243,11 @@ impl Folder {
     fn take_looks(&mut self) -> Result<(), FolderError> {
         let mut looks = std::mem::take(&mut self.looks);
         let root = self.store.root();
+        // What is announced outlives a power cut: a user's file is on disk before its version is.
+        if looks.iter().any(|(_, found)| found.is_some()) {
+            let synced = rustix::fs::syncfs(root.dir());
+            synced.map_err(|errno| StoreError::from(ConfineError::at(&b""[..], errno)))?;
+        }
         looks.retain(|(path, found)| match root.stat(path) {
             Ok(meta) => found.as_ref().is_some_and(|seen| seen.identity == identity_of(&meta)),
             Err(

@@ -1,7 +1,7 @@
 //! What is to be done in a folder, done: asked for, staged, put in place in the commit order; and what
 //! neighbours ask for, given.
 
-use super::fetch::{self, Fetch, Wish};
+use super::fetch::{self, Fetch, LocalCopy, Wish};
 use super::folder::{Fetching, Folder, FolderError, wall_millis};
 use crate::index::Durability;
 use crate::scan::identity_of;
@@ -147,15 +147,23 @@ impl Folder {
         version: &Version,
         (manifest, size): (ManifestId, Bytes),
     ) -> Result<Option<Wish>, FolderError> {
-        if self.is_full() || self.neighbours.is_empty() {
+        if self.is_full() {
             return Ok(None);
         }
         match self.store.stage(path, manifest, size, &[]) {
             Ok(staged) => {
+                let here = self.find(manifest);
                 let fetching = Fetching { size: size.get(), from: None };
                 self.fetching.insert(path.clone(), fetching);
                 let (path, version, size) = (path.clone(), version.clone(), size.get());
-                Ok(Some(Wish { path, version, staged, size }))
+                let wish = Wish { path, version, staged, size };
+                let Some((file, _)) = here else { return Ok(Some(wish)) };
+                let (folder, keys, events) =
+                    (self.setup.key, Arc::clone(&self.keys), self.events.clone());
+                let copy = LocalCopy { folder, keys, wish, file, events };
+                let thread = std::thread::Builder::new().name("farhaul-copy".to_owned());
+                thread.spawn(move || copy.run()).map_err(FolderError::Thread)?;
+                Ok(None)
             }
             Err(error) => {
                 tracing::warn!(%path, %error, "cannot be staged");
@@ -168,6 +176,12 @@ impl Folder {
     /// it for ever.
     fn ask(&mut self, wishes: Vec<Wish>) {
         if wishes.is_empty() {
+            return;
+        }
+        if self.neighbours.is_empty() {
+            for wish in &wishes {
+                self.fetching.remove(&wish.path);
+            }
             return;
         }
         let turn = usize::try_from(wall_millis() % 1009).unwrap_or(0);
@@ -308,6 +322,9 @@ impl Folder {
             }
             after = Some(path);
         }
-        None
+        // What lost its place may be what others lack.
+        let kept = self.index.read().kept_with(manifest).ok().flatten()?;
+        let file = self.store.open_kept(&kept.name).ok()?;
+        Some((file, kept.size))
     }
 }

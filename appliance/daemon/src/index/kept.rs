@@ -8,7 +8,7 @@ use super::{IndexError, Kind, Reading, Transaction};
 use crate::store::Displaced;
 use farhaul_engine::files::dir::FileKind;
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::version::Version;
+use farhaul_sync::version::{Content, ManifestId, Version};
 use rusqlite::params;
 
 /// Something in the version store.
@@ -64,6 +64,11 @@ impl Transaction<'_> {
         let value = writer.seal(Table::Kept, &sealed_key(key.as_bytes(), &kept.name));
         let sql = "REPLACE INTO kept(key, name, value) VALUES(?, ?, ?)";
         self.db().prepare_cached(sql)?.execute(params![key.as_bytes(), kept.name, value])?;
+        if let Some(Content::File { manifest, .. }) = kept.version.as_ref().map(|v| &v.content) {
+            let sql = "INSERT OR IGNORE INTO kept_contents(manifest, key, name) VALUES(?, ?, ?)";
+            let row = params![&manifest.0[..], key.as_bytes(), kept.name];
+            self.db().prepare_cached(sql)?.execute(row)?;
+        }
         Ok(())
     }
 
@@ -73,6 +78,8 @@ impl Transaction<'_> {
     /// [`IndexError`].
     pub fn forget_kept(&mut self, path: &RelPath, name: &str) -> Result<(), IndexError> {
         let sql = "DELETE FROM kept WHERE key = ? AND name = ?";
+        self.db().prepare_cached(sql)?.execute(params![Key::of(path).as_bytes(), name])?;
+        let sql = "DELETE FROM kept_contents WHERE key = ? AND name = ?";
         self.db().prepare_cached(sql)?.execute(params![Key::of(path).as_bytes(), name])?;
         Ok(())
     }
@@ -88,6 +95,16 @@ impl Reading<'_> {
         let mut kept = self.kept_rows(sql, params![Key::of(path).as_bytes()])?;
         kept.sort_by(|a, b| (a.at_secs, &a.name).cmp(&(b.at_secs, &b.name)));
         Ok(kept)
+    }
+
+    /// Something in the version store with that content.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn kept_with(&self, manifest: ManifestId) -> Result<Option<Kept>, IndexError> {
+        let sql = "SELECT kept.key, kept.name, kept.value FROM kept_contents
+            JOIN kept USING(key, name) WHERE kept_contents.manifest = ? LIMIT 1";
+        Ok(self.kept_rows(sql, params![&manifest.0[..]])?.pop())
     }
 
     /// What is kept of paths behind `after` (or of all), in the order of a walk through the tree:

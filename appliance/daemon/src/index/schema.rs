@@ -36,6 +36,8 @@ const TABLES: &str = "
     CREATE TABLE keys(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE contents(manifest BLOB NOT NULL, key BLOB NOT NULL,
         PRIMARY KEY(manifest, key)) WITHOUT ROWID;
+    CREATE TABLE kept_contents(manifest BLOB NOT NULL, key BLOB NOT NULL, name TEXT NOT NULL,
+        PRIMARY KEY(manifest, key, name)) WITHOUT ROWID;
     CREATE TABLE followed(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE unsettled(key BLOB PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE copies(key BLOB PRIMARY KEY, origin BLOB NOT NULL, value BLOB NOT NULL)

@@ -32,10 +32,13 @@ pub struct PeerPlace {
     pub address: Option<String>,
 }
 
-/// The sessions with all peers. Dropping it ends them.
+/// The sessions with all peers. Dropping it ends them; [`Sites::stop`] also waits for that.
 pub struct Sites {
     tasks: Vec<JoinHandle<()>>,
-    shared: Arc<Shared>,
+    /// Nothing once it has stopped.
+    shared: Option<Arc<Shared>>,
+    /// Closed when the last session is over.
+    over: mpsc::Receiver<()>,
 }
 
 struct Shared {
@@ -44,6 +47,8 @@ struct Shared {
     options: SessionOptions,
     events: mpsc::Sender<FromPeer>,
     live: Mutex<BTreeMap<SiteId, Live>>,
+    /// Never sent: it goes with the last who holds this.
+    _alive: mpsc::Sender<()>,
 }
 
 /// A session that runs.
@@ -65,7 +70,8 @@ impl Sites {
         events: mpsc::Sender<FromPeer>,
     ) -> Self {
         let live = Mutex::default();
-        let shared = Arc::new(Shared { engine, me, options, events, live });
+        let (alive, over) = mpsc::channel(1);
+        let shared = Arc::new(Shared { engine, me, options, events, live, _alive: alive });
         let mut tasks = vec![tokio::spawn(answer(Arc::clone(&shared)))];
         for peer in peers {
             if peer.address.is_some() {
@@ -73,14 +79,26 @@ impl Sites {
                 tasks.push(tokio::spawn(call(Arc::clone(&shared), peer).instrument(span)));
             }
         }
-        Self { tasks, shared }
+        Self { tasks, shared: Some(shared), over }
+    }
+
+    /// Ends all sessions and waits until nobody holds the engine for them any more.
+    pub async fn stop(mut self) {
+        self.end();
+        let _ = self.over.recv().await;
+    }
+
+    fn end(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if let Some(shared) = self.shared.take() {
+            lock(&shared.live).clear();
+        }
     }
 }
 
 impl Drop for Sites {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-        lock(&self.shared.live).clear();
+        self.end();
     }
 }
 
