@@ -4,6 +4,7 @@
 use farhaul_engine::disk::DiskKind;
 use farhaul_engine::engine::{Engine, EngineConfig, SessionOptions, TcpPort};
 use farhaul_engine::identity::Identity;
+use farhaul_engine::tls::Allow;
 use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::SiteId;
@@ -71,18 +72,26 @@ fn options() -> SessionOptions {
 }
 
 fn engine(identity: &Identity, peer: SiteId, port: u16) -> Arc<Engine> {
-    let allow = Arc::new(move |site: &SiteId| *site == peer);
-    let config = EngineConfig {
+    let allow: Allow = Arc::new(move |site: &SiteId| *site == peer);
+    let config = || EngineConfig {
         listen: SocketAddr::from(([127, 0, 0, 1], port)),
         tcp: TcpPort::Off,
         identity: identity.clone(),
-        allow: Some(allow),
+        allow: Some(Arc::clone(&allow)),
         paths: None,
         disk: DiskKind::Threads,
         buffers: Bytes::mib(64),
         workers: 1,
     };
-    Arc::new(Engine::start(config).expect("a free port on loopback"))
+    // A port that was in use a moment ago is closed by threads and tasks that are still ending.
+    let began = Instant::now();
+    loop {
+        match Engine::start(config()) {
+            Ok(engine) => return Arc::new(engine),
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(30), "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -> Site {

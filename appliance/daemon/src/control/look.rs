@@ -45,10 +45,20 @@ impl ScanJob {
         let mut scan = scan.map_err(|error| error.to_string())?;
         let (rules, stop) = (self.rules.clone(), self.stop.clone());
         let mut looker = Looker::new(&self.root, &self.keys, rules, stop);
+        // Directories that are gone: said after what was in them, or whoever hears of it in between
+        // would make them again for what is still there.
+        let mut gone: Vec<RelPath> = Vec::new();
         while let Some(seen) = scan.advance().map_err(|error| error.to_string())? {
             let path = match seen {
                 Seen::Changed(change) => change.path,
-                Seen::Gone { path, .. } => path,
+                Seen::Gone { path, kind } => {
+                    self.look_behind(&mut looker, &mut gone, Some(&path))?;
+                    if kind == FileKind::Dir {
+                        gone.push(path);
+                        continue;
+                    }
+                    path
+                }
                 Seen::Unread(error) => {
                     tracing::warn!(%error, "not looked at; what is known of it stays");
                     continue;
@@ -58,7 +68,21 @@ impl ScanJob {
                     continue;
                 }
             };
+            self.look_behind(&mut looker, &mut gone, Some(&path))?;
             self.look(&mut looker, path)?;
+        }
+        self.look_behind(&mut looker, &mut gone, None)
+    }
+
+    /// Looks at the directories that are gone and that the scan has left: `at` is where it is.
+    fn look_behind(
+        &self,
+        looker: &mut Looker<'_>,
+        gone: &mut Vec<RelPath>,
+        at: Option<&RelPath>,
+    ) -> Result<(), String> {
+        while let Some(dir) = gone.pop_if(|dir| at.is_none_or(|at| !at.starts_with(dir))) {
+            self.look(looker, dir)?;
         }
         Ok(())
     }
