@@ -162,6 +162,10 @@ fn start_folders(
         });
     }
     let control = Control::start(identity, folders)?;
+    for folder in &config.folders {
+        let (path, role) = (folder.path.display(), folder.role.name());
+        tracing::info!(folder = %folder.id, %path, role, peers = folder.peers.len(), "kept");
+    }
     let (places, options) = (config.places(), config.transfer.options());
     let heard = control.hears_sessions();
     let sites = Sites::start(Arc::clone(engine), identity.id(), options, places, heard);

@@ -28,6 +28,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let place = Self { directory: tempfile::tempdir().expect("a temporary directory") };
+        std::fs::create_dir(place.path("photos")).expect("made");
         place.write("127.0.0.1:0", ID, "");
         place
     }
