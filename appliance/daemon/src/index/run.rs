@@ -8,7 +8,7 @@ use super::IndexError;
 use super::codec::{Reader, Table, Writer, open};
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::seal::{
-    FolderKey, Hash, Proof, RUN_MAX, SealError, Statement, root, root_of_part,
+    FolderKey, Hash, Proof, RUN_MAX, SealError, Statement, reduce, root_of_part,
 };
 use farhaul_sync::version::{Author, Incarnation, Serial};
 
@@ -51,48 +51,7 @@ impl Run {
     /// # Errors
     /// [`SealError`] where a position is not known or they do not ascend.
     pub fn prove(&self, positions: &[u16]) -> Result<Proof, SealError> {
-        let is_ascending = positions.windows(2).all(|pair| pair[0] < pair[1]);
-        if !is_ascending || positions.iter().any(|&position| self.leaf(position).is_none()) {
-            return Err(SealError::Order);
-        }
-        let count = usize::from(self.statement.count);
-        let mut hashes = Vec::new();
-        let mut given = self.proof.0.iter().copied();
-        self.part(0..count, &self.leaves, positions, &mut given, &mut hashes)?;
-        Ok(Proof(hashes))
-    }
-
-    /// Goes through the tree as the given proof was made: returns the hash of `part` and adds to
-    /// `hashes` what stands for whatever of it is not wanted.
-    fn part(
-        &self,
-        part: core::ops::Range<usize>,
-        known: &[(u16, Hash)],
-        wanted: &[u16],
-        given: &mut impl Iterator<Item = Hash>,
-        hashes: &mut Vec<Hash>,
-    ) -> Result<Hash, SealError> {
-        let before = hashes.len();
-        let hash = match known {
-            [] => given.next().ok_or(SealError::Proof { found: self.proof.0.len() })?,
-            [(_, leaf)] if part.len() == 1 => *leaf,
-            _ => {
-                let middle = part.start + (1 << (part.len() - 1).ilog2());
-                let at = known.partition_point(|&(n, _)| usize::from(n) < middle);
-                let (left, right) = known.split_at(at);
-                let at = wanted.partition_point(|&n| usize::from(n) < middle);
-                let (wanted_left, wanted_right) = wanted.split_at(at);
-                let left = self.part(part.start..middle, left, wanted_left, given, hashes)?;
-                let right = self.part(middle..part.end, right, wanted_right, given, hashes)?;
-                // The root of two leaves is the node of any two hashes.
-                root(&[left, right])?
-            }
-        };
-        if wanted.is_empty() {
-            hashes.truncate(before);
-            hashes.push(hash);
-        }
-        Ok(hash)
+        reduce(self.statement.count, &self.leaves, &self.proof, positions)
     }
 
     pub(super) fn encode(&self, id: RunId) -> Result<Vec<u8>, IndexError> {
@@ -156,7 +115,7 @@ mod tests {
     fn run(count: u16, present: &[u16]) -> (Vec<Hash>, Run) {
         let leaves: Vec<Hash> = (0..count).map(|n| leaf(&n.to_be_bytes())).collect();
         let author = Author { site: SiteId([1; 32]), incarnation: Incarnation::new(2) };
-        let root = root(&leaves).expect("1 to 256");
+        let root = farhaul_sync::seal::root(&leaves).expect("1 to 256");
         let folder = FolderKey([3; 32]);
         let statement = Statement { folder, author, head: Serial::FIRST, count, root };
         let proof = prove(&leaves, present).expect("of the run");
