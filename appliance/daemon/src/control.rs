@@ -3,6 +3,7 @@
 
 mod fetch;
 mod folder;
+mod listen;
 mod look;
 mod recover;
 mod work;

@@ -282,7 +282,8 @@ impl Message {
                 require(keys.windows(2).all(|pair| pair[0] != pair[1]), "list of folders")
             }
             Self::Records { after, to, carrier, .. } => {
-                require(after < to, "numbers")?;
+                // A first part may have nothing to tell but how far it is told.
+                require(after <= to, "numbers")?;
                 match carrier {
                     Carrier::Inline(bytes) => require(bytes.len() <= INLINE_MAX, "records"),
                     Carrier::Object { len } => {

@@ -13,8 +13,8 @@ mod view;
 
 pub use context::Context;
 pub use dot::{Author, Dot, Incarnation, Serial};
-pub use edit::{dismissal_context, successor_context};
-pub use name::{ConflictName, conflict_name};
+pub use edit::{bounded_context, dismissal_context, successor_context};
+pub use name::{ConflictName, conflict_name, copy_stem};
 pub use set::{Inserted, TooManyVersions, VersionSet};
 pub use stamp::Stamp;
 pub use view::{Shown, View, view};

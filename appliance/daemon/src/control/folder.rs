@@ -1,21 +1,22 @@
 //! One folder in the control loop: its index, its store, its neighbours, and what is under way.
 
 use super::Event;
+use super::listen::Upkeep;
 use super::look::ScanJob;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
 use crate::site::{Outbox, Outgoing};
 use crate::store::{FolderMark, Principals, Ready, Store, StoreError};
-use farhaul_engine::files::ConfineError;
 use farhaul_engine::files::stop::Stop;
+use farhaul_engine::files::{ConfineError, Root};
 use farhaul_engine::identity::{Identity, IdentityError, PublicKey};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
-use farhaul_sync::folder::{Feed, FolderState, Found, Publisher, StateError};
+use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Publisher, StateError, Teller};
 use farhaul_sync::message::{Followed, Message, Records, RecordsError, Shared};
 use farhaul_sync::seal::FolderKey;
-use farhaul_sync::version::{Serial, Version};
+use farhaul_sync::version::{Author, Incarnation, Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 /// Parts of the index's stream that a peer is sent before it has said that one is durable.
-const UNSTORED_MAX: u32 = 4;
+const UNSTORED_MAX: usize = 4;
 
 /// A folder that is to be opened.
 #[derive(Clone, Debug)]
@@ -81,10 +82,14 @@ pub enum FolderError {
 pub(super) struct Neighbour {
     pub(super) outbox: Outbox,
     feed: Feed,
-    /// Parts that it was sent and has not called durable.
-    unstored: u32,
+    /// Its arrival numbers when it came.
+    pub(super) head: u64,
+    /// What it tells up to this number of its may have been deleted since.
+    stale_until: u64,
     /// It was asked to tell again from where it is followed, and has not yet.
-    asked_again: bool,
+    pub(super) asked_again: bool,
+    /// What it tells finds no room before something that is set aside was taken in.
+    pub(super) is_held: bool,
 }
 
 /// A file that is asked for.
@@ -99,7 +104,7 @@ pub(super) struct Folder {
     pub(super) setup: FolderSetup,
     pub(super) index: Index,
     pub(super) store: Store,
-    publisher: Publisher,
+    pub(super) publisher: Publisher,
     pub(super) keys: Arc<ContentKeys>,
     identity: Identity,
     public: PublicKey,
@@ -116,6 +121,7 @@ pub(super) struct Folder {
     pub(super) arrived: Vec<(RelPath, Version, Ready)>,
     /// Up to where what is to be done was gone through; from there on it goes next.
     pub(super) cursor: Option<RelPath>,
+    pub(super) upkeep: Upkeep,
 }
 
 impl Folder {
@@ -146,7 +152,9 @@ impl Folder {
             opened => opened?,
         };
         let next = index.begin(Durability::Now)?.next_serial().unwrap_or(Serial::FIRST);
-        let publisher = Publisher::new(index.author(), next);
+        // Nothing is published before the neighbours are heard (spec: S-024).
+        let publisher = Publisher::new(index.author(), next).silent(true);
+        let upkeep = Upkeep::new(setup.peers.iter().copied());
         let keys = Arc::new(ContentKeys::of(&setup.key));
         let (identity, public) = (identity.clone(), identity.public_key()?);
         let (neighbours, fetching) = (BTreeMap::new(), BTreeMap::new());
@@ -167,6 +175,7 @@ impl Folder {
             looks: Vec::new(),
             arrived: Vec::new(),
             cursor: None,
+            upkeep,
         };
         folder.recover()?;
         Ok(folder)
@@ -248,23 +257,22 @@ impl Folder {
             let synced = rustix::fs::syncfs(root.dir());
             synced.map_err(|errno| StoreError::from(ConfineError::at(&b""[..], errno)))?;
         }
-        looks.retain(|(path, found)| match root.stat(path) {
-            Ok(meta) => found.as_ref().is_some_and(|seen| seen.identity == identity_of(&meta)),
-            Err(
-                ConfineError::NotFound { .. }
-                | ConfineError::NotDirectory { .. }
-                | ConfineError::SymlinkInPath { .. },
-            ) => found.is_none(),
-            Err(error) => {
-                tracing::warn!(%error, "what is known of it stays");
-                false
+        let mut outdated = Vec::new();
+        looks.retain(|(path, found)| {
+            let is_so = is_so(root, path, found.as_ref());
+            if !is_so {
+                outdated.push(path.clone());
             }
+            is_so
         });
         let (identity, public) = (self.identity.clone(), self.public);
-        if looks.is_empty() {
+        if looks.is_empty() && outdated.is_empty() {
             return Ok(());
         }
         self.change(Durability::Now, |state| {
+            for path in outdated {
+                state.forget_look(&path)?;
+            }
             for (path, found) in looks {
                 state.observe(&path, found, wall_millis())?;
                 if state.is_run_full() {
@@ -303,10 +311,19 @@ impl Folder {
             tracing::warn!(folder = %self.setup.name, %peer, "offers a folder that is not for it");
             return;
         }
-        let start = Followed::start(theirs.followed, self.index.author().incarnation);
+        let incarnation = self.index.author().incarnation;
+        let start = Followed::start(theirs.followed, incarnation);
         let is_ahead = start > self.index.last_seq().get();
-        let feed = Feed::new(start.min(self.index.last_seq().get()));
-        self.neighbours.insert(peer, Neighbour { outbox, feed, unstored: 0, asked_again: false });
+        let hearer = Author { site: peer, incarnation: Incarnation::new(theirs.epoch) };
+        let feed = Feed::greeting(start.min(self.index.last_seq().get()), hearer);
+        let is_stale =
+            self.index.read().floor().map(|floor| Ack::of(theirs).is_stale(incarnation, floor));
+        let stale_until = if is_stale.unwrap_or(true) { theirs.head } else { 0 };
+        let (head, asked_again, is_held) = (theirs.head, false, false);
+        let neighbour = Neighbour { outbox, feed, head, stale_until, asked_again, is_held };
+        self.neighbours.insert(peer, neighbour);
+        let came = self.came(peer, theirs);
+        self.note("what a neighbour has cannot be kept", came);
         if is_ahead {
             let renewed = self.renew();
             self.note("no new incarnation", renewed);
@@ -315,6 +332,7 @@ impl Folder {
 
     pub(super) fn lost(&mut self, peer: SiteId) {
         self.neighbours.remove(&peer);
+        self.left(peer);
         self.fetching.retain(|_, fetch| fetch.from != Some(peer));
     }
 
@@ -330,12 +348,21 @@ impl Folder {
             return self.ask_again(peer);
         }
         let to = to.max(known);
-        let learned = self.learn(bytes, peer, Followed { epoch, up_to: to });
+        let stale_until = self.neighbours.get(&peer).map_or(0, |known| known.stale_until);
+        let teller = if after < stale_until { Teller::Stale } else { Teller::Current };
+        let learned = self.learn(bytes, peer, Followed { epoch, up_to: to }, teller);
         if let Err(FolderError::State(StateError::RolledBack)) = &learned {
             let renewed = self.renew();
             return self.note("no new incarnation", renewed);
         }
         let is_learned = learned.is_ok();
+        let is_held = matches!(&learned, Err(FolderError::State(StateError::TooManyAside)));
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.is_held |= is_held;
+        }
+        if is_learned {
+            self.heard(peer, to);
+        }
         self.note("records cannot be taken in", learned);
         let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| is_learned) else { return };
         neighbour.asked_again = false;
@@ -344,7 +371,7 @@ impl Folder {
     }
 
     /// Has a neighbour tell again from where it is followed.
-    fn ask_again(&mut self, peer: SiteId) {
+    pub(super) fn ask_again(&mut self, peer: SiteId) {
         let folders = self.share_with(peer).into_iter().collect();
         if let Some(neighbour) = self.neighbours.get_mut(&peer)
             && !neighbour.asked_again
@@ -354,23 +381,13 @@ impl Folder {
         }
     }
 
-    /// This index was put back from a copy: numbers that it would give were given. It goes on under
-    /// a new name, and its neighbours follow it anew (spec: S-056).
-    fn renew(&mut self) -> Result<(), FolderError> {
-        self.index.renew()?;
-        self.publisher = Publisher::new(self.index.author(), Serial::FIRST);
-        tracing::warn!(folder = %self.setup.name, "the index was restored from a copy");
-        let peers: Vec<SiteId> = self.neighbours.keys().copied().collect();
-        for peer in peers {
-            let folders = self.share_with(peer).into_iter().collect();
-            if let Some(neighbour) = self.neighbours.get(&peer) {
-                let _ = neighbour.outbox.send(Outgoing::Say(Message::Share { folders }));
-            }
-        }
-        Ok(())
-    }
-
-    fn learn(&mut self, bytes: &[u8], peer: SiteId, followed: Followed) -> Result<(), FolderError> {
+    fn learn(
+        &mut self,
+        bytes: &[u8],
+        peer: SiteId,
+        followed: Followed,
+        teller: Teller,
+    ) -> Result<(), FolderError> {
         let records = Records::decode(bytes, self.setup.key)?;
         let mut opened = Vec::with_capacity(records.runs.len());
         for run in &records.runs {
@@ -381,17 +398,20 @@ impl Folder {
         }
         self.change(Durability::Now, |state| {
             for (run, opened) in records.runs.iter().zip(&opened) {
-                state.learn(run, opened)?;
+                let learned = state.learn_from(run, opened, teller)?;
+                for path in &learned.aside {
+                    tracing::warn!(%path, "what a neighbour told of it is set aside");
+                }
             }
             state.index_mut().follow(peer, followed)?;
             Ok(())
         })
     }
 
-    pub(super) fn stored(&mut self, peer: SiteId, epoch: u64, _up_to: u64) {
+    pub(super) fn stored(&mut self, peer: SiteId, epoch: u64, up_to: u64) {
         let ours = self.index.author().incarnation.get();
         if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| epoch == ours) {
-            neighbour.unstored = neighbour.unstored.saturating_sub(1);
+            neighbour.feed.stored(up_to);
         }
     }
 
@@ -400,10 +420,16 @@ impl Folder {
         if Instant::now() >= self.next_scan {
             self.scan();
         }
+        let kept_up = self.keep_up();
+        self.note("what waits cannot be tried again", kept_up);
     }
 
     /// Everything that can be done now: neighbours are told, paths are dealt with.
     pub(super) fn go_on(&mut self) {
+        let ended = self.end_listening();
+        self.note("it is not known whether all neighbours were heard", ended);
+        let looked = self.look_again();
+        self.note("what waits cannot be looked at again", looked);
         let looked = self.take_looks();
         self.note("what was found cannot be taken in", looked);
         let put = self.put_arrived();
@@ -418,7 +444,7 @@ impl Folder {
         let epoch = self.index.author().incarnation.get();
         let (folder, last) = (self.setup.key, self.index.last_seq().get());
         for neighbour in self.neighbours.values_mut() {
-            while neighbour.unstored < UNSTORED_MAX && neighbour.feed.sent() < last {
+            while neighbour.feed.in_flight() < UNSTORED_MAX && neighbour.feed.has_more(last) {
                 let begun = self.index.begin(Durability::Later)?;
                 let mut feed = neighbour.feed.clone();
                 let fed = feed.next(&begun);
@@ -431,10 +457,25 @@ impl Folder {
                     break;
                 }
                 neighbour.feed = feed;
-                neighbour.unstored += 1;
             }
         }
         Ok(())
+    }
+}
+
+/// Whether what was seen at a path is what stands there now.
+fn is_so(root: &Root, path: &RelPath, found: Option<&Found>) -> bool {
+    match root.stat(path) {
+        Ok(meta) => found.is_some_and(|seen| seen.identity == identity_of(&meta)),
+        Err(
+            ConfineError::NotFound { .. }
+            | ConfineError::NotDirectory { .. }
+            | ConfineError::SymlinkInPath { .. },
+        ) => found.is_none(),
+        Err(error) => {
+            tracing::warn!(%error, "what is known of it stays");
+            false
+        }
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) enum Table {
     Copies,
     Keys,
     Followed,
+    Looks,
+    Asides,
+    Acked,
 }
 
 fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {

@@ -16,6 +16,8 @@ pub(super) enum Field {
     LastSeq,
     /// The first number that was not reserved yet.
     NextSerial,
+    /// The highest arrival number of a tombstone that was dropped.
+    Floor,
     /// Whether somebody has it open, or had and did not close it.
     Unclean,
 }
@@ -28,6 +30,7 @@ impl Field {
             Self::Incarnation => "incarnation",
             Self::LastSeq => "last seq",
             Self::NextSerial => "next serial",
+            Self::Floor => "floor",
             Self::Unclean => "unclean",
         }
     }

@@ -102,6 +102,10 @@ impl<'a> Reading<'a> {
         Self { db, folder, durable }
     }
 
+    pub(super) const fn folder(&self) -> FolderKey {
+        self.folder
+    }
+
     pub(super) fn db(&self) -> &'a Connection {
         self.db
     }
@@ -375,6 +379,9 @@ impl<'a> Reading<'a> {
         self.intents()?;
         self.kept_from(None, usize::MAX)?;
         self.check_manifests()?;
+        self.looks(None, usize::MAX)?;
+        self.asides(None, usize::MAX)?;
+        self.floor()?;
         Ok(())
     }
 

@@ -43,6 +43,9 @@ const TABLES: &str = "
     CREATE TABLE copies(key BLOB PRIMARY KEY, origin BLOB NOT NULL, value BLOB NOT NULL)
         WITHOUT ROWID;
     CREATE INDEX copies_of ON copies(origin);
+    CREATE TABLE looks(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE asides(dot BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE acked(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 ";
 
 /// Makes the tables of a new index.
@@ -61,6 +64,7 @@ pub(super) fn make(
     write_number(&making, Field::Incarnation, incarnation.get())?;
     write_number(&making, Field::LastSeq, 0)?;
     write_number(&making, Field::NextSerial, 1)?;
+    write_number(&making, Field::Floor, 0)?;
     write_number(&making, Field::Unclean, 0)?;
     Ok(making.commit()?)
 }

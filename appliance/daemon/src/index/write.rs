@@ -310,6 +310,8 @@ impl<'a> Transaction<'a> {
 
     pub(super) fn renew(&mut self, incarnation: Incarnation) -> Result<(), IndexError> {
         write_number(self.db(), Field::Incarnation, incarnation.get())?;
+        // Neighbours follow anew: what they had of the life before says nothing of this one.
+        write_number(self.db(), Field::Floor, 0)?;
         self.counters.incarnation = incarnation;
         self.counters.next_serial = 1;
         Ok(())

@@ -1,6 +1,8 @@
 //! What the author of a new version has seen: the one place where contexts come from.
 
-use super::{Author, Content, Context, Version, VersionSet};
+use super::{Author, Content, Context, Dot, Version, VersionSet};
+use crate::limits::CONTEXT_RUNS_MAX;
+use core::cmp::Reverse;
 
 /// The context of a version that `author` publishes over `shown`, the versions that its user could
 /// see at the path. `set` is what the author's index holds of the path at this moment; it may have
@@ -37,4 +39,31 @@ pub fn dismissal_context(set: &VersionSet, loser: &Version, author: Author) -> C
     let others: Vec<_> = others.collect();
     context.close_gaps(author, others.into_iter());
     context
+}
+
+/// The context with as many runs as a record may have. What goes first are the oldest numbers of
+/// which `set` and `shown` hold no version: without them a version that is covered by then may come
+/// to stand beside the new one again, and nothing is lost (spec: S-026).
+pub fn bounded_context(context: Context, set: &VersionSet, shown: &[&Version]) -> Context {
+    let excess = context.runs_len().saturating_sub(CONTEXT_RUNS_MAX);
+    if excess == 0 {
+        return context;
+    }
+    // What was on disk comes first, then what the index holds.
+    let held = shown.iter().copied().chain(set.iter()).map(|version| version.dot);
+    let held: Vec<Dot> = held.filter(|dot| context.contains(*dot)).collect();
+    let mut bounded = Context::new();
+    for dot in held.into_iter().take(CONTEXT_RUNS_MAX) {
+        bounded.insert(dot);
+    }
+    let mut runs: Vec<_> = context.runs().collect();
+    runs.sort_unstable_by_key(|&(author, first, last)| (Reverse(last), author, first));
+    for (author, first, last) in runs {
+        let mut larger = bounded.clone();
+        larger.insert_run(author, first, last);
+        if larger.runs_len() <= CONTEXT_RUNS_MAX {
+            bounded = larger;
+        }
+    }
+    bounded
 }
