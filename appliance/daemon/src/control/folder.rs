@@ -2,11 +2,13 @@
 
 use super::Event;
 use super::look::ScanJob;
+use super::upkeep::Upkeep;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
 use crate::site::{Outbox, Outgoing};
 use crate::store::{FolderMark, Principals, Ready, Store, StoreError};
 use farhaul_engine::files::ConfineError;
+use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::identity::{Identity, IdentityError, PublicKey};
 use farhaul_proto::ids::SiteId;
@@ -15,7 +17,7 @@ use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::{Feed, FolderState, Found, Publisher, StateError};
 use farhaul_sync::message::{Followed, Message, Records, RecordsError, Shared};
 use farhaul_sync::seal::FolderKey;
-use farhaul_sync::version::{Serial, Version};
+use farhaul_sync::version::{Content, Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -75,6 +77,14 @@ pub enum FolderError {
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// What became of a change before the stop cannot be found out.
+    #[error("{path}: it cannot be found out what became of a change before the stop: {source}")]
+    Undecided {
+        /// Where.
+        path: RelPath,
+        /// Why.
+        source: StoreError,
+    },
 }
 
 /// A neighbour that shares the folder.
@@ -101,8 +111,8 @@ pub(super) struct Folder {
     pub(super) store: Store,
     publisher: Publisher,
     pub(super) keys: Arc<ContentKeys>,
-    identity: Identity,
-    public: PublicKey,
+    pub(super) identity: Identity,
+    pub(super) public: PublicKey,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) neighbours: BTreeMap<SiteId, Neighbour>,
     /// Files that are asked for, and their lengths.
@@ -116,6 +126,7 @@ pub(super) struct Folder {
     pub(super) arrived: Vec<(RelPath, Version, Ready)>,
     /// Up to where what is to be done was gone through; from there on it goes next.
     pub(super) cursor: Option<RelPath>,
+    pub(super) upkeep: Upkeep,
 }
 
 impl Folder {
@@ -167,22 +178,32 @@ impl Folder {
             looks: Vec::new(),
             arrived: Vec::new(),
             cursor: None,
+            upkeep: Upkeep::default(),
         };
+        folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
         Ok(folder)
     }
 
-    pub(super) fn key(&self) -> FolderKey {
-        self.setup.key
-    }
-
     pub(super) fn close(self) {
-        if let Some(scan) = &self.scan {
-            scan.set();
-        }
+        self.stop_jobs();
         if let Err(error) = self.index.close() {
             tracing::error!(folder = %self.setup.name, %error, "the index was not closed");
         }
+    }
+
+    /// Whether something runs in threads of its own.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        self.scan.is_some() || !self.fetching.is_empty() || self.upkeep.is_busy()
+    }
+
+    /// Ends what runs in threads of its own.
+    pub(super) fn stop_jobs(&self) {
+        if let Some(scan) = &self.scan {
+            scan.set();
+        }
+        self.upkeep.stop();
     }
 
     /// What a peer is offered, if the folder is shared with it.
@@ -203,9 +224,8 @@ impl Folder {
         if self.scan.is_some() {
             return;
         }
-        if let Err(error) = self.start_scan() {
-            tracing::error!(folder = %self.setup.name, %error, "cannot be scanned");
-        }
+        let started = self.start_scan();
+        self.note("cannot be scanned", started);
     }
 
     fn start_scan(&mut self) -> Result<(), FolderError> {
@@ -229,9 +249,15 @@ impl Folder {
     pub(super) fn scanned(&mut self, outcome: Result<(), String>) {
         self.scan = None;
         self.next_scan = Instant::now() + self.setup.scan_every;
-        if let Err(why) = outcome {
-            tracing::warn!(folder = %self.setup.name, why, "the scan did not come to its end");
+        match outcome {
+            Ok(()) => self.upkeep.scanned(),
+            Err(why) => {
+                tracing::warn!(folder = %self.setup.name, why, "the scan did not come to its end");
+            }
         }
+        // What is gone with its disk was not deleted: nothing more is taken in of it.
+        let there = self.store.check_there().map_err(FolderError::from);
+        self.note("is not where it was", there);
     }
 
     /// Somebody looked at paths. Meanwhile this site may have put something there itself: what was
@@ -249,7 +275,7 @@ impl Folder {
             synced.map_err(|errno| StoreError::from(ConfineError::at(&b""[..], errno)))?;
         }
         looks.retain(|(path, found)| match root.stat(path) {
-            Ok(meta) => found.as_ref().is_some_and(|seen| seen.identity == identity_of(&meta)),
+            Ok(meta) => found.as_ref().is_some_and(|seen| is_still(seen, &meta)),
             Err(
                 ConfineError::NotFound { .. }
                 | ConfineError::NotDirectory { .. }
@@ -260,11 +286,15 @@ impl Folder {
                 false
             }
         });
+        let damaged = self.sift(&mut looks)?;
         let (identity, public) = (self.identity.clone(), self.public);
-        if looks.is_empty() {
+        if looks.is_empty() && damaged.is_empty() {
             return Ok(());
         }
         self.change(Durability::Now, |state| {
+            for (path, found) in damaged {
+                state.damaged(&path, found)?;
+            }
             for (path, found) in looks {
                 state.observe(&path, found, wall_millis())?;
                 if state.is_run_full() {
@@ -291,9 +321,11 @@ impl Folder {
         Ok(done)
     }
 
-    pub(super) fn note(&self, what: &str, outcome: Result<(), FolderError>) {
+    /// Says what failed, and halts where that is all that can be done.
+    pub(super) fn note(&mut self, what: &str, outcome: Result<(), FolderError>) {
         if let Err(error) = outcome {
             tracing::error!(folder = %self.setup.name, %error, "{what}");
+            self.upkeep.halt_for(&error);
         }
     }
 
@@ -404,14 +436,21 @@ impl Folder {
 
     /// Everything that can be done now: neighbours are told, paths are dealt with.
     pub(super) fn go_on(&mut self) {
-        let looked = self.take_looks();
-        self.note("what was found cannot be taken in", looked);
-        let put = self.put_arrived();
-        self.note("what came cannot be put in place", put);
-        let worked = self.work();
-        self.note("what is to be done cannot be done", worked);
-        let told = self.tell_neighbours();
-        self.note("neighbours cannot be told", told);
+        type Step = fn(&mut Folder) -> Result<(), FolderError>;
+        let steps: [(&str, Step); 5] = [
+            ("what was found cannot be taken in", Self::take_looks),
+            ("what came cannot be put in place", Self::put_arrived),
+            ("what is to be done cannot be done", Self::work),
+            ("neighbours cannot be told", Self::tell_neighbours),
+            ("what was displaced cannot be looked at", Self::keep_up),
+        ];
+        for (what, step) in steps {
+            if self.upkeep.is_halted() {
+                return;
+            }
+            let done = step(self);
+            self.note(what, done);
+        }
     }
 
     fn tell_neighbours(&mut self) -> Result<(), FolderError> {
@@ -438,8 +477,17 @@ impl Folder {
     }
 }
 
+/// Whether what was seen still stands there. What is put into a directory changes its times.
+fn is_still(seen: &Found, meta: &DiskMeta) -> bool {
+    let now = identity_of(meta);
+    let is_same_dir = meta.kind == FileKind::Dir
+        && seen.content == Content::Dir
+        && (seen.identity.device, seen.identity.inode) == (now.device, now.inode);
+    is_same_dir || seen.identity == now
+}
+
 /// Signs what was published since the last signature.
-fn seal(
+pub(super) fn seal(
     state: &mut FolderState<Transaction<'_>>,
     identity: &Identity,
     public: PublicKey,

@@ -27,6 +27,8 @@ pub(super) enum Table {
     Copies,
     Keys,
     Followed,
+    Loose,
+    Shortfalls,
 }
 
 fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {

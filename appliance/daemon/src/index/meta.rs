@@ -16,7 +16,8 @@ pub(super) enum Field {
     LastSeq,
     /// The first number that was not reserved yet.
     NextSerial,
-    /// Whether somebody has it open, or had and did not close it.
+    /// 0, or that somebody has it open, or had and did not close it: the number of the start of the
+    /// machine, 1 where there was none.
     Unclean,
 }
 
