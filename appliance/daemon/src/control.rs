@@ -1,14 +1,18 @@
 //! The control loop: the one place where folders change. Whatever happens comes as an event over one
 //! bounded queue; looking, hashing and carrying are done elsewhere, and come back as events.
 
+mod again;
 mod fetch;
 mod folder;
+mod halt;
 mod listen;
 mod look;
 mod recover;
+mod upkeep;
 mod work;
 
 pub use folder::{FolderError, FolderSetup};
+pub use halt::{FolderCondition, Halt, HaltKind};
 
 use crate::site::FromPeer;
 use crate::store::Ready;
@@ -16,12 +20,14 @@ use farhaul_engine::identity::Identity;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Found;
-use farhaul_sync::message::Message;
+use farhaul_sync::message::{Message, Shared};
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Version;
 use folder::Folder;
+use halt::{Conditions, Halted};
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -40,6 +46,12 @@ pub(crate) enum Event {
     Peer(FromPeer),
     /// Somebody looked at a path; `None`: nothing stands there.
     Looked { folder: FolderKey, path: RelPath, found: Option<Found> },
+    /// Paths were looked at again.
+    LookedAgain { folder: FolderKey },
+    /// What was displaced was looked at.
+    Loose { folder: FolderKey, seen: Vec<again::SeenLoose> },
+    /// All of it was; whether some is to be looked at again.
+    LooseLooked { folder: FolderKey, outcome: Result<bool, String> },
     /// A scan came to its end, or did not.
     Scanned { folder: FolderKey, outcome: Result<(), String> },
     /// A content came, or did not.
@@ -62,27 +74,36 @@ pub(crate) enum Event {
 pub struct Control {
     events: mpsc::Sender<Event>,
     thread: Option<JoinHandle<()>>,
+    conditions: Conditions,
 }
 
 impl Control {
-    /// Opens the folders and runs them.
+    /// Opens the folders and runs them. One that cannot be opened halts, and is tried again; the
+    /// others run.
     ///
     /// # Errors
-    /// [`FolderError`] of the first folder that cannot be opened, or no thread.
+    /// [`FolderError::Thread`].
     pub fn start(identity: &Identity, folders: Vec<FolderSetup>) -> Result<Self, FolderError> {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
-        let mut open = BTreeMap::new();
+        let mut body = Loop::new(identity, events.clone());
         for setup in folders {
-            let folder = Folder::open(setup, identity, events.clone())?;
-            open.insert(folder.key(), folder);
+            body.open(setup);
         }
-        let mut body = Loop { folders: open, outboxes: BTreeMap::new() };
+        let conditions = Arc::clone(&body.conditions);
         let ticks = events.clone();
         let ticker = std::thread::Builder::new().name("farhaul-tick".to_owned());
         ticker.spawn(move || tick(&ticks)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, thread: Some(thread) })
+        Ok(Self { events, thread: Some(thread), conditions })
+    }
+
+    /// How each folder is, by name.
+    pub fn conditions(&self) -> Vec<FolderCondition> {
+        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<FolderCondition> = conditions.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     /// Where sessions say what happens; must be called within a tokio runtime.
@@ -130,11 +151,29 @@ fn tick(events: &mpsc::Sender<Event>) {
 }
 
 struct Loop {
+    identity: Identity,
+    events: mpsc::Sender<Event>,
     folders: BTreeMap<FolderKey, Folder>,
+    halted: BTreeMap<FolderKey, Halted>,
     outboxes: BTreeMap<SiteId, crate::site::Outbox>,
+    /// What connected peers said last of folders of ours.
+    offers: BTreeMap<(SiteId, FolderKey), Shared>,
+    conditions: Conditions,
 }
 
 impl Loop {
+    fn new(identity: &Identity, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            identity: identity.clone(),
+            events,
+            folders: BTreeMap::new(),
+            halted: BTreeMap::new(),
+            outboxes: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            conditions: Conditions::default(),
+        }
+    }
+
     fn run(&mut self, mut queue: mpsc::Receiver<Event>) {
         self.folders.values_mut().for_each(Folder::scan);
         'running: while let Some(event) = queue.blocking_recv() {
@@ -152,6 +191,7 @@ impl Loop {
             }
             // What follows is done once for all of them.
             self.folders.values_mut().for_each(Folder::go_on);
+            self.put_halted_aside();
         }
         for (_, folder) in std::mem::take(&mut self.folders) {
             folder.close();
@@ -164,6 +204,11 @@ impl Loop {
             Event::Looked { folder, path, found } => {
                 self.with(folder, |folder| folder.looked(path, found));
             }
+            Event::LookedAgain { folder } => self.with(folder, Folder::looked_again),
+            Event::Loose { folder, seen } => self.with(folder, |folder| folder.take_loose(seen)),
+            Event::LooseLooked { folder, outcome } => {
+                self.with(folder, |folder| folder.loose_looked(outcome));
+            }
             Event::Scanned { folder, outcome } => {
                 self.with(folder, |folder| folder.scanned(outcome));
             }
@@ -171,7 +216,10 @@ impl Loop {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
             Event::Rescan => self.folders.values_mut().for_each(Folder::scan),
-            Event::Tick => self.folders.values_mut().for_each(Folder::tick),
+            Event::Tick => {
+                self.retry_halted();
+                self.folders.values_mut().for_each(Folder::tick);
+            }
             Event::Stop => {}
         }
     }
@@ -195,6 +243,7 @@ impl Loop {
                 let is_current = self.outboxes.get(&peer).is_some_and(|now| now.is_same(&outbox));
                 if is_current {
                     self.outboxes.remove(&peer);
+                    self.offers.retain(|(from, _), _| *from != peer);
                     self.folders.values_mut().for_each(|folder| folder.lost(peer));
                 }
             }
@@ -202,6 +251,10 @@ impl Loop {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
                 for shared in folders {
                     let outbox = outbox.clone();
+                    let key = shared.folder;
+                    if self.folders.contains_key(&key) || self.halted.contains_key(&key) {
+                        self.offers.insert((peer, key), shared.clone());
+                    }
                     self.with(shared.folder, |folder| folder.shared(peer, &shared, outbox));
                 }
             }
@@ -222,3 +275,6 @@ impl Loop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,5 +11,6 @@ pub mod scan;
 pub mod site;
 pub mod store;
 
+mod boot;
 #[cfg(test)]
 mod sample;

@@ -7,6 +7,7 @@
 
 mod change;
 mod describe;
+mod displaced;
 mod error;
 mod intent;
 mod kept;
@@ -14,15 +15,18 @@ mod marker;
 mod owner;
 mod recover;
 pub mod retention;
+mod shortfall;
 mod staged;
 
-pub use change::{Committed, Displaced, Prepared, Swapped};
+pub use change::{Committed, Prepared, Swapped};
+pub use displaced::{Displaced, Origin};
 pub use error::StoreError;
 pub use intent::{Action, Intent, IntentId, Recorded};
 pub use kept::PurgeError;
 pub use marker::FolderMark;
 pub use owner::{NameTable, Principals, Unnamed};
 pub use recover::{Hashing, Recovered};
+pub use shortfall::Shortfall;
 pub use staged::{Ready, Staged};
 
 use crate::store::error::at;
@@ -55,6 +59,9 @@ pub struct Store {
     principals: Arc<dyn Principals>,
     /// The marker, locked for as long as the store is open.
     _lock: Arc<File>,
+    /// Whether directories cannot be synced, for tests.
+    #[cfg(test)]
+    failing: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Store {
@@ -89,7 +96,18 @@ impl Store {
         let versions = private_dir(&top, VERSIONS)?;
         let (path, mark) = (path.to_path_buf(), *mark);
         let lock = Arc::new(lock);
-        Ok(Self { path, root, top, incoming, versions, mark, principals, _lock: lock })
+        Ok(Self {
+            path,
+            root,
+            top,
+            incoming,
+            versions,
+            mark,
+            principals,
+            _lock: lock,
+            #[cfg(test)]
+            failing: Arc::default(),
+        })
     }
 
     /// That the folder is still what stands at its path: before every scan and every batch of
@@ -106,6 +124,12 @@ impl Store {
             [Err(errno), _] | [_, Err(errno)] => Err(at(".farhaul")(errno)),
             _ => Err(StoreError::NotTheFolder { path: self.path.clone() }),
         }
+    }
+
+    /// From now on directories cannot be synced, or can.
+    #[cfg(test)]
+    pub(crate) fn fail_syncs(&self, fails: bool) {
+        self.failing.store(fails, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// What tells this folder's disk from any other.
@@ -171,6 +195,6 @@ const fn step() {}
 #[cfg(test)]
 use crash::step;
 #[cfg(test)]
-mod crash;
+pub(crate) mod crash;
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,14 @@
 //! One folder in the control loop: its index, its store, its neighbours, and what is under way.
 
 use super::Event;
-use super::listen::Upkeep;
+use super::listen::Hearing;
 use super::look::ScanJob;
+use super::upkeep::Upkeep;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
 use crate::site::{Outbox, Outgoing};
 use crate::store::{FolderMark, Principals, Ready, Store, StoreError};
+use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
 use farhaul_engine::identity::{Identity, IdentityError, PublicKey};
@@ -16,7 +18,7 @@ use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Publisher, StateError, Teller};
 use farhaul_sync::message::{Followed, Message, Records, RecordsError, Shared};
 use farhaul_sync::seal::FolderKey;
-use farhaul_sync::version::{Author, Incarnation, Serial, Version};
+use farhaul_sync::version::{Author, Content, Incarnation, Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -76,6 +78,14 @@ pub enum FolderError {
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// What became of a change before the stop cannot be found out.
+    #[error("{path}: it cannot be found out what became of a change before the stop: {source}")]
+    Undecided {
+        /// Where.
+        path: RelPath,
+        /// Why.
+        source: StoreError,
+    },
 }
 
 /// A neighbour that shares the folder.
@@ -106,8 +116,8 @@ pub(super) struct Folder {
     pub(super) store: Store,
     pub(super) publisher: Publisher,
     pub(super) keys: Arc<ContentKeys>,
-    identity: Identity,
-    public: PublicKey,
+    pub(super) identity: Identity,
+    pub(super) public: PublicKey,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) neighbours: BTreeMap<SiteId, Neighbour>,
     /// Files that are asked for, and their lengths.
@@ -121,6 +131,7 @@ pub(super) struct Folder {
     pub(super) arrived: Vec<(RelPath, Version, Ready)>,
     /// Up to where what is to be done was gone through; from there on it goes next.
     pub(super) cursor: Option<RelPath>,
+    pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
 }
 
@@ -154,7 +165,7 @@ impl Folder {
         let next = index.begin(Durability::Now)?.next_serial().unwrap_or(Serial::FIRST);
         // Nothing is published before the neighbours are heard (spec: S-024).
         let publisher = Publisher::new(index.author(), next).silent(true);
-        let upkeep = Upkeep::new(setup.peers.iter().copied());
+        let hearing = Hearing::new(setup.peers.iter().copied());
         let keys = Arc::new(ContentKeys::of(&setup.key));
         let (identity, public) = (identity.clone(), identity.public_key()?);
         let (neighbours, fetching) = (BTreeMap::new(), BTreeMap::new());
@@ -175,23 +186,33 @@ impl Folder {
             looks: Vec::new(),
             arrived: Vec::new(),
             cursor: None,
-            upkeep,
+            hearing,
+            upkeep: Upkeep::default(),
         };
+        folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
         Ok(folder)
     }
 
-    pub(super) fn key(&self) -> FolderKey {
-        self.setup.key
-    }
-
     pub(super) fn close(self) {
-        if let Some(scan) = &self.scan {
-            scan.set();
-        }
+        self.stop_jobs();
         if let Err(error) = self.index.close() {
             tracing::error!(folder = %self.setup.name, %error, "the index was not closed");
         }
+    }
+
+    /// Whether something runs in threads of its own.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        self.scan.is_some() || !self.fetching.is_empty() || self.upkeep.is_busy()
+    }
+
+    /// Ends what runs in threads of its own.
+    pub(super) fn stop_jobs(&self) {
+        if let Some(scan) = &self.scan {
+            scan.set();
+        }
+        self.upkeep.stop();
     }
 
     /// What a peer is offered, if the folder is shared with it.
@@ -212,9 +233,8 @@ impl Folder {
         if self.scan.is_some() {
             return;
         }
-        if let Err(error) = self.start_scan() {
-            tracing::error!(folder = %self.setup.name, %error, "cannot be scanned");
-        }
+        let started = self.start_scan();
+        self.note("cannot be scanned", started);
     }
 
     fn start_scan(&mut self) -> Result<(), FolderError> {
@@ -238,9 +258,15 @@ impl Folder {
     pub(super) fn scanned(&mut self, outcome: Result<(), String>) {
         self.scan = None;
         self.next_scan = Instant::now() + self.setup.scan_every;
-        if let Err(why) = outcome {
-            tracing::warn!(folder = %self.setup.name, why, "the scan did not come to its end");
+        match outcome {
+            Ok(()) => self.upkeep.scanned(),
+            Err(why) => {
+                tracing::warn!(folder = %self.setup.name, why, "the scan did not come to its end");
+            }
         }
+        // What is gone with its disk was not deleted: nothing more is taken in of it.
+        let there = self.store.check_there().map_err(FolderError::from);
+        self.note("is not where it was", there);
     }
 
     /// Somebody looked at paths. Meanwhile this site may have put something there itself: what was
@@ -265,13 +291,17 @@ impl Folder {
             }
             is_so
         });
+        let damaged = self.sift(&mut looks)?;
         let (identity, public) = (self.identity.clone(), self.public);
-        if looks.is_empty() && outdated.is_empty() {
+        if looks.is_empty() && outdated.is_empty() && damaged.is_empty() {
             return Ok(());
         }
         self.change(Durability::Now, |state| {
             for path in outdated {
                 state.forget_look(&path)?;
+            }
+            for (path, found) in damaged {
+                state.damaged(&path, found)?;
             }
             for (path, found) in looks {
                 state.observe(&path, found, wall_millis())?;
@@ -299,9 +329,11 @@ impl Folder {
         Ok(done)
     }
 
-    pub(super) fn note(&self, what: &str, outcome: Result<(), FolderError>) {
+    /// Says what failed, and halts where that is all that can be done.
+    pub(super) fn note(&mut self, what: &str, outcome: Result<(), FolderError>) {
         if let Err(error) = outcome {
             tracing::error!(folder = %self.setup.name, %error, "{what}");
+            self.upkeep.halt_for(&error);
         }
     }
 
@@ -420,24 +452,29 @@ impl Folder {
         if Instant::now() >= self.next_scan {
             self.scan();
         }
-        let kept_up = self.keep_up();
+        let kept_up = self.keep_hearing();
         self.note("what waits cannot be tried again", kept_up);
     }
 
     /// Everything that can be done now: neighbours are told, paths are dealt with.
     pub(super) fn go_on(&mut self) {
-        let ended = self.end_listening();
-        self.note("it is not known whether all neighbours were heard", ended);
-        let looked = self.look_again();
-        self.note("what waits cannot be looked at again", looked);
-        let looked = self.take_looks();
-        self.note("what was found cannot be taken in", looked);
-        let put = self.put_arrived();
-        self.note("what came cannot be put in place", put);
-        let worked = self.work();
-        self.note("what is to be done cannot be done", worked);
-        let told = self.tell_neighbours();
-        self.note("neighbours cannot be told", told);
+        type Step = fn(&mut Folder) -> Result<(), FolderError>;
+        let steps: [(&str, Step); 7] = [
+            ("it is not known whether all neighbours were heard", Self::end_listening),
+            ("what waits cannot be looked at again", Self::look_again),
+            ("what was found cannot be taken in", Self::take_looks),
+            ("what came cannot be put in place", Self::put_arrived),
+            ("what is to be done cannot be done", Self::work),
+            ("neighbours cannot be told", Self::tell_neighbours),
+            ("what was displaced cannot be looked at", Self::keep_up),
+        ];
+        for (what, step) in steps {
+            if self.upkeep.is_halted() {
+                return;
+            }
+            let done = step(self);
+            self.note(what, done);
+        }
     }
 
     fn tell_neighbours(&mut self) -> Result<(), FolderError> {
@@ -466,7 +503,7 @@ impl Folder {
 /// Whether what was seen at a path is what stands there now.
 fn is_so(root: &Root, path: &RelPath, found: Option<&Found>) -> bool {
     match root.stat(path) {
-        Ok(meta) => found.is_some_and(|seen| seen.identity == identity_of(&meta)),
+        Ok(meta) => found.is_some_and(|seen| is_still(seen, &meta)),
         Err(
             ConfineError::NotFound { .. }
             | ConfineError::NotDirectory { .. }
@@ -479,8 +516,17 @@ fn is_so(root: &Root, path: &RelPath, found: Option<&Found>) -> bool {
     }
 }
 
+/// Whether what was seen still stands there. What is put into a directory changes its times.
+fn is_still(seen: &Found, meta: &DiskMeta) -> bool {
+    let now = identity_of(meta);
+    let is_same_dir = meta.kind == FileKind::Dir
+        && seen.content == Content::Dir
+        && (seen.identity.device, seen.identity.inode) == (now.device, now.inode);
+    is_same_dir || seen.identity == now
+}
+
 /// Signs what was published since the last signature.
-fn seal(
+pub(super) fn seal(
     state: &mut FolderState<Transaction<'_>>,
     identity: &Identity,
     public: PublicKey,

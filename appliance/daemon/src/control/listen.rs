@@ -22,7 +22,7 @@ const PAGE: usize = 1024;
 const SHARE_EVERY: Duration = Duration::from_secs(3600);
 
 /// Where these things are.
-pub(super) struct Upkeep {
+pub(super) struct Hearing {
     began: Instant,
     shared: Instant,
     /// When it was last said that neighbours are waited for.
@@ -37,7 +37,7 @@ pub(super) struct Upkeep {
     collected: u64,
 }
 
-impl Upkeep {
+impl Hearing {
     pub(super) fn new(neighbours: impl IntoIterator<Item = SiteId>) -> Self {
         let listening = Some(Listening::new(neighbours, Timestamp::ZERO));
         let (began, shared, said) = (Instant::now(), Instant::now(), Instant::now());
@@ -63,13 +63,13 @@ impl Folder {
     /// Whom the folder still has to hear before it publishes, if it does: what users do meanwhile is
     /// remembered.
     pub(super) fn listening(&self) -> Option<&Listening> {
-        self.upkeep.listening.as_ref()
+        self.hearing.listening.as_ref()
     }
 
     /// A neighbour is there.
     pub(super) fn came(&mut self, peer: SiteId, theirs: &Shared) -> Result<(), FolderError> {
-        let now = self.upkeep.now();
-        if let Some(listening) = &mut self.upkeep.listening {
+        let now = self.hearing.now();
+        if let Some(listening) = &mut self.hearing.listening {
             listening.came(peer, theirs.head, now);
         }
         let keeping = self.index.begin(Durability::Later)?;
@@ -79,23 +79,23 @@ impl Folder {
 
     /// A neighbour went.
     pub(super) fn left(&mut self, peer: SiteId) {
-        if let Some(listening) = &mut self.upkeep.listening {
+        if let Some(listening) = &mut self.hearing.listening {
             listening.left(peer);
         }
     }
 
     /// What a neighbour told up to an arrival number of its is kept.
     pub(super) fn heard(&mut self, peer: SiteId, up_to: u64) {
-        let now = self.upkeep.now();
-        if let Some(listening) = &mut self.upkeep.listening {
+        let now = self.hearing.now();
+        if let Some(listening) = &mut self.hearing.listening {
             listening.told(peer, up_to, now);
         }
     }
 
     /// Begins to publish, if it may (spec: S-024).
     pub(super) fn end_listening(&mut self) -> Result<(), FolderError> {
-        let Some(listening) = &self.upkeep.listening else { return Ok(()) };
-        match listening.verdict(self.upkeep.now()) {
+        let Some(listening) = &self.hearing.listening else { return Ok(()) };
+        match listening.verdict(self.hearing.now()) {
             Verdict::Listen => return Ok(()),
             Verdict::Renew if self.publisher.next() != Some(Serial::FIRST) => {
                 // Another name costs neighbours a look at everything: not before it is needed.
@@ -110,9 +110,9 @@ impl Folder {
             }
             Verdict::Publish | Verdict::Renew => {}
         }
-        self.upkeep.listening = None;
+        self.hearing.listening = None;
         self.publisher = self.publisher.clone().silent(false);
-        self.upkeep.looks = Some(None);
+        self.hearing.looks = Some(None);
         Ok(())
     }
 
@@ -122,26 +122,26 @@ impl Folder {
         tracing::warn!(folder = %self.setup.name, "the index was restored from a copy");
         self.rename()?;
         self.publisher = self.publisher.clone().silent(true);
-        let now = self.upkeep.now();
+        let now = self.hearing.now();
         let mut listening = Listening::new(self.setup.peers.iter().copied(), now);
         for (peer, neighbour) in &self.neighbours {
             listening.came(*peer, neighbour.head, now);
         }
-        self.upkeep.listening = Some(listening);
+        self.hearing.listening = Some(listening);
         Ok(())
     }
 
     fn rename(&mut self) -> Result<(), FolderError> {
         self.index.renew()?;
         self.publisher = Publisher::new(self.index.author(), Serial::FIRST);
-        self.upkeep.collected = 0;
+        self.hearing.collected = 0;
         self.share_again();
         Ok(())
     }
 
     /// Tells all neighbours how far they are followed.
     fn share_again(&mut self) {
-        self.upkeep.shared = Instant::now();
+        self.hearing.shared = Instant::now();
         let peers: Vec<SiteId> = self.neighbours.keys().copied().collect();
         for peer in peers {
             let folders = self.share_with(peer).into_iter().collect();
@@ -153,13 +153,13 @@ impl Folder {
 
     /// Looks that wait are looked at again: a page of them.
     pub(super) fn look_again(&mut self) -> Result<(), FolderError> {
-        if self.upkeep.listening.is_some() {
+        if self.hearing.listening.is_some() {
             return Ok(());
         }
-        let Some(after) = self.upkeep.looks.take() else { return Ok(()) };
+        let Some(after) = self.hearing.looks.take() else { return Ok(()) };
         let looks = self.index.read().looks(after.as_ref(), PAGE)?;
         if looks.len() == PAGE {
-            self.upkeep.looks = Some(looks.last().map(|(path, _)| path.clone()));
+            self.hearing.looks = Some(looks.last().map(|(path, _)| path.clone()));
             // Not before everything else was heard that waits.
             let _ = self.events.try_send(Event::Tick);
         }
@@ -170,18 +170,18 @@ impl Folder {
     }
 
     /// What takes its time: at every tick a little of it.
-    pub(super) fn keep_up(&mut self) -> Result<(), FolderError> {
-        self.upkeep.looks.get_or_insert(None);
-        if self.upkeep.said.elapsed() >= PATIENCE
+    pub(super) fn keep_hearing(&mut self) -> Result<(), FolderError> {
+        self.hearing.looks.get_or_insert(None);
+        if self.hearing.said.elapsed() >= PATIENCE
             && let Some(listening) = self.listening()
         {
             let unheard = listening.neighbours().filter(|(_, heard)| *heard != Heard::All);
             let unheard = unheard.map(|(site, _)| site.to_string()).collect::<Vec<_>>().join(" ");
             let folder = &self.setup.name;
             tracing::info!(%folder, unheard, "edits wait until these neighbours were heard");
-            self.upkeep.said = Instant::now();
+            self.hearing.said = Instant::now();
         }
-        if self.upkeep.shared.elapsed() >= SHARE_EVERY {
+        if self.hearing.shared.elapsed() >= SHARE_EVERY {
             self.share_again();
         }
         self.retry_aside()?;
@@ -194,12 +194,12 @@ impl Folder {
         if self.index.read().asides(None, 1)?.is_empty() {
             return Ok(());
         }
-        let after = self.upkeep.asides.take();
+        let after = self.hearing.asides.take();
         let (next, count) = self.change(Durability::Now, |state| {
             let next = state.retry_aside(after, PAGE)?;
             Ok((next, state.index().aside_count().map_err(StateError::Index)?))
         })?;
-        self.upkeep.asides = next;
+        self.hearing.asides = next;
         let held = self.neighbours.iter_mut().filter(|(_, neighbour)| neighbour.is_held);
         let held: Vec<SiteId> = held.map(|(peer, _)| *peer).collect();
         for peer in held.into_iter().filter(|_| count < ASIDE_MAX) {
@@ -219,19 +219,19 @@ impl Folder {
             known.push((reading.acked(*peer)?, reading.followed(*peer)?));
         }
         let acked = acked_by_all(known, self.index.author().incarnation);
-        if acked <= self.upkeep.collected && self.upkeep.tombstones.is_none() {
+        if acked <= self.hearing.collected && self.hearing.tombstones.is_none() {
             return Ok(());
         }
-        let after = self.upkeep.tombstones.take();
+        let after = self.hearing.tombstones.take();
         let collected = self
             .change(Durability::Later, |state| Ok(state.collect(acked, after.as_ref(), PAGE)?))?;
         if collected.dropped > 0 {
             tracing::debug!(folder = %self.setup.name, dropped = collected.dropped, "tombstones");
         }
         if after.is_none() {
-            self.upkeep.collected = acked;
+            self.hearing.collected = acked;
         }
-        self.upkeep.tombstones = collected.next;
+        self.hearing.tombstones = collected.next;
         Ok(())
     }
 }

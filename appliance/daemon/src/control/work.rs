@@ -92,6 +92,9 @@ impl Folder {
         wishes: &mut Vec<Wish>,
     ) -> Result<(), FolderError> {
         let Todo { path, task, placed } = todo;
+        if self.upkeep.is_held(path) {
+            return Ok(());
+        }
         let old = placed.as_ref();
         let begun = match task {
             Task::Settled => return Ok(()),
@@ -103,7 +106,7 @@ impl Folder {
                 let Some(old) = old else { return Ok(()) };
                 self.store.prepare_remove(path, old)
             }
-            Task::MakeDir => return self.make_dir(path),
+            Task::MakeDir => self.store.prepare_make_dir(path, old),
             Task::Place(version) => match &version.content {
                 Content::Dir => self.store.ready_dir(&version.meta),
                 Content::Symlink { target } => self.store.ready_link(target, &version.meta),
@@ -120,6 +123,9 @@ impl Folder {
                 begun.inspect_err(|_| self.store.drop_ready(&ready))
             }),
         };
+        if *task == Task::MakeDir || matches!(begun, Err(StoreError::Changed { .. })) {
+            self.upkeep.look_again(path);
+        }
         match begun {
             Ok(begun) => prepared.push(begun),
             Err(error) => tracing::debug!(%path, %error, "not now"),
@@ -131,14 +137,6 @@ impl Folder {
     fn is_full(&self) -> bool {
         let bytes = self.fetching.values().map(|fetch| fetch.size).fold(0, u64::saturating_add);
         self.fetching.len() >= FETCHES_MAX || bytes > FETCH_BYTES_MAX
-    }
-
-    /// Makes a directory that something beneath needs; the next scan publishes it.
-    fn make_dir(&self, path: &RelPath) -> Result<(), FolderError> {
-        if let Err(error) = self.store.root().make_dirs(path, 0o755) {
-            tracing::debug!(%path, %error, "not now");
-        }
-        Ok(())
     }
 
     fn wish(
@@ -244,6 +242,7 @@ impl Folder {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::info!(%path, %error, "is looked at again before it is replaced");
+                    self.upkeep.look_again(path);
                 }
             }
             self.store.drop_ready(ready);
@@ -273,6 +272,7 @@ impl Folder {
                 }
                 Err(error) => {
                     tracing::info!(%path, %error, "is looked at again before it is changed");
+                    self.upkeep.look_again(&path);
                     let mut forgetting = self.index.begin(Durability::Now)?;
                     forgetting.forget_intent(recorded.id())?;
                     forgetting.commit()?;
@@ -291,6 +291,7 @@ impl Folder {
             }
             Ok(())
         })?;
+        self.upkeep.displaced(&committed);
         if is_half_done {
             self.decide_intents()?;
         }

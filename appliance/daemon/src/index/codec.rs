@@ -30,6 +30,8 @@ pub(super) enum Table {
     Looks,
     Asides,
     Acked,
+    Loose,
+    Shortfalls,
 }
 
 fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {

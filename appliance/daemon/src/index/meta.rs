@@ -18,7 +18,8 @@ pub(super) enum Field {
     NextSerial,
     /// The highest arrival number of a tombstone that was dropped.
     Floor,
-    /// Whether somebody has it open, or had and did not close it.
+    /// 0, or that somebody has it open, or had and did not close it: the number of the start of the
+    /// machine, 1 where there was none.
     Unclean,
 }
 

@@ -378,6 +378,7 @@ impl<'a> Reading<'a> {
         self.heads()?;
         self.intents()?;
         self.kept_from(None, usize::MAX)?;
+        self.loose("", usize::MAX)?;
         self.check_manifests()?;
         self.looks(None, usize::MAX)?;
         self.asides(None, usize::MAX)?;

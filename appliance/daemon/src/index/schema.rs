@@ -48,6 +48,18 @@ const TABLES: &str = "
     CREATE TABLE acked(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 ";
 
+/// Tables that came later: made where they lack, so that the format stays readable both ways.
+const ADDED: &str = "
+    CREATE TABLE IF NOT EXISTS loose(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS shortfalls(key BLOB PRIMARY KEY, value BLOB NOT NULL)
+        WITHOUT ROWID;
+";
+
+/// Adds what an index of an earlier program lacks.
+pub(super) fn complete(db: &Connection) -> Result<(), IndexError> {
+    Ok(db.execute_batch(ADDED)?)
+}
+
 /// Makes the tables of a new index.
 pub(super) fn make(
     db: &mut Connection,
@@ -57,6 +69,7 @@ pub(super) fn make(
 ) -> Result<(), IndexError> {
     let making = db.transaction()?;
     making.execute_batch(TABLES)?;
+    making.execute_batch(ADDED)?;
     making.pragma_update(None, "application_id", APPLICATION)?;
     making.pragma_update(None, "user_version", FORMAT)?;
     write_bytes(&making, Field::Folder, &folder.0)?;

@@ -345,7 +345,8 @@ fn a_flipped_byte_is_found_or_harmless() {
             }
         }
     }
-    assert!(found > 150, "{found} found, {harmless} harmless");
+    // Two tables have nothing in them.
+    assert!(found > 140, "{found} found, {harmless} harmless");
     for len in (0..bytes.len()).step_by(4096) {
         damage(&location, &bytes[..len]);
         let opened = Index::open(&location, FOLDER, SITE);

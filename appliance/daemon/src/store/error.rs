@@ -84,6 +84,15 @@ pub enum StoreError {
         /// What the kernel says.
         source: Errno,
     },
+    /// The names of changes that were made are not durable. Their intents stay in the index: the
+    /// folder has to halt, and to be opened anew and recovered (F-05).
+    #[error("{}: changes could not be made durable: {source}", path.display())]
+    Unsettled {
+        /// The root.
+        path: PathBuf,
+        /// What the kernel says.
+        source: Errno,
+    },
     /// What was staged could not be made durable: it is gone, and has to be fetched again.
     #[error("{path}: could not be made durable and is to be fetched again: {source}")]
     Discarded {

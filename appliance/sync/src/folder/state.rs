@@ -10,6 +10,8 @@ pub use collect::{Collected, Tombstone};
 pub use learn::{ASIDE_MAX, Teller};
 
 use super::aside::{Look, Why};
+mod displaced;
+
 use super::index::{Admitted, CopyOf, Index, KeptRun, RunRef};
 use super::item::{Found, Item, Placed, Want};
 use super::publish::{Judged, Observed, Publisher, Unpublished, judge};
