@@ -7,6 +7,7 @@ mod folder;
 mod halt;
 mod look;
 mod recover;
+mod sift;
 mod upkeep;
 mod work;
 
@@ -191,6 +192,7 @@ impl Loop {
             // What follows is done once for all of them.
             self.folders.values_mut().for_each(Folder::go_on);
             self.put_halted_aside();
+            self.show_troubles();
         }
         for (_, folder) in std::mem::take(&mut self.folders) {
             folder.close();

@@ -4,6 +4,7 @@
 //! and what is read is what was written or an error. It decides nothing about versions, and the tree
 //! itself is the business of [`crate::store`].
 
+mod attrs;
 pub mod chunks;
 mod codec;
 mod copies;

@@ -3,6 +3,7 @@
 use super::Event;
 use super::look::ScanJob;
 use super::upkeep::Upkeep;
+use crate::exact;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
 use crate::site::{Outbox, Outgoing};
@@ -85,6 +86,19 @@ pub enum FolderError {
         /// Why.
         source: StoreError,
     },
+}
+
+impl FolderError {
+    /// Whether room on a disk is all that is missing.
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_full(),
+            Self::Index(error) | Self::State(StateError::Index(error)) => {
+                matches!(error, IndexError::Full)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A neighbour that shares the folder.
@@ -182,6 +196,7 @@ impl Folder {
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
+        folder.keep_room();
         Ok(folder)
     }
 
@@ -275,7 +290,11 @@ impl Folder {
             synced.map_err(|errno| StoreError::from(ConfineError::at(&b""[..], errno)))?;
         }
         looks.retain(|(path, found)| match root.stat(path) {
-            Ok(meta) => found.as_ref().is_some_and(|seen| is_still(seen, &meta)),
+            Ok(meta) => match found {
+                Some(seen) => is_still(seen, &meta),
+                // Unless what stands there is something else, under another spelling.
+                None => exact::misspelled(root.dir(), path).is_ok_and(|other| other.is_some()),
+            },
             Err(
                 ConfineError::NotFound { .. }
                 | ConfineError::NotDirectory { .. }
@@ -326,6 +345,9 @@ impl Folder {
         if let Err(error) = outcome {
             tracing::error!(folder = %self.setup.name, %error, "{what}");
             self.upkeep.halt_for(&error);
+            if error.is_full() && !self.upkeep.is_full() {
+                self.pause_for_room(&error);
+            }
         }
     }
 
@@ -429,6 +451,7 @@ impl Folder {
 
     /// Time has passed.
     pub(super) fn tick(&mut self) {
+        self.look_for_room();
         if Instant::now() >= self.next_scan {
             self.scan();
         }
