@@ -8,6 +8,7 @@ mod halt;
 mod listen;
 mod look;
 mod recover;
+mod sift;
 mod upkeep;
 mod work;
 
@@ -192,6 +193,7 @@ impl Loop {
             // What follows is done once for all of them.
             self.folders.values_mut().for_each(Folder::go_on);
             self.put_halted_aside();
+            self.show_troubles();
         }
         for (_, folder) in std::mem::take(&mut self.folders) {
             folder.close();

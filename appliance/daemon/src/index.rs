@@ -5,6 +5,7 @@
 //! itself is the business of [`crate::store`].
 
 mod aside;
+mod attrs;
 pub mod chunks;
 mod codec;
 mod copies;

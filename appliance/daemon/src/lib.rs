@@ -11,6 +11,8 @@ pub mod scan;
 pub mod site;
 pub mod store;
 
+mod attrs;
 mod boot;
+mod exact;
 #[cfg(test)]
 mod sample;

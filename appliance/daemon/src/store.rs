@@ -26,9 +26,10 @@ pub use kept::PurgeError;
 pub use marker::FolderMark;
 pub use owner::{NameTable, Principals, Unnamed};
 pub use recover::{Hashing, Recovered};
-pub use shortfall::Shortfall;
+pub use shortfall::{Shortfall, attrs_print};
 pub use staged::{Ready, Staged};
 
+use crate::exact;
 use crate::store::error::at;
 use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::{Dir, FileKind, Identity, Meta as DiskMeta};
@@ -57,6 +58,8 @@ pub struct Store {
     versions: Dir,
     mark: FolderMark,
     principals: Arc<dyn Principals>,
+    /// Whether the file system takes different names for one.
+    folds: bool,
     /// The marker, locked for as long as the store is open.
     _lock: Arc<File>,
     /// Whether directories cannot be synced, for tests.
@@ -96,6 +99,7 @@ impl Store {
         let versions = private_dir(&top, VERSIONS)?;
         let (path, mark) = (path.to_path_buf(), *mark);
         let lock = Arc::new(lock);
+        let folds = exact::folds(root.dir()).map_err(at("."))?;
         Ok(Self {
             path,
             root,
@@ -104,6 +108,7 @@ impl Store {
             versions,
             mark,
             principals,
+            folds,
             _lock: lock,
             #[cfg(test)]
             failing: Arc::default(),

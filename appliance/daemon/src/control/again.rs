@@ -10,12 +10,12 @@ use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::{FileKind, Meta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
-use farhaul_proto::units::FileTime;
 use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::Found;
 use farhaul_sync::limits::MODE_MASK;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::{Content, Meta as SyncMeta};
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -143,11 +143,11 @@ impl LooseJob {
             let is_over = self.now_secs.saturating_sub(loose.at_secs) > LOOSE_SECS;
             return Ok(is_over.then_some(LooseLook::Over));
         }
-        let (content, meta) = match meta.kind {
+        let (content, meta, file) = match meta.kind {
             FileKind::Symlink => {
                 let target = self.store.read_kept_link(&loose.name);
                 let target = target.map_err(|error| error.to_string())?.into();
-                (Content::Symlink { target }, meta)
+                (Content::Symlink { target }, meta, None)
             }
             FileKind::File => self.digest(&loose.name, digester)?,
             FileKind::Dir | FileKind::Special => return Ok(Some(LooseLook::Over)),
@@ -155,13 +155,21 @@ impl LooseJob {
         let owner = owners.user(meta.owner).map_err(|error| error.to_string())?;
         let group = owners.group(meta.group).map_err(|error| error.to_string())?;
         let (mode, mtime) = (meta.mode & MODE_MASK, meta.mtime());
-        let said = SyncMeta { mode, mtime, owner: Some(owner), group: Some(group) };
+        let attrs = match &file {
+            Some(file) => owners.attrs(file).map_err(|error| error.to_string())?,
+            None => None,
+        };
+        let said = SyncMeta { mode, mtime, owner: Some(owner), group: Some(group), attrs };
         let found = Found { content, meta: said, identity: identity_of(&meta) };
         Ok(Some(LooseLook::Found(Box::new((found, meta)))))
     }
 
     /// What is in it, durable before it is announced.
-    fn digest(&self, name: &str, digester: &mut Digester<'_>) -> Result<(Content, Meta), String> {
+    fn digest(
+        &self,
+        name: &str,
+        digester: &mut Digester<'_>,
+    ) -> Result<(Content, Meta, Option<File>), String> {
         let file = self.store.open_kept(name).map_err(|error| error.to_string())?;
         std::thread::sleep(TICK);
         file.sync_all().map_err(|error| error.to_string())?;
@@ -169,11 +177,6 @@ impl LooseJob {
         let digested = digester.digest(&file, &before, &mut Nowhere);
         let digested = digested.map_err(|error| error.to_string())?;
         let content = Content::File { manifest: digested.manifest, size: digested.size };
-        Ok((content, digested.meta))
+        Ok((content, digested.meta, Some(file)))
     }
-}
-
-/// The time in nanoseconds since 1970, as [`farhaul_sync::folder::FileIdentity`] has it.
-pub(super) fn nanos_at(secs: i64) -> i128 {
-    i128::from(FileTime { secs, nanos: 0 }.secs) * 1_000_000_000
 }

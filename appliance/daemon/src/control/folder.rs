@@ -4,6 +4,7 @@ use super::Event;
 use super::listen::Hearing;
 use super::look::ScanJob;
 use super::upkeep::Upkeep;
+use crate::exact;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
 use crate::site::{Outbox, Outgoing};
@@ -86,6 +87,19 @@ pub enum FolderError {
         /// Why.
         source: StoreError,
     },
+}
+
+impl FolderError {
+    /// Whether room on a disk is all that is missing.
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_full(),
+            Self::Index(error) | Self::State(StateError::Index(error)) => {
+                matches!(error, IndexError::Full)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A neighbour that shares the folder.
@@ -191,6 +205,7 @@ impl Folder {
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
+        folder.keep_room();
         Ok(folder)
     }
 
@@ -334,6 +349,9 @@ impl Folder {
         if let Err(error) = outcome {
             tracing::error!(folder = %self.setup.name, %error, "{what}");
             self.upkeep.halt_for(&error);
+            if error.is_full() && !self.upkeep.is_full() {
+                self.pause_for_room(&error);
+            }
         }
     }
 
@@ -449,6 +467,7 @@ impl Folder {
 
     /// Time has passed.
     pub(super) fn tick(&mut self) {
+        self.look_for_room();
         if Instant::now() >= self.next_scan {
             self.scan();
         }
@@ -503,7 +522,11 @@ impl Folder {
 /// Whether what was seen at a path is what stands there now.
 fn is_so(root: &Root, path: &RelPath, found: Option<&Found>) -> bool {
     match root.stat(path) {
-        Ok(meta) => found.is_some_and(|seen| is_still(seen, &meta)),
+        Ok(meta) => match found {
+            Some(seen) => is_still(seen, &meta),
+            // Unless what stands there is something else, under another spelling.
+            None => exact::misspelled(root.dir(), path).is_ok_and(|other| other.is_some()),
+        },
         Err(
             ConfineError::NotFound { .. }
             | ConfineError::NotDirectory { .. }

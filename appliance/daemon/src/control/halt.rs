@@ -6,6 +6,7 @@ use super::folder::{Folder, FolderError, FolderSetup};
 use crate::index::IndexError;
 use crate::site::Outgoing;
 use crate::store::StoreError;
+use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::StateError;
 use farhaul_sync::message::Message;
 use farhaul_sync::seal::FolderKey;
@@ -100,6 +101,10 @@ pub struct FolderCondition {
     pub name: String,
     /// Why it does nothing; `None`: it runs.
     pub halt: Option<Halt>,
+    /// Whether its disk is full: nothing is fetched until there is room again (F-03).
+    pub is_full: bool,
+    /// Paths that cannot stand on its disk, and why; the first of them.
+    pub unplaced: Vec<(RelPath, String)>,
 }
 
 /// How the folders are, for whoever wants to show it.
@@ -203,6 +208,18 @@ impl Loop {
 
     fn show(&self, key: FolderKey, name: &str, halt: Option<Halt>) {
         let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
-        conditions.insert(key, FolderCondition { name: name.to_owned(), halt });
+        let (is_full, unplaced) = (false, Vec::new());
+        conditions.insert(key, FolderCondition { name: name.to_owned(), halt, is_full, unplaced });
+    }
+
+    /// Shows what changed of the folders that run.
+    pub(super) fn show_troubles(&mut self) {
+        for (key, folder) in &mut self.folders {
+            let Some((is_full, unplaced)) = folder.upkeep.troubles() else { continue };
+            let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(condition) = conditions.get_mut(key) {
+                (condition.is_full, condition.unplaced) = (is_full, unplaced);
+            }
+        }
     }
 }

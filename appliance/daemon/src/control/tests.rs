@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 mod metadata;
+mod room;
 
 /// Longer than any machine that is only busy needs.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,20 +1,16 @@
 //! What a folder sees to besides scans and transfers: edits that were displaced get versions, paths
-//! where something was in the way are looked at again, and what a power cut left is told from what
-//! somebody wrote.
+//! where something was in the way are looked at again, and a full disk is waited for.
 
-use super::again::{LooseJob, LooseLook, PathsJob, SeenLoose, nanos_at};
+use super::again::{LooseJob, LooseLook, PathsJob, SeenLoose};
 use super::folder::{Folder, FolderError, seal, wall_millis};
 use super::halt::{Halt, HaltKind};
 use crate::boot::Boot;
 use crate::index::{Durability, Loose};
-use crate::store::{Committed, Origin};
+use crate::store::{Committed, Origin, attrs_print};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::folder::Found;
-use farhaul_sync::limits::ZERO_BLOCK;
 use farhaul_sync::version::Content;
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +20,10 @@ const AGAIN_MAX: usize = 4096;
 /// one, up to the longest pause.
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_LAST: Duration = Duration::from_secs(60);
+/// Paths that are shown as not placed.
+const UNPLACED_MAX: usize = 1000;
+/// Of how much of its disk one part in so many has to be free before a folder that was full goes on.
+const FREE_PART: u64 = 50;
 /// How soon after a change what it displaced is looked at again.
 const LOOSE_EVERY: Duration = Duration::from_secs(30);
 /// And how much longer than a round of looks the pause to the next one is.
@@ -39,9 +39,19 @@ pub(super) struct Upkeep {
     loose_runs: Option<(Stop, Instant)>,
     loose_at: Option<Instant>,
     /// Until the first scan after a power cut: which start of the machine came after it.
-    cut: Option<Boot>,
+    pub(super) cut: Option<Boot>,
     /// That scan came to its end, and what it found is to be taken in.
-    cut_scanned: bool,
+    pub(super) cut_scanned: bool,
+    troubles: Troubles,
+}
+
+/// What is shown of a folder that runs.
+#[derive(Default)]
+struct Troubles {
+    is_full: bool,
+    unplaced: BTreeMap<RelPath, String>,
+    /// Whether it was not shown yet.
+    is_new: bool,
 }
 
 /// A path where something was in the way.
@@ -117,10 +127,42 @@ impl Upkeep {
     }
 
     /// It is known what stands at a path.
-    fn let_go(&mut self, path: &RelPath) {
+    pub(super) fn let_go(&mut self, path: &RelPath) {
         if let Some(again) = self.again.get_mut(path) {
             (again.held, again.at) = (false, Instant::now());
         }
+    }
+
+    /// The disk is full, or has room again.
+    fn set_full(&mut self, is_full: bool) {
+        self.troubles.is_new |= self.troubles.is_full != is_full;
+        self.troubles.is_full = is_full;
+    }
+
+    /// Whether nothing that takes room is to be begun.
+    pub(super) const fn is_full(&self) -> bool {
+        self.troubles.is_full
+    }
+
+    /// Something cannot stand at a path (F-22), or can again.
+    pub(super) fn set_unplaced(&mut self, path: &RelPath, why: Option<String>) {
+        let Troubles { unplaced, is_new, .. } = &mut self.troubles;
+        match why {
+            Some(why) if unplaced.len() < UNPLACED_MAX && !unplaced.contains_key(path) => {
+                tracing::warn!(why, "neither of the two is touched");
+                unplaced.insert(path.clone(), why);
+                *is_new = true;
+            }
+            Some(_) => {}
+            None => *is_new |= unplaced.remove(path).is_some(),
+        }
+    }
+
+    /// What is to be shown, where it is not shown yet.
+    pub(super) fn troubles(&mut self) -> Option<(bool, Vec<(RelPath, String)>)> {
+        let Troubles { is_full, unplaced, is_new } = &mut self.troubles;
+        let list = || unplaced.iter().map(|(path, why)| (path.clone(), why.clone())).collect();
+        core::mem::take(is_new).then(|| (*is_full, list()))
     }
 
     /// Changes displaced something: an edit is published at once, and what an editor may have open
@@ -136,6 +178,40 @@ impl Upkeep {
 }
 
 impl Folder {
+    /// The disk is full: what takes room waits until a fiftieth of it is free, and the index has the
+    /// room that was kept for it (F-03).
+    pub(super) fn pause_for_room(&mut self, why: &dyn std::fmt::Display) {
+        if !self.upkeep.is_full() {
+            tracing::error!(folder = %self.setup.name, %why, "nothing is fetched until there is room");
+        }
+        self.upkeep.set_full(true);
+        let released = self.index.release_reserve();
+        self.note(
+            "the room kept for the index cannot be given to it",
+            released.map_err(Into::into),
+        );
+    }
+
+    /// Goes on where there is room again.
+    pub(super) fn look_for_room(&mut self) {
+        if !self.upkeep.is_full() {
+            return;
+        }
+        let Ok(disk) = rustix::fs::fstatvfs(self.store.root().dir()) else { return };
+        // The room that is kept for the index comes first.
+        if disk.f_bavail > disk.f_blocks / FREE_PART && self.index.take_reserve().is_ok() {
+            tracing::info!(folder = %self.setup.name, "there is room again: it goes on");
+            self.upkeep.set_full(false);
+        }
+    }
+
+    /// Keeps room for the index. A disk that has none for it is full.
+    pub(super) fn keep_room(&mut self) {
+        if let Err(error) = self.index.take_reserve() {
+            self.pause_for_room(&error);
+        }
+    }
+
     /// Starts the looks that are due.
     pub(super) fn keep_up(&mut self) -> Result<(), FolderError> {
         let now = Instant::now();
@@ -227,7 +303,9 @@ impl Folder {
         };
         let (mut found, disk) = *found;
         if let (Some(short), Some(over)) = (&loose.shortfall, &loose.over) {
-            let _ = short.cover(&mut found.meta, &disk, &over.meta);
+            let print = self.store.open_kept(&loose.name).ok();
+            let print = print.and_then(|file| attrs_print(&file));
+            let _ = short.cover(&mut found.meta, &disk, print, &over.meta);
         }
         let (identity, size) = (found.identity, found.identity.size);
         let (keys, public) = (self.identity.clone(), self.public);
@@ -258,85 +336,5 @@ impl Folder {
             }
             Ok(())
         })
-    }
-
-    /// Prepares what was found for the brain: nothing is gone unless the folder is where it was, what
-    /// a disk did not take of a version is no edit, and neither is what a power cut left. The last is
-    /// returned.
-    pub(super) fn sift(
-        &mut self,
-        looks: &mut Vec<(RelPath, Option<Found>)>,
-    ) -> Result<Vec<(RelPath, Found)>, FolderError> {
-        if looks.iter().any(|(_, found)| found.is_none()) {
-            self.store.check_there()?;
-        }
-        for (path, found) in looks.iter_mut() {
-            self.upkeep.let_go(path);
-            if let Some(found) = found {
-                self.cover(path, found)?;
-            }
-        }
-        let Some(boot) = self.upkeep.cut else { return Ok(Vec::new()) };
-        let mut damaged = Vec::new();
-        let mut left = Vec::with_capacity(looks.len());
-        for (path, found) in looks.drain(..) {
-            match found {
-                Some(found) if self.is_damaged(&path, &found, boot)? => damaged.push((path, found)),
-                found => left.push((path, found)),
-            }
-        }
-        *looks = left;
-        if self.upkeep.cut_scanned {
-            self.upkeep.cut = None;
-        }
-        Ok(damaged)
-    }
-
-    /// Where this site could not give a path what its version says, what it has instead counts as
-    /// said (spec: S-100).
-    fn cover(&mut self, path: &RelPath, found: &mut Found) -> Result<(), FolderError> {
-        let Some(short) = self.index.read().shortfall(path)? else { return Ok(()) };
-        let placed = self.index.read().item(path)?.placed;
-        let disk = self.store.root().stat(path).ok();
-        let disk = disk.filter(|disk| crate::scan::identity_of(disk) == found.identity);
-        let (Some(placed), Some(disk)) = (placed, disk) else { return Ok(()) };
-        let left = short.cover(&mut found.meta, &disk, &placed.meta);
-        if left != short {
-            let mut keeping = self.index.begin(Durability::Later)?;
-            let is_any = left != crate::store::Shortfall::default();
-            keeping.set_shortfall(path, is_any.then_some(&left))?;
-            keeping.commit()?;
-        }
-        Ok(())
-    }
-
-    /// Whether a power cut may have left this of a file that was put there or published (spec:
-    /// S-103): it is shorter, or ends in zeros, and was last changed before the machine started. Only
-    /// where somebody else may have the file.
-    fn is_damaged(&self, path: &RelPath, found: &Found, boot: Boot) -> Result<bool, FolderError> {
-        let Some(placed) = self.index.read().item(path)?.placed else { return Ok(false) };
-        let (Content::File { size: was, .. }, Content::File { size: is, .. }) =
-            (&placed.version.content, &found.content)
-        else {
-            return Ok(false);
-        };
-        let is_old = found.identity.ctime < nanos_at(boot.at_secs);
-        if !is_old || self.setup.peers.is_empty() || found.content == placed.version.content {
-            return Ok(false);
-        }
-        let is_damaged = is < was || self.ends_in_zeros(path, is.get());
-        if is_damaged {
-            tracing::warn!(%path, "may be damaged by a power cut: is fetched again and kept");
-        }
-        Ok(is_damaged)
-    }
-
-    /// Whether nothing but zeros stands in the last block of a file.
-    fn ends_in_zeros(&self, path: &RelPath, size: u64) -> bool {
-        let start = size.saturating_sub(1) / ZERO_BLOCK * ZERO_BLOCK;
-        let mut block = vec![0; usize::try_from(size - start).unwrap_or(0)];
-        let file = self.store.root().open_file(path);
-        let read = file.is_ok_and(|file| file.read_exact_at(&mut block, start).is_ok());
-        read && !block.is_empty() && block.iter().all(|&byte| byte == 0)
     }
 }

@@ -126,8 +126,12 @@ impl Folder {
         if *task == Task::MakeDir || matches!(begun, Err(StoreError::Changed { .. })) {
             self.upkeep.look_again(path);
         }
+        let folded = matches!(begun, Err(StoreError::Folded { .. }));
+        let why = begun.as_ref().err().filter(|_| folded).map(ToString::to_string);
+        self.upkeep.set_unplaced(path, why);
         match begun {
             Ok(begun) => prepared.push(begun),
+            Err(error) if error.is_full() => self.pause_for_room(&error),
             Err(error) => tracing::debug!(%path, %error, "not now"),
         }
         Ok(())
@@ -145,9 +149,16 @@ impl Folder {
         version: &Version,
         (manifest, size): (ManifestId, Bytes),
     ) -> Result<Option<Wish>, FolderError> {
-        if self.is_full() {
+        if self.is_full() || self.upkeep.is_full() {
             return Ok(None);
         }
+        // Not what would be refused when it is here.
+        if let Err(error) = self.store.check_spelling(path) {
+            let is_folded = matches!(error, StoreError::Folded { .. });
+            self.upkeep.set_unplaced(path, is_folded.then(|| error.to_string()));
+            return Ok(None);
+        }
+        self.upkeep.set_unplaced(path, None);
         match self.store.stage(path, manifest, size, &[]) {
             Ok(staged) => {
                 let here = self.find(manifest);
@@ -165,6 +176,9 @@ impl Folder {
             }
             Err(error) => {
                 tracing::warn!(%path, %error, "cannot be staged");
+                if error.is_full() {
+                    self.pause_for_room(&error);
+                }
                 Ok(None)
             }
         }

@@ -55,10 +55,11 @@ impl Reading<'_> {
 
 /// Each as 0 where nothing is missing, else one more than the number.
 pub(super) fn write(writer: &mut Writer, short: &Shortfall) {
-    let Shortfall { owner, group } = *short;
+    let Shortfall { owner, group, attrs } = short;
     for id in [owner, group] {
         writer.u64(id.map_or(0, |id| u64::from(id) + 1));
     }
+    writer.bytes(attrs.as_ref().map_or(&[], |attrs| &attrs[..]));
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Shortfall> {
@@ -66,5 +67,10 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Shortfall> {
         0 => Some(None),
         more => Some(Some(u32::try_from(more - 1).ok()?)),
     };
-    Some(Shortfall { owner: id()?, group: id()? })
+    let (owner, group) = (id()?, id()?);
+    let attrs = match reader.bytes()? {
+        [] => None,
+        attrs => Some(attrs.try_into().ok()?),
+    };
+    Some(Shortfall { owner, group, attrs })
 }

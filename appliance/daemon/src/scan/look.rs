@@ -5,6 +5,7 @@ use super::identity::identity_of;
 use super::owners::{Owners, OwnersError};
 use super::rules::Rules;
 use super::walk::LeftOut;
+use crate::exact;
 use farhaul_engine::files::dir::{FileKind, Meta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
@@ -14,6 +15,7 @@ use farhaul_sync::chunk::{ContentKeys, Holes};
 use farhaul_sync::folder::Found;
 use farhaul_sync::limits::{MODE_MASK, SYMLINK_TARGET_MAX};
 use farhaul_sync::version::{Content, Meta as SyncMeta};
+use rustix::io::Errno;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a look came to.
@@ -96,6 +98,12 @@ pub struct Looker<'a> {
     digester: Digester<'a>,
     patience: Patience,
     stop: Stop,
+    /// Whether the file system takes different names for one.
+    folds: bool,
+}
+
+fn at(path: &RelPath) -> impl Fn(Errno) -> ConfineError + '_ {
+    move |errno| ConfineError::at(path, errno)
 }
 
 impl<'a> Looker<'a> {
@@ -103,7 +111,9 @@ impl<'a> Looker<'a> {
     pub fn new(root: &'a Root, keys: &'a ContentKeys, rules: Rules, stop: Stop) -> Self {
         let digester = Digester::new(keys, stop.clone());
         let (owners, patience) = (Owners::default(), Patience::default());
-        Self { root, rules, owners, digester, patience, stop }
+        // Where that cannot be told, nothing can be looked at either.
+        let folds = exact::folds(root.dir()).unwrap_or(false);
+        Self { root, rules, owners, digester, patience, stop, folds }
     }
 
     /// With another patience.
@@ -136,6 +146,10 @@ impl<'a> Looker<'a> {
         }
         if self.rules.is_within_ignored(path.as_bytes(), meta.kind == FileKind::Dir) {
             return Ok(Look::LeftOut(LeftOut::Ignored));
+        }
+        // Something else, under another spelling.
+        if self.folds && exact::misspelled(self.root.dir(), path).map_err(at(path))?.is_some() {
+            return self.absent(path);
         }
         match meta.kind {
             FileKind::Special => Ok(Look::LeftOut(LeftOut::Special)),
@@ -187,7 +201,13 @@ impl<'a> Looker<'a> {
             _ => meta.mtime(),
         };
         let identity = identity_of(&meta);
-        let kept = SyncMeta { mode: meta.mode & MODE_MASK, mtime, owner, group };
+        let attrs = match content {
+            Content::Dir => self.owners.attrs(self.root.open_dir(path)?),
+            Content::File { .. } => self.owners.attrs(self.root.open_file(path)?),
+            Content::Symlink { .. } | Content::Gone => Ok(None),
+        };
+        let attrs = attrs.map_err(wrong)?;
+        let kept = SyncMeta { mode: meta.mode & MODE_MASK, mtime, owner, group, attrs };
         let found = Found { content, meta: kept, identity };
         Ok(Look::Found(Box::new(Standing { found, holes, links: meta.links })))
     }

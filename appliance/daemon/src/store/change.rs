@@ -12,6 +12,7 @@ use super::intent::{Action, Intent, IntentId, Recorded};
 use super::shortfall::Shortfall;
 use super::staged::Ready;
 use super::{Store, identity_of, key_of, random_name, state_of, step};
+use crate::exact;
 use farhaul_engine::files::confine::ShownPath;
 use farhaul_engine::files::dir::{Dir, FileKind, Meta as DiskMeta};
 use farhaul_proto::path_name::RelPath;
@@ -142,6 +143,7 @@ impl Store {
         let action = Action::Move { to: to.clone() };
         let prepared = self.prepare(path, action, Some(new), Some(old))?;
         let target = self.root.parent_dir(to)?;
+        self.check_spelling(to)?;
         if target.stat(to.file_name()).map_err(on(to))?.is_some() {
             return Err(on(to)(Errno::EXIST));
         }
@@ -156,6 +158,7 @@ impl Store {
         old: Option<&Placed>,
     ) -> Result<Prepared, StoreError> {
         let parent = self.root.parent_dir(path)?;
+        self.check_spelling(path)?;
         let found = look(&parent, path, old)?;
         let keeps_dir = match action {
             Action::Put { .. } => new.is_none_or(|new| new.content == Content::Dir),
@@ -168,6 +171,22 @@ impl Store {
         let (path, old, new) = (path.clone(), old.cloned(), new.cloned());
         let intent = Intent { path, action, old, new, kept: random_name()? };
         Ok(Prepared { store: self.clone(), intent, parent, ready: None, target: None })
+    }
+
+    /// That nothing stands at a path, or above it, under another spelling.
+    ///
+    /// # Errors
+    /// [`StoreError::Folded`], and what the kernel says.
+    pub fn check_spelling(&self, path: &RelPath) -> Result<(), StoreError> {
+        if !self.folds {
+            return Ok(());
+        }
+        match exact::misspelled(self.root.dir(), path).map_err(on(path))? {
+            Some(name) => {
+                Err(StoreError::Folded { path: path.into(), name: ShownPath::new(&name) })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Makes changes durable: the directories that names came into or went from.

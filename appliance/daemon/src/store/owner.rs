@@ -1,5 +1,7 @@
 //! The numbers that owners and groups have on this machine.
 
+use crate::attrs::{Ids, Principal};
+use farhaul_sync::version::Who;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -14,6 +16,33 @@ pub trait Principals: Debug + Send + Sync {
     fn user_name(&self, id: u32) -> Option<Box<[u8]>>;
     /// The name of a group, likewise.
     fn group_name(&self, id: u32) -> Option<Box<[u8]>>;
+}
+
+/// The numbers of those in access control lists.
+pub(super) struct Numbers<'a>(pub(super) &'a dyn Principals);
+
+impl Ids for Numbers<'_> {
+    fn id(&self, who: &Who) -> Option<u32> {
+        let (name, known) = match who {
+            Who::User(name) => (name, self.0.user_id(name)),
+            Who::Group(name) => (name, self.0.group_id(name)),
+            _ => return None,
+        };
+        // Where nobody had a name for a number, its digits travelled.
+        let digits = || core::str::from_utf8(name).ok()?.parse().ok();
+        known.or_else(digits).filter(|&id| id != u32::MAX)
+    }
+}
+
+impl Numbers<'_> {
+    /// The name of who is in a list, or digits.
+    pub(super) fn name(&self, who: Principal) -> Box<[u8]> {
+        let (name, id) = match who {
+            Principal::User(id) => (self.0.user_name(id), id),
+            Principal::Group(id) => (self.0.group_name(id), id),
+        };
+        name.unwrap_or_else(|| id.to_string().into_bytes().into())
+    }
 }
 
 /// For folders that leave owners alone.
