@@ -68,7 +68,7 @@ impl Site {
 fn options() -> SessionOptions {
     SessionOptions {
         policy: Policy::Fair,
-        bounds: Bounds::default(),
+        bounds: Bounds::FREE,
         fec: FecPolicy::Auto,
         pack: PackPolicy::Auto,
     }
