@@ -1,6 +1,7 @@
 //! The control loop: the one place where folders change. Whatever happens comes as an event over one
 //! bounded queue; looking, hashing and carrying are done elsewhere, and come back as events.
 
+mod compare;
 mod fetch;
 mod folder;
 mod look;
@@ -209,6 +210,12 @@ impl Loop {
             }
             FromPeer::Stored { peer, folder, epoch, up_to } => {
                 self.with(folder, |folder| folder.stored(peer, epoch, up_to));
+            }
+            FromPeer::Compared { peer, folder, salt, is_answer, turn } => {
+                self.with(folder, |folder| folder.compared(peer, salt, is_answer, &turn));
+            }
+            FromPeer::Incomparable { peer, folder, salt } => {
+                self.with(folder, |folder| folder.incomparable(peer, salt));
             }
             FromPeer::Asked { peer, id, folder, wanted } => {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };

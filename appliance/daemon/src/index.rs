@@ -15,6 +15,7 @@ mod item;
 mod kept;
 mod key;
 mod manifest;
+mod marks;
 mod meta;
 mod read;
 mod run;
@@ -147,7 +148,7 @@ impl Index {
 
     fn start(path: &Path, folder: FolderKey, site: SiteId, lock: File) -> Result<Self, IndexError> {
         let db = connect(path, OpenFlags::empty())?;
-        schema::check_format(&db)?;
+        schema::check_format(&db, folder)?;
         let counters = meta::check(&db, folder, site)?;
         let was_unclean = read_number(&db, Field::Unclean)? != 0;
         let durable = Arc::new(AtomicU64::new(0));

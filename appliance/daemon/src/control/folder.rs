@@ -1,6 +1,7 @@
 //! One folder in the control loop: its index, its store, its neighbours, and what is under way.
 
 use super::Event;
+use super::compare::Comparison;
 use super::look::ScanJob;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
@@ -80,7 +81,9 @@ pub enum FolderError {
 /// A neighbour that shares the folder.
 pub(super) struct Neighbour {
     pub(super) outbox: Outbox,
-    feed: Feed,
+    pub(super) feed: Feed,
+    /// What both hold is compared.
+    pub(super) comparison: Option<Comparison>,
     /// Parts that it was sent and has not called durable.
     unstored: u32,
     /// It was asked to tell again from where it is followed, and has not yet.
@@ -101,7 +104,7 @@ pub(super) struct Folder {
     pub(super) store: Store,
     publisher: Publisher,
     pub(super) keys: Arc<ContentKeys>,
-    identity: Identity,
+    pub(super) identity: Identity,
     public: PublicKey,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) neighbours: BTreeMap<SiteId, Neighbour>,
@@ -306,11 +309,14 @@ impl Folder {
         let start = Followed::start(theirs.followed, self.index.author().incarnation);
         let is_ahead = start > self.index.last_seq().get();
         let feed = Feed::new(start.min(self.index.last_seq().get()));
-        self.neighbours.insert(peer, Neighbour { outbox, feed, unstored: 0, asked_again: false });
+        let (comparison, unstored, asked_again) = (None, 0, false);
+        let neighbour = Neighbour { outbox, feed, comparison, unstored, asked_again };
+        self.neighbours.insert(peer, neighbour);
         if is_ahead {
             let renewed = self.renew();
             self.note("no new incarnation", renewed);
         }
+        self.begin_to_compare(peer, theirs);
     }
 
     pub(super) fn lost(&mut self, peer: SiteId) {
@@ -400,6 +406,7 @@ impl Folder {
         if Instant::now() >= self.next_scan {
             self.scan();
         }
+        self.give_up_comparing();
     }
 
     /// Everything that can be done now: neighbours are told, paths are dealt with.
@@ -417,7 +424,7 @@ impl Folder {
     fn tell_neighbours(&mut self) -> Result<(), FolderError> {
         let epoch = self.index.author().incarnation.get();
         let (folder, last) = (self.setup.key, self.index.last_seq().get());
-        for neighbour in self.neighbours.values_mut() {
+        for neighbour in self.neighbours.values_mut().filter(|neighbour| !neighbour.is_held()) {
             while neighbour.unstored < UNSTORED_MAX && neighbour.feed.sent() < last {
                 let begun = self.index.begin(Durability::Later)?;
                 let mut feed = neighbour.feed.clone();

@@ -27,6 +27,7 @@ pub(super) enum Table {
     Copies,
     Keys,
     Followed,
+    Sums,
 }
 
 fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {

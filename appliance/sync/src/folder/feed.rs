@@ -4,6 +4,7 @@
 
 use super::index::{Arrival, Index, KeptRun, RunRef};
 use crate::message::{Records, SealedRun};
+use crate::reconcile::{Lacking, Outcome};
 use crate::record::{Record, RecordError};
 use crate::seal::{SealError, reduce};
 use crate::version::{Author, Serial};
@@ -21,6 +22,8 @@ pub struct Feed {
     after: u64,
     /// The authors' words that were sent.
     told: BTreeMap<Author, Serial>,
+    /// What alone is lacking there, up to where both were compared.
+    lacking: Option<Lacking>,
 }
 
 /// What is to be sent.
@@ -55,7 +58,17 @@ pub enum FeedError<E> {
 impl Feed {
     /// A neighbour that has everything up to `after`.
     pub const fn new(after: u64) -> Self {
-        Self { after, told: BTreeMap::new() }
+        Self { after, told: BTreeMap::new(), lacking: None }
+    }
+
+    /// A neighbour that has everything up to `after`, and of what came then up to a comparison
+    /// lacks only what that found (spec: S-128).
+    pub fn compared(after: u64, outcome: Outcome) -> Self {
+        let lacking = match outcome {
+            Outcome::Lacking(lacking) if lacking.up_to > after => Some(lacking),
+            Outcome::Lacking(_) | Outcome::Everything => None,
+        };
+        Self { lacking, ..Self::new(after) }
     }
 
     /// What was sent so far.
@@ -72,20 +85,9 @@ impl Feed {
         if last <= self.after {
             return Ok(None);
         }
-        let mut arrivals = index.arrivals(self.after, RECORDS_MAX).map_err(FeedError::Index)?;
-        let is_all = arrivals.len() < RECORDS_MAX;
-        let mut bytes = 0;
-        let fits = arrivals.iter().take_while(|arrival| {
-            let before = bytes;
-            bytes += arrival.record.len();
-            before < BYTES_MAX
-        });
-        let fits = fits.count();
-        let is_all = is_all && fits == arrivals.len();
-        arrivals.truncate(fits);
-        let to = match arrivals.last() {
-            Some(arrival) if !is_all => arrival.seq,
-            _ => last,
+        let (arrivals, to) = match &self.lacking {
+            Some(lacking) => lacking_of(index, lacking, self.after).map_err(FeedError::Index)?,
+            None => following(index, self.after, last).map_err(FeedError::Index)?,
         };
         let mut runs = self.words(index, &arrivals)?;
         for (run, part) in by_run(&arrivals) {
@@ -94,6 +96,7 @@ impl Feed {
             runs.push(run);
         }
         let after = core::mem::replace(&mut self.after, to);
+        self.lacking = self.lacking.take().filter(|lacking| lacking.up_to > to);
         Ok(Some(Fed { after, to, records: Records { runs } }))
     }
 
@@ -131,6 +134,46 @@ impl Feed {
     }
 }
 
+/// The next of what came after `after`, and up to where that is all.
+fn following<I: Index>(index: &I, after: u64, last: u64) -> Result<(Vec<Arrival>, u64), I::Error> {
+    let mut arrivals = index.arrivals(after, RECORDS_MAX)?;
+    let is_all = arrivals.len() < RECORDS_MAX;
+    let mut bytes = 0;
+    let fits = arrivals.iter().take_while(|arrival| {
+        let before = bytes;
+        bytes += arrival.record.len();
+        before < BYTES_MAX
+    });
+    let fits = fits.count();
+    let is_all = is_all && fits == arrivals.len();
+    arrivals.truncate(fits);
+    let to = match arrivals.last() {
+        Some(arrival) if !is_all => arrival.seq,
+        _ => last,
+    };
+    Ok((arrivals, to))
+}
+
+/// The next of what is lacking after `after`, and up to where that is all. What was covered since
+/// the comparison is not there any more: what covers it came later.
+fn lacking_of<I: Index>(
+    index: &I,
+    lacking: &Lacking,
+    after: u64,
+) -> Result<(Vec<Arrival>, u64), I::Error> {
+    let from = lacking.seqs.partition_point(|&seq| seq <= after);
+    let (mut arrivals, mut bytes) = (Vec::new(), 0);
+    for (n, &seq) in lacking.seqs[from..].iter().enumerate() {
+        if n >= RECORDS_MAX || bytes >= BYTES_MAX {
+            return Ok((arrivals, lacking.seqs[from + n - 1]));
+        }
+        let found = index.arrivals(seq - 1, 1)?.into_iter().find(|arrival| arrival.seq == seq);
+        bytes += found.as_ref().map_or(0, |arrival| arrival.record.len());
+        arrivals.extend(found);
+    }
+    Ok((arrivals, lacking.up_to))
+}
+
 /// The records of each run, in the order in which the runs first come.
 fn by_run(arrivals: &[Arrival]) -> Vec<(RunRef, BTreeMap<u16, &[u8]>)> {
     let mut seen: BTreeSet<RunRef> = BTreeSet::new();
@@ -151,3 +194,6 @@ fn part_of(run: KeptRun, part: &BTreeMap<u16, &[u8]>) -> Result<SealedRun, SealE
     let KeptRun { key, statement, signature, .. } = run;
     Ok(SealedRun { key, statement, signature, records, proof })
 }
+
+#[cfg(test)]
+mod tests;
