@@ -246,3 +246,6 @@ fn salt() -> Option<[u8; 32]> {
     let mut salt = [0; 32];
     SystemRandom::new().fill(&mut salt).ok().map(|()| salt)
 }
+
+#[cfg(test)]
+mod tests;

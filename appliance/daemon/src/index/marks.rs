@@ -154,7 +154,7 @@ impl Reading<'_> {
         }
         let mut sums: BTreeMap<u16, ListSum> = BTreeMap::new();
         self.places(Range::ALL, &mut |place, _| {
-            sums.entry(place.bucket()).or_default().add(place)
+            sums.entry(place.bucket()).or_default().add(place);
         })?;
         let mut stated = BTreeMap::new();
         self.buckets(0, u16::MAX, &mut |bucket, sum| {

@@ -115,6 +115,15 @@ impl Outbox {
     }
 }
 
+#[cfg(test)]
+impl Outbox {
+    /// One that leads nowhere but to the test.
+    pub(crate) fn to_test(peer: SiteId, compares: bool) -> (Self, mpsc::Receiver<Outgoing>) {
+        let (queue, said) = mpsc::channel(OUTGOING_MAX);
+        (Self { peer, compares, queue }, said)
+    }
+}
+
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox").field("peer", &self.peer).finish_non_exhaustive()

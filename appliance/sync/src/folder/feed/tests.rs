@@ -148,7 +148,7 @@ impl World {
                 let answerer = self.answerer.get_or_insert_with(|| Answerer::new([7; 32], last));
                 match answerer.answer(&turn, self.sites[1].index()).expect("in order") {
                     Answer::Say(turns) => {
-                        self.under_way[1].extend(turns.into_iter().map(Said::Turn))
+                        self.under_way[1].extend(turns.into_iter().map(Said::Turn));
                     }
                     Answer::Over => {
                         let answerer = self.answerer.take().expect("it answered");
