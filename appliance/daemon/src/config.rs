@@ -202,12 +202,18 @@ pub struct Folder {
 }
 
 /// How data is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// How a path is shared.
     pub policy: Policy,
     /// How slow and how fast.
     pub bounds: Bounds,
+}
+
+impl Default for Transfer {
+    fn default() -> Self {
+        Self { policy: Policy::default(), bounds: Bounds::FREE }
+    }
 }
 
 impl Transfer {

@@ -2,6 +2,7 @@
 //! bounded queue; looking, hashing and carrying are done elsewhere, and come back as events.
 
 mod again;
+mod compare;
 mod fetch;
 mod folder;
 mod halt;
@@ -265,6 +266,12 @@ impl Loop {
             }
             FromPeer::Stored { peer, folder, epoch, up_to } => {
                 self.with(folder, |folder| folder.stored(peer, epoch, up_to));
+            }
+            FromPeer::Compared { peer, folder, salt, is_answer, turn } => {
+                self.with(folder, |folder| folder.compared(peer, salt, is_answer, &turn));
+            }
+            FromPeer::Incomparable { peer, folder, salt } => {
+                self.with(folder, |folder| folder.incomparable(peer, salt));
             }
             FromPeer::Asked { peer, id, folder, wanted } => {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };

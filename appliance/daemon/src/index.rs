@@ -18,6 +18,7 @@ mod kept;
 mod key;
 mod loose;
 mod manifest;
+mod marks;
 mod meta;
 mod read;
 mod run;
@@ -154,7 +155,7 @@ impl Index {
 
     fn start(path: &Path, folder: FolderKey, site: SiteId, lock: File) -> Result<Self, IndexError> {
         let db = connect(path, OpenFlags::empty())?;
-        schema::check_format(&db)?;
+        schema::check_format(&db, folder)?;
         schema::complete(&db)?;
         let counters = meta::check(&db, folder, site)?;
         let left_by = read_number(&db, Field::Unclean)?;

@@ -1,6 +1,7 @@
 //! One folder in the control loop: its index, its store, its neighbours, and what is under way.
 
 use super::Event;
+use super::compare::Comparison;
 use super::listen::Hearing;
 use super::look::ScanJob;
 use super::upkeep::Upkeep;
@@ -105,7 +106,9 @@ impl FolderError {
 /// A neighbour that shares the folder.
 pub(super) struct Neighbour {
     pub(super) outbox: Outbox,
-    feed: Feed,
+    pub(super) feed: Feed,
+    /// What both hold is compared.
+    pub(super) comparison: Option<Comparison>,
     /// Its arrival numbers when it came.
     pub(super) head: u64,
     /// What it tells up to this number of its may have been deleted since.
@@ -369,8 +372,9 @@ impl Folder {
         let is_stale =
             self.index.read().floor().map(|floor| Ack::of(theirs).is_stale(incarnation, floor));
         let stale_until = if is_stale.unwrap_or(true) { theirs.head } else { 0 };
-        let (head, asked_again, is_held) = (theirs.head, false, false);
-        let neighbour = Neighbour { outbox, feed, head, stale_until, asked_again, is_held };
+        let (head, comparison, asked_again, is_held) = (theirs.head, None, false, false);
+        let neighbour =
+            Neighbour { outbox, feed, comparison, head, stale_until, asked_again, is_held };
         self.neighbours.insert(peer, neighbour);
         let came = self.came(peer, theirs);
         self.note("what a neighbour has cannot be kept", came);
@@ -378,6 +382,7 @@ impl Folder {
             let renewed = self.renew();
             self.note("no new incarnation", renewed);
         }
+        self.begin_to_compare(peer, theirs);
     }
 
     pub(super) fn lost(&mut self, peer: SiteId) {
@@ -473,6 +478,7 @@ impl Folder {
         }
         let kept_up = self.keep_hearing();
         self.note("what waits cannot be tried again", kept_up);
+        self.give_up_comparing();
     }
 
     /// Everything that can be done now: neighbours are told, paths are dealt with.
@@ -499,7 +505,7 @@ impl Folder {
     fn tell_neighbours(&mut self) -> Result<(), FolderError> {
         let epoch = self.index.author().incarnation.get();
         let (folder, last) = (self.setup.key, self.index.last_seq().get());
-        for neighbour in self.neighbours.values_mut() {
+        for neighbour in self.neighbours.values_mut().filter(|neighbour| !neighbour.waits()) {
             while neighbour.feed.in_flight() < UNSTORED_MAX && neighbour.feed.has_more(last) {
                 let begun = self.index.begin(Durability::Later)?;
                 let mut feed = neighbour.feed.clone();

@@ -32,6 +32,7 @@ pub(super) enum Table {
     Acked,
     Loose,
     Shortfalls,
+    Sums,
 }
 
 fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {

@@ -242,6 +242,19 @@ impl<'a> Reading<'a> {
         Ok(versions)
     }
 
+    /// Every version that is stored, in the order in which they came.
+    pub(super) fn each_version(
+        &self,
+        each: &mut dyn FnMut(StoredVersion) -> Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
+        let mut statement = self.db.prepare("SELECT seq, value FROM versions ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            each(StoredVersion::decode(seq_of(row.get(0)?)?, blob(row, 1)?)?)?;
+        }
+        Ok(())
+    }
+
     /// The versions of a path, in the order in which they came.
     ///
     /// # Errors
@@ -383,7 +396,7 @@ impl<'a> Reading<'a> {
         self.looks(None, usize::MAX)?;
         self.asides(None, usize::MAX)?;
         self.floor()?;
-        Ok(())
+        self.check_marks()
     }
 
     fn check_versions(&self) -> Result<(), IndexError> {

@@ -1,15 +1,19 @@
 //! The tables, and how SQLite is set up for them.
 
-use super::IndexError;
+use super::marks;
 use super::meta::{Field, write_bytes, write_number};
+use super::{IndexError, Reading, Seq};
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Incarnation;
 use rusqlite::Connection;
 
 /// The format of the tables below. Who changes them raises it, and reads the old format into a new
-/// file beside the old one, which stays readable until the new one has its name.
-pub(super) const FORMAT: i64 = 1;
+/// file beside the old one, which stays readable until the new one has its name; or, where tables
+/// are only added, adds them in one transaction.
+pub(super) const FORMAT: i64 = 2;
+/// Before comparisons: without the tables of `marks`.
+const FORMAT_UNMARKED: i64 = 1;
 /// `fhix`: tells this file from other databases.
 const APPLICATION: i64 = 0x6668_6978;
 /// Pages kept in memory, in KiB.
@@ -70,6 +74,7 @@ pub(super) fn make(
     let making = db.transaction()?;
     making.execute_batch(TABLES)?;
     making.execute_batch(ADDED)?;
+    marks::make(&making)?;
     making.pragma_update(None, "application_id", APPLICATION)?;
     making.pragma_update(None, "user_version", FORMAT)?;
     write_bytes(&making, Field::Folder, &folder.0)?;
@@ -99,14 +104,22 @@ pub(super) fn configure(db: &Connection) -> Result<(), IndexError> {
     Ok(())
 }
 
-/// That this program can read the file.
-pub(super) fn check_format(db: &Connection) -> Result<(), IndexError> {
+/// That this program can read the file; one of an older format is brought up to this one.
+pub(super) fn check_format(db: &Connection, folder: FolderKey) -> Result<(), IndexError> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if number("application_id")? != APPLICATION {
         return Err(IndexError::damaged("it is no index"));
     }
-    let found = number("user_version")?;
-    if found == FORMAT { Ok(()) } else { Err(IndexError::Format { found, known: FORMAT }) }
+    match number("user_version")? {
+        FORMAT => Ok(()),
+        FORMAT_UNMARKED => {
+            let adding = db.unchecked_transaction()?;
+            marks::make_for(&Reading::new(&adding, folder, Seq::default()))?;
+            adding.pragma_update(None, "user_version", FORMAT)?;
+            Ok(adding.commit()?)
+        }
+        found => Err(IndexError::Format { found, known: FORMAT }),
+    }
 }
 
 /// That SQLite finds its own pages in order.

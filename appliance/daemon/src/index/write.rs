@@ -167,6 +167,7 @@ impl<'a> Transaction<'a> {
         let sql = "INSERT INTO paths(live, key, seq) VALUES(?, ?, ?)";
         let row = params![live, key.as_bytes(), column_of(seq)];
         self.db().prepare_cached(sql)?.execute(row)?;
+        self.mark(key, bytes, seq)?;
         self.counters.last_seq = seq;
         *self.uses.entry(run).or_default() += 1;
         Ok(seq)
@@ -215,6 +216,7 @@ impl<'a> Transaction<'a> {
         if removed != 2 {
             return Err(IndexError::damaged("a covered version"));
         }
+        self.unmark(key, &stored.bytes, stored.seq)?;
         *self.uses.entry(stored.run).or_default() -= 1;
         Ok(())
     }

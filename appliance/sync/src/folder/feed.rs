@@ -4,6 +4,7 @@
 
 use super::index::{Arrival, Index, KeptRun, RunRef};
 use crate::message::{Records, SealedRun};
+use crate::reconcile::{Lacking, Outcome};
 use crate::record::{Record, RecordError};
 use crate::seal::{SealError, reduce};
 use crate::version::{Author, Serial};
@@ -30,6 +31,8 @@ pub struct Feed {
     greeting: Option<Author>,
     /// Where the parts end that it was sent and has not called durable.
     in_flight: VecDeque<u64>,
+    /// What alone is lacking there, up to where both were compared.
+    lacking: Option<Lacking>,
 }
 
 /// What is to be sent.
@@ -64,7 +67,13 @@ pub enum FeedError<E> {
 impl Feed {
     /// A neighbour that has everything up to `after`.
     pub const fn new(after: u64) -> Self {
-        Self { after, told: BTreeMap::new(), greeting: None, in_flight: VecDeque::new() }
+        Self {
+            after,
+            told: BTreeMap::new(),
+            greeting: None,
+            in_flight: VecDeque::new(),
+            lacking: None,
+        }
     }
 
     /// A neighbour that has everything up to `after`, and listens for what is known of the numbers
@@ -93,6 +102,17 @@ impl Feed {
         }
     }
 
+    /// The same for a neighbour that has everything up to `after`, and of what came then up to a
+    /// comparison lacks only what that found (spec: S-128).
+    #[must_use]
+    pub fn compared(self, after: u64, outcome: Outcome) -> Self {
+        let lacking = match outcome {
+            Outcome::Lacking(lacking) if lacking.up_to > after => Some(lacking),
+            Outcome::Lacking(_) | Outcome::Everything => None,
+        };
+        Self { lacking, greeting: self.greeting, ..Self::new(after) }
+    }
+
     /// What was sent so far.
     pub const fn sent(&self) -> u64 {
         self.after
@@ -107,14 +127,16 @@ impl Feed {
         if !self.has_more(last) {
             return Ok(None);
         }
-        let mut arrivals = index.arrivals(self.after, RECORDS_MAX).map_err(FeedError::Index)?;
-        let (fits, named) = self.fitting(&arrivals)?;
-        let is_all = arrivals.len() < RECORDS_MAX && fits == arrivals.len();
-        arrivals.truncate(fits);
-        let to = match arrivals.last() {
-            Some(arrival) if !is_all => arrival.seq,
-            _ => last.max(self.after),
+        let (mut arrivals, all) = match &self.lacking {
+            Some(lacking) => lacking_of(index, lacking, self.after).map_err(FeedError::Index)?,
+            None => following(index, self.after, last).map_err(FeedError::Index)?,
         };
+        let (fits, named) = self.fitting(&arrivals)?;
+        let to = match arrivals[..fits].last() {
+            Some(arrival) if fits < arrivals.len() => arrival.seq,
+            _ => all,
+        };
+        arrivals.truncate(fits);
         let mut runs = self.words(index, named)?;
         for (run, part) in by_run(&arrivals) {
             let run = part_of(index.run(run).map_err(FeedError::Index)?, &part)?;
@@ -123,6 +145,7 @@ impl Feed {
         }
         let after = core::mem::replace(&mut self.after, to);
         self.in_flight.push_back(to);
+        self.lacking = self.lacking.take().filter(|lacking| lacking.up_to > to);
         Ok(Some(Fed { after, to, records: Records { runs } }))
     }
 
@@ -177,6 +200,36 @@ impl Feed {
     }
 }
 
+/// The next of what came after `after`, and up to where that is all.
+fn following<I: Index>(index: &I, after: u64, last: u64) -> Result<(Vec<Arrival>, u64), I::Error> {
+    let arrivals = index.arrivals(after, RECORDS_MAX)?;
+    let to = match arrivals.last() {
+        Some(arrival) if arrivals.len() >= RECORDS_MAX => arrival.seq,
+        _ => last.max(after),
+    };
+    Ok((arrivals, to))
+}
+
+/// The next of what is lacking after `after`, and up to where that is all. What was covered since
+/// the comparison is not there any more: what covers it came later.
+fn lacking_of<I: Index>(
+    index: &I,
+    lacking: &Lacking,
+    after: u64,
+) -> Result<(Vec<Arrival>, u64), I::Error> {
+    let from = lacking.seqs.partition_point(|&seq| seq <= after);
+    let (mut arrivals, mut bytes) = (Vec::new(), 0);
+    for (n, &seq) in lacking.seqs[from..].iter().enumerate() {
+        if n >= RECORDS_MAX || bytes >= BYTES_MAX {
+            return Ok((arrivals, lacking.seqs[from + n - 1]));
+        }
+        let found = index.arrivals(seq - 1, 1)?.into_iter().find(|arrival| arrival.seq == seq);
+        bytes += found.as_ref().map_or(0, |arrival| arrival.record.len());
+        arrivals.extend(found);
+    }
+    Ok((arrivals, lacking.up_to))
+}
+
 /// The records of each run, in the order in which the runs first come.
 fn by_run(arrivals: &[Arrival]) -> Vec<(RunRef, BTreeMap<u16, &[u8]>)> {
     let mut seen: BTreeSet<RunRef> = BTreeSet::new();
@@ -197,3 +250,6 @@ fn part_of(run: KeptRun, part: &BTreeMap<u16, &[u8]>) -> Result<SealedRun, SealE
     let KeptRun { key, statement, signature, .. } = run;
     Ok(SealedRun { key, statement, signature, records, proof })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,8 @@ use super::index::{Admitted, Arrival, CopyOf, Index, KeptRun, RunRef};
 use super::item::{Item, Placed};
 use super::state::Tombstone;
 use crate::message::SealedRun;
-use crate::seal::Proof;
+use crate::reconcile::{Holdings, ListSum, Place, Range, Sum};
+use crate::seal::{Proof, leaf};
 use crate::version::{Author, Dot, Serial, VersionSet};
 use core::convert::Infallible;
 use farhaul_proto::path_name::RelPath;
@@ -71,6 +72,42 @@ impl MemoryIndex {
     /// The paths of which anything is known, directories before what is in them.
     pub fn paths(&self) -> Vec<RelPath> {
         self.items.keys().map(path_of).collect()
+    }
+}
+
+impl MemoryIndex {
+    /// Where its records stand, ascending, and their arrival numbers.
+    fn held(&self) -> BTreeMap<Place, u64> {
+        let records = self.items.iter().flat_map(|(at, kept)| {
+            let path = path_of(at);
+            let place = move |kept: &Arrival| (Place::of(&path, leaf(&kept.record)), kept.seq);
+            kept.records.values().map(place)
+        });
+        records.collect()
+    }
+}
+
+impl Holdings for MemoryIndex {
+    type Error = Infallible;
+
+    fn buckets(
+        &self,
+        first: u16,
+        last: u16,
+        each: &mut dyn FnMut(u16, Sum),
+    ) -> Result<(), Infallible> {
+        let mut lists: BTreeMap<u16, ListSum> = BTreeMap::new();
+        for place in self.held().into_keys() {
+            lists.entry(place.bucket()).or_default().add(place);
+        }
+        lists.range(first..=last).for_each(|(bucket, list)| each(*bucket, list.finish()));
+        Ok(())
+    }
+
+    fn places(&self, range: Range, each: &mut dyn FnMut(Place, u64)) -> Result<(), Infallible> {
+        let (first, last) = range.bounds();
+        self.held().range(first..=last).for_each(|(place, seq)| each(*place, *seq));
+        Ok(())
     }
 }
 
