@@ -3,14 +3,17 @@
 
 mod fetch;
 mod folder;
+mod live;
 mod look;
 mod recover;
+mod watching;
 mod work;
 
 pub use folder::{FolderError, FolderSetup};
 
 use crate::site::FromPeer;
 use crate::store::Ready;
+use crate::watch::{Shown, Watching};
 use farhaul_engine::identity::Identity;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -21,9 +24,11 @@ use farhaul_sync::version::Version;
 use folder::Folder;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use watching::Heard;
 
 /// Events that wait at most: whoever has more to say waits.
 const EVENTS_MAX: usize = 1024;
@@ -41,6 +46,8 @@ pub(crate) enum Event {
     Looked { folder: FolderKey, path: RelPath, found: Option<Found> },
     /// A scan came to its end, or did not.
     Scanned { folder: FolderKey, outcome: Result<(), String> },
+    /// Who watches a folder says something of itself.
+    Heard { folder: FolderKey, heard: Heard },
     /// A content came, or did not.
     Fetched {
         folder: FolderKey,
@@ -61,6 +68,7 @@ pub(crate) enum Event {
 pub struct Control {
     events: mpsc::Sender<Event>,
     thread: Option<JoinHandle<()>>,
+    shown: BTreeMap<FolderKey, Arc<Shown>>,
 }
 
 impl Control {
@@ -75,13 +83,14 @@ impl Control {
             let folder = Folder::open(setup, identity, events.clone())?;
             open.insert(folder.key(), folder);
         }
+        let shown = open.iter().map(|(key, folder)| (*key, Arc::clone(&folder.shown))).collect();
         let mut body = Loop { folders: open, outboxes: BTreeMap::new() };
         let ticks = events.clone();
         let ticker = std::thread::Builder::new().name("farhaul-tick".to_owned());
         ticker.spawn(move || tick(&ticks)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, thread: Some(thread) })
+        Ok(Self { events, thread: Some(thread), shown })
     }
 
     /// Where sessions say what happens; must be called within a tokio runtime.
@@ -96,6 +105,11 @@ impl Control {
             }
         });
         said
+    }
+
+    /// How a folder is watched at this moment; `None` for one that is not kept here.
+    pub fn watching(&self, folder: FolderKey) -> Option<Watching> {
+        self.shown.get(&folder).map(|shown| shown.get())
     }
 
     /// Scans all folders now.
@@ -135,7 +149,7 @@ struct Loop {
 
 impl Loop {
     fn run(&mut self, mut queue: mpsc::Receiver<Event>) {
-        self.folders.values_mut().for_each(Folder::scan);
+        self.folders.values_mut().for_each(Folder::wake_up);
         'running: while let Some(event) = queue.blocking_recv() {
             let mut events = vec![event];
             while events.len() < BATCH
@@ -166,6 +180,7 @@ impl Loop {
             Event::Scanned { folder, outcome } => {
                 self.with(folder, |folder| folder.scanned(outcome));
             }
+            Event::Heard { folder, heard } => self.with(folder, |folder| folder.heard(heard)),
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }

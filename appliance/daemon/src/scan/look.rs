@@ -1,6 +1,7 @@
 //! Looking at one path: what the brain is told stands there.
 
 use super::digest::{ContentSink, DigestError, Digested, Digester};
+use super::holes::holes_of;
 use super::identity::identity_of;
 use super::owners::{Owners, OwnersError};
 use super::rules::Rules;
@@ -11,9 +12,10 @@ use farhaul_engine::files::{ConfineError, Root};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::FileTime;
 use farhaul_sync::chunk::{ContentKeys, Holes};
-use farhaul_sync::folder::Found;
+use farhaul_sync::folder::{FileIdentity, Found};
 use farhaul_sync::limits::{MODE_MASK, SYMLINK_TARGET_MAX};
 use farhaul_sync::version::{Content, Meta as SyncMeta};
+use std::fs::File;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a look came to.
@@ -69,6 +71,12 @@ pub enum LookError {
     },
 }
 
+/// What is known of files by the state in which they are, wherever they stood.
+pub trait KnownContent {
+    /// The content of a file that was read in this very state; `None` where none is known.
+    fn content_of(&self, identity: &FileIdentity) -> Option<Content>;
+}
+
 /// How long to wait for a file to be left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
@@ -88,7 +96,6 @@ impl Default for Patience {
 }
 
 /// Looks at paths of one folder (spec: S-039).
-#[derive(Debug)]
 pub struct Looker<'a> {
     root: &'a Root,
     rules: Rules,
@@ -96,6 +103,13 @@ pub struct Looker<'a> {
     digester: Digester<'a>,
     patience: Patience,
     stop: Stop,
+    known: Option<&'a dyn KnownContent>,
+}
+
+impl std::fmt::Debug for Looker<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Looker").field("root", &self.root).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Looker<'a> {
@@ -103,7 +117,14 @@ impl<'a> Looker<'a> {
     pub fn new(root: &'a Root, keys: &'a ContentKeys, rules: Rules, stop: Stop) -> Self {
         let digester = Digester::new(keys, stop.clone());
         let (owners, patience) = (Owners::default(), Patience::default());
-        Self { root, rules, owners, digester, patience, stop }
+        Self { root, rules, owners, digester, patience, stop, known: None }
+    }
+
+    /// Which does not read files again that `known` has read in the state in which they are: those
+    /// of a directory that was renamed, and other names of a file.
+    #[must_use]
+    pub fn with_known(self, known: &'a dyn KnownContent) -> Self {
+        Self { known: Some(known), ..self }
     }
 
     /// With another patience.
@@ -201,6 +222,9 @@ impl<'a> Looker<'a> {
         let mut quiet = self.patience.quiet;
         for round in 1.. {
             let (file, before) = self.root.open_file_meta(path)?;
+            if let Some(digested) = self.read_before(&file, &before) {
+                return Ok(digested);
+            }
             self.wait(self.patience.tick.saturating_sub(age_of(&before)));
             match self.digester.digest(&file, &before, sink) {
                 Ok(digested) => return Ok(digested),
@@ -212,6 +236,14 @@ impl<'a> Looker<'a> {
             }
         }
         Err(LookError::Digest { path: path.clone(), fault: DigestError::Changed })
+    }
+
+    /// What is known of a file that was read in the state in which it is (spec: S-039).
+    fn read_before(&self, file: &File, meta: &Meta) -> Option<Digested> {
+        let content = self.known?.content_of(&identity_of(meta))?;
+        let Content::File { manifest, size } = content else { return None };
+        let holes = holes_of(file, meta);
+        (size.get() == meta.size()).then_some(Digested { manifest, size, holes, meta: *meta })
     }
 
     /// Waits, unless somebody says to stop.
