@@ -5,12 +5,14 @@
 //! for each way in which it tells; [`Queue`] holds them until they are left alone. Looking is the
 //! business of the control loop's own threads.
 
+mod fanotify;
 mod health;
 mod inotify;
 mod pending;
 mod queue;
 mod wake;
 
+pub use fanotify::Fanotify;
 pub use health::{By, Coverage, LastScan, Watching};
 pub use inotify::Inotify;
 pub use pending::{Due, Pending};
@@ -149,6 +151,11 @@ pub fn start(mode: WatchMode, watched: &Watched) -> Result<Started, WatchError> 
     };
     match mode {
         WatchMode::Off => Err(WatchError::new(By::Nothing, "it is switched off")),
-        WatchMode::Inotify | WatchMode::Auto | WatchMode::Fanotify => Ok((inotify()?, None)),
+        WatchMode::Fanotify => Ok((Box::new(Fanotify::start(watched)?), None)),
+        WatchMode::Inotify => Ok((inotify()?, None)),
+        WatchMode::Auto => match Fanotify::start(watched) {
+            Ok(fanotify) => Ok((Box::new(fanotify), None)),
+            Err(error) => Ok((inotify()?, Some(error.to_string()))),
+        },
     }
 }

@@ -250,6 +250,11 @@ impl Folder {
 
     fn take_looks(&mut self) -> Result<(), FolderError> {
         let mut looks = std::mem::take(&mut self.looks);
+        // Of another disk, or none, in its place nothing is to be published (spec: S-040). A scan
+        // comes by once the folder is there again.
+        if !looks.is_empty() {
+            self.store.check_there().inspect_err(|_| self.next_scan = Instant::now())?;
+        }
         let root = self.store.root();
         // What is announced outlives a power cut: a user's file is on disk before its version is.
         if looks.iter().any(|(_, found)| found.is_some()) {

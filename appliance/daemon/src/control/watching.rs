@@ -45,6 +45,16 @@ pub(super) struct Ears {
     stop: Stop,
 }
 
+#[cfg(test)]
+impl Ears {
+    /// As if it had been heard.
+    fn note(&self, notices: &[Notice]) {
+        for notice in notices {
+            assert!(!self.queue.note(notice));
+        }
+    }
+}
+
 impl Drop for Ears {
     fn drop(&mut self) {
         self.stop.set();
@@ -256,3 +266,6 @@ impl Listener {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,7 +238,7 @@ impl<'a> Looker<'a> {
         Err(LookError::Digest { path: path.clone(), fault: DigestError::Changed })
     }
 
-    /// What is known of a file that was read in the state in which it is (spec: S-039).
+    /// What is known of a file that was read in the state in which it is (spec: S-093).
     fn read_before(&self, file: &File, meta: &Meta) -> Option<Digested> {
         let content = self.known?.content_of(&identity_of(meta))?;
         let Content::File { manifest, size } = content else { return None };

@@ -3,7 +3,7 @@
 //! A directory is listed after its watch is on, so nothing that is made in it is missed: what stood
 //! there before is listed, what came later is told. Where the kernel has no more watches, the rest is
 //! known, and looked at often instead. What happened is told in the order in which it did, so a
-//! directory that is renamed takes the paths of its watches with it.
+//! directory that is renamed takes the paths of its watches with it. spec: S-092
 
 use super::{By, Coverage, Notice, WatchError, Watched, Watcher, Wake};
 use farhaul_engine::files::dir::{Dir, FileKind};

@@ -3,6 +3,7 @@
 //! A path is handed out when nothing happened to it for a while: short once who wrote it has closed
 //! it, longer while it is open, growing for one that is never left alone, and never longer than some
 //! seconds in all. What happens beneath a directory that waits as a whole belongs to that.
+//! spec: S-091
 
 use super::Notice;
 use farhaul_proto::path_name::RelPath;
@@ -86,9 +87,7 @@ impl Pending {
     pub fn retry(&mut self, path: &RelPath, took: Duration, now: Instant) {
         let reading = took.saturating_mul(READ_SHARE);
         let (_, before) = self.warm.get(path).copied().unwrap_or((now, QUIET));
-        let quiet = (before * 2).min(QUIET_MAX).max(reading);
-        // As if it had been handed out with the half of that.
-        self.warm.insert(path.clone(), (now, quiet / 2));
+        self.warm.insert(path.clone(), (now, before.max(reading)));
         self.note(&Notice::Entry(path.clone()), now);
     }
 
