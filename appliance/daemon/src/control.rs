@@ -7,10 +7,12 @@ mod fetch;
 mod folder;
 mod halt;
 mod listen;
+mod live;
 mod look;
 mod recover;
 mod sift;
 mod upkeep;
+mod watching;
 mod work;
 
 pub use folder::{FolderError, FolderSetup};
@@ -18,6 +20,7 @@ pub use halt::{FolderCondition, Halt, HaltKind};
 
 use crate::site::FromPeer;
 use crate::store::Ready;
+use crate::watch::{Shown, Watching};
 use farhaul_engine::identity::Identity;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -33,6 +36,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use watching::Heard;
 
 /// Events that wait at most: whoever has more to say waits.
 const EVENTS_MAX: usize = 1024;
@@ -56,6 +60,8 @@ pub(crate) enum Event {
     LooseLooked { folder: FolderKey, outcome: Result<bool, String> },
     /// A scan came to its end, or did not.
     Scanned { folder: FolderKey, outcome: Result<(), String> },
+    /// Who watches a folder says something of itself.
+    Heard { folder: FolderKey, heard: Heard },
     /// A content came, or did not.
     Fetched {
         folder: FolderKey,
@@ -77,6 +83,7 @@ pub struct Control {
     events: mpsc::Sender<Event>,
     thread: Option<JoinHandle<()>>,
     conditions: Conditions,
+    shown: BTreeMap<FolderKey, Arc<Shown>>,
 }
 
 impl Control {
@@ -89,15 +96,17 @@ impl Control {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
         let mut body = Loop::new(identity, events.clone());
         for setup in folders {
+            body.shown.insert(setup.key, Arc::default());
             body.open(setup);
         }
+        let shown = body.shown.clone();
         let conditions = Arc::clone(&body.conditions);
         let ticks = events.clone();
         let ticker = std::thread::Builder::new().name("farhaul-tick".to_owned());
         ticker.spawn(move || tick(&ticks)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, thread: Some(thread), conditions })
+        Ok(Self { events, thread: Some(thread), conditions, shown })
     }
 
     /// How each folder is, by name.
@@ -120,6 +129,11 @@ impl Control {
             }
         });
         said
+    }
+
+    /// How a folder is watched at this moment; `None` for one that is not kept here.
+    pub fn watching(&self, folder: FolderKey) -> Option<Watching> {
+        self.shown.get(&folder).map(|shown| shown.get())
     }
 
     /// Scans all folders now.
@@ -161,6 +175,8 @@ struct Loop {
     /// What connected peers said last of folders of ours.
     offers: BTreeMap<(SiteId, FolderKey), Shared>,
     conditions: Conditions,
+    /// How each is watched.
+    shown: BTreeMap<FolderKey, Arc<Shown>>,
 }
 
 impl Loop {
@@ -173,11 +189,12 @@ impl Loop {
             outboxes: BTreeMap::new(),
             offers: BTreeMap::new(),
             conditions: Conditions::default(),
+            shown: BTreeMap::new(),
         }
     }
 
     fn run(&mut self, mut queue: mpsc::Receiver<Event>) {
-        self.folders.values_mut().for_each(Folder::scan);
+        self.folders.values_mut().for_each(Folder::wake_up);
         'running: while let Some(event) = queue.blocking_recv() {
             let mut events = vec![event];
             while events.len() < BATCH
@@ -214,6 +231,9 @@ impl Loop {
             }
             Event::Scanned { folder, outcome } => {
                 self.with(folder, |folder| folder.scanned(outcome));
+            }
+            Event::Heard { folder, heard } => {
+                self.with(folder, |folder| folder.watcher_said(heard))
             }
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));

@@ -3,13 +3,14 @@
 use super::Event;
 use super::compare::Comparison;
 use super::listen::Hearing;
-use super::look::ScanJob;
 use super::upkeep::Upkeep;
+use super::watching::Ears;
 use crate::exact;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
 use crate::site::{Outbox, Outgoing};
 use crate::store::{FolderMark, Principals, Ready, Store, StoreError};
+use crate::watch::{Limits, Shown, WatchMode};
 use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
@@ -48,6 +49,10 @@ pub struct FolderSetup {
     pub rules: Rules,
     /// How long after a scan the next one begins.
     pub scan_every: Duration,
+    /// How changes are heard of in between.
+    pub watch: WatchMode,
+    /// What is bounded there.
+    pub watch_limits: Limits,
     /// Who is called how on this machine.
     pub principals: Arc<dyn Principals>,
 }
@@ -141,7 +146,14 @@ pub(super) struct Folder {
     pub(super) fetching: BTreeMap<RelPath, Fetching>,
     scan: Option<Stop>,
     /// When the next scan is due.
-    next_scan: Instant,
+    pub(super) next_scan: Instant,
+    /// When the last one ended.
+    pub(super) last_scan: Option<Instant>,
+    /// Something calls for another one as soon as this one is over.
+    pub(super) is_scan_due_again: bool,
+    /// Who hears of changes, and how that goes.
+    pub(super) ears: Option<Ears>,
+    pub(super) shown: Arc<Shown>,
     /// What was found and not taken in yet.
     looks: Vec<(RelPath, Option<Found>)>,
     /// What came and is verified, and not in place yet.
@@ -200,6 +212,10 @@ impl Folder {
             fetching,
             scan,
             next_scan: Instant::now(),
+            last_scan: None,
+            is_scan_due_again: false,
+            ears: None,
+            shown: Arc::default(),
             looks: Vec::new(),
             arrived: Vec::new(),
             cursor: None,
@@ -258,33 +274,19 @@ impl Folder {
     fn start_scan(&mut self) -> Result<(), FolderError> {
         self.store.check_there()?;
         let stop = Stop::default();
-        let job = ScanJob {
-            folder: self.setup.key,
-            root: self.store.root().clone(),
-            keys: Arc::clone(&self.keys),
-            rules: self.setup.rules.clone(),
-            reader: self.index.reader()?,
-            stop: stop.clone(),
-            events: self.events.clone(),
-        };
+        let job = self.scan_job(stop.clone())?;
         let thread = std::thread::Builder::new().name("farhaul-scan".to_owned());
         thread.spawn(move || job.run()).map_err(FolderError::Thread)?;
         self.scan = Some(stop);
         Ok(())
     }
 
-    pub(super) fn scanned(&mut self, outcome: Result<(), String>) {
+    pub(super) fn is_scanning(&self) -> bool {
+        self.scan.is_some()
+    }
+
+    pub(super) fn end_scan(&mut self) {
         self.scan = None;
-        self.next_scan = Instant::now() + self.setup.scan_every;
-        match outcome {
-            Ok(()) => self.upkeep.scanned(),
-            Err(why) => {
-                tracing::warn!(folder = %self.setup.name, why, "the scan did not come to its end");
-            }
-        }
-        // What is gone with its disk was not deleted: nothing more is taken in of it.
-        let there = self.store.check_there().map_err(FolderError::from);
-        self.note("is not where it was", there);
     }
 
     /// Somebody looked at paths. Meanwhile this site may have put something there itself: what was
@@ -295,6 +297,11 @@ impl Folder {
 
     fn take_looks(&mut self) -> Result<(), FolderError> {
         let mut looks = std::mem::take(&mut self.looks);
+        // Of another disk, or none, in its place nothing is to be published (spec: S-040). A scan
+        // comes by once the folder is there again.
+        if !looks.is_empty() {
+            self.store.check_there().inspect_err(|_| self.next_scan = Instant::now())?;
+        }
         let root = self.store.root();
         // What is announced outlives a power cut: a user's file is on disk before its version is.
         if looks.iter().any(|(_, found)| found.is_some()) {

@@ -123,7 +123,10 @@ impl Loop {
     pub(super) fn open(&mut self, setup: FolderSetup) -> bool {
         let key = setup.key;
         match Folder::open(setup.clone(), &self.identity, self.events.clone()) {
-            Ok(folder) => {
+            Ok(mut folder) => {
+                if let Some(shown) = self.shown.get(&key) {
+                    folder.shown = Arc::clone(shown);
+                }
                 self.show(key, &setup.name, None);
                 self.folders.insert(key, folder);
                 true
@@ -193,7 +196,7 @@ impl Loop {
     /// A folder runs again: it is scanned, and its neighbours tell it what they have.
     fn rejoin(&mut self, key: FolderKey) {
         let Some(folder) = self.folders.get_mut(&key) else { return };
-        folder.scan();
+        folder.wake_up();
         for (peer, outbox) in &self.outboxes {
             let folders: Vec<_> = folder.share_with(*peer).into_iter().collect();
             if folders.is_empty() {

@@ -7,6 +7,7 @@ use crate::index::Kept;
 use crate::sample::{FOLDER, dot, path, run, version};
 use crate::scan::Rules;
 use crate::store::{Principals, Unnamed, crash};
+use crate::watch::{Limits, WatchMode};
 use farhaul_sync::folder::{Item, Placed};
 use farhaul_sync::message::SealedRun;
 use farhaul_sync::record::Record;
@@ -63,6 +64,8 @@ impl Bench {
             peers: BTreeSet::from([SiteId([2; 32])]),
             rules: Rules::default(),
             scan_every: Duration::from_secs(3600),
+            watch: WatchMode::Off,
+            watch_limits: Limits::default(),
             principals,
         };
         self.body.open(setup);

@@ -22,7 +22,7 @@ const CACHE_KIB: i64 = 32 << 10;
 const STATEMENTS: usize = 64;
 
 /// Values are checked ones (`codec`) but for those of `paths`, which is compared with `versions`,
-/// and of `uses`, which is counted anew.
+/// of `uses`, which is counted anew, and of `inodes`, which only says where to look.
 const TABLES: &str = "
     CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE items(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -40,6 +40,8 @@ const TABLES: &str = "
     CREATE TABLE keys(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE contents(manifest BLOB NOT NULL, key BLOB NOT NULL,
         PRIMARY KEY(manifest, key)) WITHOUT ROWID;
+    CREATE TABLE inodes(inode INTEGER NOT NULL, key BLOB NOT NULL,
+        PRIMARY KEY(inode, key)) WITHOUT ROWID;
     CREATE TABLE kept_contents(manifest BLOB NOT NULL, key BLOB NOT NULL, name TEXT NOT NULL,
         PRIMARY KEY(manifest, key, name)) WITHOUT ROWID;
     CREATE TABLE followed(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;

@@ -57,6 +57,36 @@ fn what_was_stored_is_there_after_a_reopening() {
 }
 
 #[test]
+fn a_content_is_found_by_the_state_in_which_its_file_is_and_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    let mut index = index(home.path());
+    let (one, other) =
+        (version(dot(2, 1), &[], file(b"one")), version(dot(2, 2), &[], file(b"other")));
+    let dir = version(dot(2, 3), &[], Content::Dir);
+    for (at, version) in [("d/a", &one), ("d/b", &other), ("d", &dir)] {
+        store(&mut index, &path(at), version);
+    }
+    place(&mut index, &path("d/a"), Some(&placed(&one, u64::MAX)));
+    place(&mut index, &path("d/b"), Some(&placed(&other, 5)));
+    place(&mut index, &path("d"), Some(&placed(&dir, 6)));
+    let found = |index: &Index, identity| index.read().content_in_state(&identity).unwrap();
+    let state = placed(&one, u64::MAX).identity;
+    assert_eq!(found(&index, state), Some(one.content.clone()));
+    assert_eq!(found(&index, placed(&other, 5).identity), Some(other.content.clone()));
+    // A directory has no content, and an inode that was given out again another change time.
+    assert_eq!(found(&index, placed(&dir, 6).identity), None);
+    assert_eq!(found(&index, FileIdentity { ctime: state.ctime + 1, ..state }), None);
+    assert_eq!(found(&index, FileIdentity { device: 2, ..state }), None);
+    // What does not stand there any more is not known by it.
+    place(&mut index, &path("d/a"), Some(&placed(&one, 7)));
+    place(&mut index, &path("d/b"), None);
+    index = reopen(index);
+    assert_eq!(found(&index, state), None);
+    assert_eq!(found(&index, placed(&other, 5).identity), None);
+    assert_eq!(found(&index, placed(&one, 7).identity), Some(one.content));
+}
+
+#[test]
 fn only_what_is_dead_beneath_is_no_child() {
     let home = tempfile::tempdir().unwrap();
     let mut index = index(home.path());

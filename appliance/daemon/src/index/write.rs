@@ -231,6 +231,7 @@ impl<'a> Transaction<'a> {
         if let Some(Content::File { manifest, .. }) = self.content_at(path, &key)? {
             self.db().prepare_cached(sql)?.execute(params![key.as_bytes(), &manifest.0[..]])?;
         }
+        self.forget_inode(&key)?;
         let row = match placed {
             Some(placed) => ItemRow::of(placed, self.shows_of(path, &key, &placed.version)?),
             None => None,
@@ -246,7 +247,18 @@ impl<'a> Transaction<'a> {
             let sql = "INSERT OR IGNORE INTO contents(manifest, key) VALUES(?, ?)";
             let row = params![&manifest.0[..], key.as_bytes()];
             self.db().prepare_cached(sql)?.execute(row)?;
+            let sql = "INSERT OR IGNORE INTO inodes(inode, key) VALUES(?, ?)";
+            let inode = placed.map_or(0, |placed| placed.identity.inode).cast_signed();
+            self.db().prepare_cached(sql)?.execute(params![inode, key.as_bytes()])?;
         }
+        Ok(())
+    }
+
+    fn forget_inode(&self, key: &Key) -> Result<(), IndexError> {
+        let Some(row) = self.read().item_row(key)? else { return Ok(()) };
+        let row = params![row.identity.inode.cast_signed(), key.as_bytes()];
+        let sql = "DELETE FROM inodes WHERE inode = ? AND key = ?";
+        self.db().prepare_cached(sql)?.execute(row)?;
         Ok(())
     }
 

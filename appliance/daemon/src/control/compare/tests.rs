@@ -7,6 +7,7 @@ use crate::sample::{file, path};
 use crate::scan::Rules;
 use crate::site::Outbox;
 use crate::store::Unnamed;
+use crate::watch::{Limits, WatchMode};
 use farhaul_engine::identity::Identity;
 use farhaul_sync::folder::{FileIdentity, Found};
 use farhaul_sync::seal::FolderKey;
@@ -33,6 +34,8 @@ fn folder(peer: SiteId, compares: bool) -> (tempfile::TempDir, Folder, mpsc::Rec
         peers: BTreeSet::from([peer]),
         rules: Rules::default(),
         scan_every: Duration::from_secs(3600),
+        watch: WatchMode::Off,
+        watch_limits: Limits::default(),
         principals: Arc::new(Unnamed),
     };
     let identity = Identity::ephemeral().expect("made");
