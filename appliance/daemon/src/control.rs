@@ -1,12 +1,20 @@
 //! The control loop: the one place where folders change. Whatever happens comes as an event over one
 //! bounded queue; looking, hashing and carrying are done elsewhere, and come back as events.
 
+mod contents;
 mod fetch;
+mod fetching;
 mod folder;
+mod give;
+mod givers;
+mod large;
 mod look;
+mod patience;
+mod question;
 mod recover;
 mod work;
 
+pub use fetching::ContentCounts;
 pub use folder::{FolderError, FolderSetup};
 
 use crate::site::FromPeer;
@@ -21,6 +29,7 @@ use farhaul_sync::version::Version;
 use folder::Folder;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -61,6 +70,7 @@ pub(crate) enum Event {
 pub struct Control {
     events: mpsc::Sender<Event>,
     thread: Option<JoinHandle<()>>,
+    counts: Vec<Arc<fetch::Counts>>,
 }
 
 impl Control {
@@ -70,9 +80,10 @@ impl Control {
     /// [`FolderError`] of the first folder that cannot be opened, or no thread.
     pub fn start(identity: &Identity, folders: Vec<FolderSetup>) -> Result<Self, FolderError> {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
-        let mut open = BTreeMap::new();
+        let (mut open, mut counts) = (BTreeMap::new(), Vec::new());
         for setup in folders {
             let folder = Folder::open(setup, identity, events.clone())?;
+            counts.push(folder.fetching.counts());
             open.insert(folder.key(), folder);
         }
         let mut body = Loop { folders: open, outboxes: BTreeMap::new() };
@@ -81,7 +92,7 @@ impl Control {
         ticker.spawn(move || tick(&ticks)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, thread: Some(thread) })
+        Ok(Self { events, thread: Some(thread), counts })
     }
 
     /// Where sessions say what happens; must be called within a tokio runtime.
@@ -96,6 +107,16 @@ impl Control {
             }
         });
         said
+    }
+
+    /// What was brought since the start, of all folders together.
+    pub fn content_counts(&self) -> ContentCounts {
+        let counts = self.counts.iter().map(|counts| counts.now());
+        counts.fold(ContentCounts::default(), |sum, more| ContentCounts {
+            received: sum.received + more.received,
+            reused: sum.reused + more.reused,
+            resumed: sum.resumed + more.resumed,
+        })
     }
 
     /// Scans all folders now.
@@ -152,6 +173,8 @@ impl Loop {
             // What follows is done once for all of them.
             self.folders.values_mut().for_each(Folder::go_on);
         }
+        // Whoever still has something to say must not wait for us, who wait for them.
+        queue.close();
         for (_, folder) in std::mem::take(&mut self.folders) {
             folder.close();
         }
@@ -215,7 +238,7 @@ impl Loop {
                 let count = wanted.len();
                 match self.folders.get_mut(&folder) {
                     Some(folder) => folder.asked(peer, id, &wanted, &outbox),
-                    None => fetch::give_nothing(id, count, &outbox),
+                    None => give::give_nothing(id, count, &outbox),
                 }
             }
         }

@@ -1,6 +1,10 @@
 //! One folder in the control loop: its index, its store, its neighbours, and what is under way.
 
 use super::Event;
+use super::contents::{Contents, Refill};
+use super::fetch::Shared as Bringing;
+use super::fetching::Fetching;
+use super::givers::Givers;
 use super::look::ScanJob;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
@@ -87,13 +91,6 @@ pub(super) struct Neighbour {
     asked_again: bool,
 }
 
-/// A file that is asked for.
-pub(super) struct Fetching {
-    pub(super) size: u64,
-    /// Of whom, once that is decided.
-    pub(super) from: Option<SiteId>,
-}
-
 /// One folder.
 pub(super) struct Folder {
     pub(super) setup: FolderSetup,
@@ -105,8 +102,10 @@ pub(super) struct Folder {
     public: PublicKey,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) neighbours: BTreeMap<SiteId, Neighbour>,
-    /// Files that are asked for, and their lengths.
-    pub(super) fetching: BTreeMap<RelPath, Fetching>,
+    /// What is known of its contents.
+    pub(super) contents: Contents,
+    /// Files that are on their way in.
+    pub(super) fetching: Fetching,
     scan: Option<Stop>,
     /// When the next scan is due.
     next_scan: Instant,
@@ -149,8 +148,23 @@ impl Folder {
         let publisher = Publisher::new(index.author(), next);
         let keys = Arc::new(ContentKeys::of(&setup.key));
         let (identity, public) = (identity.clone(), identity.public_key()?);
-        let (neighbours, fetching) = (BTreeMap::new(), BTreeMap::new());
-        let scan = None;
+        let contents = Contents::open(&setup.state.join("chunks"))?;
+        let stop = Stop::default();
+        let fetching = Fetching::new(|alive| Bringing {
+            folder: setup.key,
+            keys: Arc::clone(&keys),
+            store: store.clone(),
+            contents: contents.clone(),
+            givers: Givers::default(),
+            counts: Arc::default(),
+            events: events.clone(),
+            stop: stop.clone(),
+            _alive: alive,
+        });
+        let (root, reader) = (store.root().clone(), index.reader()?);
+        let (keys_too, known) = (Arc::clone(&keys), contents.clone());
+        let refill = Refill { root, keys: keys_too, reader, contents: known, stop };
+        let (neighbours, scan) = (BTreeMap::new(), None);
         let mut folder = Self {
             setup,
             index,
@@ -161,6 +175,7 @@ impl Folder {
             public,
             events,
             neighbours,
+            contents,
             fetching,
             scan,
             next_scan: Instant::now(),
@@ -169,6 +184,8 @@ impl Folder {
             cursor: None,
         };
         folder.recover()?;
+        let thread = std::thread::Builder::new().name("farhaul-refill".to_owned());
+        thread.spawn(move || refill.run()).map_err(FolderError::Thread)?;
         Ok(folder)
     }
 
@@ -180,6 +197,7 @@ impl Folder {
         if let Some(scan) = &self.scan {
             scan.set();
         }
+        self.fetching.end();
         if let Err(error) = self.index.close() {
             tracing::error!(folder = %self.setup.name, %error, "the index was not closed");
         }
@@ -215,6 +233,7 @@ impl Folder {
             folder: self.setup.key,
             root: self.store.root().clone(),
             keys: Arc::clone(&self.keys),
+            contents: self.contents.clone(),
             rules: self.setup.rules.clone(),
             reader: self.index.reader()?,
             stop: stop.clone(),
@@ -306,6 +325,7 @@ impl Folder {
         let start = Followed::start(theirs.followed, self.index.author().incarnation);
         let is_ahead = start > self.index.last_seq().get();
         let feed = Feed::new(start.min(self.index.last_seq().get()));
+        self.fetching.givers().join(outbox.clone());
         self.neighbours.insert(peer, Neighbour { outbox, feed, unstored: 0, asked_again: false });
         if is_ahead {
             let renewed = self.renew();
@@ -315,7 +335,7 @@ impl Folder {
 
     pub(super) fn lost(&mut self, peer: SiteId) {
         self.neighbours.remove(&peer);
-        self.fetching.retain(|_, fetch| fetch.from != Some(peer));
+        self.fetching.givers().leave(peer);
     }
 
     /// Records of a peer: all of them are durable here before the peer hears so.
@@ -400,6 +420,7 @@ impl Folder {
         if Instant::now() >= self.next_scan {
             self.scan();
         }
+        self.fetching.look_after(self.index.read());
     }
 
     /// Everything that can be done now: neighbours are told, paths are dealt with.

@@ -1,18 +1,17 @@
 //! Scans: a thread that walks a folder, looks at what is not as the index knows it, and says so.
 
 use super::Event;
+use super::contents::Contents;
+use crate::index::chunks::Home;
 use crate::index::{IndexError, IndexReader, Kind, Standing};
-use crate::scan::{
-    ContentSink, Known, KnownError, KnownItem, Look, Looker, Rules, Scan, Seen, SinkError,
-    WalkOptions,
-};
+use crate::scan::{Known, KnownError, KnownItem, Look, Looker, Rules, Scan, Seen, WalkOptions};
 use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::FileKind;
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
-use farhaul_proto::units::Bytes;
-use farhaul_sync::chunk::{Chunk, ContentKeys, PageId};
+use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::seal::FolderKey;
+use farhaul_sync::version::Content;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -24,6 +23,7 @@ pub(super) struct ScanJob {
     pub(super) folder: FolderKey,
     pub(super) root: Root,
     pub(super) keys: Arc<ContentKeys>,
+    pub(super) contents: Contents,
     pub(super) rules: Rules,
     pub(super) reader: IndexReader,
     pub(super) stop: Stop,
@@ -88,9 +88,18 @@ impl ScanJob {
     }
 
     fn look(&self, looker: &mut Looker<'_>, path: RelPath) -> Result<(), String> {
-        let found = match looker.look(&path, &mut Nowhere) {
-            Ok(Look::Absent) => None,
-            Ok(Look::Found(standing)) => Some(standing.found),
+        let (mut filler, home) = (self.contents.filler(), Home::Tree(path.clone()));
+        let found = match looker.look(&path, &mut filler) {
+            Ok(Look::Absent) => {
+                self.contents.forget(&home);
+                None
+            }
+            Ok(Look::Found(standing)) => {
+                if let Content::File { size, .. } = standing.found.content {
+                    filler.done(&home, size);
+                }
+                Some(standing.found)
+            }
             Ok(Look::LeftOut(_)) => return Ok(()),
             Err(error) => {
                 tracing::warn!(%error, "what is known of it stays");
@@ -99,23 +108,6 @@ impl ScanJob {
         };
         let looked = Event::Looked { folder: self.folder, path, found };
         self.events.blocking_send(looked).map_err(|_| "this site stops".to_owned())
-    }
-}
-
-/// Chunks and pages are not kept yet: contents travel whole.
-pub(super) struct Nowhere;
-
-impl ContentSink for Nowhere {
-    fn begin(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn chunk(&mut self, _offset: Bytes, _chunk: &Chunk) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn page(&mut self, _id: PageId, _bytes: &[u8]) -> Result<(), SinkError> {
-        Ok(())
     }
 }
 

@@ -374,7 +374,6 @@ impl<'a> Reading<'a> {
         self.heads()?;
         self.intents()?;
         self.kept_from(None, usize::MAX)?;
-        self.check_manifests()?;
         Ok(())
     }
 
