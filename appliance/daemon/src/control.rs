@@ -3,18 +3,26 @@
 
 mod again;
 mod compare;
+mod contents;
 mod fetch;
+mod fetching;
 mod folder;
+mod give;
+mod givers;
 mod halt;
+mod large;
 mod listen;
 mod live;
 mod look;
+mod patience;
+mod question;
 mod recover;
 mod sift;
 mod upkeep;
 mod watching;
 mod work;
 
+pub use fetching::ContentCounts;
 pub use folder::{FolderError, FolderSetup};
 pub use halt::{FolderCondition, Halt, HaltKind};
 
@@ -32,7 +40,7 @@ use folder::Folder;
 use halt::{Conditions, Halted};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -84,6 +92,7 @@ pub struct Control {
     thread: Option<JoinHandle<()>>,
     conditions: Conditions,
     shown: BTreeMap<FolderKey, Arc<Shown>>,
+    counts: Counted,
 }
 
 impl Control {
@@ -101,12 +110,13 @@ impl Control {
         }
         let shown = body.shown.clone();
         let conditions = Arc::clone(&body.conditions);
+        let counts = Arc::clone(&body.counts);
         let ticks = events.clone();
         let ticker = std::thread::Builder::new().name("farhaul-tick".to_owned());
         ticker.spawn(move || tick(&ticks)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, thread: Some(thread), conditions, shown })
+        Ok(Self { events, thread: Some(thread), conditions, shown, counts })
     }
 
     /// How each folder is, by name.
@@ -134,6 +144,17 @@ impl Control {
     /// How a folder is watched at this moment; `None` for one that is not kept here.
     pub fn watching(&self, folder: FolderKey) -> Option<Watching> {
         self.shown.get(&folder).map(|shown| shown.get())
+    }
+
+    /// What was brought since the start, of all folders together.
+    pub fn content_counts(&self) -> ContentCounts {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = counts.iter().map(|counts| counts.now());
+        counts.fold(ContentCounts::default(), |sum, more| ContentCounts {
+            received: sum.received + more.received,
+            reused: sum.reused + more.reused,
+            resumed: sum.resumed + more.resumed,
+        })
     }
 
     /// Scans all folders now.
@@ -166,6 +187,9 @@ fn tick(events: &mpsc::Sender<Event>) {
     }
 }
 
+/// What was brought into the folders.
+type Counted = Arc<Mutex<Vec<Arc<fetch::Counts>>>>;
+
 struct Loop {
     identity: Identity,
     events: mpsc::Sender<Event>,
@@ -177,6 +201,8 @@ struct Loop {
     conditions: Conditions,
     /// How each is watched.
     shown: BTreeMap<FolderKey, Arc<Shown>>,
+    /// What was brought, each time a folder was opened.
+    counts: Counted,
 }
 
 impl Loop {
@@ -190,6 +216,7 @@ impl Loop {
             offers: BTreeMap::new(),
             conditions: Conditions::default(),
             shown: BTreeMap::new(),
+            counts: Counted::default(),
         }
     }
 
@@ -213,6 +240,8 @@ impl Loop {
             self.put_halted_aside();
             self.show_troubles();
         }
+        // Whoever still has something to say must not wait for us, who wait for them.
+        queue.close();
         for (_, folder) in std::mem::take(&mut self.folders) {
             folder.close();
         }
@@ -298,7 +327,7 @@ impl Loop {
                 let count = wanted.len();
                 match self.folders.get_mut(&folder) {
                     Some(folder) => folder.asked(peer, id, &wanted, &outbox),
-                    None => fetch::give_nothing(id, count, &outbox),
+                    None => give::give_nothing(id, count, &outbox),
                 }
             }
         }

@@ -4,12 +4,16 @@
 //! to be said comes from there. Frames, objects and their order are its business.
 
 mod dial;
+mod lease;
 mod parts;
+mod question;
 mod session;
 
 pub use dial::{PeerPlace, Sites};
-pub use parts::{GatherSink, Part, PartsSource, Target};
-pub use session::{Ended, Intake, Outbox, Outgoing};
+pub use lease::Leased;
+pub use parts::{GatherSink, Opens, Part, PartsSource};
+pub use question::{Intake, NoAnswer, Question};
+pub use session::{Ended, Outbox, Outgoing};
 
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::message::{Shared, Wanted};
@@ -46,7 +50,7 @@ pub enum FromPeer {
         /// What is there with them.
         to: u64,
         /// Their encoding.
-        bytes: Vec<u8>,
+        bytes: Leased,
     },
     /// What of ours is durable there.
     Stored {

@@ -22,6 +22,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod two_sites {
+    mod contents;
+}
+
 /// Longer than any machine that is only busy needs.
 const PATIENCE: Duration = Duration::from_secs(300);
 

@@ -1,5 +1,6 @@
 //! How names of 32 bytes are written in CBOR: as byte strings of that length.
 
+use crate::chunk::PageId;
 use crate::seal::{FolderKey, Hash};
 use crate::version::ManifestId;
 use farhaul_proto::ids::SiteId;
@@ -26,7 +27,7 @@ macro_rules! name {
     )*};
 }
 
-name!(FolderKey, Hash, ManifestId, SiteId);
+name!(FolderKey, Hash, ManifestId, PageId, SiteId);
 
 impl Name for [u8; 32] {
     fn of(bytes: [u8; 32]) -> Self {

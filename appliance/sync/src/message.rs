@@ -9,6 +9,7 @@ mod records;
 
 pub use records::{Records, RecordsError, SealedRun};
 
+use crate::chunk::PageId;
 use crate::reconcile::{Part, Turn};
 use crate::seal::FolderKey;
 use crate::version::{Incarnation, ManifestId};
@@ -24,8 +25,12 @@ pub const FEATURE_COMPARES: u64 = 1 << 17;
 pub const FOLDERS_MAX: usize = 4096;
 /// Files of which something is asked in one message.
 pub const WANTED_MAX: usize = 4096;
-/// Runs of chunks asked for, in one message.
-pub const RUNS_MAX: usize = 1 << 16;
+/// Ranges of files asked for, in one message.
+pub const RANGES_MAX: usize = 1 << 16;
+/// Pages of chunk lists asked for, in one message.
+pub const PAGES_MAX: usize = 64;
+/// Files of which ranges are asked for, in one message.
+pub const RANGED_MAX: usize = 16;
 /// Records that stand in a message itself; more of them travel as an object.
 pub const INLINE_MAX: usize = 16 << 10;
 /// Encoded records that travel at once.
@@ -215,13 +220,13 @@ pub enum Carrier {
 /// Something of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Wanted {
-    /// Its chunk list.
+    /// A page of a chunk list. The topmost one has the name of the manifest.
     #[n(0)]
-    Manifest {
-        /// Of which content.
+    Page {
+        /// Which.
         #[n(0)]
         #[cbor(with = "crate::cbor::name")]
-        manifest: ManifestId,
+        page: PageId,
     },
     /// All of its bytes.
     #[n(1)]
@@ -231,28 +236,28 @@ pub enum Wanted {
         #[cbor(with = "crate::cbor::name")]
         manifest: ManifestId,
     },
-    /// Some of its chunks.
+    /// Some of its bytes: those of chunks, as its chunk list lays them out.
     #[n(2)]
-    Chunks {
+    Ranges {
         /// Of which content.
         #[n(0)]
         #[cbor(with = "crate::cbor::name")]
         manifest: ManifestId,
-        /// Which: ascending, disjoint runs.
+        /// Which: ascending and disjoint.
         #[n(1)]
-        runs: Vec<ChunkRun>,
+        ranges: Vec<ByteRange>,
     },
 }
 
-/// Chunks that follow each other.
+/// Bytes of a file that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct ChunkRun {
+pub struct ByteRange {
     /// The first, from 0.
     #[n(0)]
-    pub first: u64,
-    /// How many.
+    pub offset: u64,
+    /// How many, from 1.
     #[n(1)]
-    pub count: u64,
+    pub len: u64,
 }
 
 /// Why a frame is no message; its sender is at fault.
@@ -343,15 +348,19 @@ impl Message {
 
 fn check_wanted(wanted: &[Wanted]) -> Result<(), MessageError> {
     require((1..=WANTED_MAX).contains(&wanted.len()), "number of questions")?;
+    let pages = wanted.iter().filter(|one| matches!(one, Wanted::Page { .. })).count();
+    require(pages <= PAGES_MAX, "number of pages")?;
+    let ranged = wanted.iter().filter(|one| matches!(one, Wanted::Ranges { .. })).count();
+    require(ranged <= RANGED_MAX, "number of files with ranges")?;
     let mut count = 0_usize;
     for one in wanted {
-        let Wanted::Chunks { runs, .. } = one else { continue };
-        count += runs.len();
-        require(!runs.is_empty() && count <= RUNS_MAX, "number of runs")?;
+        let Wanted::Ranges { ranges, .. } = one else { continue };
+        count += ranges.len();
+        require(!ranges.is_empty() && count <= RANGES_MAX, "number of ranges")?;
         let mut end = 0_u64;
-        for run in runs {
-            let next = run.first.checked_add(run.count);
-            require(run.first >= end && run.count > 0 && next.is_some(), "runs of chunks")?;
+        for range in ranges {
+            let next = range.offset.checked_add(range.len);
+            require(range.offset >= end && range.len > 0 && next.is_some(), "ranges of bytes")?;
             end = next.unwrap_or(u64::MAX);
         }
     }

@@ -2,11 +2,11 @@
 //! and at what was displaced and may be somebody's edit.
 
 use super::Event;
-use super::look::Nowhere;
+use super::look::ScanJob;
+use super::recover::Nowhere;
 use crate::index::{IndexReader, Loose};
-use crate::scan::{Digester, Look, Looker, Owners, Rules, identity_of};
+use crate::scan::{Digester, Owners, identity_of};
 use crate::store::Store;
-use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::{FileKind, Meta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
@@ -30,38 +30,21 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// Looks at some paths.
 pub(super) struct PathsJob {
-    pub(super) folder: FolderKey,
-    pub(super) root: Root,
-    pub(super) keys: Arc<ContentKeys>,
-    pub(super) rules: Rules,
+    pub(super) job: ScanJob,
     pub(super) paths: Vec<RelPath>,
-    pub(super) stop: Stop,
-    pub(super) events: mpsc::Sender<Event>,
 }
 
 impl PathsJob {
     /// Runs in a thread of its own.
     pub(super) fn run(self) {
-        let Self { folder, root, keys, rules, paths, stop, events } = self;
-        let mut looker = Looker::new(&root, &keys, rules, stop.clone());
+        let Self { job, paths } = self;
+        let mut looker = job.looker();
         for path in paths {
-            if stop.is_set() {
-                break;
-            }
-            let found = match looker.look(&path, &mut Nowhere) {
-                Ok(Look::Absent) => None,
-                Ok(Look::Found(standing)) => Some(standing.found),
-                Ok(Look::LeftOut(_)) => continue,
-                Err(error) => {
-                    tracing::warn!(%error, "what is known of it stays");
-                    continue;
-                }
-            };
-            if events.blocking_send(Event::Looked { folder, path, found }).is_err() {
+            if job.stop.is_set() || job.look(&mut looker, path).is_err() {
                 break;
             }
         }
-        let _ = events.blocking_send(Event::LookedAgain { folder });
+        let _ = job.events.blocking_send(Event::LookedAgain { folder: job.folder });
     }
 }
 

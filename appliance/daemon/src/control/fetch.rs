@@ -1,152 +1,223 @@
-//! Contents from and for peers: what is asked, where it is staged, how it is verified, what is given.
+//! Small files from peers: many in one question, each verified in memory and staged by itself, so that
+//! one that does not come or is not what it should be takes none of the others with it. And contents
+//! that are here already, copied.
 
 use super::Event;
-use super::look::Nowhere;
+use super::contents::Contents;
+use super::give::Source;
+use super::givers::{Givers, HERE, Picked};
+use super::patience::Miss;
+use super::question::{Len, MemoryIntake, Parts};
+use crate::index::chunks::Home;
 use crate::scan::Digester;
-use crate::site::{GatherSink, Intake, Outbox, Outgoing, Part, PartsSource, Target};
-use crate::store::{Ready, Staged};
-use farhaul_engine::disk::DiskFile;
+use crate::site::{Opens, Outgoing, Question};
+use crate::store::{Ready, Staged, Store};
 use farhaul_engine::files::dir::Meta;
 use farhaul_engine::files::stop::Stop;
+use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::chunk::ContentKeys;
+use farhaul_proto::units::Bytes;
+use farhaul_sync::chunk::{ContentKeys, Manifest};
+use farhaul_sync::message::Wanted;
 use farhaul_sync::seal::FolderKey;
-use farhaul_sync::version::{Content, Version};
-use std::fs::File;
-use std::os::fd::OwnedFd;
+use farhaul_sync::version::{Content, ManifestId, Version};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
-/// A file that is asked for.
-#[derive(Debug)]
+/// A file that is wanted.
+#[derive(Clone, Debug)]
 pub(super) struct Wish {
     pub(super) path: RelPath,
     pub(super) version: Version,
-    pub(super) staged: Staged,
-    pub(super) size: u64,
+    pub(super) manifest: ManifestId,
+    pub(super) size: Bytes,
 }
 
-/// Files that were asked for together.
-pub(super) struct Fetch {
+/// What all who bring files of a folder share.
+#[derive(Clone)]
+pub(super) struct Shared {
     pub(super) folder: FolderKey,
     pub(super) keys: Arc<ContentKeys>,
-    pub(super) wishes: Vec<Wish>,
-    /// Whether the peer has each.
-    pub(super) given: Vec<bool>,
+    pub(super) store: Store,
+    pub(super) contents: Contents,
+    pub(super) givers: Givers,
+    pub(super) counts: Arc<Counts>,
     pub(super) events: mpsc::Sender<Event>,
+    pub(super) stop: Stop,
+    /// Whoever closes the folder waits until the last of these is gone.
+    pub(super) _alive: Alive,
 }
 
-impl Intake for Fetch {
-    fn begin(&mut self, lens: &[Option<u64>]) -> Result<Arc<GatherSink>, String> {
-        if lens.len() != self.wishes.len() {
-            return Err("it answers other questions than were asked".to_owned());
-        }
-        let mut targets = Vec::new();
-        for (wish, len) in self.wishes.iter().zip(lens) {
-            match len {
-                Some(len) if *len != wish.size => {
-                    return Err(format!("it gives another length of {}", wish.path));
-                }
-                Some(len) => {
-                    let file = wish.staged.file().try_clone();
-                    let file = file.map_err(|error| format!("{}: {error}", wish.path))?;
-                    let file = Arc::new(DiskFile::new(OwnedFd::from(file)));
-                    targets.push(Target::File { file, offset: 0, len: *len });
-                }
-                None => {}
-            }
-        }
-        self.given = lens.iter().map(Option::is_some).collect();
-        Ok(Arc::new(GatherSink::new(targets)))
+/// Held by every thread that works on the folder's disk.
+#[derive(Clone)]
+pub(super) struct Alive {
+    pub(super) _ends: std::sync::mpsc::Sender<()>,
+}
+
+/// What was brought since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) received: AtomicU64,
+    pub(super) reused: AtomicU64,
+    pub(super) resumed: AtomicU64,
+}
+
+impl Shared {
+    /// Says what became of a wish. Not from within a runtime's own thread.
+    pub(super) fn tell(&self, wish: Wish, ready: Result<Ready, String>) {
+        let Wish { path, version, .. } = wish;
+        let (folder, version) = (self.folder, Box::new(version));
+        // If nobody hears it, this site stops: what is staged is taken up when it starts again.
+        let _ = self.events.blocking_send(Event::Fetched { folder, path, version, ready });
+    }
+}
+
+/// Whose a question is: the first to take it deals with what becomes of it, nobody else does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Whether somebody took it.
+    pub(super) fn is_taken(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
     }
 
-    fn end(self: Box<Self>, outcome: Result<Option<Arc<GatherSink>>, String>) {
-        // Hashing and flushing take a while, and whoever calls carries other things.
+    /// Takes it, unless somebody did.
+    pub(super) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::SeqCst)
+    }
+}
+
+/// Asks a peer for small files. What comes of it is told by a thread of its own.
+pub(super) fn ask(shared: &Shared, picked: &Picked, wishes: Vec<Wish>, claim: Claim) {
+    let wanted = wishes.iter().map(|wish| Wanted::Whole { manifest: wish.manifest }).collect();
+    let lens = wishes.iter().map(|wish| Len::Is(wish.size.get())).collect();
+    let (folder, from) = (shared.folder, picked.site());
+    let arrival = Arrival { shared: shared.clone(), from, wishes, claim };
+    let then = Box::new(move |answer| arrival.begin(answer));
+    let intake = MemoryIntake::new(lens, Arc::clone(&picked.came), then);
+    let question = Question::new(Box::new(intake));
+    // If it is refused it is dropped, and ends as one that nobody answered.
+    let _ = picked.outbox.send(Outgoing::Ask { folder, wanted, question });
+}
+
+/// Small files that came together, or did not.
+struct Arrival {
+    shared: Shared,
+    from: SiteId,
+    wishes: Vec<Wish>,
+    claim: Claim,
+}
+
+impl Arrival {
+    /// Hashing and flushing take a while, and whoever calls carries other things.
+    fn begin(self, answer: Result<Parts, Miss>) {
+        if !self.claim.take() {
+            return;
+        }
+        self.shared.givers.answered(self.from);
         let spawned = std::thread::Builder::new().name("farhaul-verify".to_owned());
-        let spawned = spawned.spawn(move || self.verify(&outcome.map(drop)));
-        if let Err(error) = spawned {
-            tracing::error!(%error, "no thread to verify what came; it is asked for again later");
+        if let Err(error) = spawned.spawn(move || self.run(answer)) {
+            tracing::error!(%error, "no thread to verify what came");
+        }
+    }
+
+    fn run(self, answer: Result<Parts, Miss>) {
+        let Self { shared, from, wishes, .. } = self;
+        let mut parts = answer.map(Vec::into_iter);
+        for wish in wishes {
+            let part = match &mut parts {
+                Ok(parts) => parts.next().flatten().ok_or(Miss::HasNot),
+                Err(miss) => Err(miss.clone()),
+            };
+            let brought = part.and_then(|bytes| {
+                shared.counts.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                let name = Manifest::of(&shared.keys, &bytes).id(&shared.keys);
+                if name == wish.manifest { Ok(bytes) } else { Err(Miss::Bad) }
+            });
+            let ready = match brought {
+                Ok(bytes) => {
+                    shared.givers.came(wish.manifest, from);
+                    let staged = stage(&shared.store, &wish, &bytes);
+                    if staged.is_err() {
+                        shared.givers.missed(wish.manifest, HERE, &Miss::Bad);
+                    }
+                    staged
+                }
+                Err(miss) => {
+                    shared.givers.missed(wish.manifest, from, &miss);
+                    Err(format!("{miss:?} from {from}"))
+                }
+            };
+            shared.tell(wish, ready);
         }
     }
 }
 
-impl Fetch {
-    fn verify(self, outcome: &Result<(), String>) {
-        let Self { folder, keys, wishes, given, events } = self;
-        let mut digester = Digester::new(&keys, Stop::default());
-        for (at, wish) in wishes.into_iter().enumerate() {
-            let Wish { path, version, staged, .. } = wish;
-            let is_given = given.get(at).copied().unwrap_or(false);
-            let ready = match outcome {
-                Ok(()) if is_given => verified(&mut digester, staged, &version),
-                Ok(()) => Err("the peer does not have it".to_owned()),
-                Err(why) => Err(why.clone()),
-            };
-            let version = Box::new(version);
-            if events.blocking_send(Event::Fetched { folder, path, version, ready }).is_err() {
-                return;
-            }
+/// Writes verified bytes where the tree takes them from.
+fn stage(store: &Store, wish: &Wish, bytes: &[u8]) -> Result<Ready, String> {
+    let staged = store.stage(&wish.path, wish.manifest, wish.size, &[]);
+    let staged = staged.map_err(|error| error.to_string())?;
+    match staged.write_at(bytes, 0) {
+        Ok(()) => staged.finish(&wish.version.meta).map_err(|error| error.to_string()),
+        Err(error) => {
+            staged.discard();
+            Err(error.to_string())
         }
     }
 }
 
 /// A content that is here already, at another path or in the version store.
 pub(super) struct LocalCopy {
-    pub(super) folder: FolderKey,
-    pub(super) keys: Arc<ContentKeys>,
+    pub(super) shared: Shared,
     pub(super) wish: Wish,
-    pub(super) file: File,
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) source: Source,
 }
 
 impl LocalCopy {
     /// Runs in a thread of its own. What came is verified like anything else.
     pub(super) fn run(self) {
-        let Self { folder, keys, wish, mut file, events } = self;
-        let Wish { path, version, staged, .. } = wish;
-        let copied = std::io::copy(&mut file, &mut staged.file());
-        let ready = match copied {
-            Ok(_) => verified(&mut Digester::new(&keys, Stop::default()), staged, &version),
-            Err(error) => Err(format!("cannot be copied from here: {error}")),
-        };
-        let version = Box::new(version);
-        let _ = events.blocking_send(Event::Fetched { folder, path, version, ready });
+        let Self { shared, wish, source } = self;
+        let ready = copy(&shared, &wish, &source);
+        match &ready {
+            Ok(_) => {
+                shared.counts.reused.fetch_add(wish.size.get(), Ordering::Relaxed);
+                shared.givers.came(wish.manifest, HERE);
+            }
+            Err(why) => {
+                tracing::warn!(path = %wish.path, why, "cannot be copied from here");
+                shared.givers.missed(wish.manifest, HERE, &Miss::Bad);
+            }
+        }
+        shared.tell(wish, ready);
     }
 }
 
-/// Nothing is taken from a peer that is not what its author signed.
-fn verified(
-    digester: &mut Digester<'_>,
-    staged: Staged,
-    version: &Version,
-) -> Result<Ready, String> {
-    let before = Meta::of(staged.file()).map_err(|errno| errno.to_string())?;
-    let digested = digester.digest(staged.file(), &before, &mut Nowhere);
-    let digested = digested.map_err(|error| error.to_string())?;
-    let came = Content::File { manifest: digested.manifest, size: digested.size };
-    if came != version.content {
-        staged.discard();
-        return Err("what came is not what its author signed".to_owned());
-    }
-    staged.finish(&version.meta).map_err(|error| error.to_string())
-}
-
-/// Gives files that were found, in the order in which they were asked for.
-pub(super) fn give(id: u64, files: Vec<Option<(File, u64)>>, outbox: &Outbox) {
-    let mut parts = Vec::new();
-    let mut lens = Vec::with_capacity(files.len());
-    for file in files {
-        lens.push(file.as_ref().map(|(_, len)| *len));
-        if let Some((file, len)) = file {
-            let file = Arc::new(DiskFile::new(OwnedFd::from(file)));
-            parts.push(Part::File { file, offset: 0, len });
+fn copy(shared: &Shared, wish: &Wish, source: &Source) -> Result<Ready, String> {
+    let mut file = source.open().map_err(|error| error.to_string())?;
+    let staged = shared.store.stage(&wish.path, wish.manifest, wish.size, &[]);
+    let staged = staged.map_err(|error| error.to_string())?;
+    match std::io::copy(&mut file, &mut staged.file()) {
+        Ok(_) => verified(shared, wish, staged),
+        Err(error) => {
+            staged.discard();
+            Err(error.to_string())
         }
     }
-    let source = PartsSource::new(parts);
-    let _ = outbox.send(Outgoing::Give { id, lens, source });
 }
 
-/// For folders that are not here.
-pub(super) fn give_nothing(id: u64, count: usize, outbox: &Outbox) {
-    give(id, (0..count).map(|_| None).collect(), outbox);
+fn verified(shared: &Shared, wish: &Wish, staged: Staged) -> Result<Ready, String> {
+    let before = Meta::of(staged.file()).map_err(|errno| errno.to_string())?;
+    let mut filler = shared.contents.filler();
+    let mut digester = Digester::new(&shared.keys, shared.stop.clone());
+    let digested = digester.digest(staged.file(), &before, &mut filler);
+    let digested = digested.map_err(|error| error.to_string())?;
+    let came = Content::File { manifest: digested.manifest, size: digested.size };
+    if came != wish.version.content {
+        staged.discard();
+        return Err("it is not what it was".to_owned());
+    }
+    filler.done(&Home::Staged(wish.manifest), wish.size);
+    staged.finish(&wish.version.meta).map_err(|error| error.to_string())
 }

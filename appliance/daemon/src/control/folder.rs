@@ -2,6 +2,10 @@
 
 use super::Event;
 use super::compare::Comparison;
+use super::contents::{Contents, Refill};
+use super::fetch::Shared as Bringing;
+use super::fetching::Fetching;
+use super::givers::Givers;
 use super::listen::Hearing;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
@@ -124,13 +128,6 @@ pub(super) struct Neighbour {
     pub(super) is_held: bool,
 }
 
-/// A file that is asked for.
-pub(super) struct Fetching {
-    pub(super) size: u64,
-    /// Of whom, once that is decided.
-    pub(super) from: Option<SiteId>,
-}
-
 /// One folder.
 pub(super) struct Folder {
     pub(super) setup: FolderSetup,
@@ -142,8 +139,10 @@ pub(super) struct Folder {
     pub(super) public: PublicKey,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) neighbours: BTreeMap<SiteId, Neighbour>,
-    /// Files that are asked for, and their lengths.
-    pub(super) fetching: BTreeMap<RelPath, Fetching>,
+    /// What is known of its contents.
+    pub(super) contents: Contents,
+    /// Files that are on their way in.
+    pub(super) fetching: Fetching,
     scan: Option<Stop>,
     /// When the next scan is due.
     pub(super) next_scan: Instant,
@@ -197,8 +196,23 @@ impl Folder {
         let hearing = Hearing::new(setup.peers.iter().copied());
         let keys = Arc::new(ContentKeys::of(&setup.key));
         let (identity, public) = (identity.clone(), identity.public_key()?);
-        let (neighbours, fetching) = (BTreeMap::new(), BTreeMap::new());
-        let scan = None;
+        let contents = Contents::open(&setup.state.join("chunks"))?;
+        let stop = Stop::default();
+        let fetching = Fetching::new(|alive| Bringing {
+            folder: setup.key,
+            keys: Arc::clone(&keys),
+            store: store.clone(),
+            contents: contents.clone(),
+            givers: Givers::default(),
+            counts: Arc::default(),
+            events: events.clone(),
+            stop: stop.clone(),
+            _alive: alive,
+        });
+        let (root, reader) = (store.root().clone(), index.reader()?);
+        let (keys_too, known) = (Arc::clone(&keys), contents.clone());
+        let refill = Refill { root, keys: keys_too, reader, contents: known, stop };
+        let (neighbours, scan) = (BTreeMap::new(), None);
         let mut folder = Self {
             setup,
             index,
@@ -209,6 +223,7 @@ impl Folder {
             public,
             events,
             neighbours,
+            contents,
             fetching,
             scan,
             next_scan: Instant::now(),
@@ -224,12 +239,15 @@ impl Folder {
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
+        let thread = std::thread::Builder::new().name("farhaul-refill".to_owned());
+        thread.spawn(move || refill.run()).map_err(FolderError::Thread)?;
         folder.keep_room();
         Ok(folder)
     }
 
     pub(super) fn close(self) {
         self.stop_jobs();
+        self.fetching.end();
         if let Err(error) = self.index.close() {
             tracing::error!(folder = %self.setup.name, %error, "the index was not closed");
         }
@@ -238,7 +256,7 @@ impl Folder {
     /// Whether something runs in threads of its own.
     #[cfg(test)]
     pub(super) fn is_busy(&self) -> bool {
-        self.scan.is_some() || !self.fetching.is_empty() || self.upkeep.is_busy()
+        self.scan.is_some() || self.fetching.is_busy() || self.upkeep.is_busy()
     }
 
     /// Ends what runs in threads of its own.
@@ -246,6 +264,7 @@ impl Folder {
         if let Some(scan) = &self.scan {
             scan.set();
         }
+        self.fetching.stop();
         self.upkeep.stop();
     }
 
@@ -374,6 +393,7 @@ impl Folder {
         let incarnation = self.index.author().incarnation;
         let start = Followed::start(theirs.followed, incarnation);
         let is_ahead = start > self.index.last_seq().get();
+        let outbox_too = outbox.clone();
         let hearer = Author { site: peer, incarnation: Incarnation::new(theirs.epoch) };
         let feed = Feed::greeting(start.min(self.index.last_seq().get()), hearer);
         let is_stale =
@@ -383,6 +403,7 @@ impl Folder {
         let neighbour =
             Neighbour { outbox, feed, comparison, head, stale_until, asked_again, is_held };
         self.neighbours.insert(peer, neighbour);
+        self.fetching.givers().join(outbox_too);
         let came = self.came(peer, theirs);
         self.note("what a neighbour has cannot be kept", came);
         if is_ahead {
@@ -395,7 +416,7 @@ impl Folder {
     pub(super) fn lost(&mut self, peer: SiteId) {
         self.neighbours.remove(&peer);
         self.left(peer);
-        self.fetching.retain(|_, fetch| fetch.from != Some(peer));
+        self.fetching.givers().leave(peer);
     }
 
     /// Records of a peer: all of them are durable here before the peer hears so.
@@ -486,6 +507,7 @@ impl Folder {
         let kept_up = self.keep_hearing();
         self.note("what waits cannot be tried again", kept_up);
         self.give_up_comparing();
+        self.fetching.look_after(self.index.read());
     }
 
     /// Everything that can be done now: neighbours are told, paths are dealt with.

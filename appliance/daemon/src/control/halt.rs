@@ -127,6 +127,8 @@ impl Loop {
                 if let Some(shown) = self.shown.get(&key) {
                     folder.shown = Arc::clone(shown);
                 }
+                let counts = folder.fetching.counts();
+                self.counts.lock().unwrap_or_else(PoisonError::into_inner).push(counts);
                 self.show(key, &setup.name, None);
                 self.folders.insert(key, folder);
                 true

@@ -2,17 +2,18 @@
 //! and says so.
 
 use super::Event;
+use super::contents::Contents;
+use crate::index::chunks::Home;
 use crate::index::{IndexError, IndexReader, Kind, Standing};
 use crate::scan::{
-    ContentSink, DigestError, Known, KnownContent, KnownError, KnownItem, Look, LookError, Looker,
-    Rules, Scan, ScanError, Seen, SinkError, WalkOptions,
+    DigestError, Known, KnownContent, KnownError, KnownItem, Look, LookError, Looker, Rules, Scan,
+    ScanError, Seen, WalkOptions,
 };
 use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::FileKind;
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
-use farhaul_proto::units::Bytes;
-use farhaul_sync::chunk::{Chunk, ContentKeys, PageId};
+use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::FileIdentity;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Content;
@@ -27,6 +28,7 @@ pub(super) struct ScanJob {
     pub(super) folder: FolderKey,
     pub(super) root: Root,
     pub(super) keys: Arc<ContentKeys>,
+    pub(super) contents: Contents,
     pub(super) rules: Rules,
     pub(super) reader: IndexReader,
     pub(super) stop: Stop,
@@ -145,9 +147,18 @@ impl ScanJob {
 
     /// Looks at a path, and says what stands there.
     pub(super) fn look(&self, looker: &mut Looker<'_>, path: RelPath) -> Result<Told, String> {
-        let found = match looker.look(&path, &mut Nowhere) {
-            Ok(Look::Absent) => None,
-            Ok(Look::Found(standing)) => Some(standing.found),
+        let (mut filler, home) = (self.contents.filler(), Home::Tree(path.clone()));
+        let found = match looker.look(&path, &mut filler) {
+            Ok(Look::Absent) => {
+                self.contents.forget(&home);
+                None
+            }
+            Ok(Look::Found(standing)) => {
+                if let Content::File { size, .. } = standing.found.content {
+                    filler.done(&home, size);
+                }
+                Some(standing.found)
+            }
             Ok(Look::LeftOut(_)) => return Ok(Told::All),
             Err(error) => {
                 tracing::warn!(%error, "what is known of it stays");
@@ -170,23 +181,6 @@ impl KnownContent for IndexReader {
             tracing::warn!(%error, "the index does not say what it knows of a file");
             None
         })
-    }
-}
-
-/// Chunks and pages are not kept yet: contents travel whole.
-pub(super) struct Nowhere;
-
-impl ContentSink for Nowhere {
-    fn begin(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn chunk(&mut self, _offset: Bytes, _chunk: &Chunk) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn page(&mut self, _id: PageId, _bytes: &[u8]) -> Result<(), SinkError> {
-        Ok(())
     }
 }
 

@@ -1,13 +1,14 @@
 //! What a stop in the middle of a change left behind, decided before anything else happens.
 
+use super::fetching::note_places;
 use super::folder::{Folder, FolderError, wall_millis};
-use super::look::Nowhere;
 use crate::index::Durability;
-use crate::scan::Digester;
+use crate::scan::{ContentSink, Digester, SinkError};
 use crate::store::{Hashing, Recovered};
 use farhaul_engine::files::dir::Meta;
 use farhaul_engine::files::stop::Stop;
-use farhaul_sync::chunk::ContentKeys;
+use farhaul_proto::units::Bytes;
+use farhaul_sync::chunk::{Chunk, ContentKeys, PageId};
 use farhaul_sync::version::ManifestId;
 use std::fs::File;
 use std::io;
@@ -20,6 +21,23 @@ impl Hashing for Hasher<'_> {
         let before = Meta::of(file)?;
         let digested = Digester::new(self.0, Stop::default()).digest(file, &before, &mut Nowhere);
         Ok(digested.map_err(io::Error::other)?.manifest)
+    }
+}
+
+/// Only the name is wanted: what is known of the file is noted when it is read for another reason.
+pub(super) struct Nowhere;
+
+impl ContentSink for Nowhere {
+    fn begin(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn chunk(&mut self, _offset: Bytes, _chunk: &Chunk) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn page(&mut self, _id: PageId, _bytes: &[u8]) -> Result<(), SinkError> {
+        Ok(())
     }
 }
 
@@ -51,6 +69,7 @@ impl Folder {
             };
             tracing::info!(path = %intent.path, "a change before the stop was {became}");
             let committed = recovered.committed();
+            note_places(&self.contents, committed);
             self.change(Durability::Now, |state| {
                 state.index_mut().settle(committed, now)?;
                 for (path, placed) in &committed.placed {

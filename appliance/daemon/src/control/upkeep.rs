@@ -9,7 +9,7 @@ use crate::index::{Durability, Loose};
 use crate::store::{Committed, Origin, attrs_print};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::version::Content;
+use farhaul_sync::version::{Content, Version};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -192,6 +192,15 @@ impl Folder {
         );
     }
 
+    /// The same after a file did not come, if there is no room for it.
+    pub(super) fn pause_if_full(&mut self, version: &Version, why: &str) {
+        let Content::File { size, .. } = version.content else { return };
+        let Ok(disk) = rustix::fs::fstatvfs(self.store.root().dir()) else { return };
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < size.get() {
+            self.pause_for_room(&why);
+        }
+    }
+
     /// Goes on where there is room again.
     pub(super) fn look_for_room(&mut self) {
         if !self.upkeep.is_full() {
@@ -239,15 +248,7 @@ impl Folder {
 
     fn look_at(&self, paths: Vec<RelPath>) -> Result<Stop, FolderError> {
         let stop = Stop::default();
-        let job = PathsJob {
-            folder: self.setup.key,
-            root: self.store.root().clone(),
-            keys: Arc::clone(&self.keys),
-            rules: self.setup.rules.clone(),
-            paths,
-            stop: stop.clone(),
-            events: self.events.clone(),
-        };
+        let job = PathsJob { job: self.scan_job(stop.clone())?, paths };
         let thread = std::thread::Builder::new().name("farhaul-look".to_owned());
         thread.spawn(move || job.run()).map_err(FolderError::Thread)?;
         Ok(stop)

@@ -111,6 +111,7 @@ impl Folder {
             folder: self.setup.key,
             root: self.store.root().clone(),
             keys: Arc::clone(&self.keys),
+            contents: self.contents.clone(),
             rules: self.setup.rules.clone(),
             reader: self.index.reader()?,
             stop,

@@ -1,28 +1,19 @@
-//! What is to be done in a folder, done: asked for, staged, put in place in the commit order; and what
-//! neighbours ask for, given.
+//! What is to be done in a folder, done: asked for, and put in place in the commit order.
 
-use super::fetch::{self, Fetch, LocalCopy, Wish};
-use super::folder::{Fetching, Folder, FolderError, wall_millis};
+use super::fetch::Wish;
+use super::fetching::note_places;
+use super::folder::{Folder, FolderError, wall_millis};
 use crate::index::Durability;
-use crate::scan::identity_of;
-use crate::site::{Outbox, Outgoing};
 use crate::store::{Prepared, Ready, StoreError};
-use farhaul_engine::files::dir::Meta;
-use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::folder::{Index as _, Placed, StateError, Task};
-use farhaul_sync::message::Wanted;
 use farhaul_sync::version::{Content, ManifestId, Version};
-use std::fs::File;
-use std::sync::Arc;
 
 /// Paths dealt with at a time.
 const TASKS: usize = 1024;
-/// Files that are asked for and not here yet.
-const FETCHES_MAX: usize = 512;
-/// Bytes of them, after which no other is asked for.
-const FETCH_BYTES_MAX: u64 = 256 << 20;
+/// How many times as many, before other things are done.
+const ROUNDS_MAX: usize = 16;
 
 /// What is to be done at a path.
 struct Todo {
@@ -33,7 +24,7 @@ struct Todo {
 
 impl Folder {
     pub(super) fn work(&mut self) -> Result<(), FolderError> {
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let before = self.cursor.take();
             let todo = self.index.read().unsettled(before.as_ref(), TASKS)?;
             if todo.len() == TASKS {
@@ -50,38 +41,36 @@ impl Folder {
             for todo in tasks.iter().rev().filter(removes) {
                 self.begin(todo, &mut prepared, &mut wishes)?;
             }
-            self.ask(wishes);
+            self.fetching.ask(wishes);
             let is_last = prepared.is_empty() && before.is_none() && self.cursor.is_none();
             if !prepared.is_empty() {
                 // Where nothing can be changed now, it is tried again with the next event.
                 if self.commit(prepared)? == 0 {
                     return Ok(());
                 }
-            } else if is_last || self.is_full() {
+            } else if is_last || self.fetching.is_full() {
                 return Ok(());
             } else if self.cursor.is_none() {
                 // All of it was gone through once.
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// What is to be done at each path, as far as it is not under way.
     fn tasks(&mut self, paths: Vec<RelPath>) -> Result<Vec<Todo>, FolderError> {
-        let fetching = std::mem::take(&mut self.fetching);
-        let tasks = self.change(Durability::Later, |state| {
+        let fetching = &self.fetching;
+        let paths: Vec<_> = paths.into_iter().filter(|path| !fetching.has(path)).collect();
+        self.change(Durability::Later, |state| {
             let mut tasks = Vec::new();
             for path in paths {
-                if !fetching.contains_key(&path) {
-                    let task = state.task(&path)?;
-                    let placed = state.index().item(&path).map_err(StateError::Index)?.placed;
-                    tasks.push(Todo { path, task, placed });
-                }
+                let task = state.task(&path)?;
+                let placed = state.index().item(&path).map_err(StateError::Index)?.placed;
+                tasks.push(Todo { path, task, placed });
             }
             Ok(tasks)
-        });
-        self.fetching = fetching;
-        tasks
+        })
     }
 
     /// Begins what is to be done at a path, if it can be done now.
@@ -137,19 +126,14 @@ impl Folder {
         Ok(())
     }
 
-    /// Whether as much is asked for as may be.
-    fn is_full(&self) -> bool {
-        let bytes = self.fetching.values().map(|fetch| fetch.size).fold(0, u64::saturating_add);
-        self.fetching.len() >= FETCHES_MAX || bytes > FETCH_BYTES_MAX
-    }
-
+    /// Begins to bring a file; a small one that is to be asked for is given back.
     fn wish(
         &mut self,
         path: &RelPath,
         version: &Version,
         (manifest, size): (ManifestId, Bytes),
     ) -> Result<Option<Wish>, FolderError> {
-        if self.is_full() || self.upkeep.is_full() {
+        if self.upkeep.is_full() {
             return Ok(None);
         }
         // Not what would be refused when it is here.
@@ -159,63 +143,12 @@ impl Folder {
             return Ok(None);
         }
         self.upkeep.set_unplaced(path, None);
-        match self.store.stage(path, manifest, size, &[]) {
-            Ok(staged) => {
-                let here = self.find(manifest);
-                let fetching = Fetching { size: size.get(), from: None };
-                self.fetching.insert(path.clone(), fetching);
-                let (path, version, size) = (path.clone(), version.clone(), size.get());
-                let wish = Wish { path, version, staged, size };
-                let Some((file, _)) = here else { return Ok(Some(wish)) };
-                let (folder, keys, events) =
-                    (self.setup.key, Arc::clone(&self.keys), self.events.clone());
-                let copy = LocalCopy { folder, keys, wish, file, events };
-                let thread = std::thread::Builder::new().name("farhaul-copy".to_owned());
-                thread.spawn(move || copy.run()).map_err(FolderError::Thread)?;
-                Ok(None)
-            }
-            Err(error) => {
-                tracing::warn!(%path, %error, "cannot be staged");
-                if error.is_full() {
-                    self.pause_for_room(&error);
-                }
-                Ok(None)
-            }
+        let wish = Wish { path: path.clone(), version: version.clone(), manifest, size };
+        if !self.fetching.may_try(manifest) {
+            return Ok(None);
         }
-    }
-
-    /// Asks a neighbour. Which one goes by turns, so that one that lacks something is not asked for
-    /// it for ever.
-    fn ask(&mut self, wishes: Vec<Wish>) {
-        if wishes.is_empty() {
-            return;
-        }
-        if self.neighbours.is_empty() {
-            for wish in &wishes {
-                self.fetching.remove(&wish.path);
-            }
-            return;
-        }
-        let turn = usize::try_from(wall_millis() % 1009).unwrap_or(0);
-        let count = self.neighbours.len().max(1);
-        let Some(neighbour) = self.neighbours.values().nth(turn % count) else { return };
-        let wanted = wishes.iter().filter_map(|wish| match wish.version.content {
-            Content::File { manifest, .. } => Some(Wanted::Whole { manifest }),
-            _ => None,
-        });
-        let wanted = wanted.collect();
-        for wish in &wishes {
-            if let Some(fetching) = self.fetching.get_mut(&wish.path) {
-                fetching.from = Some(neighbour.outbox.peer());
-            }
-        }
-        let (folder, keys, events) = (self.setup.key, Arc::clone(&self.keys), self.events.clone());
-        let intake = Box::new(Fetch { folder, keys, wishes, given: Vec::new(), events });
-        if let Err(Outgoing::Ask { intake, .. }) =
-            neighbour.outbox.send(Outgoing::Ask { folder, wanted, intake })
-        {
-            intake.end(Err("the session is over".to_owned()));
-        }
+        let here = self.find(manifest);
+        self.fetching.begin(wish, here)
     }
 
     /// A content came, or did not.
@@ -225,11 +158,14 @@ impl Folder {
         version: Version,
         ready: Result<Ready, String>,
     ) {
-        self.fetching.remove(&path);
+        self.fetching.took(&path);
         match ready {
             Ok(ready) => self.arrived.push((path, version, ready)),
             // It is asked for again; nothing is lost meanwhile.
-            Err(why) => tracing::warn!(%path, why, "did not come"),
+            Err(why) => {
+                tracing::info!(%path, why, "did not come");
+                self.pause_if_full(&version, &why);
+            }
         }
     }
 
@@ -295,6 +231,7 @@ impl Folder {
         }
         let made = swapped.len();
         let committed = self.store.settle(swapped)?;
+        committed.iter().for_each(|done| note_places(&self.contents, done));
         let now = wall_millis() / 1000;
         self.change(Durability::Now, |state| {
             for done in &committed {
@@ -310,36 +247,5 @@ impl Folder {
             self.decide_intents()?;
         }
         Ok(made)
-    }
-
-    /// A neighbour asks for contents.
-    pub(super) fn asked(&mut self, peer: SiteId, id: u64, wanted: &[Wanted], outbox: &Outbox) {
-        if !self.setup.peers.contains(&peer) {
-            return fetch::give_nothing(id, wanted.len(), outbox);
-        }
-        let files = wanted.iter().map(|wanted| match wanted {
-            Wanted::Whole { manifest } => self.find(*manifest),
-            Wanted::Manifest { .. } | Wanted::Chunks { .. } => None,
-        });
-        fetch::give(id, files.collect(), outbox);
-    }
-
-    /// A file of that content that is still as the index knows it.
-    fn find(&self, manifest: ManifestId) -> Option<(File, u64)> {
-        let mut after = None;
-        while let Ok(Some(path)) = self.index.read().path_of_content(manifest, after.as_ref()) {
-            let placed = self.index.read().item(&path).ok().and_then(|item| item.placed);
-            if let (Some(placed), Ok(file)) = (placed, self.store.root().open_file(&path)) {
-                let now = Meta::of(&file).ok();
-                if now.is_some_and(|now| identity_of(&now) == placed.identity) {
-                    return Some((file, placed.identity.size));
-                }
-            }
-            after = Some(path);
-        }
-        // What lost its place may be what others lack.
-        let kept = self.index.read().kept_with(manifest).ok().flatten()?;
-        let file = self.store.open_kept(&kept.name).ok()?;
-        Some((file, kept.size))
     }
 }

@@ -21,8 +21,8 @@ pub(super) enum Table {
     Versions,
     Runs,
     Heads,
-    Manifests,
-    Intents,
+    /// Numbers are hashed with the rows: 5 was another table's.
+    Intents = 6,
     Kept,
     Copies,
     Keys,

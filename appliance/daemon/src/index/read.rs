@@ -415,7 +415,6 @@ impl<'a> Reading<'a> {
         self.intents()?;
         self.kept_from(None, usize::MAX)?;
         self.loose("", usize::MAX)?;
-        self.check_manifests()?;
         self.looks(None, usize::MAX)?;
         self.asides(None, usize::MAX)?;
         self.floor()?;

@@ -257,30 +257,6 @@ fn a_reserve_takes_room_and_gives_it_back() {
     assert!(!reserve.exists());
 }
 
-#[test]
-fn manifests_are_kept_in_pages() {
-    let home = tempfile::tempdir().unwrap();
-    let mut index = index(home.path());
-    let ids = [1, 2].map(|n| farhaul_sync::version::ManifestId([n; 32]));
-    let mut storing = index.begin(Durability::Later).unwrap();
-    for (page, fill) in (0..).zip([b'a', b'b']) {
-        storing.write_manifest_page(ids[0], page, &vec![fill; MANIFEST_PAGE_MAX]).unwrap();
-    }
-    storing.write_manifest_page(ids[1], 0, b"").unwrap();
-    let large = vec![0; MANIFEST_PAGE_MAX + 1];
-    assert!(storing.write_manifest_page(ids[1], 1, &large).is_err());
-    storing.commit().unwrap();
-    let read = index.read();
-    assert_eq!(read.manifests_from(None, 9).unwrap(), ids);
-    assert_eq!(read.manifests_from(Some(ids[0]), 9).unwrap(), ids[1..]);
-    assert_eq!(read.manifest_page(ids[0], 1).unwrap(), Some(vec![b'b'; MANIFEST_PAGE_MAX]));
-    assert_eq!(read.manifest_page(ids[0], 2).unwrap(), None);
-    let mut storing = index.begin(Durability::Later).unwrap();
-    storing.forget_manifest(ids[0]).unwrap();
-    storing.commit().unwrap();
-    assert_eq!(index.read().manifest_page(ids[0], 0).unwrap(), None);
-}
-
 /// Versions and items in disorder, with every kind of row.
 fn filled(home: &Path) -> Index {
     let mut index = index(home);
@@ -293,10 +269,7 @@ fn filled(home: &Path) -> Index {
             store(&mut index, &at, &version(dot(3, n), &[dot(2, n)], Content::Gone));
         }
     }
-    let mut storing = index.begin(Durability::Now).unwrap();
-    let id = farhaul_sync::version::ManifestId([1; 32]);
-    storing.write_manifest_page(id, 0, &vec![3; 10_000]).unwrap();
-    storing.commit().unwrap();
+    index.begin(Durability::Now).unwrap().commit().unwrap();
     index
 }
 

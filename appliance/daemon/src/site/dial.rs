@@ -1,6 +1,7 @@
 //! Who is reached, and when: one session with each peer, whoever called.
 
 use super::FromPeer;
+use super::lease::Room;
 use super::session::{self, Ended};
 use farhaul_engine::control::ControlError;
 use farhaul_engine::engine::{Engine, Incoming, Peer, SessionOptions};
@@ -46,6 +47,7 @@ struct Shared {
     me: SiteId,
     options: SessionOptions,
     events: mpsc::Sender<FromPeer>,
+    room: Room,
     live: Mutex<BTreeMap<SiteId, Live>>,
     /// Never sent: it goes with the last who holds this.
     _alive: mpsc::Sender<()>,
@@ -69,9 +71,9 @@ impl Sites {
         peers: Vec<PeerPlace>,
         events: mpsc::Sender<FromPeer>,
     ) -> Self {
-        let live = Mutex::default();
+        let (live, room) = (Mutex::default(), Room::new());
         let (alive, over) = mpsc::channel(1);
-        let shared = Arc::new(Shared { engine, me, options, events, live, _alive: alive });
+        let shared = Arc::new(Shared { engine, me, options, events, room, live, _alive: alive });
         let mut tasks = vec![tokio::spawn(answer(Arc::clone(&shared)))];
         for peer in peers {
             if peer.address.is_some() {
@@ -142,7 +144,7 @@ impl Shared {
             return Ended::Closed;
         };
         tracing::info!(from = %peer.connection.addr, carrier = ?peer.connection.carrier, "connected");
-        let why = session::run(peer, self.events.clone(), stop).await;
+        let why = session::run(peer, self.events.clone(), self.room.clone(), stop).await;
         self.leave(site, number);
         tracing::info!(%why, "disconnected");
         why

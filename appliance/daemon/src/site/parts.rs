@@ -5,18 +5,41 @@ use farhaul_engine::objects::{BlockSink, BlockSource, Failure, Load, Store};
 use farhaul_proto::content::Digest;
 use farhaul_proto::objects::Placed;
 use farhaul_proto::wire::control::FailCode;
+use std::fmt;
+use std::fs::File;
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// A file that is opened when its turn comes, and closed again: whoever asks for thousands has none
+/// of them held open.
+pub trait Opens: Send + Sync {
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// It cannot be, or is not any more what was promised.
+    fn open(&self) -> io::Result<File>;
+}
+
 /// A piece on its way out.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Part {
     /// Bytes in memory.
     Memory(Arc<[u8]>),
-    /// A run of a file.
-    File {
-        /// The file, open for reading.
-        file: Arc<DiskFile>,
+    /// A small file. If it cannot be read any more, zeros go in its place: who asked for it sees that
+    /// it is not what it should be, and the pieces beside it are none the worse (spec: S-073).
+    Small {
+        /// The file.
+        file: Arc<dyn Opens>,
+        /// Its length.
+        len: u64,
+    },
+    /// A run of a file. If it cannot be read any more, the object comes to no end.
+    Run {
+        /// The file.
+        file: Arc<dyn Opens>,
         /// Where the run begins.
         offset: u64,
         /// Its length.
@@ -28,7 +51,7 @@ impl Part {
     fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
-            Self::File { len, .. } => *len,
+            Self::Small { len, .. } | Self::Run { len, .. } => *len,
         }
     }
 }
@@ -70,7 +93,6 @@ impl<T> Laid<T> {
 }
 
 /// An object that is read from its pieces.
-#[derive(Debug)]
 pub struct PartsSource(Laid<Part>);
 
 impl PartsSource {
@@ -90,74 +112,74 @@ impl PartsSource {
     }
 }
 
+impl fmt::Debug for PartsSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartsSource").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
 impl BlockSource for PartsSource {
     fn load(&self, placed: Placed, buffer: &mut [u8]) -> Result<Load, Failure> {
         let range = range_of(placed, self.0.end)?;
         let mut reads = Vec::new();
+        let mut opened: Option<(&Arc<dyn Opens>, Arc<DiskFile>)> = None;
         for (part, run, at) in self.0.within(range) {
+            let indexes = as_indexes(&run)?;
+            let place = buffer.get_mut(at..at + indexes.len()).ok_or_else(outside)?;
             match part {
                 Part::Memory(bytes) => {
-                    let run = as_indexes(&run)?;
-                    let place = buffer.get_mut(at..at + run.len()).ok_or_else(outside)?;
-                    place.copy_from_slice(bytes.get(run).ok_or_else(outside)?);
+                    place.copy_from_slice(bytes.get(indexes).ok_or_else(outside)?);
                 }
-                Part::File { file, offset, .. } => reads.push(Segment {
-                    file: Arc::clone(file),
-                    file_offset: offset + run.start,
-                    buffer_offset: at,
-                    len: as_indexes(&run)?.len(),
-                }),
+                Part::Small { file, .. } => {
+                    let read = file.open().and_then(|file| file.read_exact_at(place, run.start));
+                    if let Err(error) = read {
+                        tracing::info!(%error, "a file changed before it was sent");
+                        place.fill(0);
+                    }
+                }
+                Part::Run { file, offset, .. } => {
+                    let held = opened.take().filter(|(last, _)| Arc::ptr_eq(last, file));
+                    let held = match held {
+                        Some((_, held)) => held,
+                        None => Arc::new(DiskFile::new(file.open().map_err(|e| gone(&e))?.into())),
+                    };
+                    reads.push(Segment {
+                        file: Arc::clone(&held),
+                        file_offset: offset + run.start,
+                        buffer_offset: at,
+                        len: indexes.len(),
+                    });
+                    opened = Some((file, held));
+                }
             }
         }
         Ok(if reads.is_empty() { Load::Filled } else { Load::Read(reads) })
     }
 }
 
-/// Where a piece goes on its way in.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// Memory of that length.
-    Memory {
-        /// Bytes.
-        len: u64,
-    },
-    /// A run of a file.
-    File {
-        /// The file, open for writing.
-        file: Arc<DiskFile>,
-        /// Where the run begins.
-        offset: u64,
-        /// Its length.
-        len: u64,
-    },
-}
-
-impl Target {
-    const fn len(&self) -> u64 {
-        match self {
-            Self::Memory { len } | Self::File { len, .. } => *len,
-        }
-    }
-}
-
-/// An object that goes to several places.
+/// An object that goes to memory, piece by piece: nothing of it is on disk before somebody has
+/// verified it, and no session can write to a file.
 #[derive(Debug)]
 pub struct GatherSink {
-    laid: Laid<(usize, Target)>,
-    /// What came for each piece that goes to memory.
+    /// The pieces by their numbers, each with its length.
+    laid: Laid<(usize, u64)>,
     memory: Mutex<Vec<Vec<u8>>>,
+    came: Arc<AtomicU64>,
 }
 
 impl GatherSink {
-    /// The places in order. What goes to memory is allocated here: its lengths are checked.
-    pub fn new(targets: Vec<Target>) -> Self {
-        let room = targets.iter().map(|target| match target {
-            Target::Memory { len } => vec![0; usize::try_from(*len).unwrap_or(0)],
-            Target::File { .. } => Vec::new(),
-        });
+    /// For pieces of these lengths, in order. They are allocated here: their lengths are checked.
+    pub fn new(lens: &[u64]) -> Self {
+        let room = lens.iter().map(|&len| vec![0; usize::try_from(len).unwrap_or(0)]);
         let memory = Mutex::new(room.collect());
-        let laid = targets.into_iter().enumerate().collect();
-        Self { laid: Laid::new(laid, |(_, target)| target.len()), memory }
+        let laid = Laid::new(lens.iter().copied().enumerate().collect(), |(_, len)| *len);
+        Self { laid, memory, came: Arc::default() }
+    }
+
+    /// The same, and `came` grows by each byte that comes.
+    #[must_use]
+    pub fn counting(self, came: Arc<AtomicU64>) -> Self {
+        Self { came, ..self }
     }
 
     /// The bytes of all pieces.
@@ -170,7 +192,7 @@ impl GatherSink {
         self.laid.end == 0
     }
 
-    /// What came for the piece numbered `at`; empty if it went to a file.
+    /// What came for the piece numbered `at`, once.
     pub fn take(&self, at: usize) -> Vec<u8> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.get_mut(at).map(std::mem::take).unwrap_or_default()
@@ -180,25 +202,15 @@ impl GatherSink {
 impl BlockSink for GatherSink {
     fn store(&self, placed: Placed, data: &[u8]) -> Result<Store, Failure> {
         let range = range_of(placed, self.laid.end)?;
-        let mut writes = Vec::new();
-        for ((number, target), run, at) in self.laid.within(range) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((number, _), run, at) in self.laid.within(range) {
             let indexes = as_indexes(&run)?;
-            match target {
-                Target::Memory { .. } => {
-                    let bytes = data.get(at..at + indexes.len()).ok_or_else(outside)?;
-                    let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-                    let place = memory.get_mut(*number).and_then(|room| room.get_mut(indexes));
-                    place.ok_or_else(outside)?.copy_from_slice(bytes);
-                }
-                Target::File { file, offset, .. } => writes.push(Segment {
-                    file: Arc::clone(file),
-                    file_offset: offset + run.start,
-                    buffer_offset: at,
-                    len: indexes.len(),
-                }),
-            }
+            let bytes = data.get(at..at + indexes.len()).ok_or_else(outside)?;
+            let place = memory.get_mut(*number).and_then(|room| room.get_mut(indexes));
+            place.ok_or_else(outside)?.copy_from_slice(bytes);
         }
-        Ok(if writes.is_empty() { Store::Taken } else { Store::Write(writes) })
+        self.came.fetch_add(placed.len.get(), Ordering::Relaxed);
+        Ok(Store::Taken)
     }
 
     fn stored(&self, _placed: Placed, _digest: Digest) -> Result<(), Failure> {
@@ -215,6 +227,10 @@ fn range_of(placed: Placed, end: u64) -> Result<Range<u64>, Failure> {
 fn as_indexes(run: &Range<u64>) -> Result<Range<usize>, Failure> {
     let index = |n: u64| usize::try_from(n).map_err(|_| outside());
     Ok(index(run.start)?..index(run.end)?)
+}
+
+fn gone(error: &io::Error) -> Failure {
+    Failure { code: FailCode::SourceChanged, reason: format!("a file cannot be read: {error}") }
 }
 
 fn outside() -> Failure {
@@ -244,8 +260,8 @@ mod tests {
             let parts = pieces.iter().map(|piece| Part::Memory(piece.clone().into())).collect();
             let source = PartsSource::new(parts);
             prop_assert_eq!(source.len(), whole.len() as u64);
-            let targets = pieces.iter().map(|piece| Target::Memory { len: piece.len() as u64 });
-            let sink = GatherSink::new(targets.collect());
+            let lens: Vec<u64> = pieces.iter().map(|piece| piece.len() as u64).collect();
+            let sink = GatherSink::new(&lens);
             for offset in (0..whole.len()).step_by(block) {
                 let len = block.min(whole.len() - offset);
                 let mut buffer = vec![0; block];
@@ -261,11 +277,35 @@ mod tests {
         }
     }
 
+    struct Gone;
+
+    impl Opens for Gone {
+        fn open(&self) -> io::Result<File> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    #[test]
+    fn a_small_file_that_is_gone_spoils_nothing_beside_it() {
+        let (before, behind) = (Part::Memory([1; 3].into()), Part::Memory([2; 3].into()));
+        let gone = Part::Small { file: Arc::new(Gone), len: 2 };
+        let source = PartsSource::new(vec![before, gone, behind]);
+        let mut buffer = [9; 8];
+        assert!(matches!(source.load(placed(0, 8), &mut buffer), Ok(Load::Filled)));
+        assert_eq!(buffer, [1, 1, 1, 0, 0, 2, 2, 2]);
+    }
+
+    #[test]
+    fn an_object_with_a_run_of_a_file_that_is_gone_fails() {
+        let source = PartsSource::new(vec![Part::Run { file: Arc::new(Gone), offset: 4, len: 2 }]);
+        assert!(source.load(placed(0, 2), &mut [0; 2]).is_err());
+    }
+
     #[test]
     fn a_block_beyond_the_end_is_refused() {
         let source = PartsSource::new(vec![Part::Memory(vec![1, 2, 3].into())]);
         assert!(source.load(placed(2, 2), &mut [0; 2]).is_err());
-        let sink = GatherSink::new(vec![Target::Memory { len: 3 }]);
+        let sink = GatherSink::new(&[3]);
         assert!(sink.store(placed(2, 2), &[0; 2]).is_err());
     }
 }

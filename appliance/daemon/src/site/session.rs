@@ -4,7 +4,9 @@
 //! object was declared, and heard before the next is.
 
 use super::FromPeer;
+use super::lease::{Lease, Leased, Room};
 use super::parts::{GatherSink, PartsSource};
+use super::question::{NoAnswer, Question};
 use farhaul_engine::control::{
     CLOSE_FAILED, ControlConnection, ControlError, ControlReceiver, ControlSender,
 };
@@ -18,7 +20,7 @@ use farhaul_sync::message::{
     Carrier, FEATURE_COMPARES, FEATURE_SITES, INLINE_MAX, Message, MessageError, Wanted,
 };
 use farhaul_sync::seal::FolderKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -27,8 +29,12 @@ use tokio::sync::{mpsc, oneshot};
 const OUTGOING_MAX: usize = 4096;
 /// Frames read ahead at most.
 const READ_AHEAD: usize = 16;
-/// Questions of the peer that may be open at once.
+/// Questions that may be open at once, in each direction: who has more to ask waits.
 const ASKED_MAX: usize = 256;
+/// Questions that wait for others to be answered.
+const WAITING_MAX: usize = 4096;
+/// Records on their way in as objects. Further ones are not read before one of them is there.
+const RECORDS_IN_MAX: usize = 2;
 
 /// Something to be said.
 pub enum Outgoing {
@@ -63,20 +69,8 @@ pub enum Outgoing {
         /// What.
         wanted: Vec<Wanted>,
         /// Where the answer goes.
-        intake: Box<dyn Intake>,
+        question: Question,
     },
-}
-
-/// Where the answer to a question goes.
-pub trait Intake: Send + Sync {
-    /// The peer gives so many bytes of each thing: where they go.
-    ///
-    /// # Errors
-    /// In words: what is announced cannot be, or the disk cannot take it.
-    fn begin(&mut self, lens: &[Option<u64>]) -> Result<Arc<GatherSink>, String>;
-
-    /// It came to its end, or did not.
-    fn end(self: Box<Self>, outcome: Result<Option<Arc<GatherSink>>, String>);
 }
 
 /// The way to a peer.
@@ -162,8 +156,18 @@ pub enum Ended {
 
 /// What an incoming object is.
 enum Incoming {
-    Records { folder: FolderKey, epoch: u64, after: u64, to: u64, sink: Arc<MemorySink> },
-    Given { intake: Box<dyn Intake>, sink: Arc<GatherSink> },
+    Records { records: Announced, sink: Arc<MemorySink>, lease: Lease },
+    Given { question: Question, sink: Arc<GatherSink> },
+}
+
+/// Records that come as an object.
+#[derive(Clone, Copy)]
+struct Announced {
+    folder: FolderKey,
+    epoch: u64,
+    after: u64,
+    to: u64,
+    len: u64,
 }
 
 /// One session, from this side.
@@ -173,8 +177,13 @@ pub(super) struct Session {
     frames: mpsc::Sender<Vec<u8>>,
     events: mpsc::Sender<FromPeer>,
     incoming: BTreeMap<ObjectId, Incoming>,
-    asked: BTreeMap<u64, Box<dyn Intake>>,
+    asked: BTreeMap<u64, Question>,
     next_ask: u64,
+    /// Questions for which too many are open.
+    waiting: VecDeque<(FolderKey, Vec<Wanted>, Question)>,
+    /// Records that there was no room for yet: nothing behind them is read before they have it.
+    parked: Option<Announced>,
+    room: Room,
     /// Questions of the peer that are not answered.
     open: usize,
 }
@@ -184,6 +193,7 @@ pub(super) struct Session {
 pub(super) async fn run(
     peer: Peer,
     events: mpsc::Sender<FromPeer>,
+    room: Room,
     stop: oneshot::Receiver<()>,
 ) -> Ended {
     let Peer { connection, sender, receiver, session, events: lane } = peer;
@@ -203,6 +213,9 @@ pub(super) async fn run(
         incoming,
         asked,
         next_ask: 0,
+        waiting: VecDeque::new(),
+        parked: None,
+        room,
         open: 0,
     };
     let why = tokio::select! {
@@ -218,7 +231,8 @@ pub(super) async fn run(
     connection.close(CLOSE_FAILED, &reason(&why.to_string()));
     reader.abort();
     writer.abort();
-    this.give_up(&why);
+    // Whoever waits for an answer hears that there is none.
+    drop(this);
     let _ = events.send(FromPeer::Down { peer: site, outbox }).await;
     why
 }
@@ -248,10 +262,15 @@ impl Session {
         let outbox = Outbox { compares: theirs & FEATURE_COMPARES != 0, ..outbox.clone() };
         self.tell(FromPeer::Up { peer: self.peer, outbox }).await?;
         loop {
+            let (parked, room) = (self.parked, self.room.clone());
             tokio::select! {
-                frame = heard.recv() => {
+                frame = heard.recv(), if parked.is_none() => {
                     let frame = frame.unwrap_or(Err(Ended::Finished))?;
                     self.hear(Message::decode(&frame)?).await?;
+                }
+                lease = room.lease(parked.map_or(0, |records| records.len)),
+                    if parked.is_some() && self.records_in() < RECORDS_IN_MAX => {
+                    self.unpark(lease.ok_or(Ended::Closed)?).await?;
                 }
                 event = lane.recv() => match event {
                     Some(event) => self.note(event).await?,
@@ -295,13 +314,42 @@ impl Session {
                 }
                 self.post(Message::Give { id, lens }.encode())
             }
-            Outgoing::Ask { folder, wanted, intake } => {
-                let id = self.next_ask;
-                self.next_ask += 1;
-                self.asked.insert(id, intake);
-                self.post(Message::Ask { id, folder, wanted }.encode())
+            Outgoing::Ask { folder, wanted, question } => {
+                // Beyond that it was said to be busy, and whoever asks comes back.
+                if self.waiting.len() < WAITING_MAX {
+                    self.waiting.push_back((folder, wanted, question));
+                }
+                self.ask_waiting()
             }
         }
+    }
+
+    /// Asks as much as may be open. The peer takes a question for answered later than it says so,
+    /// and never earlier: what is counted here it counts no higher (spec: S-076).
+    fn ask_waiting(&mut self) -> Result<(), Ended> {
+        while self.asked.len() < ASKED_MAX
+            && let Some((folder, wanted, question)) = self.waiting.pop_front()
+        {
+            let id = self.next_ask;
+            self.next_ask += 1;
+            self.asked.insert(id, question);
+            self.post(Message::Ask { id, folder, wanted }.encode())?;
+        }
+        Ok(())
+    }
+
+    fn records_in(&self) -> usize {
+        let records = |incoming: &&Incoming| matches!(incoming, Incoming::Records { .. });
+        self.incoming.values().filter(records).count()
+    }
+
+    /// There is room for the records that were announced.
+    async fn unpark(&mut self, lease: Lease) -> Result<(), Ended> {
+        let Some(records) = self.parked.take() else { return Ok(()) };
+        let sink = Arc::new(MemorySink::new(Bytes::new(records.len).as_len()));
+        let object = self.expect(records.len, Arc::clone(&sink) as _).await?;
+        self.incoming.insert(object, Incoming::Records { records, sink, lease });
+        Ok(())
     }
 
     async fn hear(&mut self, message: Message) -> Result<(), Ended> {
@@ -310,13 +358,11 @@ impl Session {
             Message::Share { folders } => self.tell(FromPeer::Shares { peer, folders }).await,
             Message::Records { folder, epoch, after, to, carrier } => match carrier {
                 Carrier::Inline(bytes) => {
+                    let bytes = Leased::new(bytes, None);
                     self.tell(FromPeer::Records { peer, folder, epoch, after, to, bytes }).await
                 }
                 Carrier::Object { len } => {
-                    let sink = Arc::new(MemorySink::new(Bytes::new(len).as_len()));
-                    let object = self.expect(len, Arc::clone(&sink) as _).await?;
-                    let records = Incoming::Records { folder, epoch, after, to, sink };
-                    self.incoming.insert(object, records);
+                    self.parked = Some(Announced { folder, epoch, after, to, len });
                     Ok(())
                 }
             },
@@ -330,7 +376,10 @@ impl Session {
                 }
                 self.tell(FromPeer::Asked { peer, id, folder, wanted }).await
             }
-            Message::Give { id, lens } => self.given(id, &lens).await,
+            Message::Give { id, lens } => {
+                self.given(id, &lens).await?;
+                self.ask_waiting()
+            }
             Message::Compare { folder, salt, is_answer, turn } => {
                 self.tell(FromPeer::Compared { peer, folder, salt, is_answer, turn }).await
             }
@@ -358,23 +407,23 @@ impl Session {
     }
 
     async fn given(&mut self, id: u64, lens: &[Option<u64>]) -> Result<(), Ended> {
-        let Some(mut intake) = self.asked.remove(&id) else {
+        let Some(mut question) = self.asked.remove(&id) else {
             return Err(Ended::Violation("it answers what nobody asked".to_owned()));
         };
-        let sink = match intake.begin(lens) {
+        let sink = match question.begin(lens) {
             Ok(sink) => sink,
             Err(why) => {
-                intake.end(Err(why.clone()));
+                question.end(Err(NoAnswer::Failed(why.clone())));
                 // Its bytes are on their way: without a place for them the session cannot go on.
                 return Err(Ended::Violation(why));
             }
         };
         if sink.is_empty() {
-            intake.end(Ok(Some(sink)));
+            question.end(Ok(sink));
             return Ok(());
         }
         let object = self.expect(sink.len(), Arc::clone(&sink) as _).await?;
-        self.incoming.insert(object, Incoming::Given { intake, sink });
+        self.incoming.insert(object, Incoming::Given { question, sink });
         Ok(())
     }
 
@@ -408,12 +457,13 @@ impl Session {
     async fn came(&mut self, object: ObjectId) -> Result<(), Ended> {
         self.handle.forget_recv(object);
         match self.incoming.remove(&object) {
-            Some(Incoming::Records { folder, epoch, after, to, sink }) => {
-                let (peer, bytes) = (self.peer, sink.take());
+            Some(Incoming::Records { records, sink, lease }) => {
+                let Announced { folder, epoch, after, to, .. } = records;
+                let (peer, bytes) = (self.peer, Leased::new(sink.take(), Some(lease)));
                 self.tell(FromPeer::Records { peer, folder, epoch, after, to, bytes }).await
             }
-            Some(Incoming::Given { intake, sink }) => {
-                intake.end(Ok(Some(sink)));
+            Some(Incoming::Given { question, sink }) => {
+                question.end(Ok(sink));
                 Ok(())
             }
             None => Ok(()),
@@ -423,23 +473,12 @@ impl Session {
     /// An object does not come to its end. Without records nothing after them can be taken in.
     fn dropped(&mut self, object: ObjectId, why: String) -> Result<(), Ended> {
         match self.incoming.remove(&object) {
-            Some(Incoming::Given { intake, .. }) => {
-                intake.end(Err(why));
+            Some(Incoming::Given { question, .. }) => {
+                question.end(Err(NoAnswer::Failed(why)));
                 Ok(())
             }
             Some(Incoming::Records { .. }) => Err(Ended::Violation(why)),
             None => Ok(()),
-        }
-    }
-
-    fn give_up(self, why: &Ended) {
-        let waiting = self.asked.into_values();
-        let coming = self.incoming.into_values().filter_map(|incoming| match incoming {
-            Incoming::Given { intake, .. } => Some(intake),
-            Incoming::Records { .. } => None,
-        });
-        for intake in waiting.chain(coming) {
-            intake.end(Err(why.to_string()));
         }
     }
 }

@@ -6,8 +6,9 @@
 //! level is held, at most seven of 40 KiB, however long the file.
 
 use super::class::SizeClass;
+use super::cut::{Cut, Cutter};
 use super::key::{ContentKeys, PageId};
-use super::page::{Child, Entry, encode_child, encode_entry, encode_head, ends_page};
+use super::page::{Child, Chunk, Entry, encode_child, encode_entry, encode_head, ends_page};
 use crate::version::ManifestId;
 use farhaul_proto::units::Bytes;
 
@@ -21,6 +22,31 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// That of a file whose bytes are all in memory.
+    pub fn of(keys: &ContentKeys, data: &[u8]) -> Self {
+        let mut cutter = Cutter::new(keys, Bytes::of_len(data.len()));
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut rest = data;
+        while let Some(cut) = cutter.cut(rest) {
+            let len = match cut {
+                Cut::Chunk { len } => len,
+                Cut::Zeros { len } => len.as_len(),
+            };
+            let (bytes, behind) = rest.split_at(len);
+            match (cut, entries.last_mut()) {
+                // A run of zeros may come in parts.
+                (Cut::Zeros { len }, Some(Entry::Zeros { len: before })) => *before += len,
+                (Cut::Zeros { len }, _) => entries.push(Entry::Zeros { len }),
+                (Cut::Chunk { .. }, _) => {
+                    let len = u32::try_from(len).unwrap_or(u32::MAX);
+                    entries.push(Entry::Chunk(Chunk { id: keys.chunk_id(bytes), len }));
+                }
+            }
+            rest = behind;
+        }
+        Self { class: cutter.class(), entries }
+    }
+
     /// How many bytes the file has.
     pub fn size(&self) -> Bytes {
         self.entries.iter().map(Entry::len).sum()

@@ -16,24 +16,24 @@ fn name() -> impl Strategy<Value = [u8; 32]> {
     any::<[u8; 32]>()
 }
 
-fn runs() -> impl Strategy<Value = Vec<ChunkRun>> {
+fn ranges() -> impl Strategy<Value = Vec<ByteRange>> {
     proptest::collection::vec((0_u64..9, 1_u64..9), 1..5).prop_map(|gaps| {
         let mut end = 0;
-        let run = |(gap, count)| {
-            let first = end + gap;
-            end = first + count;
-            ChunkRun { first, count }
+        let range = |(gap, len)| {
+            let offset = end + gap;
+            end = offset + len;
+            ByteRange { offset, len }
         };
-        gaps.into_iter().map(run).collect()
+        gaps.into_iter().map(range).collect()
     })
 }
 
 fn wanted() -> impl Strategy<Value = Wanted> {
     let manifest = || name().prop_map(ManifestId);
     prop_oneof![
-        manifest().prop_map(|manifest| Wanted::Manifest { manifest }),
+        name().prop_map(|page| Wanted::Page { page: PageId(page) }),
         manifest().prop_map(|manifest| Wanted::Whole { manifest }),
-        (manifest(), runs()).prop_map(|(manifest, runs)| Wanted::Chunks { manifest, runs }),
+        (manifest(), ranges()).prop_map(|(manifest, ranges)| Wanted::Ranges { manifest, ranges }),
     ]
 }
 
@@ -140,10 +140,10 @@ fn run(count: u64, head: u64, kept: &[u16]) -> SealedRun {
 }
 
 #[test]
-fn runs_of_chunks_that_overlap_or_end_beyond_all_numbers_are_refused() {
-    let refused = |runs: &[(u64, u64)]| {
-        let runs = runs.iter().map(|&(first, count)| ChunkRun { first, count }).collect();
-        let wanted = vec![Wanted::Chunks { manifest: ManifestId([0; 32]), runs }];
+fn ranges_that_overlap_or_end_beyond_all_numbers_are_refused() {
+    let refused = |ranges: &[(u64, u64)]| {
+        let ranges = ranges.iter().map(|&(offset, len)| ByteRange { offset, len }).collect();
+        let wanted = vec![Wanted::Ranges { manifest: ManifestId([0; 32]), ranges }];
         let bytes = minicbor::to_vec(Message::Ask { id: 1, folder: FOLDER, wanted });
         Message::decode(&bytes.expect("in memory")).is_err()
     };
@@ -152,6 +152,22 @@ fn runs_of_chunks_that_overlap_or_end_beyond_all_numbers_are_refused() {
     assert!(refused(&[(0, 2), (1, 1)]));
     assert!(refused(&[(u64::MAX, 1)]));
     assert!(!refused(&[(0, 2), (2, 1)]));
+}
+
+#[test]
+fn a_question_for_more_pages_or_ranges_than_one_may_hold_is_refused() {
+    let page = Wanted::Page { page: PageId([7; 32]) };
+    let ranges = vec![ByteRange { offset: 0, len: 1 }];
+    let ranged = Wanted::Ranges { manifest: ManifestId([0; 32]), ranges };
+    for (one, max) in [(page, PAGES_MAX), (ranged, RANGED_MAX)] {
+        let asked = |count| {
+            let wanted = vec![one.clone(); count];
+            let bytes = minicbor::to_vec(Message::Ask { id: 1, folder: FOLDER, wanted });
+            Message::decode(&bytes.expect("in memory"))
+        };
+        assert!(asked(max).is_ok());
+        assert!(asked(max + 1).is_err());
+    }
 }
 
 #[test]

@@ -1,0 +1,277 @@
+//! What of a folder is on its way in: small files by the question, large ones each in a thread of its
+//! own, copies of what is here. Each kind has a bound of its own, so that none keeps another waiting.
+
+use super::contents::{Contents, WHOLE_MAX};
+use super::fetch::{self, Alive, Claim, Counts, LocalCopy, Shared, Wish};
+use super::folder::FolderError;
+use super::give::Source;
+use super::givers::{Givers, HERE, Picked};
+use super::large::LargeJob;
+use super::patience::Miss;
+use crate::index::Reading;
+use crate::index::chunks::Home;
+use crate::store::Committed;
+use farhaul_engine::files::stop::Stop;
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::Item;
+use farhaul_sync::version::{Content, ManifestId, Version};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, atomic::Ordering};
+use std::time::{Duration, Instant};
+
+/// Small files that are asked for and not here yet, and their bytes.
+const SMALL_MAX: usize = 1024;
+const SMALL_BYTES_MAX: u64 = 32 << 20;
+/// Those in one question.
+const QUESTION_MAX: usize = 256;
+const QUESTION_BYTES_MAX: u64 = 4 << 20;
+/// Large files that come at the same time.
+const LARGE_MAX: usize = 4;
+/// Files that are copied from here at the same time.
+const COPIES_MAX: usize = 4;
+/// How long threads may take to end.
+const END_MAX: Duration = Duration::from_secs(20);
+
+/// How a file comes.
+enum Coming {
+    Small { bytes: u64 },
+    Large { manifest: ManifestId, stop: Stop },
+    Copy,
+}
+
+/// Small files that somebody was asked for together.
+struct Asked {
+    from: SiteId,
+    at: Instant,
+    claim: Claim,
+    wishes: Vec<(RelPath, ManifestId)>,
+}
+
+/// What is on its way into one folder.
+pub(super) struct Fetching {
+    shared: Shared,
+    coming: BTreeMap<RelPath, Coming>,
+    asked: Vec<Asked>,
+    small: (usize, u64),
+    large: usize,
+    copies: usize,
+    ended: Receiver<()>,
+}
+
+/// What was brought since a site started, in bytes of contents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContentCounts {
+    /// Those that came over the network: of files, of chunks and of chunk lists, before packing.
+    pub received: u64,
+    /// Those that were taken from files that were here.
+    pub reused: u64,
+    /// Those that an earlier attempt had left.
+    pub resumed: u64,
+}
+
+impl Fetching {
+    /// Nothing yet. `shared` but for who holds the folder is made by the caller.
+    pub(super) fn new(make: impl FnOnce(Alive) -> Shared) -> Self {
+        let (alive, ended) = std::sync::mpsc::channel();
+        let shared = make(Alive { _ends: alive });
+        let (coming, asked) = (BTreeMap::new(), Vec::new());
+        Self { shared, coming, asked, small: (0, 0), large: 0, copies: 0, ended }
+    }
+
+    pub(super) const fn givers(&self) -> &Givers {
+        &self.shared.givers
+    }
+
+    pub(super) fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.shared.counts)
+    }
+
+    /// Whether anything comes.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        !self.coming.is_empty()
+    }
+
+    /// Has threads end as soon as they can.
+    pub(super) fn stop(&self) {
+        self.shared.stop.set();
+    }
+
+    /// Whether something comes for a path already.
+    pub(super) fn has(&self, path: &RelPath) -> bool {
+        self.coming.contains_key(path)
+    }
+
+    /// Whether nothing more of any kind can be begun.
+    pub(super) const fn is_full(&self) -> bool {
+        self.is_small_full() && self.large >= LARGE_MAX
+    }
+
+    const fn is_small_full(&self) -> bool {
+        self.small.0 >= SMALL_MAX || self.small.1 >= SMALL_BYTES_MAX
+    }
+
+    /// Whether a content may be brought now.
+    pub(super) fn may_try(&self, content: ManifestId) -> bool {
+        self.shared.givers.may_try(content)
+    }
+
+    /// Begins to bring a file if it can be begun now; `here` is where its content is already. A small
+    /// one that is to be asked for is given back.
+    pub(super) fn begin(
+        &mut self,
+        wish: Wish,
+        here: Option<Source>,
+    ) -> Result<Option<Wish>, FolderError> {
+        let givers = &self.shared.givers;
+        let may_ask = givers.may_ask(wish.manifest);
+        // What was found here and was not what it should be is better asked for.
+        if !(may_ask && givers.was_missed(wish.manifest, HERE))
+            && let Some(source) = here
+        {
+            if self.copies < COPIES_MAX {
+                let (path, shared) = (wish.path.clone(), self.shared.clone());
+                spawn("farhaul-copy", move || LocalCopy { shared, wish, source }.run())?;
+                self.coming.insert(path, Coming::Copy);
+                self.copies += 1;
+            }
+            return Ok(None);
+        }
+        if !may_ask {
+            return Ok(None);
+        }
+        if wish.size > WHOLE_MAX {
+            if self.large < LARGE_MAX {
+                let (path, manifest) = (wish.path.clone(), wish.manifest);
+                let (shared, stop) = (self.shared.clone(), Stop::default());
+                let job = LargeJob { shared, wish, stop: stop.clone() };
+                spawn("farhaul-fetch", move || job.run())?;
+                self.coming.insert(path, Coming::Large { manifest, stop });
+                self.large += 1;
+            }
+            return Ok(None);
+        }
+        if self.is_small_full() {
+            return Ok(None);
+        }
+        let bytes = wish.size.get();
+        self.small = (self.small.0 + 1, self.small.1 + bytes);
+        self.coming.insert(wish.path.clone(), Coming::Small { bytes });
+        Ok(Some(wish))
+    }
+
+    /// Asks for small files, each of somebody who may be asked for it.
+    pub(super) fn ask(&mut self, wishes: Vec<Wish>) {
+        let mut questions: BTreeMap<SiteId, (Picked, Vec<Wish>, u64)> = BTreeMap::new();
+        for wish in wishes {
+            let Some(picked) = self.shared.givers.pick(wish.manifest) else {
+                self.took(&wish.path);
+                continue;
+            };
+            let site = picked.site();
+            let (_, wishes, bytes) = questions.entry(site).or_insert((picked, Vec::new(), 0));
+            *bytes += wish.size.get();
+            wishes.push(wish);
+            if (wishes.len() >= QUESTION_MAX || *bytes >= QUESTION_BYTES_MAX)
+                && let Some((picked, wishes, _)) = questions.remove(&site)
+            {
+                self.ask_one(&picked, wishes);
+            }
+        }
+        for (picked, wishes, _) in questions.into_values() {
+            self.ask_one(&picked, wishes);
+        }
+    }
+
+    fn ask_one(&mut self, picked: &Picked, wishes: Vec<Wish>) {
+        let (claim, at, from) = (Claim::default(), Instant::now(), picked.site());
+        let named = wishes.iter().map(|wish| (wish.path.clone(), wish.manifest)).collect();
+        self.asked.push(Asked { from, at, claim: claim.clone(), wishes: named });
+        self.shared.givers.asked(from);
+        fetch::ask(&self.shared, picked, wishes, claim);
+    }
+
+    /// What came for a path, or did not, was told.
+    pub(super) fn took(&mut self, path: &RelPath) {
+        match self.coming.remove(path) {
+            Some(Coming::Small { bytes }) => {
+                self.small = (self.small.0.saturating_sub(1), self.small.1.saturating_sub(bytes));
+            }
+            Some(Coming::Large { .. }) => self.large = self.large.saturating_sub(1),
+            Some(Coming::Copy) => self.copies = self.copies.saturating_sub(1),
+            None => {}
+        }
+    }
+
+    /// Frees what waits for somebody who gives nothing, and ends what is not wanted any more.
+    pub(super) fn look_after(&mut self, index: Reading<'_>) {
+        self.asked.retain(|asked| !asked.claim.is_taken());
+        let givers = self.shared.givers.clone();
+        let is_stalled = |asked: &Asked| givers.is_stalled(asked.from, asked.at);
+        let stalled = self.asked.extract_if(.., |asked| is_stalled(asked) && asked.claim.take());
+        let stalled: Vec<Asked> = stalled.collect();
+        for Asked { from, wishes, .. } in stalled {
+            tracing::warn!(peer = %from, files = wishes.len(), "gives nothing any more");
+            givers.answered(from);
+            for (path, manifest) in wishes {
+                givers.missed(manifest, from, &Miss::Stalled);
+                self.took(&path);
+            }
+        }
+        for (path, coming) in &self.coming {
+            let Coming::Large { manifest, stop } = coming else { continue };
+            let is_it = |version: &Version| matches!(version.content, Content::File { manifest: it, .. } if it == *manifest);
+            // That of a conflict copy is a version of another path.
+            let is_wanted = |item: Item| {
+                let copy = item.copy.iter().map(|(_, loser)| loser);
+                item.versions.iter().chain(copy).any(is_it)
+            };
+            if index.item(path).is_ok_and(|item| !is_wanted(item)) {
+                stop.set();
+            }
+        }
+    }
+
+    /// Ends everything, and waits until no thread works on the disk any more.
+    pub(super) fn end(self) {
+        let Self { shared, coming, asked, ended, .. } = self;
+        shared.stop.set();
+        drop((shared, coming, asked));
+        if ended.recv_timeout(END_MAX) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!("a thread that brings files does not end");
+        }
+    }
+}
+
+impl Counts {
+    pub(super) fn now(&self) -> ContentCounts {
+        ContentCounts {
+            received: self.received.load(Ordering::Relaxed),
+            reused: self.reused.load(Ordering::Relaxed),
+            resumed: self.resumed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), FolderError> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(run).map(drop).map_err(FolderError::Thread)
+}
+
+/// Notes where the files of a change are now.
+pub(super) fn note_places(contents: &Contents, done: &Committed) {
+    if let Some(displaced) = done.displaced.as_ref().filter(|out| out.size > WHOLE_MAX.get()) {
+        let kept = Home::Kept(displaced.name.clone());
+        contents.moved(&Home::Tree(displaced.path.clone()), &kept);
+    }
+    for (path, placed) in &done.placed {
+        let Some(placed) = placed else { continue };
+        if let Content::File { manifest, size } = placed.version.content
+            && size > WHOLE_MAX
+        {
+            contents.moved(&Home::Staged(manifest), &Home::Tree(path.clone()));
+        }
+    }
+}

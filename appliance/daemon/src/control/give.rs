@@ -1,0 +1,126 @@
+//! What neighbours ask for, given: of files that are what the index knows, and of kept versions. No
+//! file is opened before its turn comes.
+
+use super::contents::WHOLE_MAX;
+use super::folder::Folder;
+use crate::scan::identity_of;
+use crate::site::{Opens, Outbox, Outgoing, Part, PartsSource};
+use crate::store::Store;
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::FileIdentity;
+use farhaul_sync::message::{ByteRange, Wanted};
+use farhaul_sync::version::ManifestId;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+/// A file with a content that somebody wants.
+#[derive(Clone)]
+pub(super) struct Source {
+    store: Store,
+    place: SourcePlace,
+    pub(super) size: u64,
+}
+
+#[derive(Clone)]
+enum SourcePlace {
+    /// In the tree, as long as it is in this state.
+    Tree { path: RelPath, identity: FileIdentity },
+    /// In the version store.
+    Kept { name: String },
+}
+
+impl Opens for Source {
+    fn open(&self) -> io::Result<File> {
+        match &self.place {
+            SourcePlace::Tree { path, identity } => {
+                let (file, meta) =
+                    self.store.root().open_file_meta(path).map_err(io::Error::other)?;
+                let is_same = identity_of(&meta) == *identity;
+                if is_same { Ok(file) } else { Err(io::Error::other(format!("{path}: changed"))) }
+            }
+            SourcePlace::Kept { name } => self.store.open_kept(name).map_err(io::Error::other),
+        }
+    }
+}
+
+/// One thing of an answer: its length and its pieces. `None`: it is not here.
+type Given = Option<(u64, Vec<Part>)>;
+
+fn whole(source: Source) -> Given {
+    let len = source.size;
+    let file = Arc::new(source);
+    let part = if len <= WHOLE_MAX.get() {
+        Part::Small { file, len }
+    } else {
+        Part::Run { file, offset: 0, len }
+    };
+    Some((len, vec![part]))
+}
+
+fn ranges(source: Source, ranges: &[ByteRange]) -> Given {
+    let size = source.size;
+    let file: Arc<dyn Opens> = Arc::new(source);
+    let mut total = 0_u64;
+    let mut parts = Vec::with_capacity(ranges.len());
+    for &ByteRange { offset, len } in ranges {
+        // They are ascending and disjoint, so all of them together are no longer than the file.
+        if offset.checked_add(len)? > size {
+            return None;
+        }
+        total += len;
+        parts.push(Part::Run { file: Arc::clone(&file), offset, len });
+    }
+    Some((total, parts))
+}
+
+fn give(id: u64, given: Vec<Given>, outbox: &Outbox) {
+    let lens = given.iter().map(|given| given.as_ref().map(|(len, _)| *len)).collect();
+    let parts = given.into_iter().flatten().flat_map(|(_, parts)| parts);
+    let source = PartsSource::new(parts.collect());
+    let _ = outbox.send(Outgoing::Give { id, lens, source });
+}
+
+/// For folders that are not here.
+pub(super) fn give_nothing(id: u64, count: usize, outbox: &Outbox) {
+    give(id, (0..count).map(|_| None).collect(), outbox);
+}
+
+impl Folder {
+    /// A neighbour asks for contents.
+    pub(super) fn asked(&mut self, peer: SiteId, id: u64, wanted: &[Wanted], outbox: &Outbox) {
+        if !self.setup.peers.contains(&peer) {
+            return give_nothing(id, wanted.len(), outbox);
+        }
+        let given = wanted.iter().map(|wanted| match wanted {
+            Wanted::Page { page } => {
+                let bytes = self.contents.page(*page)?;
+                Some((bytes.len() as u64, vec![Part::Memory(bytes.into())]))
+            }
+            Wanted::Whole { manifest } => whole(self.find(*manifest)?),
+            Wanted::Ranges { manifest, ranges: wanted } => ranges(self.find(*manifest)?, wanted),
+        });
+        give(id, given.collect(), outbox);
+    }
+
+    /// A file of that content that is still as the index knows it, or is kept.
+    pub(super) fn find(&self, manifest: ManifestId) -> Option<Source> {
+        let (store, mut after) = (self.store.clone(), None);
+        while let Ok(Some(path)) = self.index.read().path_of_content(manifest, after.as_ref()) {
+            let placed = self.index.read().item(&path).ok().and_then(|item| item.placed);
+            if let (Some(placed), Ok(now)) = (placed, self.store.root().stat(&path)) {
+                let identity = placed.identity;
+                if identity_of(&now) == identity {
+                    let place = SourcePlace::Tree { path, identity };
+                    return Some(Source { store, place, size: identity.size });
+                }
+            }
+            after = Some(path);
+        }
+        // What lost its place may be what others lack.
+        let kept = self.index.read().kept_with(manifest).ok().flatten()?;
+        let place = SourcePlace::Kept { name: kept.name };
+        Some(Source { store, place, size: kept.size })
+    }
+}

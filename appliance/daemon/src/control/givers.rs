@@ -1,0 +1,141 @@
+//! The neighbours of a folder as those who give contents: who may be asked for one now, and who gives
+//! nothing any more.
+
+use super::patience::{Miss, Patience};
+use crate::site::Outbox;
+use farhaul_proto::ids::SiteId;
+use farhaul_sync::version::ManifestId;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Somebody who owes an answer and gives nothing of any for so long is not waited for.
+pub(super) const STALL: Duration = Duration::from_secs(30);
+/// Stands for this site: what failed here, at its own disk.
+pub(super) const HERE: SiteId = SiteId([0; 32]);
+
+/// Who gives, shared by all who ask.
+#[derive(Clone, Default)]
+pub(super) struct Givers(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    live: BTreeMap<SiteId, Giver>,
+    patience: Patience,
+}
+
+struct Giver {
+    outbox: Outbox,
+    came: Arc<AtomicU64>,
+    /// What had come when it was last looked at, and since when it is that.
+    seen: (u64, Instant),
+    open: usize,
+}
+
+/// Somebody who may be asked.
+#[derive(Clone)]
+pub(super) struct Picked {
+    pub(super) outbox: Outbox,
+    /// Grows with whatever comes from there.
+    pub(super) came: Arc<AtomicU64>,
+}
+
+impl Picked {
+    pub(super) fn site(&self) -> SiteId {
+        self.outbox.peer()
+    }
+}
+
+impl Givers {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A neighbour shares the folder.
+    pub(super) fn join(&self, outbox: Outbox) {
+        let seen = (0, Instant::now());
+        let giver = Giver { came: Arc::default(), seen, open: 0, outbox };
+        self.lock().live.insert(giver.outbox.peer(), giver);
+    }
+
+    /// It is gone.
+    pub(super) fn leave(&self, site: SiteId) {
+        self.lock().live.remove(&site);
+    }
+
+    /// Who is asked for a content now: of those who may be, the one that lacked it least often, and
+    /// owes the fewest answers.
+    pub(super) fn pick(&self, content: ManifestId) -> Option<Picked> {
+        let now = Instant::now();
+        let known = self.lock();
+        let Known { live, patience } = &*known;
+        let may = |site: &SiteId| patience.not_before(content, *site).is_none_or(|at| at <= now);
+        let order = |site: SiteId, giver: &Giver| (patience.times(content, site), giver.open);
+        let able = live.iter().filter(|(site, _)| may(site));
+        let (_, giver) = able.min_by_key(|(site, giver)| order(**site, giver))?;
+        Some(Picked { outbox: giver.outbox.clone(), came: Arc::clone(&giver.came) })
+    }
+
+    /// Whether anybody may be asked for a content now.
+    pub(super) fn may_ask(&self, content: ManifestId) -> bool {
+        let now = Instant::now();
+        let Known { live, patience } = &*self.lock();
+        let mut sites = live.keys();
+        sites.any(|site| patience.not_before(content, *site).is_none_or(|at| at <= now))
+    }
+
+    /// Somebody was asked: the question counts as open until it is [`answered`](Self::answered).
+    pub(super) fn asked(&self, site: SiteId) {
+        if let Some(giver) = self.lock().live.get_mut(&site) {
+            giver.open += 1;
+        }
+    }
+
+    /// Whether a content did not come from somebody when it was last tried.
+    pub(super) fn was_missed(&self, content: ManifestId, site: SiteId) -> bool {
+        self.lock().patience.times(content, site) > 0
+    }
+
+    /// Whether a content may be brought now, as far as this site's own disk is concerned.
+    pub(super) fn may_try(&self, content: ManifestId) -> bool {
+        let not_before = self.lock().patience.not_before(content, HERE);
+        not_before.is_none_or(|at| at <= Instant::now())
+    }
+
+    /// Whether no neighbour shares the folder at the moment.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.lock().live.is_empty()
+    }
+
+    /// A question is open no more.
+    pub(super) fn answered(&self, site: SiteId) {
+        if let Some(giver) = self.lock().live.get_mut(&site) {
+            giver.open = giver.open.saturating_sub(1);
+        }
+    }
+
+    /// A content came from somebody.
+    pub(super) fn came(&self, content: ManifestId, site: SiteId) {
+        self.lock().patience.came(content, site);
+    }
+
+    /// A content did not come from somebody.
+    pub(super) fn missed(&self, content: ManifestId, site: SiteId, why: &Miss) {
+        let chance = RandomState::new().hash_one(site);
+        self.lock().patience.missed((content, site), why, Instant::now(), chance);
+    }
+
+    /// Whether somebody who was asked at `asked` has given nothing at all for too long.
+    pub(super) fn is_stalled(&self, site: SiteId, asked: Instant) -> bool {
+        let now = Instant::now();
+        let mut known = self.lock();
+        let Some(giver) = known.live.get_mut(&site) else { return false };
+        let came = giver.came.load(Ordering::Relaxed);
+        if came != giver.seen.0 {
+            giver.seen = (came, now);
+        }
+        now.duration_since(giver.seen.1.max(asked)) > STALL
+    }
+}

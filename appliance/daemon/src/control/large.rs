@@ -1,0 +1,301 @@
+//! A large file on its way in: the pages of its chunk list that are not here, then the chunks that are
+//! nowhere on this disk, in the order of the file. One thread a file; it outlives sessions.
+//!
+//! What comes goes to memory, is verified chunk by chunk, and only then written to where it belongs, by
+//! this thread alone: no session can write to a staged file. What is staged stays when it ends
+//! early, and whoever goes on hashes what is there (spec: S-071, S-072).
+
+mod asking;
+mod local;
+
+use super::fetch::{Shared, Wish};
+use super::givers::HERE;
+use super::patience::Miss;
+use crate::index::chunks::Home;
+use crate::store::{Ready, Staged, StoreError};
+use asking::{Answer, Asking};
+use farhaul_engine::files::stop::Stop;
+use farhaul_proto::units::Bytes;
+use farhaul_sync::chunk::{Chunk, ChunkId, Entry, Leaf, ManifestReader, PageError, PageId};
+use local::Local;
+use rustix::fs::{FallocateFlags, fallocate};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Bytes of chunks that are looked for ahead of what is asked for.
+const AHEAD: u64 = 8 << 20;
+/// Places of one chunk that wait for it to come; for further ones it is asked for again.
+const REPEATS_MAX: usize = 4096;
+/// How often it is looked whether somebody stalls or the file is not wanted any more.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Where all neighbours lack it, it is given up after this, for others to have their turn.
+const LACKED_MAX: Duration = Duration::from_secs(3);
+/// Without any neighbour, after this: others could not come either.
+const NOBODY_MAX: Duration = Duration::from_secs(300);
+
+/// Why a file did not come.
+#[derive(Debug, thiserror::Error)]
+enum NotCome {
+    #[error("it is not wanted any more, or this site stops")]
+    Stopped,
+    #[error("nobody who can be asked has it")]
+    Nobody,
+    #[error("its chunk list breaks a rule, its author is at fault: {0}")]
+    Manifest(PageError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot be written: {0}")]
+    Write(std::io::Error),
+}
+
+/// A chunk that is to come over the network.
+#[derive(Clone, Debug)]
+pub(super) struct Missing {
+    pub(super) chunk: Chunk,
+    /// Where in the file it goes, once at least.
+    pub(super) offset: u64,
+}
+
+/// A file that is to come.
+pub(super) struct LargeJob {
+    pub(super) shared: Shared,
+    pub(super) wish: Wish,
+    /// Set when it is not wanted any more.
+    pub(super) stop: Stop,
+}
+
+impl LargeJob {
+    /// Runs in a thread of its own.
+    pub(super) fn run(self) {
+        let came = self.bring();
+        if let Err(NotCome::Manifest(error)) = &came {
+            tracing::warn!(path = %self.wish.path, %error, "a chunk list breaks a rule");
+        }
+        let Self { shared, wish, .. } = self;
+        match &came {
+            Ok(_) => shared.givers.came(wish.manifest, HERE),
+            Err(NotCome::Stopped) => {}
+            Err(NotCome::Nobody) => shared.givers.missed(wish.manifest, HERE, &Miss::HasNot),
+            Err(_) => shared.givers.missed(wish.manifest, HERE, &Miss::Bad),
+        }
+        let ready = came.map_err(|error| error.to_string());
+        shared.tell(wish, ready);
+    }
+
+    fn bring(&self) -> Result<Ready, NotCome> {
+        let Wish { path, manifest, size, version } = &self.wish;
+        let staged = self.shared.store.stage(path, *manifest, *size, &[])?;
+        let brought = self.fill(&staged);
+        match brought {
+            Ok(()) => Ok(staged.finish(&version.meta)?),
+            Err(error) => {
+                // A disk that is full is left to its user.
+                let is_full = |error: &std::io::Error| {
+                    error.kind() == std::io::ErrorKind::StorageFull
+                        || error.kind() == std::io::ErrorKind::QuotaExceeded
+                };
+                if matches!(&error, NotCome::Write(error) if is_full(error)) {
+                    staged.discard();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, staged: &Staged) -> Result<(), NotCome> {
+        let Wish { manifest, size, .. } = &self.wish;
+        let shared = &self.shared;
+        let mut filling = Filling {
+            job: self,
+            staged,
+            reader: ManifestReader::new(&shared.keys, *manifest, *size),
+            local: Local::new(shared, staged),
+            asking: Asking::new(shared, *manifest),
+            pages: BTreeMap::new(),
+            missing: VecDeque::new(),
+            missing_bytes: 0,
+            repeats: BTreeMap::new(),
+            filler: shared.contents.filler(),
+            idle_since: None,
+        };
+        filling.run()?;
+        filling.filler.done(&Home::Staged(*manifest), *size);
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_set() || self.shared.stop.is_set()
+    }
+}
+
+/// One file while it comes.
+struct Filling<'a> {
+    job: &'a LargeJob,
+    staged: &'a Staged,
+    reader: ManifestReader<'a>,
+    local: Local<'a>,
+    asking: Asking<'a>,
+    /// Pages that came and were not taken yet.
+    pages: BTreeMap<PageId, Vec<u8>>,
+    /// Chunks that nobody was asked for yet, in the order of the file.
+    missing: VecDeque<Missing>,
+    missing_bytes: u64,
+    /// Where chunks go once more that are on their way already.
+    repeats: BTreeMap<ChunkId, Vec<u64>>,
+    filler: super::contents::Filler,
+    /// Since when nobody can be asked.
+    idle_since: Option<Instant>,
+}
+
+impl Filling<'_> {
+    fn run(&mut self) -> Result<(), NotCome> {
+        loop {
+            if self.job.is_stopped() {
+                return Err(NotCome::Stopped);
+            }
+            self.read_on()?;
+            self.ask();
+            let is_read = self.reader.is_complete();
+            if is_read && self.missing.is_empty() && self.asking.is_idle() {
+                return Ok(());
+            }
+            self.wait()?;
+        }
+    }
+
+    /// Reads the list as far as its pages are here and there is not enough to ask for.
+    fn read_on(&mut self) -> Result<(), NotCome> {
+        while self.missing_bytes < AHEAD && !self.job.is_stopped() {
+            let Some(next) = self.reader.wanted().next() else { return Ok(()) };
+            let contents = &self.job.shared.contents;
+            let came = self.pages.remove(&next);
+            let is_new = came.is_some();
+            let Some(bytes) = came.or_else(|| contents.page(next)) else { return Ok(()) };
+            match self.reader.take(&bytes) {
+                Ok(leaf) => {
+                    if is_new {
+                        contents.add_pages(&[(next, bytes)]);
+                    }
+                    if let Some(leaf) = leaf {
+                        self.take(&leaf)?;
+                    }
+                }
+                Err(PageError::OtherPage) => contents.forget_page(next),
+                Err(error) => return Err(NotCome::Manifest(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through a part of the list: what is here is put in place, the rest is missing.
+    fn take(&mut self, leaf: &Leaf) -> Result<(), NotCome> {
+        let mut offset = leaf.offset;
+        for entry in &leaf.entries {
+            if self.job.is_stopped() {
+                return Err(NotCome::Stopped);
+            }
+            match entry {
+                Entry::Zeros { len } => self.clear(offset.get(), len.get())?,
+                Entry::Chunk(chunk) => self.place(offset, chunk)?,
+            }
+            offset += entry.len();
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, offset: Bytes, chunk: &Chunk) -> Result<(), NotCome> {
+        let counts = &self.job.shared.counts;
+        self.filler.note(offset, chunk);
+        let len = u64::from(chunk.len);
+        if self.local.is_staged(offset.get(), chunk) {
+            counts.resumed.fetch_add(len, Ordering::Relaxed);
+            return Ok(());
+        }
+        match self.repeats.get_mut(&chunk.id) {
+            Some(repeats) if repeats.len() < REPEATS_MAX => {
+                repeats.push(offset.get());
+                return Ok(());
+            }
+            _ => {}
+        }
+        if let Some(bytes) = self.local.find(chunk) {
+            counts.reused.fetch_add(len, Ordering::Relaxed);
+            return self.staged.write_at(bytes, offset.get()).map_err(NotCome::from);
+        }
+        self.repeats.entry(chunk.id).or_default();
+        self.missing.push_back(Missing { chunk: *chunk, offset: offset.get() });
+        self.missing_bytes += len;
+        Ok(())
+    }
+
+    /// Makes a hole where zeros are, if something may have been written there.
+    fn clear(&self, offset: u64, len: u64) -> Result<(), NotCome> {
+        if !self.staged.is_resumed() {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(self.staged.file(), flags, offset, len) {
+            Ok(()) => Ok(()),
+            Err(errno) => Err(NotCome::Write(errno.into())),
+        }
+    }
+
+    fn ask(&mut self) {
+        let pages: Vec<PageId> = if self.missing_bytes < AHEAD {
+            let contents = &self.job.shared.contents;
+            let lacks = |id: &PageId| !self.pages.contains_key(id) && !contents.has_page(*id);
+            self.reader.wanted().take(asking::PAGES_AT_ONCE).filter(lacks).collect()
+        } else {
+            Vec::new()
+        };
+        if !pages.is_empty() {
+            self.asking.ask_pages(pages);
+        }
+        let is_read = self.reader.is_complete();
+        self.asking.ask_chunks(&mut self.missing, &mut self.missing_bytes, is_read);
+    }
+
+    /// Waits for an answer, or for somebody who can be asked.
+    fn wait(&mut self) -> Result<(), NotCome> {
+        match self.asking.wait(LOOK_EVERY) {
+            Some(Answer::Pages(pages)) => {
+                self.idle_since = None;
+                self.pages.extend(pages);
+            }
+            Some(Answer::Chunks { chunks, bytes }) => {
+                self.idle_since = None;
+                self.write(chunks, &bytes)?;
+            }
+            Some(Answer::Missed(chunks)) => {
+                self.missing_bytes += chunks.iter().map(|c| u64::from(c.chunk.len)).sum::<u64>();
+                chunks.into_iter().rev().for_each(|chunk| self.missing.push_front(chunk));
+            }
+            None => {}
+        }
+        if self.asking.is_idle() {
+            let since = *self.idle_since.get_or_insert_with(Instant::now);
+            let is_nobody = self.job.shared.givers.is_nobody();
+            if since.elapsed() > if is_nobody { NOBODY_MAX } else { LACKED_MAX } {
+                return Err(NotCome::Nobody);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes verified chunks to all the places where they go.
+    fn write(&mut self, chunks: Vec<Missing>, bytes: &[u8]) -> Result<(), NotCome> {
+        let mut rest = bytes;
+        for Missing { chunk, offset } in chunks {
+            let len = Bytes::new(u64::from(chunk.len)).as_len();
+            let Some((data, behind)) = rest.split_at_checked(len) else { return Ok(()) };
+            let again = self.repeats.remove(&chunk.id).unwrap_or_default();
+            for offset in again.into_iter().chain([offset]) {
+                self.staged.write_at(data, offset)?;
+            }
+            self.local.placed(&chunk, offset);
+            rest = behind;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Who is asked for a content again, and when: whoever lacked it or gave something else is left alone
+//! for a while, twice as long each time. No clock: the moment comes with each question.
+
+use farhaul_proto::ids::SiteId;
+use farhaul_sync::version::ManifestId;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What is remembered at most: beyond it what is due soonest is forgotten.
+const REMEMBERED_MAX: usize = 1 << 16;
+/// The longest time that somebody is left alone for.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// Why a content did not come from somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// It is not there.
+    HasNot,
+    /// Something else came, or it cannot be taken from there.
+    Bad,
+    /// Nothing came for too long.
+    Stalled,
+    /// The session is over, or has too much to say: nobody's fault, and soon over.
+    Busy,
+}
+
+impl Miss {
+    /// How long somebody is left alone for after the first time.
+    const fn first_wait(&self) -> Duration {
+        match self {
+            Self::HasNot => Duration::from_secs(1),
+            Self::Bad => Duration::from_secs(10),
+            Self::Stalled => Duration::from_secs(30),
+            Self::Busy => Duration::from_millis(250),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tried {
+    times: u32,
+    not_before: Instant,
+}
+
+/// What was tried in vain.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    tried: BTreeMap<(ManifestId, SiteId), Tried>,
+}
+
+impl Patience {
+    /// A content did not come from `site`. `chance` spreads the next attempts of many by a quarter.
+    pub(super) fn missed(
+        &mut self,
+        (content, site): (ManifestId, SiteId),
+        why: &Miss,
+        now: Instant,
+        chance: u64,
+    ) {
+        let before = self.tried.get(&(content, site)).map_or(0, |tried| tried.times);
+        // A busy session says nothing of the content.
+        let times = if *why == Miss::Busy { before } else { before.saturating_add(1) };
+        let wait = why.first_wait().saturating_mul(1 << times.saturating_sub(1).min(16));
+        let wait = wait.min(WAIT_MAX);
+        let spread = u32::try_from(875 + chance % 251).unwrap_or(1000);
+        let not_before = now + wait * spread / 1000;
+        self.tried.insert((content, site), Tried { times, not_before });
+        if self.tried.len() > REMEMBERED_MAX {
+            self.forget_due(now);
+        }
+    }
+
+    /// It came.
+    pub(super) fn came(&mut self, content: ManifestId, site: SiteId) {
+        self.tried.remove(&(content, site));
+    }
+
+    /// Since when, or from when on, `site` may be asked; `None`: it was never tried in vain.
+    pub(super) fn not_before(&self, content: ManifestId, site: SiteId) -> Option<Instant> {
+        self.tried.get(&(content, site)).map(|tried| tried.not_before)
+    }
+
+    /// How often it was tried in vain.
+    pub(super) fn times(&self, content: ManifestId, site: SiteId) -> u32 {
+        self.tried.get(&(content, site)).map_or(0, |tried| tried.times)
+    }
+
+    fn forget_due(&mut self, now: Instant) {
+        self.tried.retain(|_, tried| tried.not_before > now);
+        if self.tried.len() > REMEMBERED_MAX {
+            let mut dues: Vec<Instant> =
+                self.tried.values().map(|tried| tried.not_before).collect();
+            let (_, middle, _) = dues.select_nth_unstable(REMEMBERED_MAX / 2);
+            let middle = *middle;
+            self.tried.retain(|_, tried| tried.not_before > middle);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTENT: ManifestId = ManifestId([1; 32]);
+    const SITE: SiteId = SiteId([2; 32]);
+
+    fn wait_after(patience: &mut Patience, why: &Miss, now: Instant, chance: u64) -> Duration {
+        patience.missed((CONTENT, SITE), why, now, chance);
+        patience.not_before(CONTENT, SITE).expect("tried") - now
+    }
+
+    #[test]
+    fn who_lacks_a_content_is_left_alone_twice_as_long_each_time() {
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        // The middle of the chance.
+        let waits: Vec<_> =
+            (0..12).map(|_| wait_after(&mut patience, &Miss::HasNot, now, 125)).collect();
+        for (n, wait) in (0..8).zip(&waits) {
+            assert_eq!(*wait, Duration::from_secs(1 << n));
+        }
+        assert_eq!(waits[11], WAIT_MAX);
+        patience.came(CONTENT, SITE);
+        assert_eq!(wait_after(&mut patience, &Miss::HasNot, now, 125), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn chance_spreads_attempts_by_an_eighth_to_each_side() {
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        for chance in [0, 250, u64::MAX] {
+            patience.came(CONTENT, SITE);
+            let wait = wait_after(&mut patience, &Miss::Bad, now, chance);
+            assert!((8_750..=11_250).contains(&wait.as_millis()), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_busy_session_does_not_make_a_site_one_that_lacks_it() {
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        for _ in 0..20 {
+            wait_after(&mut patience, &Miss::Busy, now, 125);
+        }
+        assert_eq!(patience.times(CONTENT, SITE), 0);
+        assert_eq!(wait_after(&mut patience, &Miss::HasNot, now, 125), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound() {
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        for n in 0..REMEMBERED_MAX as u64 + 10 {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            patience.missed((ManifestId(id), SITE), &Miss::HasNot, now, n);
+        }
+        assert!(patience.tried.len() <= REMEMBERED_MAX);
+    }
+}

@@ -1,0 +1,90 @@
+//! A question to a peer on its way: whatever becomes of it, whoever asked hears so once.
+
+use super::parts::GatherSink;
+use std::sync::Arc;
+
+/// Where the answer to a question goes.
+pub trait Intake: Send + Sync {
+    /// The peer gives so many bytes of each thing: where they go.
+    ///
+    /// # Errors
+    /// In words: what is announced is not what was asked for. The session ends with it.
+    fn begin(&mut self, lens: &[Option<u64>]) -> Result<Arc<GatherSink>, String>;
+
+    /// It came to its end, or did not. Called once for every question, also for one that nobody
+    /// was asked in the end; must not block.
+    fn end(self: Box<Self>, outcome: Result<Arc<GatherSink>, NoAnswer>);
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// The session is over, or there are too many questions before it: nothing is known of what
+    /// was asked for.
+    #[error("the session is over")]
+    Over,
+    /// The peer cannot give it after all.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// An open question. Dropping it ends it.
+pub struct Question(Option<Box<dyn Intake>>);
+
+impl Question {
+    /// One whose answer goes to `intake`.
+    pub fn new(intake: Box<dyn Intake>) -> Self {
+        Self(Some(intake))
+    }
+
+    pub(super) fn begin(&mut self, lens: &[Option<u64>]) -> Result<Arc<GatherSink>, String> {
+        match &mut self.0 {
+            Some(intake) => intake.begin(lens),
+            None => Err("it was answered already".to_owned()),
+        }
+    }
+
+    pub(super) fn end(mut self, outcome: Result<Arc<GatherSink>, NoAnswer>) {
+        if let Some(intake) = self.0.take() {
+            intake.end(outcome);
+        }
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        if let Some(intake) = self.0.take() {
+            intake.end(Err(NoAnswer::Over));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    struct Ends(Arc<Mutex<Vec<bool>>>);
+
+    impl Intake for Ends {
+        fn begin(&mut self, _lens: &[Option<u64>]) -> Result<Arc<GatherSink>, String> {
+            Ok(Arc::new(GatherSink::new(&[])))
+        }
+
+        fn end(self: Box<Self>, outcome: Result<Arc<GatherSink>, NoAnswer>) {
+            self.0.lock().expect("whole").push(outcome.is_ok());
+        }
+    }
+
+    #[test]
+    fn a_question_ends_once_whatever_becomes_of_it() {
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let ask = || Question::new(Box::new(Ends(Arc::clone(&ended))));
+        let mut answered = ask();
+        let sink = answered.begin(&[]).expect("anything");
+        answered.end(Ok(sink));
+        ask().end(Err(NoAnswer::Failed("its disk".to_owned())));
+        drop(ask());
+        assert_eq!(*ended.lock().expect("whole"), [true, false, false]);
+    }
+}
