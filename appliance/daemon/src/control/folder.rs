@@ -399,6 +399,10 @@ impl Folder {
         let is_stale =
             self.index.read().floor().map(|floor| Ack::of(theirs).is_stale(incarnation, floor));
         let stale_until = if is_stale.unwrap_or(true) { theirs.head } else { 0 };
+        if stale_until > 0 {
+            let anew = self.follow_anew(peer, theirs.epoch);
+            self.note("a neighbour is not followed anew", anew);
+        }
         let (head, comparison, asked_again, is_held) = (theirs.head, None, false, false);
         let neighbour =
             Neighbour { outbox, feed, comparison, head, stale_until, asked_again, is_held };
@@ -406,6 +410,9 @@ impl Folder {
         self.fetching.givers().join(outbox_too);
         let came = self.came(peer, theirs);
         self.note("what a neighbour has cannot be kept", came);
+        if stale_until > 0 {
+            self.ask_again(peer);
+        }
         if is_ahead {
             let renewed = self.renew();
             self.note("no new incarnation", renewed);

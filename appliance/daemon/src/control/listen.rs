@@ -12,7 +12,7 @@ use farhaul_sync::folder::{
     ASIDE_MAX, Ack, Heard, Index as _, Listening, PATIENCE, Publisher, StateError, Verdict,
     acked_by_all,
 };
-use farhaul_sync::message::{Message, Shared};
+use farhaul_sync::message::{Followed, Message, Shared};
 use farhaul_sync::version::{Dot, Serial};
 use std::time::{Duration, Instant};
 
@@ -75,6 +75,14 @@ impl Folder {
         let keeping = self.index.begin(Durability::Later)?;
         keeping.set_acked(peer, Ack::of(theirs))?;
         Ok(keeping.commit()?)
+    }
+
+    /// A neighbour that lacks deletions which nobody remembers tells everything again: what it told
+    /// before may be what was deleted since (spec: S-066).
+    pub(super) fn follow_anew(&mut self, peer: SiteId, epoch: u64) -> Result<(), FolderError> {
+        let mut following = self.index.begin(Durability::Later)?;
+        following.follow(peer, Followed { epoch, up_to: 0 })?;
+        Ok(following.commit()?)
     }
 
     /// A neighbour went.

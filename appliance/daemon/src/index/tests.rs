@@ -3,7 +3,7 @@
 use super::*;
 use crate::sample::{FOLDER, SITE, dot, file, index, path, run, store, version};
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::folder::{FileIdentity, Item, Placed};
+use farhaul_sync::folder::{Ack, FileIdentity, Found, Item, Look, Placed, Why};
 use farhaul_sync::record::Record;
 use farhaul_sync::version::{Content, Version};
 use proptest::prelude::*;
@@ -269,8 +269,40 @@ fn filled(home: &Path) -> Index {
             store(&mut index, &at, &version(dot(3, n), &[dot(2, n)], Content::Gone));
         }
     }
-    index.begin(Durability::Now).unwrap().commit().unwrap();
+    let mut storing = index.begin(Durability::Now).unwrap();
+    for n in 1..=60_u32 {
+        let stands = placed(&version(dot(2, 1), &[], file(b"x")), 9);
+        let Placed { version, meta, identity } = stands;
+        let found = Some(Found { content: version.content, meta, identity });
+        let (wall_millis, why) = (n.into(), Why::Crowded);
+        let look = Look { found, wall_millis, why };
+        farhaul_sync::folder::Index::set_look(
+            &mut storing,
+            &path(&format!("look {n}")),
+            Some(&look),
+        )
+        .unwrap();
+    }
+    storing.commit().unwrap();
     index
+}
+
+#[test]
+fn looks_and_acknowledgements_are_there_after_a_reopening() {
+    let home = tempfile::tempdir().unwrap();
+    let mut index = filled(home.path());
+    let ack = Ack { epoch: 3, up_to: 60, their_epoch: 4, their_head: 7 };
+    let mut storing = index.begin(Durability::Now).unwrap();
+    let gone = Look { found: None, wall_millis: 5, why: Why::Listening };
+    farhaul_sync::folder::Index::set_look(&mut storing, &path("a"), Some(&gone)).unwrap();
+    storing.set_acked(SITE, ack).unwrap();
+    storing.commit().unwrap();
+    let index = reopen(index);
+    assert_eq!(index.read().acked(SITE).unwrap(), Some(ack));
+    assert_eq!(index.read().look(&path("a")).unwrap(), Some(gone));
+    let looks = index.read().looks(Some(&path("a")), 99).unwrap();
+    assert_eq!((looks.len(), looks[0].1.why), (60, Why::Crowded));
+    index.check().unwrap();
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::folder::index::{CopyOf, Index};
 use crate::folder::item::Item;
 use crate::version::{Dot, Version, conflict_name, copy_stem, view};
 use farhaul_proto::path_name::RelPath;
+use std::collections::BTreeMap;
 
 /// What happened to the names of copies: origins whose copies are to be looked at again.
 type Again = Vec<RelPath>;
@@ -28,7 +29,7 @@ impl<I: Index> FolderState<I> {
         if before.is_empty() && losers.is_empty() {
             return Ok(Again::new());
         }
-        let mut after: Vec<(RelPath, Dot)> = Vec::new();
+        let mut after: BTreeMap<RelPath, Dot> = BTreeMap::new();
         let mut again = Again::new();
         for loser in &losers {
             for name in conflict_name(origin, loser) {
@@ -37,23 +38,24 @@ impl<I: Index> FolderState<I> {
                 let is_file = there.versions.is_live() || there.has_children;
                 let other = there.copy.map(|(copy, _)| copy).filter(|at| at.origin != *origin);
                 let is_others = other.as_ref().is_some_and(|other| *other < copy);
-                if is_file || is_others || after.iter().any(|(taken, _)| *taken == name) {
+                if is_file || is_others || after.contains_key(&name) {
                     continue;
                 }
                 again.extend(other.map(|other| other.origin));
-                after.push((name, loser.dot));
+                after.insert(name, loser.dot);
                 break;
             }
         }
         for (at, dot) in &before {
-            if !after.contains(&(at.clone(), *dot)) {
+            if after.get(at) != Some(dot) {
                 self.index.set_copy(at, None).map_err(StateError::Index)?;
                 self.settle(at)?;
                 again.extend(self.waiting_for(at, origin)?);
             }
         }
+        let before: BTreeMap<RelPath, Dot> = before.into_iter().collect();
         for (at, dot) in after {
-            if !before.contains(&(at.clone(), dot)) {
+            if before.get(&at) != Some(&dot) {
                 let copy = CopyOf { origin: origin.clone(), dot };
                 self.index.set_copy(&at, Some(&copy)).map_err(StateError::Index)?;
                 self.settle(&at)?;

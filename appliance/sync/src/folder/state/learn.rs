@@ -208,11 +208,29 @@ impl<I: Index> FolderState<I> {
         self.learn(&aside.run, &records).map(drop)
     }
 
-    /// Forgets a record that was set aside: a person says that it is of no use.
+    /// Deletes the version of a record that was set aside, and nothing else: a person says that it
+    /// is of no use. Whether it was done; it cannot be while the index listens.
     ///
     /// # Errors
-    /// [`StateError::Index`].
-    pub fn refuse_aside(&mut self, dot: Dot) -> Result<(), StateError<I::Error>> {
-        self.index.set_aside(dot, None).map_err(StateError::Index)
+    /// [`StateError`]; what was written to the index is to be rolled back.
+    pub fn refuse_aside(
+        &mut self,
+        aside: &Aside,
+        wall_millis: u64,
+    ) -> Result<bool, StateError<I::Error>> {
+        if self.publisher.is_silent() {
+            return Ok(false);
+        }
+        let records = aside.run.open().map_err(|_| StateError::Unproven)?;
+        for Record { path, version } in records {
+            let mut item = self.index.item(&path).map_err(StateError::Index)?;
+            let was_live = item.versions.is_live();
+            let dismissed = self.publisher.dismiss(&mut item, &version, wall_millis);
+            let Ok((tombstone, covered)) = dismissed else { return Ok(false) };
+            self.keep_own(&path, tombstone, &covered)?;
+            self.changed(&path, was_live)?;
+        }
+        self.index.set_aside(aside.dot, None).map_err(StateError::Index)?;
+        Ok(true)
     }
 }

@@ -1,6 +1,7 @@
 //! Three sites with trees, users, scans, engines and neighbours that are told things late or twice:
 //! in whatever order, all trees end alike, and nothing that somebody wrote is lost.
 
+mod crowds;
 mod invariants;
 mod scenarios;
 mod sessions;
@@ -130,7 +131,7 @@ struct World {
     seen_off: BTreeSet<Content>,
     /// Paths that a user wrote to.
     touched: BTreeSet<RelPath>,
-    /// Every version that there ever was.
+    /// Every version that anybody but its author ever heard of.
     dots: BTreeMap<Dot, (RelPath, Version)>,
 }
 
@@ -363,7 +364,10 @@ impl World {
     /// No user does anything any more, and everybody hears everything.
     fn quiesce(&mut self) {
         self.cut.clear();
-        for _ in 0..12 {
+        for round in 0..16 {
+            if round == 8 {
+                self.accept_all();
+            }
             for at in 0..SITES {
                 self.tick += 1;
                 self.scan(at);
@@ -371,6 +375,15 @@ impl World {
                 (0..4).for_each(|_| self.act(at));
             }
             self.check();
+        }
+    }
+
+    /// A person accepts what is set aside.
+    fn accept_all(&mut self) {
+        for site in &mut self.sites {
+            for aside in site.state.index().asides(None, 1000).expect("in memory") {
+                site.state.accept_aside(&aside).expect("in memory");
+            }
         }
     }
 

@@ -38,8 +38,12 @@ impl World {
             }
         }
         let hearer = self.sites[to].state.author();
-        let start = self.share(to, from);
         let teller = self.teller(to, from);
+        if teller == Teller::Stale {
+            // What it told before may be what was deleted since.
+            self.sites[to].followed[from] = None;
+        }
+        let start = self.share(to, from);
         let Site { state, wire, .. } = &mut self.sites[from];
         let epoch = state.author().incarnation;
         let start = Followed::start(start.followed, epoch);
