@@ -181,7 +181,7 @@ impl<'a> Looker<'a> {
         if meta.links > 0 {
             return Ok(Look::Absent);
         }
-        let error = ConfineError::at(path, rustix::io::Errno::STALE);
+        let error = ConfineError::at(path, Errno::STALE);
         Err(error.into())
     }
 
