@@ -1,7 +1,7 @@
 //! Access control lists and extended attributes: read from and set on descriptors, never by path.
 //!
 //! Of extended attributes those of users travel (`user.*`); what is the system's own (`security.*`,
-//! `trusted.*`, labels, capabilities) is neither read nor set. Lists name users and groups; here are
+//! `trusted.*`, labels, capabilities) is neither read nor set (spec: S-105). Lists name users and groups; here are
 //! their numbers.
 
 mod acl;
@@ -204,8 +204,7 @@ mod tests {
             println!("skipped: this file system has no extended attributes");
             return;
         }
-        let mut said = Attrs::default();
-        said.access = Acl::new(vec![
+        let access = Acl::new(vec![
             (Who::Owner, 6),
             (Who::User((*b"1234").into()), 6),
             (Who::OwningGroup, 4),
@@ -213,6 +212,7 @@ mod tests {
             (Who::Mask, 7),
             (Who::Other, 0),
         ]);
+        let mut said = Attrs { access, ..Attrs::default() };
         said.xattrs.insert((*b"user.comment").into(), (*b"a note").into());
         said.xattrs.insert((*b"user.long").into(), vec![7; 1000].into());
         let mut hostile = said.clone();

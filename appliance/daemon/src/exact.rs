@@ -1,5 +1,6 @@
 //! Names on file systems that take different names for one (other case, other Unicode form): the bytes
-//! of a name count here, so what stands under another spelling is not what was asked for (F-22).
+//! of a name count here, so what stands under another spelling is not what was asked for
+//! (F-22; spec: S-102).
 
 use farhaul_engine::files::dir::Dir;
 use farhaul_proto::path_name::RelPath;

@@ -11,7 +11,7 @@ pub const CONCURRENT_MAX: usize = 1024;
 pub const FILE_MAX: Bytes = Bytes::new(1 << 50);
 /// Bytes that a symbolic link points to.
 pub const SYMLINK_TARGET_MAX: usize = 4095;
-/// Permission bits that travel: set-user-id and set-group-id do not.
+/// Permission bits that travel: set-user-id and set-group-id do not (spec: S-101).
 pub const MODE_MASK: u32 = 0o1777;
 /// Bytes of the name of an owner or a group.
 pub const PRINCIPAL_MAX: usize = 255;

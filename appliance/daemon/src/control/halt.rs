@@ -1,5 +1,5 @@
 //! Folders that cannot go on: they halt with a reason, the others run, and each is opened anew after
-//! a while, which decides whatever was half-done.
+//! a while, which decides whatever was half-done (spec: S-049).
 
 use super::Loop;
 use super::folder::{Folder, FolderError, FolderSetup};

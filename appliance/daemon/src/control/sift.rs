@@ -63,8 +63,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Whether a power cut may have left this of a file that was put there or published (spec:
-    /// S-103): it is shorter, or ends in zeros, and was last changed before the machine started. Only
+    /// Whether a power cut may have left this of a file that was put there or published: it is
+    /// shorter, or ends in zeros, and was last changed before the machine started (spec: S-103). Only
     /// where somebody else may have the file.
     fn is_damaged(&self, path: &RelPath, found: &Found, boot: Boot) -> Result<bool, FolderError> {
         let Some(placed) = self.index.read().item(path)?.placed else { return Ok(false) };

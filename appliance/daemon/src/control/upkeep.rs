@@ -331,9 +331,9 @@ impl Folder {
             let next = Loose { over: Some(version), said: Some(identity), ..loose };
             // Nobody holds a link open.
             if is_link {
-                index.forget_loose(&next.name)?
+                index.forget_loose(&next.name)?;
             } else {
-                index.write_loose(&next)?
+                index.write_loose(&next)?;
             }
             Ok(())
         })

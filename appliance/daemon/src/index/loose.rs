@@ -1,5 +1,5 @@
 //! Displaced objects that are not done with: edits that no version says anything of yet, and files
-//! that an editor may have held open while they were displaced and may still write into (F-08).
+//! that an editor may have held open while they were displaced and may still write into (F-08; spec: S-047).
 
 use super::codec::{Reader, Table, Writer, open};
 use super::intent::{read_version, write_version};

@@ -81,7 +81,7 @@ impl Store {
     }
 
     /// Prepares to make a directory at `path` that no version describes, in place of `old`: something
-    /// beneath needs it. Whoever makes it looks at it then (spec: S-014).
+    /// beneath needs it. Whoever makes it looks at it then (spec: S-014, S-048).
     ///
     /// # Errors
     /// [`StoreError`].

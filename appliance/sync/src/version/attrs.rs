@@ -50,7 +50,7 @@ pub enum Who {
     Other,
 }
 
-/// A POSIX access control list (`acl(5)`): its entries are in order, and there are those that one
+/// A POSIX access control list (`acl(5)`; spec: S-104): its entries are in order, and there are those that one
 /// needs. With users or groups in it, or a mask; without, the mode says as much.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Acl(Vec<(Who, u8)>);

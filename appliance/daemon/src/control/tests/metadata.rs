@@ -62,14 +62,14 @@ fn a_file_that_somebody_gives_away_has_a_new_owner() {
 
 /// A list with a user in it, and an attribute.
 fn attrs() -> Attrs {
-    let mut attrs = Attrs::default();
-    attrs.access = Acl::new(vec![
+    let access = Acl::new(vec![
         (Who::Owner, 6),
         (Who::User((*b"1234").into()), 6),
         (Who::OwningGroup, 4),
         (Who::Mask, 4),
         (Who::Other, 0),
     ]);
+    let mut attrs = Attrs { access, ..Attrs::default() };
     attrs.xattrs.insert((*b"user.comment").into(), (*b"a note").into());
     attrs
 }

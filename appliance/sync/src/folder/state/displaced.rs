@@ -1,5 +1,5 @@
 //! An edit that a change displaced in the very moment in which it was made (F-08): it stands nowhere
-//! in the tree, and yet somebody wrote it.
+//! in the tree, and yet somebody wrote it (spec: S-046).
 
 use super::{FolderState, StateError};
 use crate::folder::aside::Why;
