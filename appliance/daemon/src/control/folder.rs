@@ -8,13 +8,13 @@ use crate::site::{Outbox, Outgoing};
 use crate::store::{FolderMark, Principals, Ready, Store, StoreError};
 use farhaul_engine::files::ConfineError;
 use farhaul_engine::files::stop::Stop;
-use farhaul_engine::identity::{Identity, IdentityError, PublicKey};
+use farhaul_engine::identity::{Identity, IdentityError, PublicKey, Purpose};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::{Feed, FolderState, Found, Publisher, StateError};
 use farhaul_sync::message::{Followed, Message, Records, RecordsError, Shared};
-use farhaul_sync::seal::FolderKey;
+use farhaul_sync::seal::{FolderKey, Statement};
 use farhaul_sync::version::{Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,6 +23,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
+/// What an author signs when it seals records (S-022).
+const SEALED: Purpose = Purpose::new(Statement::PURPOSE);
 /// Parts of the index's stream that a peer is sent before it has said that one is durable.
 const UNSTORED_MAX: u32 = 4;
 
@@ -148,7 +150,7 @@ impl Folder {
         let next = index.begin(Durability::Now)?.next_serial().unwrap_or(Serial::FIRST);
         let publisher = Publisher::new(index.author(), next);
         let keys = Arc::new(ContentKeys::of(&setup.key));
-        let (identity, public) = (identity.clone(), identity.public_key()?);
+        let (identity, public) = (identity.clone(), identity.public_key());
         let (neighbours, fetching) = (BTreeMap::new(), BTreeMap::new());
         let scan = None;
         let mut folder = Self {
@@ -376,7 +378,7 @@ impl Folder {
         for run in &records.runs {
             let key = PublicKey(run.key);
             let is_signed = key.site() == run.statement.author.site
-                && key.has_signed(&run.statement.to_bytes(), &run.signature);
+                && key.has_signed(SEALED, &run.statement.to_bytes(), &run.signature);
             opened.push(if is_signed { run.open()? } else { return Err(FolderError::Forged) });
         }
         self.change(Durability::Now, |state| {
@@ -445,7 +447,7 @@ fn seal(
     public: PublicKey,
 ) -> Result<(), FolderError> {
     if let Some(statement) = state.to_seal() {
-        let signature = identity.sign(&statement.to_bytes())?;
+        let signature = identity.sign(SEALED, &statement.to_bytes())?;
         state.sealed(public.0, signature)?;
     }
     Ok(())
