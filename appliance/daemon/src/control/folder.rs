@@ -18,13 +18,13 @@ use crate::watch::{Limits, Shown, WatchMode};
 use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
-use farhaul_engine::identity::{Identity, IdentityError, PublicKey};
+use farhaul_engine::identity::{Identity, IdentityError, PublicKey, Purpose};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Publisher, StateError, Teller};
 use farhaul_sync::message::{Followed, Message, Records, RecordsError, Shared};
-use farhaul_sync::seal::FolderKey;
+use farhaul_sync::seal::{FolderKey, Statement};
 use farhaul_sync::version::{Author, Content, Incarnation, Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -33,6 +33,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
+/// What an author signs when it seals records (S-022).
+const SEALED: Purpose = Purpose::new(Statement::PURPOSE);
 /// Parts of the index's stream that a peer is sent before it has said that one is durable.
 const UNSTORED_MAX: usize = 4;
 
@@ -195,7 +197,7 @@ impl Folder {
         let publisher = Publisher::new(index.author(), next).silent(true);
         let hearing = Hearing::new(setup.peers.iter().copied());
         let keys = Arc::new(ContentKeys::of(&setup.key));
-        let (identity, public) = (identity.clone(), identity.public_key()?);
+        let (identity, public) = (identity.clone(), identity.public_key());
         let contents = Contents::open(&setup.state.join("chunks"))?;
         let stop = Stop::default();
         let fetching = Fetching::new(|alive| Bringing {
@@ -483,7 +485,7 @@ impl Folder {
         for run in &records.runs {
             let key = PublicKey(run.key);
             let is_signed = key.site() == run.statement.author.site
-                && key.has_signed(&run.statement.to_bytes(), &run.signature);
+                && key.has_signed(SEALED, &run.statement.to_bytes(), &run.signature);
             opened.push(if is_signed { run.open()? } else { return Err(FolderError::Forged) });
         }
         self.change(Durability::Now, |state| {
@@ -597,7 +599,7 @@ pub(super) fn seal(
     public: PublicKey,
 ) -> Result<(), FolderError> {
     if let Some(statement) = state.to_seal() {
-        let signature = identity.sign(&statement.to_bytes())?;
+        let signature = identity.sign(SEALED, &statement.to_bytes())?;
         state.sealed(public.0, signature)?;
     }
     Ok(())
