@@ -33,8 +33,7 @@ const ROLE: Key = Key {
 };
 const IGNORE: Key = Key { name: "ignore", example: "[\"*.tmp\"]" };
 const SCAN_EVERY: Key = Key { name: "scan-every", example: "\"1 h\"" };
-const WATCH: Key =
-    Key { name: "watch", example: "\"auto\", \"fanotify\", \"inotify\" or \"off\"" };
+const WATCH: Key = Key { name: "watch", example: "\"auto\", \"fanotify\", \"inotify\" or \"off\"" };
 const POLICY: Key = Key { name: "policy", example: "\"fair\", \"low\", \"high\" or \"fixed\"" };
 const RATE: Key = Key { name: "rate", example: "\"500 Mbit/s\"" };
 const RATE_MIN: Key = Key { name: "rate-min", example: "\"20 Mbit/s\"" };

@@ -151,10 +151,8 @@ impl ScanJob {
             Ok(Look::LeftOut(_)) => return Ok(Told::All),
             Err(error) => {
                 tracing::warn!(%error, "what is known of it stays");
-                let is_changing = matches!(
-                    error,
-                    LookError::Digest { fault: DigestError::Changed, .. }
-                );
+                let is_changing =
+                    matches!(error, LookError::Digest { fault: DigestError::Changed, .. });
                 return Ok(if is_changing { Told::Changing } else { Told::All });
             }
         };

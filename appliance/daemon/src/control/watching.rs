@@ -5,9 +5,7 @@ use super::Event;
 use super::folder::{Folder, FolderError};
 use super::live::LiveJob;
 use super::look::ScanJob;
-use crate::watch::{
-    self, By, Coverage, LastScan, Notice, Queue, Wake, WatchMode, Watched,
-};
+use crate::watch::{self, By, Coverage, LastScan, Notice, Queue, Wake, WatchMode, Watched};
 use farhaul_engine::files::stop::Stop;
 use farhaul_sync::seal::FolderKey;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -90,7 +88,8 @@ impl Folder {
         let live = LiveJob { job, queue: Arc::clone(&queue) };
         let thread = std::thread::Builder::new().name("farhaul-look".to_owned());
         thread.spawn(move || live.run()).map_err(FolderError::Thread)?;
-        let cover_every = (self.setup.scan_every / UNWATCHED_PART).clamp(UNWATCHED_MIN, UNWATCHED_MAX);
+        let cover_every =
+            (self.setup.scan_every / UNWATCHED_PART).clamp(UNWATCHED_MIN, UNWATCHED_MAX);
         let listener = Listener {
             folder: self.setup.key,
             mode: self.setup.watch,

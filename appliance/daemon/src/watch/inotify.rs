@@ -5,7 +5,7 @@
 //! known, and looked at often instead. What happened is told in the order in which it did, so a
 //! directory that is renamed takes the paths of its watches with it. spec: S-092
 
-use super::{By, Coverage, Notice, WatchError, Watched, Watcher, Wake};
+use super::{By, Coverage, Notice, Wake, WatchError, Watched, Watcher};
 use farhaul_engine::files::dir::{Dir, FileKind};
 use farhaul_proto::path_name::{RESERVED_NAME, RelPath};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -170,8 +170,7 @@ impl Inotify {
             return false;
         }
         if let Some((cookie, from)) = self.moving.take() {
-            let is_arrival =
-                event.what.contains(ReadFlags::MOVED_TO) && event.cookie == cookie;
+            let is_arrival = event.what.contains(ReadFlags::MOVED_TO) && event.cookie == cookie;
             match self.path_of(event).filter(|_| is_arrival) {
                 Some(to) => self.rename(&from, &to),
                 None => self.drop_tree(&from),

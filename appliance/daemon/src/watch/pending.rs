@@ -119,7 +119,9 @@ impl Pending {
         let path = above.next().unwrap_or_else(|| path.clone());
         let quiet = match self.warm.remove(&path) {
             // It was looked at a moment ago, and is not left alone.
-            Some((taken, quiet)) if now < taken + quiet * 2 => (quiet * 2).min(QUIET_MAX.max(quiet)),
+            Some((taken, quiet)) if now < taken + quiet * 2 => {
+                (quiet * 2).min(QUIET_MAX.max(quiet))
+            }
             _ => QUIET,
         };
         let fresh = Entry { since: now, due: now, quiet, is_tree: false, is_open: false };

@@ -16,10 +16,8 @@ struct RawHandle {
 
 /// A group that is told of entries by the handle of their directory and their name.
 pub(crate) fn group() -> io::Result<OwnedFd> {
-    let flags = libc::FAN_CLOEXEC
-        | libc::FAN_NONBLOCK
-        | libc::FAN_CLASS_NOTIF
-        | libc::FAN_REPORT_DFID_NAME;
+    let flags =
+        libc::FAN_CLOEXEC | libc::FAN_NONBLOCK | libc::FAN_CLASS_NOTIF | libc::FAN_REPORT_DFID_NAME;
     let of_events = (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_LARGEFILE).cast_unsigned();
     // SAFETY: the call takes no memory.
     let fd = unsafe { libc::fanotify_init(flags, of_events) };

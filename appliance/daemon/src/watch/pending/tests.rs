@@ -102,7 +102,8 @@ fn where_too_many_wait_directories_are_looked_at_and_then_everything() {
         assert!(pending.len() <= 16);
     }
     let all = pending.take(start + 60 * MS, 100);
-    let of_dirs: Vec<_> = all.iter().filter(|due| due.is_tree).map(|due| due.path.clone()).collect();
+    let of_dirs: Vec<_> =
+        all.iter().filter(|due| due.is_tree).map(|due| due.path.clone()).collect();
     assert_eq!(of_dirs, [rel("a/0"), rel("a/1"), rel("a/2")]);
     let kept: Vec<bool> = (0..17).map(|n| pending.note(&entry(&n.to_string()), start)).collect();
     assert!(kept[..16].iter().all(|kept| *kept) && !kept[16]);
