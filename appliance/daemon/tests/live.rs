@@ -94,7 +94,7 @@ async fn what_is_done_here_is_done_there(watch: WatchMode) {
 
     // What this site put in place itself made no scan, and nothing was lost.
     for site in [&here, &there] {
-        assert_eq!(site.watching().overflows, 0);
+        assert_eq!(site.watching().overflows, 0, "{:?}", site.watching());
     }
     here.stop().await;
     there.stop().await;

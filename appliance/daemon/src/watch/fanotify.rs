@@ -160,7 +160,14 @@ impl Places {
                 None => return Ok(None),
             },
         };
-        let found = self.finder.path_of(handle)?;
+        let found = match self.finder.path_of(handle) {
+            // What lies outside is nobody's loss.
+            Err(error) => match self.finder.is_beneath(handle) {
+                Ok(false) => Some(b"/".to_vec()),
+                _ => return Err(error),
+            },
+            found => found?,
+        };
         let beneath = found.map(|path| beneath(&path, &own));
         self.own = Some(own);
         // One that was removed has no place to be remembered.

@@ -11,7 +11,7 @@ pub use records::{BadRecord, Entry, Handle, Record, Records, What};
 use super::dir::Dir;
 use crate::sys::fanotify;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs;
+use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use std::io;
 
@@ -62,9 +62,6 @@ impl FileSystemMark {
     }
 
     /// Finds where directories stand, apart from reading.
-    ///
-    /// # Errors
-    /// The kernel's own.
     pub fn finder(&self) -> Finder {
         Finder { dir: self.dir.clone() }
     }
@@ -90,6 +87,27 @@ impl Finder {
             Ok(held) => Ok(path_of(held.as_fd())?),
             Err(error) if error.raw_os_error() == Some(Errno::STALE.raw_os_error()) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a directory stands beneath the one that it was made with, found out step by step: for
+    /// those whose paths are too long to be told.
+    ///
+    /// # Errors
+    /// As [`path_of`](Self::path_of).
+    pub fn is_beneath(&self, handle: Handle<'_>) -> io::Result<bool> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = fs::fstat(&self.dir)?;
+        let mut held = fanotify::open_handle(self.dir.as_fd(), (handle.kind, handle.bytes))?;
+        loop {
+            let above = fs::openat(&held, c"..", flags, Mode::empty())?;
+            let (one, other) = (fs::fstat(&held)?, fs::fstat(&above)?);
+            if (one.st_dev, one.st_ino) == (top.st_dev, top.st_ino) {
+                return Ok(true);
+            } else if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) {
+                return Ok(false);
+            }
+            held = above;
         }
     }
 

@@ -170,6 +170,14 @@ impl Scene {
         }
     }
 
+    /// That all was heard of, and nothing scanned but at the start. Where the whole file system is
+    /// heard, other tests may have made too much noise.
+    fn assert_heard(&self) {
+        let shown = self.folder.shown.get();
+        let is_noisy = shown.by == By::Fanotify && shown.overflows > 0;
+        assert!(self.scans == 1 && shown.overflows == 0 || is_noisy, "{} {shown:?}", self.scans);
+    }
+
     /// Waits until nothing was said for a while.
     fn rest(&mut self) {
         let mut quiet = Instant::now();

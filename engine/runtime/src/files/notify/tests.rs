@@ -97,6 +97,31 @@ fn a_directory_is_found_by_its_handle_wherever_it_was_moved_until_it_is_gone() {
     assert_eq!(found(), None);
 }
 
+#[test]
+fn what_lies_beneath_is_known_however_deep_it_lies() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in ["inside", "outside"] {
+        std::fs::create_dir(dir.path().join(name)).expect("made");
+    }
+    let root = Root::open(&dir.path().join("inside")).expect("it can be opened");
+    let Some(mark) = mark(root.dir()) else { return };
+    let finder = mark.finder();
+    let name = [b'd'; 200];
+    for (start, is_inside) in [("inside", true), ("outside", false)] {
+        let start = Root::open(&dir.path().join(start)).expect("it can be opened");
+        let mut held = start.dir().clone();
+        for _ in 0..30 {
+            held.make_dir(&name, 0o700).expect("made");
+            held = held.open_dir(&name).expect("there");
+        }
+        let (kind, bytes) = fanotify::handle_of(held.as_fd()).expect("it has one");
+        let handle = Handle { kind, bytes: &bytes };
+        let too_long = finder.path_of(handle).expect_err("6000 bytes are not told");
+        assert_eq!(too_long.raw_os_error(), Some(Errno::NAMETOOLONG.raw_os_error()));
+        assert_eq!(finder.is_beneath(handle).expect("it says"), is_inside);
+    }
+}
+
 /// One of what the kernel gave, and the places of records in it.
 fn captured(name: &str) -> Vec<u8> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/fanotify/");
