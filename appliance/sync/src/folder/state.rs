@@ -2,6 +2,8 @@
 //! done. Everything is kept through an [`Index`], within one transaction of it; nothing is remembered
 //! here but what is to be sealed before that ends.
 
+mod revise;
+
 use super::index::{Admitted, CopyOf, Index, KeptRun, RunRef};
 use super::item::{Found, Item, Placed, Want};
 use super::publish::{Observed, Publisher, Unpublished};
