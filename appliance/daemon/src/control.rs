@@ -1,16 +1,28 @@
 //! The control loop: the one place where folders change. Whatever happens comes as an event over one
 //! bounded queue; looking, hashing and carrying are done elsewhere, and come back as events.
 
+mod ask;
+mod beat;
+mod configure;
 mod fetch;
 mod folder;
+mod health;
 mod look;
 mod recover;
+mod revise;
+mod why;
 mod work;
 
+pub use ask::{AskError, Asker, FolderFacts, PeerFacts, Reader};
+pub use beat::Beat;
 pub use folder::{FolderError, FolderSetup};
+pub use revise::Revision;
+pub(crate) use why::task_of;
 
+use crate::events::{Events, Said};
 use crate::site::FromPeer;
 use crate::store::Ready;
+use farhaul_api::EventKind;
 use farhaul_engine::identity::Identity;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -21,6 +33,7 @@ use farhaul_sync::version::Version;
 use folder::Folder;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -50,6 +63,8 @@ pub(crate) enum Event {
     },
     /// All folders are to be scanned now.
     Rescan,
+    /// Somebody asks something, or orders it.
+    Command(ask::Command),
     /// Time has passed: what did not work before may work now.
     Tick,
     /// The end.
@@ -60,6 +75,7 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub struct Control {
     events: mpsc::Sender<Event>,
+    asker: Asker,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -69,19 +85,42 @@ impl Control {
     /// # Errors
     /// [`FolderError`] of the first folder that cannot be opened, or no thread.
     pub fn start(identity: &Identity, folders: Vec<FolderSetup>) -> Result<Self, FolderError> {
+        Self::start_telling(identity, folders, Events::default())
+    }
+
+    /// As [`Control::start`]; what happens is said to `log`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_telling(
+        identity: &Identity,
+        folders: Vec<FolderSetup>,
+        log: Events,
+    ) -> Result<Self, FolderError> {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
-        let mut open = BTreeMap::new();
+        let asker = Asker::new(&events, log.clone());
+        let beat = Arc::clone(asker.beat());
+        let (identity, outboxes) = (identity.clone(), BTreeMap::new());
+        let to_loop = events.downgrade();
+        let folders_open = BTreeMap::new();
+        let mut body = Loop {
+            folders: folders_open,
+            outboxes,
+            identity,
+            events: to_loop,
+            log,
+            beat,
+            opened: 0,
+        };
         for setup in folders {
-            let folder = Folder::open(setup, identity, events.clone())?;
-            open.insert(folder.key(), folder);
+            body.open(setup, &events)?;
         }
-        let mut body = Loop { folders: open, outboxes: BTreeMap::new() };
         let ticks = events.clone();
         let ticker = std::thread::Builder::new().name("farhaul-tick".to_owned());
         ticker.spawn(move || tick(&ticks)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, thread: Some(thread) })
+        Ok(Self { events, asker, thread: Some(thread) })
     }
 
     /// Where sessions say what happens; must be called within a tokio runtime.
@@ -96,6 +135,12 @@ impl Control {
             }
         });
         said
+    }
+
+    /// Where questions are asked and orders given; it outlives the loop, and is told then that it
+    /// is over.
+    pub const fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     /// Scans all folders now.
@@ -128,12 +173,31 @@ fn tick(events: &mpsc::Sender<Event>) {
     }
 }
 
-struct Loop {
+pub(crate) struct Loop {
     folders: BTreeMap<FolderKey, Folder>,
     outboxes: BTreeMap<SiteId, crate::site::Outbox>,
+    identity: Identity,
+    /// Its own queue, for folders that come later.
+    events: mpsc::WeakSender<Event>,
+    log: Events,
+    beat: Arc<Beat>,
+    /// How many folders were opened so far.
+    opened: u64,
 }
 
 impl Loop {
+    fn open(
+        &mut self,
+        setup: FolderSetup,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<(), FolderError> {
+        self.opened += 1;
+        let health = health::Health::new(&setup.name, self.log.clone());
+        let folder = Folder::open(setup, &self.identity, events.clone(), (health, self.opened))?;
+        self.folders.insert(folder.key(), folder);
+        Ok(())
+    }
+
     fn run(&mut self, mut queue: mpsc::Receiver<Event>) {
         self.folders.values_mut().for_each(Folder::scan);
         'running: while let Some(event) = queue.blocking_recv() {
@@ -151,6 +215,7 @@ impl Loop {
             }
             // What follows is done once for all of them.
             self.folders.values_mut().for_each(Folder::go_on);
+            self.beat.is_round();
         }
         for (_, folder) in std::mem::take(&mut self.folders) {
             folder.close();
@@ -169,6 +234,7 @@ impl Loop {
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
+            Event::Command(command) => command.act(self),
             Event::Rescan => self.folders.values_mut().for_each(Folder::scan),
             Event::Tick => self.folders.values_mut().for_each(Folder::tick),
             Event::Stop => {}
@@ -185,6 +251,7 @@ impl Loop {
     fn heard(&mut self, event: FromPeer) {
         match event {
             FromPeer::Up { peer, outbox } => {
+                self.log.say(Said::that(EventKind::PeerUp).peer(peer));
                 let shared = self.folders.values().filter_map(|folder| folder.share_with(peer));
                 let share = Message::Share { folders: shared.collect() };
                 let _ = outbox.send(crate::site::Outgoing::Say(share));
@@ -194,6 +261,7 @@ impl Loop {
                 let is_current = self.outboxes.get(&peer).is_some_and(|now| now.is_same(&outbox));
                 if is_current {
                     self.outboxes.remove(&peer);
+                    self.log.say(Said::that(EventKind::PeerDown).peer(peer));
                     self.folders.values_mut().for_each(|folder| folder.lost(peer));
                 }
             }

@@ -6,6 +6,7 @@
 
 pub mod chunks;
 mod codec;
+mod conflicts;
 mod copies;
 mod error;
 mod folder;

@@ -4,10 +4,12 @@
 //! to be said comes from there. Frames, objects and their order are its business.
 
 mod dial;
+mod known;
 mod parts;
 mod session;
 
 pub use dial::{PeerPlace, Sites};
+pub use known::{CallFailed, SessionFacts, SitesView};
 pub use parts::{GatherSink, Part, PartsSource, Target};
 pub use session::{Ended, Intake, Outbox, Outgoing};
 

@@ -1,11 +1,14 @@
 //! One folder in the control loop: its index, its store, its neighbours, and what is under way.
 
 use super::Event;
+use super::health::Health;
 use super::look::ScanJob;
+use crate::events::Said;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
 use crate::site::{Outbox, Outgoing};
 use crate::store::{FolderMark, Principals, Ready, Store, StoreError};
+use farhaul_api::EventKind;
 use farhaul_engine::files::ConfineError;
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::identity::{Identity, IdentityError, PublicKey};
@@ -80,7 +83,9 @@ pub enum FolderError {
 /// A neighbour that shares the folder.
 pub(super) struct Neighbour {
     pub(super) outbox: Outbox,
-    feed: Feed,
+    pub(super) feed: Feed,
+    /// Up to where it called what it was sent durable, in this session.
+    pub(super) stored: u64,
     /// Parts that it was sent and has not called durable.
     unstored: u32,
     /// It was asked to tell again from where it is followed, and has not yet.
@@ -101,21 +106,28 @@ pub(super) struct Folder {
     pub(super) store: Store,
     publisher: Publisher,
     pub(super) keys: Arc<ContentKeys>,
-    identity: Identity,
-    public: PublicKey,
+    pub(super) identity: Identity,
+    pub(super) public: PublicKey,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) neighbours: BTreeMap<SiteId, Neighbour>,
     /// Files that are asked for, and their lengths.
     pub(super) fetching: BTreeMap<RelPath, Fetching>,
-    scan: Option<Stop>,
+    pub(super) scan: Option<Stop>,
     /// When the next scan is due.
-    next_scan: Instant,
+    pub(super) next_scan: Instant,
     /// What was found and not taken in yet.
     looks: Vec<(RelPath, Option<Found>)>,
     /// What came and is verified, and not in place yet.
     pub(super) arrived: Vec<(RelPath, Version, Ready)>,
     /// Up to where what is to be done was gone through; from there on it goes next.
     pub(super) cursor: Option<RelPath>,
+    pub(super) health: Health,
+    /// The how manyth folder that was opened: whoever held something of another one asks anew.
+    pub(super) opened: u64,
+    /// Nothing is looked at, fetched or changed.
+    pub(super) is_paused: bool,
+    /// The scan that runs was stopped, and another one is to begin when it has ended.
+    pub(super) scans_again: bool,
 }
 
 impl Folder {
@@ -123,6 +135,7 @@ impl Folder {
         setup: FolderSetup,
         identity: &Identity,
         events: mpsc::Sender<Event>,
+        (health, opened): (Health, u64),
     ) -> Result<Self, FolderError> {
         let principals = Arc::clone(&setup.principals);
         let marked = setup.state.join("mark");
@@ -151,6 +164,7 @@ impl Folder {
         let (identity, public) = (identity.clone(), identity.public_key()?);
         let (neighbours, fetching) = (BTreeMap::new(), BTreeMap::new());
         let scan = None;
+        let is_paused = super::revise::is_paused(&setup.state);
         let mut folder = Self {
             setup,
             index,
@@ -167,6 +181,10 @@ impl Folder {
             looks: Vec::new(),
             arrived: Vec::new(),
             cursor: None,
+            health,
+            opened,
+            is_paused,
+            scans_again: false,
         };
         folder.recover()?;
         Ok(folder)
@@ -200,12 +218,20 @@ impl Folder {
 
     /// Starts a scan unless one runs.
     pub(super) fn scan(&mut self) {
-        if self.scan.is_some() {
+        if self.scan.is_some() || self.is_paused {
             return;
         }
-        if let Err(error) = self.start_scan() {
-            tracing::error!(folder = %self.setup.name, %error, "cannot be scanned");
+        let started = self.start_scan();
+        let halted = match &started {
+            Err(FolderError::Store(error)) if error.is_elsewhere() => Some(error.to_string()),
+            Err(_) => self.health.halted().map(str::to_owned),
+            Ok(()) => None,
+        };
+        self.health.there(halted);
+        if started.is_ok() {
+            self.health.say(Said::that(EventKind::ScanStarted));
         }
+        self.note("cannot be scanned", started);
     }
 
     fn start_scan(&mut self) -> Result<(), FolderError> {
@@ -228,10 +254,19 @@ impl Folder {
 
     pub(super) fn scanned(&mut self, outcome: Result<(), String>) {
         self.scan = None;
-        self.next_scan = Instant::now() + self.setup.scan_every;
-        if let Err(why) = outcome {
+        let wait = if self.scans_again { Duration::ZERO } else { self.setup.scan_every };
+        self.next_scan = Instant::now() + wait;
+        let was_stopped = std::mem::take(&mut self.scans_again) || self.is_paused;
+        self.health.scanned();
+        let ended = Said::that(EventKind::ScanEnded);
+        self.health.say(outcome.as_ref().err().map_or(ended.clone(), |why| ended.text(why)));
+        if let Err(why) = &outcome
+            && !was_stopped
+        {
             tracing::warn!(folder = %self.setup.name, why, "the scan did not come to its end");
         }
+        let failed = outcome.err().filter(|_| !was_stopped);
+        self.health.went("the scan did not come to its end", failed);
     }
 
     /// Somebody looked at paths. Meanwhile this site may have put something there itself: what was
@@ -291,7 +326,8 @@ impl Folder {
         Ok(done)
     }
 
-    pub(super) fn note(&self, what: &str, outcome: Result<(), FolderError>) {
+    pub(super) fn note(&mut self, what: &str, outcome: Result<(), FolderError>) {
+        self.health.went(what, outcome.as_ref().err().map(ToString::to_string));
         if let Err(error) = outcome {
             tracing::error!(folder = %self.setup.name, %error, "{what}");
         }
@@ -306,7 +342,8 @@ impl Folder {
         let start = Followed::start(theirs.followed, self.index.author().incarnation);
         let is_ahead = start > self.index.last_seq().get();
         let feed = Feed::new(start.min(self.index.last_seq().get()));
-        self.neighbours.insert(peer, Neighbour { outbox, feed, unstored: 0, asked_again: false });
+        let (stored, unstored, asked_again) = (feed.sent(), 0, false);
+        self.neighbours.insert(peer, Neighbour { outbox, feed, stored, unstored, asked_again });
         if is_ahead {
             let renewed = self.renew();
             self.note("no new incarnation", renewed);
@@ -379,19 +416,25 @@ impl Folder {
                 && key.has_signed(&run.statement.to_bytes(), &run.signature);
             opened.push(if is_signed { run.open()? } else { return Err(FolderError::Forged) });
         }
-        self.change(Durability::Now, |state| {
+        let learned = self.change(Durability::Now, |state| {
+            let mut learned = Vec::new();
             for (run, opened) in records.runs.iter().zip(&opened) {
-                state.learn(run, opened)?;
+                learned.extend(state.learn(run, opened)?.changed);
             }
             state.index_mut().follow(peer, followed)?;
-            Ok(())
-        })
+            Ok(learned)
+        })?;
+        for path in &learned {
+            self.health.say(Said::that(EventKind::Learned).peer(peer).path(path));
+        }
+        Ok(())
     }
 
-    pub(super) fn stored(&mut self, peer: SiteId, epoch: u64, _up_to: u64) {
+    pub(super) fn stored(&mut self, peer: SiteId, epoch: u64, up_to: u64) {
         let ours = self.index.author().incarnation.get();
         if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| epoch == ours) {
             neighbour.unstored = neighbour.unstored.saturating_sub(1);
+            neighbour.stored = neighbour.stored.max(up_to.min(neighbour.feed.sent()));
         }
     }
 
@@ -406,12 +449,16 @@ impl Folder {
     pub(super) fn go_on(&mut self) {
         let looked = self.take_looks();
         self.note("what was found cannot be taken in", looked);
-        let put = self.put_arrived();
-        self.note("what came cannot be put in place", put);
-        let worked = self.work();
-        self.note("what is to be done cannot be done", worked);
+        if !self.is_paused {
+            let put = self.put_arrived();
+            self.note("what came cannot be put in place", put);
+            let worked = self.work();
+            self.note("what is to be done cannot be done", worked);
+        }
         let told = self.tell_neighbours();
         self.note("neighbours cannot be told", told);
+        let state = self.state();
+        self.health.is_at(state);
     }
 
     fn tell_neighbours(&mut self) -> Result<(), FolderError> {
@@ -439,7 +486,7 @@ impl Folder {
 }
 
 /// Signs what was published since the last signature.
-fn seal(
+pub(super) fn seal(
     state: &mut FolderState<Transaction<'_>>,
     identity: &Identity,
     public: PublicKey,

@@ -122,13 +122,16 @@ impl Folder {
         };
         match begun {
             Ok(begun) => prepared.push(begun),
-            Err(error) => tracing::debug!(%path, %error, "not now"),
+            Err(error) => {
+                tracing::debug!(%path, %error, "not now");
+                self.health.failed(path, error.to_string());
+            }
         }
         Ok(())
     }
 
     /// Whether as much is asked for as may be.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let bytes = self.fetching.values().map(|fetch| fetch.size).fold(0, u64::saturating_add);
         self.fetching.len() >= FETCHES_MAX || bytes > FETCH_BYTES_MAX
     }
@@ -167,6 +170,7 @@ impl Folder {
             }
             Err(error) => {
                 tracing::warn!(%path, %error, "cannot be staged");
+                self.health.failed(path, format!("cannot be staged: {error}"));
                 Ok(None)
             }
         }
@@ -217,7 +221,10 @@ impl Folder {
         match ready {
             Ok(ready) => self.arrived.push((path, version, ready)),
             // It is asked for again; nothing is lost meanwhile.
-            Err(why) => tracing::warn!(%path, why, "did not come"),
+            Err(why) => {
+                tracing::warn!(%path, why, "did not come");
+                self.health.failed(&path, format!("did not come: {why}"));
+            }
         }
     }
 
@@ -273,6 +280,7 @@ impl Folder {
                 }
                 Err(error) => {
                     tracing::info!(%path, %error, "is looked at again before it is changed");
+                    self.health.failed(&path, error.to_string());
                     let mut forgetting = self.index.begin(Durability::Now)?;
                     forgetting.forget_intent(recorded.id())?;
                     forgetting.commit()?;
@@ -291,6 +299,9 @@ impl Folder {
             }
             Ok(())
         })?;
+        for (path, _) in committed.iter().flat_map(|done| &done.placed) {
+            self.health.worked(path);
+        }
         if is_half_done {
             self.decide_intents()?;
         }
