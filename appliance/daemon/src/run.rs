@@ -179,7 +179,6 @@ pub async fn run(
         config: RwLock::new(Arc::new(config)),
     });
     let answering = Answering::start(listening, Arc::clone(&sources));
-    control.asker().log().say(Said::that(EventKind::Started));
     manager::is_ready();
     let ended = {
         let watched = manager::watched(control.asker().beat());
@@ -215,7 +214,9 @@ fn start_folders(
     identity: &Identity,
     engine: &Arc<Engine>,
 ) -> Result<(Sites, Control), RunError> {
-    let control = Control::start_telling(identity, setups(config)?, Events::default())?;
+    let log = Events::default();
+    log.say(Said::that(EventKind::Started));
+    let control = Control::start_telling(identity, setups(config)?, log)?;
     for folder in &config.folders {
         let (path, role) = (folder.path.display(), folder.role.name());
         tracing::info!(folder = %folder.id, %path, role, peers = folder.peers.len(), "kept");

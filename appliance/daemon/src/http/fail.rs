@@ -44,11 +44,6 @@ impl Failed {
         let next = "look into the log of the site; if it says nothing, please report it";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the request was not done", detail, next)
     }
-
-    #[cfg(test)]
-    pub(super) const fn problem(&self) -> &Problem {
-        &self.0
-    }
 }
 
 impl From<AskError> for Failed {

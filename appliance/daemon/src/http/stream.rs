@@ -13,6 +13,7 @@ use futures_util::stream::unfold;
 use serde::Deserialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use utoipa::IntoParams;
@@ -51,7 +52,7 @@ pub(super) async fn events(
     Query(which): Query<Which>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, Failed> {
-    let Ok(seat) = std::sync::Arc::clone(&api.followers).try_acquire_owned() else {
+    let Ok(seat) = Arc::clone(&api.followers).try_acquire_owned() else {
         return Err(Failed::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many follow events",
@@ -73,7 +74,15 @@ pub(super) async fn events(
         })?,
     };
     let watch = log.watch();
-    let following = Following { log, watch, from, which, waiting: VecDeque::new(), _seat: seat };
+    let following = Following {
+        api: Arc::clone(&api),
+        log,
+        watch,
+        from,
+        which,
+        waiting: VecDeque::new(),
+        _seat: seat,
+    };
     let stream = unfold(following, |mut following| async move {
         let sent = following.next().await?;
         Some((Ok(sent), following))
@@ -83,6 +92,7 @@ pub(super) async fn events(
 
 /// Somebody who follows.
 struct Following {
+    api: Api,
     log: Events,
     watch: watch::Receiver<u64>,
     from: From,
@@ -108,8 +118,11 @@ impl Following {
             self.from = From::Number(upto);
             let wanted =
                 |event: &&Event| self.which.folder.is_none() || event.folder == self.which.folder;
+            let names = self.api.names();
             for event in events.iter().filter(wanted) {
-                let data = serde_json::to_string(event).unwrap_or_default();
+                let mut event = event.clone();
+                event.peer.iter_mut().for_each(|peer| names.site(peer));
+                let data = serde_json::to_string(&event).unwrap_or_default();
                 let sent = Sent::default().id(&event.id).event(event.kind.name()).data(data);
                 self.waiting.push_back(sent);
             }

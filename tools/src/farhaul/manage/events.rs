@@ -1,7 +1,7 @@
 //! `farhaul events`: follows what happens at a site, and comes back after a break.
 
 use super::client::{Client, encoded};
-use super::{EventsArgs, lines, print};
+use super::{EventsArgs, lines};
 use crate::farhaul::failure::{Failure, Kind};
 use crate::farhaul::{Ended, text};
 use farhaul_api::{Event, Gap};
