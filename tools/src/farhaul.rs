@@ -1,7 +1,7 @@
 //! The `farhaul` command, verb by verb.
 //!
 //! Exit codes are a contract: 0 done, 1 transfer failed, 2 usage, 3 peer refused or not
-//! authenticated, 4 local disk.
+//! authenticated, 4 local disk. Verbs that speak to a running site: see [`manage::HELP`].
 
 pub mod args;
 mod carrier;
@@ -11,6 +11,7 @@ mod demo_tcp;
 pub mod doctor;
 mod failure;
 mod id;
+pub mod manage;
 pub mod plot;
 pub mod probe;
 mod progress;
@@ -61,6 +62,14 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Doctor(args) => return doctor::run(&args),
         Verb::Plot(args) => plot::run(&args),
         Verb::DemoTcp => demo_tcp::run(),
+        Verb::Status(args) => manage::status(&args),
+        Verb::Folder(verb) => manage::folder(&verb),
+        Verb::Peer(verb) => manage::peer(&verb),
+        Verb::Why(args) => manage::why(&args),
+        Verb::Conflict(verb) => manage::conflict(&verb),
+        Verb::Version(verb) => manage::version(&verb),
+        Verb::Restore(args) => manage::restore(&args),
+        Verb::Events(args) => manage::events(&args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,8 @@ const MORE: &str = "Environment:
                trace, or a filter such as `warn,farhauld=debug`
 
 Signals: SIGINT and SIGTERM stop the site in good order, a second one at once.
+SIGHUP has it read its configuration again: what may change while it runs does,
+what may not is named in the log, and a file with a fault changes nothing.
 
 Exit codes:
   0 done, 1 failed while starting or running, 2 the command line or the
@@ -40,7 +42,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) config: Option<PathBuf>,
     /// How lines of the log look.
-    #[arg(long, value_enum, value_name = "text|json", default_value_t)]
+    #[arg(long, value_enum, value_name = "text|json|journald", default_value_t)]
     pub(crate) log_format: LogFormat,
 }
 
@@ -52,6 +54,8 @@ pub(crate) enum Verb {
         /// The configuration.
         file: PathBuf,
     },
+    /// Print the document that describes the management API (OpenAPI).
+    Openapi,
 }
 
 /// How lines of the log look.
@@ -62,6 +66,8 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// To the journal of systemd, fields as they are; to standard error where there is none.
+    Journald,
 }
 
 #[cfg(test)]

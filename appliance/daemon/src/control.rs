@@ -2,7 +2,10 @@
 //! bounded queue; looking, hashing and carrying are done elsewhere, and come back as events.
 
 mod again;
+mod ask;
+mod beat;
 mod compare;
+mod configure;
 mod contents;
 mod fetch;
 mod fetching;
@@ -10,6 +13,7 @@ mod folder;
 mod give;
 mod givers;
 mod halt;
+mod health;
 mod large;
 mod listen;
 mod live;
@@ -17,18 +21,26 @@ mod look;
 mod patience;
 mod question;
 mod recover;
+mod revise;
 mod sift;
 mod upkeep;
 mod watching;
+mod why;
 mod work;
 
+pub use ask::{AskError, Asker, FolderFacts, PeerFacts, Reader};
+pub use beat::Beat;
 pub use fetching::ContentCounts;
 pub use folder::{FolderError, FolderSetup};
 pub use halt::{FolderCondition, Halt, HaltKind};
+pub use revise::Revision;
+pub(crate) use why::task_of;
 
+use crate::events::{Events, Said};
 use crate::site::FromPeer;
 use crate::store::Ready;
 use crate::watch::{Shown, Watching};
+use farhaul_api::EventKind;
 use farhaul_engine::identity::Identity;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -79,6 +91,8 @@ pub(crate) enum Event {
     },
     /// All folders are to be scanned now.
     Rescan,
+    /// Somebody asks something, or orders it.
+    Command(ask::Command),
     /// Time has passed: what did not work before may work now.
     Tick,
     /// The end.
@@ -89,6 +103,7 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub struct Control {
     events: mpsc::Sender<Event>,
+    asker: Asker,
     thread: Option<JoinHandle<()>>,
     conditions: Conditions,
     shown: BTreeMap<FolderKey, Arc<Shown>>,
@@ -102,8 +117,21 @@ impl Control {
     /// # Errors
     /// [`FolderError::Thread`].
     pub fn start(identity: &Identity, folders: Vec<FolderSetup>) -> Result<Self, FolderError> {
+        Self::start_telling(identity, folders, Events::default())
+    }
+
+    /// As [`Control::start`]; what happens is said to `log`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_telling(
+        identity: &Identity,
+        folders: Vec<FolderSetup>,
+        log: Events,
+    ) -> Result<Self, FolderError> {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
-        let mut body = Loop::new(identity, events.clone());
+        let asker = Asker::new(&events, log.clone());
+        let mut body = Loop::new(identity, events.clone(), (log, Arc::clone(asker.beat())));
         for setup in folders {
             body.shown.insert(setup.key, Arc::default());
             body.open(setup);
@@ -116,7 +144,7 @@ impl Control {
         ticker.spawn(move || tick(&ticks)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, thread: Some(thread), conditions, shown, counts })
+        Ok(Self { events, asker, thread: Some(thread), conditions, shown, counts })
     }
 
     /// How each folder is, by name.
@@ -157,6 +185,12 @@ impl Control {
         })
     }
 
+    /// Where questions are asked and orders given; it outlives the loop, and is told then that it
+    /// is over.
+    pub const fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
     /// Scans all folders now.
     ///
     /// # Errors
@@ -190,7 +224,7 @@ fn tick(events: &mpsc::Sender<Event>) {
 /// What was brought into the folders.
 type Counted = Arc<Mutex<Vec<Arc<fetch::Counts>>>>;
 
-struct Loop {
+pub(crate) struct Loop {
     identity: Identity,
     events: mpsc::Sender<Event>,
     folders: BTreeMap<FolderKey, Folder>,
@@ -203,10 +237,18 @@ struct Loop {
     shown: BTreeMap<FolderKey, Arc<Shown>>,
     /// What was brought, each time a folder was opened.
     counts: Counted,
+    log: Events,
+    beat: Arc<Beat>,
+    /// How many folders were opened so far.
+    opened: u64,
 }
 
 impl Loop {
-    fn new(identity: &Identity, events: mpsc::Sender<Event>) -> Self {
+    fn new(
+        identity: &Identity,
+        events: mpsc::Sender<Event>,
+        (log, beat): (Events, Arc<Beat>),
+    ) -> Self {
         Self {
             identity: identity.clone(),
             events,
@@ -217,6 +259,9 @@ impl Loop {
             conditions: Conditions::default(),
             shown: BTreeMap::new(),
             counts: Counted::default(),
+            log,
+            beat,
+            opened: 0,
         }
     }
 
@@ -239,6 +284,7 @@ impl Loop {
             self.folders.values_mut().for_each(Folder::go_on);
             self.put_halted_aside();
             self.show_troubles();
+            self.beat.is_round();
         }
         // Whoever still has something to say must not wait for us, who wait for them.
         queue.close();
@@ -267,6 +313,7 @@ impl Loop {
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
+            Event::Command(command) => command.act(self),
             Event::Rescan => self.folders.values_mut().for_each(Folder::scan),
             Event::Tick => {
                 self.retry_halted();
@@ -286,6 +333,7 @@ impl Loop {
     fn heard(&mut self, event: FromPeer) {
         match event {
             FromPeer::Up { peer, outbox } => {
+                self.log.say(Said::that(EventKind::PeerUp).peer(peer));
                 let shared = self.folders.values().filter_map(|folder| folder.share_with(peer));
                 let share = Message::Share { folders: shared.collect() };
                 let _ = outbox.send(crate::site::Outgoing::Say(share));
@@ -296,6 +344,7 @@ impl Loop {
                 if is_current {
                     self.outboxes.remove(&peer);
                     self.offers.retain(|(from, _), _| *from != peer);
+                    self.log.say(Said::that(EventKind::PeerDown).peer(peer));
                     self.folders.values_mut().for_each(|folder| folder.lost(peer));
                 }
             }

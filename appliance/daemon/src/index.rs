@@ -8,6 +8,7 @@ mod aside;
 mod attrs;
 pub mod chunks;
 mod codec;
+mod conflicts;
 mod copies;
 mod error;
 mod folder;

@@ -5,11 +5,16 @@
 
 pub mod config;
 pub mod control;
+pub mod events;
+pub mod http;
 pub mod index;
+mod moment;
+pub mod restore;
 pub mod run;
 pub mod scan;
 pub mod site;
 pub mod store;
+mod told;
 pub mod watch;
 
 mod attrs;

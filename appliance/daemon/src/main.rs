@@ -10,13 +10,16 @@ use args::{Cli, LogFormat, Verb};
 use clap::Parser;
 use farhaul_engine::identity::Identity;
 use farhauld::config::{Config, ConfigError, Folder};
-use farhauld::run::RunError;
+use farhauld::run::{Reloads, RunError};
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 const FAILED: u8 = 1;
 const WRONG: u8 = 2;
@@ -41,6 +44,10 @@ fn main() -> ExitCode {
     };
     match (cli.verb, cli.run.config) {
         (Some(Verb::Check { file }), _) => check(&file),
+        (Some(Verb::Openapi), _) => {
+            let _ = io::stdout().write_all(farhauld::http::openapi().as_bytes());
+            ExitCode::SUCCESS
+        }
         (None, Some(file)) => {
             log_as(cli.run.log_format);
             match run(&file) {
@@ -99,11 +106,18 @@ fn tell(to: &mut dyn Write, what: impl Display) {
 fn log_as(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FARHAUL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG));
+    if format == LogFormat::Journald {
+        // Where there is no journal, standard error is read.
+        if let Ok(journal) = tracing_journald::layer() {
+            let _ = tracing_subscriber::registry().with(journal).with(filter).try_init();
+            return;
+        }
+    }
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A log that cannot be written is not worth a panic.
     let logger = logger.with_ansi(io::stderr().is_terminal()).log_internal_errors(false);
     let _ = match format {
-        LogFormat::Text => logger.try_init(),
+        LogFormat::Text | LogFormat::Journald => logger.try_init(),
         LogFormat::Json => logger.json().try_init(),
     };
 }
@@ -129,7 +143,8 @@ fn run(file: &Path) -> Result<(), u8> {
     })?;
     let ended = runtime.block_on(async {
         let stop = stopped();
-        farhauld::run::run(config, identity, stop).await
+        let reloads = Reloads { file: Some(file.to_owned()), asked: asked_to_reload() };
+        farhauld::run::run(config, identity, stop, reloads).await
     });
     runtime.shutdown_timeout(LEAVE_MAX);
     ended.map_err(|error| {
@@ -157,6 +172,19 @@ const fn code(error: &RunError) -> u8 {
     } else {
         FAILED
     }
+}
+
+/// Says so for each SIGHUP from this call on; those that come while one is followed are one.
+fn asked_to_reload() -> mpsc::Receiver<()> {
+    let (asks, asked) = mpsc::channel(1);
+    if let Ok(mut hangup) = signal(SignalKind::hangup()) {
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() && !asks.is_closed() {
+                let _ = asks.try_send(());
+            }
+        });
+    }
+    asked
 }
 
 /// Listens for SIGINT and SIGTERM from this call on; the future ends with the first of them. From

@@ -1,10 +1,20 @@
-//! A site from its start to its end: the engine, the folders, the wish to stop.
+//! A site from its start to its end: the engine, the folders, the API, the wish to stop, and a
+//! configuration that is read again.
+
+mod manager;
+mod reload;
+
+pub use reload::Reloads;
 
 use crate::config::{Config, Role};
 use crate::control::{Control, FolderError, FolderSetup};
+use crate::events::{Events, Said};
+use crate::http::{Answering, Listening, ServeError, Sources};
+use crate::moment::now_millis;
 use crate::site::Sites;
 use crate::store::{NameTable, Principals, Unnamed};
 use crate::watch::Limits;
+use farhaul_api::EventKind;
 use farhaul_engine::disk::DiskKind;
 use farhaul_engine::engine::{Engine, EngineConfig, EngineError, TcpPort};
 use farhaul_engine::identity::{Identity, SiteId};
@@ -15,7 +25,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// How often it is asked whether the engine still works.
@@ -50,6 +60,9 @@ pub enum RunError {
     /// The engine did not start, or broke down.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The API cannot listen.
+    #[error(transparent)]
+    Api(#[from] ServeError),
     /// A folder cannot be opened.
     #[error("folder: {0}")]
     Folder(#[from] FolderError),
@@ -70,6 +83,14 @@ impl RunError {
             Self::OwnId { .. } => "remove it: a site is no peer of itself",
             Self::InUse { .. } => "stop the other process, or give this site a state of its own",
             Self::State { .. } => "give this user access to the state directory, and room there",
+            Self::Api(ServeError::Bind { .. }) => {
+                "stop the program that listens there, or write another place in `api`"
+            }
+            Self::Api(ServeError::Token { .. }) => "remove the file: the next start makes one",
+            Self::Api(ServeError::Public { .. }) => {
+                "write an address of loopback or a socket (`unix:/run/farhaul/api`) in `api`, and \
+                 reach it from elsewhere through SSH or a proxy that speaks TLS"
+            }
             Self::Folder(_) => "see that its disk is mounted and belongs to this user",
             Self::Role { .. } => "only read-write folders are kept by this version",
             Self::Engine(EngineError::Bind { .. } | EngineError::BindTcp { .. }) => {
@@ -88,17 +109,45 @@ impl RunError {
 
     /// Whether the configuration is at fault, so that another start would end the same way.
     pub const fn is_config(&self) -> bool {
-        matches!(self, Self::OwnId { .. } | Self::Role { .. })
+        matches!(
+            self,
+            Self::OwnId { .. } | Self::Role { .. } | Self::Api(ServeError::Public { .. })
+        )
     }
 
     /// Whether the state directory is at fault.
     pub const fn is_state(&self) -> bool {
-        matches!(self, Self::InUse { .. } | Self::State { .. })
+        matches!(
+            self,
+            Self::InUse { .. } | Self::State { .. } | Self::Api(ServeError::Token { .. })
+        )
+    }
+}
+
+/// The sites that may connect, as of the last configuration.
+#[derive(Clone, Debug)]
+struct Allowed(Arc<RwLock<BTreeSet<SiteId>>>);
+
+impl Allowed {
+    fn of(config: &Config) -> Self {
+        Self(Arc::new(RwLock::new(config.peers.iter().map(|peer| peer.id).collect())))
+    }
+
+    fn set(&self, config: &Config) {
+        let peers = config.peers.iter().map(|peer| peer.id).collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = peers;
+    }
+
+    fn check(&self) -> Allow {
+        let allowed = Arc::clone(&self.0);
+        Arc::new(move |site: &SiteId| {
+            allowed.read().unwrap_or_else(PoisonError::into_inner).contains(site)
+        })
     }
 }
 
 /// Runs a site until `stop` ends; within a tokio runtime. The state directory exists: the identity
-/// was read from it.
+/// was read from it. Whenever `reloads` says so, the configuration is read again.
 ///
 /// # Errors
 /// [`RunError`]: it could not start, or the engine broke down.
@@ -106,21 +155,52 @@ pub async fn run(
     config: Config,
     identity: Identity,
     stop: impl Future<Output = ()>,
+    mut reloads: Reloads,
 ) -> Result<(), RunError> {
     let me = identity.id();
     if let Some(name) = config.peer_name(me) {
         return Err(RunError::OwnId { name: name.to_owned() });
     }
     let _lock = lock(&config.site.state)?;
-    let engine = Arc::new(Engine::start(engine_config(&config, identity.clone()))?);
+    let listening = Listening::at(&config.site.api, &config.site.state).await?;
+    let allowed = Allowed::of(&config);
+    let engine = engine_config(&config, identity.clone(), allowed.check());
+    let engine = Arc::new(Engine::start(engine)?);
     let (udp, tcp) = (engine.local_addr(), engine.tcp_addr());
-    tracing::info!(site = %config.site.name, id = %me, %udp, ?tcp, "listening");
-    let (sites, control) = start_folders(&config, &identity, &engine)?;
-    let ended = tokio::select! {
-        error = broken(&engine) => Err(error.into()),
-        () = stop => Ok(()),
+    let api = listening.place();
+    tracing::info!(site = %config.site.name, id = %me, %udp, ?tcp, %api, "listening");
+    let (mut sites, control) = start_folders(&config, &identity, &engine)?;
+    let sources = Arc::new(Sources {
+        control: control.asker().clone(),
+        sites: sites.view(),
+        engine: Arc::downgrade(&engine),
+        me,
+        listen: udp,
+        since_millis: now_millis(),
+        config: RwLock::new(Arc::new(config)),
+    });
+    let answering = Answering::start(listening, Arc::clone(&sources));
+    manager::is_ready();
+    let ended = {
+        let watched = manager::watched(control.asker().beat());
+        let (stop, watched) = (std::pin::pin!(stop), std::pin::pin!(watched));
+        let mut over = std::pin::pin!(async {
+            tokio::select! {
+                error = broken(&engine) => Err(RunError::from(error)),
+                () = stop => Ok(()),
+                never = watched => match never {},
+            }
+        });
+        loop {
+            tokio::select! {
+                ended = &mut over => break ended,
+                () = reloads.asked() => reloads.reload(&sources, &mut sites, &allowed).await,
+            }
+        }
     };
     tracing::info!("stopping");
+    manager::stops();
+    answering.stop().await;
     sites.stop().await;
     engine.close().await;
     // It ends what it is doing at a disk first.
@@ -135,6 +215,21 @@ fn start_folders(
     identity: &Identity,
     engine: &Arc<Engine>,
 ) -> Result<(Sites, Control), RunError> {
+    let log = Events::default();
+    log.say(Said::that(EventKind::Started));
+    let control = Control::start_telling(identity, setups(config)?, log)?;
+    for folder in &config.folders {
+        let (path, role) = (folder.path.display(), folder.role.name());
+        tracing::info!(folder = %folder.id, %path, role, peers = folder.peers.len(), "kept");
+    }
+    let (places, options) = (config.places(), config.transfer.options());
+    let heard = control.hears_sessions();
+    let sites = Sites::start(Arc::clone(engine), identity.id(), options, places, heard);
+    Ok((sites, control))
+}
+
+/// The folders as the control loop takes them; their state directories are made.
+fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
     let principals: Arc<dyn Principals> = match NameTable::of_this_machine() {
         Ok(table) => Arc::new(table),
         Err(source) => {
@@ -164,20 +259,10 @@ fn start_folders(
             principals: Arc::clone(&principals),
         });
     }
-    let control = Control::start(identity, folders)?;
-    for folder in &config.folders {
-        let (path, role) = (folder.path.display(), folder.role.name());
-        tracing::info!(folder = %folder.id, %path, role, peers = folder.peers.len(), "kept");
-    }
-    let (places, options) = (config.places(), config.transfer.options());
-    let heard = control.hears_sessions();
-    let sites = Sites::start(Arc::clone(engine), identity.id(), options, places, heard);
-    Ok((sites, control))
+    Ok(folders)
 }
 
-fn engine_config(config: &Config, identity: Identity) -> EngineConfig {
-    let allowed: BTreeSet<SiteId> = config.peers.iter().map(|peer| peer.id).collect();
-    let allow: Allow = Arc::new(move |site: &SiteId| allowed.contains(site));
+fn engine_config(config: &Config, identity: Identity, allow: Allow) -> EngineConfig {
     EngineConfig {
         listen: config.site.listen,
         tcp: TcpPort::Same,

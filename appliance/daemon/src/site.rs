@@ -4,12 +4,14 @@
 //! to be said comes from there. Frames, objects and their order are its business.
 
 mod dial;
+mod known;
 mod lease;
 mod parts;
 mod question;
 mod session;
 
 pub use dial::{PeerPlace, Sites};
+pub use known::{CallFailed, SessionFacts, SitesView};
 pub use lease::Leased;
 pub use parts::{GatherSink, Opens, Part, PartsSource};
 pub use question::{Intake, NoAnswer, Question};

@@ -45,7 +45,7 @@ impl Place {
         let (state, photos) = (self.path("state"), self.path("photos"));
         let text = format!(
             "[site]\nname = \"berlin\"\nstate = {state:?}\nlisten = \"{listen}\"\n\
-             buffers = \"32 MiB\"\n[[peer]]\nname = \"tokyo\"\nid = \"{peer}\"\n\
+             api = \"127.0.0.1:0\"\nbuffers = \"32 MiB\"\n[[peer]]\nname = \"tokyo\"\nid = \"{peer}\"\n\
              [[folder]]\nid = \"photos\"\npath = {photos:?}\npeers = [\"tokyo\"]\n{more}"
         );
         std::fs::write(self.file(), text).expect("written");
@@ -123,7 +123,7 @@ fn every_fault_of_a_configuration_is_told_and_the_exit_code_is_2() {
     let at = |line: usize, column: usize| format!("{}:{line}:{column}: ", place.file().display());
     let lines: Vec<&str> = complained.lines().collect();
     assert_eq!(lines.len(), 3, "{complained}");
-    for (line, begins) in lines.iter().zip([at(4, 10), at(13, 14), at(14, 8)]) {
+    for (line, begins) in lines.iter().zip([at(4, 10), at(14, 14), at(15, 8)]) {
         assert!(line.starts_with(&begins), "{line}");
     }
     let (code, told, complained) = run(farhauld().arg("--config").arg(place.file()));

@@ -14,6 +14,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::doctor::{self, DoctorArgs};
+use super::manage::{
+    self, ConflictVerb, EventsArgs, FolderVerb, OnePath, PeerVerb, Plain, RestoreArgs, VersionVerb,
+};
 use super::plot::{self, PlotArgs};
 use super::probe::{self, ProbeArgs};
 use super::target::Target;
@@ -89,6 +92,30 @@ pub enum Verb {
     Plot(PlotArgs),
     /// Carry data between two endpoints on this machine over an emulated long, lossy link.
     Demo(DemoArgs),
+    /// How a running site is: its folders and peers.
+    #[command(after_help = manage::HELP)]
+    Status(Plain),
+    /// Folders of a running site: how they are, what is missing; scan, pause and resume them.
+    #[command(subcommand, after_help = manage::HELP)]
+    Folder(FolderVerb),
+    /// Peers of a running site.
+    #[command(subcommand, after_help = manage::HELP)]
+    Peer(PeerVerb),
+    /// Why a path of a folder is not in sync: versions, who has what, what failed, what comes next.
+    #[command(after_help = manage::HELP)]
+    Why(OnePath),
+    /// Conflicts of a folder: list them, end them.
+    #[command(subcommand, after_help = manage::HELP)]
+    Conflict(ConflictVerb),
+    /// What was displaced at a path, and is kept.
+    #[command(subcommand, after_help = manage::HELP)]
+    Version(VersionVerb),
+    /// Bring a file or a tree back as it stood at a time.
+    #[command(after_help = manage::HELP)]
+    Restore(RestoreArgs),
+    /// Follow what happens at a running site.
+    #[command(after_help = manage::HELP)]
+    Events(EventsArgs),
     /// Measure kernel TCP for `demo`; the request comes on standard input, as JSON.
     #[command(hide = true)]
     DemoTcp,

@@ -59,6 +59,12 @@ impl Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
 /// A failure of this machine's disk outside of the engine.
 pub(super) fn disk(what: impl fmt::Display, error: &io::Error) -> Failure {
     let advice = match error.kind() {

@@ -363,7 +363,14 @@ fn address_of_ours(key: Key, text: At<&str>, faults: &mut Faults) -> Option<Sock
 
 fn api_place(text: At<&str>, faults: &mut Faults) -> Option<ApiPlace> {
     let Some(path) = text.value.strip_prefix("unix:") else {
-        return address_of_ours(API, text, faults).map(ApiPlace::Tcp);
+        let addr = address_of_ours(API, text, faults)?;
+        // There is no TLS, and the token would go over the wire.
+        if !addr.ip().is_loopback() {
+            let what = format!("`api`: others could read what goes to {addr}");
+            faults.add(text.at, what, API.advice());
+            return None;
+        }
+        return Some(ApiPlace::Tcp(addr));
     };
     match places::absolute(path) {
         Ok(path) if path.as_os_str().len() <= SOCKET_PATH_MAX => Some(ApiPlace::Unix(path)),

@@ -37,8 +37,16 @@ const END_MAX: Duration = Duration::from_secs(20);
 /// How a file comes.
 enum Coming {
     Small { bytes: u64 },
-    Large { manifest: ManifestId, stop: Stop },
-    Copy,
+    Large { manifest: ManifestId, bytes: u64, stop: Stop },
+    Copy { bytes: u64 },
+}
+
+impl Coming {
+    const fn bytes(&self) -> u64 {
+        match self {
+            Self::Small { bytes } | Self::Large { bytes, .. } | Self::Copy { bytes } => *bytes,
+        }
+    }
 }
 
 /// Small files that somebody was asked for together.
@@ -99,6 +107,19 @@ impl Fetching {
         self.shared.stop.set();
     }
 
+    /// How many files come, and their bytes.
+    pub(super) fn under_way(&self) -> (u64, u64) {
+        let bytes = self.coming.values().map(Coming::bytes).fold(0, u64::saturating_add);
+        (self.coming.len() as u64, bytes)
+    }
+
+    /// What comes for a path: from one that was asked for all of it, and its bytes.
+    pub(super) fn coming(&self, path: &RelPath) -> Option<(Option<SiteId>, u64)> {
+        let bytes = self.coming.get(path)?.bytes();
+        let has = |asked: &&Asked| asked.wishes.iter().any(|(wished, _)| wished == path);
+        Some((self.asked.iter().find(has).map(|asked| asked.from), bytes))
+    }
+
     /// Whether something comes for a path already.
     pub(super) fn has(&self, path: &RelPath) -> bool {
         self.coming.contains_key(path)
@@ -133,8 +154,9 @@ impl Fetching {
         {
             if self.copies < COPIES_MAX {
                 let (path, shared) = (wish.path.clone(), self.shared.clone());
+                let bytes = wish.size.get();
                 spawn("farhaul-copy", move || LocalCopy { shared, wish, source }.run())?;
-                self.coming.insert(path, Coming::Copy);
+                self.coming.insert(path, Coming::Copy { bytes });
                 self.copies += 1;
             }
             return Ok(None);
@@ -145,10 +167,11 @@ impl Fetching {
         if wish.size > WHOLE_MAX {
             if self.large < LARGE_MAX {
                 let (path, manifest) = (wish.path.clone(), wish.manifest);
+                let bytes = wish.size.get();
                 let (shared, stop) = (self.shared.clone(), Stop::default());
                 let job = LargeJob { shared, wish, stop: stop.clone() };
                 spawn("farhaul-fetch", move || job.run())?;
-                self.coming.insert(path, Coming::Large { manifest, stop });
+                self.coming.insert(path, Coming::Large { manifest, bytes, stop });
                 self.large += 1;
             }
             return Ok(None);
@@ -200,7 +223,7 @@ impl Fetching {
                 self.small = (self.small.0.saturating_sub(1), self.small.1.saturating_sub(bytes));
             }
             Some(Coming::Large { .. }) => self.large = self.large.saturating_sub(1),
-            Some(Coming::Copy) => self.copies = self.copies.saturating_sub(1),
+            Some(Coming::Copy { .. }) => self.copies = self.copies.saturating_sub(1),
             None => {}
         }
     }
@@ -221,7 +244,7 @@ impl Fetching {
             }
         }
         for (path, coming) in &self.coming {
-            let Coming::Large { manifest, stop } = coming else { continue };
+            let Coming::Large { manifest, stop, .. } = coming else { continue };
             let is_it = |version: &Version| matches!(version.content, Content::File { manifest: it, .. } if it == *manifest);
             // That of a conflict copy is a version of another path.
             let is_wanted = |item: Item| {

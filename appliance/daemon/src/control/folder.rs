@@ -6,15 +6,18 @@ use super::contents::{Contents, Refill};
 use super::fetch::Shared as Bringing;
 use super::fetching::Fetching;
 use super::givers::Givers;
+use super::health::Health;
 use super::listen::Hearing;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
+use crate::events::Said;
 use crate::exact;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
 use crate::site::{Outbox, Outgoing};
 use crate::store::{FolderMark, Principals, Ready, Store, StoreError};
 use crate::watch::{Limits, Shown, WatchMode};
+use farhaul_api::EventKind;
 use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
@@ -124,6 +127,8 @@ pub(super) struct Neighbour {
     pub(super) head: u64,
     /// What it tells up to this number of its may have been deleted since.
     stale_until: u64,
+    /// Up to where it called what it was sent durable, in this session.
+    pub(super) stored: u64,
     /// It was asked to tell again from where it is followed, and has not yet.
     pub(super) asked_again: bool,
     /// What it tells finds no room before something that is set aside was taken in.
@@ -145,7 +150,7 @@ pub(super) struct Folder {
     pub(super) contents: Contents,
     /// Files that are on their way in.
     pub(super) fetching: Fetching,
-    scan: Option<Stop>,
+    pub(super) scan: Option<Stop>,
     /// When the next scan is due.
     pub(super) next_scan: Instant,
     /// When the last one ended.
@@ -163,6 +168,13 @@ pub(super) struct Folder {
     pub(super) cursor: Option<RelPath>,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
+    pub(super) health: Health,
+    /// The how manyth folder that was opened: whoever held something of another one asks anew.
+    pub(super) opened: u64,
+    /// Nothing is looked at, fetched or changed.
+    pub(super) is_paused: bool,
+    /// The scan that runs was stopped, and another one is to begin when it has ended.
+    pub(super) scans_again: bool,
 }
 
 impl Folder {
@@ -170,6 +182,7 @@ impl Folder {
         setup: FolderSetup,
         identity: &Identity,
         events: mpsc::Sender<Event>,
+        (health, opened): (Health, u64),
     ) -> Result<Self, FolderError> {
         let principals = Arc::clone(&setup.principals);
         let marked = setup.state.join("mark");
@@ -215,6 +228,7 @@ impl Folder {
         let (keys_too, known) = (Arc::clone(&keys), contents.clone());
         let refill = Refill { root, keys: keys_too, reader, contents: known, stop };
         let (neighbours, scan) = (BTreeMap::new(), None);
+        let is_paused = super::revise::is_paused(&setup.state);
         let mut folder = Self {
             setup,
             index,
@@ -238,6 +252,10 @@ impl Folder {
             cursor: None,
             hearing,
             upkeep: Upkeep::default(),
+            health,
+            opened,
+            is_paused,
+            scans_again: false,
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
@@ -285,10 +303,13 @@ impl Folder {
 
     /// Starts a scan unless one runs.
     pub(super) fn scan(&mut self) {
-        if self.scan.is_some() {
+        if self.scan.is_some() || self.is_paused {
             return;
         }
         let started = self.start_scan();
+        if started.is_ok() {
+            self.health.say(Said::that(EventKind::ScanStarted));
+        }
         self.note("cannot be scanned", started);
     }
 
@@ -377,6 +398,7 @@ impl Folder {
 
     /// Says what failed, and halts where that is all that can be done.
     pub(super) fn note(&mut self, what: &str, outcome: Result<(), FolderError>) {
+        self.health.went(what, outcome.as_ref().err().map(ToString::to_string));
         if let Err(error) = outcome {
             tracing::error!(folder = %self.setup.name, %error, "{what}");
             self.upkeep.halt_for(&error);
@@ -405,9 +427,10 @@ impl Folder {
             let anew = self.follow_anew(peer, theirs.epoch);
             self.note("a neighbour is not followed anew", anew);
         }
+        let stored = feed.sent();
         let (head, comparison, asked_again, is_held) = (theirs.head, None, false, false);
         let neighbour =
-            Neighbour { outbox, feed, comparison, head, stale_until, asked_again, is_held };
+            Neighbour { outbox, feed, comparison, head, stale_until, stored, asked_again, is_held };
         self.neighbours.insert(peer, neighbour);
         self.fetching.givers().join(outbox_too);
         let came = self.came(peer, theirs);
@@ -488,22 +511,29 @@ impl Folder {
                 && key.has_signed(SEALED, &run.statement.to_bytes(), &run.signature);
             opened.push(if is_signed { run.open()? } else { return Err(FolderError::Forged) });
         }
-        self.change(Durability::Now, |state| {
+        let learned = self.change(Durability::Now, |state| {
+            let mut learned = Vec::new();
             for (run, opened) in records.runs.iter().zip(&opened) {
-                let learned = state.learn_from(run, opened, teller)?;
-                for path in &learned.aside {
+                let taken = state.learn_from(run, opened, teller)?;
+                for path in &taken.aside {
                     tracing::warn!(%path, "what a neighbour told of it is set aside");
                 }
+                learned.extend(taken.changed);
             }
             state.index_mut().follow(peer, followed)?;
-            Ok(())
-        })
+            Ok(learned)
+        })?;
+        for path in &learned {
+            self.health.say(Said::that(EventKind::Learned).peer(peer).path(path));
+        }
+        Ok(())
     }
 
     pub(super) fn stored(&mut self, peer: SiteId, epoch: u64, up_to: u64) {
         let ours = self.index.author().incarnation.get();
         if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| epoch == ours) {
             neighbour.feed.stored(up_to);
+            neighbour.stored = neighbour.stored.max(up_to.min(neighbour.feed.sent()));
         }
     }
 
@@ -522,22 +552,28 @@ impl Folder {
     /// Everything that can be done now: neighbours are told, paths are dealt with.
     pub(super) fn go_on(&mut self) {
         type Step = fn(&mut Folder) -> Result<(), FolderError>;
-        let steps: [(&str, Step); 7] = [
-            ("it is not known whether all neighbours were heard", Self::end_listening),
-            ("what waits cannot be looked at again", Self::look_again),
-            ("what was found cannot be taken in", Self::take_looks),
-            ("what came cannot be put in place", Self::put_arrived),
-            ("what is to be done cannot be done", Self::work),
-            ("neighbours cannot be told", Self::tell_neighbours),
-            ("what was displaced cannot be looked at", Self::keep_up),
+        let steps: [(&str, Step, bool); 7] = [
+            ("it is not known whether all neighbours were heard", Self::end_listening, false),
+            ("what waits cannot be looked at again", Self::look_again, false),
+            ("what was found cannot be taken in", Self::take_looks, false),
+            ("what came cannot be put in place", Self::put_arrived, true),
+            ("what is to be done cannot be done", Self::work, true),
+            ("neighbours cannot be told", Self::tell_neighbours, false),
+            ("what was displaced cannot be looked at", Self::keep_up, true),
         ];
-        for (what, step) in steps {
+        for (what, step, changes) in steps {
             if self.upkeep.is_halted() {
                 return;
+            }
+            // Nothing is put in place meanwhile.
+            if self.is_paused && changes {
+                continue;
             }
             let done = step(self);
             self.note(what, done);
         }
+        let state = self.state();
+        self.health.is_at(state);
     }
 
     fn tell_neighbours(&mut self) -> Result<(), FolderError> {

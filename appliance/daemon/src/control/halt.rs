@@ -3,6 +3,7 @@
 
 use super::Loop;
 use super::folder::{Folder, FolderError, FolderSetup};
+use super::health::Health;
 use crate::index::IndexError;
 use crate::site::Outgoing;
 use crate::store::StoreError;
@@ -10,7 +11,7 @@ use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::StateError;
 use farhaul_sync::message::Message;
 use farhaul_sync::seal::FolderKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -112,9 +113,9 @@ pub(super) type Conditions = Arc<Mutex<BTreeMap<FolderKey, FolderCondition>>>;
 
 /// A folder that halts, and when it is opened again.
 pub(super) struct Halted {
-    setup: FolderSetup,
-    halt: Halt,
-    next: Instant,
+    pub(super) setup: FolderSetup,
+    pub(super) halt: Halt,
+    pub(super) next: Instant,
     pause: Duration,
 }
 
@@ -122,7 +123,9 @@ impl Loop {
     /// Opens a folder, or has it halt.
     pub(super) fn open(&mut self, setup: FolderSetup) -> bool {
         let key = setup.key;
-        match Folder::open(setup.clone(), &self.identity, self.events.clone()) {
+        self.opened += 1;
+        let said = (Health::new(&setup.name, self.log.clone()), self.opened);
+        match Folder::open(setup.clone(), &self.identity, self.events.clone(), said) {
             Ok(mut folder) => {
                 if let Some(shown) = self.shown.get(&key) {
                     folder.shown = Arc::clone(shown);
@@ -209,6 +212,12 @@ impl Loop {
                 folder.shared(*peer, offer, outbox.clone());
             }
         }
+    }
+
+    /// Shows nothing of folders that are not kept any more.
+    pub(super) fn forget_all_but(&mut self, kept: &BTreeSet<FolderKey>) {
+        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        conditions.retain(|key, _| kept.contains(key));
     }
 
     fn show(&self, key: FolderKey, name: &str, halt: Option<Halt>) {

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::boot::{Boot, tests::SAID};
+use crate::events::Events;
 use crate::index::Kept;
 use crate::sample::{FOLDER, dot, path, run, version};
 use crate::scan::Rules;
@@ -48,7 +49,7 @@ impl Bench {
 
     fn empty(home: tempfile::TempDir, identity: &Identity) -> Self {
         let (events, queue) = mpsc::channel(1 << 16);
-        Self { body: Loop::new(identity, events), queue, home }
+        Self { body: Loop::new(identity, events, (Events::default(), Arc::default())), queue, home }
     }
 
     pub(super) fn open(&mut self, key: FolderKey, name: &str, principals: Arc<dyn Principals>) {

@@ -5,7 +5,9 @@ use super::Event;
 use super::folder::{Folder, FolderError};
 use super::live::LiveJob;
 use super::look::ScanJob;
+use crate::events::Said;
 use crate::watch::{self, By, Coverage, LastScan, Notice, Queue, Wake, WatchMode, Watched};
+use farhaul_api::EventKind;
 use farhaul_engine::files::stop::Stop;
 use farhaul_sync::seal::FolderKey;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -64,6 +66,9 @@ impl Drop for Ears {
 impl Folder {
     /// Begins: to watch, and to scan once that is so; at once where nothing watches.
     pub(super) fn wake_up(&mut self) {
+        if self.is_paused {
+            return;
+        }
         if self.setup.watch == WatchMode::Off {
             return self.scan();
         }
@@ -179,10 +184,18 @@ impl Folder {
         if std::mem::take(&mut self.is_scan_due_again) {
             self.next_scan = self.next_scan.min(now + SCAN_GAP);
         }
-        let failed = outcome.err();
-        if failed.is_none() {
+        if self.scans_again {
+            self.next_scan = now;
+        }
+        let was_stopped = std::mem::take(&mut self.scans_again) || self.is_paused;
+        self.health.scanned();
+        let ended = Said::that(EventKind::ScanEnded);
+        self.health.say(outcome.as_ref().err().map_or(ended.clone(), |why| ended.text(why)));
+        if outcome.is_ok() {
             self.upkeep.scanned();
         }
+        let failed = outcome.err().filter(|_| !was_stopped);
+        self.health.went("the scan did not come to its end", failed.clone());
         // What is gone with its disk was not deleted: nothing more is taken in of it.
         let there = self.store.check_there().map_err(FolderError::from);
         self.note("is not where it was", there);

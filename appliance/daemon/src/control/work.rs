@@ -121,7 +121,10 @@ impl Folder {
         match begun {
             Ok(begun) => prepared.push(begun),
             Err(error) if error.is_full() => self.pause_for_room(&error),
-            Err(error) => tracing::debug!(%path, %error, "not now"),
+            Err(error) => {
+                tracing::debug!(%path, %error, "not now");
+                self.health.failed(path, error.to_string());
+            }
         }
         Ok(())
     }
@@ -165,6 +168,7 @@ impl Folder {
             Err(why) => {
                 tracing::info!(%path, why, "did not come");
                 self.pause_if_full(&version, &why);
+                self.health.failed(&path, format!("did not come: {why}"));
             }
         }
     }
@@ -223,6 +227,7 @@ impl Folder {
                 Err(error) => {
                     tracing::info!(%path, %error, "is looked at again before it is changed");
                     self.upkeep.look_again(&path);
+                    self.health.failed(&path, error.to_string());
                     let mut forgetting = self.index.begin(Durability::Now)?;
                     forgetting.forget_intent(recorded.id())?;
                     forgetting.commit()?;
@@ -243,6 +248,9 @@ impl Folder {
             Ok(())
         })?;
         self.upkeep.displaced(&committed);
+        for (path, _) in committed.iter().flat_map(|done| &done.placed) {
+            self.health.worked(path);
+        }
         if is_half_done {
             self.decide_intents()?;
         }

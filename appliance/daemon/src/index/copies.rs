@@ -22,7 +22,7 @@ impl Reading<'_> {
     }
 
     /// Where the copies of a path stand.
-    pub(super) fn copies_of(&self, origin: &RelPath) -> Result<Vec<(RelPath, Dot)>, IndexError> {
+    pub(crate) fn copies_of(&self, origin: &RelPath) -> Result<Vec<(RelPath, Dot)>, IndexError> {
         let sql = "SELECT key, value FROM copies WHERE origin = ? ORDER BY key";
         let mut statement = self.db().prepare_cached(sql)?;
         let mut rows = statement.query([Key::of(origin).as_bytes()])?;

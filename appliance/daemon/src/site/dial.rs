@@ -1,6 +1,7 @@
 //! Who is reached, and when: one session with each peer, whoever called.
 
 use super::FromPeer;
+use super::known::{CallFailed, SessionFacts, SitesView};
 use super::lease::Room;
 use super::session::{self, Ended};
 use farhaul_engine::control::ControlError;
@@ -23,7 +24,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const CROSSED: Duration = Duration::from_secs(10);
 
 /// A peer, and where it can be called.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerPlace {
     /// What it is called in the configuration.
     pub name: String,
@@ -35,20 +36,25 @@ pub struct PeerPlace {
 
 /// The sessions with all peers. Dropping it ends them; [`Sites::stop`] also waits for that.
 pub struct Sites {
-    tasks: Vec<JoinHandle<()>>,
+    answering: JoinHandle<()>,
+    /// Who is called, where, and by whom.
+    calls: BTreeMap<SiteId, (PeerPlace, JoinHandle<()>)>,
     /// Nothing once it has stopped.
     shared: Option<Arc<Shared>>,
     /// Closed when the last session is over.
     over: mpsc::Receiver<()>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     engine: Arc<Engine>,
     me: SiteId,
-    options: SessionOptions,
+    /// For sessions that begin from now on.
+    options: Mutex<SessionOptions>,
     events: mpsc::Sender<FromPeer>,
     room: Room,
     live: Mutex<BTreeMap<SiteId, Live>>,
+    /// The last call to each peer, if it failed.
+    pub(super) failed: Mutex<BTreeMap<SiteId, CallFailed>>,
     /// Never sent: it goes with the last who holds this.
     _alive: mpsc::Sender<()>,
 }
@@ -58,6 +64,7 @@ struct Live {
     number: u64,
     since: Instant,
     caller: SiteId,
+    facts: SessionFacts,
     /// Dropping it ends the session.
     _stop: oneshot::Sender<()>,
 }
@@ -71,17 +78,49 @@ impl Sites {
         peers: Vec<PeerPlace>,
         events: mpsc::Sender<FromPeer>,
     ) -> Self {
-        let (live, room) = (Mutex::default(), Room::new());
-        let (alive, over) = mpsc::channel(1);
-        let shared = Arc::new(Shared { engine, me, options, events, room, live, _alive: alive });
-        let mut tasks = vec![tokio::spawn(answer(Arc::clone(&shared)))];
+        let (live, failed, options) = (Mutex::default(), Mutex::default(), Mutex::new(options));
+        let (room, (alive, over)) = (Room::new(), mpsc::channel(1));
+        let shared = Shared { engine, me, options, events, room, live, failed, _alive: alive };
+        let shared = Arc::new(shared);
+        let answering = tokio::spawn(answer(Arc::clone(&shared)));
+        let calls = BTreeMap::new();
+        let mut sites = Self { answering, calls, shared: Some(shared), over };
+        sites.call_all(peers);
+        sites
+    }
+
+    /// Takes up other peers and places: whoever is none any more is left, whoever is called somewhere
+    /// else is called there. `options` are those of sessions that begin from now on.
+    pub fn configure(&mut self, options: SessionOptions, peers: Vec<PeerPlace>) {
+        let Some(shared) = self.shared.as_ref().map(Arc::clone) else { return };
+        *lock(&shared.options) = options;
+        let is_peer = |id: &SiteId| peers.iter().any(|peer| peer.id == *id);
+        lock(&shared.live).retain(|id, _| is_peer(id));
+        lock(&shared.failed).retain(|id, _| is_peer(id));
+        self.calls.retain(|_, (place, calling)| {
+            let stays = peers.contains(place);
+            if !stays {
+                calling.abort();
+            }
+            stays
+        });
+        self.call_all(peers);
+    }
+
+    fn call_all(&mut self, peers: Vec<PeerPlace>) {
+        let Some(shared) = &self.shared else { return };
         for peer in peers {
-            if peer.address.is_some() {
+            if peer.address.is_some() && !self.calls.contains_key(&peer.id) {
                 let span = tracing::error_span!("peer", name = %peer.name);
-                tasks.push(tokio::spawn(call(Arc::clone(&shared), peer).instrument(span)));
+                let calling = call(Arc::clone(shared), peer.clone()).instrument(span);
+                self.calls.insert(peer.id, (peer, tokio::spawn(calling)));
             }
         }
-        Self { tasks, shared: Some(shared), over }
+    }
+
+    /// A look at the sessions, which holds up nobody who ends them.
+    pub fn view(&self) -> SitesView {
+        SitesView::new(self.shared.as_ref().map(Arc::downgrade).unwrap_or_default())
     }
 
     /// Ends all sessions and waits until nobody holds the engine for them any more.
@@ -91,7 +130,8 @@ impl Sites {
     }
 
     fn end(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.answering.abort();
+        self.calls.values().for_each(|(_, calling)| calling.abort());
         if let Some(shared) = self.shared.take() {
             lock(&shared.live).clear();
         }
@@ -104,17 +144,28 @@ impl Drop for Sites {
     }
 }
 
-fn lock(live: &Mutex<BTreeMap<SiteId, Live>>) -> std::sync::MutexGuard<'_, BTreeMap<SiteId, Live>> {
-    live.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
+    /// The sessions that run.
+    pub(super) fn sessions(&self) -> BTreeMap<SiteId, SessionFacts> {
+        lock(&self.live).iter().map(|(id, live)| (*id, live.facts.clone())).collect()
+    }
+
+    fn options(&self) -> SessionOptions {
+        *lock(&self.options)
+    }
+
     fn is_live(&self, peer: SiteId) -> bool {
         lock(&self.live).contains_key(&peer)
     }
 
     /// Takes a session in, unless another call with the same peer crossed it and wins.
-    fn take(&self, peer: SiteId, caller: SiteId) -> Option<(u64, oneshot::Receiver<()>)> {
+    fn take(&self, peer: &Peer, caller: SiteId) -> Option<(u64, oneshot::Receiver<()>)> {
+        let facts = SessionFacts::of(&peer.connection);
+        let peer = peer.connection.peer;
         let mut live = lock(&self.live);
         let now = Instant::now();
         if let Some(other) = live.get(&peer) {
@@ -126,7 +177,7 @@ impl Shared {
         }
         let number = live.get(&peer).map_or(0, |other| other.number + 1);
         let (stop, stopped) = oneshot::channel();
-        live.insert(peer, Live { number, since: now, caller, _stop: stop });
+        live.insert(peer, Live { number, since: now, caller, facts, _stop: stop });
         Some((number, stopped))
     }
 
@@ -139,7 +190,7 @@ impl Shared {
 
     async fn run(&self, peer: Peer, caller: SiteId) -> Ended {
         let site = peer.connection.peer;
-        let Some((number, stop)) = self.take(site, caller) else {
+        let Some((number, stop)) = self.take(&peer, caller) else {
             peer.connection.close(0, "another session with this site is in use");
             return Ended::Closed;
         };
@@ -162,7 +213,7 @@ async fn answer(shared: Arc<Shared>) {
 
 async fn answer_one(shared: &Shared, incoming: Incoming) {
     let caller = incoming.id();
-    match shared.engine.welcome(incoming, shared.options).await {
+    match shared.engine.welcome(incoming, shared.options()).await {
         Ok(peer) => {
             shared.run(peer, caller).await;
         }
@@ -179,13 +230,18 @@ async fn call(shared: Arc<Shared>, peer: PeerPlace) {
             let began = Instant::now();
             match connect(&shared, &peer).await {
                 Ok(session) => {
+                    lock(&shared.failed).remove(&peer.id);
                     shared.run(session, shared.me).await;
                     // Who stayed for a while is called again soon.
                     if began.elapsed() > WAIT_MAX {
                         wait = WAIT_MIN;
                     }
                 }
-                Err(error) => tracing::warn!(%error, again_in = ?wait, "cannot be reached"),
+                Err(error) => {
+                    tracing::warn!(%error, again_in = ?wait, "cannot be reached");
+                    let failed = CallFailed::new(error.to_string(), wait);
+                    lock(&shared.failed).insert(peer.id, failed);
+                }
             }
         }
         tokio::time::sleep(with_chance(wait)).await;
@@ -217,7 +273,7 @@ async fn connect(shared: &Shared, peer: &PeerPlace) -> Result<Peer, Unreachable>
     let found: Vec<SocketAddr> = found.collect();
     let mut last = Unreachable::NoAddress { address };
     for addr in found {
-        match shared.engine.connect(addr, peer.id, shared.options).await {
+        match shared.engine.connect(addr, peer.id, shared.options()).await {
             Ok(session) => return Ok(session),
             Err(error) => last = error.into(),
         }

@@ -11,6 +11,7 @@ pub use learn::{ASIDE_MAX, Teller};
 
 use super::aside::{Look, Why};
 mod displaced;
+mod revise;
 
 use super::index::{Admitted, CopyOf, Index, KeptRun, RunRef};
 use super::item::{Found, Item, Placed, Want};
@@ -74,6 +75,12 @@ pub enum StateError<E> {
         "{ASIDE_MAX} records are set aside, and no more are; see why, and accept or refuse them"
     )]
     TooManyAside,
+    /// What was ordered cannot be published.
+    #[error(transparent)]
+    Unpublished(Unpublished),
+    /// Nothing is published before the neighbours were heard (spec: S-024).
+    #[error("neighbours are heard first; try again when they were")]
+    Listening,
     /// A run does not prove the records that came with it; who calls did not open it.
     #[error("a run does not prove its records")]
     Unproven,

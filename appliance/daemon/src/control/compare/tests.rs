@@ -1,7 +1,9 @@
 //! Who is told at once, who when a comparison is over, and who after all when it comes to nothing.
 
+use super::super::health::Health;
 use super::*;
 use crate::control::folder::FolderSetup;
+use crate::events::Events;
 use crate::index::Durability;
 use crate::sample::{file, path};
 use crate::scan::Rules;
@@ -40,7 +42,7 @@ fn folder(peer: SiteId, compares: bool) -> (tempfile::TempDir, Folder, mpsc::Rec
     };
     let identity = Identity::ephemeral().expect("made");
     let (events, _) = mpsc::channel(9);
-    let mut folder = Folder::open(setup, &identity, events).expect("its own");
+    let mut folder = Folder::open(setup, &identity, events, unsaid()).expect("its own");
     // It would listen for its neighbour first.
     folder.publisher = folder.publisher.clone().silent(false);
     let published = folder.change(Durability::Now, |state| {
@@ -56,6 +58,10 @@ fn folder(peer: SiteId, compares: bool) -> (tempfile::TempDir, Folder, mpsc::Rec
     let theirs = Shared { folder: folder.setup.key, epoch: 77, head: 0, followed: None };
     folder.shared(peer, &theirs, outbox);
     (home, folder, said)
+}
+
+fn unsaid() -> (Health, u64) {
+    (Health::new("tree", Events::default()), 1)
 }
 
 /// Up to which number records are told, from 0.

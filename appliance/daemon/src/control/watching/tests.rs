@@ -66,7 +66,12 @@ impl Scene {
             principals: Arc::new(Unnamed),
         };
         let (events, queue) = mpsc::channel(1024);
-        let mut folder = Folder::open(setup, &identity, events).expect("it opens");
+        let mut folder = {
+            let health =
+                super::super::health::Health::new("tree", crate::events::Events::default());
+            Folder::open(setup, &identity, events, (health, 1))
+        }
+        .expect("it opens");
         folder.wake_up();
         let mut scene = Self { folder, queue, said: Vec::new(), scans: 0, dir };
         scene.until(|scene| scene.scans > 0);

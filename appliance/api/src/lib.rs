@@ -1,0 +1,31 @@
+//! The management API of a site: what is asked and answered, as types that daemon and clients share.
+//!
+//! It knows nothing else of the product. `openapi.json` beside the sources describes the whole API;
+//! `farhauld openapi` prints it, and a test of the daemon holds both against each other.
+
+#![forbid(unsafe_code)]
+
+mod conflict;
+mod event;
+mod item;
+mod path;
+mod problem;
+mod status;
+mod version;
+
+pub use conflict::{Conflict, ConflictPage, Keep, Resolve};
+pub use event::{Event, EventKind, Gap};
+pub use item::{
+    Failure, Fetching, ItemKind, Known, Missing, MissingPage, SiteRef, Spread, SpreadState, Task,
+    VersionInfo, Why,
+};
+pub use path::{BadPath, TreePath};
+pub use problem::Problem;
+pub use status::{
+    Call, Contents, Done, FolderPeer, FolderState, FolderStatus, Health, PeerStatus, ScanStatus,
+    SiteStatus, Trouble,
+};
+pub use version::{KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions};
+
+/// A moment: RFC 3339 in UTC, such as `2026-11-22T14:30:00Z`.
+pub type Time = String;

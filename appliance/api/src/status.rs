@@ -1,0 +1,205 @@
+//! How a site, its folders and its peers are.
+
+use crate::{SiteRef, Time};
+use serde::{Deserialize, Serialize};
+
+/// A site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SiteStatus {
+    /// What it is called in its configuration.
+    pub name: String,
+    /// Who it is: the name of its key, 52 letters.
+    pub id: String,
+    /// Which release runs.
+    pub version: String,
+    /// Since when.
+    pub since: Time,
+    /// Where peers reach it.
+    pub listen: String,
+    /// Its folders, by name.
+    pub folders: Vec<FolderStatus>,
+    /// Its peers, by name.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// What a folder is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum FolderState {
+    /// Somebody paused it: nothing is looked at, fetched or changed here.
+    Paused,
+    /// It cannot be worked on: its disk is not mounted, or another folder stands there.
+    Halted,
+    /// The tree is being looked through.
+    Scanning,
+    /// Something is to be done that is known of.
+    Syncing,
+    /// Nothing is to be done, as far as this site heard.
+    InSync,
+}
+
+impl FolderState {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Paused, Self::Halted, Self::Scanning, Self::Syncing, Self::InSync];
+
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Halted => "halted",
+            Self::Scanning => "scanning",
+            Self::Syncing => "syncing",
+            Self::InSync => "in-sync",
+        }
+    }
+}
+
+/// A folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct FolderStatus {
+    /// Its id in the configuration.
+    pub id: String,
+    /// Where it stands.
+    pub path: String,
+    /// What this site does in it.
+    pub role: String,
+    /// What it is at.
+    pub state: FolderState,
+    /// Why it is so, where that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What stands in it; absent until it was counted once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
+    /// Paths at which something is to be done.
+    pub missing: u64,
+    /// Files that are on their way here.
+    pub fetching: u64,
+    /// Their lengths together, in bytes.
+    pub fetching_bytes: u64,
+    /// Conflict copies that stand or are to stand in it.
+    pub conflicts: u64,
+    /// When it was last looked through.
+    pub scan: ScanStatus,
+    /// What does not work.
+    pub troubles: Vec<Trouble>,
+    /// With whom it is kept.
+    pub peers: Vec<FolderPeer>,
+}
+
+/// What stands in a folder, as its index has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Contents {
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub dirs: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// Lengths of the files together.
+    pub bytes: u64,
+    /// When this was counted.
+    pub counted: Time,
+}
+
+/// How scans of a folder go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ScanStatus {
+    /// Whether one runs.
+    pub running: bool,
+    /// When the last one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Time>,
+    /// When the next one is due, in seconds from now.
+    pub next_in_seconds: u64,
+}
+
+/// Something that does not work, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Trouble {
+    /// What.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// A peer of a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct FolderPeer {
+    /// Who.
+    pub site: SiteRef,
+    /// Whether there is a session in which it shares the folder.
+    pub connected: bool,
+    /// Records of ours that it has not called durable; absent while it is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outstanding: Option<u64>,
+}
+
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct PeerStatus {
+    /// Who.
+    pub site: SiteRef,
+    /// Where it is called, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Whether there is a session with it.
+    pub connected: bool,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Its address in that session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What carries that session: `udp` or `tcp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
+    /// The last call that failed, while there is no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
+    /// Folders that are shared with it.
+    pub folders: Vec<String>,
+    /// Records of ours in all of them that it has not called durable.
+    pub outstanding: u64,
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Call {
+    /// Why.
+    pub why: String,
+    /// When.
+    pub at: Time,
+    /// When it is called again, in seconds from now.
+    pub again_in_seconds: u64,
+}
+
+/// That an order was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Done {
+    /// What was done, or is begun.
+    pub done: String,
+}
+
+/// Whether a site lives, or is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Health {
+    /// Whether it is.
+    pub ok: bool,
+    /// What is not as it should be.
+    pub why: Vec<String>,
+}

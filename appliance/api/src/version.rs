@@ -1,0 +1,105 @@
+//! What was displaced and kept, and how it comes back.
+
+use crate::{ItemKind, Time, TreePath, VersionInfo};
+use serde::{Deserialize, Serialize};
+
+/// Something that was displaced at this site and is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct KeptVersion {
+    /// Its name in the version store.
+    pub name: String,
+    /// What it is.
+    pub kind: ItemKind,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was displaced, by the clock of this site.
+    pub displaced: Time,
+    /// The version that it is; absent for what was put there in the very moment of a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionInfo>,
+}
+
+/// What there is and was at a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Versions {
+    /// Which path.
+    pub path: TreePath,
+    /// What stands there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<VersionInfo>,
+    /// What was displaced there, the oldest first.
+    pub kept: Vec<KeptVersion>,
+}
+
+/// The order to bring back what stood at a time, some paths at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Restore {
+    /// A file, or a directory with all beneath it; absent for the whole folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<TreePath>,
+    /// When.
+    pub at: Time,
+    /// Whether what came after that time is removed.
+    #[serde(default)]
+    pub exact: bool,
+    /// Whether nothing is to be done but to say what would be.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Whether what need not change is told as well.
+    #[serde(default)]
+    pub all: bool,
+    /// The `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<TreePath>,
+}
+
+/// What a restore does at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum RestoreAction {
+    /// Nothing: it stands as it stood.
+    Same,
+    /// What stood there comes back.
+    Restore,
+    /// What came later goes.
+    Remove,
+    /// What came later stays: `exact` was not asked for.
+    Newer,
+    /// It cannot be brought back; `why` says so.
+    Unavailable,
+}
+
+/// A path of a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RestoreItem {
+    /// Where.
+    pub path: TreePath,
+    /// What is done, or would be.
+    pub action: RestoreAction,
+    /// What stood there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionInfo>,
+    /// The name of what is kept of it; absent where it still stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+    /// Why it cannot be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// Some paths of a restore, in the order of a walk through the tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct RestorePage {
+    /// Them.
+    pub items: Vec<RestoreItem>,
+    /// What to give as `cursor` to go on; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<TreePath>,
+}

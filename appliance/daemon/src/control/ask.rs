@@ -1,0 +1,354 @@
+//! Questions and orders for the loop: each is a deed that the loop does between events, so that it
+//! stays the only one that changes folders, and an answer that whoever asked waits for.
+
+use super::folder::{Folder, FolderError};
+use super::halt::Halted;
+use super::{Beat, Event, Loop, Revision};
+use crate::events::Events;
+use crate::index::IndexReader;
+use crate::moment::{millis_of, text_of_millis};
+use crate::store::Store;
+use farhaul_api::{FolderState, Trouble, Why};
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::path_name::RelPath;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// A deed for the loop.
+pub(crate) struct Command(Box<dyn FnOnce(&mut Loop) + Send>);
+
+impl Command {
+    pub(super) fn act(self, body: &mut Loop) {
+        (self.0)(body);
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Command")
+    }
+}
+
+/// Why there is no answer, or an order was not followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The loop is over.
+    #[error("the site stops")]
+    Over,
+    /// No folder is called so.
+    #[error("there is no folder `{name}`")]
+    NoFolder {
+        /// How it was called.
+        name: String,
+    },
+    /// The folder is paused.
+    #[error("the folder is paused")]
+    Paused,
+    /// The folder halts.
+    #[error("the folder halts: {reason}")]
+    Halted {
+        /// Why.
+        reason: String,
+    },
+    /// No conflict copy stands there.
+    #[error("no copy of a conflict stands at {path}")]
+    NoConflict {
+        /// Where.
+        path: RelPath,
+    },
+    /// The folder's disk or index.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// What is to outlive a restart cannot be written.
+    #[error("{}: {source}", path.display())]
+    State {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What a folder is at.
+#[derive(Clone, Debug)]
+pub struct FolderFacts {
+    /// What it is called.
+    pub name: String,
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Grows whenever a folder is opened: readers of an older one are stale.
+    pub opened: u64,
+    /// What it is at.
+    pub state: FolderState,
+    /// Why, where that is not plain.
+    pub reason: Option<String>,
+    /// Files on their way.
+    pub fetching: u64,
+    /// Their bytes.
+    pub fetching_bytes: u64,
+    /// Whether it is being scanned.
+    pub is_scanning: bool,
+    /// When a scan last ended, in milliseconds since 1970.
+    pub scan_ended_millis: Option<u64>,
+    /// When the next one is due.
+    pub next_scan: Duration,
+    /// What does not work.
+    pub troubles: Vec<Trouble>,
+    /// With whom it is shared.
+    pub peers: Vec<PeerFacts>,
+}
+
+/// A peer of a folder.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerFacts {
+    /// Who.
+    pub id: SiteId,
+    /// Records that it has not called durable, if it shares the folder now.
+    pub outstanding: Option<u64>,
+}
+
+/// A way to look into a folder from another thread.
+#[derive(Debug)]
+pub struct Reader {
+    /// The index.
+    pub index: IndexReader,
+    /// As in [`FolderFacts`].
+    pub opened: u64,
+}
+
+/// Where questions are asked and orders given. Cloning it shares it.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    events: mpsc::WeakSender<Event>,
+    beat: Arc<Beat>,
+    log: Events,
+}
+
+impl Asker {
+    pub(super) fn new(events: &mpsc::Sender<Event>, log: Events) -> Self {
+        // Whoever may still ask does not keep the loop's ticker alive.
+        Self { events: events.downgrade(), beat: Arc::default(), log }
+    }
+
+    /// When the loop last went round.
+    pub const fn beat(&self) -> &Arc<Beat> {
+        &self.beat
+    }
+
+    /// What happens.
+    pub const fn log(&self) -> &Events {
+        &self.log
+    }
+
+    /// Has the loop do something, and waits for what comes of it.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Loop) -> T + Send + 'static,
+    ) -> Result<T, AskError> {
+        let events = self.events.upgrade().ok_or(AskError::Over)?;
+        let (answer, answered) = oneshot::channel();
+        let command = Command(Box::new(move |body: &mut Loop| {
+            let _ = answer.send(act(body));
+        }));
+        events.send(Event::Command(command)).await.map_err(|_| AskError::Over)?;
+        answered.await.map_err(|_| AskError::Over)
+    }
+
+    /// The same with one folder.
+    async fn ask_folder<T: Send + 'static>(
+        &self,
+        name: &str,
+        act: impl FnOnce(&mut Folder) -> Result<T, AskError> + Send + 'static,
+    ) -> Result<T, AskError> {
+        let name = name.to_owned();
+        let done = self.ask(move |body| {
+            let folder = body.folders.values_mut().find(|folder| folder.setup.name == name);
+            if let Some(folder) = folder {
+                return act(folder);
+            }
+            let halted = body.halted.values().find(|halted| halted.setup.name == name);
+            Err(match halted {
+                Some(halted) => AskError::Halted { reason: halted.halt.reason.clone() },
+                None => AskError::NoFolder { name },
+            })
+        });
+        done.await?
+    }
+
+    /// What all folders are at.
+    ///
+    /// # Errors
+    /// [`AskError::Over`].
+    pub async fn folders(&self) -> Result<Vec<FolderFacts>, AskError> {
+        self.ask(|body| {
+            let open = body.folders.values().map(Folder::facts);
+            let mut all: Vec<FolderFacts> =
+                open.chain(body.halted.values().map(facts_of)).collect();
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+            all
+        })
+        .await
+    }
+
+    /// A way to look into a folder.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn reader(&self, name: &str) -> Result<Reader, AskError> {
+        let reader = self.ask_folder(name, |folder| {
+            let index = folder.index.reader().map_err(FolderError::Index)?;
+            Ok(Reader { index, opened: folder.opened })
+        });
+        reader.await
+    }
+
+    /// The disk of a folder.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn store(&self, name: &str) -> Result<Store, AskError> {
+        self.ask_folder(name, |folder| Ok(folder.store.clone())).await
+    }
+
+    /// Scans a folder now, or all of them.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn scan(&self, name: Option<&str>) -> Result<(), AskError> {
+        let scan = |folder: &mut Folder| match folder.is_paused {
+            true => Err(AskError::Paused),
+            false => {
+                folder.scan();
+                Ok(())
+            }
+        };
+        match name {
+            Some(name) => self.ask_folder(name, scan).await,
+            None => self.ask(|body| body.folders.values_mut().for_each(Folder::scan)).await,
+        }
+    }
+
+    /// Pauses a folder, or lets it go on; it stays so over restarts.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn pause(&self, name: &str, is_paused: bool) -> Result<(), AskError> {
+        self.ask_folder(name, move |folder| folder.pause(is_paused)).await
+    }
+
+    /// Why a path is not in sync.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn why(&self, name: &str, path: RelPath) -> Result<Why, AskError> {
+        self.ask_folder(name, move |folder| folder.why(&path)).await
+    }
+
+    /// Publishes what is to stand at paths. How many of them were not so already.
+    ///
+    /// # Errors
+    /// [`AskError`]; nothing is published then.
+    pub async fn revise(&self, name: &str, wanted: Vec<Revision>) -> Result<u64, AskError> {
+        self.ask_folder(name, move |folder| folder.revise(wanted)).await
+    }
+
+    /// Ends the conflict whose copy stands at `copy`.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn resolve(
+        &self,
+        name: &str,
+        copy: RelPath,
+        keeps_copy: bool,
+    ) -> Result<(), AskError> {
+        self.ask_folder(name, move |folder| folder.resolve(&copy, keeps_copy)).await
+    }
+}
+
+/// What a folder that halts is at.
+fn facts_of(halted: &Halted) -> FolderFacts {
+    let Halted { setup, halt, next, .. } = halted;
+    let trouble = Trouble {
+        what: format!("halts ({})", halt.kind),
+        why: format!("{}; {}", halt.reason, halt.kind.advice()),
+        since: text_of_millis(millis_of(halt.since)),
+    };
+    FolderFacts {
+        name: setup.name.clone(),
+        path: setup.path.clone(),
+        opened: 0,
+        state: FolderState::Halted,
+        reason: Some(halt.reason.clone()),
+        fetching: 0,
+        fetching_bytes: 0,
+        is_scanning: false,
+        scan_ended_millis: None,
+        next_scan: next.saturating_duration_since(Instant::now()),
+        troubles: vec![trouble],
+        peers: setup.peers.iter().map(|&id| PeerFacts { id, outstanding: None }).collect(),
+    }
+}
+
+impl Folder {
+    /// What it is at.
+    pub(super) fn state(&self) -> FolderState {
+        let is_busy = || {
+            let todo = self.index.read().unsettled(None, 1);
+            self.fetching.under_way().0 > 0 || todo.is_ok_and(|todo| !todo.is_empty())
+        };
+        if self.is_paused {
+            FolderState::Paused
+        } else if self.scan.is_some() {
+            FolderState::Scanning
+        } else if is_busy() {
+            FolderState::Syncing
+        } else {
+            FolderState::InSync
+        }
+    }
+
+    /// What all of it waits for.
+    pub(super) fn waits_for(&self) -> Option<String> {
+        if self.upkeep.is_full() {
+            return Some("its disk is full: nothing is fetched until there is room".to_owned());
+        }
+        self.listening().map(|_| "what changes here waits until its peers were heard".to_owned())
+    }
+
+    fn facts(&self) -> FolderFacts {
+        let state = self.state();
+        let reason = match state {
+            FolderState::Paused => Some("somebody paused it".to_owned()),
+            _ if self.upkeep.is_full() || self.listening().is_some() => self.waits_for(),
+            FolderState::Syncing if self.neighbours.is_empty() => {
+                Some("no peer that shares it is connected".to_owned())
+            }
+            _ => None,
+        };
+        let last = self.index.last_seq().get();
+        let peer = |&id: &SiteId| PeerFacts {
+            id,
+            outstanding: self.neighbours.get(&id).map(|peer| last.saturating_sub(peer.stored)),
+        };
+        let (fetching, fetching_bytes) = self.fetching.under_way();
+        FolderFacts {
+            name: self.setup.name.clone(),
+            path: self.setup.path.clone(),
+            opened: self.opened,
+            state,
+            reason,
+            fetching,
+            fetching_bytes,
+            is_scanning: self.scan.is_some(),
+            scan_ended_millis: self.health.scan_ended_millis(),
+            next_scan: self.next_scan.saturating_duration_since(Instant::now()),
+            troubles: self.health.troubles(),
+            peers: self.setup.peers.iter().map(peer).collect(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A configuration that changed, taken up while the loop runs: folders come, go and are changed; their
+//! peers are told anew what is shared with them.
+
+use super::Loop;
+use super::ask::{AskError, Asker};
+use super::folder::{Folder, FolderSetup};
+use crate::site::Outgoing;
+use farhaul_proto::ids::SiteId;
+use farhaul_sync::message::Message;
+use farhaul_sync::seal::FolderKey;
+use std::collections::BTreeSet;
+
+impl Asker {
+    /// Keeps these folders from now on; those named in `looked` are looked through, because what is
+    /// left out of them has changed. The folders that could not be opened.
+    ///
+    /// # Errors
+    /// [`AskError::Over`].
+    pub async fn configure(
+        &self,
+        wanted: Vec<FolderSetup>,
+        looked: BTreeSet<FolderKey>,
+    ) -> Result<Vec<(String, String)>, AskError> {
+        self.ask(move |body| body.configure(wanted, &looked)).await
+    }
+}
+
+impl Loop {
+    fn configure(
+        &mut self,
+        wanted: Vec<FolderSetup>,
+        looked: &BTreeSet<FolderKey>,
+    ) -> Vec<(String, String)> {
+        let stay: BTreeSet<FolderKey> = wanted.iter().map(|setup| setup.key).collect();
+        let all: Vec<FolderKey> = self.folders.keys().copied().collect();
+        for gone in all.iter().filter(|key| !stay.contains(key)) {
+            if let Some(folder) = self.folders.remove(gone) {
+                folder.close();
+            }
+        }
+        self.halted.retain(|key, _| stay.contains(key));
+        self.forget_all_but(&stay);
+        let mut failed = Vec::new();
+        for setup in wanted {
+            if let Some(folder) = self.folders.get_mut(&setup.key) {
+                let is_looked_at = looked.contains(&setup.key);
+                folder.configure(setup, is_looked_at);
+                continue;
+            }
+            let (name, key) = (setup.name.clone(), setup.key);
+            self.halted.remove(&key);
+            self.shown.entry(key).or_default();
+            if self.open(setup) {
+                self.with(key, Folder::wake_up);
+            } else if let Some(halted) = self.halted.get(&key) {
+                failed.push((name, halted.halt.reason.clone()));
+            }
+        }
+        self.share_anew();
+        failed
+    }
+
+    fn share_anew(&self) {
+        for (peer, outbox) in &self.outboxes {
+            let shared = self.folders.values().filter_map(|folder| folder.share_with(*peer));
+            let share = Message::Share { folders: shared.collect() };
+            // A session that takes nothing ends, and the next one begins with this.
+            let _ = outbox.send(Outgoing::Say(share));
+        }
+    }
+}
+
+impl Folder {
+    /// Takes up what may change while it is open; it stays where it stands.
+    fn configure(&mut self, setup: FolderSetup, is_looked_at: bool) {
+        let left: Vec<SiteId> = self.setup.peers.difference(&setup.peers).copied().collect();
+        for peer in left {
+            self.lost(peer);
+        }
+        self.next_scan = self.next_scan.min(std::time::Instant::now() + setup.scan_every);
+        let path = self.setup.path.clone();
+        self.setup = FolderSetup { path, ..setup };
+        if is_looked_at {
+            // One that runs leaves out what was to be left out before.
+            if let Some(scan) = &self.scan {
+                scan.set();
+                self.scans_again = true;
+            } else {
+                self.scan();
+            }
+        }
+    }
+}

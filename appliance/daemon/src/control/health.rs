@@ -1,0 +1,182 @@
+//! What does not work in a folder, for those who ask: it decides nothing.
+
+use crate::events::{Events, Said};
+use crate::moment::{now_millis, text_of_millis};
+use farhaul_api::{EventKind, Failure, FolderState, Trouble};
+use farhaul_proto::path_name::RelPath;
+use std::collections::BTreeMap;
+
+/// Paths whose last failure is remembered; the ones that failed longest ago go.
+const FAILURES_MAX: usize = 1024;
+
+/// Something that fails.
+struct Fails {
+    why: String,
+    since_millis: u64,
+    last_millis: u64,
+    times: u64,
+}
+
+impl Fails {
+    fn new(why: String) -> Self {
+        let now = now_millis();
+        Self { why, since_millis: now, last_millis: now, times: 0 }
+    }
+}
+
+/// What does not work in one folder.
+pub(super) struct Health {
+    folder: String,
+    events: Events,
+    troubles: BTreeMap<String, Fails>,
+    failures: BTreeMap<RelPath, Fails>,
+    /// The paths of `failures` by their last one.
+    order: BTreeMap<(u64, u64), RelPath>,
+    number: u64,
+    scan_ended_millis: Option<u64>,
+    /// What was last said that the folder is at.
+    told: Option<FolderState>,
+}
+
+impl Health {
+    pub(super) fn new(folder: &str, events: Events) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            events,
+            troubles: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            order: BTreeMap::new(),
+            number: 0,
+            scan_ended_millis: None,
+            told: None,
+        }
+    }
+
+    /// Says something of the folder.
+    pub(super) fn say(&self, said: Said) {
+        self.events.say(said.folder(&self.folder));
+    }
+
+    /// How something that is done again and again went.
+    pub(super) fn went(&mut self, what: &str, failed: Option<String>) {
+        let Some(why) = failed else {
+            self.troubles.remove(what);
+            return;
+        };
+        let is_new = self.troubles.get(what).is_none_or(|known| known.why != why);
+        let fails = self.troubles.entry(what.to_owned()).or_insert_with(|| Fails::new(why.clone()));
+        fails.times += 1;
+        if is_new {
+            fails.why.clone_from(&why);
+            self.say(Said::that(EventKind::Trouble).text(format!("{what}: {why}")));
+        }
+    }
+
+    pub(super) fn troubles(&self) -> Vec<Trouble> {
+        let trouble = |(what, fails): (&String, &Fails)| Trouble {
+            what: what.clone(),
+            why: fails.why.clone(),
+            since: text_of_millis(fails.since_millis),
+        };
+        self.troubles.iter().map(trouble).collect()
+    }
+
+    /// Something failed at a path.
+    pub(super) fn failed(&mut self, path: &RelPath, why: String) {
+        let before = self.failures.remove(path);
+        if let Some(before) = &before {
+            self.order.retain(|(millis, _), known| *millis != before.last_millis || known != path);
+        }
+        let is_new = before.as_ref().is_none_or(|before| before.why != why);
+        if is_new {
+            self.say(Said::that(EventKind::Failed).path(path).text(why.clone()));
+        }
+        let mut fails = before.unwrap_or_else(|| Fails::new(String::new()));
+        (fails.why, fails.last_millis, fails.times) = (why, now_millis(), fails.times + 1);
+        self.number += 1;
+        self.order.insert((fails.last_millis, self.number), path.clone());
+        self.failures.insert(path.clone(), fails);
+        if self.failures.len() > FAILURES_MAX
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.failures.remove(&oldest);
+        }
+    }
+
+    /// Something at a path was done.
+    pub(super) fn worked(&mut self, path: &RelPath) {
+        if let Some(fails) = self.failures.remove(path) {
+            self.order.retain(|(millis, _), known| *millis != fails.last_millis || known != path);
+        }
+        self.say(Said::that(EventKind::Placed).path(path));
+    }
+
+    pub(super) fn failure(&self, path: &RelPath) -> Option<Failure> {
+        self.failures.get(path).map(|fails| Failure {
+            why: fails.why.clone(),
+            at: text_of_millis(fails.last_millis),
+            times: fails.times,
+        })
+    }
+
+    pub(super) fn scanned(&mut self) {
+        self.scan_ended_millis = Some(now_millis());
+    }
+
+    pub(super) fn scan_ended_millis(&self) -> Option<u64> {
+        self.scan_ended_millis
+    }
+
+    /// What the folder is at; said if it is new.
+    pub(super) fn is_at(&mut self, state: FolderState) {
+        if self.told.replace(state) != Some(state) {
+            self.say(Said::that(EventKind::FolderState).text(state.name()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::From;
+
+    fn path(n: usize) -> RelPath {
+        RelPath::parse(format!("file {n}").as_bytes()).expect("a path")
+    }
+
+    #[test]
+    fn the_same_failure_again_is_counted_and_not_told_again() {
+        let events = Events::default();
+        let mut health = Health::new("photos", events.clone());
+        health.failed(&path(1), "no room".to_owned());
+        health.failed(&path(1), "no room".to_owned());
+        assert_eq!(health.failure(&path(1)).map(|failure| failure.times), Some(2));
+        assert_eq!(events.newest(), 1);
+        health.worked(&path(1));
+        assert_eq!(health.failure(&path(1)), None);
+        assert!(health.order.is_empty());
+    }
+
+    #[test]
+    fn what_failed_longest_ago_is_forgotten_first() {
+        let mut health = Health::new("photos", Events::default());
+        for n in 0..FAILURES_MAX + 5 {
+            health.failed(&path(n), "no".to_owned());
+        }
+        assert_eq!((health.failures.len(), health.order.len()), (FAILURES_MAX, FAILURES_MAX));
+        assert_eq!(health.failure(&path(4)), None);
+        assert!(health.failure(&path(5)).is_some());
+    }
+
+    #[test]
+    fn a_trouble_is_over_when_it_works() {
+        let events = Events::default();
+        let mut health = Health::new("photos", events.clone());
+        health.went("scan", Some("unreadable".to_owned()));
+        health.went("scan", Some("unreadable".to_owned()));
+        assert_eq!((health.troubles().len(), events.newest()), (1, 1));
+        health.went("scan", None);
+        assert_eq!(health.troubles(), []);
+        assert_eq!(events.since(From::Number(0), 9).events[0].folder.as_deref(), Some("photos"));
+    }
+}

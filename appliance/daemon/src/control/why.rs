@@ -1,0 +1,194 @@
+//! Why a path is not in sync: everything that decides it, from the index, the disk and what is under
+//! way. One path costs a handful of reads, so the loop answers itself.
+
+use super::ask::AskError;
+use super::folder::{Folder, FolderError};
+use crate::scan::identity_of;
+use crate::told;
+use farhaul_api::{Fetching, Known, Spread, SpreadState, Task, Why};
+use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::{Item, Want};
+use farhaul_sync::version::{Content, Shown, Version, view};
+
+impl Folder {
+    /// Everything about a path.
+    pub(super) fn why(&self, path: &RelPath) -> Result<Why, AskError> {
+        let read = |error| AskError::from(FolderError::Index(error));
+        let reading = self.index.read();
+        let item = reading.item(path).map_err(read)?;
+        let stored = reading.versions_of(path).map_err(read)?;
+        let newest = stored.iter().map(|version| version.seq.get()).max();
+        let copies = reading.copies_of(path).map_err(read)?;
+        let view = view(&item.versions, item.has_children);
+        let known = item.versions.iter().map(|version| Known {
+            version: told::version(version),
+            shown: view.shown == Shown::Version(version),
+            copy: copies
+                .iter()
+                .find(|(_, dot)| *dot == version.dot)
+                .map(|(at, _)| told::text_of(at)),
+        });
+        let (task, wanted) = task_of(&item);
+        let sites = self.spread(newest, wanted);
+        let mut why = Why {
+            path: told::text_of(path),
+            in_sync: false,
+            reasons: Vec::new(),
+            on_disk: item.placed.as_ref().map(|placed| told::version(&placed.version)),
+            versions: known.collect(),
+            task,
+            wanted: wanted.map(told::version),
+            fetching: self
+                .fetching
+                .coming(path)
+                .map(|(from, size)| Fetching { from: from.map(told::site), size }),
+            failure: self.health.failure(path),
+            next: None,
+            copy_of: item.copy.as_ref().map(|(copy, _)| told::text_of(&copy.origin)),
+            sites,
+        };
+        self.judge(path, &item, &mut why);
+        Ok(why)
+    }
+
+    /// What each peer knows of a path whose newest version came as the `newest`th.
+    fn spread(&self, newest: Option<u64>, wanted: Option<&Version>) -> Vec<Spread> {
+        let spread = |&id| {
+            let neighbour = self.neighbours.get(&id);
+            let knows = match (neighbour, newest) {
+                (None, _) => SpreadState::Unknown,
+                (Some(peer), Some(newest)) if peer.feed.sent() < newest => SpreadState::Untold,
+                (Some(peer), Some(newest)) if peer.stored < newest => SpreadState::Told,
+                (Some(_), _) => SpreadState::Durable,
+            };
+            Spread {
+                site: told::site(id),
+                knows,
+                can_be_asked: neighbour.is_some(),
+                is_author: wanted.is_some_and(|wanted| wanted.dot.author.site == id),
+            }
+        };
+        self.setup.peers.iter().map(spread).collect()
+    }
+
+    /// Says whether it is in sync, why not, and what comes next.
+    fn judge(&self, path: &RelPath, item: &Item, why: &mut Why) {
+        let mut reasons = Vec::new();
+        if self.is_paused {
+            reasons.push("the folder is paused".to_owned());
+        }
+        reasons.extend(self.waits_for());
+        let is_dir = matches!(item.placed.as_ref().map(|p| &p.version.content), Some(Content::Dir));
+        if self.setup.rules.is_within_ignored(path.as_bytes(), is_dir) {
+            reasons.push("a pattern of `ignore` leaves it out at this site".to_owned());
+        }
+        reasons.extend(self.look_now(path, item));
+        if let Some(task) = why.task {
+            reasons.push(undone(task, why));
+            self.hindrance(why, &mut reasons);
+            why.next = Some(self.next_try(why));
+        } else if why.versions.is_empty() && item.placed.is_none() && why.copy_of.is_none() {
+            let unknown = "nothing is known of it: no site published it, or this one was not told";
+            reasons.push(unknown.to_owned());
+        }
+        if let Some(failure) = &why.failure {
+            reasons.push(format!("it failed {} times, last: {}", failure.times, failure.why));
+        }
+        for site in &why.sites {
+            match site.knows {
+                SpreadState::Told => reasons.push(format!(
+                    "{} was told of it and has not said that it is durable there",
+                    site.site.id
+                )),
+                SpreadState::Untold => {
+                    reasons.push(format!("{} was not told of it yet", site.site.id));
+                }
+                SpreadState::Durable | SpreadState::Unknown => {}
+            }
+        }
+        why.in_sync = reasons.is_empty();
+        if reasons.is_empty() {
+            reasons.push("it is as it is to be, and every connected peer knows so".to_owned());
+        }
+        why.reasons = reasons;
+    }
+
+    /// What stands there now, if that is not what the index says.
+    fn look_now(&self, path: &RelPath, item: &Item) -> Option<String> {
+        let now = self.store.root().stat(path).ok();
+        match (now, &item.placed) {
+            (Some(now), Some(placed)) => {
+                let is_dir = placed.version.content == Content::Dir;
+                let is_same = is_dir || identity_of(&now) == placed.identity;
+                let changed = "it was changed on this disk after it was last looked at; \
+                    the next scan publishes that";
+                (!is_same).then(|| changed.to_owned())
+            }
+            (Some(_), None) => Some(
+                "something stands there that was not looked at yet; the next scan does".to_owned(),
+            ),
+            (None, Some(_)) => Some(
+                "it is gone from this disk since it was last looked at; the next scan publishes \
+                 that"
+                    .to_owned(),
+            ),
+            (None, None) => None,
+        }
+    }
+
+    /// What keeps a file that is wanted from coming.
+    fn hindrance(&self, why: &Why, reasons: &mut Vec<String>) {
+        let is_file = why.wanted.as_ref().is_some_and(|wanted| wanted.size.is_some());
+        if why.task != Some(Task::Place) || !is_file {
+            return;
+        }
+        match &why.fetching {
+            Some(fetching) => {
+                let from =
+                    fetching.from.as_ref().map_or("this disk or several peers", |site| &site.id);
+                reasons.push(format!("its {} bytes are on their way from {from}", fetching.size));
+            }
+            None if self.neighbours.is_empty() => {
+                reasons.push("no peer that shares the folder is connected".to_owned());
+            }
+            None if self.fetching.is_full() => {
+                let (count, size) = (self.fetching.under_way().0, "as much as may be under way");
+                reasons.push(format!("{count} other files are asked for, {size}; it waits"));
+            }
+            None => {}
+        }
+    }
+
+    fn next_try(&self, why: &Why) -> String {
+        if self.is_paused {
+            "when the folder goes on (`farhaul folder resume`)".to_owned()
+        } else if why.fetching.is_some() {
+            "when what is on its way has come".to_owned()
+        } else if self.neighbours.is_empty() {
+            "when a peer connects".to_owned()
+        } else {
+            "within two seconds".to_owned()
+        }
+    }
+}
+
+/// What is to be done at a path, and the version that is wanted there.
+pub(crate) fn task_of(item: &Item) -> (Option<Task>, Option<&Version>) {
+    match item.want() {
+        Want::Settled | Want::Adopt(_) => (None, None),
+        Want::SetMeta(version) => (Some(Task::Describe), Some(version)),
+        Want::Place(version) => (Some(Task::Place), Some(version)),
+        Want::MakeDir => (Some(Task::MakeDir), None),
+        Want::Remove => (Some(Task::Remove), None),
+    }
+}
+
+fn undone(task: Task, why: &Why) -> String {
+    let author = why.wanted.as_ref().map_or("", |wanted| &wanted.author.id);
+    match task {
+        Task::Place => format!("a version of {author} is wanted there and not in place"),
+        Task::Describe => format!("mode, time or owner are not those of the version of {author}"),
+        Task::MakeDir => "a directory is to be made for what is beneath".to_owned(),
+        Task::Remove => "it was deleted elsewhere, and is to go".to_owned(),
+    }
+}

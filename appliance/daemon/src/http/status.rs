@@ -1,0 +1,154 @@
+//! How the site, its folders and its peers are.
+
+use super::fail::{Answer, Failed};
+use super::names::Names;
+use super::{Api, Shared};
+use crate::config::Config;
+use crate::control::{AskError, FolderFacts, PeerFacts};
+use crate::moment::text_of_millis;
+use crate::told;
+use axum::Json;
+use axum::extract::{Path, State};
+use farhaul_api::{Call, FolderPeer, FolderStatus, PeerStatus, Problem, ScanStatus, SiteStatus};
+
+/// The site, with all of its folders and peers.
+#[utoipa::path(get, path = "/api/v1/status", operation_id = "status", responses(
+    (status = 200, body = SiteStatus), (status = "default", body = Problem)
+))]
+pub(super) async fn site(State(api): State<Api>) -> Answer<SiteStatus> {
+    Ok(Json(whole(&api).await?))
+}
+
+/// All folders, by name.
+#[utoipa::path(get, path = "/api/v1/folders", operation_id = "folders", responses(
+    (status = 200, body = Vec<FolderStatus>), (status = "default", body = Problem)
+))]
+pub(super) async fn folders(State(api): State<Api>) -> Answer<Vec<FolderStatus>> {
+    Ok(Json(whole(&api).await?.folders))
+}
+
+/// One folder.
+#[utoipa::path(get, path = "/api/v1/folders/{folder}", operation_id = "folder",
+    params(("folder" = String, Path, description = "Its id")), responses(
+    (status = 200, body = FolderStatus), (status = "default", body = Problem)
+))]
+pub(super) async fn folder(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Answer<FolderStatus> {
+    let config = api.sources.config();
+    let facts = api.sources.control.folders().await?;
+    let Some(facts) = facts.into_iter().find(|facts| facts.name == name) else {
+        return Err(AskError::NoFolder { name }.into());
+    };
+    Ok(Json(api.folder_status(&config, facts).await?))
+}
+
+/// All peers, by name.
+#[utoipa::path(get, path = "/api/v1/peers", operation_id = "peers", responses(
+    (status = 200, body = Vec<PeerStatus>), (status = "default", body = Problem)
+))]
+pub(super) async fn peers(State(api): State<Api>) -> Answer<Vec<PeerStatus>> {
+    let config = api.sources.config();
+    let facts = api.sources.control.folders().await?;
+    Ok(Json(api.peer_statuses(&config, &facts)))
+}
+
+/// All of it.
+pub(super) async fn whole(api: &Shared) -> Result<SiteStatus, Failed> {
+    let config = api.sources.config();
+    let mut facts = api.sources.control.folders().await?;
+    facts.sort_by(|a, b| a.name.cmp(&b.name));
+    api.keep_only(|name| facts.iter().any(|facts| facts.name == name));
+    let peers = api.peer_statuses(&config, &facts);
+    let mut folders = Vec::with_capacity(facts.len());
+    for facts in facts {
+        folders.push(api.folder_status(&config, facts).await?);
+    }
+    Ok(SiteStatus {
+        name: config.site.name.clone(),
+        id: api.sources.me.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        since: text_of_millis(api.sources.since_millis),
+        listen: api.sources.listen.to_string(),
+        folders,
+        peers,
+    })
+}
+
+impl Shared {
+    /// What sites are called.
+    pub(super) fn names(&self) -> Names {
+        Names::of(&self.sources.config(), self.sources.me.to_string())
+    }
+
+    async fn folder_status(
+        &self,
+        config: &Config,
+        facts: FolderFacts,
+    ) -> Result<FolderStatus, Failed> {
+        let counted = self.counted(&facts.name, facts.opened).await?;
+        let names = Names::of(config, self.sources.me.to_string());
+        let role = config.folders.iter().find(|folder| folder.id.as_str() == facts.name);
+        let peer = |peer: &PeerFacts| {
+            let mut site = told::site(peer.id);
+            names.site(&mut site);
+            let (connected, outstanding) = (peer.outstanding.is_some(), peer.outstanding);
+            FolderPeer { site, connected, outstanding }
+        };
+        Ok(FolderStatus {
+            path: facts.path.display().to_string(),
+            role: role.map_or("read-write", |folder| folder.role.name()).to_owned(),
+            state: facts.state,
+            reason: facts.reason,
+            contents: Some(counted.contents),
+            missing: counted.missing,
+            fetching: facts.fetching,
+            fetching_bytes: facts.fetching_bytes,
+            conflicts: counted.conflicts,
+            scan: ScanStatus {
+                running: facts.is_scanning,
+                ended: facts.scan_ended_millis.map(text_of_millis),
+                next_in_seconds: facts.next_scan.as_secs(),
+            },
+            troubles: facts.troubles,
+            peers: facts.peers.iter().map(peer).collect(),
+            id: facts.name,
+        })
+    }
+
+    fn peer_statuses(&self, config: &Config, folders: &[FolderFacts]) -> Vec<PeerStatus> {
+        let (sessions, failed) = (self.sources.sites.sessions(), self.sources.sites.failed());
+        let mut peers: Vec<PeerStatus> = Vec::with_capacity(config.peers.len());
+        for peer in &config.peers {
+            let session = sessions.get(&peer.id);
+            let call = failed.get(&peer.id).filter(|_| session.is_none()).map(|call| Call {
+                why: call.why.clone(),
+                at: text_of_millis(call.at_millis),
+                again_in_seconds: call.again_in().as_secs(),
+            });
+            let shared =
+                |facts: &FolderFacts| facts.peers.iter().find(|known| known.id == peer.id).copied();
+            let outstanding = folders.iter().filter_map(shared).filter_map(|peer| peer.outstanding);
+            let mut site = told::site(peer.id);
+            site.name = Some(peer.name.clone());
+            peers.push(PeerStatus {
+                site,
+                address: peer.address.clone(),
+                connected: session.is_some(),
+                since: session.map(|session| text_of_millis(session.since_millis)),
+                from: session.map(|session| session.addr.to_string()),
+                carrier: session.map(|session| session.carrier.clone()),
+                call,
+                outstanding: outstanding.sum(),
+                folders: folders
+                    .iter()
+                    .filter(|facts| shared(facts).is_some())
+                    .map(|facts| facts.name.clone())
+                    .collect(),
+            });
+        }
+        peers.sort_by(|a, b| a.site.cmp(&b.site));
+        peers
+    }
+}

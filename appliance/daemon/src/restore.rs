@@ -1,0 +1,127 @@
+//! What stood at a path at a time, from what was displaced there and what stands now; and, page by
+//! page, what brings a tree back to it. It looks and changes nothing.
+//!
+//! A site knows what it displaced itself: what a user wrote over or deleted in this tree was never in
+//! its hands, and is kept where the edit arrived.
+
+use crate::index::{IndexError, Kept, Reading};
+use farhaul_api::RestoreAction;
+use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::Item;
+use farhaul_sync::version::{Content, Version};
+use std::collections::BTreeSet;
+
+/// Paths that are looked at for one page.
+pub const PAGE: usize = 256;
+
+/// What stood at a path at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stood<'a> {
+    /// Nothing, as far as is known.
+    Nothing,
+    /// What stands there now.
+    Still(&'a Version),
+    /// What was displaced later.
+    Kept(&'a Kept),
+}
+
+/// What stood at a path at `at_secs` (since 1970), by the clock of this site and those of authors.
+/// `kept` is all that is kept of the path, the oldest first.
+///
+/// What stood is the first thing that was displaced after that time, or what stands now if nothing
+/// was; unless it was made later: then there was nothing. Where versions in between were removed
+/// because they were too many, it may be that something was.
+pub fn stood_at<'a>(item: &'a Item, kept: &'a [Kept], at_secs: u64) -> Stood<'a> {
+    let was_made = |version: &Version| version.stamp.millis / 1000 <= at_secs;
+    if let Some(kept) = kept.iter().find(|kept| kept.at_secs > at_secs) {
+        let was_there = kept.version.as_ref().is_none_or(was_made);
+        return if was_there { Stood::Kept(kept) } else { Stood::Nothing };
+    }
+    match &item.placed {
+        Some(placed) if was_made(&placed.version) => Stood::Still(&placed.version),
+        _ => Stood::Nothing,
+    }
+}
+
+/// What a restore does at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Where.
+    pub path: RelPath,
+    /// What.
+    pub action: RestoreAction,
+    /// What stood there, if a version says so.
+    pub version: Option<Version>,
+    /// What is kept of it; `None`: it still stands.
+    pub kept: Option<Kept>,
+}
+
+/// What is to be brought back, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// At this path and beneath it; `None`: anywhere.
+    pub within: Option<RelPath>,
+    /// As at this time, in seconds since 1970.
+    pub at_secs: u64,
+    /// Whether what came later goes.
+    pub exact: bool,
+}
+
+/// The steps at the next paths behind `after`, and the path to go on behind; `None` at the end.
+///
+/// # Errors
+/// [`IndexError`].
+pub fn steps(
+    reading: Reading<'_>,
+    wish: &Wish,
+    after: Option<&RelPath>,
+) -> Result<(Vec<Step>, Option<RelPath>), IndexError> {
+    let within = wish.within.as_ref();
+    let standing = reading.standing(within, after, PAGE)?;
+    let mut paths: BTreeSet<RelPath> = standing.iter().map(|one| one.path.clone()).collect();
+    let mut horizon = standing.get(PAGE - 1).map(|last| last.path.clone());
+    if after.is_none() {
+        paths.extend(within.cloned());
+    }
+    let kept = reading.kept_from(after.or(within), PAGE)?;
+    let is_within = |path: &RelPath| within.is_none_or(|within| path.starts_with(within));
+    if let Some(last) = kept.get(PAGE - 1).filter(|last| is_within(&last.path)) {
+        let nearer = horizon.filter(|horizon| *horizon < last.path);
+        horizon = Some(nearer.unwrap_or_else(|| last.path.clone()));
+    }
+    paths.extend(kept.into_iter().map(|kept| kept.path).filter(|path| is_within(path)));
+    let mut steps = Vec::new();
+    for path in paths.into_iter().take_while(|path| horizon.as_ref().is_none_or(|end| path <= end))
+    {
+        steps.extend(step(reading, wish, path)?);
+    }
+    Ok((steps, horizon))
+}
+
+fn step(reading: Reading<'_>, wish: &Wish, path: RelPath) -> Result<Option<Step>, IndexError> {
+    let item = reading.item(&path)?;
+    let all = reading.kept_of(&path)?;
+    let now = item.placed.as_ref().map(|placed| (&placed.version.content, &placed.meta));
+    let (action, version, kept) = match stood_at(&item, &all, wish.at_secs) {
+        Stood::Still(version) => (RestoreAction::Same, Some(version), None),
+        Stood::Nothing if now.is_none() => return Ok(None),
+        Stood::Nothing if wish.exact => (RestoreAction::Remove, None, None),
+        Stood::Nothing => (RestoreAction::Newer, None, None),
+        Stood::Kept(kept) => match &kept.version {
+            None => (RestoreAction::Unavailable, None, Some(kept)),
+            Some(version) if now == Some((&version.content, &version.meta)) => {
+                (RestoreAction::Same, Some(version), None)
+            }
+            // What stands is a directory: whatever is beneath would have to go first.
+            Some(version) if matches!(now, Some((Content::Dir, _))) => {
+                (RestoreAction::Unavailable, Some(version), Some(kept))
+            }
+            Some(version) => (RestoreAction::Restore, Some(version), Some(kept)),
+        },
+    };
+    let (version, kept) = (version.cloned(), kept.cloned());
+    Ok(Some(Step { path, action, version, kept }))
+}
+
+#[cfg(test)]
+mod tests;

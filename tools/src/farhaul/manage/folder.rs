@@ -1,0 +1,156 @@
+//! How the site, its folders and its peers are, and orders about folders.
+
+use super::client::{Client, of_folder, with_path};
+use super::{lines, print, say};
+use crate::farhaul::failure::Failure;
+use crate::farhaul::{Ended, text};
+use farhaul_api::{
+    FolderStatus, Missing, MissingPage, PeerStatus, SiteStatus, Task, TreePath, Trouble,
+};
+use serde::Serialize;
+
+const NOTHING: Option<&()> = None;
+
+pub(super) async fn status(client: Client, json: bool) -> Ended {
+    let status: SiteStatus = client.get("/api/v1/status").await?;
+    if json {
+        return print(&status);
+    }
+    let SiteStatus { name, id, version, since, listen, .. } = &status;
+    text::answer(format_args!("site {name}, {version}, at {listen}, since {since}\n  {id}"))?;
+    status.folders.iter().try_for_each(|folder| text::answer(folder_line(folder)))?;
+    status.peers.iter().try_for_each(|peer| text::answer(peer_line(peer)))
+}
+
+pub(super) async fn list(client: Client, json: bool) -> Ended {
+    let folders: Vec<FolderStatus> = client.get("/api/v1/folders").await?;
+    if json {
+        return print(&folders);
+    }
+    folders.iter().try_for_each(|folder| text::answer(folder_line(folder)))
+}
+
+pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
+    let folder: FolderStatus = client.get(&of_folder(folder, "")).await?;
+    if json {
+        return print(&folder);
+    }
+    text::answer(folder_line(&folder))?;
+    text::answer(format_args!("  at {}, {}", folder.path, folder.role))?;
+    let ended = folder.scan.ended.as_deref().unwrap_or("never yet");
+    let next = folder.scan.next_in_seconds;
+    text::answer(format_args!("  last scan: {ended}, next in {next} s"))?;
+    for peer in &folder.peers {
+        let state = match peer.outstanding {
+            Some(0) => "connected, knows all that this site knows".to_owned(),
+            Some(count) => format!("connected, {count} records are not durable there yet"),
+            None => "not connected".to_owned(),
+        };
+        text::answer(format_args!("  with {}: {state}", lines::site(&peer.site)))?;
+    }
+    for Trouble { what, why, since } in &folder.troubles {
+        text::answer(format_args!("  {what} since {since}: {why}"))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn peers(client: Client, json: bool) -> Ended {
+    let peers: Vec<PeerStatus> = client.get("/api/v1/peers").await?;
+    if json {
+        return print(&peers);
+    }
+    peers.iter().try_for_each(|peer| text::answer(peer_line(peer)))
+}
+
+pub(super) async fn scan(client: Client, folder: Option<&str>, json: bool) -> Ended {
+    let address = folder.map_or("/api/v1/scan".to_owned(), |folder| of_folder(folder, "/scan"));
+    say(&client.post(&address, NOTHING).await?, json)
+}
+
+pub(super) async fn order(client: Client, folder: &str, what: &str, json: bool) -> Ended {
+    say(&client.post(&of_folder(folder, &format!("/{what}")), NOTHING).await?, json)
+}
+
+pub(super) async fn missing(client: Client, folder: &str, json: bool) -> Ended {
+    let told = |item: &Missing| {
+        let task = match item.task {
+            Task::Place => "place",
+            Task::Describe => "set mode, time or owner",
+            Task::MakeDir => "make directory",
+            Task::Remove => "remove",
+        };
+        let wanted = item.wanted.as_ref().map(lines::version).unwrap_or_default();
+        format!("{task}  {}  {wanted}", item.path).trim_end().to_owned()
+    };
+    let address = of_folder(folder, "/missing");
+    let mut cursor: Option<TreePath> = None;
+    loop {
+        let page: MissingPage = client.get(&paged(&address, cursor.as_ref())).await?;
+        all(&page.items, json, told)?;
+        match page.next {
+            Some(next) => cursor = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// The address of a page.
+pub(super) fn paged(address: &str, cursor: Option<&TreePath>) -> String {
+    cursor.map_or(address.to_owned(), |cursor| with_path(address, "cursor", cursor))
+}
+
+/// One line each: of text, or an object.
+pub(super) fn all<T: Serialize>(
+    items: &[T],
+    json: bool,
+    told: impl Fn(&T) -> String,
+) -> Result<(), Failure> {
+    items.iter().try_for_each(|item| if json { print(item) } else { text::answer(told(item)) })
+}
+
+fn folder_line(folder: &FolderStatus) -> String {
+    let mut line = format!("folder {}: {}", folder.id, folder.state.name());
+    if let Some(reason) = &folder.reason {
+        line.push_str(&format!(" ({reason})"));
+    }
+    if let Some(contents) = &folder.contents {
+        let bytes = lines::size(contents.bytes);
+        line.push_str(&format!(", {} files of {bytes}", contents.files));
+    }
+    if folder.missing > 0 {
+        line.push_str(&format!(", {} paths to do", folder.missing));
+    }
+    if folder.fetching > 0 {
+        let bytes = lines::size(folder.fetching_bytes);
+        line.push_str(&format!(", {} files of {bytes} on their way", folder.fetching));
+    }
+    if folder.conflicts > 0 {
+        line.push_str(&format!(", {} conflicts", folder.conflicts));
+    }
+    if !folder.troubles.is_empty() {
+        line.push_str(&format!(", {} troubles", folder.troubles.len()));
+    }
+    line
+}
+
+fn peer_line(peer: &PeerStatus) -> String {
+    let name = lines::site(&peer.site);
+    let mut line = match (&peer.since, &peer.from, &peer.carrier) {
+        (Some(since), Some(from), Some(carrier)) => {
+            format!("peer {name}: connected since {since}, {from} over {carrier}")
+        }
+        _ => format!("peer {name}: not connected"),
+    };
+    if let Some(call) = &peer.call {
+        line.push_str(&format!(
+            "; {} ({}), again in {} s",
+            call.why, call.at, call.again_in_seconds
+        ));
+    } else if !peer.connected && peer.address.is_none() {
+        line.push_str("; it is to call this site");
+    }
+    if peer.outstanding > 0 {
+        line.push_str(&format!("; {} records are not durable there yet", peer.outstanding));
+    }
+    line
+}
