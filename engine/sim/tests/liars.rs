@@ -102,7 +102,7 @@ fn nobody_honest_is_accused_and_all_keep_the_link() {
 #[test]
 fn who_is_not_found_out_gains_little() {
     let (rate, lost) = worst("unnoticed");
-    assert!(rate <= 1.05 && lost <= 0.08, "{rate:.3} {lost:.4}");
+    assert!(rate <= 1.06 && lost <= 0.065, "{rate:.3} {lost:.4}");
 }
 
 /// With one of three seeds, a search after losses takes the squeezed arrivals for a wider link.
