@@ -1,14 +1,15 @@
 //! Policy `fixed`: the target rate is held, whatever the link makes of it.
 //!
 //! ```text
-//! R = target, within the bounds; but for H after the receiver dropped for want of room:
-//! R = 0.95 D, at least R/2, at most 0.95 R; once a round trip while it goes on dropping
+//! R = target, within the bounds; but for H after the receiver dropped more than 2 % for want of room:
+//! R = 0.95 D, at least R/2, at most 0.95 R; again once that shows, while it goes on dropping so many
 //! H = 1 s, doubled up to 16 s when drops return within H after it
 //! ```
-//! D is what arrived lately. No brake, no search; the bytes in flight are bounded, so that a dead path
+//! D is what arrived over the last round trip, at least 100 ms. A packet dropped now and then is repaired
+//! like one that was lost: a receiver that did so each second would end at no rate at all. No brake, no search; the bytes in flight are bounded, so that a dead path
 //! does not fill memory. It still measures the base RTT and loss, for telemetry and for the FEC policy.
 
-use super::taken::Taken;
+use super::taken::{Taken, receiver_is_short};
 use super::{Bounds, Controller, Policy, Sample, View};
 use crate::ids::{PacketNumber, RateEpoch};
 use crate::units::{BitRate, Bytes, Ratio, Timestamp};
@@ -22,7 +23,7 @@ const RATE_MIN: BitRate = BitRate::kbps(8);
 const IN_FLIGHT_FLOOR: Bytes = Bytes::kib(64);
 /// Weight of the newest feedback in the smoothed loss.
 const LOSS_WEIGHT: f64 = 1.0 / 16.0;
-/// Shortest time over which arrivals are measured, and between two cuts.
+/// Shortest time over which arrivals and drops are measured.
 const SPAN_MIN: Duration = Duration::from_millis(100);
 /// What the receiver takes, less a little so that it catches up.
 const RECEIVER_SHARE: f64 = 0.95;
@@ -40,8 +41,11 @@ pub struct FixedRate {
     taken: Option<Taken>,
     hold: Duration,
     cut_at: Timestamp,
-    /// Bytes that arrived since then, and the rate of the span before.
+    /// Bytes and packets that arrived since then, packets that the receiver dropped, and the rate at which
+    /// bytes arrived in the span before.
     arrived: Bytes,
+    packets: u64,
+    dropped: u64,
     since: Timestamp,
     delivered: BitRate,
     feedback_at: Timestamp,
@@ -65,6 +69,8 @@ impl FixedRate {
             hold: Duration::ZERO,
             cut_at: now,
             arrived: Bytes::ZERO,
+            packets: 0,
+            dropped: 0,
             since: now,
             delivered: BitRate::ZERO,
             feedback_at: now,
@@ -92,19 +98,23 @@ impl FixedRate {
     fn measure(&mut self, sample: &Sample<'_>, now: Timestamp) {
         let arrived = sample.acked.iter().chain(sample.spurious);
         self.arrived += arrived.fold(Bytes::ZERO, |sum, outcome| sum + outcome.bytes);
+        self.packets += (sample.acked.len() + sample.spurious.len()) as u64;
+        self.dropped = self.dropped.saturating_add(sample.receiver_drops);
         let span = now.since(self.since);
-        if span >= SPAN_MIN.max(self.rtt) {
-            self.delivered = self.arrived.rate_over(span);
-            (self.arrived, self.since) = (Bytes::ZERO, now);
-        }
-    }
-
-    fn on_drops(&mut self, now: Timestamp) {
-        let held = self.taken.is_some_and(|taken| now < taken.until);
-        let settling = self.taken.is_some() && now.since(self.cut_at) < self.rtt + SPAN_MIN;
-        if held && settling {
+        if span < SPAN_MIN.max(self.rtt) {
             return;
         }
+        self.delivered = self.arrived.rate_over(span);
+        // What left before the last cut says nothing about it.
+        let settled = self.taken.is_none() || self.since >= self.cut_at + self.rtt;
+        if settled && receiver_is_short(self.dropped, self.packets.saturating_add(self.dropped)) {
+            self.cut(now);
+        }
+        (self.arrived, self.packets, self.dropped, self.since) = (Bytes::ZERO, 0, 0, now);
+    }
+
+    fn cut(&mut self, now: Timestamp) {
+        let held = self.taken.is_some_and(|taken| now < taken.until);
         let repeated = self.taken.is_some_and(|taken| now.since(taken.until) < self.hold);
         if !held {
             self.hold = if repeated { (self.hold * 2).min(HOLD_MAX) } else { HOLD_MIN };
@@ -135,9 +145,6 @@ impl Controller for FixedRate {
             self.loss += (Ratio::of(lost, resolved).get() - self.loss) * LOSS_WEIGHT;
         }
         self.measure(sample, now);
-        if sample.receiver_drops > 0 {
-            self.on_drops(now);
-        }
     }
 
     fn on_timer(&mut self, _: Timestamp) {}

@@ -7,6 +7,18 @@ const RTT: Duration = Duration::from_millis(50);
 const TARGET: BitRate = BitRate::mbps(100);
 const PACKET: Bytes = Bytes::new(1_473);
 
+const NOTHING: Sample<'_> = Sample {
+    acked: &[],
+    lost: &[],
+    dead: &[],
+    spurious: &[],
+    rtts: &[],
+    trains: &[],
+    receiver_drops: 0,
+    in_flight: Bytes::ZERO,
+    app_limited: false,
+};
+
 fn held(bounds: Bounds) -> FixedRate {
     FixedRate::new(bounds, None, RTT, Timestamp::ZERO)
 }
@@ -31,17 +43,8 @@ fn suffer(
         };
         let acked: Vec<_> = (0..packets(rate.min(taken))).map(outcome).collect();
         let rtts = [RttSample { sent_at: now - RTT, rtt: RTT, back: Duration::ZERO }];
-        let sample = Sample {
-            acked: &acked,
-            lost: &[],
-            dead: &[],
-            spurious: &[],
-            rtts: &rtts,
-            trains: &[],
-            receiver_drops: packets(rate) - acked.len() as u64,
-            in_flight: Bytes::ZERO,
-            app_limited: false,
-        };
+        let receiver_drops = packets(rate) - acked.len() as u64;
+        let sample = Sample { acked: &acked, rtts: &rtts, receiver_drops, ..NOTHING };
         law.on_feedback(&sample, now);
         least = least.min(law.pacing_rate(now));
     }
@@ -91,6 +94,22 @@ fn a_receiver_that_takes_nothing_is_sent_less_and_less() {
     let mut law = held(Bounds::new(Some(TARGET), None).unwrap());
     let (least, _) = suffer(&mut law, BitRate::ZERO, Timestamp::ZERO, Duration::from_secs(3));
     assert!(least < BitRate::mbps(1), "{least}");
+}
+
+/// Each cut the rate by a twentieth, and none was ever taken back.
+#[test]
+fn a_receiver_that_drops_a_packet_each_second_costs_no_rate() {
+    let both = Bounds::new(Some(TARGET), Some(TARGET)).unwrap();
+    for policy in [Policy::Fixed, Policy::Low, Policy::Fair, Policy::High] {
+        let mut law = controller(policy, both, None, RTT, Timestamp::ZERO);
+        let (mut now, mut least) = (Timestamp::ZERO, BitRate::MAX);
+        for _ in 0..20 {
+            (_, now) = suffer(law.as_mut(), TARGET, now, Duration::from_secs(1));
+            law.on_feedback(&Sample { receiver_drops: 1, ..NOTHING }, now);
+            least = least.min(law.pacing_rate(now));
+        }
+        assert_eq!(least, TARGET, "{policy:?}");
+    }
 }
 
 #[test]

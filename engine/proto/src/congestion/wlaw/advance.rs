@@ -95,6 +95,16 @@ impl Advance {
         self.packets
     }
 
+    /// The same as a whole number.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count of packets in a window"
+    )]
+    pub(super) const fn counted(&self) -> u64 {
+        self.packets as u64
+    }
+
     /// D = A (1 - l).
     pub(super) fn delivered(&self) -> f64 {
         self.rate * (1.0 - self.loss)

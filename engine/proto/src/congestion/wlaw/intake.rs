@@ -8,6 +8,7 @@ use super::ceiling::{Review, Sent};
 use super::elasticity::Verdict;
 use super::epochs::{Epoch, Pulses};
 use super::{Phase, Sample, Stage, WLaw, bytes_f64, depth, drain, jump};
+use crate::congestion::taken::receiver_is_short;
 use crate::congestion::{Outcome, RttSample, TrainSample};
 
 /// A gap between feedbacks beyond this is a pause, not a spacing.
@@ -218,6 +219,7 @@ impl WLaw {
             self.forgiven = self.forgiven.saturating_add(drops).min(FORGIVEN_MAX);
             self.forgiven_until = now + 2.0 * self.rtt() + GAP_MAX;
             let delivered = self.advance.delivered();
+            let packets = self.advance.counted();
             // Of one that took nothing it is not known what it takes.
             let takes = if delivered > 0.0 {
                 RECEIVER_SHARE * delivered
@@ -227,7 +229,9 @@ impl WLaw {
             // A cut that the receiver asked for proves nothing about the link.
             let was = Sent { rate: takes, loss: self.advance.loss() };
             self.ceiling.hit(takes, was, self.rtt(), now);
-            self.limits.spare(takes, self.ceiling.held_until());
+            if receiver_is_short(self.forgiven, packets) {
+                self.limits.spare(takes, self.ceiling.held_until());
+            }
             self.since.begin(now);
             self.set_rate(self.rate, now);
         } else if now > self.forgiven_until {

@@ -4,7 +4,7 @@
 //! R within floor .. cap; so is the pacing rate, pulses and drains included
 //! R at the floor: epochs are not judged; a slow epoch that the floor cuts off is none while held
 //! in flight >= floor (2 r + 100 ms) + 64 KiB
-//! the receiver drops for want of room: the floor is at most what it takes, for as long as that holds
+//! the receiver drops more than 2 % for want of room: the floor is at most what it takes, for as long as that holds
 //! ```
 //! A rate that the law did not choose shows nothing: what is lost at the floor is neither random, nor
 //! would it be less if it were obeyed. The rate goes on being looked for from the floor upwards.

@@ -153,8 +153,8 @@ fn a_receiver_that_drops_goes_above_a_rate_that_is_held_and_is_named() {
         pair.ends[0].set_policy(policy, bounds, now);
         pair.ends[1].on_local_drops(0);
         pair.run(Duration::from_millis(300));
-        pair.ends[1].on_local_drops(50);
-        pair.run(Duration::from_millis(60));
+        pair.ends[1].on_local_drops(500);
+        pair.run(Duration::from_millis(150));
         let rate = pair.ends[0].view().rate;
         assert!(rate < FLOOR.mul_f64(0.97), "{policy:?}: {rate}");
         assert_eq!(pair.ends[0].limits().current(), Some(Limit::Receiver), "{policy:?}");
