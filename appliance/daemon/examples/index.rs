@@ -109,6 +109,7 @@ fn version_of(n: u64, dot: Dot) -> Version {
         mtime: FileTime { secs: 1_795_000_000, nanos: 123_456_789 },
         owner: Some(b"researcher"[..].into()),
         group: Some(b"staff"[..].into()),
+        attrs: None,
     };
     let stamp = Stamp { millis: 1_795_000_000_000 + n, count: 0 };
     Version { dot, context: Context::new(), stamp, content, meta }

@@ -16,6 +16,7 @@ pub use fault::{ConfigError, Fault};
 
 use crate::scan::Rules;
 use crate::site::PeerPlace;
+use crate::watch::WatchMode;
 use farhaul_engine::engine::SessionOptions;
 use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
@@ -197,17 +198,25 @@ pub struct Folder {
     pub role: Role,
     /// What of it is left out.
     pub ignore: Ignore,
-    /// How often the whole tree is looked through.
+    /// How often the whole tree is looked through, a quarter more or less.
     pub scan_every: Duration,
+    /// How changes are heard of in between.
+    pub watch: WatchMode,
 }
 
 /// How data is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// How a path is shared.
     pub policy: Policy,
     /// How slow and how fast.
     pub bounds: Bounds,
+}
+
+impl Default for Transfer {
+    fn default() -> Self {
+        Self { policy: Policy::default(), bounds: Bounds::FREE }
+    }
 }
 
 impl Transfer {

@@ -1,38 +1,50 @@
 //! The control loop: the one place where folders change. Whatever happens comes as an event over one
 //! bounded queue; looking, hashing and carrying are done elsewhere, and come back as events.
 
+mod again;
+mod compare;
 mod contents;
 mod fetch;
 mod fetching;
 mod folder;
 mod give;
 mod givers;
+mod halt;
 mod large;
+mod listen;
+mod live;
 mod look;
 mod patience;
 mod question;
 mod recover;
+mod sift;
+mod upkeep;
+mod watching;
 mod work;
 
 pub use fetching::ContentCounts;
 pub use folder::{FolderError, FolderSetup};
+pub use halt::{FolderCondition, Halt, HaltKind};
 
 use crate::site::FromPeer;
 use crate::store::Ready;
+use crate::watch::{Shown, Watching};
 use farhaul_engine::identity::Identity;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Found;
-use farhaul_sync::message::Message;
+use farhaul_sync::message::{Message, Shared};
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Version;
 use folder::Folder;
+use halt::{Conditions, Halted};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use watching::Heard;
 
 /// Events that wait at most: whoever has more to say waits.
 const EVENTS_MAX: usize = 1024;
@@ -48,8 +60,16 @@ pub(crate) enum Event {
     Peer(FromPeer),
     /// Somebody looked at a path; `None`: nothing stands there.
     Looked { folder: FolderKey, path: RelPath, found: Option<Found> },
+    /// Paths were looked at again.
+    LookedAgain { folder: FolderKey },
+    /// What was displaced was looked at.
+    Loose { folder: FolderKey, seen: Vec<again::SeenLoose> },
+    /// All of it was; whether some is to be looked at again.
+    LooseLooked { folder: FolderKey, outcome: Result<bool, String> },
     /// A scan came to its end, or did not.
     Scanned { folder: FolderKey, outcome: Result<(), String> },
+    /// Who watches a folder says something of itself.
+    Heard { folder: FolderKey, heard: Heard },
     /// A content came, or did not.
     Fetched {
         folder: FolderKey,
@@ -70,29 +90,41 @@ pub(crate) enum Event {
 pub struct Control {
     events: mpsc::Sender<Event>,
     thread: Option<JoinHandle<()>>,
-    counts: Vec<Arc<fetch::Counts>>,
+    conditions: Conditions,
+    shown: BTreeMap<FolderKey, Arc<Shown>>,
+    counts: Counted,
 }
 
 impl Control {
-    /// Opens the folders and runs them.
+    /// Opens the folders and runs them. One that cannot be opened halts, and is tried again; the
+    /// others run.
     ///
     /// # Errors
-    /// [`FolderError`] of the first folder that cannot be opened, or no thread.
+    /// [`FolderError::Thread`].
     pub fn start(identity: &Identity, folders: Vec<FolderSetup>) -> Result<Self, FolderError> {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
-        let (mut open, mut counts) = (BTreeMap::new(), Vec::new());
+        let mut body = Loop::new(identity, events.clone());
         for setup in folders {
-            let folder = Folder::open(setup, identity, events.clone())?;
-            counts.push(folder.fetching.counts());
-            open.insert(folder.key(), folder);
+            body.shown.insert(setup.key, Arc::default());
+            body.open(setup);
         }
-        let mut body = Loop { folders: open, outboxes: BTreeMap::new() };
+        let shown = body.shown.clone();
+        let conditions = Arc::clone(&body.conditions);
+        let counts = Arc::clone(&body.counts);
         let ticks = events.clone();
         let ticker = std::thread::Builder::new().name("farhaul-tick".to_owned());
         ticker.spawn(move || tick(&ticks)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, thread: Some(thread), counts })
+        Ok(Self { events, thread: Some(thread), conditions, shown, counts })
+    }
+
+    /// How each folder is, by name.
+    pub fn conditions(&self) -> Vec<FolderCondition> {
+        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<FolderCondition> = conditions.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     /// Where sessions say what happens; must be called within a tokio runtime.
@@ -109,9 +141,15 @@ impl Control {
         said
     }
 
+    /// How a folder is watched at this moment; `None` for one that is not kept here.
+    pub fn watching(&self, folder: FolderKey) -> Option<Watching> {
+        self.shown.get(&folder).map(|shown| shown.get())
+    }
+
     /// What was brought since the start, of all folders together.
     pub fn content_counts(&self) -> ContentCounts {
-        let counts = self.counts.iter().map(|counts| counts.now());
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = counts.iter().map(|counts| counts.now());
         counts.fold(ContentCounts::default(), |sum, more| ContentCounts {
             received: sum.received + more.received,
             reused: sum.reused + more.reused,
@@ -149,14 +187,41 @@ fn tick(events: &mpsc::Sender<Event>) {
     }
 }
 
+/// What was brought into the folders.
+type Counted = Arc<Mutex<Vec<Arc<fetch::Counts>>>>;
+
 struct Loop {
+    identity: Identity,
+    events: mpsc::Sender<Event>,
     folders: BTreeMap<FolderKey, Folder>,
+    halted: BTreeMap<FolderKey, Halted>,
     outboxes: BTreeMap<SiteId, crate::site::Outbox>,
+    /// What connected peers said last of folders of ours.
+    offers: BTreeMap<(SiteId, FolderKey), Shared>,
+    conditions: Conditions,
+    /// How each is watched.
+    shown: BTreeMap<FolderKey, Arc<Shown>>,
+    /// What was brought, each time a folder was opened.
+    counts: Counted,
 }
 
 impl Loop {
+    fn new(identity: &Identity, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            identity: identity.clone(),
+            events,
+            folders: BTreeMap::new(),
+            halted: BTreeMap::new(),
+            outboxes: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            conditions: Conditions::default(),
+            shown: BTreeMap::new(),
+            counts: Counted::default(),
+        }
+    }
+
     fn run(&mut self, mut queue: mpsc::Receiver<Event>) {
-        self.folders.values_mut().for_each(Folder::scan);
+        self.folders.values_mut().for_each(Folder::wake_up);
         'running: while let Some(event) = queue.blocking_recv() {
             let mut events = vec![event];
             while events.len() < BATCH
@@ -172,6 +237,8 @@ impl Loop {
             }
             // What follows is done once for all of them.
             self.folders.values_mut().for_each(Folder::go_on);
+            self.put_halted_aside();
+            self.show_troubles();
         }
         // Whoever still has something to say must not wait for us, who wait for them.
         queue.close();
@@ -186,14 +253,25 @@ impl Loop {
             Event::Looked { folder, path, found } => {
                 self.with(folder, |folder| folder.looked(path, found));
             }
+            Event::LookedAgain { folder } => self.with(folder, Folder::looked_again),
+            Event::Loose { folder, seen } => self.with(folder, |folder| folder.take_loose(seen)),
+            Event::LooseLooked { folder, outcome } => {
+                self.with(folder, |folder| folder.loose_looked(outcome));
+            }
             Event::Scanned { folder, outcome } => {
                 self.with(folder, |folder| folder.scanned(outcome));
+            }
+            Event::Heard { folder, heard } => {
+                self.with(folder, |folder| folder.watcher_said(heard))
             }
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
             Event::Rescan => self.folders.values_mut().for_each(Folder::scan),
-            Event::Tick => self.folders.values_mut().for_each(Folder::tick),
+            Event::Tick => {
+                self.retry_halted();
+                self.folders.values_mut().for_each(Folder::tick);
+            }
             Event::Stop => {}
         }
     }
@@ -217,6 +295,7 @@ impl Loop {
                 let is_current = self.outboxes.get(&peer).is_some_and(|now| now.is_same(&outbox));
                 if is_current {
                     self.outboxes.remove(&peer);
+                    self.offers.retain(|(from, _), _| *from != peer);
                     self.folders.values_mut().for_each(|folder| folder.lost(peer));
                 }
             }
@@ -224,6 +303,10 @@ impl Loop {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
                 for shared in folders {
                     let outbox = outbox.clone();
+                    let key = shared.folder;
+                    if self.folders.contains_key(&key) || self.halted.contains_key(&key) {
+                        self.offers.insert((peer, key), shared.clone());
+                    }
                     self.with(shared.folder, |folder| folder.shared(peer, &shared, outbox));
                 }
             }
@@ -232,6 +315,12 @@ impl Loop {
             }
             FromPeer::Stored { peer, folder, epoch, up_to } => {
                 self.with(folder, |folder| folder.stored(peer, epoch, up_to));
+            }
+            FromPeer::Compared { peer, folder, salt, is_answer, turn } => {
+                self.with(folder, |folder| folder.compared(peer, salt, is_answer, &turn));
+            }
+            FromPeer::Incomparable { peer, folder, salt } => {
+                self.with(folder, |folder| folder.incomparable(peer, salt));
             }
             FromPeer::Asked { peer, id, folder, wanted } => {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
@@ -244,3 +333,6 @@ impl Loop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 //! and what is read is what was written or an error. It decides nothing about versions, and the tree
 //! itself is the business of [`crate::store`].
 
+mod aside;
+mod attrs;
 pub mod chunks;
 mod codec;
 mod copies;
@@ -14,19 +16,24 @@ mod intent;
 mod item;
 mod kept;
 mod key;
+mod loose;
+mod marks;
 mod meta;
 mod read;
 mod run;
 mod schema;
+mod shortfall;
 mod write;
 
 pub use error::IndexError;
 pub use item::Kind;
 pub use kept::Kept;
+pub use loose::Loose;
 pub use read::{Counts, Known, Reading, Standing, StoredVersion};
 pub use run::{Run, RunId, Signature};
 pub use write::{Inserted, Transaction};
 
+use crate::boot::Boot;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::seal::FolderKey;
@@ -103,6 +110,7 @@ pub struct Index {
     /// What may be announced; shared with readers.
     durable: Arc<AtomicU64>,
     was_unclean: bool,
+    was_cut: bool,
     /// Held for as long as the index is open.
     _lock: File,
 }
@@ -145,16 +153,20 @@ impl Index {
 
     fn start(path: &Path, folder: FolderKey, site: SiteId, lock: File) -> Result<Self, IndexError> {
         let db = connect(path, OpenFlags::empty())?;
-        schema::check_format(&db)?;
+        schema::check_format(&db, folder)?;
+        schema::complete(&db)?;
         let counters = meta::check(&db, folder, site)?;
-        let was_unclean = read_number(&db, Field::Unclean)? != 0;
+        let left_by = read_number(&db, Field::Unclean)?;
+        let boot = Boot::this().id;
+        let was_unclean = left_by != 0;
+        let was_cut = was_unclean && Some(left_by) != boot;
         let durable = Arc::new(AtomicU64::new(0));
         let path = path.to_path_buf();
         let mut index =
-            Self { db, path, folder, site, counters, durable, was_unclean, _lock: lock };
+            Self { db, path, folder, site, counters, durable, was_unclean, was_cut, _lock: lock };
         // Also makes durable what a process before this one had committed for later.
         let opening = index.begin(Durability::Now)?;
-        write_number(opening.db(), Field::Unclean, 1)?;
+        write_number(opening.db(), Field::Unclean, boot.unwrap_or(1))?;
         opening.commit()?;
         Ok(index)
     }
@@ -174,6 +186,12 @@ impl Index {
     /// an intent are looked at then, and all of the index is worth a [`Index::check`].
     pub fn was_unclean(&self) -> bool {
         self.was_unclean
+    }
+
+    /// Whether it was not closed before this machine was started, or may not have been: what was
+    /// written shortly before may be damaged.
+    pub fn was_cut(&self) -> bool {
+        self.was_cut
     }
 
     /// Of which folder.

@@ -10,6 +10,10 @@ pub mod run;
 pub mod scan;
 pub mod site;
 pub mod store;
+pub mod watch;
 
+mod attrs;
+mod boot;
+mod exact;
 #[cfg(test)]
 mod sample;

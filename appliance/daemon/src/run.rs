@@ -4,6 +4,7 @@ use crate::config::{Config, Role};
 use crate::control::{Control, FolderError, FolderSetup};
 use crate::site::Sites;
 use crate::store::{NameTable, Principals, Unnamed};
+use crate::watch::Limits;
 use farhaul_engine::disk::DiskKind;
 use farhaul_engine::engine::{Engine, EngineConfig, EngineError, TcpPort};
 use farhaul_engine::identity::{Identity, SiteId};
@@ -158,6 +159,8 @@ fn start_folders(
             peers: folder.peers.clone(),
             rules: folder.ignore.rules().clone(),
             scan_every: folder.scan_every,
+            watch: folder.watch,
+            watch_limits: Limits::default(),
             principals: Arc::clone(&principals),
         });
     }

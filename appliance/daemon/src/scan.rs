@@ -20,7 +20,7 @@ mod walk;
 pub use compare::{Change, Counts, Known, KnownError, KnownItem, Scan, ScanError, Seen};
 pub use digest::{ContentSink, DigestError, Digested, Digester, SinkError};
 pub use identity::identity_of;
-pub use look::{Look, LookError, Looker, Patience, Standing};
+pub use look::{KnownContent, Look, LookError, Looker, Patience, Standing};
 pub use owners::{Owners, OwnersError};
 pub use rules::{RuleError, Rules};
 pub use walk::{LeftOut, Step, Walk, WalkOptions};

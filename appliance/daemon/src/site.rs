@@ -17,6 +17,7 @@ pub use session::{Ended, Outbox, Outgoing};
 
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::message::{Shared, Wanted};
+use farhaul_sync::reconcile::Turn;
 use farhaul_sync::seal::FolderKey;
 
 /// What happened at a session.
@@ -72,6 +73,28 @@ pub enum FromPeer {
         folder: FolderKey,
         /// What.
         wanted: Vec<Wanted>,
+    },
+    /// A turn of a comparison of what both hold.
+    Compared {
+        /// With whom.
+        peer: SiteId,
+        /// Of which folder.
+        folder: FolderKey,
+        /// Names the comparison.
+        salt: [u8; 32],
+        /// Whether it answers one of ours.
+        is_answer: bool,
+        /// What is said.
+        turn: Turn,
+    },
+    /// The peer goes on comparing no more.
+    Incomparable {
+        /// Who.
+        peer: SiteId,
+        /// Of which folder.
+        folder: FolderKey,
+        /// Names the comparison.
+        salt: [u8; 32],
     },
     /// It is over.
     Down {

@@ -7,6 +7,7 @@
 
 mod change;
 mod describe;
+mod displaced;
 mod error;
 mod intent;
 mod kept;
@@ -14,17 +15,21 @@ mod marker;
 mod owner;
 mod recover;
 pub mod retention;
+mod shortfall;
 mod staged;
 
-pub use change::{Committed, Displaced, Prepared, Swapped};
+pub use change::{Committed, Prepared, Swapped};
+pub use displaced::{Displaced, Origin};
 pub use error::StoreError;
 pub use intent::{Action, Intent, IntentId, Recorded};
 pub use kept::PurgeError;
 pub use marker::FolderMark;
 pub use owner::{NameTable, Principals, Unnamed};
 pub use recover::{Hashing, Recovered};
+pub use shortfall::{Shortfall, attrs_print};
 pub use staged::{Ready, Staged};
 
+use crate::exact;
 use crate::store::error::at;
 use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::{Dir, FileKind, Identity, Meta as DiskMeta};
@@ -53,8 +58,13 @@ pub struct Store {
     versions: Dir,
     mark: FolderMark,
     principals: Arc<dyn Principals>,
+    /// Whether the file system takes different names for one.
+    folds: bool,
     /// The marker, locked for as long as the store is open.
     _lock: Arc<File>,
+    /// Whether directories cannot be synced, for tests.
+    #[cfg(test)]
+    failing: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Store {
@@ -89,7 +99,20 @@ impl Store {
         let versions = private_dir(&top, VERSIONS)?;
         let (path, mark) = (path.to_path_buf(), *mark);
         let lock = Arc::new(lock);
-        Ok(Self { path, root, top, incoming, versions, mark, principals, _lock: lock })
+        let folds = exact::folds(root.dir()).map_err(at("."))?;
+        Ok(Self {
+            path,
+            root,
+            top,
+            incoming,
+            versions,
+            mark,
+            principals,
+            folds,
+            _lock: lock,
+            #[cfg(test)]
+            failing: Arc::default(),
+        })
     }
 
     /// That the folder is still what stands at its path: before every scan and every batch of
@@ -106,6 +129,12 @@ impl Store {
             [Err(errno), _] | [_, Err(errno)] => Err(at(".farhaul")(errno)),
             _ => Err(StoreError::NotTheFolder { path: self.path.clone() }),
         }
+    }
+
+    /// From now on directories cannot be synced, or can.
+    #[cfg(test)]
+    pub(crate) fn fail_syncs(&self, fails: bool) {
+        self.failing.store(fails, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// What tells this folder's disk from any other.
@@ -171,6 +200,6 @@ const fn step() {}
 #[cfg(test)]
 use crash::step;
 #[cfg(test)]
-mod crash;
+pub(crate) mod crash;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use farhauld::control::{Control, FolderSetup};
 use farhauld::scan::Rules;
 use farhauld::site::{PeerPlace, Sites};
 use farhauld::store::Unnamed;
+use farhauld::watch::{Limits, WatchMode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
@@ -72,7 +73,7 @@ impl Site {
 fn options() -> SessionOptions {
     SessionOptions {
         policy: Policy::Fair,
-        bounds: Bounds::default(),
+        bounds: Bounds::FREE,
         fec: FecPolicy::Auto,
         pack: PackPolicy::Auto,
     }
@@ -110,6 +111,8 @@ fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -
         peers: BTreeSet::from([peer]),
         rules: Rules::default(),
         scan_every: Duration::from_secs(3600),
+        watch: WatchMode::Off,
+        watch_limits: Limits::default(),
         principals: Arc::new(Unnamed),
     };
     let control = Control::start(&home.identity, vec![setup]).expect("its own folder");

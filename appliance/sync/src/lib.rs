@@ -12,6 +12,7 @@ pub mod chunk;
 pub mod folder;
 pub mod limits;
 pub mod message;
+pub mod reconcile;
 pub mod record;
 pub mod seal;
 pub mod version;

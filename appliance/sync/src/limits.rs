@@ -11,12 +11,21 @@ pub const CONCURRENT_MAX: usize = 1024;
 pub const FILE_MAX: Bytes = Bytes::new(1 << 50);
 /// Bytes that a symbolic link points to.
 pub const SYMLINK_TARGET_MAX: usize = 4095;
-/// Permission bits that travel: set-user-id and set-group-id do not.
+/// Permission bits that travel: set-user-id and set-group-id do not (spec: S-101).
 pub const MODE_MASK: u32 = 0o1777;
 /// Bytes of the name of an owner or a group.
 pub const PRINCIPAL_MAX: usize = 255;
+/// Entries of an access control list.
+pub const ACL_ENTRIES_MAX: usize = 32;
+/// Extended attributes of a path.
+pub const XATTRS_MAX: usize = 256;
+/// Bytes of the names and values of all of them.
+pub const XATTR_BYTES_MAX: usize = 24 << 10;
+/// Bytes of the name of one.
+pub const XATTR_NAME_MAX: usize = 255;
 /// Bytes of an encoded record. The largest that is valid: a path and a target as long as they may
-/// be, and a context with as many runs of as many authors as it may have.
+/// be, a context with as many runs of as many authors as it may have, two access control lists and
+/// extended attributes.
 pub const RECORD_MAX: usize = 128 << 10;
 /// Bytes of the aligned blocks of which runs of zeros consist: what file systems allocate by.
 pub const ZERO_BLOCK: u64 = 4096;

@@ -10,6 +10,7 @@ mod records;
 pub use records::{Records, RecordsError, SealedRun};
 
 use crate::chunk::PageId;
+use crate::reconcile::{Part, Turn};
 use crate::seal::FolderKey;
 use crate::version::{Incarnation, ManifestId};
 use farhaul_proto::ids::{BlockIndex, ObjectId};
@@ -18,6 +19,8 @@ use minicbor::{Decode, Encode};
 /// Bit of the hello's `features`: the session is one of sites that share folders. It is outside of
 /// what transfers use.
 pub const FEATURE_SITES: u64 = 1 << 16;
+/// Bit of the hello's `features`: the site compares what it holds ([`Message::Compare`]).
+pub const FEATURE_COMPARES: u64 = 1 << 17;
 /// Folders in one message.
 pub const FOLDERS_MAX: usize = 4096;
 /// Files of which something is asked in one message.
@@ -126,6 +129,36 @@ pub enum Message {
         /// Which.
         #[n(0)]
         block: BlockIndex,
+    },
+    /// A turn of a comparison of what both hold of a folder; to peers with [`FEATURE_COMPARES`] only.
+    #[n(16)]
+    Compare {
+        /// Which folder.
+        #[n(0)]
+        #[cbor(with = "crate::cbor::name")]
+        folder: FolderKey,
+        /// Which comparison; what is said in it is salted with this.
+        #[n(1)]
+        #[cbor(with = "crate::cbor::name")]
+        salt: [u8; 32],
+        /// Whether it is an answer.
+        #[n(2)]
+        is_answer: bool,
+        /// What is said.
+        #[n(3)]
+        turn: Turn,
+    },
+    /// A comparison comes to nothing: both tell everything, as if there had been none.
+    #[n(17)]
+    Incomparable {
+        /// Of which folder.
+        #[n(0)]
+        #[cbor(with = "crate::cbor::name")]
+        folder: FolderKey,
+        /// Which comparison.
+        #[n(1)]
+        #[cbor(with = "crate::cbor::name")]
+        salt: [u8; 32],
     },
 }
 
@@ -287,7 +320,8 @@ impl Message {
                 require(keys.windows(2).all(|pair| pair[0] != pair[1]), "list of folders")
             }
             Self::Records { after, to, carrier, .. } => {
-                require(after < to, "numbers")?;
+                // A first part may have nothing to tell but how far it is told.
+                require(after <= to, "numbers")?;
                 match carrier {
                     Carrier::Inline(bytes) => require(bytes.len() <= INLINE_MAX, "records"),
                     Carrier::Object { len } => {
@@ -303,7 +337,11 @@ impl Message {
                 require(total.is_some(), "length of answers")
             }
             Self::Failed { reason, .. } => require(reason.len() <= REASON_MAX, "reason"),
-            Self::Stored { .. } | Self::Restart { .. } => Ok(()),
+            Self::Compare { turn, .. } => {
+                require(turn.number > 0, "turn")?;
+                require(Part::are_valid(&turn.parts), "ranges of a comparison")
+            }
+            Self::Stored { .. } | Self::Restart { .. } | Self::Incomparable { .. } => Ok(()),
         }
     }
 }

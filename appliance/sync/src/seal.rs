@@ -39,11 +39,13 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// The bytes to sign: a fixed form, so that no two statements have the same (spec: S-022).
+    /// What it is signed for: that and a zero byte stand before its bytes in what is signed.
+    pub const PURPOSE: &str = "farhaul sealed records v1";
+
+    /// The bytes to sign, behind the purpose: a fixed form, so that no two statements have the same
+    /// (spec: S-022).
     pub fn to_bytes(&self) -> Vec<u8> {
-        const TITLE: &[u8] = b"farhaul sealed records v1\0";
-        let mut bytes = Vec::with_capacity(TITLE.len() + 32 + 32 + 8 + 8 + 2 + 32);
-        bytes.extend_from_slice(TITLE);
+        let mut bytes = Vec::with_capacity(32 + 32 + 8 + 8 + 2 + 32);
         bytes.extend_from_slice(&self.folder.0);
         bytes.extend_from_slice(self.author.site.as_bytes());
         bytes.extend_from_slice(&self.author.incarnation.get().to_be_bytes());

@@ -3,6 +3,7 @@
 //! What is true of versions follows from sets alone, never from clocks or from the order in which
 //! records arrive (`reliability` invariants I1, I2, I5, I8).
 
+mod attrs;
 mod context;
 mod dot;
 mod edit;
@@ -11,10 +12,11 @@ mod set;
 mod stamp;
 mod view;
 
+pub use attrs::{Acl, Attrs, Who};
 pub use context::Context;
 pub use dot::{Author, Dot, Incarnation, Serial};
-pub use edit::{dismissal_context, successor_context};
-pub use name::{ConflictName, conflict_name};
+pub use edit::{bounded_context, dismissal_context, successor_context};
+pub use name::{ConflictName, conflict_name, copy_stem};
 pub use set::{Inserted, TooManyVersions, VersionSet};
 pub use stamp::Stamp;
 pub use view::{Shown, View, view};
@@ -57,6 +59,8 @@ pub struct Meta {
     pub owner: Option<Box<[u8]>>,
     /// Name of the group; `None` where the author does not say.
     pub group: Option<Box<[u8]>>,
+    /// Access control lists and extended attributes; `None` where there are none.
+    pub attrs: Option<Box<Attrs>>,
 }
 
 /// What one site said a path should be.

@@ -1,8 +1,10 @@
-//! What must hold for bytes that meet the body of the engine: journals on disk, certificates.
+//! What must hold for bytes that meet the body of the engine: journals on disk, certificates, the
+//! kernel's records of changes.
 //!
 //! As `checks`, used by the fuzzer and by the test that replays the corpora.
 
 use farhaul_engine::files::journal::{Binding, Digest, Journal, Resumed};
+use farhaul_engine::files::notify::{Record, Records};
 use farhaul_engine::tls::site_of;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +14,8 @@ use std::os::unix::fs::FileExt;
 pub type Check = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Check; 2] = [("journal", journal), ("certificate", certificate)];
+pub const ALL: [Check; 3] =
+    [("journal", journal), ("certificate", certificate), ("fanotify", fanotify)];
 
 /// What the journals of the corpus belong to.
 pub const BINDING: Binding = Binding { key: [7; 32], inode: 99, blocks: 70 };
@@ -84,4 +87,23 @@ pub fn certificate(der: &[u8]) {
     assert_eq!(site_of(&[der.into(), der.into()]), None);
     assert_eq!(site_of(&[[der, &[0]].concat().into()]), None);
     assert_eq!(site_of(&[der[..der.len() - 1].into()]), None);
+}
+
+/// Records end, names are names, and whatever is cut off begins as the whole does.
+pub fn fanotify(input: &[u8]) {
+    let records: Vec<_> = Records::new(input).collect();
+    assert!(records.len() <= input.len() / 24 + 1);
+    for record in &records {
+        let entries = match record {
+            Ok(Record::Changed { at, .. }) => [Some(*at), None],
+            Ok(Record::Renamed { from, to, .. }) => [*from, *to],
+            Ok(Record::Overflow | Record::Nameless) | Err(_) => [None, None],
+        };
+        for entry in entries.into_iter().flatten() {
+            assert!(!entry.name.is_empty() && !entry.name.contains(&b'/'));
+            assert!(!entry.name.contains(&0) && entry.dir.bytes.len() <= 128);
+        }
+    }
+    let cut = Records::new(&input[..input.len() / 2]).filter(Result::is_ok);
+    assert!(cut.zip(&records).all(|(one, other)| one == *other));
 }

@@ -8,6 +8,7 @@ pub mod carrier;
 pub mod fixed;
 pub mod pacer;
 mod switch;
+mod taken;
 pub mod wlaw;
 
 pub use bounds::{Bounds, BoundsError};

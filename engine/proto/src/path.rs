@@ -14,3 +14,6 @@ pub mod mtu;
 pub mod proof;
 pub mod replay;
 pub mod rtt;
+
+/// Of what was least lately, two slices of this length are remembered: 30 to 60 s (`ages`, `back`).
+const SLICE: core::time::Duration = core::time::Duration::from_secs(30);

@@ -328,6 +328,9 @@ impl Engine {
         admission: Admission,
     ) -> Result<Peer, ControlError> {
         let key = SessionKey(self.next_key.fetch_add(1, Ordering::Relaxed));
+        if let Some(floor) = options.bounds.floor().filter(|_| connection.carrier.is_reliable()) {
+            tracing::warn!(%floor, "a minimum rate has no effect over TCP, its own control decides");
+        }
         let secrets = connection.lane_secrets(0)?;
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
         let remembered = match (options.policy, &self.paths) {

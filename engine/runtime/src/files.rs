@@ -13,6 +13,7 @@ pub mod confine;
 pub mod dir;
 pub mod finish;
 pub mod journal;
+pub mod notify;
 pub mod receive;
 mod resume;
 pub mod scan;

@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, PublicKeyData};
 use ring::hkdf;
@@ -76,6 +77,36 @@ pub enum IdentityError {
     KeyRejected,
 }
 
+/// What a signature is for. It stands before everything that is signed, with a zero byte behind it, so
+/// that nothing signed for one purpose can be taken for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purpose(&'static str);
+
+impl Purpose {
+    /// The purpose of that name. TLS signs with the same key, certificates and handshakes: what these
+    /// sign begins otherwise.
+    ///
+    /// # Panics
+    /// If the name does not begin with `farhaul `, or holds a zero byte; in a constant, that is an error of
+    /// the compiler.
+    pub const fn new(name: &'static str) -> Self {
+        let (bytes, prefix) = (name.as_bytes(), b"farhaul ");
+        assert!(bytes.len() > prefix.len(), "a purpose has a name behind `farhaul `");
+        let mut at = 0;
+        while at < bytes.len() {
+            assert!(at >= prefix.len() || bytes[at] == prefix[at], "it begins with `farhaul `");
+            assert!(bytes[at] != 0, "a zero byte ends a purpose");
+            at += 1;
+        }
+        Self(name)
+    }
+
+    /// What is signed for it.
+    fn of(self, statement: &[u8]) -> Vec<u8> {
+        [self.0.as_bytes(), &[0], statement].concat()
+    }
+}
+
 /// Bytes of a signature.
 pub const SIGNATURE_LEN: usize = 64;
 /// What stands before the bytes of an Ed25519 key in a DER `SubjectPublicKeyInfo` (RFC 8410).
@@ -92,10 +123,15 @@ impl PublicKey {
         SiteId::of_public_key(&[&SPKI_PREFIX[..], &self.0].concat())
     }
 
-    /// Whether its site signed `statement`.
-    pub fn has_signed(&self, statement: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
+    /// Whether its site signed `statement` for that purpose.
+    pub fn has_signed(
+        &self,
+        purpose: Purpose,
+        statement: &[u8],
+        signature: &[u8; SIGNATURE_LEN],
+    ) -> bool {
         let key = UnparsedPublicKey::new(&ED25519, &self.0);
-        key.verify(statement, signature).is_ok()
+        key.verify(&purpose.of(statement), signature).is_ok()
     }
 }
 
@@ -104,6 +140,9 @@ pub struct Identity {
     id: SiteId,
     certificate: CertificateDer<'static>,
     key: PrivatePkcs8KeyDer<'static>,
+    /// The same, ready to sign.
+    pair: Arc<Ed25519KeyPair>,
+    public: PublicKey,
 }
 
 impl Identity {
@@ -146,28 +185,22 @@ impl Identity {
     }
 
     /// The public key alone.
-    ///
-    /// # Errors
-    /// [`IdentityError::KeyRejected`].
-    pub fn public_key(&self) -> Result<PublicKey, IdentityError> {
-        let pair = self.pair()?;
-        let bytes = <[u8; 32]>::try_from(pair.public_key().as_ref());
-        bytes.map(PublicKey).map_err(|_| IdentityError::KeyRejected)
+    pub const fn public_key(&self) -> PublicKey {
+        self.public
     }
 
-    /// Signs a statement (Ed25519, RFC 8032). What is signed says what it is for: nothing that is
-    /// signed for one purpose may be taken for another.
+    /// Signs a statement for a purpose (Ed25519, RFC 8032): the name of the purpose, a zero byte, the
+    /// statement.
     ///
     /// # Errors
     /// [`IdentityError::KeyRejected`].
-    pub fn sign(&self, statement: &[u8]) -> Result<[u8; SIGNATURE_LEN], IdentityError> {
-        let signature = self.pair()?.sign(statement);
+    pub fn sign(
+        &self,
+        purpose: Purpose,
+        statement: &[u8],
+    ) -> Result<[u8; SIGNATURE_LEN], IdentityError> {
+        let signature = self.pair.sign(&purpose.of(statement));
         <[u8; SIGNATURE_LEN]>::try_from(signature.as_ref()).map_err(|_| IdentityError::KeyRejected)
-    }
-
-    fn pair(&self) -> Result<Ed25519KeyPair, IdentityError> {
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(self.key.secret_pkcs8_der());
-        pair.map_err(|_| IdentityError::KeyRejected)
     }
 
     #[cfg(test)]
@@ -191,18 +224,30 @@ impl Identity {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "farhaul site");
         let certificate = params.self_signed(pair)?;
+        let key = PrivatePkcs8KeyDer::from(pair.serialize_der());
+        let rejected = || IdentityError::KeyRejected;
+        let ready = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.secret_pkcs8_der())
+            .map_err(|_| rejected())?;
+        let public = <[u8; 32]>::try_from(ready.public_key().as_ref()).map_err(|_| rejected())?;
         Ok(Self {
             id: SiteId::of_public_key(&pair.subject_public_key_info()),
             certificate: certificate.der().clone(),
-            key: PrivatePkcs8KeyDer::from(pair.serialize_der()),
+            key,
+            pair: Arc::new(ready),
+            public: PublicKey(public),
         })
     }
 }
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        let (id, certificate) = (self.id, self.certificate.clone());
-        Self { id, certificate, key: self.key.clone_key() }
+        Self {
+            id: self.id,
+            certificate: self.certificate.clone(),
+            key: self.key.clone_key(),
+            pair: Arc::clone(&self.pair),
+            public: self.public,
+        }
     }
 }
 
@@ -291,6 +336,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    const TEST: Purpose = Purpose::new("farhaul tests v1");
+
     fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("own file");
     }
@@ -304,16 +351,43 @@ mod tests {
     #[test]
     fn what_a_site_signs_is_verified_with_the_key_that_names_it_and_no_other() {
         let (identity, other) = (Identity::ephemeral().expect("made"), Identity::ephemeral());
-        let key = identity.public_key().expect("its own");
+        let key = identity.public_key();
         assert_eq!(key.site(), identity.id());
-        let signature = identity.sign(b"a statement").expect("its own key");
-        assert!(key.has_signed(b"a statement", &signature));
-        assert!(!key.has_signed(b"another one", &signature));
-        let other = other.expect("made").public_key().expect("its own");
-        assert!(!other.has_signed(b"a statement", &signature));
+        let signature = identity.sign(TEST, b"a statement").expect("its own key");
+        assert!(key.has_signed(TEST, b"a statement", &signature));
+        assert!(!key.has_signed(TEST, b"another one", &signature));
+        let other = other.expect("made").public_key();
+        assert!(!other.has_signed(TEST, b"a statement", &signature));
         let mut forged = signature;
         forged[7] ^= 1;
-        assert!(!key.has_signed(b"a statement", &forged));
+        assert!(!key.has_signed(TEST, b"a statement", &forged));
+        assert_eq!(identity.clone().sign(TEST, b"a statement").expect("the same key"), signature);
+    }
+
+    #[test]
+    fn what_is_signed_for_one_purpose_is_nothing_for_another() {
+        let identity = Identity::ephemeral().expect("made");
+        let signature = identity.sign(TEST, b"a statement").expect("its own key");
+        let key = identity.public_key();
+        for (purpose, statement) in [
+            (Purpose::new("farhaul tests v1 "), &b"a statement"[..]),
+            (Purpose::new("farhaul tests v"), b"1\0a statement"),
+            (Purpose::new("farhaul other tests v1"), b"a statement"),
+        ] {
+            assert!(!key.has_signed(purpose, statement, &signature), "{purpose:?}");
+        }
+        // The bytes are those of the specification: a name, a zero byte, the statement.
+        let bytes = UnparsedPublicKey::new(&ED25519, &key.0);
+        assert!(bytes.verify(b"farhaul tests v1\0a statement", &signature).is_ok());
+    }
+
+    #[test]
+    fn a_purpose_that_could_be_another_is_refused() {
+        for name in
+            ["", "farhaul ", "TLS 1.3, client", "farhaul\0tests", "farhaul a\0b", "0farhaul a"]
+        {
+            assert!(std::panic::catch_unwind(|| Purpose::new(name)).is_err(), "{name:?}");
+        }
     }
 
     #[test]

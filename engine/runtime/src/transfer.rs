@@ -21,6 +21,7 @@ mod failures;
 mod figures;
 mod file;
 mod jobs;
+mod least;
 mod left_out;
 mod planning;
 mod receiving;

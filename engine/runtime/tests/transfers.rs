@@ -197,6 +197,33 @@ async fn who_gets_chooses_rate_and_policy_within_what_the_server_allows() {
     assert_ne!(seeking, fixed);
 }
 
+/// A wish for a least rate was dropped without a word. spec: W-138
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wishes_for_a_least_rate_hears_in_the_offer_what_is_held() {
+    let mbps = |rate| BitRate::mbps(rate).get();
+    let allowed = Bounds::new(Some(BitRate::mbps(5)), None).unwrap();
+    for (bounds, wished, said) in [
+        (Bounds::FREE, None, None),
+        (Bounds::FREE, Some(mbps(20)), Some(0)),
+        (allowed, Some(mbps(20)), Some(mbps(5))),
+        (allowed, Some(mbps(2)), Some(mbps(2))),
+    ] {
+        let options = SessionOptions { bounds, ..OPTIONS };
+        let pair = Pair::start_in(tempfile::tempdir().unwrap(), options);
+        let mut peer = pair.connect().await;
+        let wishes = Wishes { rate_min: wished, ..Wishes::default() };
+        greet(&mut peer, &request(Some(wishes))).await;
+        let mut offered = None;
+        while offered.is_none() {
+            let frame = tokio::time::timeout(PATIENCE, peer.receiver.recv()).await.unwrap();
+            if let Message::Offer(offer) = Message::decode(&frame.unwrap().unwrap()).unwrap() {
+                offered = Some(offer);
+            }
+        }
+        assert_eq!(offered.unwrap().rate_min, said, "{bounds:?}, {wished:?} is wished");
+    }
+}
+
 /// Each progress report began the wait anew, so the session never ended. And who is interrupted, and
 /// whose close is lost, looks like this: such a site had to wait for a minute.
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@
 //! [`spec`]; a cell and a seed always give the same figures.
 
 pub mod liar;
+pub mod medium;
 pub mod outcome;
 mod receiver;
 mod record;

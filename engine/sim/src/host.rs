@@ -414,6 +414,9 @@ impl Host {
             PlanBody::Path(_) => CHALLENGE_BYTES,
             PlanBody::Report(payload) => {
                 self.tally.reports += 1;
+                if self.profile.claims_drops {
+                    self.session.on_local_drops(around.now.as_nanos() / 1_000_000_000);
+                }
                 let bytes = plain(payload.len());
                 if self.profile.acknowledges_everything {
                     *payload = exaggerated(payload);

@@ -133,6 +133,8 @@ pub struct HostProfile {
     pub interrupted: Option<Interruption>,
     /// A liar: acknowledges everything up to the largest number, seen or not.
     pub acknowledges_everything: bool,
+    /// Another: claims each second that its host had no room for one more packet.
+    pub claims_drops: bool,
     /// A fault of its core.
     pub mutation: Mutation,
 }
@@ -157,6 +159,7 @@ impl Default for HostProfile {
             recv_pool: None,
             interrupted: None,
             acknowledges_everything: false,
+            claims_drops: false,
             mutation: Mutation::None,
         }
     }

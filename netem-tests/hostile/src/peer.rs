@@ -209,8 +209,16 @@ impl Peer {
     /// # Errors
     /// [`KitError`] if the victim does not send.
     pub async fn pull(&mut self, path: &[u8], span: Duration) -> Result<(), KitError> {
+        self.ask(&speech::request(path), span).await
+    }
+
+    /// Makes this request and behaves, for so long.
+    ///
+    /// # Errors
+    /// [`KitError`] if the victim does not send.
+    pub async fn ask(&mut self, request: &[u8], span: Duration) -> Result<(), KitError> {
         self.tell(&speech::hello()).await;
-        self.tell(&speech::request(path)).await;
+        self.tell(request).await;
         self.await_kind(1).await?;
         self.tell(&speech::accept()).await;
         self.behave(span).await

@@ -83,6 +83,14 @@ pub fn request(path: &[u8]) -> Vec<u8> {
     message(vec![Item::Uint(2), Item::List(request)])
 }
 
+/// `request` of `path`, with every wish: at least `rate_min` bits per second, at most `rate_max`, held.
+pub fn request_wishing(path: &[u8], rate_min: u64, rate_max: u64) -> Vec<u8> {
+    let wishes = [rate_max, 3, 0, 1, rate_min].map(Item::Uint).to_vec();
+    let path = Item::Bytes(path.to_vec());
+    let request = vec![Item::Uint(1), path, Item::Bool(false), Item::List(wishes)];
+    message(vec![Item::Uint(2), Item::List(request)])
+}
+
 /// `accept` of the first entry, holding nothing.
 pub fn accept() -> Vec<u8> {
     let first = Item::List(vec![Item::Uint(0), Item::Uint(1)]);

@@ -58,7 +58,8 @@ peer has offered something; it cannot be the new name of a file.
 
 --rate, --rate-min, --policy, --fec and --compress are wishes to the peer, which sends. It never sends faster than \
 its own --rate, nor by a bolder policy than its own --policy; from meek to bold: low, fair, high, fixed. It keeps to \
---rate-min up to its own --rate-min, or with --policy fixed up to its own --rate, and else not at all.
+--rate-min up to its own --rate-min, or with --policy fixed up to its own --rate, and else not at all; what it does not \
+keep to is said in a warning. Over TCP --rate-min has no effect.
 
 ",
     carried!()

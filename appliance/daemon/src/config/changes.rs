@@ -124,6 +124,7 @@ impl Changes {
             ("role", Effect::Live, old.role != new.role),
             ("ignore", Effect::Live, old.ignore != new.ignore),
             ("scan-every", Effect::Live, old.scan_every != new.scan_every),
+            ("watch", Effect::Restart, old.watch != new.watch),
         ] {
             self.if_differs(format!("{key} of {called}"), effect, differs);
         }

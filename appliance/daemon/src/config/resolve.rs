@@ -6,6 +6,7 @@ use super::quantity::{self, QuantityError};
 use super::raw::{At, Document, Key, Section};
 use super::{ApiPlace, Config, Folder, FolderId, Ignore, Peer, Role, Site, Transfer};
 use crate::scan::{RuleError, Rules};
+use crate::watch::WatchMode;
 use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{BitRate, Bytes};
@@ -32,6 +33,7 @@ const ROLE: Key = Key {
 };
 const IGNORE: Key = Key { name: "ignore", example: "[\"*.tmp\"]" };
 const SCAN_EVERY: Key = Key { name: "scan-every", example: "\"1 h\"" };
+const WATCH: Key = Key { name: "watch", example: "\"auto\", \"fanotify\", \"inotify\" or \"off\"" };
 const POLICY: Key = Key { name: "policy", example: "\"fair\", \"low\", \"high\" or \"fixed\"" };
 const RATE: Key = Key { name: "rate", example: "\"500 Mbit/s\"" };
 const RATE_MIN: Key = Key { name: "rate-min", example: "\"20 Mbit/s\"" };
@@ -200,10 +202,14 @@ fn folders(
         let ignore = ignore(&mut section, faults);
         let range = (Duration::from_secs(1), Duration::from_hours(30 * 24), "1 s to 30 d");
         let scan_every = quantity(&mut section, SCAN_EVERY, quantity::span, range, faults);
+        let watch = section.text(WATCH, faults).map_or(Some(WatchMode::default()), |watch| {
+            let named = WatchMode::ALL.into_iter().find(|one| one.name() == watch.value);
+            or_fault(WATCH, watch, named, faults)
+        });
         section.end(faults);
-        if let (Some(id), Some(path), Some(role)) = (id, path, role) {
+        if let (Some(id), Some(path), Some(role), Some(watch)) = (id, path, role, watch) {
             let (id, scan_every) = (id.value, scan_every.unwrap_or(Duration::from_hours(1)));
-            folders.push(Folder { id, path, peers, role, ignore, scan_every });
+            folders.push(Folder { id, path, peers, role, ignore, scan_every, watch });
         }
     }
     folders.sort_by(|a, b| a.id.cmp(&b.id));

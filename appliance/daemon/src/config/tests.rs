@@ -50,7 +50,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(folder.role, Role::ReadWrite);
     assert_eq!(folder.peers, BTreeSet::from([ID.parse().unwrap()]));
     assert!(folder.ignore.patterns().is_empty() && folder.ignore.rules().is_empty());
-    assert_eq!(folder.scan_every, Duration::from_secs(3600));
+    assert_eq!((folder.scan_every, folder.watch), (Duration::from_secs(3600), WatchMode::Auto));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn what_is_written_holds() {
          [transfer]\npolicy = \"fixed\"\nrate = \"1 Gbit/s\"\nrate-min = \"5 Mbit/s\"\n\
          [[peer]]\nname = \"tokyo\"\nid = \"{ID}\"\naddress = \"[::1]:7411\"\n\
          [[folder]]\nid = \"a\"\npath = \"/a\"\npeers = []\nrole = \"sink-only\"\n\
-         ignore = [\"*.tmp\", \"!b.tmp\"]\nscan-every = \"90 s\"\n"
+         ignore = [\"*.tmp\", \"!b.tmp\"]\nscan-every = \"90 s\"\nwatch = \"inotify\"\n"
     );
     let config = config(&text);
     assert_eq!(config.site.listen, "[::]:9".parse().unwrap());
@@ -73,6 +73,7 @@ fn what_is_written_holds() {
     assert_eq!(config.peers[0].address.as_deref(), Some("[::1]:7411"));
     let folder = &config.folders[0];
     assert_eq!((folder.role, folder.scan_every), (Role::SinkOnly, Duration::from_secs(90)));
+    assert_eq!(folder.watch, WatchMode::Inotify);
     assert!(folder.ignore.rules().is_ignored(b"a.tmp", false));
     assert!(!folder.ignore.rules().is_ignored(b"b.tmp", false));
     assert_eq!(config.peer_name(ID.parse().unwrap()), Some("tokyo"));
@@ -241,6 +242,11 @@ fn of_folders() -> Vec<(String, &'static str)> {
             "11:14: `scan-every` = \"0.1 s\" is out of range; write 1 s to 30 d",
         ),
         (
+            folder("a", "/a") + "watch = \"always\"\n",
+            "11:9: `watch` cannot be \"always\"; \
+          write watch = \"auto\", \"fanotify\", \"inotify\" or \"off\"",
+        ),
+        (
             folder("a", "/a") + &folder("a", "/b"),
             "12:6: there is a folder `a` already; give each folder an id of its own",
         ),
@@ -405,6 +411,7 @@ fn piece() -> impl Strategy<Value = String> {
         "role",
         "ignore",
         "scan-every",
+        "watch",
         "rate",
         "listen",
         "site",

@@ -89,6 +89,17 @@ impl Fetching {
         Arc::clone(&self.shared.counts)
     }
 
+    /// Whether anything comes.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        !self.coming.is_empty()
+    }
+
+    /// Has threads end as soon as they can.
+    pub(super) fn stop(&self) {
+        self.shared.stop.set();
+    }
+
     /// Whether something comes for a path already.
     pub(super) fn has(&self, path: &RelPath) -> bool {
         self.coming.contains_key(path)

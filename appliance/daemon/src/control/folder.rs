@@ -1,25 +1,31 @@
 //! One folder in the control loop: its index, its store, its neighbours, and what is under way.
 
 use super::Event;
+use super::compare::Comparison;
 use super::contents::{Contents, Refill};
 use super::fetch::Shared as Bringing;
 use super::fetching::Fetching;
 use super::givers::Givers;
-use super::look::ScanJob;
+use super::listen::Hearing;
+use super::upkeep::Upkeep;
+use super::watching::Ears;
+use crate::exact;
 use crate::index::{Durability, Index, IndexError, Transaction};
 use crate::scan::{Rules, identity_of};
 use crate::site::{Outbox, Outgoing};
 use crate::store::{FolderMark, Principals, Ready, Store, StoreError};
-use farhaul_engine::files::ConfineError;
+use crate::watch::{Limits, Shown, WatchMode};
+use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_engine::files::stop::Stop;
-use farhaul_engine::identity::{Identity, IdentityError, PublicKey};
+use farhaul_engine::files::{ConfineError, Root};
+use farhaul_engine::identity::{Identity, IdentityError, PublicKey, Purpose};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
-use farhaul_sync::folder::{Feed, FolderState, Found, Publisher, StateError};
+use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Publisher, StateError, Teller};
 use farhaul_sync::message::{Followed, Message, Records, RecordsError, Shared};
-use farhaul_sync::seal::FolderKey;
-use farhaul_sync::version::{Serial, Version};
+use farhaul_sync::seal::{FolderKey, Statement};
+use farhaul_sync::version::{Author, Content, Incarnation, Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -27,8 +33,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
+/// What an author signs when it seals records (S-022).
+const SEALED: Purpose = Purpose::new(Statement::PURPOSE);
 /// Parts of the index's stream that a peer is sent before it has said that one is durable.
-const UNSTORED_MAX: u32 = 4;
+const UNSTORED_MAX: usize = 4;
 
 /// A folder that is to be opened.
 #[derive(Clone, Debug)]
@@ -47,6 +55,10 @@ pub struct FolderSetup {
     pub rules: Rules,
     /// How long after a scan the next one begins.
     pub scan_every: Duration,
+    /// How changes are heard of in between.
+    pub watch: WatchMode,
+    /// What is bounded there.
+    pub watch_limits: Limits,
     /// Who is called how on this machine.
     pub principals: Arc<dyn Principals>,
 }
@@ -79,16 +91,43 @@ pub enum FolderError {
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// What became of a change before the stop cannot be found out.
+    #[error("{path}: it cannot be found out what became of a change before the stop: {source}")]
+    Undecided {
+        /// Where.
+        path: RelPath,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+impl FolderError {
+    /// Whether room on a disk is all that is missing.
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_full(),
+            Self::Index(error) | Self::State(StateError::Index(error)) => {
+                matches!(error, IndexError::Full)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A neighbour that shares the folder.
 pub(super) struct Neighbour {
     pub(super) outbox: Outbox,
-    feed: Feed,
-    /// Parts that it was sent and has not called durable.
-    unstored: u32,
+    pub(super) feed: Feed,
+    /// What both hold is compared.
+    pub(super) comparison: Option<Comparison>,
+    /// Its arrival numbers when it came.
+    pub(super) head: u64,
+    /// What it tells up to this number of its may have been deleted since.
+    stale_until: u64,
     /// It was asked to tell again from where it is followed, and has not yet.
-    asked_again: bool,
+    pub(super) asked_again: bool,
+    /// What it tells finds no room before something that is set aside was taken in.
+    pub(super) is_held: bool,
 }
 
 /// One folder.
@@ -96,10 +135,10 @@ pub(super) struct Folder {
     pub(super) setup: FolderSetup,
     pub(super) index: Index,
     pub(super) store: Store,
-    publisher: Publisher,
+    pub(super) publisher: Publisher,
     pub(super) keys: Arc<ContentKeys>,
-    identity: Identity,
-    public: PublicKey,
+    pub(super) identity: Identity,
+    pub(super) public: PublicKey,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) neighbours: BTreeMap<SiteId, Neighbour>,
     /// What is known of its contents.
@@ -108,13 +147,22 @@ pub(super) struct Folder {
     pub(super) fetching: Fetching,
     scan: Option<Stop>,
     /// When the next scan is due.
-    next_scan: Instant,
+    pub(super) next_scan: Instant,
+    /// When the last one ended.
+    pub(super) last_scan: Option<Instant>,
+    /// Something calls for another one as soon as this one is over.
+    pub(super) is_scan_due_again: bool,
+    /// Who hears of changes, and how that goes.
+    pub(super) ears: Option<Ears>,
+    pub(super) shown: Arc<Shown>,
     /// What was found and not taken in yet.
     looks: Vec<(RelPath, Option<Found>)>,
     /// What came and is verified, and not in place yet.
     pub(super) arrived: Vec<(RelPath, Version, Ready)>,
     /// Up to where what is to be done was gone through; from there on it goes next.
     pub(super) cursor: Option<RelPath>,
+    pub(super) hearing: Hearing,
+    pub(super) upkeep: Upkeep,
 }
 
 impl Folder {
@@ -145,9 +193,11 @@ impl Folder {
             opened => opened?,
         };
         let next = index.begin(Durability::Now)?.next_serial().unwrap_or(Serial::FIRST);
-        let publisher = Publisher::new(index.author(), next);
+        // Nothing is published before the neighbours are heard (spec: S-024).
+        let publisher = Publisher::new(index.author(), next).silent(true);
+        let hearing = Hearing::new(setup.peers.iter().copied());
         let keys = Arc::new(ContentKeys::of(&setup.key));
-        let (identity, public) = (identity.clone(), identity.public_key()?);
+        let (identity, public) = (identity.clone(), identity.public_key());
         let contents = Contents::open(&setup.state.join("chunks"))?;
         let stop = Stop::default();
         let fetching = Fetching::new(|alive| Bringing {
@@ -179,28 +229,45 @@ impl Folder {
             fetching,
             scan,
             next_scan: Instant::now(),
+            last_scan: None,
+            is_scan_due_again: false,
+            ears: None,
+            shown: Arc::default(),
             looks: Vec::new(),
             arrived: Vec::new(),
             cursor: None,
+            hearing,
+            upkeep: Upkeep::default(),
         };
+        folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
         let thread = std::thread::Builder::new().name("farhaul-refill".to_owned());
         thread.spawn(move || refill.run()).map_err(FolderError::Thread)?;
+        folder.keep_room();
         Ok(folder)
     }
 
-    pub(super) fn key(&self) -> FolderKey {
-        self.setup.key
-    }
-
     pub(super) fn close(self) {
-        if let Some(scan) = &self.scan {
-            scan.set();
-        }
+        self.stop_jobs();
         self.fetching.end();
         if let Err(error) = self.index.close() {
             tracing::error!(folder = %self.setup.name, %error, "the index was not closed");
         }
+    }
+
+    /// Whether something runs in threads of its own.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        self.scan.is_some() || self.fetching.is_busy() || self.upkeep.is_busy()
+    }
+
+    /// Ends what runs in threads of its own.
+    pub(super) fn stop_jobs(&self) {
+        if let Some(scan) = &self.scan {
+            scan.set();
+        }
+        self.fetching.stop();
+        self.upkeep.stop();
     }
 
     /// What a peer is offered, if the folder is shared with it.
@@ -221,36 +288,26 @@ impl Folder {
         if self.scan.is_some() {
             return;
         }
-        if let Err(error) = self.start_scan() {
-            tracing::error!(folder = %self.setup.name, %error, "cannot be scanned");
-        }
+        let started = self.start_scan();
+        self.note("cannot be scanned", started);
     }
 
     fn start_scan(&mut self) -> Result<(), FolderError> {
         self.store.check_there()?;
         let stop = Stop::default();
-        let job = ScanJob {
-            folder: self.setup.key,
-            root: self.store.root().clone(),
-            keys: Arc::clone(&self.keys),
-            contents: self.contents.clone(),
-            rules: self.setup.rules.clone(),
-            reader: self.index.reader()?,
-            stop: stop.clone(),
-            events: self.events.clone(),
-        };
+        let job = self.scan_job(stop.clone())?;
         let thread = std::thread::Builder::new().name("farhaul-scan".to_owned());
         thread.spawn(move || job.run()).map_err(FolderError::Thread)?;
         self.scan = Some(stop);
         Ok(())
     }
 
-    pub(super) fn scanned(&mut self, outcome: Result<(), String>) {
+    pub(super) fn is_scanning(&self) -> bool {
+        self.scan.is_some()
+    }
+
+    pub(super) fn end_scan(&mut self) {
         self.scan = None;
-        self.next_scan = Instant::now() + self.setup.scan_every;
-        if let Err(why) = outcome {
-            tracing::warn!(folder = %self.setup.name, why, "the scan did not come to its end");
-        }
     }
 
     /// Somebody looked at paths. Meanwhile this site may have put something there itself: what was
@@ -261,29 +318,37 @@ impl Folder {
 
     fn take_looks(&mut self) -> Result<(), FolderError> {
         let mut looks = std::mem::take(&mut self.looks);
+        // Of another disk, or none, in its place nothing is to be published (spec: S-040). A scan
+        // comes by once the folder is there again.
+        if !looks.is_empty() {
+            self.store.check_there().inspect_err(|_| self.next_scan = Instant::now())?;
+        }
         let root = self.store.root();
         // What is announced outlives a power cut: a user's file is on disk before its version is.
         if looks.iter().any(|(_, found)| found.is_some()) {
             let synced = rustix::fs::syncfs(root.dir());
             synced.map_err(|errno| StoreError::from(ConfineError::at(&b""[..], errno)))?;
         }
-        looks.retain(|(path, found)| match root.stat(path) {
-            Ok(meta) => found.as_ref().is_some_and(|seen| seen.identity == identity_of(&meta)),
-            Err(
-                ConfineError::NotFound { .. }
-                | ConfineError::NotDirectory { .. }
-                | ConfineError::SymlinkInPath { .. },
-            ) => found.is_none(),
-            Err(error) => {
-                tracing::warn!(%error, "what is known of it stays");
-                false
+        let mut outdated = Vec::new();
+        looks.retain(|(path, found)| {
+            let is_so = is_so(root, path, found.as_ref());
+            if !is_so {
+                outdated.push(path.clone());
             }
+            is_so
         });
+        let damaged = self.sift(&mut looks)?;
         let (identity, public) = (self.identity.clone(), self.public);
-        if looks.is_empty() {
+        if looks.is_empty() && outdated.is_empty() && damaged.is_empty() {
             return Ok(());
         }
         self.change(Durability::Now, |state| {
+            for path in outdated {
+                state.forget_look(&path)?;
+            }
+            for (path, found) in damaged {
+                state.damaged(&path, found)?;
+            }
             for (path, found) in looks {
                 state.observe(&path, found, wall_millis())?;
                 if state.is_run_full() {
@@ -310,9 +375,14 @@ impl Folder {
         Ok(done)
     }
 
-    pub(super) fn note(&self, what: &str, outcome: Result<(), FolderError>) {
+    /// Says what failed, and halts where that is all that can be done.
+    pub(super) fn note(&mut self, what: &str, outcome: Result<(), FolderError>) {
         if let Err(error) = outcome {
             tracing::error!(folder = %self.setup.name, %error, "{what}");
+            self.upkeep.halt_for(&error);
+            if error.is_full() && !self.upkeep.is_full() {
+                self.pause_for_room(&error);
+            }
         }
     }
 
@@ -322,19 +392,39 @@ impl Folder {
             tracing::warn!(folder = %self.setup.name, %peer, "offers a folder that is not for it");
             return;
         }
-        let start = Followed::start(theirs.followed, self.index.author().incarnation);
+        let incarnation = self.index.author().incarnation;
+        let start = Followed::start(theirs.followed, incarnation);
         let is_ahead = start > self.index.last_seq().get();
-        let feed = Feed::new(start.min(self.index.last_seq().get()));
-        self.fetching.givers().join(outbox.clone());
-        self.neighbours.insert(peer, Neighbour { outbox, feed, unstored: 0, asked_again: false });
+        let outbox_too = outbox.clone();
+        let hearer = Author { site: peer, incarnation: Incarnation::new(theirs.epoch) };
+        let feed = Feed::greeting(start.min(self.index.last_seq().get()), hearer);
+        let is_stale =
+            self.index.read().floor().map(|floor| Ack::of(theirs).is_stale(incarnation, floor));
+        let stale_until = if is_stale.unwrap_or(true) { theirs.head } else { 0 };
+        if stale_until > 0 {
+            let anew = self.follow_anew(peer, theirs.epoch);
+            self.note("a neighbour is not followed anew", anew);
+        }
+        let (head, comparison, asked_again, is_held) = (theirs.head, None, false, false);
+        let neighbour =
+            Neighbour { outbox, feed, comparison, head, stale_until, asked_again, is_held };
+        self.neighbours.insert(peer, neighbour);
+        self.fetching.givers().join(outbox_too);
+        let came = self.came(peer, theirs);
+        self.note("what a neighbour has cannot be kept", came);
+        if stale_until > 0 {
+            self.ask_again(peer);
+        }
         if is_ahead {
             let renewed = self.renew();
             self.note("no new incarnation", renewed);
         }
+        self.begin_to_compare(peer, theirs);
     }
 
     pub(super) fn lost(&mut self, peer: SiteId) {
         self.neighbours.remove(&peer);
+        self.left(peer);
         self.fetching.givers().leave(peer);
     }
 
@@ -350,12 +440,21 @@ impl Folder {
             return self.ask_again(peer);
         }
         let to = to.max(known);
-        let learned = self.learn(bytes, peer, Followed { epoch, up_to: to });
+        let stale_until = self.neighbours.get(&peer).map_or(0, |known| known.stale_until);
+        let teller = if after < stale_until { Teller::Stale } else { Teller::Current };
+        let learned = self.learn(bytes, peer, Followed { epoch, up_to: to }, teller);
         if let Err(FolderError::State(StateError::RolledBack)) = &learned {
             let renewed = self.renew();
             return self.note("no new incarnation", renewed);
         }
         let is_learned = learned.is_ok();
+        let is_held = matches!(&learned, Err(FolderError::State(StateError::TooManyAside)));
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.is_held |= is_held;
+        }
+        if is_learned {
+            self.heard(peer, to);
+        }
         self.note("records cannot be taken in", learned);
         let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| is_learned) else { return };
         neighbour.asked_again = false;
@@ -364,7 +463,7 @@ impl Folder {
     }
 
     /// Has a neighbour tell again from where it is followed.
-    fn ask_again(&mut self, peer: SiteId) {
+    pub(super) fn ask_again(&mut self, peer: SiteId) {
         let folders = self.share_with(peer).into_iter().collect();
         if let Some(neighbour) = self.neighbours.get_mut(&peer)
             && !neighbour.asked_again
@@ -374,72 +473,78 @@ impl Folder {
         }
     }
 
-    /// This index was put back from a copy: numbers that it would give were given. It goes on under
-    /// a new name, and its neighbours follow it anew (spec: S-056).
-    fn renew(&mut self) -> Result<(), FolderError> {
-        self.index.renew()?;
-        self.publisher = Publisher::new(self.index.author(), Serial::FIRST);
-        tracing::warn!(folder = %self.setup.name, "the index was restored from a copy");
-        let peers: Vec<SiteId> = self.neighbours.keys().copied().collect();
-        for peer in peers {
-            let folders = self.share_with(peer).into_iter().collect();
-            if let Some(neighbour) = self.neighbours.get(&peer) {
-                let _ = neighbour.outbox.send(Outgoing::Say(Message::Share { folders }));
-            }
-        }
-        Ok(())
-    }
-
-    fn learn(&mut self, bytes: &[u8], peer: SiteId, followed: Followed) -> Result<(), FolderError> {
+    fn learn(
+        &mut self,
+        bytes: &[u8],
+        peer: SiteId,
+        followed: Followed,
+        teller: Teller,
+    ) -> Result<(), FolderError> {
         let records = Records::decode(bytes, self.setup.key)?;
         let mut opened = Vec::with_capacity(records.runs.len());
         for run in &records.runs {
             let key = PublicKey(run.key);
             let is_signed = key.site() == run.statement.author.site
-                && key.has_signed(&run.statement.to_bytes(), &run.signature);
+                && key.has_signed(SEALED, &run.statement.to_bytes(), &run.signature);
             opened.push(if is_signed { run.open()? } else { return Err(FolderError::Forged) });
         }
         self.change(Durability::Now, |state| {
             for (run, opened) in records.runs.iter().zip(&opened) {
-                state.learn(run, opened)?;
+                let learned = state.learn_from(run, opened, teller)?;
+                for path in &learned.aside {
+                    tracing::warn!(%path, "what a neighbour told of it is set aside");
+                }
             }
             state.index_mut().follow(peer, followed)?;
             Ok(())
         })
     }
 
-    pub(super) fn stored(&mut self, peer: SiteId, epoch: u64, _up_to: u64) {
+    pub(super) fn stored(&mut self, peer: SiteId, epoch: u64, up_to: u64) {
         let ours = self.index.author().incarnation.get();
         if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| epoch == ours) {
-            neighbour.unstored = neighbour.unstored.saturating_sub(1);
+            neighbour.feed.stored(up_to);
         }
     }
 
     /// Time has passed.
     pub(super) fn tick(&mut self) {
+        self.look_for_room();
         if Instant::now() >= self.next_scan {
             self.scan();
         }
+        let kept_up = self.keep_hearing();
+        self.note("what waits cannot be tried again", kept_up);
+        self.give_up_comparing();
         self.fetching.look_after(self.index.read());
     }
 
     /// Everything that can be done now: neighbours are told, paths are dealt with.
     pub(super) fn go_on(&mut self) {
-        let looked = self.take_looks();
-        self.note("what was found cannot be taken in", looked);
-        let put = self.put_arrived();
-        self.note("what came cannot be put in place", put);
-        let worked = self.work();
-        self.note("what is to be done cannot be done", worked);
-        let told = self.tell_neighbours();
-        self.note("neighbours cannot be told", told);
+        type Step = fn(&mut Folder) -> Result<(), FolderError>;
+        let steps: [(&str, Step); 7] = [
+            ("it is not known whether all neighbours were heard", Self::end_listening),
+            ("what waits cannot be looked at again", Self::look_again),
+            ("what was found cannot be taken in", Self::take_looks),
+            ("what came cannot be put in place", Self::put_arrived),
+            ("what is to be done cannot be done", Self::work),
+            ("neighbours cannot be told", Self::tell_neighbours),
+            ("what was displaced cannot be looked at", Self::keep_up),
+        ];
+        for (what, step) in steps {
+            if self.upkeep.is_halted() {
+                return;
+            }
+            let done = step(self);
+            self.note(what, done);
+        }
     }
 
     fn tell_neighbours(&mut self) -> Result<(), FolderError> {
         let epoch = self.index.author().incarnation.get();
         let (folder, last) = (self.setup.key, self.index.last_seq().get());
-        for neighbour in self.neighbours.values_mut() {
-            while neighbour.unstored < UNSTORED_MAX && neighbour.feed.sent() < last {
+        for neighbour in self.neighbours.values_mut().filter(|neighbour| !neighbour.waits()) {
+            while neighbour.feed.in_flight() < UNSTORED_MAX && neighbour.feed.has_more(last) {
                 let begun = self.index.begin(Durability::Later)?;
                 let mut feed = neighbour.feed.clone();
                 let fed = feed.next(&begun);
@@ -452,21 +557,49 @@ impl Folder {
                     break;
                 }
                 neighbour.feed = feed;
-                neighbour.unstored += 1;
             }
         }
         Ok(())
     }
 }
 
+/// Whether what was seen at a path is what stands there now.
+fn is_so(root: &Root, path: &RelPath, found: Option<&Found>) -> bool {
+    match root.stat(path) {
+        Ok(meta) => match found {
+            Some(seen) => is_still(seen, &meta),
+            // Unless what stands there is something else, under another spelling.
+            None => exact::misspelled(root.dir(), path).is_ok_and(|other| other.is_some()),
+        },
+        Err(
+            ConfineError::NotFound { .. }
+            | ConfineError::NotDirectory { .. }
+            | ConfineError::SymlinkInPath { .. },
+        ) => found.is_none(),
+        Err(error) => {
+            tracing::warn!(%error, "what is known of it stays");
+            false
+        }
+    }
+}
+
+/// Whether what was seen still stands there. What is put into a directory changes its times.
+fn is_still(seen: &Found, meta: &DiskMeta) -> bool {
+    let now = identity_of(meta);
+    let is_same_dir = meta.kind == FileKind::Dir
+        && seen.content == Content::Dir
+        && (seen.identity.device, seen.identity.inode) == (now.device, now.inode);
+    is_same_dir || seen.identity == now
+}
+
 /// Signs what was published since the last signature.
-fn seal(
+pub(super) fn seal(
     state: &mut FolderState<Transaction<'_>>,
     identity: &Identity,
     public: PublicKey,
 ) -> Result<(), FolderError> {
     if let Some(statement) = state.to_seal() {
-        let signature = identity.sign(&statement.to_bytes())?;
+        let signature = identity.sign(SEALED, &statement.to_bytes())?;
         state.sealed(public.0, signature)?;
     }
     Ok(())

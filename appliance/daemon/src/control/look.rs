@@ -1,15 +1,20 @@
-//! Scans: a thread that walks a folder, looks at what is not as the index knows it, and says so.
+//! Scans: a thread that walks a folder, or a part of it, looks at what is not as the index knows it,
+//! and says so.
 
 use super::Event;
 use super::contents::Contents;
 use crate::index::chunks::Home;
 use crate::index::{IndexError, IndexReader, Kind, Standing};
-use crate::scan::{Known, KnownError, KnownItem, Look, Looker, Rules, Scan, Seen, WalkOptions};
+use crate::scan::{
+    DigestError, Known, KnownContent, KnownError, KnownItem, Look, LookError, Looker, Rules, Scan,
+    ScanError, Seen, WalkOptions,
+};
 use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::FileKind;
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
+use farhaul_sync::folder::FileIdentity;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Content;
 use std::sync::Arc;
@@ -30,21 +35,45 @@ pub(super) struct ScanJob {
     pub(super) events: mpsc::Sender<Event>,
 }
 
+/// What a look came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It was said what stands there, or there was nothing to say.
+    All,
+    /// A file changed while it was read.
+    Changing,
+}
+
 impl ScanJob {
     /// Runs in a thread of its own.
     pub(super) fn run(self) {
-        let outcome = self.scan();
+        let outcome = self.scan(&mut self.looker(), None);
         let _ = self.events.blocking_send(Event::Scanned { folder: self.folder, outcome });
     }
 
-    fn scan(&self) -> Result<(), String> {
-        let known = Pages { reader: &self.reader, page: Vec::new(), at: 0, after: None };
+    pub(super) fn looker(&self) -> Looker<'_> {
+        let looker = Looker::new(&self.root, &self.keys, self.rules.clone(), self.stop.clone());
+        looker.with_known(&self.reader)
+    }
+
+    /// Goes through all of the folder, or what is beneath a directory.
+    pub(super) fn scan(
+        &self,
+        looker: &mut Looker<'_>,
+        within: Option<&RelPath>,
+    ) -> Result<(), String> {
+        let (reader, within) = (&self.reader, within.cloned());
+        let known = Pages { reader, page: Vec::new(), at: 0, after: None, within: within.clone() };
         let (rules, stop) = (self.rules.clone(), self.stop.clone());
-        let options = WalkOptions { rules, stop, ..WalkOptions::default() };
-        let scan = Scan::start(&self.root, known, options);
-        let mut scan = scan.map_err(|error| error.to_string())?;
-        let (rules, stop) = (self.rules.clone(), self.stop.clone());
-        let mut looker = Looker::new(&self.root, &self.keys, rules, stop);
+        // Threads that list ahead are not worth it where little is to be listed.
+        let helpers = if within.is_some() { 0 } else { WalkOptions::default().helpers };
+        let is_part = within.is_some();
+        let options = WalkOptions { rules, within, helpers, stop, after: None };
+        let mut scan = match Scan::start(&self.root, known, options) {
+            // Whatever took its place is told as well.
+            Err(ScanError::Root(_)) if is_part => return Ok(()),
+            scan => scan.map_err(|error| error.to_string())?,
+        };
         // Directories that are gone: said after what was in them, or whoever hears of it in between
         // would make them again for what is still there.
         let mut gone: Vec<RelPath> = Vec::new();
@@ -52,7 +81,7 @@ impl ScanJob {
             let path = match seen {
                 Seen::Changed(change) => change.path,
                 Seen::Gone { path, kind } => {
-                    self.look_behind(&mut looker, &mut gone, Some(&path))?;
+                    self.look_behind(looker, &mut gone, Some(&path))?;
                     if kind == FileKind::Dir {
                         gone.push(path);
                         continue;
@@ -68,10 +97,39 @@ impl ScanJob {
                     continue;
                 }
             };
-            self.look_behind(&mut looker, &mut gone, Some(&path))?;
-            self.look(&mut looker, path)?;
+            self.look_behind(looker, &mut gone, Some(&path))?;
+            self.look(looker, path)?;
         }
-        self.look_behind(&mut looker, &mut gone, None)
+        self.look_behind(looker, &mut gone, None)
+    }
+
+    /// What the index knows beneath `path`, where there is no directory any more.
+    pub(super) fn look_at_gone(
+        &self,
+        looker: &mut Looker<'_>,
+        path: &RelPath,
+    ) -> Result<(), String> {
+        let mut known = Pages {
+            reader: &self.reader,
+            page: Vec::new(),
+            at: 0,
+            after: None,
+            within: Some(path.clone()),
+        };
+        known.seek(None).map_err(|error| error.to_string())?;
+        let mut gone: Vec<RelPath> = Vec::new();
+        while let Some(item) = known.current() {
+            let is_dir = item.kind == FileKind::Dir;
+            let path = RelPath::parse(item.path).map_err(|error| error.to_string())?;
+            self.look_behind(looker, &mut gone, Some(&path))?;
+            if is_dir {
+                gone.push(path);
+            } else {
+                self.look(looker, path)?;
+            }
+            known.advance().map_err(|error| error.to_string())?;
+        }
+        self.look_behind(looker, &mut gone, None)
     }
 
     /// Looks at the directories that are gone and that the scan has left: `at` is where it is.
@@ -87,7 +145,8 @@ impl ScanJob {
         Ok(())
     }
 
-    fn look(&self, looker: &mut Looker<'_>, path: RelPath) -> Result<(), String> {
+    /// Looks at a path, and says what stands there.
+    pub(super) fn look(&self, looker: &mut Looker<'_>, path: RelPath) -> Result<Told, String> {
         let (mut filler, home) = (self.contents.filler(), Home::Tree(path.clone()));
         let found = match looker.look(&path, &mut filler) {
             Ok(Look::Absent) => {
@@ -100,14 +159,28 @@ impl ScanJob {
                 }
                 Some(standing.found)
             }
-            Ok(Look::LeftOut(_)) => return Ok(()),
+            Ok(Look::LeftOut(_)) => return Ok(Told::All),
             Err(error) => {
                 tracing::warn!(%error, "what is known of it stays");
-                return Ok(());
+                let is_changing =
+                    matches!(error, LookError::Digest { fault: DigestError::Changed, .. });
+                return Ok(if is_changing { Told::Changing } else { Told::All });
             }
         };
         let looked = Event::Looked { folder: self.folder, path, found };
-        self.events.blocking_send(looked).map_err(|_| "this site stops".to_owned())
+        let said = self.events.blocking_send(looked);
+        said.map(|()| Told::All).map_err(|_| "this site stops".to_owned())
+    }
+}
+
+impl KnownContent for IndexReader {
+    fn content_of(&self, identity: &FileIdentity) -> Option<Content> {
+        let content = self.read().content_in_state(identity);
+        content.unwrap_or_else(|error| {
+            // Then it is read again.
+            tracing::warn!(%error, "the index does not say what it knows of a file");
+            None
+        })
     }
 }
 
@@ -117,11 +190,13 @@ struct Pages<'a> {
     page: Vec<Standing>,
     at: usize,
     after: Option<RelPath>,
+    /// Only what is beneath this.
+    within: Option<RelPath>,
 }
 
 impl Pages<'_> {
     fn fill(&mut self) -> Result<(), IndexError> {
-        self.page = self.reader.read().standing(None, self.after.as_ref(), PAGE)?;
+        self.page = self.reader.read().standing(self.within.as_ref(), self.after.as_ref(), PAGE)?;
         self.at = 0;
         self.after = self.page.last().map(|last| last.path.clone()).or(self.after.take());
         Ok(())
@@ -130,7 +205,7 @@ impl Pages<'_> {
 
 impl Known for Pages<'_> {
     fn seek(&mut self, after: Option<&RelPath>) -> Result<(), KnownError> {
-        self.after = after.cloned();
+        self.after = after.or(self.within.as_ref()).cloned();
         Ok(self.fill()?)
     }
 

@@ -25,7 +25,7 @@ impl Hashing for Hasher<'_> {
 }
 
 /// Only the name is wanted: what is known of the file is noted when it is read for another reason.
-struct Nowhere;
+pub(super) struct Nowhere;
 
 impl ContentSink for Nowhere {
     fn begin(&mut self) -> Result<(), SinkError> {
@@ -57,7 +57,10 @@ impl Folder {
         let now = wall_millis() / 1000;
         for (id, intent) in self.index.read().intents()? {
             let keys = std::sync::Arc::clone(&self.keys);
-            let recovered = self.store.recover(id, &intent, &mut Hasher(&keys))?;
+            let recovered = self.store.recover(id, &intent, &mut Hasher(&keys));
+            let path = &intent.path;
+            let recovered = recovered
+                .map_err(|source| FolderError::Undecided { path: path.clone(), source })?;
             let became = match &recovered {
                 Recovered::Done(_) => "done",
                 Recovered::Undone(_) => "not done",

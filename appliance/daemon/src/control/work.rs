@@ -81,6 +81,9 @@ impl Folder {
         wishes: &mut Vec<Wish>,
     ) -> Result<(), FolderError> {
         let Todo { path, task, placed } = todo;
+        if self.upkeep.is_held(path) {
+            return Ok(());
+        }
         let old = placed.as_ref();
         let begun = match task {
             Task::Settled => return Ok(()),
@@ -92,7 +95,7 @@ impl Folder {
                 let Some(old) = old else { return Ok(()) };
                 self.store.prepare_remove(path, old)
             }
-            Task::MakeDir => return self.make_dir(path),
+            Task::MakeDir => self.store.prepare_make_dir(path, old),
             Task::Place(version) => match &version.content {
                 Content::Dir => self.store.ready_dir(&version.meta),
                 Content::Symlink { target } => self.store.ready_link(target, &version.meta),
@@ -109,17 +112,16 @@ impl Folder {
                 begun.inspect_err(|_| self.store.drop_ready(&ready))
             }),
         };
+        if *task == Task::MakeDir || matches!(begun, Err(StoreError::Changed { .. })) {
+            self.upkeep.look_again(path);
+        }
+        let folded = matches!(begun, Err(StoreError::Folded { .. }));
+        let why = begun.as_ref().err().filter(|_| folded).map(ToString::to_string);
+        self.upkeep.set_unplaced(path, why);
         match begun {
             Ok(begun) => prepared.push(begun),
+            Err(error) if error.is_full() => self.pause_for_room(&error),
             Err(error) => tracing::debug!(%path, %error, "not now"),
-        }
-        Ok(())
-    }
-
-    /// Makes a directory that something beneath needs; the next scan publishes it.
-    fn make_dir(&self, path: &RelPath) -> Result<(), FolderError> {
-        if let Err(error) = self.store.root().make_dirs(path, 0o755) {
-            tracing::debug!(%path, %error, "not now");
         }
         Ok(())
     }
@@ -131,6 +133,16 @@ impl Folder {
         version: &Version,
         (manifest, size): (ManifestId, Bytes),
     ) -> Result<Option<Wish>, FolderError> {
+        if self.upkeep.is_full() {
+            return Ok(None);
+        }
+        // Not what would be refused when it is here.
+        if let Err(error) = self.store.check_spelling(path) {
+            let is_folded = matches!(error, StoreError::Folded { .. });
+            self.upkeep.set_unplaced(path, is_folded.then(|| error.to_string()));
+            return Ok(None);
+        }
+        self.upkeep.set_unplaced(path, None);
         let wish = Wish { path: path.clone(), version: version.clone(), manifest, size };
         if !self.fetching.may_try(manifest) {
             return Ok(None);
@@ -150,7 +162,10 @@ impl Folder {
         match ready {
             Ok(ready) => self.arrived.push((path, version, ready)),
             // It is asked for again; nothing is lost meanwhile.
-            Err(why) => tracing::info!(%path, why, "did not come"),
+            Err(why) => {
+                tracing::info!(%path, why, "did not come");
+                self.pause_if_full(&version, &why);
+            }
         }
     }
 
@@ -177,6 +192,7 @@ impl Folder {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::info!(%path, %error, "is looked at again before it is replaced");
+                    self.upkeep.look_again(path);
                 }
             }
             self.store.drop_ready(ready);
@@ -206,6 +222,7 @@ impl Folder {
                 }
                 Err(error) => {
                     tracing::info!(%path, %error, "is looked at again before it is changed");
+                    self.upkeep.look_again(&path);
                     let mut forgetting = self.index.begin(Durability::Now)?;
                     forgetting.forget_intent(recorded.id())?;
                     forgetting.commit()?;
@@ -225,6 +242,7 @@ impl Folder {
             }
             Ok(())
         })?;
+        self.upkeep.displaced(&committed);
         if is_half_done {
             self.decide_intents()?;
         }

@@ -27,6 +27,12 @@ pub(super) enum Table {
     Copies,
     Keys,
     Followed,
+    Looks,
+    Asides,
+    Acked,
+    Loose,
+    Shortfalls,
+    Sums,
 }
 
 fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {

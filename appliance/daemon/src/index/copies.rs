@@ -136,7 +136,7 @@ impl Transaction<'_> {
     }
 }
 
-fn decode(key: &[u8], value: &[u8]) -> Result<CopyOf, IndexError> {
+pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<CopyOf, IndexError> {
     let read = || {
         let mut reader = Reader::new(open(Table::Copies, key, value)?);
         let site = SiteId(reader.array()?);

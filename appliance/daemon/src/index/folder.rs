@@ -3,7 +3,9 @@
 use super::key::Key;
 use super::{IndexError, Run, RunId, Seq, Signature, Transaction};
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::folder::{Admitted, Arrival, CopyOf, Index, Item, KeptRun, Placed, RunRef};
+use farhaul_sync::folder::{
+    Admitted, Arrival, Aside, CopyOf, Index, Item, KeptRun, Look, Placed, RunRef, Tombstone,
+};
 use farhaul_sync::message::SealedRun;
 use farhaul_sync::seal::Proof;
 use farhaul_sync::version::{Author, Dot, Serial};
@@ -115,6 +117,54 @@ impl Index for Transaction<'_> {
 
     fn set_copy(&mut self, at: &RelPath, copy: Option<&CopyOf>) -> Result<(), IndexError> {
         Transaction::set_copy(self, at, copy)
+    }
+
+    fn copies_beginning(&self, stem: &RelPath) -> Result<Vec<CopyOf>, IndexError> {
+        self.read().copies_beginning(stem)
+    }
+
+    fn look(&self, path: &RelPath) -> Result<Option<Look>, IndexError> {
+        self.read().look(path)
+    }
+
+    fn looks(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<(RelPath, Look)>, IndexError> {
+        self.read().looks(after, limit)
+    }
+
+    fn set_look(&mut self, path: &RelPath, look: Option<&Look>) -> Result<(), IndexError> {
+        Transaction::set_look(self, path, look)
+    }
+
+    fn asides(&self, after: Option<Dot>, limit: usize) -> Result<Vec<Aside>, IndexError> {
+        self.read().asides(after, limit)
+    }
+
+    fn aside_count(&self) -> Result<usize, IndexError> {
+        self.read().aside_count()
+    }
+
+    fn set_aside(&mut self, dot: Dot, aside: Option<&Aside>) -> Result<(), IndexError> {
+        Transaction::set_aside(self, dot, aside)
+    }
+
+    fn tombstones(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<Tombstone>, IndexError> {
+        self.read().tombstones(after, limit)
+    }
+
+    fn floor(&self) -> Result<u64, IndexError> {
+        self.read().floor()
+    }
+
+    fn raise_floor(&mut self, seq: u64) -> Result<(), IndexError> {
+        Transaction::raise_floor(self, seq)
     }
 }
 

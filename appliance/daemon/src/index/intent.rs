@@ -3,7 +3,7 @@
 use super::codec::{Reader, Table, Writer, open};
 use super::item::{read_identity, read_meta, write_identity, write_meta};
 use super::read::blob;
-use super::{Durability, Index, IndexError, Reading, Transaction};
+use super::{Durability, Index, IndexError, Loose, Reading, Transaction};
 use crate::store::{Action, Committed, Intent, IntentId, Recorded};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Placed;
@@ -44,11 +44,19 @@ impl Transaction<'_> {
     /// # Errors
     /// [`IndexError`].
     pub fn settle(&mut self, committed: &Committed, now_secs: u64) -> Result<(), IndexError> {
-        for (path, placed) in &committed.placed {
-            self.place(path, placed.as_ref())?;
-        }
         if let Some(displaced) = &committed.displaced {
             self.keep(displaced, now_secs)?;
+            let short = self.read().shortfall(&displaced.path)?;
+            if let Some(loose) = Loose::of(displaced, short, now_secs) {
+                self.write_loose(&loose)?;
+            }
+        }
+        for (path, placed) in &committed.placed {
+            self.place(path, placed.as_ref())?;
+            self.set_shortfall(path, None)?;
+        }
+        for (path, short) in &committed.shortfalls {
+            self.set_shortfall(path, Some(short))?;
         }
         self.forget_intent(committed.intent)
     }

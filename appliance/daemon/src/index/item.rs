@@ -136,21 +136,32 @@ pub(super) fn read_identity(reader: &mut Reader<'_>) -> Option<FileIdentity> {
     })
 }
 
+/// Beside the permission bits: that lists or attributes follow.
+const HAS_ATTRS: u32 = 1 << 16;
+
 pub(super) fn write_meta(writer: &mut Writer, meta: &Meta) {
-    let Meta { mode, mtime, owner, group } = meta;
-    writer.u64((*mode).into()).i128(mtime.secs.into()).u64(mtime.nanos.into());
+    let Meta { mode, mtime, owner, group, attrs } = meta;
+    let flag = if attrs.is_some() { HAS_ATTRS } else { 0 };
+    writer.u64((*mode | flag).into()).i128(mtime.secs.into()).u64(mtime.nanos.into());
     for name in [owner, group] {
         writer.bytes(name.as_deref().unwrap_or_default());
+    }
+    if let Some(attrs) = attrs {
+        super::attrs::write(writer, attrs);
     }
 }
 
 pub(super) fn read_meta(reader: &mut Reader<'_>) -> Option<Meta> {
-    let mode = reader.u32().filter(|mode| mode & !MODE_MASK == 0)?;
+    let mode = reader.u32().filter(|mode| mode & !(MODE_MASK | HAS_ATTRS) == 0)?;
     let secs = i64::try_from(reader.i128()?).ok()?;
     let nanos = reader.u32().filter(|&nanos| nanos < 1_000_000_000)?;
     let mut name = || {
         let name = reader.bytes().filter(|name| name.len() <= PRINCIPAL_MAX)?;
         Some((!name.is_empty()).then(|| name.into()))
     };
-    Some(Meta { mode, mtime: FileTime { secs, nanos }, owner: name()?, group: name()? })
+    let (owner, group) = (name()?, name()?);
+    let has_attrs = mode & HAS_ATTRS != 0;
+    let attrs = if has_attrs { Some(Box::new(super::attrs::read(reader)?)) } else { None };
+    let mtime = FileTime { secs, nanos };
+    Some(Meta { mode: mode & MODE_MASK, mtime, owner, group, attrs })
 }

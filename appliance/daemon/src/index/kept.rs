@@ -19,7 +19,7 @@ pub struct Kept {
     /// Its name in the version store.
     pub name: String,
     /// The version that it is. `None`: no version says so yet, and it must not be purged until one
-    /// does.
+    /// does (or it is broken, and stays for whoever looks into it).
     pub version: Option<Version>,
     /// What kind of thing.
     pub kind: Kind,
@@ -35,7 +35,7 @@ impl Transaction<'_> {
     /// # Errors
     /// [`IndexError`].
     pub(super) fn keep(&mut self, displaced: &Displaced, now_secs: u64) -> Result<(), IndexError> {
-        let Displaced { name, path, version, kind, size } = displaced.clone();
+        let Displaced { name, path, version, kind, size, .. } = displaced.clone();
         let kind = match kind {
             FileKind::Dir => Kind::Dir,
             FileKind::Symlink => Kind::Symlink,
@@ -64,6 +64,9 @@ impl Transaction<'_> {
         let value = writer.seal(Table::Kept, &sealed_key(key.as_bytes(), &kept.name));
         let sql = "REPLACE INTO kept(key, name, value) VALUES(?, ?, ?)";
         self.db().prepare_cached(sql)?.execute(params![key.as_bytes(), kept.name, value])?;
+        // It may have been something else before: an editor went on writing.
+        let sql = "DELETE FROM kept_contents WHERE key = ? AND name = ?";
+        self.db().prepare_cached(sql)?.execute(params![key.as_bytes(), kept.name])?;
         if let Some(Content::File { manifest, .. }) = kept.version.as_ref().map(|v| &v.content) {
             let sql = "INSERT OR IGNORE INTO kept_contents(manifest, key, name) VALUES(?, ?, ?)";
             let row = params![&manifest.0[..], key.as_bytes(), kept.name];
@@ -81,7 +84,7 @@ impl Transaction<'_> {
         self.db().prepare_cached(sql)?.execute(params![Key::of(path).as_bytes(), name])?;
         let sql = "DELETE FROM kept_contents WHERE key = ? AND name = ?";
         self.db().prepare_cached(sql)?.execute(params![Key::of(path).as_bytes(), name])?;
-        Ok(())
+        self.forget_loose(name)
     }
 }
 
@@ -95,6 +98,15 @@ impl Reading<'_> {
         let mut kept = self.kept_rows(sql, params![Key::of(path).as_bytes()])?;
         kept.sort_by(|a, b| (a.at_secs, &a.name).cmp(&(b.at_secs, &b.name)));
         Ok(kept)
+    }
+
+    /// Something in the version store by its name.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn kept_as(&self, path: &RelPath, name: &str) -> Result<Option<Kept>, IndexError> {
+        let sql = "SELECT key, name, value FROM kept WHERE key = ? AND name = ?";
+        Ok(self.kept_rows(sql, params![Key::of(path).as_bytes(), name])?.pop())
     }
 
     /// Something in the version store with that content.

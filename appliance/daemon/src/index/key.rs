@@ -13,6 +13,12 @@ impl Key {
         Self(path.as_bytes().iter().map(|&byte| if byte == b'/' { 0 } else { byte }).collect())
     }
 
+    /// The bytes of the path of the directory that it is in; none at the top.
+    pub(super) fn parent(&self) -> Vec<u8> {
+        let end = self.0.iter().rposition(|&byte| byte == 0).unwrap_or(0);
+        self.0[..end].iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect()
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -50,6 +56,8 @@ mod tests {
             let keys = [Key::of(&a), Key::of(&b)];
             prop_assert_eq!(keys[0].cmp(&keys[1]), a.cmp(&b));
             prop_assert_eq!(path_of(keys[0].as_bytes()).expect("a path"), a.clone());
+            let parent = a.parent().map_or(Vec::new(), |parent| parent.as_bytes().to_vec());
+            prop_assert_eq!(keys[0].parent(), parent);
             let (first, end) = keys[0].beneath();
             let is_within = (&first[..]..&end[..]).contains(&keys[1].as_bytes());
             prop_assert_eq!(is_within, b != a && b.starts_with(&a));

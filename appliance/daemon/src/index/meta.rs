@@ -16,7 +16,10 @@ pub(super) enum Field {
     LastSeq,
     /// The first number that was not reserved yet.
     NextSerial,
-    /// Whether somebody has it open, or had and did not close it.
+    /// The highest arrival number of a tombstone that was dropped.
+    Floor,
+    /// 0, or that somebody has it open, or had and did not close it: the number of the start of the
+    /// machine, 1 where there was none.
     Unclean,
 }
 
@@ -28,6 +31,7 @@ impl Field {
             Self::Incarnation => "incarnation",
             Self::LastSeq => "last seq",
             Self::NextSerial => "next serial",
+            Self::Floor => "floor",
             Self::Unclean => "unclean",
         }
     }

@@ -9,11 +9,13 @@ use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::{FileIdentity, Item, Placed};
 use farhaul_sync::record::Record;
 use farhaul_sync::seal::{FolderKey, Statement, leaf};
-use farhaul_sync::version::{Author, Inserted, Version, VersionSet};
+use farhaul_sync::version::{Author, Content, Inserted, Version, VersionSet};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Rows that are read at once where many are.
 const PAGE: usize = 1024;
+/// Names of a file that are looked through for one that is known in the state in which it is.
+const INODE_NAMES: i64 = 16;
 
 /// A version as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +104,10 @@ impl<'a> Reading<'a> {
         Self { db, folder, durable }
     }
 
+    pub(super) const fn folder(&self) -> FolderKey {
+        self.folder
+    }
+
     pub(super) fn db(&self) -> &'a Connection {
         self.db
     }
@@ -158,6 +164,27 @@ impl<'a> Reading<'a> {
             standing.push(Standing { path: path_of(key)?, kind, identity });
         }
         Ok(standing)
+    }
+
+    /// The content of a file that stands somewhere in exactly this state. Another name of it, or the
+    /// name of a directory above it, changes nothing of that.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn content_in_state(&self, state: &FileIdentity) -> Result<Option<Content>, IndexError> {
+        let sql = "SELECT key FROM inodes WHERE inode = ? LIMIT ?";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let mut rows = statement.query(params![state.inode.cast_signed(), INODE_NAMES])?;
+        while let Some(row) = rows.next()? {
+            let path = path_of(blob(row, 0)?)?;
+            match self.item_row(&Key::of(&path))? {
+                Some(row) if row.kind == Kind::File && row.identity == *state => {
+                    return Ok(Some(self.placed_of(&path, row)?.version.content));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     /// What stands on disk at a path or beneath it, page by page.
@@ -236,6 +263,19 @@ impl<'a> Reading<'a> {
             versions.push(StoredVersion::decode(seq_of(row.get(0)?)?, blob(row, 1)?)?);
         }
         Ok(versions)
+    }
+
+    /// Every version that is stored, in the order in which they came.
+    pub(super) fn each_version(
+        &self,
+        each: &mut dyn FnMut(StoredVersion) -> Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
+        let mut statement = self.db.prepare("SELECT seq, value FROM versions ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            each(StoredVersion::decode(seq_of(row.get(0)?)?, blob(row, 1)?)?)?;
+        }
+        Ok(())
     }
 
     /// The versions of a path, in the order in which they came.
@@ -374,7 +414,11 @@ impl<'a> Reading<'a> {
         self.heads()?;
         self.intents()?;
         self.kept_from(None, usize::MAX)?;
-        Ok(())
+        self.loose("", usize::MAX)?;
+        self.looks(None, usize::MAX)?;
+        self.asides(None, usize::MAX)?;
+        self.floor()?;
+        self.check_marks()
     }
 
     fn check_versions(&self) -> Result<(), IndexError> {

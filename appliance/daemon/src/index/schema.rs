@@ -1,15 +1,19 @@
 //! The tables, and how SQLite is set up for them.
 
-use super::IndexError;
+use super::marks;
 use super::meta::{Field, write_bytes, write_number};
+use super::{IndexError, Reading, Seq};
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Incarnation;
 use rusqlite::Connection;
 
 /// The format of the tables below. Who changes them raises it, and reads the old format into a new
-/// file beside the old one, which stays readable until the new one has its name.
-pub(super) const FORMAT: i64 = 1;
+/// file beside the old one, which stays readable until the new one has its name; or, where tables
+/// are only added, adds them in one transaction.
+pub(super) const FORMAT: i64 = 2;
+/// Before comparisons: without the tables of `marks`.
+const FORMAT_UNMARKED: i64 = 1;
 /// `fhix`: tells this file from other databases.
 const APPLICATION: i64 = 0x6668_6978;
 /// Pages kept in memory, in KiB.
@@ -18,7 +22,7 @@ const CACHE_KIB: i64 = 32 << 10;
 const STATEMENTS: usize = 64;
 
 /// Values are checked ones (`codec`) but for those of `paths`, which is compared with `versions`,
-/// and of `uses`, which is counted anew.
+/// of `uses`, which is counted anew, and of `inodes`, which only says where to look.
 const TABLES: &str = "
     CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE items(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -34,6 +38,8 @@ const TABLES: &str = "
     CREATE TABLE keys(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE contents(manifest BLOB NOT NULL, key BLOB NOT NULL,
         PRIMARY KEY(manifest, key)) WITHOUT ROWID;
+    CREATE TABLE inodes(inode INTEGER NOT NULL, key BLOB NOT NULL,
+        PRIMARY KEY(inode, key)) WITHOUT ROWID;
     CREATE TABLE kept_contents(manifest BLOB NOT NULL, key BLOB NOT NULL, name TEXT NOT NULL,
         PRIMARY KEY(manifest, key, name)) WITHOUT ROWID;
     CREATE TABLE followed(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -41,7 +47,22 @@ const TABLES: &str = "
     CREATE TABLE copies(key BLOB PRIMARY KEY, origin BLOB NOT NULL, value BLOB NOT NULL)
         WITHOUT ROWID;
     CREATE INDEX copies_of ON copies(origin);
+    CREATE TABLE looks(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE asides(dot BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE acked(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 ";
+
+/// Tables that came later: made where they lack, so that the format stays readable both ways.
+const ADDED: &str = "
+    CREATE TABLE IF NOT EXISTS loose(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS shortfalls(key BLOB PRIMARY KEY, value BLOB NOT NULL)
+        WITHOUT ROWID;
+";
+
+/// Adds what an index of an earlier program lacks.
+pub(super) fn complete(db: &Connection) -> Result<(), IndexError> {
+    Ok(db.execute_batch(ADDED)?)
+}
 
 /// Makes the tables of a new index.
 pub(super) fn make(
@@ -52,6 +73,8 @@ pub(super) fn make(
 ) -> Result<(), IndexError> {
     let making = db.transaction()?;
     making.execute_batch(TABLES)?;
+    making.execute_batch(ADDED)?;
+    marks::make(&making)?;
     making.pragma_update(None, "application_id", APPLICATION)?;
     making.pragma_update(None, "user_version", FORMAT)?;
     write_bytes(&making, Field::Folder, &folder.0)?;
@@ -59,6 +82,7 @@ pub(super) fn make(
     write_number(&making, Field::Incarnation, incarnation.get())?;
     write_number(&making, Field::LastSeq, 0)?;
     write_number(&making, Field::NextSerial, 1)?;
+    write_number(&making, Field::Floor, 0)?;
     write_number(&making, Field::Unclean, 0)?;
     Ok(making.commit()?)
 }
@@ -80,14 +104,22 @@ pub(super) fn configure(db: &Connection) -> Result<(), IndexError> {
     Ok(())
 }
 
-/// That this program can read the file.
-pub(super) fn check_format(db: &Connection) -> Result<(), IndexError> {
+/// That this program can read the file; one of an older format is brought up to this one.
+pub(super) fn check_format(db: &Connection, folder: FolderKey) -> Result<(), IndexError> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if number("application_id")? != APPLICATION {
         return Err(IndexError::damaged("it is no index"));
     }
-    let found = number("user_version")?;
-    if found == FORMAT { Ok(()) } else { Err(IndexError::Format { found, known: FORMAT }) }
+    match number("user_version")? {
+        FORMAT => Ok(()),
+        FORMAT_UNMARKED => {
+            let adding = db.unchecked_transaction()?;
+            marks::make_for(&Reading::new(&adding, folder, Seq::default()))?;
+            adding.pragma_update(None, "user_version", FORMAT)?;
+            Ok(adding.commit()?)
+        }
+        found => Err(IndexError::Format { found, known: FORMAT }),
+    }
 }
 
 /// That SQLite finds its own pages in order.

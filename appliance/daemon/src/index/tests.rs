@@ -3,7 +3,7 @@
 use super::*;
 use crate::sample::{FOLDER, SITE, dot, file, index, path, run, store, version};
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::folder::{FileIdentity, Item, Placed};
+use farhaul_sync::folder::{Ack, FileIdentity, Found, Item, Look, Placed, Why};
 use farhaul_sync::record::Record;
 use farhaul_sync::version::{Content, Version};
 use proptest::prelude::*;
@@ -54,6 +54,36 @@ fn what_was_stored_is_there_after_a_reopening() {
     }
     let counts = Counts { standing: 1, live: 2, tombstones: 1, runs: 3 };
     assert_eq!(index.read().counts().unwrap(), counts);
+}
+
+#[test]
+fn a_content_is_found_by_the_state_in_which_its_file_is_and_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    let mut index = index(home.path());
+    let (one, other) =
+        (version(dot(2, 1), &[], file(b"one")), version(dot(2, 2), &[], file(b"other")));
+    let dir = version(dot(2, 3), &[], Content::Dir);
+    for (at, version) in [("d/a", &one), ("d/b", &other), ("d", &dir)] {
+        store(&mut index, &path(at), version);
+    }
+    place(&mut index, &path("d/a"), Some(&placed(&one, u64::MAX)));
+    place(&mut index, &path("d/b"), Some(&placed(&other, 5)));
+    place(&mut index, &path("d"), Some(&placed(&dir, 6)));
+    let found = |index: &Index, identity| index.read().content_in_state(&identity).unwrap();
+    let state = placed(&one, u64::MAX).identity;
+    assert_eq!(found(&index, state), Some(one.content.clone()));
+    assert_eq!(found(&index, placed(&other, 5).identity), Some(other.content.clone()));
+    // A directory has no content, and an inode that was given out again another change time.
+    assert_eq!(found(&index, placed(&dir, 6).identity), None);
+    assert_eq!(found(&index, FileIdentity { ctime: state.ctime + 1, ..state }), None);
+    assert_eq!(found(&index, FileIdentity { device: 2, ..state }), None);
+    // What does not stand there any more is not known by it.
+    place(&mut index, &path("d/a"), Some(&placed(&one, 7)));
+    place(&mut index, &path("d/b"), None);
+    index = reopen(index);
+    assert_eq!(found(&index, state), None);
+    assert_eq!(found(&index, placed(&other, 5).identity), None);
+    assert_eq!(found(&index, placed(&one, 7).identity), Some(one.content));
 }
 
 #[test]
@@ -239,8 +269,40 @@ fn filled(home: &Path) -> Index {
             store(&mut index, &at, &version(dot(3, n), &[dot(2, n)], Content::Gone));
         }
     }
-    index.begin(Durability::Now).unwrap().commit().unwrap();
+    let mut storing = index.begin(Durability::Now).unwrap();
+    for n in 1..=60_u32 {
+        let stands = placed(&version(dot(2, 1), &[], file(b"x")), 9);
+        let Placed { version, meta, identity } = stands;
+        let found = Some(Found { content: version.content, meta, identity });
+        let (wall_millis, why) = (n.into(), Why::Crowded);
+        let look = Look { found, wall_millis, why };
+        farhaul_sync::folder::Index::set_look(
+            &mut storing,
+            &path(&format!("look {n}")),
+            Some(&look),
+        )
+        .unwrap();
+    }
+    storing.commit().unwrap();
     index
+}
+
+#[test]
+fn looks_and_acknowledgements_are_there_after_a_reopening() {
+    let home = tempfile::tempdir().unwrap();
+    let mut index = filled(home.path());
+    let ack = Ack { epoch: 3, up_to: 60, their_epoch: 4, their_head: 7 };
+    let mut storing = index.begin(Durability::Now).unwrap();
+    let gone = Look { found: None, wall_millis: 5, why: Why::Listening };
+    farhaul_sync::folder::Index::set_look(&mut storing, &path("a"), Some(&gone)).unwrap();
+    storing.set_acked(SITE, ack).unwrap();
+    storing.commit().unwrap();
+    let index = reopen(index);
+    assert_eq!(index.read().acked(SITE).unwrap(), Some(ack));
+    assert_eq!(index.read().look(&path("a")).unwrap(), Some(gone));
+    let looks = index.read().looks(Some(&path("a")), 99).unwrap();
+    assert_eq!((looks.len(), looks[0].1.why), (60, Why::Crowded));
+    index.check().unwrap();
 }
 
 #[test]
@@ -318,7 +380,8 @@ fn a_flipped_byte_is_found_or_harmless() {
             }
         }
     }
-    assert!(found > 150, "{found} found, {harmless} harmless");
+    // Two tables have nothing in them.
+    assert!(found > 140, "{found} found, {harmless} harmless");
     for len in (0..bytes.len()).step_by(4096) {
         damage(&location, &bytes[..len]);
         let opened = Index::open(&location, FOLDER, SITE);

@@ -167,6 +167,7 @@ impl<'a> Transaction<'a> {
         let sql = "INSERT INTO paths(live, key, seq) VALUES(?, ?, ?)";
         let row = params![live, key.as_bytes(), column_of(seq)];
         self.db().prepare_cached(sql)?.execute(row)?;
+        self.mark(key, bytes, seq)?;
         self.counters.last_seq = seq;
         *self.uses.entry(run).or_default() += 1;
         Ok(seq)
@@ -215,6 +216,7 @@ impl<'a> Transaction<'a> {
         if removed != 2 {
             return Err(IndexError::damaged("a covered version"));
         }
+        self.unmark(key, &stored.bytes, stored.seq)?;
         *self.uses.entry(stored.run).or_default() -= 1;
         Ok(())
     }
@@ -229,6 +231,7 @@ impl<'a> Transaction<'a> {
         if let Some(Content::File { manifest, .. }) = self.content_at(path, &key)? {
             self.db().prepare_cached(sql)?.execute(params![key.as_bytes(), &manifest.0[..]])?;
         }
+        self.forget_inode(&key)?;
         let row = match placed {
             Some(placed) => ItemRow::of(placed, self.shows_of(path, &key, &placed.version)?),
             None => None,
@@ -244,7 +247,18 @@ impl<'a> Transaction<'a> {
             let sql = "INSERT OR IGNORE INTO contents(manifest, key) VALUES(?, ?)";
             let row = params![&manifest.0[..], key.as_bytes()];
             self.db().prepare_cached(sql)?.execute(row)?;
+            let sql = "INSERT OR IGNORE INTO inodes(inode, key) VALUES(?, ?)";
+            let inode = placed.map_or(0, |placed| placed.identity.inode).cast_signed();
+            self.db().prepare_cached(sql)?.execute(params![inode, key.as_bytes()])?;
         }
+        Ok(())
+    }
+
+    fn forget_inode(&self, key: &Key) -> Result<(), IndexError> {
+        let Some(row) = self.read().item_row(key)? else { return Ok(()) };
+        let row = params![row.identity.inode.cast_signed(), key.as_bytes()];
+        let sql = "DELETE FROM inodes WHERE inode = ? AND key = ?";
+        self.db().prepare_cached(sql)?.execute(row)?;
         Ok(())
     }
 
@@ -310,6 +324,8 @@ impl<'a> Transaction<'a> {
 
     pub(super) fn renew(&mut self, incarnation: Incarnation) -> Result<(), IndexError> {
         write_number(self.db(), Field::Incarnation, incarnation.get())?;
+        // Neighbours follow anew: what they had of the life before says nothing of this one.
+        write_number(self.db(), Field::Floor, 0)?;
         self.counters.incarnation = incarnation;
         self.counters.next_serial = 1;
         Ok(())

@@ -1,19 +1,23 @@
 //! Looking at one path: what the brain is told stands there.
 
 use super::digest::{ContentSink, DigestError, Digested, Digester};
+use super::holes::holes_of;
 use super::identity::identity_of;
 use super::owners::{Owners, OwnersError};
 use super::rules::Rules;
 use super::walk::LeftOut;
+use crate::exact;
 use farhaul_engine::files::dir::{FileKind, Meta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::FileTime;
 use farhaul_sync::chunk::{ContentKeys, Holes};
-use farhaul_sync::folder::Found;
+use farhaul_sync::folder::{FileIdentity, Found};
 use farhaul_sync::limits::{MODE_MASK, SYMLINK_TARGET_MAX};
 use farhaul_sync::version::{Content, Meta as SyncMeta};
+use rustix::io::Errno;
+use std::fs::File;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a look came to.
@@ -69,6 +73,12 @@ pub enum LookError {
     },
 }
 
+/// What is known of files by the state in which they are, wherever they stood.
+pub trait KnownContent {
+    /// The content of a file that was read in this very state; `None` where none is known.
+    fn content_of(&self, identity: &FileIdentity) -> Option<Content>;
+}
+
 /// How long to wait for a file to be left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
@@ -88,7 +98,6 @@ impl Default for Patience {
 }
 
 /// Looks at paths of one folder (spec: S-039).
-#[derive(Debug)]
 pub struct Looker<'a> {
     root: &'a Root,
     rules: Rules,
@@ -96,6 +105,19 @@ pub struct Looker<'a> {
     digester: Digester<'a>,
     patience: Patience,
     stop: Stop,
+    /// Whether the file system takes different names for one.
+    folds: bool,
+    known: Option<&'a dyn KnownContent>,
+}
+
+fn at(path: &RelPath) -> impl Fn(Errno) -> ConfineError + '_ {
+    move |errno| ConfineError::at(path, errno)
+}
+
+impl std::fmt::Debug for Looker<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Looker").field("root", &self.root).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Looker<'a> {
@@ -103,7 +125,16 @@ impl<'a> Looker<'a> {
     pub fn new(root: &'a Root, keys: &'a ContentKeys, rules: Rules, stop: Stop) -> Self {
         let digester = Digester::new(keys, stop.clone());
         let (owners, patience) = (Owners::default(), Patience::default());
-        Self { root, rules, owners, digester, patience, stop }
+        // Where that cannot be told, nothing can be looked at either.
+        let folds = exact::folds(root.dir()).unwrap_or(false);
+        Self { root, rules, owners, digester, patience, stop, folds, known: None }
+    }
+
+    /// Which does not read files again that `known` has read in the state in which they are: those
+    /// of a directory that was renamed, and other names of a file.
+    #[must_use]
+    pub fn with_known(self, known: &'a dyn KnownContent) -> Self {
+        Self { known: Some(known), ..self }
     }
 
     /// With another patience.
@@ -137,6 +168,10 @@ impl<'a> Looker<'a> {
         if self.rules.is_within_ignored(path.as_bytes(), meta.kind == FileKind::Dir) {
             return Ok(Look::LeftOut(LeftOut::Ignored));
         }
+        // Something else, under another spelling.
+        if self.folds && exact::misspelled(self.root.dir(), path).map_err(at(path))?.is_some() {
+            return self.absent(path);
+        }
         match meta.kind {
             FileKind::Special => Ok(Look::LeftOut(LeftOut::Special)),
             FileKind::Dir => self.found(path, Content::Dir, meta, Holes::NONE),
@@ -167,7 +202,7 @@ impl<'a> Looker<'a> {
         if meta.links > 0 {
             return Ok(Look::Absent);
         }
-        let error = ConfineError::at(path, rustix::io::Errno::STALE);
+        let error = ConfineError::at(path, Errno::STALE);
         Err(error.into())
     }
 
@@ -187,7 +222,13 @@ impl<'a> Looker<'a> {
             _ => meta.mtime(),
         };
         let identity = identity_of(&meta);
-        let kept = SyncMeta { mode: meta.mode & MODE_MASK, mtime, owner, group };
+        let attrs = match content {
+            Content::Dir => self.owners.attrs(self.root.open_dir(path)?),
+            Content::File { .. } => self.owners.attrs(self.root.open_file(path)?),
+            Content::Symlink { .. } | Content::Gone => Ok(None),
+        };
+        let attrs = attrs.map_err(wrong)?;
+        let kept = SyncMeta { mode: meta.mode & MODE_MASK, mtime, owner, group, attrs };
         let found = Found { content, meta: kept, identity };
         Ok(Look::Found(Box::new(Standing { found, holes, links: meta.links })))
     }
@@ -201,6 +242,9 @@ impl<'a> Looker<'a> {
         let mut quiet = self.patience.quiet;
         for round in 1.. {
             let (file, before) = self.root.open_file_meta(path)?;
+            if let Some(digested) = self.read_before(&file, &before) {
+                return Ok(digested);
+            }
             self.wait(self.patience.tick.saturating_sub(age_of(&before)));
             match self.digester.digest(&file, &before, sink) {
                 Ok(digested) => return Ok(digested),
@@ -212,6 +256,14 @@ impl<'a> Looker<'a> {
             }
         }
         Err(LookError::Digest { path: path.clone(), fault: DigestError::Changed })
+    }
+
+    /// What is known of a file that was read in the state in which it is (spec: S-093).
+    fn read_before(&self, file: &File, meta: &Meta) -> Option<Digested> {
+        let content = self.known?.content_of(&identity_of(meta))?;
+        let Content::File { manifest, size } = content else { return None };
+        let holes = holes_of(file, meta);
+        (size.get() == meta.size()).then_some(Digested { manifest, size, holes, meta: *meta })
     }
 
     /// Waits, unless somebody says to stop.

@@ -4,9 +4,12 @@
 //! has no name that can travel, its decimal digits stand for it. Answers are kept for as long as the
 //! list lives, which is a scan: a directory service is asked once for each number.
 
+use crate::attrs::{Principal, Raw};
 use farhaul_sync::limits::PRINCIPAL_MAX;
+use farhaul_sync::version::Attrs;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fd::AsFd;
 use std::collections::BTreeMap;
 
 /// Names that were looked up.
@@ -44,6 +47,23 @@ impl Owners {
     pub fn group(&mut self, id: u32) -> Result<Box<[u8]>, OwnersError> {
         let find = || Ok(Group::from_gid(Gid::from_raw(id))?.map(|group| group.name));
         name_of(&mut self.groups, id, find)
+    }
+}
+
+impl Owners {
+    /// The access control lists and extended attributes of what is open as `fd`, with names.
+    ///
+    /// # Errors
+    /// [`OwnersError`].
+    pub fn attrs(&mut self, fd: impl AsFd) -> Result<Option<Box<Attrs>>, OwnersError> {
+        let raw = Raw::of(fd);
+        let raw = raw
+            .map_err(|errno| OwnersError { id: 0, errno: Errno::from_raw(errno.raw_os_error()) })?;
+        let attrs = raw.named(&mut |who| match who {
+            Principal::User(id) => self.user(id),
+            Principal::Group(id) => self.group(id),
+        });
+        Ok(attrs?.boxed())
     }
 }
 

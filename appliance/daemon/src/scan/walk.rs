@@ -55,6 +55,8 @@ pub struct WalkOptions {
     pub rules: Rules,
     /// Go on behind this path, as if all up to it had been listed.
     pub after: Option<RelPath>,
+    /// List only what is beneath this directory, which is part of the folder; not itself.
+    pub within: Option<RelPath>,
     /// Threads that list ahead; 0 for none.
     pub helpers: usize,
     /// Ends the walk.
@@ -65,7 +67,8 @@ impl Default for WalkOptions {
     fn default() -> Self {
         // The walk itself has little to do while helpers list, so there is one for each core.
         let helpers = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-        Self { rules: Rules::default(), after: None, helpers, stop: Stop::default() }
+        let (after, within) = (None, None);
+        Self { rules: Rules::default(), after, within, helpers, stop: Stop::default() }
     }
 }
 
@@ -80,6 +83,8 @@ pub struct Walk {
     path: Vec<u8>,
     /// What is said next, of the same path.
     pending: Option<Step>,
+    /// How deep the directory lies at which it began.
+    base: usize,
 }
 
 #[derive(Debug)]
@@ -95,18 +100,24 @@ impl Walk {
     /// Begins at `root`.
     ///
     /// # Errors
-    /// [`ConfineError`] if the root itself cannot be read.
+    /// [`ConfineError`] if the root itself, or the directory to begin at, cannot be read.
     pub fn start(root: &Root, options: WalkOptions) -> Result<Self, ConfineError> {
-        let WalkOptions { rules, after, helpers, stop } = options;
-        let at = |errno| ConfineError::at(&b""[..], errno);
+        let WalkOptions { rules, after, within, helpers, stop } = options;
+        let path = within.as_ref().map_or(Vec::new(), |path| path.as_bytes().to_vec());
+        let base = within.as_ref().map_or(0, RelPath::depth);
+        let at = |errno| ConfineError::at(&path[..], errno);
         let device = root.dir().meta().map_err(at)?.identity.dev;
         let after = after.map(|path| Place::of(path.as_bytes()));
         let plan = Arc::new(Plan { rules, device, after });
         let ahead = Ahead::start(Arc::clone(&plan), helpers);
-        let task = Task::Open { parent: root.dir().clone(), name: None };
-        let block = ahead.take(&Place::default(), task).map_err(at)?;
-        let levels = vec![Level { block, next: 0, len: 0 }];
-        Ok(Self { plan, ahead, stop, levels, path: Vec::new(), pending: None })
+        let dir = match &within {
+            Some(within) => root.open_dir(within)?,
+            None => root.dir().clone(),
+        };
+        let task = Task::Open { parent: dir, name: None };
+        let block = ahead.take(&Place::of(&path), task).map_err(at)?;
+        let levels = vec![Level { block, next: 0, len: path.len() }];
+        Ok(Self { plan, ahead, stop, levels, path, pending: None, base })
     }
 
     /// The path of the last step.
@@ -211,7 +222,7 @@ impl Walk {
         if meta.identity.dev != self.plan.device {
             return Some(LeftOut::OtherMount);
         }
-        let depth = self.levels.len();
+        let depth = self.base + self.levels.len();
         let is_too_long = self.path.len() > PATH_MAX || name.len() > COMPONENT_MAX;
         // What is in a directory that lies as deep as can be has no path.
         if is_too_long || depth > DEPTH_MAX || is_dir && depth == DEPTH_MAX {

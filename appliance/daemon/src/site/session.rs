@@ -16,7 +16,9 @@ use farhaul_engine::objects::{BlockSink, MemorySink, MemorySource};
 use farhaul_proto::ids::{ObjectId, SiteId};
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{Message as Greeting, reason};
-use farhaul_sync::message::{Carrier, FEATURE_SITES, INLINE_MAX, Message, MessageError, Wanted};
+use farhaul_sync::message::{
+    Carrier, FEATURE_COMPARES, FEATURE_SITES, INLINE_MAX, Message, MessageError, Wanted,
+};
 use farhaul_sync::seal::FolderKey;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -75,6 +77,8 @@ pub enum Outgoing {
 #[derive(Clone)]
 pub struct Outbox {
     peer: SiteId,
+    /// Whether the peer compares what it holds.
+    compares: bool,
     queue: mpsc::Sender<Outgoing>,
 }
 
@@ -94,9 +98,23 @@ impl Outbox {
         self.peer
     }
 
+    /// Whether the peer understands comparisons: it is sent none if not.
+    pub const fn compares(&self) -> bool {
+        self.compares
+    }
+
     /// Whether both lead into the same session.
     pub fn is_same(&self, other: &Self) -> bool {
         self.queue.same_channel(&other.queue)
+    }
+}
+
+#[cfg(test)]
+impl Outbox {
+    /// One that leads nowhere but to the test.
+    pub(crate) fn to_test(peer: SiteId, compares: bool) -> (Self, mpsc::Receiver<Outgoing>) {
+        let (queue, said) = mpsc::channel(OUTGOING_MAX);
+        (Self { peer, compares, queue }, said)
     }
 }
 
@@ -181,7 +199,7 @@ pub(super) async fn run(
     let Peer { connection, sender, receiver, session, events: lane } = peer;
     let site = connection.peer;
     let (queue, outgoing) = mpsc::channel(OUTGOING_MAX);
-    let outbox = Outbox { peer: site, queue };
+    let outbox = Outbox { peer: site, compares: false, queue };
     let (frames, to_write) = mpsc::channel(OUTGOING_MAX);
     let (read, heard) = mpsc::channel(READ_AHEAD);
     let writer = tokio::spawn(write(sender, to_write));
@@ -233,13 +251,16 @@ impl Session {
         outbox: &Outbox,
     ) -> Result<(), Ended> {
         let agent = concat!("farhauld/", env!("CARGO_PKG_VERSION")).to_owned();
-        self.post(Greeting::Hello { features: FEATURE_SITES, agent }.encode_body())?;
-        match heard.recv().await.unwrap_or(Err(Ended::Finished)).map(|f| Greeting::decode(&f))? {
-            Ok(Greeting::Hello { features, .. }) if features & FEATURE_SITES != 0 => {}
+        let features = FEATURE_SITES | FEATURE_COMPARES;
+        self.post(Greeting::Hello { features, agent }.encode_body())?;
+        let hello = heard.recv().await.unwrap_or(Err(Ended::Finished));
+        let theirs = match hello.map(|frame| Greeting::decode(&frame))? {
+            Ok(Greeting::Hello { features, .. }) if features & FEATURE_SITES != 0 => features,
             Ok(_) => return Err(Ended::NoSite),
             Err(error) => return Err(Ended::Violation(error.to_string())),
-        }
-        self.tell(FromPeer::Up { peer: self.peer, outbox: outbox.clone() }).await?;
+        };
+        let outbox = Outbox { compares: theirs & FEATURE_COMPARES != 0, ..outbox.clone() };
+        self.tell(FromPeer::Up { peer: self.peer, outbox }).await?;
         loop {
             let (parked, room) = (self.parked, self.room.clone());
             tokio::select! {
@@ -358,6 +379,12 @@ impl Session {
             Message::Give { id, lens } => {
                 self.given(id, &lens).await?;
                 self.ask_waiting()
+            }
+            Message::Compare { folder, salt, is_answer, turn } => {
+                self.tell(FromPeer::Compared { peer, folder, salt, is_answer, turn }).await
+            }
+            Message::Incomparable { folder, salt } => {
+                self.tell(FromPeer::Incomparable { peer, folder, salt }).await
             }
             Message::Failed { object, is_yours: true, reason } => {
                 tracing::warn!(%peer, %object, reason, "the peer cannot take what it asked for");

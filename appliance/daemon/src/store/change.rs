@@ -6,20 +6,25 @@
 //! world may be told (spec: S-043).
 
 use super::describe::describe;
+use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
 use super::intent::{Action, Intent, IntentId, Recorded};
+use super::shortfall::Shortfall;
 use super::staged::Ready;
 use super::{Store, identity_of, key_of, random_name, state_of, step};
+use crate::exact;
 use farhaul_engine::files::confine::ShownPath;
 use farhaul_engine::files::dir::{Dir, FileKind, Meta as DiskMeta};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::{FileIdentity, Placed};
-use farhaul_sync::version::{Content, Version};
+use farhaul_sync::version::{Content, Meta, Version};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 
 /// Changed directories that are synced one by one; more are synced with their file system.
 const DIRS_MAX: usize = 64;
+/// The mode of directories that nobody describes.
+const DIR_MODE: u32 = 0o755;
 
 /// A change whose intent is to be recorded. Dropping it changes nothing.
 #[derive(Debug)]
@@ -50,22 +55,8 @@ pub struct Committed {
     pub placed: Vec<(RelPath, Option<Placed>)>,
     /// What was displaced.
     pub displaced: Option<Displaced>,
-}
-
-/// What stood in the way of a change, and is in the version store now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Displaced {
-    /// Its name there.
-    pub name: String,
-    /// Where it stood.
-    pub path: RelPath,
-    /// The version that it is. `None`: somebody put it there in the last moment, and no version says
-    /// so yet.
-    pub version: Option<Version>,
-    /// What kind of thing.
-    pub kind: FileKind,
-    /// Its length in bytes.
-    pub size: u64,
+    /// Where the disk did not take all of a version's metadata.
+    pub shortfalls: Vec<(RelPath, Shortfall)>,
 }
 
 impl Store {
@@ -87,6 +78,28 @@ impl Store {
         let action = Action::Put { staged: ready.name.clone(), inode: ready.identity.ino };
         let prepared = self.prepare(path, action, Some(new), old)?;
         Ok(Prepared { ready: Some(ready.clone()), ..prepared })
+    }
+
+    /// Prepares to make a directory at `path` that no version describes, in place of `old`: something
+    /// beneath needs it. Whoever makes it looks at it then (spec: S-014, S-048).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn prepare_make_dir(
+        &self,
+        path: &RelPath,
+        old: Option<&Placed>,
+    ) -> Result<Prepared, StoreError> {
+        let meta = Meta { mode: DIR_MODE, ..Meta::default() };
+        let ready = self.ready_dir(&meta)?;
+        let action = Action::Put { staged: ready.name.clone(), inode: ready.identity.ino };
+        match self.prepare(path, action, None, old) {
+            Ok(prepared) => Ok(Prepared { ready: Some(ready), ..prepared }),
+            Err(error) => {
+                self.drop_ready(&ready);
+                Err(error)
+            }
+        }
     }
 
     /// Prepares to give what stands at `path` the metadata of `new`, whose content it has.
@@ -130,6 +143,7 @@ impl Store {
         let action = Action::Move { to: to.clone() };
         let prepared = self.prepare(path, action, Some(new), Some(old))?;
         let target = self.root.parent_dir(to)?;
+        self.check_spelling(to)?;
         if target.stat(to.file_name()).map_err(on(to))?.is_some() {
             return Err(on(to)(Errno::EXIST));
         }
@@ -144,9 +158,10 @@ impl Store {
         old: Option<&Placed>,
     ) -> Result<Prepared, StoreError> {
         let parent = self.root.parent_dir(path)?;
+        self.check_spelling(path)?;
         let found = look(&parent, path, old)?;
         let keeps_dir = match action {
-            Action::Put { .. } => new.is_some_and(|new| new.content == Content::Dir),
+            Action::Put { .. } => new.is_none_or(|new| new.content == Content::Dir),
             Action::Describe | Action::Move { .. } => true,
             Action::Remove => false,
         };
@@ -158,24 +173,60 @@ impl Store {
         Ok(Prepared { store: self.clone(), intent, parent, ready: None, target: None })
     }
 
+    /// That nothing stands at a path, or above it, under another spelling.
+    ///
+    /// # Errors
+    /// [`StoreError::Folded`], and what the kernel says.
+    pub fn check_spelling(&self, path: &RelPath) -> Result<(), StoreError> {
+        if !self.folds {
+            return Ok(());
+        }
+        match exact::misspelled(self.root.dir(), path).map_err(on(path))? {
+            Some(name) => {
+                Err(StoreError::Folded { path: path.into(), name: ShownPath::new(&name) })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Makes changes durable: the directories that names came into or went from.
     ///
     /// # Errors
-    /// [`StoreError`]; what was changed stays so, and its intents say what it was: the folder has to
-    /// be opened anew and recovered.
+    /// [`StoreError::Unsettled`]; what was changed stays so, and its intents say what it was: the
+    /// folder has to be opened anew and recovered.
     pub fn settle(&self, swapped: Vec<Swapped>) -> Result<Vec<Committed>, StoreError> {
+        let synced = self.sync_dirs(&swapped);
+        synced.map_err(|source| StoreError::Unsettled { path: self.path.clone(), source })?;
+        Ok(swapped.into_iter().map(|swapped| swapped.committed).collect())
+    }
+
+    fn sync_dirs(&self, swapped: &[Swapped]) -> rustix::io::Result<()> {
         let mut dirs = BTreeMap::new();
         for dir in swapped.iter().flat_map(|swapped| &swapped.dirs) {
-            dirs.insert(key_of(&dir.meta().map_err(at("versions"))?.identity), dir);
+            dirs.insert(key_of(&dir.meta()?.identity), dir);
         }
         step();
         if dirs.len() > DIRS_MAX && self.top.syncs_wholly() {
-            self.top.sync_file_system().map_err(at("."))?;
+            self.top.sync_file_system()?;
         } else {
-            dirs.values().try_for_each(|dir| dir.sync().map_err(at(".")))?;
+            dirs.values().try_for_each(|dir| self.sync_dir(dir))?;
         }
         step();
-        Ok(swapped.into_iter().map(|swapped| swapped.committed).collect())
+        Ok(())
+    }
+
+    #[cfg(not(test))]
+    fn sync_dir(&self, dir: &Dir) -> rustix::io::Result<()> {
+        dir.sync()
+    }
+
+    /// Fails where a test says that the disk does.
+    #[cfg(test)]
+    fn sync_dir(&self, dir: &Dir) -> rustix::io::Result<()> {
+        if self.failing.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Errno::IO);
+        }
+        dir.sync()
     }
 }
 
@@ -212,7 +263,7 @@ impl Prepared {
                 let target = target.ok_or_else(|| on(to)(Errno::NOENT))?;
                 let moved = work.rename(&found, to, &target)?;
                 let dirs = vec![parent, target];
-                let committed = Committed { intent: recorded.id(), placed: moved, displaced: None };
+                let committed = store.committed(recorded.id(), moved, None);
                 return Ok(Swapped { dirs, committed });
             }
             _ => return Err(work.changed()),
@@ -220,7 +271,7 @@ impl Prepared {
         step();
         let placed = if placed.is_empty() { vec![(intent.path.clone(), None)] } else { placed };
         let dirs = vec![parent, store.versions.clone()];
-        let committed = Committed { intent: recorded.id(), placed, displaced };
+        let committed = store.committed(recorded.id(), placed, displaced);
         Ok(Swapped { dirs, committed })
     }
 }
@@ -355,7 +406,8 @@ impl Work<'_> {
     }
 
     fn displaced(&self, out: &DiskMeta, old: &Placed) -> Displaced {
-        displaced(self.intent, out, is_same_content(&identity_of(out), &old.identity))
+        let is_recorded = is_same_content(&identity_of(out), &old.identity);
+        displaced(self.intent, out, Origin::of(is_recorded))
     }
 
     fn describe(&self, found: &DiskMeta) -> Result<Paths, StoreError> {
@@ -414,12 +466,12 @@ impl Work<'_> {
         step();
         let out = self.out()?;
         if out.identity.is_same_content(&found.identity) && out.kind == found.kind {
-            return Ok(Some(displaced(self.intent, &out, true)));
+            return Ok(Some(displaced(self.intent, &out, Origin::Recorded)));
         }
         // Somebody has just put it there: it goes back, and a scan finds it.
         match versions.rename_new(kept, self.parent, self.leaf()) {
             Ok(()) => Err(self.changed()),
-            Err(_) => Ok(Some(displaced(self.intent, &out, false))),
+            Err(_) => Ok(Some(displaced(self.intent, &out, Origin::Edit))),
         }
     }
 
@@ -480,12 +532,6 @@ pub(super) fn is_placed(found: &DiskMeta, old: &Placed) -> bool {
 /// Whether both are the same content of the same file, whatever its names.
 pub(super) fn is_same_content(a: &FileIdentity, b: &FileIdentity) -> bool {
     FileIdentity { ctime: b.ctime, generation: b.generation, ..*a } == *b
-}
-
-pub(super) fn displaced(intent: &Intent, out: &DiskMeta, is_recorded: bool) -> Displaced {
-    let version = intent.old.as_ref().map(|old| old.version.clone()).filter(|_| is_recorded);
-    let (name, path) = (intent.kept.clone(), intent.path.clone());
-    Displaced { name, path, version, kind: out.kind, size: out.size() }
 }
 
 fn check_empty(parent: &Dir, path: &RelPath) -> Result<(), StoreError> {

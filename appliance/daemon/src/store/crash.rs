@@ -28,12 +28,12 @@ thread_local! {
 }
 
 /// Does something at the `n`th step from now of this thread.
-pub(super) fn at_step(n: u32, act: impl FnOnce() + 'static) {
+pub(crate) fn at_step(n: u32, act: impl FnOnce() + 'static) {
     ACT.with(|held| *held.borrow_mut() = Some((n, Box::new(act))));
 }
 
 /// That it was done.
-pub(super) fn no_more() {
+pub(crate) fn no_more() {
     assert!(ACT.with(|held| held.borrow().is_none()), "there were fewer steps");
 }
 

@@ -67,6 +67,15 @@ pub enum StoreError {
         /// The first by name.
         example: ShownPath,
     },
+    /// The file system takes the name for that of something else that stands there. Neither is
+    /// touched, and the path is not there at this site until one of them has another name.
+    #[error("{path}: cannot stand here, `{name}` has the same name to this file system")]
+    Folded {
+        /// Where.
+        path: ShownPath,
+        /// The part of it that stands there under another spelling.
+        name: ShownPath,
+    },
     /// A pipe, a socket or a device: never touched.
     #[error("{path}: {found} is in the way")]
     InTheWay {
@@ -81,6 +90,15 @@ pub enum StoreError {
     HalfDone {
         /// Where.
         path: ShownPath,
+        /// What the kernel says.
+        source: Errno,
+    },
+    /// The names of changes that were made are not durable. Their intents stay in the index: the
+    /// folder has to halt, and to be opened anew and recovered (F-05).
+    #[error("{}: changes could not be made durable: {source}", path.display())]
+    Unsettled {
+        /// The root.
+        path: PathBuf,
         /// What the kernel says.
         source: Errno,
     },

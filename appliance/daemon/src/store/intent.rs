@@ -39,7 +39,8 @@ pub struct Intent {
     pub action: Action,
     /// What stands there before; `None`: nothing.
     pub old: Option<Placed>,
-    /// The version that stands there afterwards, or at [`Action::Move::to`]; `None`: nothing.
+    /// The version that stands there afterwards, or at [`Action::Move::to`]; `None`: nothing, or with
+    /// [`Action::Put`] a directory that no version describes.
     pub new: Option<Version>,
     /// The name in the version store for what is displaced. Random: it also tells this intent from
     /// all others.

@@ -5,6 +5,7 @@ use super::Store;
 use super::error::{StoreError, at};
 use super::retention::{self, KeptAt};
 use crate::index::{Durability, Index, IndexError, Kept};
+use farhaul_engine::files::dir::Meta as DiskMeta;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::version::Version;
 use rustix::io::Errno;
@@ -17,6 +18,14 @@ impl Store {
     /// [`StoreError`].
     pub fn open_kept(&self, name: &str) -> Result<File, StoreError> {
         Ok(self.versions.open_file(name.as_bytes()).map_err(at("versions"))?.0)
+    }
+
+    /// What a kept object is by now; `None` where it is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn kept_meta(&self, name: &str) -> Result<Option<DiskMeta>, StoreError> {
+        self.versions.stat(name.as_bytes()).map_err(at("versions"))
     }
 
     /// Where a kept symbolic link points to.

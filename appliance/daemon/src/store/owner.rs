@@ -1,5 +1,7 @@
 //! The numbers that owners and groups have on this machine.
 
+use crate::attrs::{Ids, Principal};
+use farhaul_sync::version::Who;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -10,6 +12,37 @@ pub trait Principals: Debug + Send + Sync {
     fn user_id(&self, name: &[u8]) -> Option<u32>;
     /// The number of a group.
     fn group_id(&self, name: &[u8]) -> Option<u32>;
+    /// The name of a user; `None` where none is known. The first of several.
+    fn user_name(&self, id: u32) -> Option<Box<[u8]>>;
+    /// The name of a group, likewise.
+    fn group_name(&self, id: u32) -> Option<Box<[u8]>>;
+}
+
+/// The numbers of those in access control lists.
+pub(super) struct Numbers<'a>(pub(super) &'a dyn Principals);
+
+impl Ids for Numbers<'_> {
+    fn id(&self, who: &Who) -> Option<u32> {
+        let (name, known) = match who {
+            Who::User(name) => (name, self.0.user_id(name)),
+            Who::Group(name) => (name, self.0.group_id(name)),
+            _ => return None,
+        };
+        // Where nobody had a name for a number, its digits travelled.
+        let digits = || core::str::from_utf8(name).ok()?.parse().ok();
+        known.or_else(digits).filter(|&id| id != u32::MAX)
+    }
+}
+
+impl Numbers<'_> {
+    /// The name of who is in a list, or digits.
+    pub(super) fn name(&self, who: Principal) -> Box<[u8]> {
+        let (name, id) = match who {
+            Principal::User(id) => (self.0.user_name(id), id),
+            Principal::Group(id) => (self.0.group_name(id), id),
+        };
+        name.unwrap_or_else(|| id.to_string().into_bytes().into())
+    }
 }
 
 /// For folders that leave owners alone.
@@ -23,19 +56,31 @@ impl Principals for Unnamed {
     fn group_id(&self, _: &[u8]) -> Option<u32> {
         None
     }
+    fn user_name(&self, _: u32) -> Option<Box<[u8]>> {
+        None
+    }
+    fn group_name(&self, _: u32) -> Option<Box<[u8]>> {
+        None
+    }
 }
 
 /// Names as `passwd(5)` and `group(5)` list them. The first of several lines counts.
 #[derive(Clone, Debug, Default)]
 pub struct NameTable {
-    users: BTreeMap<Box<[u8]>, u32>,
-    groups: BTreeMap<Box<[u8]>, u32>,
+    users: Names,
+    groups: Names,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Names {
+    ids: BTreeMap<Box<[u8]>, u32>,
+    names: BTreeMap<u32, Box<[u8]>>,
 }
 
 impl NameTable {
     /// Reads the text of the two files; lines of any other form are left out.
     pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
-        Self { users: ids_of(passwd), groups: ids_of(group) }
+        Self { users: names_of(passwd), groups: names_of(group) }
     }
 
     /// Of this machine's own files.
@@ -47,8 +92,8 @@ impl NameTable {
     }
 }
 
-fn ids_of(text: &[u8]) -> BTreeMap<Box<[u8]>, u32> {
-    let mut ids = BTreeMap::new();
+fn names_of(text: &[u8]) -> Names {
+    let Names { mut ids, mut names } = Names::default();
     for line in text.split(|&byte| byte == b'\n') {
         let fields: Vec<&[u8]> = line.splitn(4, |&byte| byte == b':').collect();
         let [name, _, id, _] = fields[..] else { continue };
@@ -56,16 +101,23 @@ fn ids_of(text: &[u8]) -> BTreeMap<Box<[u8]>, u32> {
         // The highest number means "nobody in particular" to the kernel.
         let Some(id) = id.filter(|&id| id != u32::MAX && !name.is_empty()) else { continue };
         ids.entry(name.into()).or_insert(id);
+        names.entry(id).or_insert_with(|| name.into());
     }
-    ids
+    Names { ids, names }
 }
 
 impl Principals for NameTable {
     fn user_id(&self, name: &[u8]) -> Option<u32> {
-        self.users.get(name).copied()
+        self.users.ids.get(name).copied()
     }
     fn group_id(&self, name: &[u8]) -> Option<u32> {
-        self.groups.get(name).copied()
+        self.groups.ids.get(name).copied()
+    }
+    fn user_name(&self, id: u32) -> Option<Box<[u8]>> {
+        self.users.names.get(&id).cloned()
+    }
+    fn group_name(&self, id: u32) -> Option<Box<[u8]>> {
+        self.groups.names.get(&id).cloned()
     }
 }
 
@@ -81,5 +133,7 @@ mod tests {
         assert_eq!((table.user_id(b"ann"), table.user_id(b"bob")), (Some(1000), None));
         assert_eq!((table.group_id(b"staff"), table.group_id(b"big")), (Some(50), None));
         assert_eq!((table.group_id(b""), table.group_id(b"x")), (None, None));
+        assert_eq!(table.user_name(1000).as_deref(), Some(&b"ann"[..]));
+        assert_eq!((table.user_name(7), table.group_name(50)), (None, Some((*b"staff").into())));
     }
 }

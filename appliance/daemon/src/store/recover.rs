@@ -4,11 +4,12 @@
 //! broken, which is never read as an edit: it is set aside and fetched again (spec: S-044). What a
 //! user did meanwhile is told from that by inode, time and hash, and is left to a scan.
 
-use super::change::{displaced, is_placed, is_same_content};
+use super::change::{is_placed, is_same_content};
 use super::describe::describe;
+use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
 use super::intent::{Action, Intent, IntentId};
-use super::{Committed, Displaced, Store, Swapped, identity_of, nanos_of};
+use super::{Committed, Store, Swapped, identity_of, nanos_of};
 use farhaul_engine::files::dir::{Dir, FileKind, Meta as DiskMeta};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Placed;
@@ -76,7 +77,7 @@ impl Store {
             Ok(parent) => parent,
             // The directory around it is gone: whatever did that, a scan finds it.
             Err(farhaul_engine::files::ConfineError::NotFound { .. }) => {
-                return Ok(Recovered::Foreign(unsaid(id, None)));
+                return Ok(Recovered::Foreign(self.committed(id, Vec::new(), None)));
             }
             Err(error) => return Err(error.into()),
         };
@@ -88,8 +89,9 @@ impl Store {
             Action::Move { to } => look.moved(to)?,
         };
         let committed = match outcome {
-            Outcome::Foreign => unsaid(id, displaced),
-            _ => Committed { intent: id, placed, displaced },
+            // The index says of the path what it said.
+            Outcome::Foreign => self.committed(id, Vec::new(), displaced),
+            _ => self.committed(id, placed, displaced),
         };
         let mut dirs = vec![parent.clone(), self.versions.clone()];
         if let Action::Move { to } = &intent.action {
@@ -103,11 +105,6 @@ impl Store {
             Outcome::Foreign => Recovered::Foreign(committed),
         })
     }
-}
-
-/// The index says of the path what it said.
-fn unsaid(intent: IntentId, displaced: Option<Displaced>) -> Committed {
-    Committed { intent, placed: Vec::new(), displaced }
 }
 
 type Findings = (Outcome, Vec<(RelPath, Option<Placed>)>, Option<Displaced>);
@@ -131,7 +128,6 @@ impl Look<'_> {
 
     fn put(&mut self, staged: &str, inode: u64) -> Result<Findings, StoreError> {
         let Intent { old, new, kept, .. } = self.intent;
-        let Some(new) = new else { return Ok(foreign(None)) };
         let mut aside = self.kept()?;
         if aside.is_some_and(|aside| aside.identity.ino == inode) {
             // Killed before anything changed places.
@@ -154,6 +150,7 @@ impl Look<'_> {
         if aside.is_none() && old.as_ref().is_some_and(|old| is_placed(&found, old)) {
             return Ok((Outcome::Undone, self.old_at(&found), None));
         }
+        let Some(new) = new else { return self.made_dir(&found, inode, aside.as_ref()) };
         if is_ours(&found, inode, new) {
             if self.holds(&found, &new.content)? {
                 let displaced = aside.map(|aside| self.displaced(&aside));
@@ -162,6 +159,20 @@ impl Look<'_> {
             return self.broken(&found, aside.as_ref());
         }
         Ok(foreign(aside.map(|aside| self.displaced(&aside))))
+    }
+
+    /// A directory that no version describes was to be made: a scan says what it is.
+    fn made_dir(
+        &self,
+        found: &DiskMeta,
+        inode: u64,
+        aside: Option<&DiskMeta>,
+    ) -> Result<Findings, StoreError> {
+        let displaced = aside.map(|aside| self.displaced(aside));
+        if found.kind == FileKind::Dir && found.identity.ino == inode {
+            return Ok((Outcome::Done, vec![(self.intent.path.clone(), None)], displaced));
+        }
+        Ok(foreign(displaced))
     }
 
     /// Nothing stands at the path of something that was to be put there.
@@ -201,7 +212,7 @@ impl Look<'_> {
         let Intent { path, kept, .. } = self.intent;
         let versions = &self.store.versions;
         let (kept, leaf) = (kept.as_bytes(), path.file_name());
-        let displaced = displaced(self.intent, found, false);
+        let displaced = displaced(self.intent, found, Origin::Broken);
         if aside.is_some() {
             match versions.exchange(kept, self.parent, leaf) {
                 Ok(()) => {
@@ -307,7 +318,7 @@ impl Look<'_> {
         let old = self.intent.old.as_ref();
         let is_recorded =
             old.is_some_and(|old| is_same_content(&identity_of(aside), &old.identity));
-        displaced(self.intent, aside, is_recorded)
+        displaced(self.intent, aside, Origin::of(is_recorded))
     }
 
     fn old_at(&self, found: &DiskMeta) -> Vec<(RelPath, Option<Placed>)> {

@@ -4,15 +4,20 @@
 
 use super::index::{Arrival, Index, KeptRun, RunRef};
 use crate::message::{Records, SealedRun};
+use crate::reconcile::{Lacking, Outcome};
 use crate::record::{Record, RecordError};
 use crate::seal::{SealError, reduce};
 use crate::version::{Author, Serial};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Records at once.
 const RECORDS_MAX: usize = 4096;
 /// Bytes of records at once, after which no other is added.
 const BYTES_MAX: usize = 1 << 20;
+/// Words of authors at once, after which no other record is added. One record names at most
+/// [`crate::limits::CONTEXT_RUNS_MAX`] authors, so with its records' own runs a part stays within what a reader
+/// takes, of however many incarnations.
+const WORDS_MAX: usize = 2048;
 
 /// One neighbour's position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +26,13 @@ pub struct Feed {
     after: u64,
     /// The authors' words that were sent.
     told: BTreeMap<Author, Serial>,
+    /// The neighbour's own author, if it was told nothing yet: its first part goes even if nothing
+    /// is new, and carries what is known of its numbers (spec: S-024).
+    greeting: Option<Author>,
+    /// Where the parts end that it was sent and has not called durable.
+    in_flight: VecDeque<u64>,
+    /// What alone is lacking there, up to where both were compared.
+    lacking: Option<Lacking>,
 }
 
 /// What is to be sent.
@@ -55,7 +67,50 @@ pub enum FeedError<E> {
 impl Feed {
     /// A neighbour that has everything up to `after`.
     pub const fn new(after: u64) -> Self {
-        Self { after, told: BTreeMap::new() }
+        Self {
+            after,
+            told: BTreeMap::new(),
+            greeting: None,
+            in_flight: VecDeque::new(),
+            lacking: None,
+        }
+    }
+
+    /// A neighbour that has everything up to `after`, and listens for what is known of the numbers
+    /// that it gave in its present life.
+    pub const fn greeting(after: u64, hearer: Author) -> Self {
+        let mut feed = Self::new(after);
+        feed.greeting = Some(hearer);
+        feed
+    }
+
+    /// Whether there is something to tell, of an index that has given numbers up to `last`.
+    pub const fn has_more(&self, last: u64) -> bool {
+        self.greeting.is_some() || self.after < last
+    }
+
+    /// Parts that the neighbour was sent and has not called durable.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// The neighbour says that everything up to an arrival number is durable there. However many
+    /// parts that ends, and however often it says so.
+    pub fn stored(&mut self, up_to: u64) {
+        while self.in_flight.front().is_some_and(|&to| to <= up_to) {
+            self.in_flight.pop_front();
+        }
+    }
+
+    /// The same for a neighbour that has everything up to `after`, and of what came then up to a
+    /// comparison lacks only what that found (spec: S-128).
+    #[must_use]
+    pub fn compared(self, after: u64, outcome: Outcome) -> Self {
+        let lacking = match outcome {
+            Outcome::Lacking(lacking) if lacking.up_to > after => Some(lacking),
+            Outcome::Lacking(_) | Outcome::Everything => None,
+        };
+        Self { lacking, greeting: self.greeting, ..Self::new(after) }
     }
 
     /// What was sent so far.
@@ -69,54 +124,68 @@ impl Feed {
     /// [`FeedError`].
     pub fn next<I: Index>(&mut self, index: &I) -> Result<Option<Fed>, FeedError<I::Error>> {
         let last = index.last_arrival().map_err(FeedError::Index)?;
-        if last <= self.after {
+        if !self.has_more(last) {
             return Ok(None);
         }
-        let mut arrivals = index.arrivals(self.after, RECORDS_MAX).map_err(FeedError::Index)?;
-        let is_all = arrivals.len() < RECORDS_MAX;
-        let mut bytes = 0;
-        let fits = arrivals.iter().take_while(|arrival| {
-            let before = bytes;
-            bytes += arrival.record.len();
-            before < BYTES_MAX
-        });
-        let fits = fits.count();
-        let is_all = is_all && fits == arrivals.len();
-        arrivals.truncate(fits);
-        let to = match arrivals.last() {
-            Some(arrival) if !is_all => arrival.seq,
-            _ => last,
+        let (mut arrivals, all) = match &self.lacking {
+            Some(lacking) => lacking_of(index, lacking, self.after).map_err(FeedError::Index)?,
+            None => following(index, self.after, last).map_err(FeedError::Index)?,
         };
-        let mut runs = self.words(index, &arrivals)?;
+        let (fits, named) = self.fitting(&arrivals)?;
+        let to = match arrivals[..fits].last() {
+            Some(arrival) if fits < arrivals.len() => arrival.seq,
+            _ => all,
+        };
+        arrivals.truncate(fits);
+        let mut runs = self.words(index, named)?;
         for (run, part) in by_run(&arrivals) {
             let run = part_of(index.run(run).map_err(FeedError::Index)?, &part)?;
             self.heard(run.statement.author, run.statement.head);
             runs.push(run);
         }
         let after = core::mem::replace(&mut self.after, to);
+        self.in_flight.push_back(to);
+        self.lacking = self.lacking.take().filter(|lacking| lacking.up_to > to);
         Ok(Some(Fed { after, to, records: Records { runs } }))
     }
 
+    /// How many of `arrivals` go at once, and the highest numbers that they name and the neighbour
+    /// has not been told of.
+    fn fitting<E>(
+        &self,
+        arrivals: &[Arrival],
+    ) -> Result<(usize, BTreeMap<Author, u64>), FeedError<E>> {
+        let mut named: BTreeMap<Author, u64> = BTreeMap::new();
+        let (mut fits, mut bytes) = (0, 0);
+        for arrival in arrivals {
+            if bytes >= BYTES_MAX || named.len() >= WORDS_MAX {
+                break;
+            }
+            let record = Record::decode(&arrival.record)?;
+            for (author, _, last) in record.version.context.runs() {
+                if self.told.get(&author).is_none_or(|told| told.get() < last) {
+                    let highest = named.entry(author).or_default();
+                    *highest = last.max(*highest);
+                }
+            }
+            bytes += arrival.record.len();
+            fits += 1;
+        }
+        Ok((fits, named))
+    }
+
     /// The words of those authors whose versions are named and who were not heard that far
-    /// (spec: S-054).
+    /// (spec: S-054); before the first part, what is known of the hearer.
     fn words<I: Index>(
         &mut self,
         index: &I,
-        arrivals: &[Arrival],
+        named: BTreeMap<Author, u64>,
     ) -> Result<Vec<SealedRun>, FeedError<I::Error>> {
-        let mut named: BTreeMap<Author, u64> = BTreeMap::new();
-        for arrival in arrivals {
-            let record = Record::decode(&arrival.record)?;
-            for (author, _, last) in record.version.context.runs() {
-                let highest = named.entry(author).or_default();
-                *highest = last.max(*highest);
-            }
-        }
         let mut words = Vec::new();
-        for (author, last) in named {
-            if self.told.get(&author).is_some_and(|told| told.get() >= last) {
-                continue;
-            }
+        if let Some(hearer) = self.greeting.take() {
+            words.extend(index.statement(hearer).map_err(FeedError::Index)?);
+        }
+        for author in named.into_keys() {
             let word = index.statement(author).map_err(FeedError::Index)?;
             let word = word.ok_or(FeedError::Word)?;
             self.heard(author, word.statement.head);
@@ -129,6 +198,36 @@ impl Feed {
         let told = self.told.entry(author).or_insert(head);
         *told = head.max(*told);
     }
+}
+
+/// The next of what came after `after`, and up to where that is all.
+fn following<I: Index>(index: &I, after: u64, last: u64) -> Result<(Vec<Arrival>, u64), I::Error> {
+    let arrivals = index.arrivals(after, RECORDS_MAX)?;
+    let to = match arrivals.last() {
+        Some(arrival) if arrivals.len() >= RECORDS_MAX => arrival.seq,
+        _ => last.max(after),
+    };
+    Ok((arrivals, to))
+}
+
+/// The next of what is lacking after `after`, and up to where that is all. What was covered since
+/// the comparison is not there any more: what covers it came later.
+fn lacking_of<I: Index>(
+    index: &I,
+    lacking: &Lacking,
+    after: u64,
+) -> Result<(Vec<Arrival>, u64), I::Error> {
+    let from = lacking.seqs.partition_point(|&seq| seq <= after);
+    let (mut arrivals, mut bytes) = (Vec::new(), 0);
+    for (n, &seq) in lacking.seqs[from..].iter().enumerate() {
+        if n >= RECORDS_MAX || bytes >= BYTES_MAX {
+            return Ok((arrivals, lacking.seqs[from + n - 1]));
+        }
+        let found = index.arrivals(seq - 1, 1)?.into_iter().find(|arrival| arrival.seq == seq);
+        bytes += found.as_ref().map_or(0, |arrival| arrival.record.len());
+        arrivals.extend(found);
+    }
+    Ok((arrivals, lacking.up_to))
 }
 
 /// The records of each run, in the order in which the runs first come.
@@ -151,3 +250,6 @@ fn part_of(run: KeptRun, part: &BTreeMap<u16, &[u8]>) -> Result<SealedRun, SealE
     let KeptRun { key, statement, signature, .. } = run;
     Ok(SealedRun { key, statement, signature, records, proof })
 }
+
+#[cfg(test)]
+mod tests;

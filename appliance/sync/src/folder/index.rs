@@ -3,7 +3,9 @@
 //! All methods act within whatever transaction the body has open; what one call wrote the next one
 //! reads.
 
+use super::aside::{Aside, Look};
 use super::item::{Item, Placed};
+use super::state::Tombstone;
 use crate::message::SealedRun;
 use crate::seal::{Hash, Proof, Statement};
 use crate::version::{Author, Dot, Serial, Version};
@@ -163,4 +165,73 @@ pub trait Index {
     /// # Errors
     /// The index cannot be written.
     fn set_copy(&mut self, at: &RelPath, copy: Option<&CopyOf>) -> Result<(), Self::Error>;
+
+    /// Where conflict copies stand at all paths that begin with the bytes of `stem`, in one directory.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn copies_beginning(&self, stem: &RelPath) -> Result<Vec<CopyOf>, Self::Error>;
+
+    /// What was found at a path and is not taken in yet.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn look(&self, path: &RelPath) -> Result<Option<Look>, Self::Error>;
+
+    /// All of that, in the order of a walk through the tree: from behind `after`, `limit` at most.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn looks(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<(RelPath, Look)>, Self::Error>;
+
+    /// Keeps what was found at a path and is not taken in yet, or forgets it.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    fn set_look(&mut self, path: &RelPath, look: Option<&Look>) -> Result<(), Self::Error>;
+
+    /// Records that are set aside, by the names of their versions: from behind `after`, `limit` at
+    /// most.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn asides(&self, after: Option<Dot>, limit: usize) -> Result<Vec<Aside>, Self::Error>;
+
+    /// How many records are set aside.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn aside_count(&self) -> Result<usize, Self::Error>;
+
+    /// Sets a record aside, or forgets it.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    fn set_aside(&mut self, dot: Dot, aside: Option<&Aside>) -> Result<(), Self::Error>;
+
+    /// Tombstones of paths behind `after`, in the order of a walk through the tree, `limit` at most.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn tombstones(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<Tombstone>, Self::Error>;
+
+    /// The highest arrival number of a tombstone that was dropped; 0: none was.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn floor(&self) -> Result<u64, Self::Error>;
+
+    /// Keeps that a tombstone with this arrival number was dropped.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    fn raise_floor(&mut self, seq: u64) -> Result<(), Self::Error>;
 }

@@ -1,9 +1,12 @@
 //! A folder's state in memory: for simulations and tests.
 
+use super::aside::{Aside, Look};
 use super::index::{Admitted, Arrival, CopyOf, Index, KeptRun, RunRef};
 use super::item::{Item, Placed};
+use super::state::Tombstone;
 use crate::message::SealedRun;
-use crate::seal::Proof;
+use crate::reconcile::{Holdings, ListSum, Place, Range, Sum};
+use crate::seal::{Proof, leaf};
 use crate::version::{Author, Dot, Serial, VersionSet};
 use core::convert::Infallible;
 use farhaul_proto::path_name::RelPath;
@@ -21,6 +24,9 @@ pub struct MemoryIndex {
     arrivals: BTreeMap<u64, (Key, Dot)>,
     unsettled: BTreeSet<Key>,
     copies: BTreeMap<CopyOf, RelPath>,
+    looks: BTreeMap<Key, Look>,
+    asides: BTreeMap<Dot, Aside>,
+    floor: u64,
     last: u64,
     next: Option<Serial>,
 }
@@ -53,6 +59,11 @@ impl MemoryIndex {
         self.next
     }
 
+    /// Its author has another name from now on, and begins anew.
+    pub fn forget_numbers(&mut self) {
+        (self.next, self.floor) = (Some(Serial::FIRST), 0);
+    }
+
     /// The paths at which something is to be done, directories before what is in them.
     pub fn unsettled(&self) -> Vec<RelPath> {
         self.unsettled.iter().map(path_of).collect()
@@ -61,6 +72,42 @@ impl MemoryIndex {
     /// The paths of which anything is known, directories before what is in them.
     pub fn paths(&self) -> Vec<RelPath> {
         self.items.keys().map(path_of).collect()
+    }
+}
+
+impl MemoryIndex {
+    /// Where its records stand, ascending, and their arrival numbers.
+    fn held(&self) -> BTreeMap<Place, u64> {
+        let records = self.items.iter().flat_map(|(at, kept)| {
+            let path = path_of(at);
+            let place = move |kept: &Arrival| (Place::of(&path, leaf(&kept.record)), kept.seq);
+            kept.records.values().map(place)
+        });
+        records.collect()
+    }
+}
+
+impl Holdings for MemoryIndex {
+    type Error = Infallible;
+
+    fn buckets(
+        &self,
+        first: u16,
+        last: u16,
+        each: &mut dyn FnMut(u16, Sum),
+    ) -> Result<(), Infallible> {
+        let mut lists: BTreeMap<u16, ListSum> = BTreeMap::new();
+        for place in self.held().into_keys() {
+            lists.entry(place.bucket()).or_default().add(place);
+        }
+        lists.range(first..=last).for_each(|(bucket, list)| each(*bucket, list.finish()));
+        Ok(())
+    }
+
+    fn places(&self, range: Range, each: &mut dyn FnMut(Place, u64)) -> Result<(), Infallible> {
+        let (first, last) = range.bounds();
+        self.held().range(first..=last).for_each(|(place, seq)| each(*place, *seq));
+        Ok(())
     }
 }
 
@@ -182,6 +229,82 @@ impl Index for MemoryIndex {
         if let Some(copy) = copy {
             self.copies.insert(copy.clone(), at.clone());
         }
+        Ok(())
+    }
+
+    fn copies_beginning(&self, stem: &RelPath) -> Result<Vec<CopyOf>, Infallible> {
+        let is_beside = |at: &RelPath| {
+            at.parent() == stem.parent() && at.file_name().starts_with(stem.file_name())
+        };
+        let copies = self.copies.iter().filter(|(_, at)| is_beside(at));
+        Ok(copies.map(|(copy, _)| copy.clone()).collect())
+    }
+
+    fn look(&self, path: &RelPath) -> Result<Option<Look>, Infallible> {
+        Ok(self.looks.get(&key(path)).cloned())
+    }
+
+    fn looks(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<(RelPath, Look)>, Infallible> {
+        let after = after.map(key);
+        let behind = |at: &Key| after.as_ref().is_none_or(|after| at > after);
+        let looks = self.looks.iter().filter(|(at, _)| behind(at)).take(limit);
+        Ok(looks.map(|(at, look)| (path_of(at), look.clone())).collect())
+    }
+
+    fn set_look(&mut self, path: &RelPath, look: Option<&Look>) -> Result<(), Infallible> {
+        match look {
+            Some(look) => self.looks.insert(key(path), look.clone()),
+            None => self.looks.remove(&key(path)),
+        };
+        Ok(())
+    }
+
+    fn asides(&self, after: Option<Dot>, limit: usize) -> Result<Vec<Aside>, Infallible> {
+        let behind = |dot: &Dot| after.is_none_or(|after| *dot > after);
+        let asides = self.asides.iter().filter(|(dot, _)| behind(dot)).take(limit);
+        Ok(asides.map(|(_, aside)| aside.clone()).collect())
+    }
+
+    fn aside_count(&self) -> Result<usize, Infallible> {
+        Ok(self.asides.len())
+    }
+
+    fn set_aside(&mut self, dot: Dot, aside: Option<&Aside>) -> Result<(), Infallible> {
+        match aside {
+            Some(aside) => self.asides.insert(dot, aside.clone()),
+            None => self.asides.remove(&dot),
+        };
+        Ok(())
+    }
+
+    fn tombstones(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<Tombstone>, Infallible> {
+        let after = after.map(key);
+        let behind = |at: &Key| after.as_ref().is_none_or(|after| at > after);
+        let items = self.items.iter().filter(|(at, _)| behind(at));
+        let gone = items.flat_map(|(at, kept)| {
+            let gone = kept.versions.iter().filter(|version| !version.is_live());
+            gone.filter_map(move |version| {
+                let seq = kept.records.get(&version.dot)?.seq;
+                Some(Tombstone { path: path_of(at), dot: version.dot, seq })
+            })
+        });
+        Ok(gone.take(limit).collect())
+    }
+
+    fn floor(&self) -> Result<u64, Infallible> {
+        Ok(self.floor)
+    }
+
+    fn raise_floor(&mut self, seq: u64) -> Result<(), Infallible> {
+        self.floor = self.floor.max(seq);
         Ok(())
     }
 }

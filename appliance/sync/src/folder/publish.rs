@@ -3,7 +3,7 @@
 use super::item::{Found, Item, Placed};
 use crate::version::{
     Author, Content, Context, Dot, Meta, Serial, Shown, Stamp, TooManyVersions, Version,
-    successor_context, view,
+    bounded_context, successor_context, view,
 };
 
 /// Gives out dots and stamps for one author.
@@ -14,6 +14,8 @@ use crate::version::{
 pub struct Publisher {
     author: Author,
     next: Option<Serial>,
+    /// Nothing is published: neighbours are heard first (spec: S-024).
+    is_silent: bool,
 }
 
 /// What a look at the disk came to.
@@ -47,7 +49,18 @@ pub enum Unpublished {
 impl Publisher {
     /// An author that gives `next` as its next number.
     pub const fn new(author: Author, next: Serial) -> Self {
-        Self { author, next: Some(next) }
+        Self { author, next: Some(next), is_silent: false }
+    }
+
+    /// Publishes nothing until it is told otherwise: what would be published is to be remembered.
+    #[must_use]
+    pub const fn silent(self, is_silent: bool) -> Self {
+        Self { is_silent, ..self }
+    }
+
+    /// Whether it publishes nothing.
+    pub const fn is_silent(&self) -> bool {
+        self.is_silent
     }
 
     /// Who publishes.
@@ -72,47 +85,39 @@ impl Publisher {
         wall_millis: u64,
     ) -> Result<Observed, Unpublished> {
         let found = found.map(Found::without_noise);
-        match (found, item.placed.take()) {
-            (None, None) => Ok(Observed::Same),
-            (None, Some(placed)) => {
-                let gone =
-                    self.publish(item, Content::Gone, Meta::default(), Some(&placed), wall_millis);
-                item.placed = gone.is_err().then_some(placed);
-                gone
+        match judge(item, found.as_ref()) {
+            Judged::Same(placed) => {
+                item.placed = placed;
+                return Ok(Observed::Same);
             }
-            (Some(found), Some(placed)) if is_unchanged(&found, &placed) => {
-                item.placed = Some(Placed { identity: found.identity, ..placed });
-                Ok(Observed::Same)
+            Judged::Adopted(placed) => {
+                let dot = placed.version.dot;
+                item.placed = Some(placed);
+                return Ok(Observed::Adopted(dot));
             }
-            (Some(found), placed) => self.observe_change(item, found, placed, wall_millis),
+            Judged::New => {}
         }
-    }
-
-    fn observe_change(
-        &mut self,
-        item: &mut Item,
-        found: Found,
-        placed: Option<Placed>,
-        wall_millis: u64,
-    ) -> Result<Observed, Unpublished> {
-        let Found { content, meta, identity } = found;
-        if let Some(version) = standing(item, &content, &meta, placed.is_some()) {
-            let dot = version.dot;
-            item.placed = Some(Placed { version, meta, identity });
-            return Ok(Observed::Adopted(dot));
-        }
-        let wall_millis = match &placed {
-            Some(_) => wall_millis,
-            // Nobody knows when this came here; when it was last modified tells more than when it
-            // was found, and an index that was lost does not make old files new.
-            None => wall_millis.min(millis_of(&meta)),
+        let placed = item.placed.take();
+        let published = match &found {
+            None => {
+                self.publish(item, (Content::Gone, Meta::default()), placed.as_ref(), wall_millis)
+            }
+            Some(Found { content, meta, .. }) => {
+                let wall_millis = match &placed {
+                    Some(_) => wall_millis,
+                    // Nobody knows when this came here; when it was last modified tells more than
+                    // when it was found, and a lost index does not make old files new.
+                    None => wall_millis.min(millis_of(meta)),
+                };
+                self.publish(item, (content.clone(), meta.clone()), placed.as_ref(), wall_millis)
+            }
         };
-        let published = self.publish(item, content, meta.clone(), placed.as_ref(), wall_millis);
-        item.placed = match &published {
-            Ok(Observed::Published { version, .. }) => {
+        item.placed = match (&published, found) {
+            (Ok(Observed::Published { version, .. }), Some(Found { meta, identity, .. })) => {
                 Some(Placed { version: version.clone(), meta, identity })
             }
-            Ok(_) | Err(_) => placed,
+            (Ok(_), _) => None,
+            (Err(_), _) => placed,
         };
         published
     }
@@ -120,15 +125,13 @@ impl Publisher {
     fn publish(
         &mut self,
         item: &mut Item,
-        content: Content,
-        meta: Meta,
+        what: (Content, Meta),
         placed: Option<&Placed>,
         wall_millis: u64,
     ) -> Result<Observed, Unpublished> {
         let shown: Vec<&Version> = placed.iter().map(|placed| &placed.version).collect();
         let context = successor_context(&item.versions, &shown, self.author);
-        let (version, covered) =
-            self.publish_over(item, context, (content, meta), &shown, wall_millis)?;
+        let (version, covered) = self.publish_over(item, context, what, &shown, wall_millis)?;
         Ok(Observed::Published { version, covered })
     }
 
@@ -142,6 +145,7 @@ impl Publisher {
         wall_millis: u64,
     ) -> Result<(Version, Vec<Version>), Unpublished> {
         let serial = self.next.ok_or(Unpublished::NumbersUsedUp)?;
+        let context = bounded_context(context, &item.versions, shown);
         let seen = item.versions.iter().filter(|version| context.contains(version.dot));
         let latest = seen.chain(shown.iter().copied()).map(|version| version.stamp).max();
         let stamp = match latest {
@@ -153,6 +157,42 @@ impl Publisher {
         let covered = item.versions.insert(version.clone())?.into_covered();
         self.next = serial.next();
         Ok((version, covered))
+    }
+}
+
+/// What a look says, before anything is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// Nothing new; what stands there from now on.
+    Same(Option<Placed>),
+    /// What was found is what some version says.
+    Adopted(Placed),
+    /// Somebody did something.
+    New,
+}
+
+/// What a look at the path of `item` says. `found` is without noise.
+pub(super) fn judge(item: &Item, found: Option<&Found>) -> Judged {
+    match (found, &item.placed) {
+        (None, None) => Judged::Same(None),
+        // What others deleted as well is nothing to be published.
+        (None, Some(_)) if view(&item.versions, item.has_children).shown == Shown::Absent => {
+            Judged::Same(None)
+        }
+        (None, Some(_)) => Judged::New,
+        (Some(found), Some(placed)) if is_unchanged(found, placed) => {
+            let identity = found.identity;
+            Judged::Same(Some(Placed { identity, ..placed.clone() }))
+        }
+        (Some(found), placed) => {
+            let Found { content, meta, identity } = found;
+            match standing(item, content, meta, placed.is_some()) {
+                Some(version) => {
+                    Judged::Adopted(Placed { version, meta: meta.clone(), identity: *identity })
+                }
+                None => Judged::New,
+            }
+        }
     }
 }
 

@@ -2,15 +2,23 @@
 //! done. Everything is kept through an [`Index`], within one transaction of it; nothing is remembered
 //! here but what is to be sealed before that ends.
 
+mod collect;
+mod copies;
+mod learn;
+
+pub use collect::{Collected, Tombstone};
+pub use learn::{ASIDE_MAX, Teller};
+
+use super::aside::{Look, Why};
+mod displaced;
+
 use super::index::{Admitted, CopyOf, Index, KeptRun, RunRef};
 use super::item::{Found, Item, Placed, Want};
-use super::publish::{Observed, Publisher, Unpublished};
-use crate::message::SealedRun;
+use super::publish::{Judged, Observed, Publisher, Unpublished, judge};
 use crate::record::Record;
 use crate::seal::{FolderKey, Hash, Proof, RUN_MAX, Statement, leaf, root};
-use crate::version::{
-    Author, Content, Dot, Meta, Serial, TooManyVersions, Version, conflict_name, view,
-};
+use crate::version::{Author, Content, Meta, Serial, Version};
+use copies::copy_on_disk;
 use farhaul_proto::path_name::RelPath;
 
 /// The state of one folder at one site.
@@ -50,6 +58,8 @@ pub enum Task {
 pub struct Learned {
     /// Paths of which something new is known.
     pub changed: Vec<RelPath>,
+    /// Paths of which a record is set aside ([`super::Aside`]).
+    pub aside: Vec<RelPath>,
 }
 
 /// Why something cannot be taken in.
@@ -59,12 +69,14 @@ pub enum StateError<E> {
     /// The index cannot be read or written.
     #[error("the index: {0}")]
     Index(E),
-    /// An edit has no version.
-    #[error(transparent)]
-    Unpublished(#[from] Unpublished),
-    /// A path has too many versions.
-    #[error(transparent)]
-    Crowded(#[from] TooManyVersions),
+    /// As many records are set aside as may be: some of them have to be taken in or refused first.
+    #[error(
+        "{ASIDE_MAX} records are set aside, and no more are; see why, and accept or refuse them"
+    )]
+    TooManyAside,
+    /// A run does not prove the records that came with it; who calls did not open it.
+    #[error("a run does not prove its records")]
+    Unproven,
     /// A record names a version whose author has not given that number, as far as is known: who
     /// sent it had to send the author's word first (spec: S-023).
     #[error("a record names a version that its author is not known to have published")]
@@ -107,17 +119,55 @@ impl<I: Index> FolderState<I> {
         self.folder
     }
 
-    /// Takes in what was found at a path; `None`: nothing stands there. The dots of what was
-    /// published, if anything was.
+    /// Takes in what was found at a path; `None`: nothing stands there. Whether something was
+    /// published. What cannot be published, or is not to be yet, is remembered ([`Look`]) and the
+    /// caller tries it again later (spec: S-024, S-025).
     ///
     /// # Errors
-    /// [`StateError`]; what was written to the index is to be rolled back.
+    /// [`StateError::Index`]; what was written to the index is to be rolled back.
     pub fn observe(
         &mut self,
         path: &RelPath,
         found: Option<Found>,
         wall_millis: u64,
     ) -> Result<bool, StateError<I::Error>> {
+        let found = found.map(Found::without_noise);
+        let before = self.index.look(path).map_err(StateError::Index)?;
+        // Who waited to publish dates it by when it was first seen.
+        let wall_millis = match &before {
+            Some(look) if look.found == found => look.wall_millis,
+            _ => wall_millis,
+        };
+        match self.take_look(path, found.clone(), wall_millis)? {
+            Ok(published) => {
+                if before.is_some() {
+                    self.index.set_look(path, None).map_err(StateError::Index)?;
+                }
+                Ok(published)
+            }
+            Err(why) => {
+                let look = Look { found, wall_millis, why };
+                self.index.set_look(path, Some(&look)).map_err(StateError::Index)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Forgets what was found at a path and not taken in: it is no longer what stands there.
+    ///
+    /// # Errors
+    /// [`StateError::Index`].
+    pub fn forget_look(&mut self, path: &RelPath) -> Result<(), StateError<I::Error>> {
+        self.index.set_look(path, None).map_err(StateError::Index)
+    }
+
+    /// The outer error is the index's; the inner one says why nothing was taken in.
+    fn take_look(
+        &mut self,
+        path: &RelPath,
+        found: Option<Found>,
+        wall_millis: u64,
+    ) -> Result<Result<bool, Why>, StateError<I::Error>> {
         let mut item = self.index.item(path).map_err(StateError::Index)?;
         let mut published = false;
         if let Some((copy, loser)) = copy_on_disk(&item) {
@@ -128,17 +178,28 @@ impl<I: Index> FolderState<I> {
                     identity,
                 });
                 self.index.set_placed(path, placed.as_ref()).map_err(StateError::Index)?;
-                return Ok(false);
+                return Ok(Ok(false));
+            }
+            if self.publisher.is_silent() {
+                return Ok(Err(Why::Listening));
             }
             // Whoever edits or removes a copy is done with it: what stands there now is a file of
             // its own (spec: S-013).
-            self.dismiss(&copy, wall_millis)?;
+            if let Err(unpublished) = self.dismiss(&copy, wall_millis)? {
+                return Ok(Err(unpublished.into()));
+            }
             self.index.set_placed(path, None).map_err(StateError::Index)?;
             item = self.index.item(path).map_err(StateError::Index)?;
             published = true;
         }
+        if self.publisher.is_silent() && judge(&item, found.as_ref()) == Judged::New {
+            return Ok(Err(Why::Listening));
+        }
         let was_live = item.versions.is_live();
-        let observed = self.publisher.observe(&mut item, found, wall_millis)?;
+        let observed = match self.publisher.observe(&mut item, found, wall_millis) {
+            Ok(observed) => observed,
+            Err(unpublished) => return Ok(Err(unpublished.into())),
+        };
         self.index.set_placed(path, item.placed.as_ref()).map_err(StateError::Index)?;
         match observed {
             Observed::Same | Observed::Adopted(_) => self.settle(path)?,
@@ -148,17 +209,25 @@ impl<I: Index> FolderState<I> {
                 self.changed(path, was_live)?;
             }
         }
-        Ok(published)
+        Ok(Ok(published))
     }
 
     /// Says that the user is done with a conflict copy (spec: S-013).
-    fn dismiss(&mut self, copy: &CopyOf, wall_millis: u64) -> Result<(), StateError<I::Error>> {
+    fn dismiss(
+        &mut self,
+        copy: &CopyOf,
+        wall_millis: u64,
+    ) -> Result<Result<(), Unpublished>, StateError<I::Error>> {
         let mut item = self.index.item(&copy.origin).map_err(StateError::Index)?;
-        let Some(loser) = item.versions.get(copy.dot).cloned() else { return Ok(()) };
+        let Some(loser) = item.versions.get(copy.dot).cloned() else { return Ok(Ok(())) };
         let was_live = item.versions.is_live();
-        let (version, covered) = self.publisher.dismiss(&mut item, &loser, wall_millis)?;
+        let (version, covered) = match self.publisher.dismiss(&mut item, &loser, wall_millis) {
+            Ok(dismissed) => dismissed,
+            Err(unpublished) => return Ok(Err(unpublished)),
+        };
         self.keep_own(&copy.origin, version, &covered)?;
-        self.changed(&copy.origin, was_live)
+        self.changed(&copy.origin, was_live)?;
+        Ok(Ok(()))
     }
 
     /// Keeps a version of ours; it is signed with the run that it is part of.
@@ -235,75 +304,20 @@ impl<I: Index> FolderState<I> {
         self.index.add_run(run, &kept).map_err(StateError::Index)
     }
 
-    /// Takes in a run of somebody's records. Its signature is verified, `records` are what it holds.
-    ///
-    /// # Errors
-    /// [`StateError`]; what was written to the index is to be rolled back.
-    pub fn learn(
-        &mut self,
-        run: &SealedRun,
-        records: &[Record],
-    ) -> Result<Learned, StateError<I::Error>> {
-        let statement = &run.statement;
-        let author = statement.author;
-        if author == self.publisher.author() {
-            let is_ours = self.publisher.next().is_none_or(|next| statement.head < next);
-            return if is_ours { Ok(Learned::default()) } else { Err(StateError::RolledBack) };
-        }
-        let leaves = run.records.iter().map(|(number, bytes)| (*number, leaf(bytes))).collect();
-        let kept = KeptRun {
-            key: run.key,
-            statement: statement.clone(),
-            signature: run.signature,
-            leaves,
-            proof: run.proof.clone(),
-        };
-        let name = self.index.next_run().map_err(StateError::Index)?;
-        self.index.add_run(name, &kept).map_err(StateError::Index)?;
-        let mut learned = Learned::default();
-        for (record, (number, bytes)) in records.iter().zip(&run.records) {
-            if self.learn_one(record, bytes, name, *number)? {
-                learned.changed.push(record.path.clone());
-            }
-        }
-        Ok(learned)
-    }
-
-    fn learn_one(
-        &mut self,
-        record: &Record,
-        bytes: &[u8],
-        run: RunRef,
-        number: u16,
-    ) -> Result<bool, StateError<I::Error>> {
-        let Record { path, version } = record;
-        for (author, _, last) in version.context.runs() {
-            let head = self.index.head(author).map_err(StateError::Index)?;
-            let own = (author == self.publisher.author()).then(|| self.publisher.next());
-            let is_given = match own {
-                Some(next) => next.is_none_or(|next| last < next.get()),
-                None => head.is_some_and(|head| last <= head.get()),
-            };
-            if !is_given {
-                return Err(StateError::Ahead);
-            }
-        }
-        let mut item = self.index.item(path).map_err(StateError::Index)?;
-        let was_live = item.versions.is_live();
-        let covered = match item.versions.insert(version.clone())? {
-            crate::version::Inserted::Old => return Ok(false),
-            crate::version::Inserted::New { covered } => covered,
-        };
-        self.replace(path, Admitted { version, record: bytes, run, number }, &covered)?;
-        self.changed(path, was_live)?;
-        Ok(true)
-    }
-
     /// What is to be done at a path. What costs nothing is done here.
     ///
     /// # Errors
     /// [`StateError::Index`].
     pub fn task(&mut self, path: &RelPath) -> Result<Task, StateError<I::Error>> {
+        // Something else stands there than the index knows of. Where somebody told of it meanwhile
+        // it is that; else nothing is done before it is published.
+        if let Some(look) = self.index.look(path).map_err(StateError::Index)? {
+            let item = self.index.item(path).map_err(StateError::Index)?;
+            if judge(&item, look.found.as_ref()) == Judged::New {
+                return Ok(Task::Settled);
+            }
+            self.observe(path, look.found, look.wall_millis)?;
+        }
         let item = self.index.item(path).map_err(StateError::Index)?;
         let task = match item.want() {
             Want::Settled => Task::Settled,
@@ -353,68 +367,30 @@ impl<I: Index> FolderState<I> {
         self.settle(path)?;
         self.move_copies(path)?;
         let item = self.index.item(path).map_err(StateError::Index)?;
-        // A file of its own at the place of a copy: the copy goes elsewhere.
-        if let Some((copy, _)) = &item.copy {
-            let origin = copy.origin.clone();
-            self.move_copies(&origin)?;
-        }
         if item.versions.is_live() == was_live {
             return Ok(());
         }
+        self.rename_copies(path)?;
         let mut above = path.parent();
         while let Some(parent) = above {
             self.settle(&parent)?;
             self.move_copies(&parent)?;
+            self.rename_copies(&parent)?;
             // What stands there by itself is something live for all above it, whatever is beneath.
             let item = self.index.item(&parent).map_err(StateError::Index)?;
             above = if item.versions.is_live() { None } else { parent.parent() };
         }
         Ok(())
     }
-
-    /// Gives each loser of a conflict its name, and takes the names of those that are none any more.
-    fn move_copies(&mut self, origin: &RelPath) -> Result<(), StateError<I::Error>> {
-        let item = self.index.item(origin).map_err(StateError::Index)?;
-        let before = self.index.copies_of(origin).map_err(StateError::Index)?;
-        let losers: Vec<Version> =
-            view(&item.versions, item.has_children).copies.into_iter().cloned().collect();
-        if before.is_empty() && losers.is_empty() {
-            return Ok(());
-        }
-        let mut after: Vec<(RelPath, Dot)> = Vec::new();
-        for loser in &losers {
-            for name in conflict_name(origin, loser) {
-                let there = self.index.item(&name).map_err(StateError::Index)?;
-                let is_others = there.copy.is_some_and(|(copy, _)| copy.origin != *origin);
-                let is_taken = after.iter().any(|(taken, _)| *taken == name);
-                if !there.versions.is_live() && !is_others && !is_taken {
-                    after.push((name, loser.dot));
-                    break;
-                }
-            }
-        }
-        for (at, dot) in &before {
-            if !after.contains(&(at.clone(), *dot)) {
-                self.index.set_copy(at, None).map_err(StateError::Index)?;
-                self.settle(at)?;
-            }
-        }
-        for (at, dot) in after {
-            if !before.contains(&(at.clone(), dot)) {
-                let copy = CopyOf { origin: origin.clone(), dot };
-                self.index.set_copy(&at, Some(&copy)).map_err(StateError::Index)?;
-                self.settle(&at)?;
-            }
-        }
-        Ok(())
-    }
 }
 
-/// The copy that stands on disk at the path of `item`, if one does.
-fn copy_on_disk(item: &Item) -> Option<(CopyOf, Version)> {
-    let (copy, loser) = item.copy.clone()?;
-    let placed = item.placed.as_ref()?;
-    (placed.version.dot == loser.dot).then_some((copy, loser))
+impl From<Unpublished> for Why {
+    fn from(unpublished: Unpublished) -> Self {
+        match unpublished {
+            Unpublished::Crowded(_) => Self::Crowded,
+            Unpublished::NumbersUsedUp => Self::NumbersUsedUp,
+        }
+    }
 }
 
 impl Publisher {

@@ -1,6 +1,7 @@
 //! Every message survives its encoding, and nothing that comes over the wire makes a reader panic.
 
 use super::*;
+use crate::reconcile::Range;
 use crate::record::Record;
 use crate::seal::Statement;
 use crate::seal::{Hash, leaf, prove, root};
@@ -51,6 +52,29 @@ fn carrier() -> impl Strategy<Value = Carrier> {
     ]
 }
 
+/// Parts about buckets, apart from each other.
+fn turn() -> impl Strategy<Value = Turn> {
+    let ids = || proptest::collection::btree_set(any::<u64>(), 1..9);
+    let part = (any::<u16>(), 0..3_u8, ids()).prop_map(|(bucket, kind, ids)| {
+        let range = Range::bucket(bucket);
+        let mut ids: Vec<u64> = ids.into_iter().collect();
+        match kind {
+            0 => {
+                ids.resize(16, 0);
+                Part::Split { range, prints: ids }
+            }
+            1 => Part::List { range, ids },
+            _ => Part::Want { range, ids },
+        }
+    });
+    let parts = proptest::collection::vec(part, 0..9);
+    (1..=u32::MAX, any::<bool>(), parts).prop_map(|(number, is_last, mut parts)| {
+        parts.sort_by_key(|part| part.range().bounds().0);
+        parts.dedup_by_key(|part| part.range().bounds().0);
+        Turn { number, is_last, parts }
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let folder = || name().prop_map(FolderKey);
     let lens = proptest::collection::vec(proptest::option::of(0_u64..1 << 50), 1..9);
@@ -76,6 +100,10 @@ fn message() -> impl Strategy<Value = Message> {
             Message::Failed { object: ObjectId::new(n), is_yours, reason }
         }),
         any::<u32>().prop_map(|n| Message::Restart { block: BlockIndex::new(n) }),
+        (folder(), name(), any::<bool>(), turn()).prop_map(|(folder, salt, is_answer, turn)| {
+            Message::Compare { folder, salt, is_answer, turn }
+        }),
+        (folder(), name()).prop_map(|(folder, salt)| Message::Incomparable { folder, salt }),
     ]
 }
 
@@ -147,6 +175,30 @@ fn a_folder_named_twice_is_refused() {
     let shared = Shared { folder: FOLDER, epoch: 1, head: 2, followed: None };
     let bytes = minicbor::to_vec(Message::Share { folders: vec![shared.clone(), shared] });
     assert!(Message::decode(&bytes.expect("in memory")).is_err());
+}
+
+#[test]
+fn parts_of_a_comparison_that_overlap_or_that_nobody_can_mean_are_refused() {
+    let refused = |parts: &[(u8, u64, u8, usize)]| {
+        let part = |&(bits, at, kind, words): &(u8, u64, u8, usize)| {
+            let words: Vec<u8> = (0..words as u64).flat_map(u64::to_be_bytes).collect();
+            (kind, (bits, at), minicbor::bytes::ByteVec::from(words))
+        };
+        let parts: Vec<_> = parts.iter().map(part).collect();
+        let salt = minicbor::bytes::ByteArray::from([9; 32]);
+        let bytes = minicbor::to_vec((16, salt, salt, false, (1, false, parts)));
+        Message::decode(&bytes.expect("in memory")).is_err()
+    };
+    assert!(!refused(&[(8, 1, 0, 16), (8, 2, 1, 3), (12, 0x30, 2, 1)]));
+    assert!(refused(&[(8, 1, 1, 3), (8, 1, 1, 3)]), "twice");
+    assert!(refused(&[(8, 2, 1, 3), (8, 1, 1, 3)]), "descending");
+    assert!(refused(&[(8, 1, 1, 3), (12, 0x1f, 1, 3)]), "one within another");
+    assert!(refused(&[(8, 0x100, 1, 3)]), "beyond its bits");
+    assert!(refused(&[(7, 1, 1, 3)]) && refused(&[(68, 1, 1, 3)]), "no such depth");
+    assert!(refused(&[(8, 1, 0, 15)]) && refused(&[(64, 1, 0, 16)]), "no such division");
+    assert!(refused(&[(12, 1, 0, 256)]), "children that are parts of buckets");
+    assert!(refused(&[(8, 1, 1, 257)]) && refused(&[(8, 1, 2, 0)]), "too many or none");
+    assert!(refused(&vec![(16, 0, 1, 0); 1025]));
 }
 
 #[test]

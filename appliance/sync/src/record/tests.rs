@@ -1,7 +1,9 @@
 //! Records survive their encoding, and no other bytes are taken for one.
 
 use super::*;
-use crate::version::{Author, Content, Context, Dot, Incarnation, ManifestId, Meta, Serial, Stamp};
+use crate::version::{
+    Acl, Attrs, Author, Content, Context, Dot, Incarnation, ManifestId, Meta, Serial, Stamp, Who,
+};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{Bytes, FileTime};
 use minicbor::Encoder;
@@ -43,12 +45,37 @@ fn content() -> impl Strategy<Value = Content> {
 fn meta() -> impl Strategy<Value = Meta> {
     let name = || option::of("[a-zäöü$ -]{1,40}".prop_map(|name| name.into_bytes().into()));
     let mtime = (any::<i64>(), 0_u32..1_000_000_000);
-    (0_u32..=0o1777, mtime, name(), name()).prop_map(|(mode, (secs, nanos), owner, group)| Meta {
+    let some = (0_u32..=0o1777, mtime, name(), name(), attrs());
+    some.prop_map(|(mode, (secs, nanos), owner, group, attrs)| Meta {
         mode: mode & 0o1777,
         mtime: FileTime { secs, nanos },
         owner,
         group,
+        attrs: attrs.boxed(),
     })
+}
+
+fn attrs() -> impl Strategy<Value = Attrs> {
+    let acl = || {
+        option::of((vec("[a-z]{1,9}", 0..4), 0_u8..8).prop_map(|(names, perms)| acl(&names, perms)))
+    };
+    let xattrs =
+        proptest::collection::btree_map("user[.][a-z]{1,9}", vec(any::<u8>(), 0..20), 0..4);
+    (acl(), acl(), xattrs).prop_map(|(access, default, xattrs)| {
+        let own = |(name, value): (String, Vec<u8>)| (name.into_bytes().into(), value.into());
+        Attrs { access, default, xattrs: xattrs.into_iter().map(own).collect() }
+    })
+}
+
+fn acl(names: &[String], perms: u8) -> Acl {
+    let names: std::collections::BTreeSet<&String> = names.iter().collect();
+    let mut entries: Vec<(Who, u8)> =
+        [Who::Owner, Who::OwningGroup, Who::Other, Who::Mask].map(|who| (who, perms)).to_vec();
+    for name in names {
+        let name: Box<[u8]> = name.as_bytes().into();
+        entries.extend([(Who::User(name.clone()), perms), (Who::Group(name), 7)]);
+    }
+    Acl::new(entries).expect("a list")
 }
 
 fn record() -> impl Strategy<Value = Record> {
@@ -109,6 +136,81 @@ fn a_field_that_nobody_knows_yet_is_left_alone() {
         encoder.str("from the future").expect("memory");
     });
     assert_eq!(Record::decode(&bytes).expect("taken"), plain());
+}
+
+#[test]
+fn lists_and_attributes_that_break_a_rule_are_refused() {
+    // Nobody in it; somebody twice; others missing; a name where there is none; out of order.
+    let lists: [&[(u8, Option<&str>)]; 5] = [
+        &[],
+        &[(0, None), (0, None), (2, None), (5, None)],
+        &[(0, None), (2, None)],
+        &[(0, Some("ann")), (2, None), (5, None)],
+        &[(2, None), (0, None), (5, None)],
+    ];
+    for list in lists {
+        for field in [15, 16] {
+            let refused = refusal(&with_field(field, |encoder| {
+                encoder.array(list.len() as u64).expect("memory");
+                for (who, name) in list {
+                    encoder.array(3).expect("memory").u8(*who).expect("memory");
+                    encoder.u8(4).expect("memory");
+                    match name {
+                        Some(name) => encoder.bytes(name.as_bytes()).expect("memory"),
+                        None => encoder.null().expect("memory"),
+                    };
+                }
+            }));
+            assert_eq!(refused, "the record's access control list is out of range", "{list:?}");
+        }
+    }
+    let long = vec![0; crate::limits::XATTR_BYTES_MAX];
+    let xattrs: [&[(&[u8], &[u8])]; 5] = [
+        &[],
+        &[(b"user.b", b"1"), (b"user.a", b"2")],
+        &[(b"user.a", b"1"), (b"user.a", b"2")],
+        &[(b"user.\0", b"1")],
+        &[(b"user.a", &long)],
+    ];
+    for some in xattrs {
+        let refused = refusal(&with_field(17, |encoder| {
+            encoder.array(some.len() as u64).expect("memory");
+            for (name, value) in some {
+                encoder.array(2).expect("memory").bytes(name).expect("memory");
+                encoder.bytes(value).expect("memory");
+            }
+        }));
+        assert_eq!(refused, "the record's extended attributes is out of range");
+    }
+}
+
+#[test]
+fn the_largest_record_fits() {
+    let mut record = plain();
+    record.path =
+        RelPath::parse(&[&[b'a'; 254][..], b"/"].concat().repeat(16)[..4079]).expect("long");
+    let target = vec![b'a'; crate::limits::SYMLINK_TARGET_MAX];
+    record.version.content = Content::Symlink { target: target.into() };
+    for n in 0..crate::limits::CONTEXT_RUNS_MAX as u64 {
+        let mut site = [0xff; 32];
+        site[..8].copy_from_slice(&n.to_be_bytes());
+        let author = Author { site: SiteId(site), incarnation: Incarnation::new(u64::MAX) };
+        record.version.context.insert_run(author, u64::MAX - 5, u64::MAX - 3);
+    }
+    let names: Vec<String> = (10..24).map(|n| format!("{n}").repeat(127)).collect();
+    let mut attrs = Attrs { access: Some(acl(&names, 7)), ..Attrs::default() };
+    attrs.default = attrs.access.clone();
+    let len = crate::limits::XATTR_BYTES_MAX / crate::limits::XATTRS_MAX - 8;
+    for n in 0..crate::limits::XATTRS_MAX {
+        attrs.xattrs.insert(format!("user.{n:03}").into_bytes().into(), vec![0; len].into());
+    }
+    assert!(attrs.fits());
+    let name: Box<[u8]> = vec![b'n'; 255].into();
+    (record.version.meta.owner, record.version.meta.group) = (Some(name.clone()), Some(name));
+    record.version.meta.attrs = attrs.boxed();
+    let bytes = record.encode();
+    assert!(bytes.len() < RECORD_MAX, "{} bytes", bytes.len());
+    assert_eq!(Record::decode(&bytes).expect("taken"), record);
 }
 
 #[test]

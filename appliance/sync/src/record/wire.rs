@@ -1,15 +1,20 @@
 //! The form of a record on the wire, and every check between it and the types of the brain.
 
 use super::RecordError;
-use crate::limits::{CONTEXT_RUNS_MAX, FILE_MAX, MODE_MASK, PRINCIPAL_MAX, SYMLINK_TARGET_MAX};
+use crate::limits::{
+    ACL_ENTRIES_MAX, CONTEXT_RUNS_MAX, FILE_MAX, MODE_MASK, PRINCIPAL_MAX, SYMLINK_TARGET_MAX,
+    XATTRS_MAX,
+};
 use crate::version::{
-    Author, Content, Context, Dot, Incarnation, ManifestId, Meta, Serial, Stamp, Version,
+    Acl, Attrs, Author, Content, Context, Dot, Incarnation, ManifestId, Meta, Serial, Stamp,
+    Version, Who,
 };
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::{Bytes, FileTime};
 use minicbor::bytes::ByteSlice;
 use minicbor::{Decode, Encode};
+use std::collections::BTreeMap;
 
 /// Kinds of what stands at a path.
 mod kind {
@@ -52,6 +57,87 @@ pub(super) struct Record<'a> {
     owner: Option<&'a ByteSlice>,
     #[b(14)]
     group: Option<&'a ByteSlice>,
+    #[b(15)]
+    access: Option<Vec<AclEntry<'a>>>,
+    #[b(16)]
+    default: Option<Vec<AclEntry<'a>>>,
+    #[b(17)]
+    xattrs: Option<Vec<Xattr<'a>>>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct AclEntry<'a> {
+    #[n(0)]
+    who: u8,
+    #[n(1)]
+    perms: u8,
+    #[b(2)]
+    name: Option<&'a ByteSlice>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct Xattr<'a> {
+    #[b(0)]
+    name: &'a ByteSlice,
+    #[b(1)]
+    value: &'a ByteSlice,
+}
+
+fn xattrs_of(attrs: &Attrs) -> Option<Vec<Xattr<'_>>> {
+    let all = attrs.xattrs.iter();
+    let all = all.map(|(name, value)| Xattr { name: name[..].into(), value: value[..].into() });
+    (!attrs.xattrs.is_empty()).then(|| all.collect())
+}
+
+fn acl_of(acl: &Acl) -> Vec<AclEntry<'_>> {
+    let entries = acl.entries().iter().map(|(who, perms)| {
+        let (who, name) = match who {
+            Who::Owner => (0, None),
+            Who::User(name) => (1, Some(name[..].into())),
+            Who::OwningGroup => (2, None),
+            Who::Group(name) => (3, Some(name[..].into())),
+            Who::Mask => (4, None),
+            Who::Other => (5, None),
+        };
+        AclEntry { who, perms: *perms, name }
+    });
+    entries.collect()
+}
+
+/// Entries in order, each once, and those that a list needs.
+fn check_acl(entries: &[AclEntry<'_>]) -> Result<Acl, RecordError> {
+    let wrong = || range("access control list");
+    if entries.len() > ACL_ENTRIES_MAX {
+        return Err(wrong());
+    }
+    let mut read = Vec::with_capacity(entries.len());
+    for AclEntry { who, perms, name } in entries {
+        let who = match (who, name) {
+            (0, None) => Who::Owner,
+            (1, Some(name)) => Who::User(name[..].into()),
+            (2, None) => Who::OwningGroup,
+            (3, Some(name)) => Who::Group(name[..].into()),
+            (4, None) => Who::Mask,
+            (5, None) => Who::Other,
+            _ => return Err(wrong()),
+        };
+        read.push((who, *perms));
+    }
+    let is_sorted = read.is_sorted();
+    Acl::new(read).filter(|_| is_sorted).ok_or_else(wrong)
+}
+
+type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+fn check_xattrs(xattrs: &[Xattr<'_>]) -> Result<Xattrs, RecordError> {
+    let is_sorted = xattrs.windows(2).all(|pair| pair[0].name[..] < pair[1].name[..]);
+    if !is_sorted || xattrs.is_empty() || xattrs.len() > XATTRS_MAX {
+        return Err(range("extended attributes"));
+    }
+    let read = xattrs.iter().map(|Xattr { name, value }| (name[..].into(), value[..].into()));
+    Ok(read.collect())
 }
 
 #[derive(Encode, Decode)]
@@ -109,6 +195,9 @@ impl<'a> From<&'a super::Record> for Record<'a> {
             nanos: meta.mtime.nanos,
             owner: meta.owner.as_ref().map(|name| name[..].into()),
             group: meta.group.as_ref().map(|name| name[..].into()),
+            access: meta.attrs.as_ref().and_then(|attrs| attrs.access.as_ref()).map(acl_of),
+            default: meta.attrs.as_ref().and_then(|attrs| attrs.default.as_ref()).map(acl_of),
+            xattrs: meta.attrs.as_ref().and_then(|attrs| xattrs_of(attrs)),
         }
     }
 }
@@ -174,7 +263,16 @@ impl Record<'_> {
         let mtime = FileTime { secs: self.secs, nanos: self.nanos };
         let owner = self.owner.map(check_principal).transpose()?;
         let group = self.group.map(check_principal).transpose()?;
-        Ok(Meta { mode: self.mode, mtime, owner, group })
+        let attrs = self.check_attrs()?.boxed();
+        Ok(Meta { mode: self.mode, mtime, owner, group, attrs })
+    }
+
+    fn check_attrs(&self) -> Result<Attrs, RecordError> {
+        let access = self.access.as_deref().map(check_acl).transpose()?;
+        let default = self.default.as_deref().map(check_acl).transpose()?;
+        let xattrs = self.xattrs.as_deref().map(check_xattrs).transpose()?.unwrap_or_default();
+        let attrs = Attrs { access, default, xattrs };
+        if attrs.fits() { Ok(attrs) } else { Err(range("extended attributes")) }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the author of a new version has seen: the one place where contexts come from.
 
-use super::{Author, Content, Context, Version, VersionSet};
+use super::{Author, Content, Context, Dot, Serial, Version, VersionSet};
+use crate::limits::CONTEXT_RUNS_MAX;
+use core::cmp::Reverse;
+use std::collections::BTreeSet;
 
 /// The context of a version that `author` publishes over `shown`, the versions that its user could
 /// see at the path. `set` is what the author's index holds of the path at this moment; it may have
@@ -37,4 +40,28 @@ pub fn dismissal_context(set: &VersionSet, loser: &Version, author: Author) -> C
     let others: Vec<_> = others.collect();
     context.close_gaps(author, others.into_iter());
     context
+}
+
+/// The context with as many runs as a record may have. What goes first are the oldest numbers of
+/// which `set` and `shown` hold no version: without them a version that is covered by then may come
+/// to stand beside the new one again, and nothing is lost (spec: S-026).
+pub fn bounded_context(context: Context, set: &VersionSet, shown: &[&Version]) -> Context {
+    if context.runs_len() <= CONTEXT_RUNS_MAX {
+        return context;
+    }
+    let seen: BTreeSet<Dot> = shown.iter().map(|version| version.dot).collect();
+    let held: BTreeSet<Dot> = set.iter().map(|version| version.dot).collect();
+    let has = |dots: &BTreeSet<Dot>, (author, first, last): (Author, u64, u64)| {
+        let dot = |n| Serial::new(n).map(|serial| Dot { author, serial });
+        let bounds = dot(first).zip(dot(last));
+        bounds.is_some_and(|(first, last)| dots.range(first..=last).next().is_some())
+    };
+    let mut runs: Vec<_> = context.runs().collect();
+    // What was on disk comes first, then what the index holds, then what is newest.
+    runs.sort_by_cached_key(|&run| (!has(&seen, run), !has(&held, run), Reverse(run.2), run.0));
+    let mut bounded = Context::new();
+    for (author, first, last) in runs.into_iter().take(CONTEXT_RUNS_MAX) {
+        bounded.insert_run(author, first, last);
+    }
+    bounded
 }

@@ -16,6 +16,8 @@ const LETTERS_MIN: usize = 8;
 const LETTERS_MAX: usize = 52;
 /// Longest name of a file.
 const NAME_MAX: usize = 255;
+/// Bytes of a date: `20261122-081503`.
+const DATE_MAX: usize = 15;
 /// Longest ending that is kept as one; longer ones are part of the stem.
 const ENDING_MAX: usize = 16;
 
@@ -51,6 +53,19 @@ impl Iterator for ConflictName {
         let name = with_tail(self.path.file_name(), &tail);
         sibling(&self.path, &name).ok()
     }
+}
+
+/// What the names of all copies begin with that might stand at `path`, or at a longer name because
+/// `path` is taken: a path, and the shortest stem that a longest name leaves of its own. `None` where
+/// no copy can stand.
+pub fn copy_stem(path: &RelPath) -> Option<RelPath> {
+    let name = path.file_name();
+    let stem = &name[..name.windows(MARK.len()).position(|part| part == MARK)?];
+    // The longest tail and ending, and what is cut of a character.
+    let tail = MARK.len() + DATE_MAX + 1 + LETTERS_MAX;
+    let room = NAME_MAX - tail - ENDING_MAX - 3;
+    let stem = &stem[..stem.len().min(room)];
+    if stem.is_empty() { None } else { sibling(path, stem).ok() }
 }
 
 /// The path of `name` in the directory of `path`. Fails only where a path is as long as paths may

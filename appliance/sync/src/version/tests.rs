@@ -327,3 +327,30 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn a_bounded_context_names_nothing_new_and_all_that_is_held(
+        runs in proptest::collection::btree_map((0_u8..200, 1_u64..400), 0_u64..2, 900..2000),
+        held in proptest::collection::vec(any::<Index>(), 0..60),
+    ) {
+        let mut context = Context::new();
+        for (&(site, at), &more) in &runs {
+            context.insert_run(author(site), at * 3, at * 3 + more);
+        }
+        let places: Vec<(u8, u64)> = runs.keys().copied().collect();
+        let mut holds = VersionSet::new();
+        for index in held {
+            let (site, at) = places[index.index(places.len())];
+            holds.insert(version(dot(site, at * 3), &[], b"x")).expect("few versions");
+        }
+        let bounded = bounded_context(context.clone(), &holds, &[]);
+        let max = crate::limits::CONTEXT_RUNS_MAX;
+        prop_assert_eq!(bounded.runs_len(), context.runs_len().min(max));
+        for (author, first, last) in bounded.runs() {
+            let is_old = |n| context.contains(Dot { author, serial: Serial::new(n).expect("not 0") });
+            prop_assert!((first..=last).all(is_old));
+        }
+        prop_assert!(holds.iter().all(|held| bounded.contains(held.dot)));
+    }
+}

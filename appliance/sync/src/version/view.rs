@@ -6,6 +6,7 @@
 
 use super::{Content, Version, VersionSet};
 use core::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// What stands at the path itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +52,10 @@ pub fn view(set: &VersionSet, has_children: bool) -> View<'_> {
 /// Losers worth a copy: a directory without children holds nothing, and equal contents are kept
 /// once, so that two sites that did the same have no conflict.
 fn copies_of<'a>(live: &[&'a Version], winner: Option<&'a Version>) -> Vec<&'a Version> {
+    let mut kept: BTreeSet<&Content> = winner.iter().map(|version| &version.content).collect();
     let mut copies: Vec<&Version> = Vec::new();
     for version in live {
-        let is_kept = winner.into_iter().chain(copies.iter().copied());
-        let is_kept = is_kept.into_iter().any(|kept| kept.content == version.content);
-        if version.content != Content::Dir && !is_kept {
+        if version.content != Content::Dir && kept.insert(&version.content) {
             copies.push(version);
         }
     }

@@ -174,9 +174,9 @@ fn messages() -> Vec<(&'static str, Message)> {
     let lacking = ManifestCarrier::Inline(b"manifest".to_vec());
     let object = ManifestCarrier::Object { len: 1 << 20, digest: [7; 32] };
     let offer = |manifest, resume, left_out| {
-        let dest = b"incoming".to_vec();
-        let (entries, bytes) = (2, 1 << 30);
-        Message::Offer(Offer { transfer, dest, manifest, entries, bytes, resume, left_out })
+        let (dest, entries, bytes, rate_min) = (b"incoming".to_vec(), 2, 1 << 30, None);
+        let offer = Offer { transfer, dest, manifest, entries, bytes, resume, left_out, rate_min };
+        Message::Offer(offer)
     };
     let request = Request { transfer, path: b"data/run-7".to_vec(), resume: true, wishes: None };
     let wishes = Wishes {

@@ -8,7 +8,7 @@
 use crate::units::BitRate;
 
 /// See the module. At IP level; the floor is above zero and not above the cap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     floor: Option<BitRate>,
     cap: Option<BitRate>,

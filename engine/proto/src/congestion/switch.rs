@@ -1,9 +1,11 @@
 //! One controller that can change its policy while it runs.
 //!
 //! `fixed` and the queue-seeking policies are different laws. Changing between them keeps the
-//! rate: the new law begins where the old one stood.
+//! rate: the new law begins where the old one stood, and knows what the receiver takes. What only a
+//! floor held is no rate that a law has chosen: `fixed` would keep to it for ever.
 
 use super::fixed::FixedRate;
+use super::taken::Taken;
 use super::wlaw::{WConfig, WLaw};
 use super::{Bounds, Controller, Policy, Sample, View};
 use crate::ids::{PacketNumber, RateEpoch};
@@ -14,6 +16,7 @@ use core::time::Duration;
 #[derive(Debug)]
 pub(super) struct Switch {
     law: Law,
+    bounds: Bounds,
 }
 
 #[derive(Debug)]
@@ -24,16 +27,42 @@ enum Law {
 
 impl Switch {
     pub(super) fn new(config: WConfig, now: Timestamp) -> Self {
+        let bounds = config.bounds;
         let law = match config.policy {
             Policy::Fixed => {
-                let WConfig { bounds, start_hint, initial_rtt, .. } = config;
-                Law::Fixed(FixedRate::new(bounds, start_hint, initial_rtt))
+                let WConfig { start_hint, initial_rtt, .. } = config;
+                Law::Fixed(FixedRate::new(bounds, start_hint, initial_rtt, now))
             }
             Policy::High | Policy::Fair | Policy::Low => {
                 Law::Seeking(Box::new(WLaw::new(config, now)))
             }
         };
-        Self { law }
+        Self { law, bounds }
+    }
+
+    /// Where another law may begin: at the present rate; at the link's, where that is known and only
+    /// a floor held more.
+    fn hint(&self) -> Option<BitRate> {
+        let view = self.view();
+        let floored = self.bounds.floor().is_some_and(|floor| view.rate <= floor);
+        if floored && matches!(self.law, Law::Seeking(_)) {
+            return view.capacity.map(|capacity| capacity.min(view.rate));
+        }
+        Some(view.rate)
+    }
+
+    fn taken(&self) -> Option<Taken> {
+        match &self.law {
+            Law::Fixed(law) => law.taken(),
+            Law::Seeking(law) => law.taken(),
+        }
+    }
+
+    fn spare(&mut self, taken: Option<Taken>) {
+        match &mut self.law {
+            Law::Fixed(law) => law.spare(taken),
+            Law::Seeking(law) => law.spare(taken),
+        }
     }
 
     fn law(&self) -> &dyn Controller {
@@ -87,12 +116,13 @@ impl Controller for Switch {
     fn set_policy(&mut self, policy: Policy, bounds: Bounds, now: Timestamp) {
         let was_fixed = matches!(self.law, Law::Fixed(_));
         if was_fixed == (policy == Policy::Fixed) {
+            self.bounds = bounds;
             return self.law_mut().set_policy(policy, bounds, now);
         }
-        let view = self.view();
-        let config =
-            WConfig { start_hint: Some(view.rate), ..WConfig::new(policy, bounds, view.rtt_min) };
+        let (start_hint, taken) = (self.hint(), self.taken());
+        let config = WConfig { start_hint, ..WConfig::new(policy, bounds, self.view().rtt_min) };
         *self = Self::new(config, now);
+        self.spare(taken);
     }
 
     fn view(&self) -> View {

@@ -36,6 +36,7 @@ mod startup;
 mod steer;
 mod swing;
 
+use super::taken::Taken;
 use super::{Bounds, Policy, Sample};
 use crate::units::{BitRate, Bytes, Timestamp};
 use advance::Advance;
@@ -211,6 +212,21 @@ impl WLaw {
             rival: Rival::new(config.mirror && !is_low),
             mirror: config.mirror,
         }
+    }
+
+    /// What the receiver takes, if it had to drop lately.
+    pub(super) fn taken(&self) -> Option<Taken> {
+        let (rate, until) = self.limits.taken();
+        let until = (until > 0.0).then(|| self.timestamp(until))?;
+        Some(Taken { rate: BitRate::from_f64(rate * 8.0), until })
+    }
+
+    /// Another law learnt what the receiver takes.
+    pub(super) fn spare(&mut self, taken: Option<Taken>) {
+        let Some(Taken { rate, until }) = taken else { return };
+        self.limits.spare(per_second(rate), self.seconds(until));
+        let now = self.feedback_at;
+        self.set_rate(self.rate.min(per_second(rate)), now);
     }
 
     /// Seconds since the law was made.

@@ -13,12 +13,11 @@
 //! receiver is believed for `s`, since at low rates every report is late by that. Who is never in
 //! time (after an outage, say) changes nothing of what was seen before. spec: W-136
 
+use super::SLICE;
 use crate::limits::{FEEDBACK_MAX, FEEDBACK_MIN};
 use crate::units::Timestamp;
 use core::time::Duration;
 
-/// Two of these are remembered, as of the way back.
-const SLICE: Duration = Duration::from_secs(30);
 /// What one arrival may be stamped too early, seen from the others.
 const NOISE: Duration = Duration::from_micros(100);
 

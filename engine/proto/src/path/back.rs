@@ -5,7 +5,8 @@
 //! f = round trip - t                                                           the way there, likewise
 //! b = max(0, t - (d - f_min))           d, f_min, t_min: the least of 30 to 60 s
 //!   = 0 while d - f_min - t_min > 10 ms                       the clocks do not run alike
-//!   = 0 for a minute when arrivals change their pace with b      the clock lies (`pace`)
+//!   = 0 for 10 s when arrivals change their pace with b          the clock lies (`pace`); again within a
+//!     minute: for twice as long, up to a minute
 //!   at most e - d                                             e: since the newest packet named left
 //! ```
 //! What is left of a round trip is d + (f - f_min), never more than the round trip itself: queue is
@@ -19,13 +20,17 @@
 
 mod pace;
 
+use super::SLICE;
 use crate::congestion::RttSample;
 use crate::units::{Micros, Timestamp};
 use core::time::Duration;
 use pace::Pace;
 
-/// Two of these are remembered.
-const SLICE: Duration = Duration::from_secs(30);
+/// A clock that is found to lie is not believed for so long. For who is honest after all, this is what
+/// it costs: on a medium that is shared, up to all of the rate.
+const DOUBT: Duration = Duration::from_secs(10);
+/// Who lies again so soon is not believed for twice as long, up to so long.
+const DOUBT_MAX: Duration = Duration::from_secs(60);
 /// More than 100 ppm make in two slices, and than queues that are never empty at once leave.
 const CONTRADICTION_US: i64 = 10_000;
 /// After a silence that is longer the receiver's clock may have wrapped (at 71 minutes).
@@ -64,6 +69,10 @@ struct Known {
     pace: Pace,
     /// Its clock was found to lie, and is not believed before this.
     torn_until: Timestamp,
+    /// For how long it was not, the last time.
+    doubt: Duration,
+    /// How often it was found.
+    found: u32,
 }
 
 /// What a report says about packets, as far as that is our own knowledge.
@@ -80,6 +89,11 @@ pub struct Named {
 pub struct WayBack(Option<Known>);
 
 impl WayBack {
+    /// How often the receiver's clock was found to lie since it was last forgotten.
+    pub fn found(&self) -> u32 {
+        self.0.map_or(0, |known| known.found)
+    }
+
     /// A report that was sent at `clock` arrives and tells these round trips: sets their `back`.
     pub fn on_report(
         &mut self,
@@ -98,6 +112,8 @@ impl WayBack {
             least_before: Least::NONE,
             pace: Pace::default(),
             torn_until: Timestamp::ZERO,
+            doubt: Duration::ZERO,
+            found: 0,
         });
         let transit = known.transit(clock, named.fresh, now);
         let shortest = rtts.iter().map(|sample| sample.rtt).min();
@@ -125,6 +141,15 @@ impl Known {
         i64::try_from(now.as_nanos() / 1_000).unwrap_or(i64::MAX).saturating_sub(self.unwrapped)
     }
 
+    /// How long its clock is not believed, now that it was found to lie.
+    fn next_doubt(&self, now: Timestamp) -> Duration {
+        if now < self.torn_until + DOUBT_MAX {
+            (self.doubt * 2).clamp(DOUBT, DOUBT_MAX)
+        } else {
+            DOUBT
+        }
+    }
+
     /// b, of a report whose least figures these are.
     fn excess(&mut self, fresh: Least, elapsed: Duration, now: Timestamp) -> Duration {
         if now >= self.slice_end {
@@ -139,7 +164,9 @@ impl Known {
             return Duration::ZERO;
         }
         if self.pace.is_torn(fresh.back.saturating_sub(usual).max(0)) {
-            self.torn_until = now + SLICE * 2;
+            self.doubt = self.next_doubt(now);
+            self.torn_until = now + self.doubt;
+            self.found = self.found.saturating_add(1);
         }
         if now < self.torn_until {
             return Duration::ZERO;
@@ -308,6 +335,33 @@ mod tests {
         assert_eq!(at(2_000, 84, 1_080), ms(4));
         // Reports that are really late are taken for such.
         assert_eq!(at(4_000, 1_080, 1_080), ms(1_000));
+    }
+
+    /// A clock that lies for `lies` milliseconds, and is honest from then on while the way back swings by
+    /// 40 ms: for how long what it tells is not believed, in milliseconds.
+    fn doubted(lies: u64) -> usize {
+        let (mut way_back, mut behind) = (WayBack::default(), 0);
+        let reports = (0..12_000_u64).map(|n| {
+            let at = 10_000 + 12 * n;
+            let lying = 12 * n < lies;
+            behind = if behind >= 40_000 { 0 } else { behind + 8_000 };
+            let told = if lying { behind } else { n % 2 * 40_000 };
+            let (rtt, late) = (ms(80) + Duration::from_micros(told), if lying { 0 } else { told });
+            let now = Timestamp::from_millis(at) + Duration::from_micros(late);
+            let mut rtts = [RttSample { sent_at: now - rtt, rtt, back: ms(0) }];
+            let sent = Timestamp::from_millis(at - 50) - Duration::from_micros(told - late);
+            way_back.on_report(sent.wrapped(), named(ms(200)), &mut rtts, now);
+            !lying && told > 0 && rtts[0].back == ms(0)
+        });
+        reports.filter(|&doubted| doubted).count() * 24
+    }
+
+    #[test]
+    fn who_seems_to_lie_for_a_moment_is_believed_again_soon_and_who_goes_on_is_not() {
+        assert_eq!(doubted(0), 0);
+        let (short, long) = (doubted(1_000), doubted(20_000));
+        assert!((1_000..=10_500).contains(&short), "{short} ms");
+        assert!((50_000..=60_500).contains(&long), "{long} ms");
     }
 
     #[test]

@@ -19,7 +19,8 @@ const EXPLAINS_MAX: Duration = Duration::from_secs(2);
 const BACKLOG_USUAL: Bytes = Bytes::new(2 * BLOCK_DATA.get());
 /// So near to its cap a rate is at it.
 const AT_CAP: f64 = 0.98;
-/// So near to its floor it is held there.
+/// So near above its floor it is held there: a rate that is looked for from there upwards is a little
+/// more, and pressed back.
 const AT_FLOOR: f64 = 1.02;
 /// So near where the rate is what a carrier took.
 const AT_CAP_MEASURED: f64 = 0.9;
@@ -104,12 +105,16 @@ impl Session {
             return Some(Limit::StartUp);
         }
         let capped = bounds.cap().is_some_and(|cap| view.rate >= cap.mul_f64(AT_CAP));
-        let at_floor = |floor: BitRate| floor.mul_f64(AT_CAP)..=floor.mul_f64(AT_FLOOR);
-        let floored = bounds.floor().is_some_and(|floor| at_floor(floor).contains(&view.rate));
+        let floored = bounds.floor().is_some_and(|floor| view.rate <= floor.mul_f64(AT_FLOOR));
+        // Only what a receiver takes goes above a rate that is held. spec: W-133
+        let spared = match self.config.policy {
+            Policy::Fixed => view.ceiling.is_some(),
+            _ => bounds.floor().is_some_and(|floor| view.rate < floor),
+        };
         Some(match self.config.policy {
+            _ if spared => Limit::Receiver,
             Policy::Fixed => Limit::Policy,
             _ if capped => Limit::Cap,
-            // What is below would be the link's, or the receiver's.
             _ if floored => Limit::Policy,
             _ => Limit::Link,
         })

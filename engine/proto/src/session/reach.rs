@@ -41,6 +41,8 @@ struct Vain {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reach {
     vain: Option<Vain>,
+    /// Drops of the peer's host explained some of it; they do so once.
+    excused: bool,
     /// Since when, and when last, control packets come from the peer without a long pause.
     control: Option<(Timestamp, Timestamp)>,
 }
@@ -60,6 +62,16 @@ impl Reach {
     /// One of them arrived at the peer's host.
     pub(super) const fn on_arrived(&mut self) {
         self.vain = None;
+        self.excused = false;
+    }
+
+    /// The peer says that its host had no room for some: they came through as well. Nothing proves
+    /// it, so it is believed once for each time that something is known to have arrived.
+    pub(super) const fn on_dropped(&mut self) {
+        if !self.excused {
+            self.vain = None;
+            self.excused = true;
+        }
     }
 
     /// A control packet came from where the peer is.

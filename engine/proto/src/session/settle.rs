@@ -1,7 +1,7 @@
 //! A report of the peer: what it settles, and who is told.
 
 use super::{Arrival, Session, SessionError};
-use crate::congestion::{Outcome, Sample, TrainSample, View};
+use crate::congestion::{Outcome, Policy, Sample, TrainSample, View};
 use crate::limits::FEEDBACK_MAX;
 use crate::path::back::Named;
 use crate::path::ledger::{Carried, Settled};
@@ -52,6 +52,7 @@ impl Session {
         } else {
             self.observer.on_overtaken();
         }
+        let drops = feedback.receiver_drops.saturating_sub(self.receiver_drops_seen);
         let mut settled = core::mem::take(&mut self.settled);
         self.ledger.on_feedback(feedback, &mut self.rtt, arrived, &mut settled)?;
         if !feedback.ranges.is_empty() {
@@ -60,21 +61,14 @@ impl Session {
             self.way_back.on_report(feedback.clock, named, &mut settled.rtts, arrived);
         }
         let reliable = self.config.carrier.is_reliable();
-        let waiting = self.awaits_answer() && !reliable;
-        if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
-            self.outage = Some((now - gap, now));
-            self.controller.on_outage_end(gap, now);
-            self.ask_sizes_anew(now);
-            self.place.nudge = true;
-            self.observer.note(TraceEvent::PathRestored { silent: gap }, now);
-        }
+        self.end_silence(&settled, drops, now);
         self.lost.clear();
         let lost = settled.lost.iter().zip(&settled.lost_carried);
         let real = lost.filter(|lost| !is_size_probe(&self.mtu, *lost));
         self.lost.extend(real.map(|(lost, _)| *lost));
         self.observer.on_lost(&self.lost, now);
         self.count(&settled);
-        self.steer(&settled, feedback, now);
+        self.steer(&settled, feedback, drops, now);
         self.measure(&settled, feedback);
         self.apply(&settled);
         self.settled = settled;
@@ -86,6 +80,33 @@ impl Session {
             self.ask_behind_the_last(now);
         }
         Ok(())
+    }
+
+    /// Takes the report for a sign of life, unless it may be one that names nothing new for ever while
+    /// the rate is held. Who has nothing to send floods nobody. spec: W-058, W-137
+    fn end_silence(&mut self, settled: &Settled, drops: u64, now: Timestamp) {
+        if !settled.acked.is_empty() || !settled.spurious.is_empty() {
+            self.silence.on_news();
+            self.reach.on_arrived();
+        } else if drops > 0 {
+            self.reach.on_dropped();
+        }
+        if self.holds_rate() && self.silence.is_unanswered() && !self.sender.is_idle() {
+            return;
+        }
+        let waiting = self.awaits_answer() && !self.config.carrier.is_reliable();
+        if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
+            self.outage = Some((now - gap, now));
+            self.controller.on_outage_end(gap, now);
+            self.ask_sizes_anew(now);
+            self.place.nudge = true;
+            self.observer.note(TraceEvent::PathRestored { silent: gap }, now);
+        }
+    }
+
+    /// The rate does not fall when nothing arrives any more.
+    fn holds_rate(&self) -> bool {
+        self.config.policy == Policy::Fixed || self.config.bounds.floor().is_some()
     }
 
     /// Where order is kept, only what was sent later tells that the receiver did not take a packet.
@@ -121,7 +142,7 @@ impl Session {
     }
 
     /// Tells the controller, and refreshes what repair decisions depend on.
-    fn steer(&mut self, settled: &Settled, feedback: &Feedback, now: Timestamp) {
+    fn steer(&mut self, settled: &Settled, feedback: &Feedback, drops: u64, now: Timestamp) {
         for outcome in settled.acked.iter().chain(&settled.spurious) {
             self.mtu.on_acked(outcome, now);
         }
@@ -131,13 +152,8 @@ impl Session {
             self.mtu.has_hole(now)
         };
         self.collect_trains(feedback);
-        let drops = feedback.receiver_drops.saturating_sub(self.receiver_drops_seen);
-        self.receiver_drops_seen = self.receiver_drops_seen.max(feedback.receiver_drops);
+        self.receiver_drops_seen += drops;
         self.counters.receiver_drops = self.receiver_drops_seen;
-        // What the peer's host had no room for came through as well.
-        if drops > 0 || !settled.acked.is_empty() || !settled.spurious.is_empty() {
-            self.reach.on_arrived();
-        }
         self.discard_dead(settled, now);
         let sample = Sample {
             acked: &settled.acked,

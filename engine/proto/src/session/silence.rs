@@ -3,6 +3,9 @@
 //! No authenticated feedback for max(2 RTT, 200 ms) halves the rate, again and again; for 1 s
 //! (plus the RTT in which none could have come) stops it, but for single probes with back-off.
 //! It guards third parties against a peer that vanished or lied about its address. spec: W-058
+//!
+//! A rate that follows what arrives falls by itself where reports name nothing new. One that is held
+//! does not, so there only what newly arrived ends the silence. spec: W-137
 
 use crate::units::{BitRate, Timestamp};
 use core::time::Duration;
@@ -31,6 +34,8 @@ pub(super) enum Permission {
 pub(super) struct Silence {
     /// Since when an answer is due.
     since: Option<Timestamp>,
+    /// Packets left since the last news of one that arrived.
+    unanswered: bool,
     next_probe: Option<Timestamp>,
     probe_gap: Duration,
 }
@@ -38,12 +43,23 @@ pub(super) struct Silence {
 impl Silence {
     /// Nothing sent yet.
     pub(super) const fn new() -> Self {
-        Self { since: None, next_probe: None, probe_gap: PROBE_EVERY }
+        Self { since: None, unanswered: false, next_probe: None, probe_gap: PROBE_EVERY }
     }
 
     /// A packet that wants an answer left.
     pub(super) fn on_sent(&mut self, now: Timestamp) {
         self.since.get_or_insert(now);
+        self.unanswered = true;
+    }
+
+    /// Packets are newly known to have arrived.
+    pub(super) const fn on_news(&mut self) {
+        self.unanswered = false;
+    }
+
+    /// Nothing that left since the last news is known to have arrived.
+    pub(super) const fn is_unanswered(&self) -> bool {
+        self.unanswered
     }
 
     /// Authentic feedback arrived; `waiting` while more answers are due. Returns the length of

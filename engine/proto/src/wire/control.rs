@@ -193,6 +193,10 @@ pub struct Offer {
     /// What is not in the manifest though it was asked for; nothing if missing.
     #[n(6)]
     pub left_out: Option<LeftOut>,
+    /// In answer to a wish for one (`spec: W-138`): the least rate that the sender holds, in bits per
+    /// second at IP level; 0 for none.
+    #[n(7)]
+    pub rate_min: Option<u64>,
 }
 
 /// What the sender of files could not, or would not, include in its offer (`spec: W-097`).

@@ -11,6 +11,7 @@ use crate::record::FlightPen;
 use crate::remember::Remembered;
 use crate::wake::Waker;
 use crossbeam_channel::Sender;
+use farhaul_proto::congestion::Bounds;
 use farhaul_proto::ids::{BlockIndex, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::session::ProbePlan;
@@ -240,11 +241,13 @@ impl SessionHandle {
         let _ = self.mailbox.post(Command::RestartSend(self.key, block));
     }
 
-    /// Sends from now on as the peer wishes, within what this side was started with.
-    pub fn shape(&self, wishes: &Wishes) {
+    /// Sends from now on as the peer wishes, within what this side was started with; answers how slow
+    /// and how fast that is.
+    pub fn shape(&self, wishes: &Wishes) -> Bounds {
         let SessionOptions { policy, bounds, fec, pack } = self.options.within(wishes);
         tracing::debug!(?policy, ?bounds, ?fec, ?pack, "sends as the peer wishes");
         let _ = self.mailbox.post(Command::Shape(self.key, policy, bounds, fec, pack));
+        bounds
     }
 
     /// Measures the way to the peer; meant for a session that carries nothing else.

@@ -124,7 +124,20 @@ pub(super) enum Wanted {
     /// This side, which sends and sees its own figures.
     Here,
     /// The peer asked for it, and is told how it goes.
-    ByPeer,
+    ByPeer {
+        /// The least rate that is held, in bits per second, if it wished for one. spec: W-138
+        rate_min: Option<u64>,
+    },
+}
+
+impl Wanted {
+    /// What the offer says of a least rate.
+    pub(super) const fn rate_min(self) -> Option<u64> {
+        match self {
+            Self::Here => None,
+            Self::ByPeer { rate_min } => rate_min,
+        }
+    }
 }
 
 /// Tells the peer that wanted a transfer how it goes.
@@ -146,7 +159,7 @@ impl Teller {
     ) -> Result<(), TransferError> {
         self.ticks = (self.ticks + 1) % TELL_EVERY;
         match (self.wanted, figures) {
-            (Wanted::ByPeer, Some(figures)) if self.ticks == 0 => {
+            (Wanted::ByPeer { .. }, Some(figures)) if self.ticks == 0 => {
                 conversation.say(&Message::Figures((&figures).into())).await
             }
             _ => Ok(()),

@@ -3,7 +3,7 @@
 use super::conversation::{Conversation, Heard, refusal};
 use super::receiving::Receiving;
 use super::sending::unexpected;
-use super::{Outcome, ProgressSender, TransferError, destination, figures, left_out};
+use super::{Outcome, ProgressSender, TransferError, destination, figures, least, left_out};
 use crate::driver::command::SessionEvent;
 use crate::engine::Peer;
 use crate::files::confine::Root;
@@ -66,11 +66,18 @@ async fn request(
 ) -> Result<Outcome, TransferError> {
     let Pull { path, dest, resume, wishes } = what;
     let transfer = TRANSFER;
+    let wished = wishes.rate_min;
     let wishes = (wishes != Wishes::default()).then_some(wishes);
     conversation.say(&Message::Request(Request { transfer, path, resume, wishes })).await?;
     loop {
         match conversation.hear().await? {
             Heard::Message(Message::Offer(offer)) if offer.transfer == transfer => {
+                let carrier = conversation.carrier();
+                if let Some(notice) =
+                    wished.and_then(|wished| least::notice(wished, offer.rate_min, carrier))
+                {
+                    tracing::warn!("{notice}");
+                }
                 let root = blocking(move |_| destination::open(&dest)).await;
                 let root = or_refuse(conversation, transfer, root).await?;
                 // Where it goes is ours to say, whatever the peer proposes.

@@ -62,7 +62,7 @@ pub(super) async fn send(
     progress: &ProgressSender,
 ) -> Result<Outcome, TransferError> {
     let scanned = Arc::new(scanned);
-    let listed = offer(conversation, transfer, &scanned, dest, resume).await?;
+    let listed = offer(conversation, transfer, &scanned, dest, resume, wanted).await?;
     let accept = answer(conversation, transfer).await?;
     if let Some(object) = listed {
         conversation.session.forget_send(object);
@@ -81,6 +81,7 @@ async fn offer(
     scanned: &ScannedSource,
     dest: Vec<u8>,
     resume: bool,
+    wanted: Wanted,
 ) -> Result<Option<ObjectId>, TransferError> {
     let manifest = &scanned.manifest;
     let encoded = manifest.encode();
@@ -106,6 +107,7 @@ async fn offer(
         bytes: manifest.data_len(),
         resume,
         left_out: left_out::of_scan(scanned),
+        rate_min: wanted.rate_min(),
     };
     conversation.say(&Message::Offer(offer)).await?;
     Ok(listed)

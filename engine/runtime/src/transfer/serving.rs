@@ -4,7 +4,7 @@ use super::conversation::{Conversation, refusal};
 use super::figures::Wanted;
 use super::sending::unexpected;
 use super::{Outcome, Progress, TransferError};
-use super::{planning, sending};
+use super::{least, planning, sending};
 use crate::engine::Peer;
 use crate::files::confine::Root;
 use crate::files::scan::{ScannedSource, scan_beneath, scan_contents_beneath};
@@ -103,14 +103,16 @@ async fn give(
     root: &Root,
     progress: &super::ProgressSender,
 ) -> Result<Outcome, TransferError> {
-    conversation.session.shape(&request.wishes.unwrap_or_default());
+    let wishes = request.wishes.unwrap_or_default();
+    let granted = conversation.session.shape(&wishes);
+    let rate_min = least::held(&wishes, granted, conversation.carrier());
     conversation.session.warm_up(None);
     let (root, path) = (root.clone(), request.path.clone());
     let scanned = planning::blocking(move |stop| scan_path(&root, &path, stop)).await;
     let (transfer, resume) = (request.transfer, request.resume);
     let sent = match scanned {
         Ok(scanned) => {
-            let (wanted, dest) = (Wanted::ByPeer, Vec::new());
+            let (wanted, dest) = (Wanted::ByPeer { rate_min }, Vec::new());
             sending::send(conversation, transfer, scanned, dest, resume, wanted, progress).await
         }
         Err(error) => Err(error),

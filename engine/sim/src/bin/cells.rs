@@ -39,9 +39,9 @@ fn main() -> Result<()> {
     let mut arguments = Arguments::parse();
     let mut record = arguments.record.take();
     println!(
-        "| section | cell | goodput/G* | queue mean ms | p95 ms | RTTs to 90 % | overshoot BDP | load loss % | shares | rule |"
+        "| section | cell | goodput/G* | queue mean ms | p95 ms | RTTs to 90 % | overshoot BDP | load loss % | accused | shares | rule |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let mut totals: BTreeMap<String, (u32, u32)> = BTreeMap::new();
     for path in &arguments.files {
         let text = std::fs::read_to_string(path)
@@ -101,13 +101,15 @@ fn wanted(cell: &Cell, only: Option<&str>) -> bool {
 
 fn row(cell: &Cell, outcomes: &[Outcome]) -> String {
     let most = |figure: &dyn Fn(&Outcome) -> f64| outcomes.iter().map(figure).fold(0.0, f64::max);
+    let flows = outcomes.iter().flat_map(|outcome| &outcome.flows);
+    let accused: u32 = flows.map(|flow| flow.accused).sum();
     let goodput = outcomes.iter().map(Outcome::goodput).fold(f64::MAX, f64::min);
     let ready = most(&|o| o.rtts_to_90().unwrap_or(f64::INFINITY));
     let shares: Vec<_> = (0..cell.flows.len().min(8))
         .map(|flow| format!("{:.3}", outcomes[0].share(flow)))
         .collect();
     format!(
-        "| {} | {} | {goodput:.3} | {:.1} | {:.1} | {ready:.1} | {:.3} | {:.2} | {} |",
+        "| {} | {} | {goodput:.3} | {:.1} | {:.1} | {ready:.1} | {:.3} | {:.2} | {accused} | {} |",
         cell.section,
         cell.name,
         most(&|o| o.queue_mean().as_secs_f64() * 1e3),

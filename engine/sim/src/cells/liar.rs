@@ -15,6 +15,10 @@ use farhaul_proto::units::Timestamp;
 
 /// The clock of a liar is so far ahead that no lie takes it below zero.
 const AHEAD: Duration = Duration::from_secs(10_000);
+/// A sender judges after so many changes of b.
+const WINDOW: Duration = Duration::from_millis(500);
+/// What is not found out by itself: grows by so much of the time, and falls by so much.
+const EVEN: (f64, f64) = (0.4, 0.5);
 
 /// What it says of time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +33,10 @@ pub struct Lie {
     pub fall: f64,
     /// It lies from here on, and until then says the truth.
     pub from: Duration,
+    /// It reports so often, if not as often as others.
+    pub every: Option<Duration>,
+    /// So many windows of changes are even between two that are squeezed.
+    pub even: u32,
 }
 
 /// One that lies, in mid-swing.
@@ -39,16 +47,30 @@ pub(super) struct Liar {
     told_at: Timestamp,
     back: Duration,
     falls: bool,
+    /// Changes of b so far.
+    moved: Duration,
 }
 
 impl Liar {
     pub(super) fn new(lie: Lie, start: Timestamp) -> Self {
-        Self { lie, start, told_at: start, back: Duration::ZERO, falls: false }
+        Self {
+            lie,
+            start,
+            told_at: start,
+            back: Duration::ZERO,
+            falls: false,
+            moved: Duration::ZERO,
+        }
     }
 
     /// How long a report that is made at `now` is held.
     pub(super) fn late(&self, now: Timestamp) -> Duration {
         if now.since(self.start) >= self.lie.from { self.lie.late } else { Duration::ZERO }
+    }
+
+    /// How often it reports, if it does not as others do.
+    pub(super) fn every(&self) -> Option<Duration> {
+        self.lie.every
     }
 
     /// Makes a lie of a report that is made at `now` and arrives at `arrives`.
@@ -80,17 +102,27 @@ impl Liar {
     fn swing(&mut self, most: Duration, now: Timestamp) -> Duration {
         let step = now.since(self.told_at).min(most);
         self.told_at = now;
-        if self.falls && self.lie.fall > 0.0 {
-            self.back = self.back.saturating_sub(step.mul_f64(self.lie.fall));
+        let before = self.back;
+        let (squeeze, fall) = self.pair();
+        if self.falls && fall > 0.0 {
+            self.back = self.back.saturating_sub(step.mul_f64(fall));
             self.falls = self.back > Duration::ZERO;
         } else {
-            self.back += step.mul_f64(self.lie.squeeze);
+            self.back += step.mul_f64(squeeze);
             self.falls = self.back > most;
             if self.falls {
-                self.back = if self.lie.fall > 0.0 { most } else { Duration::ZERO };
+                self.back = if fall > 0.0 { most } else { Duration::ZERO };
             }
         }
         self.back = self.back.min(most);
+        self.moved += self.back.abs_diff(before);
         self.back
+    }
+
+    /// Squeeze and fall of this window.
+    fn pair(&self) -> (f64, f64) {
+        let window = self.moved.as_nanos() / WINDOW.as_nanos();
+        let squeezes = window.is_multiple_of(u128::from(self.lie.even) + 1);
+        if squeezes { (self.lie.squeeze, self.lie.fall) } else { EVEN }
     }
 }

@@ -18,6 +18,8 @@ pub struct FlowOutcome {
     pub received: Vec<Bytes>,
     /// What the controller believed, once per bin in which a report arrived.
     pub views: Vec<(Duration, View)>,
+    /// How often the sender found its receiver's clock to lie.
+    pub accused: u32,
 }
 
 /// The whole cell.

@@ -31,6 +31,8 @@ pub(super) struct TrainReport {
 #[derive(Clone, Debug)]
 pub(super) struct Report {
     pub(super) left: Timestamp,
+    /// The largest number that arrived.
+    pub(super) largest: u64,
     /// Everything below this index of the log is reported.
     pub(super) arrivals_end: u64,
     pub(super) trains_end: usize,
@@ -61,6 +63,7 @@ pub(super) struct Receiver {
     log: VecDeque<Arrival>,
     log_start: u64,
     reported: u64,
+    largest: u64,
     /// The clock never goes back, however noisy it is.
     clock: Timestamp,
     pub(super) trains: Vec<TrainReport>,
@@ -72,6 +75,7 @@ impl Receiver {
     pub(super) fn on_packet(&mut self, packet: Packet, at: Timestamp) {
         let at = at.max(self.clock);
         self.clock = at;
+        self.largest = self.largest.max(packet.number);
         self.log.push_back(Arrival { number: packet.number, at });
         if let Some(open) = self.open
             && packet.train != Some(open.range)
@@ -96,7 +100,8 @@ impl Receiver {
         let step = count.div_ceil(SAMPLES_MAX).max(1);
         let samples = self.log.range(fresh..).step_by(step).copied().collect();
         self.reported = end;
-        Some(Report { left: now, arrivals_end: end, trains_end: self.trains.len(), samples })
+        let trains_end = self.trains.len();
+        Some(Report { left: now, largest: self.largest, arrivals_end: end, trains_end, samples })
     }
 
     /// The sender processed everything below `end`: answers it in order of arrival.

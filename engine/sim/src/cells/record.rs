@@ -3,6 +3,7 @@
 
 use super::{Cell, Outcome};
 use crate::world::record::header;
+use farhaul_proto::congestion::Bounds;
 use farhaul_proto::trace::flight::{Flight, FlightSample};
 use farhaul_proto::units::{BitRate, Bytes};
 
@@ -11,7 +12,7 @@ pub fn flight(cell: &Cell, seed: u64, outcome: &Outcome, flow: usize) -> Flight 
     let spec = cell.flows.get(flow);
     let policy = spec.map(|spec| spec.policy).unwrap_or_default();
     let title = format!("{}: {}, flow {flow} (seed {seed})", cell.section, cell.name);
-    let header = header(title, policy.name(), spec.map(|spec| spec.bounds).unwrap_or_default());
+    let header = header(title, policy.name(), spec.map_or(Bounds::FREE, |spec| spec.bounds));
     let mut samples = Vec::new();
     if let Some(flow) = outcome.flows.get(flow) {
         let bin_us = micros(outcome.bin);

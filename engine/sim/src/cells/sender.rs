@@ -204,6 +204,11 @@ impl Sender {
         self.flight.get(index).map(|sent| sent.at)
     }
 
+    /// How often the receiver's clock was found to lie.
+    pub(super) fn accused(&self) -> u32 {
+        self.way_back.found()
+    }
+
     fn is_silent(&self, now: Timestamp) -> bool {
         self.in_flight > Bytes::ZERO && now.since(self.heard_at) >= SILENCE + self.rtt
     }
@@ -264,7 +269,8 @@ impl Sender {
         if let Some(min) = rtts.iter().map(|s| s.rtt).min() {
             self.rtt = min;
         }
-        let named = Named { newest: None, fresh: self.acked.len() + self.spurious.len() };
+        let newest = self.sent_at(report.largest).map(|sent_at| now.since(sent_at));
+        let named = Named { newest, fresh: self.acked.len() + self.spurious.len() };
         self.way_back.on_report(report.left.wrapped(), named, &mut rtts, now);
         if now.since(self.calmed_at) > self.rtt * REORDER_RTTS {
             self.reorder = REORDER_MIN.max(self.rtt / 8).max(self.reorder / 2);

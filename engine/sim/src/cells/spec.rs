@@ -4,6 +4,7 @@
 //! combination. Unknown keys are errors, every quantity has a unit.
 
 use super::liar::Lie;
+use super::medium::{Bunch, Medium};
 use super::rules::Rule;
 use crate::profile::{LinkProfile, QuantityError, parse_rate, parse_ratio, parse_span};
 use crate::rivals::Kind;
@@ -135,6 +136,10 @@ pub struct Cell {
     pub skew: f64,
     /// Own flows mirror rivals (the mode is off in the product).
     pub mirror: bool,
+    /// A medium behind the link that is shared, and served in bursts.
+    pub medium: Option<Medium>,
+    /// What becomes of reports on their way.
+    pub bunch: Option<Bunch>,
     /// What must hold.
     pub rule: Option<Rule>,
 }
@@ -208,6 +213,8 @@ struct WrittenCell {
     skew_ppm: f64,
     #[serde(default)]
     mirror: bool,
+    medium: Option<WrittenMedium>,
+    bunch: Option<WrittenBunch>,
     rule: Option<String>,
 }
 
@@ -263,6 +270,29 @@ struct WrittenLie {
     #[serde(default)]
     fall: f64,
     from: Option<String>,
+    every: Option<String>,
+    #[serde(default)]
+    even: u32,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenMedium {
+    turn: String,
+    #[serde(default)]
+    there: f64,
+    #[serde(default)]
+    back: f64,
+    #[serde(default)]
+    both: f64,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenBunch {
+    every: String,
+    #[serde(default)]
+    newest: bool,
 }
 
 #[derive(Deserialize)]
@@ -334,6 +364,8 @@ impl WrittenCell {
             tick: optional(self.tick.as_ref()).map_err(wrong)?,
             skew: self.skew_ppm / 1e6,
             mirror: self.mirror,
+            medium: self.medium.map(|m| m.resolve()).transpose().map_err(wrong)?,
+            bunch: self.bunch.map(|b| b.resolve()).transpose().map_err(wrong)?,
             rule,
             name: self.name,
         })
@@ -421,7 +453,25 @@ impl WrittenLie {
             |text: Option<&String>| text.map_or(Ok(Duration::ZERO), |text| parse_span(text));
         let (late, from) = (optional(self.late.as_ref())?, optional(self.from.as_ref())?);
         let (squeeze, fall) = (self.squeeze.clamp(0.0, 1.0), self.fall.max(0.0));
-        Ok(Lie { base: parse_span(&self.base)?, late, squeeze, fall, from })
+        let every = self.every.as_deref().map(parse_span).transpose()?;
+        let base = parse_span(&self.base)?;
+        Ok(Lie { base, late, squeeze, fall, from, every, even: self.even })
+    }
+}
+
+impl WrittenMedium {
+    fn resolve(&self) -> Result<Medium, QuantityError> {
+        let turn = parse_span(&self.turn)?;
+        let Self { there, back, both, .. } = *self;
+        let medium = Medium { turn, there, back, both };
+        let range = |allowed| QuantityError::Range { text: self.turn.clone(), allowed };
+        medium.is_served().then_some(medium).ok_or_else(|| range("turns that both ways get"))
+    }
+}
+
+impl WrittenBunch {
+    fn resolve(&self) -> Result<Bunch, QuantityError> {
+        Ok(Bunch { every: parse_span(&self.every)?, newest: self.newest })
     }
 }
 
@@ -475,6 +525,8 @@ impl WrittenGrid {
             tick: None,
             skew_ppm: 0.0,
             mirror: false,
+            medium: None,
+            bunch: None,
             rule: self.rule.clone(),
         })
     }

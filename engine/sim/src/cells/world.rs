@@ -3,6 +3,7 @@
 //! Ties are broken by the order in which events were made, so a run is repeatable.
 
 use super::liar::Liar;
+use super::medium::Air;
 use super::outcome::{FlowOutcome, Outcome};
 use super::receiver::{Packet, Receiver, Report};
 use super::sender::{Departure, PACKET, Sender};
@@ -67,6 +68,7 @@ pub(super) struct World<'a> {
     link: Link,
     second: Option<Link>,
     reverse: Link,
+    air: Air,
     /// Sum and count of queue delays, by bin.
     queue: Vec<(Duration, u32)>,
     heap: BinaryHeap<Reverse<(Timestamp, u64, usize)>>,
@@ -93,6 +95,7 @@ impl<'a> World<'a> {
             link: Link::new(cell.link.clone(), link_rng.next_u64()),
             second: cell.second.clone().map(|link| Link::new(link, link_rng.next_u64())),
             reverse: Link::new(cell.reverse.clone(), 0),
+            air: Air::new(cell.medium, cell.bunch, rng.fork("medium").next_u64()),
             queue: Vec::new(),
             heap: BinaryHeap::new(),
             events: Vec::new(),
@@ -143,7 +146,6 @@ impl<'a> World<'a> {
                     ..WConfig::new(spec.policy, spec.bounds, rtt)
                 };
                 let law = configured(config, start);
-                self.schedule(start + self.report_interval(), Event::Report { flow: index });
                 let sender = Sender::new(law, spec.app, rtt, start);
                 Source::Own(Box::new(sender), Receiver::default())
             };
@@ -160,8 +162,13 @@ impl<'a> World<'a> {
                     sent: Vec::new(),
                     received: Vec::new(),
                     views: Vec::new(),
+                    accused: 0,
                 },
             });
+            if spec.rival.is_none() {
+                let first = start + self.report_interval(index);
+                self.schedule(first, Event::Report { flow: index });
+            }
             self.schedule(start, Event::Wake { flow: index, turn: 0 });
         }
         for (index, step) in self.cell.steps.iter().enumerate() {
@@ -180,8 +187,9 @@ impl<'a> World<'a> {
         }
     }
 
-    fn report_interval(&self) -> Duration {
-        (self.cell.rtt() / 8).clamp(FEEDBACK_MIN, FEEDBACK_MAX)
+    fn report_interval(&self, flow: usize) -> Duration {
+        let usual = (self.cell.rtt() / 8).clamp(FEEDBACK_MIN, FEEDBACK_MAX);
+        self.flows[flow].liar.as_ref().and_then(Liar::every).unwrap_or(usual)
     }
 
     fn schedule(&mut self, at: Timestamp, event: Event) {
@@ -302,6 +310,7 @@ impl<'a> World<'a> {
 
     fn pass_on(&mut self, fate: Fate, event: impl Fn() -> Event) {
         if let Fate::Deliver { at, duplicate_at, corrupt } = fate {
+            let at = self.air.arrival(at);
             if !corrupt {
                 self.schedule(at, event());
             }
@@ -389,18 +398,21 @@ impl<'a> World<'a> {
             return self.schedule(runs_at, Event::Report { flow });
         }
         let clock = self.by_receiver(now);
+        let interval = self.report_interval(flow);
         let Flow { source, liar, .. } = &mut self.flows[flow];
         if let Source::Own(sender, receiver) = source
             && let Some(mut report) = receiver.report(clock)
+            && let Some(wait) = self.air.report(now, interval)
             && let Fate::Deliver { at, .. } = self.reverse.offer(REPORT, now)
         {
+            let at = at + wait;
             let at = at + liar.as_ref().map_or(Duration::ZERO, |liar| liar.late(now));
             if let Some(liar) = liar {
                 liar.tell(&mut report, |number| sender.sent_at(number), now, at);
             }
             self.schedule(at, Event::ReportArrives { flow, report });
         }
-        self.schedule(now + self.report_interval(), Event::Report { flow });
+        self.schedule(now + interval, Event::Report { flow });
     }
 
     fn report_arrives(&mut self, flow: usize, report: Report, now: Timestamp) {
@@ -438,6 +450,11 @@ impl<'a> World<'a> {
 
     fn finish(mut self) -> Outcome {
         let measured = self.cell.duration.saturating_sub(self.cell.measure_from);
+        for flow in &mut self.flows {
+            if let Source::Own(sender, _) = &flow.source {
+                flow.outcome.accused = sender.accused();
+            }
+        }
         let flows = self.flows.into_iter().map(|f| f.outcome).collect();
         Outcome {
             flows,

@@ -1,7 +1,8 @@
 //! Receivers that lie about time (T-14): their clock, the ages of their packets, their decoder.
 //!
 //! What arrived they tell truly, so nothing ends their sessions; what they get is no more than the rate
-//! that the victim gives, and nobody else notices.
+//! that the victim gives, and nobody else notices. A rate that is set and a path without a queue hide what
+//! W-136 does: that is proven by the cells of `engine/sim/cells/liars.toml`, not here.
 
 use crate::table::{Seen, Table, ends, lives};
 use crate::victim::{FILE, RATE, Victim};

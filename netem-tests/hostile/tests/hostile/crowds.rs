@@ -1,19 +1,25 @@
 //! Many at once: handshakes that are not finished, sessions that say a byte now and then (T-09).
 
 use crate::table::{Seen, Table};
-use crate::victim::Victim;
+use crate::victim::{FILE, RATE, RATE_BPS, Victim};
 use farhaul_hostile::KitError;
 use farhaul_hostile::peer::{client, endpoint};
 use farhaul_hostile::site::Site;
+use farhaul_hostile::speech::request_wishing;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const HALF_OPEN: u8 = 200;
 const TRICKLING: usize = 50;
+/// Sessions that wish for more than they may have, and for how long they are watched.
+const GREEDY: usize = 4;
+const GREEDY_FOR: Duration = Duration::from_secs(2);
 /// Sessions that one site may have (engine/README.md, bounds of memory).
 const PER_SITE: usize = 16;
 
 pub(crate) async fn attack(victim: &Victim, table: &mut Table) {
+    let attack = "four sessions of a site wish to be sent eight times the rate at least";
+    table.take("W-133", attack, "each no faster than its rate", greedy(victim).await);
     let expected = "16 sessions at most, an honest transfer arrives";
     let seen = crowd(victim).await;
     table.take(
@@ -22,6 +28,37 @@ pub(crate) async fn attack(victim: &Victim, table: &mut Table) {
         expected,
         seen,
     );
+}
+
+/// spec: W-098, W-133: what is wished beyond the rate is not granted, to any of them; a rate is one of a
+/// session.
+async fn greedy(victim: &Victim) -> Result<Seen, KitError> {
+    let site = victim.site();
+    let mut tasks = Vec::new();
+    for _ in 0..GREEDY {
+        let mut peer = victim.peer_of(&site).await?;
+        tasks.push(tokio::spawn(async move {
+            let request = request_wishing(FILE, 8 * RATE_BPS, 9 * RATE_BPS);
+            peer.ask(&request, Duration::from_millis(400)).await?;
+            let (begun, mut bytes) = (Instant::now(), 0);
+            while begun.elapsed() < GREEDY_FOR {
+                let heard = peer.listen(Duration::from_millis(5)).await;
+                bytes += heard.iter().map(|heard| heard.bytes).sum::<u64>();
+                let report = peer.notes.report();
+                peer.report(&report).await?;
+            }
+            let took = begun.elapsed();
+            peer.leave().await;
+            Ok::<_, KitError>(bytes as f64 * 8.0 / took.as_secs_f64() / RATE)
+        }));
+    }
+    let mut most: f64 = 0.0;
+    for task in tasks {
+        let share = task.await.map_err(|error| KitError::NoSession(error.to_string()))??;
+        most = most.max(share);
+    }
+    let what = format!("{most:.2} of the rate of a session at most, in each of {GREEDY}");
+    Ok(Seen::new(what, most > 0.0 && most <= 1.25))
 }
 
 async fn crowd(victim: &Victim) -> Result<Seen, KitError> {

@@ -6,7 +6,7 @@ use crate::victim::{FILE, Victim};
 use farhaul_hostile::KitError;
 use farhaul_hostile::lane::{Packet, kind};
 use farhaul_hostile::report::Report;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long each behaves before it lies.
 const HONEST_FOR: Duration = Duration::from_millis(400);
@@ -60,6 +60,8 @@ pub(crate) async fn attack(victim: &Victim, table: &mut Table) {
         "at most 4 packets in 3 s",
         starves(victim).await,
     );
+    let attack = "receiver that hears no more reports on, and claims drops";
+    table.take("T-09", attack, "at most 4 packets in 3 s", claims_drops(victim).await);
     table.take(
         "T-09",
         "receiver grants nothing",
@@ -127,6 +129,26 @@ async fn starves(victim: &Victim) -> Result<Seen, KitError> {
     let first = peer.listen(Duration::from_millis(1500)).await.len();
     let then = peer.listen(Duration::from_secs(3)).await.len();
     peer.leave().await;
+    let what = format!("{first} packets in 1.5 s, then {then} in 3 s");
+    Ok(Seen::new(what, then <= 4))
+}
+
+/// spec: W-137: the victim holds its rate, and reports that name nothing new do not feed it.
+async fn claims_drops(victim: &Victim) -> Result<Seen, KitError> {
+    let mut peer = victim.peer().await?;
+    peer.pull(FILE, HONEST_FOR).await?;
+    let mut heard = [0; 2];
+    let mut report = peer.notes.report();
+    for (span, heard) in [1500, 3000].into_iter().zip(&mut heard) {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(span) {
+            *heard += peer.listen(Duration::from_millis(10)).await.len();
+            report.counters[4] += 1;
+            peer.report(&report).await?;
+        }
+    }
+    peer.leave().await;
+    let [first, then] = heard;
     let what = format!("{first} packets in 1.5 s, then {then} in 3 s");
     Ok(Seen::new(what, then <= 4))
 }

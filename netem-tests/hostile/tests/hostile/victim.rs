@@ -23,7 +23,9 @@ const HONEST_LEN: usize = 4 << 20;
 /// How long an honest transfer may take on a busy machine.
 const HONEST_LIMIT: Duration = Duration::from_secs(60);
 /// What it sends at most, in bits per second (`--rate` below).
-pub(crate) const RATE: f64 = 40e6;
+pub(crate) const RATE_BPS: u64 = 40_000_000;
+/// The same, for shares of it.
+pub(crate) const RATE: f64 = RATE_BPS as f64;
 /// The name of the file that it offers.
 pub(crate) const FILE: &[u8] = b"file";
 

@@ -307,3 +307,41 @@ fn what_the_disk_does_not_give_is_an_error_with_its_place() {
     let is_told = matches!(&failed, Err(DigestError::Read { offset: 0, errno }) if *errno == rustix::io::Errno::IO);
     assert!(is_told, "{failed:?}");
 }
+
+/// Knows one file by its state.
+struct KnownAs(FileIdentity, Content);
+
+impl KnownContent for KnownAs {
+    fn content_of(&self, identity: &FileIdentity) -> Option<Content> {
+        (*identity == self.0).then(|| self.1.clone())
+    }
+}
+
+/// spec: S-093
+#[test]
+fn a_file_that_was_read_in_the_state_in_which_it_is_is_not_read_again() {
+    let tree = Tree::new();
+    tree.write("a/f", b"1234");
+    let (before, ..) = found(&tree, b"a/f");
+    let size = Bytes::new(4);
+    let other = Content::File { manifest: ManifestId([9; 32]), size };
+    let known = KnownAs(before.identity, other.clone());
+    let look = |path: &[u8], known: &KnownAs| {
+        let keys = keys();
+        let looker = Looker::new(&tree.root, &keys, Rules::default(), Stop::default());
+        let mut looker = looker.with_patience(HASTE).with_known(known);
+        match looker.look(&rel(path), &mut Kept::default()) {
+            Ok(Look::Found(standing)) => standing.found.content,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(look(b"a/f", &known), other);
+    std::fs::rename(tree.at("a"), tree.at("b")).expect("moved");
+    assert_eq!(look(b"b/f", &known), other);
+    // The name of the file itself is a part of its state, and what is doubtful is read.
+    std::fs::rename(tree.at("b/f"), tree.at("b/g")).expect("moved");
+    assert_eq!(look(b"b/g", &known), before.content);
+    let wrong = Content::File { manifest: ManifestId([9; 32]), size: Bytes::new(5) };
+    let (now, ..) = found(&tree, b"b/g");
+    assert_eq!(look(b"b/g", &KnownAs(now.identity, wrong)), before.content);
+}

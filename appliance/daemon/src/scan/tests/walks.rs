@@ -22,6 +22,24 @@ fn directories_come_before_what_is_in_them_and_names_by_their_bytes() {
 }
 
 #[test]
+fn a_walk_within_a_directory_lists_what_is_beneath_it() {
+    let tree = Tree::with(&["a/x/y/z", "a/x-", "a/x.d/f", "b", "a/x/c", "a/x/ignored/f"]);
+    let rules = Rules::parse(&["/a/x/ignored"]).expect("a rule");
+    let within = |path: &str, options: WalkOptions| {
+        let within = Some(rel(path.as_bytes()));
+        tree.listed(WalkOptions { within, rules: rules.clone(), ..options })
+    };
+    for options in [plain(), helped()] {
+        let expected = ["a/x/c", "a/x/ignored: Ignored", "a/x/y", "a/x/y/z"];
+        assert_eq!(within("a/x", options.clone()), expected);
+        assert_eq!(within("a/x/y", options), ["a/x/y/z"]);
+    }
+    let within = Some(rel(b"b"));
+    let options = WalkOptions { within, ..plain() };
+    assert!(Walk::start(&tree.root, options).is_err(), "a file has nothing beneath it");
+}
+
+#[test]
 fn names_are_bytes() {
     let tree = Tree::new();
     for name in

@@ -2,7 +2,6 @@
 //!
 //! No mechanism lives here; trains are handed out, rates and windows are put together.
 
-use super::limits::Limits;
 use super::startup::{self, Stage};
 use super::{IN_FLIGHT_PACKETS, Phase, STALL, TRAIN_SHARE, TRAIN_SPACING, WLaw, spread};
 use crate::congestion::{Bounds, Controller, Policy, Sample, View};
@@ -90,7 +89,7 @@ impl Controller for WLaw {
     fn set_policy(&mut self, policy: Policy, bounds: Bounds, now: Timestamp) {
         let now = self.seconds(now);
         self.policy = policy;
-        self.limits = Limits::of(bounds);
+        self.limits.rebound(bounds);
         self.base.set_low(self.is_low());
         self.rival.set_enabled(self.mirror && !self.is_low());
         self.set_rate(self.rate, now);

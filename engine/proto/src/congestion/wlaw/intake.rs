@@ -14,6 +14,8 @@ use crate::congestion::{Outcome, RttSample, TrainSample};
 const GAP_MAX: f64 = 0.5;
 /// What the receiver takes, less a little so that it catches up.
 const RECEIVER_SHARE: f64 = 0.95;
+/// What is left of the rate where nothing is known to have arrived.
+const UNKNOWN_SHARE: f64 = 0.5;
 /// Receiver drops remembered; far above what one round trip can hold.
 const FORGIVEN_MAX: u64 = 1 << 20;
 /// So many queue targets are more than pulses can explain.
@@ -215,15 +217,19 @@ impl WLaw {
         if drops > 0 {
             self.forgiven = self.forgiven.saturating_add(drops).min(FORGIVEN_MAX);
             self.forgiven_until = now + 2.0 * self.rtt() + GAP_MAX;
-            let takes = RECEIVER_SHARE * self.advance.delivered();
-            if takes > 0.0 {
-                // A cut that the receiver asked for proves nothing about the link.
-                let was = Sent { rate: takes, loss: self.advance.loss() };
-                self.ceiling.hit(takes, was, self.rtt(), now);
-                self.limits.spare(takes, self.ceiling.held_until());
-                self.since.begin(now);
-                self.set_rate(self.rate, now);
-            }
+            let delivered = self.advance.delivered();
+            // Of one that took nothing it is not known what it takes.
+            let takes = if delivered > 0.0 {
+                RECEIVER_SHARE * delivered
+            } else {
+                UNKNOWN_SHARE * self.rate
+            };
+            // A cut that the receiver asked for proves nothing about the link.
+            let was = Sent { rate: takes, loss: self.advance.loss() };
+            self.ceiling.hit(takes, was, self.rtt(), now);
+            self.limits.spare(takes, self.ceiling.held_until());
+            self.since.begin(now);
+            self.set_rate(self.rate, now);
         } else if now > self.forgiven_until {
             self.forgiven = 0;
         }

@@ -37,6 +37,17 @@ impl Limits {
         }
     }
 
+    /// Other bounds; the receiver is the same.
+    pub(super) fn rebound(&mut self, bounds: Bounds) {
+        let Self { taken, taken_until, .. } = *self;
+        *self = Self { taken, taken_until, ..Self::of(bounds) };
+    }
+
+    /// What the receiver takes, and until when that is believed; infinite if it never said so.
+    pub(super) const fn taken(self) -> (f64, f64) {
+        (self.taken, self.taken_until)
+    }
+
     /// What the rate does not fall below now.
     pub(super) fn floor(self, now: f64) -> f64 {
         if now < self.taken_until { self.floor.min(self.taken) } else { self.floor }

@@ -269,3 +269,30 @@ fn what_the_receiver_cannot_take_goes_above_the_floor() {
     let later = now + Duration::from_secs(30);
     assert!(law.pacing_rate(later) >= BitRate::mbps(30), "{}", law.pacing_rate(later));
 }
+
+/// Nothing was delivered yet, so no rate was known that it takes: the floor went on at it.
+#[test]
+fn a_receiver_that_takes_nothing_presses_the_rate_below_the_floor() {
+    let bounds = Bounds::new(Some(BitRate::mbps(30)), None).unwrap();
+    let mut law = law(WConfig { bounds, ..fair() });
+    let mut rate = law.pacing_rate(START);
+    for step in 1..6 {
+        let now = START + Duration::from_millis(100) * step;
+        law.on_feedback(&Sample { receiver_drops: 50, ..nothing() }, now);
+        let less = law.pacing_rate(now);
+        assert!(less < rate.mul_f64(0.6), "{step}: {rate}, then {less}");
+        rate = less;
+    }
+}
+
+#[test]
+fn what_the_receiver_cannot_take_is_known_after_a_change_of_bounds() {
+    let bounds = |mbps| Bounds::new(Some(BitRate::mbps(mbps)), None).unwrap();
+    let mut law = law(WConfig { bounds: bounds(30), ..fair() });
+    suffer(&mut law);
+    let now = START + Duration::from_secs(4);
+    law.on_feedback(&Sample { receiver_drops: 50, ..nothing() }, now);
+    let spared = law.pacing_rate(now);
+    law.set_policy(Policy::High, bounds(40), now);
+    assert_eq!(law.pacing_rate(now), spared);
+}

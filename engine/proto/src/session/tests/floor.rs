@@ -88,12 +88,125 @@ fn a_disk_that_stands_still_goes_above_the_floor() {
     assert!(pair.ends[0].sender().blocked_by_peer());
 }
 
-/// Who goes on elsewhere has half the rate for a hint, and the floor for what it is.
+/// A pair that holds a rate by a floor or by `fixed`, and whose first side hears the second, but not
+/// the other way round: only what is as short as a report passes.
+fn unheard(policy: Policy, bounds: Bounds) -> Pair {
+    let mut pair = slow();
+    let now = pair.now;
+    pair.ends[0].set_policy(policy, bounds, now);
+    pair.run(Duration::from_millis(200));
+    pair.mtu = Bytes::new(400);
+    pair.run(Duration::from_millis(1_500));
+    pair
+}
+
+/// A receiver that hears nothing reports all the same, and each report ended the silence. spec: W-137
+#[test]
+fn reports_that_tell_nothing_new_do_not_feed_a_rate_that_is_held() {
+    for (policy, bounds) in
+        [(Policy::Fair, floor(FLOOR)), (Policy::Fixed, Bounds::capped(Some(FLOOR)))]
+    {
+        let mut pair = unheard(policy, bounds);
+        let before = pair.ends[0].counters();
+        let stopped = sent(&mut pair, Duration::from_secs(8));
+        let reports = pair.ends[0].counters().reports_received - before.reports_received;
+        assert!(reports >= 8, "{reports}");
+        assert!(stopped < BitRate::kbps(50), "{policy:?}: {stopped}");
+        assert_eq!(pair.ends[0].limits().current(), Some(Limit::Peer));
+        // The next question is answered.
+        pair.mtu = Bytes::new(1_500);
+        let (acked, until) = (before.packets_acked, pair.now + Duration::from_millis(2_100));
+        while pair.ends[0].counters().packets_acked == acked && pair.now < until {
+            pair.run(DELAY);
+        }
+        pair.run(DELAY * 2);
+        let back = sent(&mut pair, Duration::from_millis(200));
+        assert!(back > FLOOR.mul_f64(0.95), "{policy:?}: {back}");
+    }
+}
+
+/// A peer that claims a drop now and then was sent to for ever, and at the full rate. spec: W-059, W-137
+#[test]
+fn drops_without_an_acknowledgement_neither_feed_a_held_rate_nor_keep_a_session() {
+    let mut pair = unheard(Policy::Fair, floor(FLOOR));
+    let (from, before) = (pair.now, pair.ends[0].counters().wire_sent);
+    pair.tick = Duration::from_millis(1);
+    pair.control_lives = true;
+    for drops in 0..6 {
+        // The first says what was dropped before the session.
+        pair.ends[1].on_local_drops(drops);
+        pair.run(Duration::from_secs(20));
+    }
+    assert!(pair.ends[0].counters().receiver_drops >= 4);
+    let fed = pair.ends[0].counters().wire_sent - before;
+    assert!(fed.rate_over(pair.now.since(from)) < BitRate::kbps(50), "{fed}");
+    let (at, _) = pair.unreached.expect("it is believed for ever");
+    assert!(at.since(from) < Duration::from_secs(95), "{:?}", at.since(from));
+}
+
+#[test]
+fn a_receiver_that_drops_goes_above_a_rate_that_is_held_and_is_named() {
+    let both = Bounds::new(Some(FLOOR), Some(FLOOR)).unwrap();
+    for (policy, bounds) in [(Policy::Fair, both), (Policy::Fixed, Bounds::capped(Some(FLOOR)))] {
+        let mut pair = slow();
+        let now = pair.now;
+        pair.ends[0].set_policy(policy, bounds, now);
+        pair.ends[1].on_local_drops(0);
+        pair.run(Duration::from_millis(300));
+        pair.ends[1].on_local_drops(50);
+        pair.run(Duration::from_millis(60));
+        let rate = pair.ends[0].view().rate;
+        assert!(rate < FLOOR.mul_f64(0.97), "{policy:?}: {rate}");
+        assert_eq!(pair.ends[0].limits().current(), Some(Limit::Receiver), "{policy:?}");
+    }
+}
+
+/// What waits for credit, or for the word that all is written, waits for reports that name nothing new.
+#[test]
+fn a_rate_that_is_held_goes_on_at_once_when_a_disk_does() {
+    for (policy, bounds) in
+        [(Policy::Fair, floor(FLOOR)), (Policy::Fixed, Bounds::capped(Some(FLOOR)))]
+    {
+        let mut pair = slow();
+        let now = pair.now;
+        pair.ends[0].set_policy(policy, bounds, now);
+        pair.disk_stands = true;
+        pair.run(Duration::from_secs(10));
+        assert!(pair.ends[0].sender().blocked_by_peer());
+        pair.disk_stands = false;
+        pair.run(Duration::from_millis(100));
+        let after = sent(&mut pair, Duration::from_millis(100));
+        assert!(after > FLOOR.mul_f64(0.95), "{policy:?}: {after}");
+    }
+}
+
+/// Who goes on elsewhere has half the rate for a hint, and the floor for what it is; until the peer
+/// has answered from there, no packet but the question goes there. spec: W-102, W-133
 #[test]
 fn the_floor_holds_on_a_new_path_once_that_is_validated() {
     let mut pair = slow();
     let now = pair.now;
     pair.ends[0].set_policy(Policy::Low, floor(FLOOR), now);
-    pair.ends[0].forget_path(now);
+    pair.run(Duration::from_millis(100));
+    let elsewhere = SocketAddr::from(([198, 51, 100, 9], 7411));
+    let (number, now) = (PacketNumber::new(1 << 20), pair.now);
+    let report = Bytes::new(500);
+    pair.ends[0].on_arrival(elsewhere, number, Kind::Feedback, report, now);
+    pair.sent.clear();
+    pair.run(Duration::from_millis(1));
+    let there = |plan: &&PacketPlan| plan.route != Route::Peer;
+    let asked: Vec<_> = pair.sent.iter().flatten().filter(there).collect();
+    let sizes = asked.iter().fold(Bytes::ZERO, |sum, plan| sum + size(plan));
+    assert!(asked.iter().all(|plan| plan.route == Route::Only(elsewhere)), "{asked:?}");
+    assert!(sizes <= report.saturating_mul(3), "{sizes}");
+    let PlanBody::Path(token) = asked.first().expect("a question").body else {
+        panic!("{asked:?}")
+    };
+    assert_ne!(pair.ends[0].peer(), elsewhere);
+    let now = pair.now;
+    pair.ends[0].on_response(elsewhere, token, now);
+    assert_eq!(pair.ends[0].peer(), elsewhere);
     assert!(pair.ends[0].view().rate >= FLOOR, "{}", pair.ends[0].view().rate);
+    let after = sent(&mut pair, Duration::from_millis(100));
+    assert!(after > FLOOR.mul_f64(0.95), "{after}");
 }

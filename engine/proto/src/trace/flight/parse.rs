@@ -6,6 +6,7 @@ use super::{
 };
 use crate::wire::control::misleads;
 use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
 
 /// Why a file is no flight record, or not a whole one.
@@ -74,6 +75,9 @@ pub enum FlightError {
 
 /// No number of a header or a sample is larger: all of them are exact as `f64`.
 const NUMBER_MAX: u64 = 1 << 53;
+/// The version from which on there are floors.
+const FLOOR_SINCE: u32 = 2;
+const NO_FLOOR_YET: &str = "version 1 has no field `floor_bps`";
 /// A year, in microseconds: no session is older.
 const TIME_MAX: u64 = 366 * 86_400 * 1_000_000;
 
@@ -118,6 +122,11 @@ impl FlightReader {
             self.header = Some(header(line)?);
             return Ok(());
         }
+        if self.header.as_ref().is_some_and(|header| header.farhaul_flight < FLOOR_SINCE)
+            && names_floor(line)
+        {
+            return Err(FlightError::Line { line: number, why: NO_FLOOR_YET.to_owned() });
+        }
         let parsed: FlightLine = serde_json::from_slice(line)
             .map_err(|error| FlightError::Line { line: number, why: told(&error) })?;
         let at_us = parsed.at_us();
@@ -156,6 +165,9 @@ fn header(line: &[u8]) -> Result<FlightHeader, FlightError> {
         return Err(FlightError::Version { found: mark.farhaul_flight });
     }
     let header: FlightHeader = serde_json::from_slice(line).map_err(wrong)?;
+    if header.farhaul_flight < FLOOR_SINCE && names_floor(line) {
+        return Err(FlightError::Header { why: NO_FLOOR_YET.to_owned() });
+    }
     let FlightHeader { agent, site, peer, title, policy, .. } = &header;
     if ![agent, site, peer, title, policy].into_iter().all(|text| is_plain(text)) {
         return Err(FlightError::Text { line: 1 });
@@ -166,6 +178,16 @@ fn header(line: &[u8]) -> Result<FlightHeader, FlightError> {
         return Err(FlightError::Range { line: 1 });
     }
     Ok(header)
+}
+
+/// Whether any object of a line has the field that came with [`FLOOR_SINCE`], be it null.
+fn names_floor(line: &[u8]) -> bool {
+    fn within(value: &Value) -> bool {
+        let Value::Object(fields) = value else { return false };
+        fields.iter().any(|(name, value)| name == "floor_bps" || within(value))
+    }
+    // What is no JSON is refused elsewhere.
+    serde_json::from_slice(line).is_ok_and(|value| within(&value))
 }
 
 /// What the JSON parser says, without its idea of lines, and no longer than a line.

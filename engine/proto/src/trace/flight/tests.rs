@@ -123,6 +123,22 @@ fn a_record_of_before_there_were_floors_is_read() {
     assert_eq!((flight.header.farhaul_flight, flight.header.floor_bps), (1, None));
 }
 
+/// No version 1 program wrote that: what it means nobody knows.
+#[test]
+fn a_record_of_version_1_that_names_a_floor_is_refused_with_the_line() {
+    let old = |line: String| line.replacen("\"farhaul_flight\":2", "\"farhaul_flight\":1", 1);
+    let with_floor: Vec<String> = lines().into_iter().map(old).collect();
+    assert!(refused(&with_floor).starts_with("line 1: "), "{}", refused(&with_floor));
+    assert!(refused(&with_floor).contains("`floor_bps`"), "{}", refused(&with_floor));
+    let null = with_floor[0].replace("\"floor_bps\":2000000", "\"floor_bps\":null");
+    assert!(refused(&[null]).contains("`floor_bps`"));
+    let without = with_floor[0].replace("\"floor_bps\":2000000,", "");
+    let at = 1 + with_floor[1..].iter().position(|line| line.contains("floor_bps")).unwrap();
+    let mut event = with_floor;
+    event[0] = without;
+    assert!(refused(&event).starts_with(&format!("line {}: ", at + 1)), "{}", refused(&event));
+}
+
 #[test]
 fn a_record_that_was_cut_short_says_so() {
     let mut cut = flight().encode();

@@ -35,8 +35,9 @@ fn reopen_all(runs: &[(u32, u32)], first_block: u32) -> Message {
 }
 
 fn offer(dest: Vec<u8>, manifest: ManifestCarrier) -> Message {
-    let (entries, bytes, resume, left_out) = (3, 5, true, None);
-    Message::Offer(Offer { transfer: TRANSFER, dest, manifest, entries, bytes, resume, left_out })
+    let (entries, bytes, resume, left_out, rate_min) = (3, 5, true, None, None);
+    let transfer = TRANSFER;
+    Message::Offer(Offer { transfer, dest, manifest, entries, bytes, resume, left_out, rate_min })
 }
 
 fn done(failed: Vec<EntryFailure>, failed_total: u64) -> Message {
@@ -234,8 +235,9 @@ prop_compose! {
         manifest in any_manifest(),
         (entries, bytes, resume) in any::<(u64, u64, bool)>(),
         left_out in option::of(any_left_out()),
+        rate_min in option::of(any::<u64>()),
     ) -> Offer {
-        Offer { transfer, dest, manifest, entries, bytes, resume, left_out }
+        Offer { transfer, dest, manifest, entries, bytes, resume, left_out, rate_min }
     }
 }
 

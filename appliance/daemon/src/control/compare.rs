@@ -1,0 +1,250 @@
+//! Comparing what this site and a neighbour hold of a folder, where one of them is not known to
+//! follow the other: who lacks something is told just that, and then what comes.
+//!
+//! Of the two, the one with the lower id asks. Whatever goes wrong ends the comparison alone: the
+//! neighbour is then told everything, as one is that compares nothing.
+
+use super::folder::{Folder, FolderError, Neighbour};
+use crate::index::IndexError;
+use crate::site::Outgoing;
+use farhaul_proto::ids::SiteId;
+use farhaul_sync::message::{Followed, Message, Shared};
+use farhaul_sync::reconcile::{
+    Answer, Answerer, Asker, Outcome, ReconcileError, Turn, is_due, is_far,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::time::{Duration, Instant};
+
+/// How long a neighbour that says nothing is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A comparison under way.
+pub(super) struct Comparison {
+    role: Role,
+    /// From where the neighbour is told when it is over; `None`: it is told meanwhile.
+    held: Option<u64>,
+    /// When it is given up, unless something is heard.
+    until: Instant,
+}
+
+enum Role {
+    /// The neighbour is to ask.
+    Awaiting,
+    Asking(Box<Asker>),
+    Answering(Box<Answerer>),
+}
+
+impl Comparison {
+    fn new(role: Role, held: Option<u64>) -> Self {
+        Self { role, held, until: Instant::now() + PATIENCE }
+    }
+
+    /// Whether the neighbour is told nothing until it is over.
+    pub(super) const fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
+    fn salt(&self) -> Option<&[u8; 32]> {
+        match &self.role {
+            Role::Awaiting => None,
+            Role::Asking(asker) => Some(asker.salt()),
+            Role::Answering(answerer) => Some(answerer.salt()),
+        }
+    }
+}
+
+impl Neighbour {
+    /// Whether it is told nothing at the moment.
+    pub(super) fn waits(&self) -> bool {
+        self.comparison.as_ref().is_some_and(Comparison::holds)
+    }
+}
+
+impl Folder {
+    /// A neighbour said how far it follows: if one of the two is not known to follow the other, what
+    /// both hold is compared.
+    pub(super) fn begin_to_compare(&mut self, peer: SiteId, theirs: &Shared) {
+        let Some(ours) = self.share_with(peer).filter(|ours| is_due(ours, theirs)) else { return };
+        let asks = self.identity.id() < peer;
+        let start = Followed::start(theirs.followed, self.index.author().incarnation);
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        if !neighbour.outbox.compares() {
+            return;
+        }
+        let held = is_far(theirs.followed, ours.epoch, ours.head).then_some(start.min(ours.head));
+        let role = match salt().filter(|_| asks) {
+            Some(salt) => Role::Asking(Box::new(Asker::new(salt, ours.head))),
+            None => Role::Awaiting,
+        };
+        neighbour.comparison = Some(Comparison::new(role, held));
+        let asked = self.compare_on(peer);
+        self.end_if_faulty(peer, asked);
+    }
+
+    /// A turn of a comparison.
+    pub(super) fn compared(&mut self, peer: SiteId, salt: [u8; 32], is_answer: bool, turn: &Turn) {
+        if is_answer {
+            let heard = self.hear_answer(peer, salt, turn);
+            self.end_if_faulty(peer, heard);
+        } else {
+            let answered = self.answer_turn(peer, salt, turn);
+            self.end_if_faulty(peer, answered);
+        }
+    }
+
+    /// The neighbour gives a comparison up.
+    pub(super) fn incomparable(&mut self, peer: SiteId, salt: [u8; 32]) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let is_that = |comparison: &Comparison| comparison.salt() == Some(&salt);
+        if neighbour.comparison.as_ref().is_some_and(is_that) {
+            tracing::warn!(folder = %self.setup.name, %peer, "does not go on comparing");
+            neighbour.comparison = None;
+        }
+    }
+
+    /// Gives up comparisons in which nothing is heard any more.
+    pub(super) fn give_up_comparing(&mut self) {
+        let now = Instant::now();
+        let is_late = |comparison: &Comparison| comparison.until <= now;
+        let late = self
+            .neighbours
+            .iter()
+            .filter(|(_, neighbour)| neighbour.comparison.as_ref().is_some_and(is_late));
+        let late: Vec<SiteId> = late.map(|(peer, _)| *peer).collect();
+        for peer in late {
+            self.end_comparing(peer, "nothing is heard");
+        }
+    }
+
+    fn end_comparing(&mut self, peer: SiteId, why: &str) {
+        let folder = self.setup.key;
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let Some(comparison) = neighbour.comparison.take() else { return };
+        tracing::warn!(folder = %self.setup.name, %peer, why, "no comparison: it is told everything");
+        if let Some(salt) = comparison.salt().copied() {
+            let said = Message::Incomparable { folder, salt };
+            let _ = neighbour.outbox.send(Outgoing::Say(said));
+        }
+    }
+
+    fn end_if_faulty(&mut self, peer: SiteId, done: Result<(), Faulty>) {
+        if let Err(fault) = done {
+            self.end_comparing(peer, &fault.to_string());
+        }
+    }
+
+    /// Asks whatever can be asked now.
+    fn compare_on(&mut self, peer: SiteId) -> Result<(), Faulty> {
+        self.index.sum_up()?;
+        let folder = self.setup.key;
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
+        let Some(Comparison { role: Role::Asking(asker), .. }) = &mut neighbour.comparison else {
+            return Ok(());
+        };
+        let salt = *asker.salt();
+        while let Some(turn) = asker.ask(&self.index.read())? {
+            let (is_last, is_answer) = (turn.is_last, false);
+            let said = Message::Compare { folder, salt, is_answer, turn };
+            neighbour.outbox.send(Outgoing::Say(said)).map_err(|_| Faulty::Deaf)?;
+            if is_last {
+                self.conclude_comparing(peer);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_answer(&mut self, peer: SiteId, salt: [u8; 32], turn: &Turn) -> Result<(), Faulty> {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
+        match &mut neighbour.comparison {
+            Some(Comparison { role: Role::Asking(asker), until, .. }) if *asker.salt() == salt => {
+                *until = Instant::now() + PATIENCE;
+                asker.hear(turn, &self.index.read())?;
+            }
+            // Of one that was given up.
+            _ => return Ok(()),
+        }
+        self.compare_on(peer)
+    }
+
+    fn answer_turn(&mut self, peer: SiteId, salt: [u8; 32], turn: &Turn) -> Result<(), Faulty> {
+        if self.identity.id() < peer {
+            return Ok(());
+        }
+        self.index.sum_up()?;
+        let (folder, up_to) = (self.setup.key, self.index.last_seq().get());
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
+        let is_new = neighbour.comparison.as_ref().and_then(Comparison::salt) != Some(&salt);
+        if is_new && turn.number == 1 {
+            let held = neighbour.comparison.take().and_then(|before| before.held);
+            let role = Role::Answering(Box::new(Answerer::new(salt, up_to)));
+            neighbour.comparison = Some(Comparison::new(role, held));
+        }
+        match &mut neighbour.comparison {
+            Some(Comparison { role: Role::Answering(answerer), until, .. })
+                if *answerer.salt() == salt =>
+            {
+                *until = Instant::now() + PATIENCE;
+                let Answer::Say(turns) = answerer.answer(turn, &self.index.read())? else {
+                    self.conclude_comparing(peer);
+                    return Ok(());
+                };
+                for turn in turns {
+                    let said = Message::Compare { folder, salt, is_answer: true, turn };
+                    neighbour.outbox.send(Outgoing::Say(said)).map_err(|_| Faulty::Deaf)?;
+                }
+                Ok(())
+            }
+            // Of one that was given up here, or forgotten: who asks need not wait for answers.
+            _ => {
+                let said = Message::Incomparable { folder, salt };
+                neighbour.outbox.send(Outgoing::Say(said)).map_err(|_| Faulty::Deaf)
+            }
+        }
+    }
+
+    /// A comparison is over: a neighbour that waited for it is told what it lacks.
+    fn conclude_comparing(&mut self, peer: SiteId) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let Some(Comparison { role, held, .. }) = neighbour.comparison.take() else { return };
+        let (turns, outcome) = match role {
+            Role::Asking(asker) => (asker.turns(), asker.outcome()),
+            Role::Answering(answerer) => (answerer.turns(), answerer.outcome()),
+            Role::Awaiting => return,
+        };
+        let lacking = match &outcome {
+            Outcome::Lacking(lacking) => Some(lacking.seqs.len()),
+            Outcome::Everything => None,
+        };
+        tracing::info!(folder = %self.setup.name, %peer, turns, ?lacking, "compared");
+        if let Some(start) = held {
+            neighbour.feed = neighbour.feed.clone().compared(start, outcome);
+        }
+    }
+}
+
+/// Why a comparison does not go on.
+#[derive(Debug, thiserror::Error)]
+enum Faulty {
+    #[error(transparent)]
+    Compared(#[from] ReconcileError<IndexError>),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("the neighbour does not listen")]
+    Deaf,
+}
+
+impl From<IndexError> for Faulty {
+    fn from(error: IndexError) -> Self {
+        Self::Folder(error.into())
+    }
+}
+
+/// A name for a comparison that nobody foresees.
+fn salt() -> Option<[u8; 32]> {
+    let mut salt = [0; 32];
+    SystemRandom::new().fill(&mut salt).ok().map(|()| salt)
+}
+
+#[cfg(test)]
+mod tests;

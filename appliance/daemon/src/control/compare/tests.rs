@@ -1,0 +1,161 @@
+//! Who is told at once, who when a comparison is over, and who after all when it comes to nothing.
+
+use super::*;
+use crate::control::folder::FolderSetup;
+use crate::index::Durability;
+use crate::sample::{file, path};
+use crate::scan::Rules;
+use crate::site::Outbox;
+use crate::store::Unnamed;
+use crate::watch::{Limits, WatchMode};
+use farhaul_engine::identity::Identity;
+use farhaul_sync::folder::{FileIdentity, Found};
+use farhaul_sync::seal::FolderKey;
+use farhaul_sync::version::Meta;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Ids above and below any that is drawn.
+const ASKED: SiteId = SiteId([0xff; 32]);
+const ASKING: SiteId = SiteId([0; 32]);
+
+/// A folder with some records, a neighbour that follows it nowhere, and what that is told.
+fn folder(peer: SiteId, compares: bool) -> (tempfile::TempDir, Folder, mpsc::Receiver<Outgoing>) {
+    let home = tempfile::tempdir().expect("a directory");
+    for dir in ["tree", "state"] {
+        std::fs::create_dir(home.path().join(dir)).expect("made");
+    }
+    let setup = FolderSetup {
+        name: "projects".to_owned(),
+        key: FolderKey([5; 32]),
+        path: home.path().join("tree"),
+        state: home.path().join("state"),
+        peers: BTreeSet::from([peer]),
+        rules: Rules::default(),
+        scan_every: Duration::from_secs(3600),
+        watch: WatchMode::Off,
+        watch_limits: Limits::default(),
+        principals: Arc::new(Unnamed),
+    };
+    let identity = Identity::ephemeral().expect("made");
+    let (events, _) = mpsc::channel(9);
+    let mut folder = Folder::open(setup, &identity, events).expect("its own");
+    // It would listen for its neighbour first.
+    folder.publisher = folder.publisher.clone().silent(false);
+    let published = folder.change(Durability::Now, |state| {
+        for n in 0..20_u8 {
+            let (content, identity) = (file(&[n]), FileIdentity::default());
+            let found = Found { content, meta: Meta::default(), identity };
+            state.observe(&path(&format!("file {n}")), Some(found), 1000)?;
+        }
+        Ok(())
+    });
+    published.expect("new files");
+    let (outbox, said) = Outbox::to_test(peer, compares);
+    let theirs = Shared { folder: folder.setup.key, epoch: 77, head: 0, followed: None };
+    folder.shared(peer, &theirs, outbox);
+    (home, folder, said)
+}
+
+/// Up to which number records are told, from 0.
+fn told(folder: &mut Folder, said: &mut mpsc::Receiver<Outgoing>) -> Option<u64> {
+    folder.go_on();
+    let mut up_to = None;
+    while let Ok(outgoing) = said.try_recv() {
+        if let Outgoing::Records { after, to, .. } = outgoing {
+            assert_eq!(after, up_to.unwrap_or(0));
+            up_to = Some(to);
+        }
+    }
+    up_to
+}
+
+fn question(said: &mut mpsc::Receiver<Outgoing>) -> Option<([u8; 32], Turn)> {
+    match said.try_recv() {
+        Ok(Outgoing::Say(Message::Compare { salt, is_answer: false, turn, .. })) => {
+            Some((salt, turn))
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_neighbour_that_compares_nothing_is_told_everything_at_once() {
+    for peer in [ASKED, ASKING] {
+        let (_home, mut folder, mut said) = folder(peer, false);
+        assert_eq!(told(&mut folder, &mut said), Some(20));
+    }
+}
+
+#[test]
+fn who_is_asked_is_told_what_it_lacks_when_the_comparison_is_over() {
+    let (_home, mut folder, mut said) = folder(ASKED, true);
+    let (salt, turn) = question(&mut said).expect("the first");
+    assert_eq!(told(&mut folder, &mut said), None);
+    // It holds the same: to it every print is that of its own.
+    let answer = Turn { number: turn.number, is_last: true, parts: vec![] };
+    folder.compared(ASKED, [1; 32], true, &answer);
+    assert_eq!(question(&mut said), None, "an answer of another comparison");
+    folder.compared(ASKED, salt, true, &answer);
+    let (_, last) = question(&mut said).expect("the last");
+    assert!(last.is_last);
+    folder.go_on();
+    let Ok(Outgoing::Records { after: 0, to: 20, bytes, .. }) = said.try_recv() else {
+        panic!("it is told up to where it has everything");
+    };
+    assert!(bytes.len() < 10, "and no record");
+}
+
+#[test]
+fn who_gives_up_or_answers_what_was_not_asked_is_told_everything() {
+    let (_home, mut given_up, mut said) = folder(ASKED, true);
+    let (salt, _) = question(&mut said).expect("the first");
+    given_up.incomparable(ASKED, [1; 32]);
+    assert_eq!(told(&mut given_up, &mut said), None);
+    given_up.incomparable(ASKED, salt);
+    assert_eq!(told(&mut given_up, &mut said), Some(20));
+
+    let (_home, mut answered, mut said) = folder(ASKED, true);
+    let (salt, turn) = question(&mut said).expect("the first");
+    let wrong = Turn { number: turn.number + 1, is_last: true, parts: vec![] };
+    answered.compared(ASKED, salt, true, &wrong);
+    let given_up = said.try_recv().expect("it is told so");
+    assert!(
+        matches!(given_up, Outgoing::Say(Message::Incomparable { salt: of, .. }) if of == salt)
+    );
+    assert_eq!(told(&mut answered, &mut said), Some(20));
+}
+
+#[test]
+fn who_is_to_ask_and_says_nothing_is_told_everything_after_a_while() {
+    let (_home, mut folder, mut said) = folder(ASKING, true);
+    assert_eq!(told(&mut folder, &mut said), None);
+    folder.tick();
+    assert_eq!(told(&mut folder, &mut said), None);
+    let neighbour = folder.neighbours.get_mut(&ASKING).expect("it is there");
+    neighbour.comparison.as_mut().expect("awaited").until = Instant::now();
+    folder.tick();
+    assert_eq!(told(&mut folder, &mut said), Some(20));
+}
+
+#[test]
+fn a_question_of_an_unknown_comparison_is_refused_and_its_first_one_answered() {
+    let (_home, mut folder, mut said) = folder(ASKING, true);
+    let nothing = farhaul_sync::reconcile::Part::Split {
+        range: farhaul_sync::reconcile::Range::ALL,
+        prints: vec![0; 256],
+    };
+    let later = Turn { number: 2, is_last: false, parts: vec![nothing.clone()] };
+    folder.compared(ASKING, [4; 32], false, &later);
+    let refused = said.try_recv();
+    assert!(
+        matches!(refused, Ok(Outgoing::Say(Message::Incomparable { salt, .. })) if salt == [4; 32])
+    );
+    folder.compared(ASKING, [4; 32], false, &Turn { number: 1, ..later.clone() });
+    let answer = said.try_recv();
+    assert!(matches!(answer, Ok(Outgoing::Say(Message::Compare { is_answer: true, .. }))));
+    assert_eq!(told(&mut folder, &mut said), None);
+    folder.compared(ASKING, [4; 32], false, &Turn { number: 2, is_last: true, parts: vec![] });
+    assert_eq!(told(&mut folder, &mut said), Some(20), "it holds nothing");
+}

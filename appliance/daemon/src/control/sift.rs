@@ -1,0 +1,95 @@
+//! What was found, before the brain takes it for what somebody did: the folder is where it was, what a
+//! disk did not take of a version is no edit, and neither is what a power cut left.
+
+use super::folder::{Folder, FolderError};
+use crate::boot::Boot;
+use crate::index::Durability;
+use crate::store::Shortfall;
+use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::Found;
+use farhaul_sync::limits::ZERO_BLOCK;
+use farhaul_sync::version::Content;
+use std::os::unix::fs::FileExt;
+
+impl Folder {
+    /// Prepares what was found for the brain: nothing is gone unless the folder is where it was, what
+    /// a disk did not take of a version is no edit, and neither is what a power cut left. The last is
+    /// returned.
+    pub(super) fn sift(
+        &mut self,
+        looks: &mut Vec<(RelPath, Option<Found>)>,
+    ) -> Result<Vec<(RelPath, Found)>, FolderError> {
+        if looks.iter().any(|(_, found)| found.is_none()) {
+            self.store.check_there()?;
+        }
+        for (path, found) in looks.iter_mut() {
+            self.upkeep.let_go(path);
+            if let Some(found) = found {
+                self.cover(path, found)?;
+            }
+        }
+        let Some(boot) = self.upkeep.cut else { return Ok(Vec::new()) };
+        let mut damaged = Vec::new();
+        let mut left = Vec::with_capacity(looks.len());
+        for (path, found) in looks.drain(..) {
+            match found {
+                Some(found) if self.is_damaged(&path, &found, boot)? => damaged.push((path, found)),
+                found => left.push((path, found)),
+            }
+        }
+        *looks = left;
+        if self.upkeep.cut_scanned {
+            self.upkeep.cut = None;
+        }
+        Ok(damaged)
+    }
+
+    /// Where this site could not give a path what its version says, what it has instead counts as
+    /// said (spec: S-100).
+    fn cover(&mut self, path: &RelPath, found: &mut Found) -> Result<(), FolderError> {
+        let Some(short) = self.index.read().shortfall(path)? else { return Ok(()) };
+        let placed = self.index.read().item(path)?.placed;
+        let disk = self.store.root().stat(path).ok();
+        let disk = disk.filter(|disk| crate::scan::identity_of(disk) == found.identity);
+        let (Some(placed), Some(disk)) = (placed, disk) else { return Ok(()) };
+        let print = short.attrs.map(|_| self.store.attrs_print(path, disk.kind));
+        let left = short.cover(&mut found.meta, &disk, print, &placed.meta);
+        if left != short {
+            let mut keeping = self.index.begin(Durability::Later)?;
+            let is_any = left != Shortfall::default();
+            keeping.set_shortfall(path, is_any.then_some(&left))?;
+            keeping.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a power cut may have left this of a file that was put there or published: it is
+    /// shorter, or ends in zeros, and was last changed before the machine started (spec: S-103). Only
+    /// where somebody else may have the file.
+    fn is_damaged(&self, path: &RelPath, found: &Found, boot: Boot) -> Result<bool, FolderError> {
+        let Some(placed) = self.index.read().item(path)?.placed else { return Ok(false) };
+        let (Content::File { size: was, .. }, Content::File { size: is, .. }) =
+            (&placed.version.content, &found.content)
+        else {
+            return Ok(false);
+        };
+        let is_old = found.identity.ctime < i128::from(boot.at_secs) * 1_000_000_000;
+        if !is_old || self.setup.peers.is_empty() || found.content == placed.version.content {
+            return Ok(false);
+        }
+        let is_damaged = is < was || self.ends_in_zeros(path, is.get());
+        if is_damaged {
+            tracing::warn!(%path, "may be damaged by a power cut: is fetched again and kept");
+        }
+        Ok(is_damaged)
+    }
+
+    /// Whether nothing but zeros stands in the last block of a file.
+    fn ends_in_zeros(&self, path: &RelPath, size: u64) -> bool {
+        let start = size.saturating_sub(1) / ZERO_BLOCK * ZERO_BLOCK;
+        let mut block = vec![0; usize::try_from(size - start).unwrap_or(0)];
+        let file = self.store.root().open_file(path);
+        let read = file.is_ok_and(|file| file.read_exact_at(&mut block, start).is_ok());
+        read && !block.is_empty() && block.iter().all(|&byte| byte == 0)
+    }
+}

@@ -1,0 +1,178 @@
+//! Metadata that a disk does not take.
+
+use super::*;
+use crate::exact;
+use crate::store::NameTable;
+use farhaul_sync::version::{Acl, Attrs, Who};
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn who_a_site_could_not_give_a_file_to_stays_its_owner_when_it_is_edited() {
+    let mut bench = Bench::at(tempfile::tempdir().unwrap(), Arc::new(NameTable::default()));
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let mut said = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    said.meta.owner = Some((*b"ann").into());
+    said.meta.group = Some((*b"staff").into());
+    bench.say("a", &said);
+    bench.settle();
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"theirs");
+    // Looked at again for nothing: no edit.
+    fs::set_permissions(bench.root("a"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(bench.root("a"), fs::Permissions::from_mode(0o640)).unwrap();
+    bench.scan();
+    assert_eq!(bench.placed("a").version, said);
+    // A new mode, and a new content: what is said of the owner stays.
+    for change in 0..2 {
+        if change == 0 {
+            fs::set_permissions(bench.root("a"), fs::Permissions::from_mode(0o600)).unwrap();
+        } else {
+            fs::write(bench.root("a"), "ours").unwrap();
+        }
+        bench.scan();
+        let now = bench.placed("a").version;
+        assert!(now.dot != said.dot, "it is an edit");
+        assert_eq!(now.meta.owner.as_deref(), Some(&b"ann"[..]));
+        assert_eq!((now.meta.group.as_deref(), now.meta.mode), (Some(&b"staff"[..]), 0o600));
+    }
+}
+
+#[test]
+fn a_file_that_somebody_gives_away_has_a_new_owner() {
+    let mut bench = Bench::at(tempfile::tempdir().unwrap(), Arc::new(NameTable::default()));
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let mut said = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    said.meta.owner = Some((*b"ann").into());
+    bench.say("a", &said);
+    bench.settle();
+    if std::os::unix::fs::chown(bench.root("a"), Some(4_000_000_123), None).is_err() {
+        println!("skipped: this process may not give files away");
+        return;
+    }
+    bench.scan();
+    assert_eq!(bench.placed("a").version.meta.owner.as_deref(), Some(&b"4000000123"[..]));
+    // And back to whom this site had left it with: an edit like any other.
+    let me = rustix::process::geteuid().as_raw();
+    std::os::unix::fs::chown(bench.root("a"), Some(me), None).unwrap();
+    bench.scan();
+    assert!(bench.placed("a").version.meta.owner.as_deref() != Some(&b"4000000123"[..]));
+    assert!(bench.placed("a").version.meta.owner.as_deref() != Some(&b"ann"[..]));
+}
+
+/// A list with a user in it, and an attribute.
+fn attrs() -> Attrs {
+    let access = Acl::new(vec![
+        (Who::Owner, 6),
+        (Who::User((*b"1234").into()), 6),
+        (Who::OwningGroup, 4),
+        (Who::Mask, 4),
+        (Who::Other, 0),
+    ]);
+    let mut attrs = Attrs { access, ..Attrs::default() };
+    attrs.xattrs.insert((*b"user.comment").into(), (*b"a note").into());
+    attrs
+}
+
+/// Whether this file system has attributes at all.
+fn has_attributes(bench: &Bench) -> bool {
+    fs::write(bench.root("probe"), "").unwrap();
+    let probe = fs::File::open(bench.root("probe")).unwrap();
+    let set = rustix::fs::fsetxattr(&probe, "user.x", b"1", rustix::fs::XattrFlags::empty());
+    fs::remove_file(bench.root("probe")).unwrap();
+    if set.is_err() {
+        println!("skipped: this file system has no extended attributes");
+    }
+    set.is_ok()
+}
+
+#[test]
+fn lists_and_attributes_arrive_change_and_go() {
+    let mut bench = Bench::new();
+    if !has_attributes(&bench) {
+        return;
+    }
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let mut said = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    said.meta.attrs = attrs().boxed();
+    bench.say("a", &said);
+    bench.scan();
+    assert_eq!(bench.placed("a").version, said);
+    // What a user sees and changes of it is what a version says.
+    let file = fs::File::options().write(true).open(bench.root("a")).unwrap();
+    let set = rustix::fs::XattrFlags::empty();
+    rustix::fs::fsetxattr(&file, "user.comment", b"another note", set).unwrap();
+    bench.scan();
+    let now = bench.placed("a").version;
+    let mut expected = attrs();
+    expected.xattrs.insert((*b"user.comment").into(), (*b"another note").into());
+    assert_eq!(now.meta.attrs, expected.boxed());
+    assert_eq!((now.content.clone(), now.meta.mode), (said.content, said.meta.mode));
+    // And where a neighbour says that there is none any more, there is none.
+    let mut bare = version(dot(2, 2), &[now.dot], now.content);
+    bare.stamp.millis = now.stamp.millis + 1;
+    bench.say("a", &bare);
+    bench.scan();
+    assert_eq!(bench.placed("a").version, bare);
+    assert!(rustix::fs::fgetxattr(&file, "user.comment", &mut [0; 99][..]).is_err());
+    let list = rustix::fs::fgetxattr(&file, "system.posix_acl_access", &mut [0; 99][..]);
+    assert!(list.is_err());
+}
+
+#[test]
+fn what_a_disk_does_not_take_of_a_version_is_said_again_with_the_next_edit() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let mut said = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    let mut more = attrs();
+    // Never set here, whatever the file system.
+    more.xattrs.insert((*b"security.capability").into(), (*b"x").into());
+    said.meta.attrs = more.clone().boxed();
+    bench.say("a", &said);
+    bench.scan();
+    let file = fs::File::open(bench.root("a")).unwrap();
+    assert!(rustix::fs::fgetxattr(&file, "security.capability", &mut [0; 99][..]).is_err());
+    fs::write(bench.root("a"), "ours").unwrap();
+    bench.scan();
+    let now = bench.placed("a").version;
+    assert!(now.content != said.content);
+    assert_eq!(now.meta.attrs, more.boxed());
+}
+
+#[test]
+fn of_two_names_that_are_one_to_the_disk_neither_file_is_replaced() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("tree")).unwrap();
+    // As a file system that folds names shows itself.
+    fs::create_dir(home.path().join("tree/.FARHAUL")).unwrap();
+    let mut bench = Bench::at(home, Arc::new(Unnamed));
+    fs::write(bench.root("source"), "theirs").unwrap();
+    fs::write(bench.root("folded readme"), "ours").unwrap();
+    bench.scan();
+    // The other spelling leads to the same file, and no directory lists it.
+    fs::hard_link(bench.root("folded readme"), bench.root("FOLDED README")).unwrap();
+    exact::tests::HIDDEN.lock().unwrap().insert(b"FOLDED README".to_vec());
+    let theirs = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    bench.say("FOLDED README", &theirs);
+    bench.settle();
+    bench.body.show_troubles();
+    let shown = bench.body.conditions.lock().unwrap().get(&FOLDER).unwrap().unplaced.clone();
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0].0, path("FOLDED README"));
+    assert_eq!(fs::read(bench.root("folded readme")).unwrap(), b"ours");
+    // Nobody takes the one for an edit of the other.
+    bench.folder().upkeep.look_again(&path("FOLDED README"));
+    bench.settle();
+    let item = bench.item("FOLDED README");
+    assert_eq!(item.versions.iter().map(|version| version.dot).collect::<Vec<_>>(), [theirs.dot]);
+    assert!(item.placed.is_none());
+    // With another name for ours there is room for theirs.
+    fs::rename(bench.root("folded readme"), bench.root("ours")).unwrap();
+    fs::remove_file(bench.root("FOLDED README")).unwrap();
+    exact::tests::HIDDEN.lock().unwrap().remove(&b"FOLDED README"[..]);
+    bench.scan();
+    assert_eq!(fs::read(bench.root("FOLDED README")).unwrap(), b"theirs");
+    assert_eq!(fs::read(bench.root("ours")).unwrap(), b"ours");
+}

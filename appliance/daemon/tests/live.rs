@@ -1,0 +1,111 @@
+//! Two sites with real disks, indexes and engines on loopback: what is done in one tree is done in
+//! the other, and no scan is due.
+
+mod live {
+    pub(crate) mod pair;
+}
+
+use farhauld::watch::WatchMode;
+use live::pair::{Site, pair};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Longer than any machine that is only busy needs.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What stands in a tree: contents of files, targets of links, nothing for directories.
+fn tree_of(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![root.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let (path, kind) = (entry.path(), entry.file_type().expect("its kind"));
+            let name = path.strip_prefix(root).expect("beneath").to_string_lossy().into_owned();
+            if name == ".farhaul" {
+                continue;
+            }
+            let content = if kind.is_dir() {
+                open.push(path);
+                None
+            } else if kind.is_symlink() {
+                fs::read_link(&path).ok().map(|target| target.into_os_string().into_encoded_bytes())
+            } else {
+                fs::read(&path).ok()
+            };
+            found.insert(name, content);
+        }
+    }
+    found
+}
+
+/// Waits until both are watched and have come to the end of their first scan.
+async fn until_both_hear(here: &Site, there: &Site) {
+    let began = Instant::now();
+    let hears = |site: &Site| site.watching().is_live() && site.watching().last_scan.is_some();
+    while !hears(here) || !hears(there) {
+        assert!(began.elapsed() < PATIENCE, "{:?} / {:?}", here.watching(), there.watching());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the other tree is as this one.
+async fn until_same(here: &Site, there: &Site) {
+    let began = Instant::now();
+    loop {
+        let (ours, theirs) = (tree_of(&here.tree()), tree_of(&there.tree()));
+        if ours == theirs {
+            return;
+        }
+        let names = |tree: &BTreeMap<String, _>| tree.keys().take(20).cloned().collect::<Vec<_>>();
+        let lists = (names(&ours), names(&theirs));
+        assert!(began.elapsed() < PATIENCE, "after all patience: {lists:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn what_is_done_here_is_done_there(watch: WatchMode) {
+    let (here, there) = pair(watch);
+    until_both_hear(&here, &there).await;
+    let tree = here.tree();
+
+    fs::create_dir_all(tree.join("sub/deep")).expect("made");
+    fs::write(tree.join("sub/deep/one"), b"one").expect("written");
+    std::os::unix::fs::symlink("sub/deep/one", tree.join("link")).expect("made");
+    until_same(&here, &there).await;
+
+    fs::write(tree.join("sub/deep/one"), b"edited").expect("written");
+    until_same(&here, &there).await;
+
+    fs::rename(tree.join("sub"), tree.join("moved")).expect("moved");
+    until_same(&here, &there).await;
+
+    // At the place where it arrived, and in a directory that was renamed.
+    fs::write(there.tree().join("moved/deep/two"), b"two").expect("written");
+    until_same(&there, &here).await;
+    fs::write(tree.join("moved/deep/two"), b"two, edited").expect("written");
+    until_same(&here, &there).await;
+
+    fs::remove_dir_all(tree.join("moved")).expect("removed");
+    fs::remove_file(tree.join("link")).expect("removed");
+    until_same(&here, &there).await;
+    assert!(tree_of(&here.tree()).is_empty());
+
+    // What this site put in place itself made no scan, and nothing was lost.
+    for site in [&here, &there] {
+        assert_eq!(site.watching().overflows, 0, "{:?}", site.watching());
+    }
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_is_done_at_the_other_site_without_a_scan_by_inotify() {
+    what_is_done_here_is_done_there(WatchMode::Inotify).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_is_done_at_the_other_site_without_a_scan_by_the_best_that_works() {
+    what_is_done_here_is_done_there(WatchMode::Auto).await;
+}

@@ -1,0 +1,127 @@
+//! Two sites with real disks, indexes and engines on loopback that hear of changes.
+
+use farhaul_engine::disk::DiskKind;
+use farhaul_engine::engine::{Engine, EngineConfig, SessionOptions, TcpPort};
+use farhaul_engine::identity::Identity;
+use farhaul_engine::tls::Allow;
+use farhaul_proto::congestion::{Bounds, Policy};
+use farhaul_proto::fec::{FecPolicy, PackPolicy};
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::units::Bytes;
+use farhaul_sync::seal::FolderKey;
+use farhauld::control::{Control, FolderSetup};
+use farhauld::scan::Rules;
+use farhauld::site::{PeerPlace, Sites};
+use farhauld::store::Unnamed;
+use farhauld::watch::{Limits, WatchMode, Watching};
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+const FOLDER: FolderKey = FolderKey([5; 32]);
+
+/// What of a site stays when it stops.
+struct Home {
+    identity: Identity,
+    dir: tempfile::TempDir,
+}
+
+/// A site that runs. Fields end in this order.
+pub(crate) struct Site {
+    sites: Sites,
+    control: Control,
+    engine: Arc<Engine>,
+    home: Home,
+}
+
+impl Home {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::create_dir(dir.path().join("tree")).expect("made");
+        fs::create_dir(dir.path().join("state")).expect("made");
+        Self { identity: Identity::ephemeral().expect("made"), dir }
+    }
+}
+
+impl Site {
+    fn start(
+        home: Home,
+        engine: Arc<Engine>,
+        (peer, at): (SiteId, Option<SocketAddr>),
+        watch: WatchMode,
+    ) -> Self {
+        let setup = FolderSetup {
+            name: "projects".to_owned(),
+            key: FOLDER,
+            path: home.dir.path().join("tree"),
+            state: home.dir.path().join("state"),
+            peers: BTreeSet::from([peer]),
+            rules: Rules::default(),
+            scan_every: Duration::from_secs(24 * 3600),
+            watch,
+            watch_limits: Limits::default(),
+            principals: Arc::new(Unnamed),
+        };
+        let control = Control::start(&home.identity, vec![setup]).expect("its own folder");
+        let address = at.map(|at| at.to_string());
+        let place = PeerPlace { name: "the other".to_owned(), id: peer, address };
+        let heard = control.hears_sessions();
+        let options = SessionOptions {
+            policy: Policy::Fair,
+            bounds: Bounds::FREE,
+            fec: FecPolicy::Auto,
+            pack: PackPolicy::Auto,
+        };
+        let me = home.identity.id();
+        let sites = Sites::start(Arc::clone(&engine), me, options, vec![place], heard);
+        Self { sites, control, engine, home }
+    }
+
+    /// Where its tree stands.
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.home.dir.path().join("tree")
+    }
+
+    /// How its folder is watched.
+    pub(crate) fn watching(&self) -> Watching {
+        self.control.watching(FOLDER).expect("its folder")
+    }
+
+    /// Ends it, and removes what it had.
+    pub(crate) async fn stop(self) {
+        let Self { sites, control, engine, home } = self;
+        sites.stop().await;
+        engine.close().await;
+        let ended = tokio::task::spawn_blocking(move || drop((control, engine, home)));
+        ended.await.expect("it ends");
+    }
+}
+
+fn engine(identity: &Identity, peer: SiteId) -> Arc<Engine> {
+    let allow: Allow = Arc::new(move |site: &SiteId| *site == peer);
+    let started = Engine::start(EngineConfig {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        tcp: TcpPort::Off,
+        identity: identity.clone(),
+        allow: Some(allow),
+        paths: None,
+        disk: DiskKind::Threads,
+        buffers: Bytes::mib(64),
+        workers: 1,
+    });
+    Arc::new(started.expect("a port that the kernel chooses"))
+}
+
+/// Two sites of which the first calls the second, watched in a given way.
+pub(crate) fn pair(watch: WatchMode) -> (Site, Site) {
+    let (here, there) = (Home::new(), Home::new());
+    let (caller, answerer) = (here.identity.id(), there.identity.id());
+    let answers = engine(&there.identity, caller);
+    let addr = answers.local_addr();
+    let second = Site::start(there, answers, (caller, None), watch);
+    let calls = engine(&here.identity, answerer);
+    (Site::start(here, calls, (answerer, Some(addr)), watch), second)
+}
