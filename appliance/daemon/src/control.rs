@@ -308,7 +308,7 @@ impl Loop {
                 self.with(folder, |folder| folder.scanned(outcome));
             }
             Event::Heard { folder, heard } => {
-                self.with(folder, |folder| folder.watcher_said(heard))
+                self.with(folder, |folder| folder.watcher_said(heard));
             }
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));

@@ -15,7 +15,6 @@ mod cut;
 mod holes;
 mod key;
 mod page;
-mod plan;
 mod read;
 
 pub use build::{Manifest, ManifestBuilder};
@@ -24,7 +23,6 @@ pub use cut::{Cut, Cutter};
 pub use holes::{Hole, Holes, HolesError};
 pub use key::{ChunkId, ContentKeys, PageId};
 pub use page::{Child, Chunk, Entry, Page, PageError};
-pub use plan::{Plan, Run};
 pub use read::{Leaf, ManifestReader};
 
 #[cfg(test)]

@@ -217,7 +217,7 @@ pub enum Carrier {
     },
 }
 
-/// Something of a file.
+/// Something of a file (spec: S-057).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Wanted {
     /// A page of a chunk list. The topmost one has the name of the manifest.

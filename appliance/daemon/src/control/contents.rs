@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Files of at most this size travel whole, many at a time: they have a few chunks, and asking which
-/// ones are needed costs more than it saves. Nothing is noted of them.
+/// ones are needed costs more than it saves. Nothing is noted of them (spec: S-070).
 pub(super) const WHOLE_MAX: Bytes = Bytes::kib(256);
 /// Chunks that wait to be noted.
 const CHUNKS_MAX: usize = 1024;

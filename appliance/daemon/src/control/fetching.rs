@@ -1,5 +1,6 @@
 //! What of a folder is on its way in: small files by the question, large ones each in a thread of its
-//! own, copies of what is here. Each kind has a bound of its own, so that none keeps another waiting.
+//! own, copies of what is here. Each kind has a bound of its own, so that none keeps another waiting
+//! (spec: S-075).
 
 use super::contents::{Contents, WHOLE_MAX};
 use super::fetch::{self, Alive, Claim, Counts, LocalCopy, Shared, Wish};

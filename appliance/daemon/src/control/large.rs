@@ -188,7 +188,7 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Goes through a part of the list: what is here is put in place, the rest is missing.
+    /// Goes through a part of the list: what is here is put in place, the rest is missing (spec: S-037).
     fn take(&mut self, leaf: &Leaf) -> Result<(), NotCome> {
         let mut offset = leaf.offset;
         for entry in &leaf.entries {

@@ -1,5 +1,5 @@
 //! Who is asked for a content again, and when: whoever lacked it or gave something else is left alone
-//! for a while, twice as long each time. No clock: the moment comes with each question.
+//! for a while, twice as long each time (spec: S-074). No clock: the moment comes with each question.
 
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::version::ManifestId;

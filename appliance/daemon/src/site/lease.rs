@@ -1,5 +1,5 @@
 //! Room for what peers send before anybody can look at it: all sessions together have so much, and who
-//! finds none waits.
+//! finds none waits (spec: S-077).
 
 use std::fmt;
 use std::ops::Deref;

@@ -51,6 +51,15 @@ fn a_file_below_the_shortest_chunk_is_one_and_an_empty_one_has_none() {
 }
 
 #[test]
+fn a_file_in_memory_has_the_list_of_one_on_disk() {
+    let keys = keys();
+    let bytes = [noise(1, 300_000), vec![0; 3 * RUN], noise(2, 70_001), vec![0; 5 * RUN]].concat();
+    for len in [0, 1, 16_384, 200_000, 300_001, 450_000, bytes.len()] {
+        assert_eq!(Manifest::of(&keys, &bytes[..len]), manifest_of(&keys, &bytes[..len]));
+    }
+}
+
+#[test]
 fn folders_share_neither_cuts_nor_names() {
     let bytes = noise(4, 1 << 20);
     let other = ContentKeys::of(&FolderKey([8; 32]));

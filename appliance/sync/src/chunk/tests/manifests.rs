@@ -209,27 +209,6 @@ fn claims_of_more_than_a_page_holds_are_refused_without_reading_on() {
     assert!(Page::decode(&[1, 1, 7, 0, 2]).is_err());
 }
 
-#[test]
-fn only_missing_chunks_are_fetched_and_each_once() {
-    let zeros = Entry::Zeros { len: CLASS.average() };
-    let [a, b, c] = [1, 2, 3].map(|n| chunk(n, 64 << 10));
-    let leaf = |first, entries: Vec<Entry>| {
-        let offset = Bytes::kib(64 * first);
-        Leaf { first, offset, entries }
-    };
-    let mut plan = Plan::default();
-    let has_c = |chunk: &Chunk| Entry::Chunk(*chunk) == c;
-    plan.add(&leaf(0, vec![a, b, zeros, c, a]), has_c);
-    plan.add(&leaf(5, vec![chunk(4, 64 << 10)]), has_c);
-    plan.add(&leaf(6, vec![chunk(5, 64 << 10), c]), has_c);
-    let kib = |n: u64| Bytes::kib(64 * n);
-    let runs = [
-        Run { first: 0, count: 2, offset: kib(0), len: kib(2) },
-        Run { first: 5, count: 2, offset: kib(5), len: kib(2) },
-    ];
-    assert_eq!(plan, Plan { fetch: runs.into(), missing: kib(4), reused: kib(3), zeros: kib(1) });
-}
-
 /// Lists as a cutter makes them, with many names that end a page.
 fn lists() -> impl Strategy<Value = Vec<Entry>> {
     let piece = (any::<u64>(), 1_u64..5, 0_u8..8, any::<bool>());
