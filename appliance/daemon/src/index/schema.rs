@@ -1,18 +1,19 @@
 //! The tables, and how SQLite is set up for them.
 
+use super::key::Key;
 use super::marks;
 use super::meta::{Field, write_bytes, write_number};
-use super::{IndexError, Reading, Seq};
+use super::{IndexError, Kind, Reading, Seq, Standing};
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Incarnation;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 /// The format of the tables below. Who changes them raises it, and reads the old format into a new
 /// file beside the old one, which stays readable until the new one has its name; or, where tables
 /// are only added, adds them in one transaction.
 pub(super) const FORMAT: i64 = 2;
-/// Before comparisons: without the tables of `marks`.
+/// Before comparisons: without the tables of `marks`, and without some of the others.
 const FORMAT_UNMARKED: i64 = 1;
 /// `fhix`: tells this file from other databases.
 const APPLICATION: i64 = 0x6668_6978;
@@ -114,12 +115,28 @@ pub(super) fn check_format(db: &Connection, folder: FolderKey) -> Result<(), Ind
         FORMAT => Ok(()),
         FORMAT_UNMARKED => {
             let adding = db.unchecked_transaction()?;
-            marks::make_for(&Reading::new(&adding, folder, Seq::default()))?;
+            bring_up(&Reading::new(&adding, folder, Seq::default()))?;
             adding.pragma_update(None, "user_version", FORMAT)?;
             Ok(adding.commit()?)
         }
         found => Err(IndexError::Format { found, known: FORMAT }),
     }
+}
+
+/// Adds what an index of the older format lacks, and fills what follows from the rest.
+fn bring_up(old: &Reading<'_>) -> Result<(), IndexError> {
+    let tables = TABLES.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ");
+    let tables = tables.replace("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ");
+    old.db().execute_batch(&tables)?;
+    write_number(old.db(), Field::Floor, 0)?;
+    let mut inode = old.db().prepare("INSERT OR IGNORE INTO inodes(inode, key) VALUES(?, ?)")?;
+    for standing in old.all_standing(None) {
+        let Standing { path, kind, identity } = standing?;
+        if kind == Kind::File {
+            inode.execute(params![identity.inode.cast_signed(), Key::of(&path).as_bytes()])?;
+        }
+    }
+    marks::make_for(old)
 }
 
 /// That SQLite finds its own pages in order.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::index::Inserted;
 use crate::sample::{FOLDER, SITE, dot, file, index, path, store, version};
+use farhaul_sync::folder::{FileIdentity, Placed};
 use farhaul_sync::reconcile::{Answer, Answerer, Asker, Outcome};
 use farhaul_sync::version::Content;
 
@@ -86,14 +87,28 @@ fn an_index_without_marks_gets_them_when_it_is_opened() {
     let home = tempfile::tempdir().unwrap();
     let mut old = index(home.path());
     fill(&mut old, 50);
+    let (at, placed) = (path("dir 3/3"), version(dot(2, 3), &[], file(&3_u64.to_be_bytes())));
+    let identity = FileIdentity { inode: 77, ..FileIdentity::default() };
+    let placed = Placed { meta: placed.meta.clone(), version: placed, identity };
+    let mut placing = old.begin(Durability::Now).unwrap();
+    placing.place(&at, Some(&placed)).unwrap();
+    placing.commit().unwrap();
     let location = home.path().join("index");
     old.close().unwrap();
     let db = Connection::open(&location).unwrap();
-    let before = "DROP TABLE marks; DROP TABLE sums; DROP TABLE stale; PRAGMA user_version = 1";
+    // As the first format was.
+    for table in ["marks", "sums", "stale", "inodes", "looks", "asides", "acked"] {
+        db.execute(&format!("DROP TABLE {table}"), []).unwrap();
+    }
+    let before = "DELETE FROM meta WHERE name = 'floor'; PRAGMA user_version = 1";
     db.execute_batch(before).unwrap();
     drop(db);
     let mut opened = Index::open(&location, FOLDER, SITE).unwrap();
     opened.check().unwrap();
+    assert_eq!(opened.read().floor().unwrap(), 0);
+    let sql = "SELECT count(*) FROM inodes WHERE inode = 77";
+    let inodes: i64 = opened.db.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(inodes, 1);
     opened.sum_up().unwrap();
     opened.check().unwrap();
     let other = tempfile::tempdir().unwrap();

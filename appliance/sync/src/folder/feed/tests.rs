@@ -121,7 +121,7 @@ impl World {
             let is_last = turn.is_last;
             self.under_way[0].push_back(Said::Turn(turn));
             if is_last && let Some(asker) = self.asker.take() {
-                self.feeds[0] = Some(Feed::compared(0, asker.outcome()));
+                self.feeds[0] = Some(Feed::default().compared(0, asker.outcome()));
             }
         }
         for at in 0..2 {
@@ -152,7 +152,7 @@ impl World {
                     }
                     Answer::Over => {
                         let answerer = self.answerer.take().expect("it answered");
-                        self.feeds[1] = Some(Feed::compared(0, answerer.outcome()));
+                        self.feeds[1] = Some(Feed::default().compared(0, answerer.outcome()));
                     }
                 }
             }
