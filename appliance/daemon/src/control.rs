@@ -22,6 +22,7 @@ mod patience;
 mod question;
 mod recover;
 mod revise;
+mod setup;
 mod sift;
 mod upkeep;
 mod watching;

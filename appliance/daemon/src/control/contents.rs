@@ -174,16 +174,32 @@ impl ContentSink for Filler {
 
 /// Reads the large files of which nothing is known: after the map was lost.
 pub(super) struct Refill {
-    pub(super) root: Root,
-    pub(super) keys: Arc<ContentKeys>,
-    pub(super) reader: IndexReader,
-    pub(super) contents: Contents,
-    pub(super) stop: Stop,
+    root: Root,
+    keys: Arc<ContentKeys>,
+    reader: IndexReader,
+    contents: Contents,
+    stop: Stop,
 }
 
 impl Refill {
-    /// Runs in a thread of its own.
-    pub(super) fn run(self) {
+    /// For the files beneath a root that an index knows; ends early once `stop` is set.
+    pub(super) fn new(
+        (root, reader): (Root, IndexReader),
+        keys: &Arc<ContentKeys>,
+        contents: &Contents,
+        stop: &Stop,
+    ) -> Self {
+        let (keys, contents, stop) = (Arc::clone(keys), contents.clone(), stop.clone());
+        Self { root, keys, reader, contents, stop }
+    }
+
+    /// Goes through them in a thread of its own.
+    pub(super) fn start(self) -> std::io::Result<()> {
+        let thread = std::thread::Builder::new().name("farhaul-refill".to_owned());
+        thread.spawn(move || self.run()).map(drop)
+    }
+
+    fn run(self) {
         match self.fill() {
             Ok(0) => {}
             Ok(files) => tracing::info!(files, "were read again to know their chunks"),

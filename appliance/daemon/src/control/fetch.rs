@@ -96,7 +96,7 @@ pub(super) fn ask(shared: &Shared, picked: &Picked, wishes: Vec<Wish>, claim: Cl
     let (folder, from) = (shared.folder, picked.site());
     let arrival = Arrival { shared: shared.clone(), from, wishes, claim };
     let then = Box::new(move |answer| arrival.begin(answer));
-    let intake = MemoryIntake::new(lens, Arc::clone(&picked.came), then);
+    let intake = MemoryIntake::new(lens, picked.came(), then);
     let question = Question::new(Box::new(intake));
     // If it is refused it is dropped, and ends as one that nobody answered.
     let _ = picked.outbox.send(Outgoing::Ask { folder, wanted, question });

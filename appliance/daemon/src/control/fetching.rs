@@ -2,6 +2,7 @@
 //! own, copies of what is here. Each kind has a bound of its own, so that none keeps another waiting
 //! (spec: S-075).
 
+use super::Event;
 use super::contents::{Contents, WHOLE_MAX};
 use super::fetch::{self, Alive, Claim, Counts, LocalCopy, Shared, Wish};
 use super::folder::FolderError;
@@ -11,16 +12,19 @@ use super::large::LargeJob;
 use super::patience::Miss;
 use crate::index::Reading;
 use crate::index::chunks::Home;
-use crate::store::Committed;
+use crate::store::{Committed, Store};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
+use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::Item;
+use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::{Content, ManifestId, Version};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, atomic::Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 /// Small files that are asked for and not here yet, and their bytes.
 const SMALL_MAX: usize = 1024;
@@ -81,10 +85,26 @@ pub struct ContentCounts {
 }
 
 impl Fetching {
-    /// Nothing yet. `shared` but for who holds the folder is made by the caller.
-    pub(super) fn new(make: impl FnOnce(Alive) -> Shared) -> Self {
+    /// Nothing yet.
+    pub(super) fn new(
+        (folder, keys): (FolderKey, &Arc<ContentKeys>),
+        store: &Store,
+        contents: &Contents,
+        events: &mpsc::Sender<Event>,
+        stop: Stop,
+    ) -> Self {
         let (alive, ended) = std::sync::mpsc::channel();
-        let shared = make(Alive { _ends: alive });
+        let shared = Shared {
+            folder,
+            keys: Arc::clone(keys),
+            store: store.clone(),
+            contents: contents.clone(),
+            givers: Givers::default(),
+            counts: Arc::default(),
+            events: events.clone(),
+            stop,
+            _alive: Alive { _ends: alive },
+        };
         let (coming, asked) = (BTreeMap::new(), Vec::new());
         Self { shared, coming, asked, small: (0, 0), large: 0, copies: 0, ended }
     }

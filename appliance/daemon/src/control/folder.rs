@@ -3,9 +3,7 @@
 use super::Event;
 use super::compare::Comparison;
 use super::contents::{Contents, Refill};
-use super::fetch::Shared as Bringing;
 use super::fetching::Fetching;
-use super::givers::Givers;
 use super::health::Health;
 use super::listen::Hearing;
 use super::upkeep::Upkeep;
@@ -41,81 +39,7 @@ const SEALED: Purpose = Purpose::new(Statement::PURPOSE);
 /// Parts of the index's stream that a peer is sent before it has said that one is durable.
 const UNSTORED_MAX: usize = 4;
 
-/// A folder that is to be opened.
-#[derive(Clone, Debug)]
-pub struct FolderSetup {
-    /// What it is called in the configuration.
-    pub name: String,
-    /// What it is called on the wire.
-    pub key: FolderKey,
-    /// Where it stands.
-    pub path: PathBuf,
-    /// Where this site keeps what it knows of it: a directory of its own, which exists.
-    pub state: PathBuf,
-    /// Sites that it is shared with.
-    pub peers: BTreeSet<SiteId>,
-    /// What is left out of it.
-    pub rules: Rules,
-    /// How long after a scan the next one begins.
-    pub scan_every: Duration,
-    /// How changes are heard of in between.
-    pub watch: WatchMode,
-    /// What is bounded there.
-    pub watch_limits: Limits,
-    /// Who is called how on this machine.
-    pub principals: Arc<dyn Principals>,
-}
-
-/// Why a folder cannot be opened, or goes on no more.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FolderError {
-    /// Its disk.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Its index.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    /// The index does not take what follows from an event.
-    #[error(transparent)]
-    State(#[from] StateError<IndexError>),
-    /// The key of this site.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// What a peer sent.
-    #[error("a peer sent records that cannot be: {0}")]
-    Records(#[from] RecordsError),
-    /// A signature.
-    #[error("a peer sent records that their author did not sign")]
-    Forged,
-    /// What is to be sent cannot be read.
-    #[error("neighbours cannot be told: {0}")]
-    Feed(String),
-    /// No thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
-    /// What became of a change before the stop cannot be found out.
-    #[error("{path}: it cannot be found out what became of a change before the stop: {source}")]
-    Undecided {
-        /// Where.
-        path: RelPath,
-        /// Why.
-        source: StoreError,
-    },
-}
-
-impl FolderError {
-    /// Whether room on a disk is all that is missing.
-    fn is_full(&self) -> bool {
-        match self {
-            Self::Store(error) => error.is_full(),
-            Self::Index(error) | Self::State(StateError::Index(error)) => {
-                matches!(error, IndexError::Full)
-            }
-            _ => false,
-        }
-    }
-}
+pub use super::setup::{FolderError, FolderSetup};
 
 /// A neighbour that shares the folder.
 pub(super) struct Neighbour {
@@ -184,27 +108,8 @@ impl Folder {
         events: mpsc::Sender<Event>,
         (health, opened): (Health, u64),
     ) -> Result<Self, FolderError> {
-        let principals = Arc::clone(&setup.principals);
-        let marked = setup.state.join("mark");
-        let store = match FolderMark::load(&marked)? {
-            Some(mark) => Store::open(&setup.path, &mark, principals)?,
-            None => {
-                let store = Store::create(&setup.path, principals)?;
-                store.mark().save(&marked)?;
-                store
-            }
-        };
-        let place = setup.state.join("index");
-        let mut index = match Index::open(&place, setup.key, identity.id()) {
-            Err(IndexError::Missing { .. }) => Index::create(&place, setup.key, identity.id())?,
-            // What it knew comes from the peers again, under a new incarnation.
-            Err(error) if error.is_damage() => {
-                let aside = crate::index::quarantine(&place)?;
-                tracing::error!(%error, aside = %aside.display(), "a new index takes its place");
-                Index::create(&place, setup.key, identity.id())?
-            }
-            opened => opened?,
-        };
+        let store = setup.open_store()?;
+        let mut index = setup.open_index(identity.id())?;
         let next = index.begin(Durability::Now)?.next_serial().unwrap_or(Serial::FIRST);
         // Nothing is published before the neighbours are heard (spec: S-024).
         let publisher = Publisher::new(index.author(), next).silent(true);
@@ -212,21 +117,10 @@ impl Folder {
         let keys = Arc::new(ContentKeys::of(&setup.key));
         let (identity, public) = (identity.clone(), identity.public_key());
         let contents = Contents::open(&setup.state.join("chunks"))?;
-        let stop = Stop::default();
-        let fetching = Fetching::new(|alive| Bringing {
-            folder: setup.key,
-            keys: Arc::clone(&keys),
-            store: store.clone(),
-            contents: contents.clone(),
-            givers: Givers::default(),
-            counts: Arc::default(),
-            events: events.clone(),
-            stop: stop.clone(),
-            _alive: alive,
-        });
+        let (folder, stop) = (setup.key, Stop::default());
         let (root, reader) = (store.root().clone(), index.reader()?);
-        let (keys_too, known) = (Arc::clone(&keys), contents.clone());
-        let refill = Refill { root, keys: keys_too, reader, contents: known, stop };
+        let refill = Refill::new((root, reader), &keys, &contents, &stop);
+        let fetching = Fetching::new((folder, &keys), &store, &contents, &events, stop);
         let (neighbours, scan) = (BTreeMap::new(), None);
         let is_paused = super::revise::is_paused(&setup.state);
         let mut folder = Self {
@@ -259,8 +153,7 @@ impl Folder {
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
-        let thread = std::thread::Builder::new().name("farhaul-refill".to_owned());
-        thread.spawn(move || refill.run()).map_err(FolderError::Thread)?;
+        refill.start().map_err(FolderError::Thread)?;
         folder.keep_room();
         Ok(folder)
     }

@@ -28,7 +28,6 @@ struct Known {
 
 struct Giver {
     outbox: Outbox,
-    came: Arc<AtomicU64>,
     /// What had come when it was last looked at, and since when it is that.
     seen: (u64, Instant),
     open: usize,
@@ -38,13 +37,16 @@ struct Giver {
 #[derive(Clone)]
 pub(super) struct Picked {
     pub(super) outbox: Outbox,
-    /// Grows with whatever comes from there.
-    pub(super) came: Arc<AtomicU64>,
 }
 
 impl Picked {
     pub(super) fn site(&self) -> SiteId {
         self.outbox.peer()
+    }
+
+    /// Grows with whatever comes from there.
+    pub(super) fn came(&self) -> Arc<AtomicU64> {
+        Arc::clone(self.outbox.came())
     }
 }
 
@@ -56,7 +58,7 @@ impl Givers {
     /// A neighbour shares the folder.
     pub(super) fn join(&self, outbox: Outbox) {
         let seen = (0, Instant::now());
-        let giver = Giver { came: Arc::default(), seen, open: 0, outbox };
+        let giver = Giver { seen, open: 0, outbox };
         self.lock().live.insert(giver.outbox.peer(), giver);
     }
 
@@ -75,7 +77,7 @@ impl Givers {
         let order = |site: SiteId, giver: &Giver| (patience.times(content, site), giver.open);
         let able = live.iter().filter(|(site, _)| may(site));
         let (_, giver) = able.min_by_key(|(site, giver)| order(**site, giver))?;
-        Some(Picked { outbox: giver.outbox.clone(), came: Arc::clone(&giver.came) })
+        Some(Picked { outbox: giver.outbox.clone() })
     }
 
     /// Whether anybody may be asked for a content now.
@@ -132,7 +134,7 @@ impl Givers {
         let now = Instant::now();
         let mut known = self.lock();
         let Some(giver) = known.live.get_mut(&site) else { return false };
-        let came = giver.came.load(Ordering::Relaxed);
+        let came = giver.outbox.came().load(Ordering::Relaxed);
         if came != giver.seen.0 {
             giver.seen = (came, now);
         }

@@ -49,6 +49,21 @@ enum NotCome {
     Write(std::io::Error),
 }
 
+impl NotCome {
+    /// Whether what is staged is of no use: a disk that is full is left to its user, and where no
+    /// hole can be made in what is there, the next attempt begins with an empty file.
+    fn spoils_staged(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull, Unsupported};
+        match self {
+            Self::Write(error) => {
+                matches!(error.kind(), StorageFull | QuotaExceeded | Unsupported)
+            }
+            Self::Store(error) => error.is_full(),
+            _ => false,
+        }
+    }
+}
+
 /// A chunk that is to come over the network.
 #[derive(Clone, Debug)]
 pub(super) struct Missing {
@@ -90,12 +105,7 @@ impl LargeJob {
         match brought {
             Ok(()) => Ok(staged.finish(&version.meta)?),
             Err(error) => {
-                // A disk that is full is left to its user.
-                let is_full = |error: &std::io::Error| {
-                    error.kind() == std::io::ErrorKind::StorageFull
-                        || error.kind() == std::io::ErrorKind::QuotaExceeded
-                };
-                if matches!(&error, NotCome::Write(error) if is_full(error)) {
+                if error.spoils_staged() {
                     staged.discard();
                 }
                 Err(error)

@@ -23,6 +23,7 @@ use farhaul_sync::seal::FolderKey;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tokio::sync::{mpsc, oneshot};
 
 /// What waits to be said at most; who comes to that has a peer that does not listen.
@@ -80,6 +81,7 @@ pub struct Outbox {
     /// Whether the peer compares what it holds.
     compares: bool,
     queue: mpsc::Sender<Outgoing>,
+    came: Arc<AtomicU64>,
 }
 
 impl Outbox {
@@ -103,6 +105,12 @@ impl Outbox {
         self.compares
     }
 
+    /// Grows with whatever the peer gives in this session, for whichever folder: whoever takes an
+    /// answer in adds to it.
+    pub const fn came(&self) -> &Arc<AtomicU64> {
+        &self.came
+    }
+
     /// Whether both lead into the same session.
     pub fn is_same(&self, other: &Self) -> bool {
         self.queue.same_channel(&other.queue)
@@ -114,7 +122,7 @@ impl Outbox {
     /// One that leads nowhere but to the test.
     pub(crate) fn to_test(peer: SiteId, compares: bool) -> (Self, mpsc::Receiver<Outgoing>) {
         let (queue, said) = mpsc::channel(OUTGOING_MAX);
-        (Self { peer, compares, queue }, said)
+        (Self { peer, compares, queue, came: Arc::default() }, said)
     }
 }
 
@@ -199,7 +207,7 @@ pub(super) async fn run(
     let Peer { connection, sender, receiver, session, events: lane } = peer;
     let site = connection.peer;
     let (queue, outgoing) = mpsc::channel(OUTGOING_MAX);
-    let outbox = Outbox { peer: site, compares: false, queue };
+    let outbox = Outbox { peer: site, compares: false, queue, came: Arc::default() };
     let (frames, to_write) = mpsc::channel(OUTGOING_MAX);
     let (read, heard) = mpsc::channel(READ_AHEAD);
     let writer = tokio::spawn(write(sender, to_write));

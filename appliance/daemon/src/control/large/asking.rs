@@ -13,7 +13,6 @@ use farhaul_sync::limits::PAGE_MAX;
 use farhaul_sync::message::{ByteRange, Wanted};
 use farhaul_sync::version::ManifestId;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -128,7 +127,7 @@ impl<'a> Asking<'a> {
         self.next += 1;
         let said = self.said.clone();
         let then = Box::new(move |answer| drop(said.send((number, answer))));
-        let intake = MemoryIntake::new(lens, Arc::clone(&picked.came), then);
+        let intake = MemoryIntake::new(lens, picked.came(), then);
         let (folder, question) = (self.shared.folder, Question::new(Box::new(intake)));
         let (from, at) = (picked.site(), Instant::now());
         self.shared.givers.asked(from);

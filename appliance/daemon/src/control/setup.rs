@@ -1,0 +1,125 @@
+//! A folder that is to be opened: what is said of it, its disk and its index; and why it cannot be.
+
+use crate::index::{Index, IndexError};
+use crate::scan::Rules;
+use crate::store::{FolderMark, Principals, Store, StoreError};
+use crate::watch::{Limits, WatchMode};
+use farhaul_engine::identity::IdentityError;
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::StateError;
+use farhaul_sync::message::RecordsError;
+use farhaul_sync::seal::FolderKey;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A folder that is to be opened.
+#[derive(Clone, Debug)]
+pub struct FolderSetup {
+    /// What it is called in the configuration.
+    pub name: String,
+    /// What it is called on the wire.
+    pub key: FolderKey,
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Where this site keeps what it knows of it: a directory of its own, which exists.
+    pub state: PathBuf,
+    /// Sites that it is shared with.
+    pub peers: BTreeSet<SiteId>,
+    /// What is left out of it.
+    pub rules: Rules,
+    /// How long after a scan the next one begins.
+    pub scan_every: Duration,
+    /// How changes are heard of in between.
+    pub watch: WatchMode,
+    /// What is bounded there.
+    pub watch_limits: Limits,
+    /// Who is called how on this machine.
+    pub principals: Arc<dyn Principals>,
+}
+
+impl FolderSetup {
+    /// Its disk; a directory that is none yet is made one.
+    pub(super) fn open_store(&self) -> Result<Store, FolderError> {
+        let principals = Arc::clone(&self.principals);
+        let marked = self.state.join("mark");
+        match FolderMark::load(&marked)? {
+            Some(mark) => Ok(Store::open(&self.path, &mark, principals)?),
+            None => {
+                let store = Store::create(&self.path, principals)?;
+                store.mark().save(&marked)?;
+                Ok(store)
+            }
+        }
+    }
+
+    /// Its index; where there is none, or a damaged one, a new one.
+    pub(super) fn open_index(&self, site: SiteId) -> Result<Index, FolderError> {
+        let place = self.state.join("index");
+        let index = match Index::open(&place, self.key, site) {
+            Err(IndexError::Missing { .. }) => Index::create(&place, self.key, site)?,
+            // What it knew comes from the peers again, under a new incarnation.
+            Err(error) if error.is_damage() => {
+                let aside = crate::index::quarantine(&place)?;
+                tracing::error!(%error, aside = %aside.display(), "a new index takes its place");
+                Index::create(&place, self.key, site)?
+            }
+            opened => opened?,
+        };
+        Ok(index)
+    }
+}
+
+/// Why a folder cannot be opened, or goes on no more.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// Its disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The index does not take what follows from an event.
+    #[error(transparent)]
+    State(#[from] StateError<IndexError>),
+    /// The key of this site.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// What a peer sent.
+    #[error("a peer sent records that cannot be: {0}")]
+    Records(#[from] RecordsError),
+    /// A signature.
+    #[error("a peer sent records that their author did not sign")]
+    Forged,
+    /// What is to be sent cannot be read.
+    #[error("neighbours cannot be told: {0}")]
+    Feed(String),
+    /// No thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// What became of a change before the stop cannot be found out.
+    #[error("{path}: it cannot be found out what became of a change before the stop: {source}")]
+    Undecided {
+        /// Where.
+        path: RelPath,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+impl FolderError {
+    /// Whether room on a disk is all that is missing.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_full(),
+            Self::Index(error) | Self::State(StateError::Index(error)) => {
+                matches!(error, IndexError::Full)
+            }
+            _ => false,
+        }
+    }
+}
