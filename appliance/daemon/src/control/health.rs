@@ -15,12 +15,14 @@ struct Fails {
     since_millis: u64,
     last_millis: u64,
     times: u64,
+    /// Its place in the order of failures.
+    number: u64,
 }
 
 impl Fails {
     fn new(why: String) -> Self {
         let now = now_millis();
-        Self { why, since_millis: now, last_millis: now, times: 0 }
+        Self { why, since_millis: now, last_millis: now, times: 0, number: 0 }
     }
 }
 
@@ -31,7 +33,7 @@ pub(super) struct Health {
     troubles: BTreeMap<String, Fails>,
     failures: BTreeMap<RelPath, Fails>,
     /// The paths of `failures` by their last one.
-    order: BTreeMap<(u64, u64), RelPath>,
+    order: BTreeMap<u64, RelPath>,
     number: u64,
     scan_ended_millis: Option<u64>,
     /// What was last said that the folder is at.
@@ -85,7 +87,7 @@ impl Health {
     pub(super) fn failed(&mut self, path: &RelPath, why: String) {
         let before = self.failures.remove(path);
         if let Some(before) = &before {
-            self.order.retain(|(millis, _), known| *millis != before.last_millis || known != path);
+            self.order.remove(&before.number);
         }
         let is_new = before.as_ref().is_none_or(|before| before.why != why);
         if is_new {
@@ -94,7 +96,8 @@ impl Health {
         let mut fails = before.unwrap_or_else(|| Fails::new(String::new()));
         (fails.why, fails.last_millis, fails.times) = (why, now_millis(), fails.times + 1);
         self.number += 1;
-        self.order.insert((fails.last_millis, self.number), path.clone());
+        fails.number = self.number;
+        self.order.insert(fails.number, path.clone());
         self.failures.insert(path.clone(), fails);
         if self.failures.len() > FAILURES_MAX
             && let Some((_, oldest)) = self.order.pop_first()
@@ -106,7 +109,7 @@ impl Health {
     /// Something at a path was done.
     pub(super) fn worked(&mut self, path: &RelPath) {
         if let Some(fails) = self.failures.remove(path) {
-            self.order.retain(|(millis, _), known| *millis != fails.last_millis || known != path);
+            self.order.remove(&fails.number);
         }
         self.say(Said::that(EventKind::Placed).path(path));
     }

@@ -46,7 +46,7 @@ impl Reloads {
     /// Ends when it is to be read again.
     pub(super) async fn asked(&mut self) {
         if self.asked.recv().await.is_none() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

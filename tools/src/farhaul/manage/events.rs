@@ -77,29 +77,29 @@ impl Sent {
             return text::answer(&self.data);
         }
         if self.kind == "gap" {
-            let gap: Gap = serde_json::from_str(&self.data).map_err(nonsense)?;
+            let gap: Gap = serde_json::from_str(&self.data).map_err(|error| nonsense(&error))?;
             return match gap.missed {
                 Some(count) => text::answer(format_args!("{count} events are missing here")),
                 None => text::answer("the site was started anew; events may be missing here"),
             };
         }
-        let event: Event = serde_json::from_str(&self.data).map_err(nonsense)?;
+        let event: Event = serde_json::from_str(&self.data).map_err(|error| nonsense(&error))?;
         let mut line = format!("{} {} {}", event.at, event.id, event.kind.name());
-        for part in [
+        let parts = [
             event.folder.as_deref(),
             event.path.as_ref().map(farhaul_api::TreePath::as_str),
             event.peer.as_ref().map(lines::site),
             event.text.as_deref(),
-        ] {
-            if let Some(part) = part {
-                line.push_str(&format!(" {part}"));
-            }
+        ];
+        for part in parts.into_iter().flatten() {
+            line.push(' ');
+            line.push_str(part);
         }
         text::answer(line)
     }
 }
 
-fn nonsense(error: serde_json::Error) -> Failure {
+fn nonsense(error: &serde_json::Error) -> Failure {
     let what = format!("what the site says is not understood: {error}");
     Failure::new(Kind::Transfer, what, "use the `farhaul` of the release that the site runs")
 }

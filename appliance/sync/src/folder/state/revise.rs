@@ -39,7 +39,7 @@ impl<I: Index> FolderState<I> {
         if is_same {
             return Ok(false);
         }
-        self.publish_revision(path, stood.into_iter().collect(), (content, meta), wall_millis)?;
+        self.publish_revision(path, stood.as_slice(), (content, meta), wall_millis)?;
         Ok(true)
     }
 
@@ -66,15 +66,15 @@ impl<I: Index> FolderState<I> {
             Shown::Absent | Shown::ImpliedDir => None,
         };
         let revised = (loser.content.clone(), loser.meta.clone());
-        let seen = shown.into_iter().chain([loser]).collect();
-        self.publish_revision(&copy.origin, seen, revised, wall_millis)?;
+        let seen: Vec<Version> = shown.into_iter().chain([loser]).collect();
+        self.publish_revision(&copy.origin, &seen, revised, wall_millis)?;
         Ok(true)
     }
 
     fn publish_revision(
         &mut self,
         path: &RelPath,
-        seen: Vec<Version>,
+        seen: &[Version],
         revised: (Content, Meta),
         wall_millis: u64,
     ) -> Result<(), StateError<I::Error>> {
