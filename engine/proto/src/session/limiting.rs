@@ -87,7 +87,7 @@ impl Session {
             return None;
         }
         let (view, bounds) = (self.controller.view(), self.config.bounds);
-        if self.silence.is_stopped(self.rtt.smoothed(), now) {
+        if self.silence.is_stopped(self.patience(), now) {
             return Some(Limit::Peer);
         }
         if !self.sender.has_symbol() {

@@ -86,7 +86,7 @@ impl Session {
     /// the rate is held. Who has nothing to send floods nobody. spec: W-058, W-137
     fn end_silence(&mut self, settled: &Settled, drops: u64, now: Timestamp) {
         if !settled.acked.is_empty() || !settled.spurious.is_empty() {
-            self.silence.on_news();
+            self.silence.on_news(self.rtt.smoothed());
             self.reach.on_arrived();
         } else if drops > 0 {
             self.reach.on_dropped();
@@ -95,7 +95,7 @@ impl Session {
             return;
         }
         let waiting = self.awaits_answer() && !self.config.carrier.is_reliable();
-        if let Some(gap) = self.silence.on_feedback(waiting, self.rtt.smoothed(), now) {
+        if let Some(gap) = self.silence.on_feedback(waiting, self.patience(), now) {
             self.outage = Some((now - gap, now));
             self.controller.on_outage_end(gap, now);
             self.ask_sizes_anew(now);
@@ -107,6 +107,12 @@ impl Session {
     /// The rate does not fall when nothing arrives any more.
     fn holds_rate(&self) -> bool {
         self.config.policy == Policy::Fixed || self.config.bounds.floor().is_some()
+    }
+
+    /// The round trip by which silence is judged.
+    pub(super) fn patience(&self) -> Duration {
+        let rtt = self.rtt.smoothed();
+        if self.holds_rate() { self.silence.patience(rtt) } else { rtt }
     }
 
     /// Where order is kept, only what was sent later tells that the receiver did not take a packet.

@@ -36,6 +36,8 @@ pub(super) struct Silence {
     since: Option<Timestamp>,
     /// Packets left since the last news of one that arrived.
     unanswered: bool,
+    /// The round trip as that news left it.
+    rtt: Duration,
     next_probe: Option<Timestamp>,
     probe_gap: Duration,
 }
@@ -43,7 +45,13 @@ pub(super) struct Silence {
 impl Silence {
     /// Nothing sent yet.
     pub(super) const fn new() -> Self {
-        Self { since: None, unanswered: false, next_probe: None, probe_gap: PROBE_EVERY }
+        Self {
+            since: None,
+            unanswered: false,
+            rtt: Duration::MAX,
+            next_probe: None,
+            probe_gap: PROBE_EVERY,
+        }
     }
 
     /// A packet that wants an answer left.
@@ -52,9 +60,16 @@ impl Silence {
         self.unanswered = true;
     }
 
-    /// Packets are newly known to have arrived.
-    pub(super) const fn on_news(&mut self) {
+    /// Packets are newly known to have arrived; `rtt` is the smoothed round trip since.
+    pub(super) const fn on_news(&mut self, rtt: Duration) {
         self.unanswered = false;
+        self.rtt = rtt;
+    }
+
+    /// What to wait for longer than, where a rate is held: reports that tell the same packets again
+    /// measure an ever longer round trip.
+    pub(super) fn patience(&self, rtt: Duration) -> Duration {
+        rtt.min(self.rtt)
     }
 
     /// Nothing that left since the last news is known to have arrived.

@@ -94,7 +94,7 @@ impl Session {
         let grown =
             chosen.is_some_and(|chosen| self.mtu.largest().is_some_and(|size| size > chosen));
         if (self.sender.wants_symbol_size() || grown)
-            && !self.silence.is_stopped(self.rtt.smoothed(), now)
+            && !self.silence.is_stopped(self.patience(), now)
             && let Some(size) = self.mtu.symbol_size(self.rtt.reorder_window(), now)
             && chosen != Some(self.usable(size))
         {

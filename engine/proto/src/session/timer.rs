@@ -44,7 +44,7 @@ impl Session {
     /// The timer that fires first.
     pub fn next_timer(&mut self, now: Timestamp) -> Option<(Timestamp, Timer)> {
         let nominal = self.pacing_rate(now);
-        let permission = self.silence.permission(nominal, self.rtt.smoothed(), now);
+        let permission = self.silence.permission(nominal, self.patience(), now);
         let named = |timer: Timer| move |at: Timestamp| (at, timer);
         let timers = [
             self.reports.due().map(named(Timer::Report)),
@@ -111,7 +111,7 @@ impl Session {
     }
 
     fn next_size_decision(&self, now: Timestamp) -> Option<Timestamp> {
-        if !self.sender.wants_symbol_size() || self.silence.is_stopped(self.rtt.smoothed(), now) {
+        if !self.sender.wants_symbol_size() || self.silence.is_stopped(self.patience(), now) {
             return None;
         }
         let at = self.mtu.decision_at(self.rtt.reorder_window())?;

@@ -98,8 +98,8 @@ impl Session {
         let ahead = rate.bytes_in(READ_AHEAD).clamp(READ_AHEAD_MIN, READ_AHEAD_MAX);
         self.sender.read_ahead(ahead);
         let nominal = rate;
-        let permission = self.silence.permission(nominal, self.rtt.smoothed(), now);
-        let halvings = self.silence.halvings(self.rtt.smoothed(), now);
+        let permission = self.silence.permission(nominal, self.patience(), now);
+        let halvings = self.silence.halvings(self.patience(), now);
         self.observer.on_permission(permission, halvings, now);
         match permission {
             Permission::Rate(rate) => {

@@ -60,7 +60,7 @@ pub(crate) async fn attack(victim: &Victim, table: &mut Table) {
         "at most 4 packets in 3 s",
         starves(victim).await,
     );
-    let attack = "receiver that hears no more reports on, and claims drops";
+    let attack = "receiver that tells the same again and again, and claims drops";
     table.take("T-09", attack, "at most 4 packets in 3 s", claims_drops(victim).await);
     table.take(
         "T-09",

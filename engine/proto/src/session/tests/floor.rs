@@ -144,6 +144,38 @@ fn drops_without_an_acknowledgement_neither_feed_a_held_rate_nor_keep_a_session(
     assert!(at.since(from) < Duration::from_secs(95), "{:?}", at.since(from));
 }
 
+/// The same report again and again measures an ever longer round trip, and silence waits for one.
+#[test]
+fn a_report_that_is_told_again_and_again_feeds_no_rate_that_is_held() {
+    let mut pair = slow();
+    let now = pair.now;
+    pair.ends[0].set_policy(Policy::Fixed, Bounds::capped(Some(FLOOR)), now);
+    pair.run(Duration::from_millis(100));
+    let mut report = None;
+    while report.is_none() {
+        pair.run(TICK);
+        report = pair.wires[1].iter().find_map(|(_, plan)| match &plan.body {
+            PlanBody::Report(payload) => Some(Feedback::decode(payload).unwrap()),
+            _ => None,
+        });
+    }
+    let mut report = report.unwrap();
+    pair.mtu = Bytes::ZERO;
+    let mut before = Bytes::ZERO;
+    for n in 0..400 {
+        pair.run(Duration::from_millis(10));
+        report.receiver_drops += 1;
+        let number = PacketNumber::new((1 << 20) + n);
+        let now = pair.now;
+        pair.ends[0].on_feedback(&arrival(number, false, now), &report, now).unwrap();
+        if n == 200 {
+            before = pair.ends[0].counters().wire_sent;
+        }
+    }
+    let fed = pair.ends[0].counters().wire_sent - before;
+    assert!(fed.rate_over(Duration::from_secs(2)) < BitRate::kbps(50), "{fed}");
+}
+
 #[test]
 fn a_receiver_that_drops_goes_above_a_rate_that_is_held_and_is_named() {
     let both = Bounds::new(Some(FLOOR), Some(FLOOR)).unwrap();
