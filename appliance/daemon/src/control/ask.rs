@@ -179,6 +179,13 @@ impl Asker {
         done.await?
     }
 
+    /// As if all neighbours had been heard.
+    #[cfg(test)]
+    pub(crate) async fn hear_all(&self) {
+        let heard = self.ask(|body| body.folders.values_mut().for_each(Folder::hear_all)).await;
+        heard.expect("the loop runs");
+    }
+
     /// What all folders are at.
     ///
     /// # Errors

@@ -66,6 +66,13 @@ impl Folder {
         self.hearing.listening.as_ref()
     }
 
+    /// As if all neighbours had been heard.
+    #[cfg(test)]
+    pub(super) fn hear_all(&mut self) {
+        self.hearing.listening = None;
+        self.publisher = self.publisher.clone().silent(false);
+    }
+
     /// A neighbour is there.
     pub(super) fn came(&mut self, peer: SiteId, theirs: &Shared) -> Result<(), FolderError> {
         let now = self.hearing.now();

@@ -70,6 +70,7 @@ impl Bench {
             principals,
         };
         self.body.open(setup);
+        self.body.folders.values_mut().for_each(Folder::hear_all);
     }
 
     /// As after a power cut or a kill: nothing is closed.
@@ -93,6 +94,8 @@ impl Bench {
             while let Ok(event) = self.queue.try_recv() {
                 self.body.take(event);
             }
+            // Nobody is there to be heard.
+            self.body.folders.values_mut().for_each(Folder::hear_all);
             self.body.folders.values_mut().for_each(Folder::go_on);
             self.body.put_halted_aside();
             if self.queue.is_empty() && !self.body.folders.values().any(Folder::is_busy) {

@@ -97,6 +97,8 @@ impl Site {
 
     /// Until a scan that began after this call has ended.
     async fn scan(&self) {
+        // Nobody is there to be heard.
+        self.control.asker().hear_all().await;
         let before: FolderStatus = self.get("/api/v1/folders/photos").await;
         loop {
             let now: FolderStatus = self.get("/api/v1/folders/photos").await;

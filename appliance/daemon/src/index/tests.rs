@@ -270,7 +270,7 @@ fn filled(home: &Path) -> Index {
         }
     }
     let mut storing = index.begin(Durability::Now).unwrap();
-    for n in 1..=60_u32 {
+    for n in 1..=200_u32 {
         let stands = placed(&version(dot(2, 1), &[], file(b"x")), 9);
         let Placed { version, meta, identity } = stands;
         let found = Some(Found { content: version.content, meta, identity });
@@ -301,7 +301,7 @@ fn looks_and_acknowledgements_are_there_after_a_reopening() {
     assert_eq!(index.read().acked(SITE).unwrap(), Some(ack));
     assert_eq!(index.read().look(&path("a")).unwrap(), Some(gone));
     let looks = index.read().looks(Some(&path("a")), 99).unwrap();
-    assert_eq!((looks.len(), looks[0].1.why), (60, Why::Crowded));
+    assert_eq!((looks.len(), looks[0].1.why), (99, Why::Crowded));
     index.check().unwrap();
 }
 

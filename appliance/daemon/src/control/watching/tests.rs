@@ -97,6 +97,8 @@ impl Scene {
     }
 
     fn step(&mut self) {
+        // The loop would open a folder again that halts.
+        let _ = self.folder.upkeep.take_halt();
         self.folder.tick();
         let mut any = false;
         while let Ok(event) = self.queue.try_recv() {
@@ -112,6 +114,8 @@ impl Scene {
                     self.folder.scanned(outcome);
                 }
                 Event::Heard { heard, .. } => self.folder.watcher_said(heard),
+                Event::LooseLooked { outcome, .. } => self.folder.loose_looked(outcome),
+                Event::LookedAgain { .. } => self.folder.looked_again(),
                 other => panic!("{other:?}"),
             }
         }
