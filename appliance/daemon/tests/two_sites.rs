@@ -102,13 +102,15 @@ fn engine(identity: &Identity, peer: SiteId, port: u16) -> Arc<Engine> {
     }
 }
 
+/// With one peer; with none, if that is the site itself.
 fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -> Site {
+    let me = home.identity.id();
     let setup = FolderSetup {
         name: "projects".to_owned(),
         key: FolderKey([5; 32]),
         path: home.tree(),
         state: home.dir.path().join("state"),
-        peers: BTreeSet::from([peer]),
+        peers: [peer].into_iter().filter(|peer| *peer != me).collect(),
         rules: Rules::default(),
         scan_every: Duration::from_secs(3600),
         watch: WatchMode::Off,
@@ -119,7 +121,6 @@ fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -
     let address = at.map(|at| at.to_string());
     let place = PeerPlace { name: "the other".to_owned(), id: peer, address };
     let heard = control.hears_sessions();
-    let me = home.identity.id();
     let sites = Sites::start(Arc::clone(&engine), me, options(), vec![place], heard);
     Site { sites, control, engine, home }
 }

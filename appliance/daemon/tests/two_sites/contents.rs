@@ -191,7 +191,8 @@ async fn files_that_do_not_come_keep_no_others_waiting() {
     let mut here = here;
     while published(&here) < 317 {
         let alone = engine(&here.identity, answerer, 0);
-        let running = site(here, alone, answerer, None);
+        // Alone, it has nobody to hear before it publishes.
+        let running = site(here, alone, caller, None);
         tokio::time::sleep(Duration::from_millis(500)).await;
         here = running.stop().await;
     }
