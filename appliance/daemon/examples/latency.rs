@@ -46,12 +46,15 @@ async fn measure(edits: u32, watch: WatchMode) -> Result<(), Box<dyn Error>> {
     }
     println!("watched by {}", here.watching().by);
     // The session.
-    edit(&here, &there, "first", u32::MAX).await?;
+    let mut number = 0;
+    edit(&here, &there, "first", number).await?;
     for (what, is_new) in [("new files", true), ("edits of one file", false)] {
         let mut spans = Vec::new();
         for n in 0..edits {
             let name = if is_new { format!("file {n}") } else { "edited".to_owned() };
-            spans.push(edit(&here, &there, &name, n).await?);
+            // A content that was there before would not be sent.
+            number += 1;
+            spans.push(edit(&here, &there, &name, number).await?);
             tokio::time::sleep(GAP).await;
         }
         spans.sort_unstable();
@@ -65,8 +68,8 @@ async fn measure(edits: u32, watch: WatchMode) -> Result<(), Box<dyn Error>> {
 }
 
 /// Writes a file here, and waits until it is there. The time counts from when it is closed.
-async fn edit(here: &Site, there: &Site, name: &str, n: u32) -> Result<Duration, Box<dyn Error>> {
-    let content = n.to_le_bytes().repeat(LEN / 4);
+async fn edit(here: &Site, there: &Site, name: &str, number: u32) -> Result<Duration, Box<dyn Error>> {
+    let content = number.to_le_bytes().repeat(LEN / 4);
     fs::write(here.tree().join(name), &content)?;
     let (began, path) = (Instant::now(), there.tree().join(name));
     while !is(&path, &content) {
