@@ -68,7 +68,12 @@ async fn measure(edits: u32, watch: WatchMode) -> Result<(), Box<dyn Error>> {
 }
 
 /// Writes a file here, and waits until it is there. The time counts from when it is closed.
-async fn edit(here: &Site, there: &Site, name: &str, number: u32) -> Result<Duration, Box<dyn Error>> {
+async fn edit(
+    here: &Site,
+    there: &Site,
+    name: &str,
+    number: u32,
+) -> Result<Duration, Box<dyn Error>> {
     let content = number.to_le_bytes().repeat(LEN / 4);
     fs::write(here.tree().join(name), &content)?;
     let (began, path) = (Instant::now(), there.tree().join(name));

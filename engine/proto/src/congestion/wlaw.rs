@@ -525,11 +525,12 @@ impl WLaw {
     }
 
     fn train_due(&self) -> Option<f64> {
+        let least = self.limits.trained_until();
         if let Some(at) = self.startup.train_at() {
-            return Some(at);
+            return Some(at.max(least));
         }
         let idle = self.app_limited || self.rate <= 2.0 * self.rate_min();
-        (!idle).then_some(self.next_train)
+        (!idle).then_some(self.next_train.max(least))
     }
 
     fn phase(&self, now: f64) -> &'static str {

@@ -54,20 +54,18 @@ impl Controller for WLaw {
         if self.train_due().is_none_or(|at| now < at) {
             return None;
         }
-        if !self.startup.is_over() {
+        let packets = self.capacity.train_packets(self.packet);
+        let (asks, packets) = if self.startup.is_over() {
+            (self.space_trains(packets, now), packets)
+        } else {
             let first = self.startup.stage == Stage::Train;
             self.startup.on_train_sent(self.rtt(), now);
-            let packets = self.capacity.train_packets(self.packet);
-            return Some(if first { packets.max(startup::FIRST_TRAIN) } else { packets });
+            (true, if first { packets.max(startup::FIRST_TRAIN) } else { packets })
+        };
+        if asks {
+            self.limits.on_train(f64::from(packets) * self.packet, now);
         }
-        let packets = self.capacity.train_packets(self.packet);
-        let share = f64::from(packets) * self.packet / (TRAIN_SHARE * self.rate);
-        // Trains of several flows in step would stretch each other each time.
-        let spacing = TRAIN_SPACING.max(2.0 * self.rtt()).max(share);
-        self.next_train = now + spacing * (0.75 + 0.5 * spread(now, self.rate));
-        // Under a ceiling C does not matter, and an empty bucket swallows most of a train.
-        let held = self.ceiling.phase(now) == Phase::Held;
-        (self.drain.factor(now) >= 1.0 && !held).then_some(packets)
+        asks.then_some(packets)
     }
 
     fn on_outage_end(&mut self, gap: Duration, now: Timestamp) {
@@ -110,5 +108,17 @@ impl Controller for WLaw {
             starting: !self.startup.is_over(),
             phase: self.phase(self.feedback_at),
         }
+    }
+}
+
+impl WLaw {
+    /// Start-up is over and a train is due: says when the next is, and whether this one leaves.
+    fn space_trains(&mut self, packets: u32, now: f64) -> bool {
+        let share = f64::from(packets) * self.packet / (TRAIN_SHARE * self.rate);
+        // Trains of several flows in step would stretch each other each time.
+        let spacing = TRAIN_SPACING.max(2.0 * self.rtt()).max(share);
+        self.next_train = now + spacing * (0.75 + 0.5 * spread(now, self.rate));
+        // Under a ceiling C does not matter, and an empty bucket swallows most of a train.
+        self.drain.factor(now) >= 1.0 && self.ceiling.phase(now) != Phase::Held
     }
 }

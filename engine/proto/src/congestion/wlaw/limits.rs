@@ -4,6 +4,7 @@
 //! R within floor .. cap; so is the pacing rate, pulses and drains included
 //! R at the floor: epochs are not judged; a slow epoch that the floor cuts off is none while held
 //! in flight >= floor (2 r + 100 ms) + 64 KiB
+//! trains leave no sooner than those before them could have left at the cap
 //! the receiver drops more than 2 % for want of room: the floor is at most what it takes, for as long as that holds
 //! ```
 //! A rate that the law did not choose shows nothing: what is lost at the floor is neither random, nor
@@ -25,6 +26,8 @@ pub(super) struct Limits {
     /// What the receiver takes, and until when that is believed.
     taken: f64,
     taken_until: f64,
+    /// By then all trains could have left at the cap.
+    trained_until: f64,
 }
 
 impl Limits {
@@ -34,13 +37,14 @@ impl Limits {
             cap: bounds.cap().map_or(f64::INFINITY, per_second),
             taken: f64::INFINITY,
             taken_until: f64::NEG_INFINITY,
+            trained_until: f64::NEG_INFINITY,
         }
     }
 
     /// Other bounds; the receiver is the same.
     pub(super) fn rebound(&mut self, bounds: Bounds) {
-        let Self { taken, taken_until, .. } = *self;
-        *self = Self { taken, taken_until, ..Self::of(bounds) };
+        let Self { taken, taken_until, trained_until, .. } = *self;
+        *self = Self { taken, taken_until, trained_until, ..Self::of(bounds) };
     }
 
     /// What the receiver takes, and until when that is believed; infinite if it never said so.
@@ -56,6 +60,16 @@ impl Limits {
     /// The receiver takes no more than `rate`: flow control goes above the floor.
     pub(super) fn spare(&mut self, rate: f64, until: f64) {
         (self.taken, self.taken_until) = (rate, until);
+    }
+
+    /// A train of `bytes` leaves, faster than any rate.
+    pub(super) fn on_train(&mut self, bytes: f64, now: f64) {
+        self.trained_until = now + bytes / self.cap;
+    }
+
+    /// No train leaves before.
+    pub(super) const fn trained_until(self) -> f64 {
+        self.trained_until
     }
 
     /// What leaves instead of `rate`.

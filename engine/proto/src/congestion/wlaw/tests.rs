@@ -117,6 +117,29 @@ fn the_cap_is_never_exceeded() {
     assert!(law.pacing_rate(later) <= BitRate::mbps(5));
 }
 
+/// On a path this short a round trip is over before a train has left at the cap, and start-up sends
+/// trains each round trip until one of them measures the link.
+#[test]
+fn trains_that_measure_nothing_do_not_exceed_the_cap() {
+    const SPAN: Duration = Duration::from_secs(1);
+    let (cap, rtt) = (BitRate::mbps(60), Duration::from_micros(54));
+    let mut law = law(WConfig { bounds: Bounds::capped(Some(cap)), ..fair() });
+    let (mut now, mut sent) = (START, Bytes::ZERO);
+    while let Some(due) = law.next_timer().filter(|due| due.since(START) < SPAN) {
+        now = due.max(now) + Duration::from_micros(1);
+        let Some(packets) = law.take_train(now) else { continue };
+        let bytes = Bytes::new(1_473 * u64::from(packets));
+        sent += bytes;
+        let gaps = packets - 1;
+        let at_once = TrainSample { bytes, gap_sum: Duration::from_micros(3), gaps, sent_at: now };
+        let rtts = [RttSample { sent_at: now, rtt, back: Duration::ZERO }];
+        now += rtt;
+        law.on_feedback(&Sample { trains: &[at_once], rtts: &rtts, ..nothing() }, now);
+    }
+    let largest = Bytes::new(1_473 * u64::from(crate::limits::TRAIN_PACKETS_MAX));
+    assert!(sent <= cap.bytes_in(SPAN) + largest, "{sent} in trains");
+}
+
 #[test]
 fn hostile_figures_leave_a_usable_rate() {
     let mut law = law(fair());
