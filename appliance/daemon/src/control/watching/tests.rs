@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::control::folder::FolderSetup;
-use crate::scan::{Look, Rules, Step, Walk, WalkOptions};
+use crate::scan::{Look, Rules, ScrubPlan, Step, Walk, WalkOptions};
 use crate::store::Unnamed;
 use crate::watch::Limits;
 use farhaul_engine::identity::Identity;
@@ -38,7 +38,12 @@ impl Scene {
         Self::with(mode, Limits::default(), Rules::default())
     }
 
-    fn with(mode: WatchMode, watch_limits: Limits, rules: Rules) -> Option<Self> {
+    fn with(
+        mode: WatchMode,
+        scrub: ScrubPlan::default(),
+        watch_limits: Limits,
+        rules: Rules,
+    ) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a directory");
         fs::create_dir(dir.path().join("tree")).expect("made");
         fs::create_dir(dir.path().join("state")).expect("made");
