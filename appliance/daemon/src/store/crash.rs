@@ -121,12 +121,14 @@ fn open(home: &Path) -> Site {
         id: mark[..16].try_into().unwrap(),
         file_system: u64::from_be_bytes(mark[16..].try_into().unwrap()),
     };
-    let store = once_free(|| Store::open(&home.join("tree"), &mark, Arc::new(Unnamed)), |error| {
-        matches!(error, StoreError::InUse)
-    });
-    let index = once_free(|| Index::open(&home.join("index"), FOLDER, SITE), |error| {
-        matches!(error, IndexError::InUse { .. })
-    });
+    let store = once_free(
+        || Store::open(&home.join("tree"), &mark, Arc::new(Unnamed)),
+        |error| matches!(error, StoreError::InUse),
+    );
+    let index = once_free(
+        || Index::open(&home.join("index"), FOLDER, SITE),
+        |error| matches!(error, IndexError::InUse { .. }),
+    );
     let mut site = Site { store, index, home: home.to_path_buf() };
     for (id, intent) in site.index.read().intents().unwrap() {
         let recovered = site.store.recover(id, &intent, &mut WholeFile).unwrap();
