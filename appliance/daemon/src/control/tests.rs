@@ -41,11 +41,7 @@ impl Bench {
         Self::at(home, Arc::new(Unnamed))
     }
 
-    pub(super) fn at(
-        home: tempfile::TempDir,
-        scrub: ScrubPlan::default(),
-        principals: Arc<dyn Principals>,
-    ) -> Self {
+    pub(super) fn at(home: tempfile::TempDir, principals: Arc<dyn Principals>) -> Self {
         let identity = Identity::ephemeral().unwrap();
         let mut bench = Self::empty(home, &identity);
         bench.open(FOLDER, "tree", principals);
@@ -71,6 +67,7 @@ impl Bench {
             rules: Rules::default(),
             scan_every: Duration::from_secs(3600),
             watch: WatchMode::Off,
+            scrub: ScrubPlan::default(),
             watch_limits: Limits::default(),
             principals,
         };

@@ -38,12 +38,7 @@ impl Scene {
         Self::with(mode, Limits::default(), Rules::default())
     }
 
-    fn with(
-        mode: WatchMode,
-        scrub: ScrubPlan::default(),
-        watch_limits: Limits,
-        rules: Rules,
-    ) -> Option<Self> {
+    fn with(mode: WatchMode, watch_limits: Limits, rules: Rules) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a directory");
         fs::create_dir(dir.path().join("tree")).expect("made");
         fs::create_dir(dir.path().join("state")).expect("made");
@@ -67,6 +62,7 @@ impl Scene {
             rules,
             scan_every: Duration::from_secs(24 * 3600),
             watch: mode,
+            scrub: ScrubPlan::default(),
             watch_limits,
             principals: Arc::new(Unnamed),
         };
