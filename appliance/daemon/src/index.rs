@@ -23,6 +23,7 @@ mod meta;
 mod read;
 mod run;
 mod schema;
+mod scrub;
 mod shortfall;
 mod write;
 
@@ -32,6 +33,7 @@ pub use kept::Kept;
 pub use loose::Loose;
 pub use read::{Counts, Known, Reading, Standing, StoredVersion};
 pub use run::{Run, RunId, Signature};
+pub use scrub::ScrubRound;
 pub use write::{Inserted, Transaction};
 
 use crate::boot::Boot;

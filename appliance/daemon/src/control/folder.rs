@@ -6,6 +6,7 @@ use super::contents::{Contents, Refill};
 use super::fetching::Fetching;
 use super::health::Health;
 use super::listen::Hearing;
+use super::scrub::Scrub;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
 use crate::events::Said;
@@ -90,6 +91,7 @@ pub(super) struct Folder {
     pub(super) cursor: Option<RelPath>,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
+    pub(super) scrub: Scrub,
     pub(super) health: Health,
     /// The how manyth folder that was opened: whoever held something of another one asks anew.
     pub(super) opened: u64,
@@ -144,6 +146,7 @@ impl Folder {
             cursor: None,
             hearing,
             upkeep: Upkeep::default(),
+            scrub: Scrub::default(),
             health,
             opened,
             is_paused,
@@ -151,6 +154,7 @@ impl Folder {
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
+        folder.open_scrub()?;
         refill.start().map_err(FolderError::Thread)?;
         folder.keep_room();
         Ok(folder)
@@ -167,7 +171,10 @@ impl Folder {
     /// Whether something runs in threads of its own.
     #[cfg(test)]
     pub(super) fn is_busy(&self) -> bool {
-        self.scan.is_some() || self.fetching.is_busy() || self.upkeep.is_busy()
+        self.scan.is_some()
+            || self.fetching.is_busy()
+            || self.upkeep.is_busy()
+            || self.scrub.is_busy()
     }
 
     /// Ends what runs in threads of its own.
@@ -177,6 +184,7 @@ impl Folder {
         }
         self.fetching.stop();
         self.upkeep.stop();
+        self.scrub.stop();
     }
 
     /// What a peer is offered, if the folder is shared with it.
@@ -437,6 +445,7 @@ impl Folder {
         let kept_up = self.keep_hearing();
         self.note("what waits cannot be tried again", kept_up);
         self.give_up_comparing();
+        self.keep_scrubbing();
         self.fetching.look_after(self.index.read());
     }
 
