@@ -70,7 +70,9 @@ fn run(args: &Args) -> Result<bool> {
     let copy = tempfile::tempdir().context("a copy of the project")?;
     copy_tracked(copy.path())?;
     let limit = Duration::from_secs(args.limit);
-    ensure!(survives(copy.path(), limit)? == Fate::Survived, "the tests fail without any fault");
+    compiles(copy.path(), "the brain as it is")?;
+    let fate = survives(copy.path(), limit)?;
+    ensure!(fate == Fate::Survived, "without any fault the tests come to this: {fate:?}");
     let mut survivors = Vec::new();
     let wanted = list.mutant.iter().filter(|mutant| mutant.name.contains(&args.only));
     let mut tried = 0;
