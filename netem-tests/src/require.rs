@@ -25,6 +25,9 @@ pub enum Unavailable {
     /// The user may not mount file systems, not even in a namespace.
     #[error("mounts are not permitted")]
     Mount,
+    /// No disk can be served here, or nothing traced; the kit said which.
+    #[error("{0}")]
+    Faults(String),
     /// The kernel forbids io_uring.
     #[error("io_uring is forbidden: {0}")]
     IoUring(#[source] io::Error),
