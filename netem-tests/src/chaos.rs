@@ -52,6 +52,8 @@ pub struct Plan {
     pub pause: Duration,
     /// The longest pause between two faults.
     pub faults_pause: Duration,
+    /// Whether actors change modes and times of files by themselves.
+    pub metadata: bool,
     /// How often a site scans its tree, whatever it has heard.
     pub scan_every: Duration,
     /// Of all choices.
@@ -69,6 +71,7 @@ impl Plan {
             patience: Duration::from_secs(300),
             pause: Duration::from_millis(200),
             faults_pause: Duration::from_secs(6),
+            metadata: true,
             scan_every: Duration::from_secs(30),
             seed,
         }
@@ -104,7 +107,8 @@ pub fn run(plan: &Plan, directory: &Path) -> Result<Verdict, ChaosError> {
     thread::scope(|scope| -> io::Result<()> {
         let (oracle, over) = (&oracle, &over);
         let at_work = trees.iter().map(|(number, tree)| {
-            let mut actor = Actor::new(*number, tree, plan.seed, oracle);
+            let actor = Actor::new(*number, tree, plan.seed, oracle);
+            let mut actor = if plan.metadata { actor } else { actor.without_metadata() };
             let mut pauses = Dice::new(plan.seed, 200 + *number as u64);
             scope.spawn(move || -> io::Result<()> {
                 while !over.load(Ordering::Relaxed) {

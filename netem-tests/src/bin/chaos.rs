@@ -24,6 +24,9 @@ struct Arguments {
     /// Each site speaks to its two neighbours only.
     #[arg(long)]
     ring: bool,
+    /// Modes and times of files are not changed by themselves.
+    #[arg(long)]
+    no_metadata: bool,
     /// Of all choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -51,6 +54,7 @@ fn main() -> Result<ExitCode, ChaosError> {
     let mut plan = Plan::new(Duration::from_secs_f64(arguments.minutes * 60.0), arguments.seed);
     plan.sites = arguments.sites;
     plan.peering = if arguments.ring { Peering::Ring } else { Peering::All };
+    plan.metadata = !arguments.no_metadata;
     plan.pause = Duration::from_millis(arguments.pause);
     plan.faults_pause = Duration::from_secs(arguments.faults_pause);
     plan.patience = Duration::from_secs(arguments.patience);

@@ -99,13 +99,21 @@ pub struct Actor<'a> {
     oracle: &'a Oracle,
     /// Contents made so far: no two are equal.
     made: u64,
+    /// Whether modes and times of files are changed by themselves.
+    metadata: bool,
 }
 
 impl<'a> Actor<'a> {
     /// The user of the tree at `root`.
     pub fn new(site: usize, root: &Path, seed: u64, oracle: &'a Oracle) -> Self {
         let dice = Dice::new(seed, 100 + site as u64);
-        Self { site, root: root.to_owned(), dice, oracle, made: 0 }
+        Self { site, root: root.to_owned(), dice, oracle, made: 0, metadata: true }
+    }
+
+    /// Which changes no mode and no time of a file by itself.
+    #[must_use]
+    pub fn without_metadata(self) -> Self {
+        Self { metadata: false, ..self }
     }
 
     /// Does one thing. What it cannot do, because the tree has changed since it looked, is noted.
@@ -117,6 +125,9 @@ impl<'a> Actor<'a> {
         let mut act = self.choose();
         if listing.len() > ENTRIES_MAX && self.dice.chance(60) {
             act = if self.dice.chance(80) { "delete" } else { "remove-tree" };
+        }
+        if !self.metadata && matches!(act, "chmod" | "age") {
+            act = "patch";
         }
         let Some(path) = self.subject(act, &listing) else { return Ok(()) };
         let done = self.do_it(act, &path, &listing);

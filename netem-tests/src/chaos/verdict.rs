@@ -39,7 +39,8 @@ pub struct Verdict {
     pub findings: Findings,
     /// How the trees differ from that of the first site.
     pub unequal: Vec<String>,
-    /// What is staged still, though nothing is under way.
+    /// What is staged still, though nothing is under way: parts of files that are not wanted any
+    /// more, which stay for a while to be gone on with.
     pub staged: Vec<String>,
     /// Lines of logs that tell of a panic.
     pub panics: Vec<String>,
@@ -120,12 +121,11 @@ impl Verdict {
     /// What is wrong, by its kind; nothing if all is well.
     pub fn faults(&self) -> Vec<(&'static str, &[String])> {
         let found = &self.findings;
-        let all: [(&str, &[String]); 8] = [
+        let all: [(&str, &[String]); 7] = [
             ("lost", &found.lost),
             ("unequal", &self.unequal),
             ("made up", &found.made_up),
             ("of a name that nobody gave", &found.foreign),
-            ("left over", &self.staged),
             ("surprises", &found.surprises),
             ("panics", &self.panics),
             ("words of sites that do not agree", &self.words),
@@ -175,7 +175,7 @@ impl Display for Verdict {
         )?;
         let destroyed = found.values - found.standing;
         writeln!(f, "of {destroyed} that were destroyed {} are still there", found.destroyed_kept)?;
-        writeln!(f, "{} conflict copies", found.conflicts)?;
+        writeln!(f, "{} conflict copies, {} staged parts", found.conflicts, self.staged.len())?;
         for (what, lines) in [("kept only", &found.kept_only), ("unsure", &found.unsure)] {
             for line in lines.iter().take(SHOWN) {
                 writeln!(f, "  {what}: {line}")?;
