@@ -123,7 +123,9 @@ mod tests {
 
     /// A table with all rows but for what `spoil` does to it.
     fn advice(spoil: impl Fn(String) -> String) -> Vec<String> {
-        let row = |id: String| format!("| {id} so called | it holds (S-001) | `x::a::holds`; open: more |\n");
+        let row = |id: String| {
+            format!("| {id} so called | it holds (S-001) | `x::a::holds`; open: more |\n")
+        };
         let table = spoil(wanted().map(row).collect());
         let tree = Tree::planted(&[
             (TABLE, &table),
