@@ -12,6 +12,7 @@ mod path;
 mod problem;
 mod status;
 mod version;
+mod waiting;
 
 pub use conflict::{Conflict, ConflictPage, Keep, Resolve};
 pub use event::{Event, EventKind, Gap};
@@ -24,6 +25,9 @@ pub use problem::Problem;
 pub use status::{
     Call, Contents, Done, FolderPeer, FolderState, FolderStatus, Health, PeerStatus, ScanStatus,
     SiteStatus, Trouble,
+};
+pub use waiting::{
+    Brake, Braked, OneAside, Revert, SetAside, SetAsidePage, WaitReason, Waiting, WaitingPage,
 };
 pub use version::{KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions};
 

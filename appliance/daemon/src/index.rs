@@ -12,6 +12,7 @@ mod conflicts;
 mod copies;
 mod error;
 mod folder;
+mod guard;
 mod followed;
 mod intent;
 mod item;

@@ -21,6 +21,12 @@ pub(super) enum Field {
     /// 0, or that somebody has it open, or had and did not close it: the number of the start of the
     /// machine, 1 where there was none.
     Unclean,
+    /// What is counted of changes, and what waits; absent: nothing ever was.
+    Brake,
+    /// Who might do what when that was last looked at; absent: everybody everything.
+    Rights,
+    /// The patterns by which paths were left out then; absent: nobody knows.
+    Rules,
 }
 
 impl Field {
@@ -33,6 +39,9 @@ impl Field {
             Self::NextSerial => "next serial",
             Self::Floor => "floor",
             Self::Unclean => "unclean",
+            Self::Brake => "brake",
+            Self::Rights => "rights",
+            Self::Rules => "rules",
         }
     }
 }
@@ -61,6 +70,16 @@ fn read_array<const N: usize>(db: &Connection, field: Field) -> Result<[u8; N], 
     };
     let read = value.as_deref().and_then(read);
     read.ok_or_else(|| IndexError::damaged(format!("its {}", field.name())))
+}
+
+/// What stands in a row that need not be there.
+pub(super) fn read_bytes(db: &Connection, field: Field) -> Result<Option<Vec<u8>>, IndexError> {
+    let mut statement = db.prepare_cached("SELECT value FROM meta WHERE name = ?")?;
+    let value: Option<Vec<u8>> =
+        statement.query_row([field.name()], |row| row.get(0)).optional()?;
+    let Some(value) = value else { return Ok(None) };
+    let bytes = open(Table::Meta, field.name().as_bytes(), &value).map(<[u8]>::to_vec);
+    bytes.map(Some).ok_or_else(|| IndexError::damaged(format!("its {}", field.name())))
 }
 
 pub(super) fn read_number(db: &Connection, field: Field) -> Result<u64, IndexError> {

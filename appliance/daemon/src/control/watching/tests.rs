@@ -50,6 +50,7 @@ impl Scene {
         dir: tempfile::TempDir,
         mode: WatchMode,
         watch_limits: Limits,
+        policy: Arc::default(),
         rules: Rules,
     ) -> Option<Self> {
         let identity = Identity::ephemeral().expect("made");
