@@ -194,7 +194,7 @@ impl Folder {
             None
         });
         let (folder, epoch) = (self.setup.key, self.index.author().incarnation.get());
-        // Who gives nothing has nothing that anybody could wait for.
+        // Who gives nothing has nothing that anybody could wait for (spec: S-143).
         let head = if self.gives() { self.index.last_seq().get() } else { 0 };
         self.setup.peers.contains(&peer).then_some(Shared { folder, epoch, head, followed })
     }

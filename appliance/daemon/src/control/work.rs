@@ -101,6 +101,7 @@ impl Folder {
                 self.store.prepare_describe(path, version, old)
             }
             Task::Remove => {
+                // A directory with something in it stays, and says what (spec: S-158).
                 let Some(old) = old else { return Ok(()) };
                 self.store.prepare_remove(path, old)
             }

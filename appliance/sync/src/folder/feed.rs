@@ -149,7 +149,8 @@ impl Feed {
         Ok(Some(Fed { after, to, records: Records { runs } }))
     }
 
-    /// What a neighbour is told that is told of no versions: what is known of its own numbers, once.
+    /// What a neighbour is told that is told of no versions: what is known of its own numbers, once
+    /// (spec: S-143).
     ///
     /// # Errors
     /// [`FeedError`].

@@ -1,6 +1,5 @@
 //! Who may do what in a folder, and what waits for a person.
 
-use super::super::quantity;
 use super::super::raw::{Entry, Key, Section};
 use super::{Faults, Known, NAME, or_fault, quantity, shown};
 use farhaul_proto::ids::SiteId;

@@ -35,7 +35,7 @@ impl<I: Index> FolderState<I> {
         let is_ours = |version: &Version| version.dot.author.site == us;
         let receives = self.policy.rights.own().receives();
         match item.want() {
-            // A copy of a conflict that is over was deleted by nobody.
+            // An archive (spec: S-144). A copy of a conflict that is over was deleted by nobody.
             Want::Remove if self.policy.keeps_deleted && !item.versions.is_empty() => {
                 Want::Settled
             }

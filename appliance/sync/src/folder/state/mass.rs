@@ -69,7 +69,7 @@ impl<I: Index> FolderState<I> {
     }
 
     /// Weighs what was found before it is taken in: all that comes together at once. Where it is too
-    /// much, none of what it takes away is published.
+    /// much, none of what it takes away is published (spec: S-151).
     ///
     /// # Errors
     /// [`StateError::Index`].
@@ -250,7 +250,7 @@ impl<I: Index> FolderState<I> {
 
     /// Undoes what is held, from behind `after`, some of it at a time: where to go on; `None`: that
     /// was all, and the brake is off. What was found on disk gives way to what stood there; what
-    /// others published is overwritten, everywhere, by what stands here.
+    /// others published is overwritten, everywhere, by what stands here (spec: S-152).
     ///
     /// # Errors
     /// [`StateError`]; what was written to the index is to be rolled back.
@@ -305,7 +305,7 @@ impl<I: Index> FolderState<I> {
     }
 
     /// Lets go what is held if it turned out to be less: files that were renamed stand elsewhere by
-    /// now. Whether it was.
+    /// now. Whether it was (spec: S-153).
     ///
     /// # Errors
     /// [`StateError::Index`].
