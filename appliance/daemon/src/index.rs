@@ -13,6 +13,7 @@ mod copies;
 mod error;
 mod folder;
 mod followed;
+mod guard;
 mod intent;
 mod item;
 mod kept;

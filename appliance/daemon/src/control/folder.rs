@@ -24,11 +24,11 @@ use farhaul_engine::identity::{Identity, PublicKey, Purpose};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
-use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Publisher, StateError, Teller};
+use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Origin, Publisher, StateError, Teller};
 use farhaul_sync::message::{Followed, Message, Records, Shared};
 use farhaul_sync::seal::Statement;
 use farhaul_sync::version::{Author, Content, Incarnation, Serial, Version};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
@@ -97,6 +97,8 @@ pub(super) struct Folder {
     pub(super) opened: u64,
     /// Nothing is looked at, fetched or changed.
     pub(super) is_paused: bool,
+    /// What waits for a person because it is a mass change, as it was last said.
+    pub(super) braked: BTreeSet<Origin>,
     /// The scan that runs was stopped, and another one is to begin when it has ended.
     pub(super) scans_again: bool,
 }
@@ -150,11 +152,13 @@ impl Folder {
             health,
             opened,
             is_paused,
+            braked: BTreeSet::new(),
             scans_again: false,
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
         folder.open_scrub()?;
+        folder.take_up_guards()?;
         refill.start().map_err(FolderError::Thread)?;
         folder.keep_room();
         Ok(folder)
@@ -196,7 +200,8 @@ impl Folder {
             None
         });
         let (folder, epoch) = (self.setup.key, self.index.author().incarnation.get());
-        let head = self.index.last_seq().get();
+        // Who gives nothing has nothing that anybody could wait for (spec: S-143).
+        let head = if self.gives() { self.index.last_seq().get() } else { 0 };
         self.setup.peers.contains(&peer).then_some(Shared { folder, epoch, head, followed })
     }
 
@@ -263,6 +268,7 @@ impl Folder {
             return Ok(());
         }
         self.change(Durability::Now, |state| {
+            state.weigh_looks(&looks, wall_millis())?;
             for path in outdated {
                 state.forget_look(&path)?;
             }
@@ -276,7 +282,8 @@ impl Folder {
                 }
             }
             Ok(())
-        })
+        })?;
+        self.note_brake()
     }
 
     /// Does something to the state in one transaction, and signs what it publishes.
@@ -286,7 +293,8 @@ impl Folder {
         act: impl FnOnce(&mut FolderState<Transaction<'_>>) -> Result<T, FolderError>,
     ) -> Result<T, FolderError> {
         let begun = self.index.begin(durability)?;
-        let mut state = FolderState::new(begun, self.setup.key, self.publisher.clone());
+        let state = FolderState::new(begun, self.setup.key, self.publisher.clone());
+        let mut state = state.under(&self.setup.policy);
         let done = act(&mut state)?;
         seal(&mut state, &self.identity, self.public)?;
         let (transaction, publisher) = state.into_parts();
@@ -316,9 +324,10 @@ impl Folder {
         let incarnation = self.index.author().incarnation;
         let start = Followed::start(theirs.followed, incarnation);
         let is_ahead = start > self.index.last_seq().get();
+        let last = if self.gives() { self.index.last_seq().get() } else { 0 };
         let outbox_too = outbox.clone();
         let hearer = Author { site: peer, incarnation: Incarnation::new(theirs.epoch) };
-        let feed = Feed::greeting(start.min(self.index.last_seq().get()), hearer);
+        let feed = Feed::greeting(start.min(last), hearer);
         let is_stale =
             self.index.read().floor().map(|floor| Ack::of(theirs).is_stale(incarnation, floor));
         let stale_until = if is_stale.unwrap_or(true) { theirs.head } else { 0 };
@@ -410,18 +419,24 @@ impl Folder {
                 && key.has_signed(SEALED, &run.statement.to_bytes(), &run.signature);
             opened.push(if is_signed { run.open()? } else { return Err(FolderError::Forged) });
         }
-        let learned = self.change(Durability::Now, |state| {
-            let mut learned = Vec::new();
+        let (learned, refused) = self.change(Durability::Now, |state| {
+            let (mut learned, mut refused) = (Vec::new(), BTreeSet::new());
             for (run, opened) in records.runs.iter().zip(&opened) {
                 let taken = state.learn_from(run, opened, teller)?;
                 for path in &taken.aside {
                     tracing::warn!(%path, "what a neighbour told of it is set aside");
                 }
                 learned.extend(taken.changed);
+                if taken.refused > 0 {
+                    refused.insert(run.statement.author.site);
+                }
             }
+            state.weigh_learned(wall_millis())?;
             state.index_mut().follow(peer, followed)?;
-            Ok(learned)
+            Ok((learned, refused))
         })?;
+        self.note_refused(&refused);
+        self.note_brake()?;
         for path in &learned {
             self.health.say(Said::that(EventKind::Learned).peer(peer).path(path));
         }
@@ -446,6 +461,8 @@ impl Folder {
         self.note("what waits cannot be tried again", kept_up);
         self.give_up_comparing();
         self.keep_scrubbing();
+        let reweighed = self.reweigh();
+        self.note("what is held cannot be weighed again", reweighed);
         self.fetching.look_after(self.index.read());
     }
 
@@ -478,12 +495,14 @@ impl Folder {
 
     fn tell_neighbours(&mut self) -> Result<(), FolderError> {
         let epoch = self.index.author().incarnation.get();
-        let (folder, last) = (self.setup.key, self.index.last_seq().get());
+        let gives = self.gives();
+        let last = if gives { self.index.last_seq().get() } else { 0 };
+        let folder = self.setup.key;
         for neighbour in self.neighbours.values_mut().filter(|neighbour| !neighbour.waits()) {
             while neighbour.feed.in_flight() < UNSTORED_MAX && neighbour.feed.has_more(last) {
                 let begun = self.index.begin(Durability::Later)?;
                 let mut feed = neighbour.feed.clone();
-                let fed = feed.next(&begun);
+                let fed = if gives { feed.next(&begun) } else { feed.greet(&begun) };
                 let fed = fed.map_err(|error| FolderError::Feed(error.to_string()))?;
                 let Some(fed) = fed else { break };
                 let (after, to, bytes) = (fed.after, fed.to, fed.records.encode());

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+mod guards;
 mod metadata;
 mod room;
 mod rotten;
@@ -64,6 +65,7 @@ impl Bench {
             path: root,
             state,
             peers: BTreeSet::from([SiteId([2; 32])]),
+            policy: Arc::default(),
             rules: Rules::default(),
             scan_every: Duration::from_secs(3600),
             watch: WatchMode::Off,

@@ -9,6 +9,7 @@ use crate::index::{Durability, Loose};
 use crate::store::{Committed, Origin, attrs_print};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::Why;
 use farhaul_sync::version::{Content, Version};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -319,6 +320,12 @@ impl Folder {
             let version = match state.displaced(&loose.path, found, over, wall_millis())? {
                 Ok(version) => version,
                 // It is kept, and looked at again.
+                Err(Why::ReadOnly) => {
+                    // It stays where it is kept; what is written into it is looked for as long as
+                    // into anything else.
+                    let next = Loose { said: Some(identity), ..loose };
+                    return Ok(state.index_mut().write_loose(&next)?);
+                }
                 Err(why) => {
                     tracing::info!(path = %loose.path, ?why, "what was displaced waits");
                     return Ok(());

@@ -3,6 +3,7 @@
 use super::fetch::Wish;
 use super::fetching::note_places;
 use super::folder::{Folder, FolderError, wall_millis};
+use super::guards::is_left_out;
 use crate::index::Durability;
 use crate::store::{Prepared, Ready, StoreError};
 use farhaul_proto::path_name::RelPath;
@@ -62,9 +63,17 @@ impl Folder {
     fn tasks(&mut self, paths: Vec<RelPath>) -> Result<Vec<Todo>, FolderError> {
         let fetching = &self.fetching;
         let paths: Vec<_> = paths.into_iter().filter(|path| !fetching.has(path)).collect();
+        let rules = self.setup.rules.clone();
         self.change(Durability::Later, |state| {
             let mut tasks = Vec::new();
             for path in paths {
+                let item = state.index().item(&path).map_err(StateError::Index)?;
+                if is_left_out(&rules, &path, &item) {
+                    // Neither put there nor taken away (spec: S-157).
+                    state.index_mut().set_unsettled(&path, false)?;
+                    tasks.push(Todo { path, task: Task::Settled, placed: None });
+                    continue;
+                }
                 let task = state.task(&path)?;
                 let placed = state.index().item(&path).map_err(StateError::Index)?.placed;
                 tasks.push(Todo { path, task, placed });
@@ -92,6 +101,7 @@ impl Folder {
                 self.store.prepare_describe(path, version, old)
             }
             Task::Remove => {
+                // A directory with something in it stays, and says what (spec: S-158).
                 let Some(old) = old else { return Ok(()) };
                 self.store.prepare_remove(path, old)
             }

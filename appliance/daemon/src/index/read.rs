@@ -418,6 +418,7 @@ impl<'a> Reading<'a> {
         self.looks(None, usize::MAX)?;
         self.asides(None, usize::MAX)?;
         self.floor()?;
+        self.brake()?;
         self.check_marks()
     }
 
