@@ -26,10 +26,10 @@ pub use status::{
     Call, Contents, Done, FolderPeer, FolderState, FolderStatus, Health, PeerStatus, ScanStatus,
     SiteStatus, Trouble,
 };
+pub use version::{KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions};
 pub use waiting::{
     Brake, Braked, OneAside, Revert, SetAside, SetAsidePage, WaitReason, Waiting, WaitingPage,
 };
-pub use version::{KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions};
 
 /// A moment: RFC 3339 in UTC, such as `2026-11-22T14:30:00Z`.
 pub type Time = String;

@@ -248,7 +248,8 @@ fn of_folders() -> Vec<(String, &'static str)> {
           write peers = [\"tokyo\"] with names of peers, or []",
         ),
         (
-            "[[folder]]\nid = \"a\"\npath = \"/a\"\npeers = [{ role = \"read-only\" }]\n".to_owned(),
+            "[[folder]]\nid = \"a\"\npath = \"/a\"\npeers = [{ role = \"read-only\" }]\n"
+                .to_owned(),
             "10:10: a peer of a folder has no `name`; write name = \"berlin\"",
         ),
         (

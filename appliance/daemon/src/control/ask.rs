@@ -285,11 +285,7 @@ impl Asker {
     ///
     /// # Errors
     /// [`AskError`].
-    pub async fn confirm(
-        &self,
-        name: &str,
-        origin: Option<Origin>,
-    ) -> Result<Vec<Trip>, AskError> {
+    pub async fn confirm(&self, name: &str, origin: Option<Origin>) -> Result<Vec<Trip>, AskError> {
         self.ask_folder(name, move |folder| folder.confirm(origin)).await
     }
 

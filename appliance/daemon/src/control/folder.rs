@@ -23,9 +23,7 @@ use farhaul_engine::identity::{Identity, PublicKey, Purpose};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
-use farhaul_sync::folder::{
-    Ack, Feed, FolderState, Found, Origin, Publisher, StateError, Teller,
-};
+use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Origin, Publisher, StateError, Teller};
 use farhaul_sync::message::{Followed, Message, Records, Shared};
 use farhaul_sync::seal::Statement;
 use farhaul_sync::version::{Author, Content, Incarnation, Serial, Version};

@@ -79,8 +79,7 @@ impl Shared {
         });
         let (contents, missing, conflicts, waiting, set_aside) = counted.await?;
         let again = Instant::now() + (began.elapsed() * REST).max(REST_MIN);
-        let counted =
-            Counted { contents, missing, conflicts, waiting, set_aside, opened, again };
+        let counted = Counted { contents, missing, conflicts, waiting, set_aside, opened, again };
         lock(&self.looks.counts).insert(name.to_owned(), counted.clone());
         Ok(counted)
     }

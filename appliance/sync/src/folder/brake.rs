@@ -46,8 +46,7 @@ impl Limits {
 
     /// Whether `count` changes of `of` paths are a mass change.
     pub(super) fn is_mass(&self, count: u64, of: u64) -> bool {
-        let is_large_share =
-            count.saturating_mul(100) > of.saturating_mul(u64::from(self.share));
+        let is_large_share = count.saturating_mul(100) > of.saturating_mul(u64::from(self.share));
         count > self.most || (count >= self.least && is_large_share)
     }
 }

@@ -157,8 +157,8 @@ mod tests {
         for own in Role::ALL {
             for other in Role::ALL {
                 let rights = Rights::new(own, [(A, other)]);
-                let expected = own != Role::SourceOnly
-                    && matches!(other, Role::ReadWrite | Role::SourceOnly);
+                let expected =
+                    own != Role::SourceOnly && matches!(other, Role::ReadWrite | Role::SourceOnly);
                 assert_eq!(rights.takes(US, A), expected, "{own:?} {other:?}");
                 assert_eq!(rights.takes(US, B), own.receives());
                 assert!(rights.takes(US, US), "its own earlier lives");

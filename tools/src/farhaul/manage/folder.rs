@@ -52,7 +52,10 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
         text::answer(super::waiting::held_lines(held))?;
     }
     for site in &folder.unheard {
-        text::answer(format_args!("  {} is heard before anything is published", lines::site(site)))?;
+        text::answer(format_args!(
+            "  {} is heard before anything is published",
+            lines::site(site)
+        ))?;
     }
     if folder.waiting > 0 {
         let count = folder.waiting;

@@ -36,9 +36,7 @@ impl<I: Index> FolderState<I> {
         let receives = self.policy.rights.own().receives();
         match item.want() {
             // An archive (spec: S-144). A copy of a conflict that is over was deleted by nobody.
-            Want::Remove if self.policy.keeps_deleted && !item.versions.is_empty() => {
-                Want::Settled
-            }
+            Want::Remove if self.policy.keeps_deleted && !item.versions.is_empty() => Want::Settled,
             Want::Remove if !receives && !item.versions.iter().all(is_ours) => Want::Settled,
             Want::Place(version) | Want::SetMeta(version) | Want::Adopt(version)
                 if !receives && !is_ours(version) =>

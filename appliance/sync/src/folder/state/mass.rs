@@ -271,7 +271,8 @@ impl<I: Index> FolderState<I> {
             Origin::Site(_) | Origin::Others => {
                 self.check_may_publish()?;
                 // A run has as many records: all of these are signed together.
-                let paths = self.index.unsettled_from(after, PAGE / 2).map_err(StateError::Index)?;
+                let paths =
+                    self.index.unsettled_from(after, PAGE / 2).map_err(StateError::Index)?;
                 for path in &paths {
                     self.overrule(path, origin, wall_millis)?;
                 }

@@ -300,7 +300,8 @@ impl World {
         let waiting = waiting.into_iter().map(|(path, _)| path);
         let all: BTreeSet<RelPath> =
             known.into_iter().chain(tree.keys().cloned()).chain(waiting).collect();
-        let looks: Vec<_> = all.iter().map(|path| (path.clone(), tree.get(path).cloned())).collect();
+        let looks: Vec<_> =
+            all.iter().map(|path| (path.clone(), tree.get(path).cloned())).collect();
         state.weigh_looks(&looks, wall).expect("in memory");
         for path in all {
             state.observe(&path, tree.get(&path).cloned(), wall).expect("in memory");

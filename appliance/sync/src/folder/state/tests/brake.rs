@@ -176,9 +176,10 @@ fn a_mass_change_by_a_peer_that_is_refused_is_undone_everywhere() {
     world.confirm_all();
     world.quiesce();
     assert_alike(&world);
-    assert!(all.iter().all(|(name, what)| {
-        world.visible(0).get(name).map(|now| &now.0) == Some(&what.0)
-    }));
+    assert!(
+        all.iter()
+            .all(|(name, what)| { world.visible(0).get(name).map(|now| &now.0) == Some(&what.0) })
+    );
 }
 
 /// I14, and T-29 in small: of what one author takes away, no other site loses more than the limit.

@@ -74,7 +74,10 @@ fn an_edit_of_a_read_only_site_is_listed_and_stays_and_nobody_else_hears_of_it()
     let edited = world.sites[2].tree[&path("g")].content.clone();
     world.quiesce();
     assert_eq!(world.edits(2), ["a", "e", "g"]);
-    assert_eq!((names(&world, 0), names(&world, 1)), (vec!["e".into(), "g".into()], names(&world, 0)));
+    assert_eq!(
+        (names(&world, 0), names(&world, 1)),
+        (vec!["e".into(), "g".into()], names(&world, 0))
+    );
     assert_eq!(world.sites[2].tree[&path("g")].content, edited, "it stays");
     world.i13_nothing_leaks_from(2);
 }
@@ -125,7 +128,9 @@ fn a_site_that_may_publish_again_says_nothing_of_what_nobody_published() {
     assert_alike(&world);
     let nobody = Dot::NOBODY.author;
     for (_, version) in world.dots.values() {
-        assert!(version.dot.author != nobody && version.context.authors().all(|(a, _)| *a != nobody));
+        assert!(
+            version.dot.author != nobody && version.context.authors().all(|(a, _)| *a != nobody)
+        );
     }
 }
 
@@ -204,7 +209,10 @@ fn an_archive_keeps_what_others_delete_and_passes_nothing_on() {
     world.govern(2, Policy { rights, keeps_deleted: true, ..Policy::default() });
     take(&mut world, &[Step::Write(0, 6), Step::Write(0, 2), Step::Cut(0, 1)]);
     for _ in 0..3 {
-        take(&mut world, &[Step::Scan(0), Step::Tell { from: 0, to: 2 }, Step::Act(2), Step::Scan(2)]);
+        take(
+            &mut world,
+            &[Step::Scan(0), Step::Tell { from: 0, to: 2 }, Step::Act(2), Step::Scan(2)],
+        );
         take(&mut world, &[Step::Tell { from: 2, to: 1 }, Step::Act(1)]);
     }
     assert_eq!(names(&world, 1), [""; 0], "it is told of nothing by a sink");
