@@ -76,6 +76,10 @@ fn a_mass_deletion_on_a_disk_is_held_before_any_of_it_is_published() {
     assert!(names(&world, 0).is_empty(), "nor is it taken back by itself");
     world.confirm_all();
     world.quiesce();
+    // Those who hear of it ask as well.
+    assert_eq!(world.trips(1), [Origin::Site(id(0))]);
+    world.confirm_all();
+    world.quiesce();
     assert_alike(&world);
     assert!(names(&world, 1).is_empty(), "{:?}", names(&world, 1));
 }
