@@ -5,6 +5,7 @@
 //! over the limits stand in `tidy_exceptions.toml`, where numbers may only fall.
 
 mod tidy {
+    pub(crate) mod faults;
     pub(crate) mod fences;
     pub(crate) mod functions;
     pub(crate) mod heads;
@@ -25,7 +26,7 @@ mod tidy {
 use tidy::ratchet::Exceptions;
 use tidy::tree::{Finding, Tree};
 use tidy::{
-    fences, heads, layout, leftovers, links, modules, mutants, purity, ratchet, size, spec,
+    faults, fences, heads, layout, leftovers, links, modules, mutants, purity, ratchet, size, spec,
     unsafety,
 };
 
@@ -101,6 +102,14 @@ fn every_source_file_is_reached_by_a_mod_declaration() {
 #[test]
 fn rooms_stand_where_the_plan_has_them() {
     assert_none(&layout::check(&Tree::tracked()));
+}
+
+#[test]
+fn every_fault_has_its_row_and_every_row_its_tests() {
+    let tree = Tree::tracked();
+    let open = faults::open_rows(&tree);
+    println!("{} rows of faults are open: {}", open.len(), open.join(" "));
+    assert_none(&faults::check(&tree));
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! their numbers.
 
 mod acl;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 
 use farhaul_sync::version::Attrs;
 use rustix::fd::AsFd;

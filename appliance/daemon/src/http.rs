@@ -8,6 +8,8 @@ mod conflicts;
 #[allow(unused_qualifications, reason = "what the macro of a route makes of its parameters")]
 mod content;
 mod fail;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod guard;
 #[allow(unused_qualifications, reason = "what the macro of a route makes of its parameters")]
 mod items;

@@ -13,6 +13,8 @@ mod copies;
 mod error;
 mod folder;
 mod followed;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod guard;
 mod intent;
 mod item;

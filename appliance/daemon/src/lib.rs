@@ -6,6 +6,8 @@
 pub mod config;
 pub mod control;
 pub mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod http;
 pub mod index;
 mod moment;

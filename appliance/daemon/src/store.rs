@@ -9,6 +9,8 @@ mod change;
 mod describe;
 mod displaced;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod intent;
 mod kept;
 mod marker;

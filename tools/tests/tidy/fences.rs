@@ -14,7 +14,7 @@ struct Fence {
     tests: &'static [&'static str],
 }
 
-const FENCES: [Fence; 12] = [
+const FENCES: [Fence; 13] = [
     Fence { name: "farhaul-proto", normal: &[], tests: &[] },
     Fence { name: "farhaul-engine", normal: &["farhaul-proto"], tests: &["farhaul-sim"] },
     Fence { name: "farhaul-sim", normal: &["farhaul-proto", "farhaul-sync"], tests: &[] },
@@ -61,6 +61,11 @@ const FENCES: [Fence; 12] = [
     Fence {
         name: "farhaul-fuzz",
         normal: &["farhaul-proto", "farhaul-engine", "farhaul-sync"],
+        tests: &[],
+    },
+    Fence {
+        name: "farhaul-appliance-fuzz",
+        normal: &["farhaul-proto", "farhaul-sync", "farhauld"],
         tests: &[],
     },
 ];

@@ -54,6 +54,17 @@ pub(crate) fn uncited(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// Requirements that a text names in passing and no specification has.
+pub(crate) fn unknown<'a>(tree: &'a Tree, text: &'a str) -> impl Iterator<Item = String> + 'a {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let ids = words.filter(|word| word.len() == 5).filter_map(any_number);
+    ids.filter(|id| {
+        let spec = SPECS.iter().find(|(letter, _)| id.starts_with(*letter));
+        let file = spec.and_then(|&(letter, path)| Some((letter, tree.file(path)?)));
+        file.is_none_or(|(letter, file)| !requirements(file, letter).0.contains_key(id))
+    })
+}
+
 /// The requirements of a specification and its numbers that are defined twice.
 fn requirements(spec: &File, letter: char) -> (BTreeMap<String, Requirement>, Vec<Finding>) {
     let mut defined = BTreeMap::new();

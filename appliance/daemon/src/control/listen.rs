@@ -29,6 +29,9 @@ pub(super) struct Hearing {
     shared: Instant,
     /// When it was last said that neighbours are waited for.
     said: Instant,
+    /// The incarnation was drawn since the index was opened: it cannot be an old copy of itself, and
+    /// who claims to know more of it says what is not so.
+    is_drawn: bool,
     /// Neighbours that have to be heard first; `None`: they were.
     listening: Option<Listening>,
     /// Whether looks that wait are to be gone through, and from where.
@@ -51,6 +54,7 @@ impl Hearing {
             began,
             shared,
             said,
+            is_drawn: false,
             listening,
             looks: None,
             gone: Vec::new(),
@@ -140,8 +144,12 @@ impl Folder {
     }
 
     /// This index was put back from a copy: numbers that it would give were given. It goes on under
-    /// a new name, its neighbours follow it anew, and it hears them first (spec: S-056).
+    /// a new name, its neighbours follow it anew, and it hears them first (spec: S-056). Not twice in
+    /// a life: under a name that was drawn since the index was opened nobody can know more.
     pub(super) fn renew(&mut self) -> Result<(), FolderError> {
+        if self.hearing.is_drawn {
+            return Err(FolderError::Overclaimed);
+        }
         tracing::warn!(folder = %self.setup.name, "the index was restored from a copy");
         self.rename()?;
         self.publisher = self.publisher.clone().silent(true);
@@ -157,6 +165,7 @@ impl Folder {
     fn rename(&mut self) -> Result<(), FolderError> {
         self.index.renew()?;
         self.publisher = Publisher::new(self.index.author(), Serial::FIRST);
+        self.hearing.is_drawn = true;
         self.hearing.collected = 0;
         self.share_again();
         Ok(())

@@ -99,6 +99,9 @@ pub enum FolderError {
     /// A signature.
     #[error("a peer sent records that their author did not sign")]
     Forged,
+    /// Numbers of an incarnation that was drawn since the index was opened: no copy of it is older.
+    #[error("a peer claims to hold what this site never gave; that peer is wrong")]
+    Overclaimed,
     /// What is to be sent cannot be read.
     #[error("neighbours cannot be told: {0}")]
     Feed(String),

@@ -21,10 +21,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+mod claims;
 mod guards;
 mod metadata;
 mod room;
 mod rotten;
+mod rules;
 
 /// Longer than any machine that is only busy needs.
 const PATIENCE: Duration = Duration::from_secs(120);

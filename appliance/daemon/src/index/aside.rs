@@ -13,6 +13,7 @@ use farhaul_proto::units::Bytes;
 use farhaul_sync::folder::{Ack, Aside, CopyOf, Found, Look, Tombstone, Why};
 use farhaul_sync::message::Records;
 use farhaul_sync::record::Record;
+use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::{Content, Dot, ManifestId};
 use rusqlite::params;
 
@@ -69,22 +70,9 @@ impl Reading<'_> {
         let mut rows = statement.query(params![after, limit_of(limit)])?;
         let mut asides = Vec::new();
         while let Some(row) = rows.next()? {
-            asides.push(self.read_aside(blob(row, 0)?, blob(row, 1)?)?);
+            asides.push(read_aside(blob(row, 0)?, blob(row, 1)?, self.folder())?);
         }
         Ok(asides)
-    }
-
-    fn read_aside(&self, key: &[u8], value: &[u8]) -> Result<Aside, IndexError> {
-        let read = || {
-            let mut reader = Reader::new(open(Table::Asides, key, value)?);
-            let why = why_of(reader.byte()?)?;
-            let records = Records::decode(reader.rest(), self.folder()).ok()?;
-            let [run] = <[_; 1]>::try_from(records.runs).ok()?;
-            let [(_, bytes)] = &run.records[..] else { return None };
-            let Record { path, version } = Record::decode(bytes).ok()?;
-            Some(Aside { path, dot: version.dot, run, why })
-        };
-        read().ok_or_else(|| IndexError::damaged("a record that is set aside"))
     }
 
     /// How many there are.
@@ -182,10 +170,7 @@ impl Transaction<'_> {
             self.db().prepare_cached(sql)?.execute([&key[..]])?;
             return Ok(());
         };
-        let mut writer = Writer::new();
-        let records = Records { runs: vec![aside.run.clone()] };
-        writer.byte(number_of(aside.why)).raw(&records.encode());
-        let value = writer.seal(Table::Asides, &key);
+        let value = write_aside(aside, &key);
         let sql = "REPLACE INTO asides(dot, value) VALUES(?, ?)";
         self.db().prepare_cached(sql)?.execute(params![&key[..], value])?;
         Ok(())
@@ -241,7 +226,27 @@ const fn why_of(number: u8) -> Option<Why> {
     }
 }
 
-fn write_look(look: &Look, key: &[u8]) -> Vec<u8> {
+pub(super) fn write_aside(aside: &Aside, key: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::new();
+    let records = Records { runs: vec![aside.run.clone()] };
+    writer.byte(number_of(aside.why)).raw(&records.encode());
+    writer.seal(Table::Asides, key)
+}
+
+pub(super) fn read_aside(key: &[u8], value: &[u8], folder: FolderKey) -> Result<Aside, IndexError> {
+    let read = || {
+        let mut reader = Reader::new(open(Table::Asides, key, value)?);
+        let why = why_of(reader.byte()?)?;
+        let records = Records::decode(reader.rest(), folder).ok()?;
+        let [run] = <[_; 1]>::try_from(records.runs).ok()?;
+        let [(_, bytes)] = &run.records[..] else { return None };
+        let Record { path, version } = Record::decode(bytes).ok()?;
+        Some(Aside { path, dot: version.dot, run, why })
+    };
+    read().ok_or_else(|| IndexError::damaged("a record that is set aside"))
+}
+
+pub(super) fn write_look(look: &Look, key: &[u8]) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.u64(look.wall_millis).byte(number_of(look.why));
     let kind = look.found.as_ref().and_then(|found| Kind::of(&found.content));
@@ -262,7 +267,7 @@ fn write_look(look: &Look, key: &[u8]) -> Vec<u8> {
     writer.seal(Table::Looks, key)
 }
 
-fn read_look(key: &[u8], value: &[u8]) -> Result<Look, IndexError> {
+pub(super) fn read_look(key: &[u8], value: &[u8]) -> Result<Look, IndexError> {
     let read = || {
         let mut reader = Reader::new(open(Table::Looks, key, value)?);
         let (wall_millis, why) = (reader.u64()?, why_of(reader.byte()?)?);

@@ -68,7 +68,7 @@ pub struct At {
 pub struct FileNumber(i64);
 
 impl Home {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Tree(path) => [b"t", Key::of(path).as_bytes()].concat(),
             Self::Kept(name) => [b"k", name.as_bytes()].concat(),
@@ -76,7 +76,7 @@ impl Home {
         }
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
         let damaged = || IndexError::damaged("the place of a chunk");
         match bytes.split_first().ok_or_else(damaged)? {
             (b't', key) => Ok(Self::Tree(path_of(key)?)),

@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 /// Bytes of the hash in front of a value.
-const CHECK_LEN: usize = 8;
+pub(super) const CHECK_LEN: usize = 8;
 /// Bytes that say of what a hash is, in front of key and value.
 const HEAD_LEN: usize = 16;
 /// What is hashed in one go.

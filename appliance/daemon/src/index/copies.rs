@@ -105,12 +105,8 @@ impl Transaction<'_> {
             self.db().prepare_cached(sql)?.execute([key.as_bytes()])?;
             return Ok(());
         };
-        let mut writer = Writer::new();
-        let Dot { author, serial } = copy.dot;
-        writer.raw(author.site.as_bytes()).u64(author.incarnation.get()).u64(serial.get());
+        let value = encode(copy, key.as_bytes());
         let origin = Key::of(&copy.origin);
-        writer.raw(origin.as_bytes());
-        let value = writer.seal(Table::Copies, key.as_bytes());
         let sql = "REPLACE INTO copies(key, origin, value) VALUES(?, ?, ?)";
         let row = params![key.as_bytes(), origin.as_bytes(), value];
         self.db().prepare_cached(sql)?.execute(row)?;
@@ -134,6 +130,14 @@ impl Transaction<'_> {
         self.db().prepare_cached(sql)?.execute(params![&site.0[..], value])?;
         Ok(())
     }
+}
+
+pub(super) fn encode(copy: &CopyOf, key: &[u8]) -> Vec<u8> {
+    let Dot { author, serial } = copy.dot;
+    let mut writer = Writer::new();
+    writer.raw(author.site.as_bytes()).u64(author.incarnation.get()).u64(serial.get());
+    writer.raw(Key::of(&copy.origin).as_bytes());
+    writer.seal(Table::Copies, key)
 }
 
 pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<CopyOf, IndexError> {

@@ -91,7 +91,7 @@ impl Reading<'_> {
     }
 }
 
-fn encode(id: i64, intent: &Intent) -> Vec<u8> {
+pub(super) fn encode(id: i64, intent: &Intent) -> Vec<u8> {
     let Intent { path, action, old, new, kept } = intent;
     let mut writer = Writer::new();
     writer.bytes(path.as_bytes()).bytes(kept.as_bytes());
@@ -124,7 +124,7 @@ fn encode(id: i64, intent: &Intent) -> Vec<u8> {
     writer.seal(Table::Intents, &id.to_be_bytes())
 }
 
-fn decode(id: i64, value: &[u8]) -> Option<Intent> {
+pub(super) fn decode(id: i64, value: &[u8]) -> Option<Intent> {
     let mut reader = Reader::new(open(Table::Intents, &id.to_be_bytes(), value)?);
     let path = RelPath::parse(reader.bytes()?).ok()?;
     let kept = text(reader.bytes()?)?;

@@ -29,6 +29,24 @@ pub struct Kept {
     pub at_secs: u64,
 }
 
+impl Kept {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.byte(self.kind.number()).u64(self.size).u64(self.at_secs);
+        match &self.version {
+            None => {
+                writer.byte(0);
+            }
+            Some(version) => {
+                writer.byte(1);
+                write_version(&mut writer, &self.path, version);
+            }
+        }
+        let key = Key::of(&self.path);
+        writer.seal(Table::Kept, &sealed_key(key.as_bytes(), &self.name))
+    }
+}
+
 impl Transaction<'_> {
     /// Enters something in the catalogue.
     ///
@@ -50,18 +68,7 @@ impl Transaction<'_> {
     /// [`IndexError`].
     pub fn write_kept(&mut self, kept: &Kept) -> Result<(), IndexError> {
         let key = Key::of(&kept.path);
-        let mut writer = Writer::new();
-        writer.byte(kept.kind.number()).u64(kept.size).u64(kept.at_secs);
-        match &kept.version {
-            None => {
-                writer.byte(0);
-            }
-            Some(version) => {
-                writer.byte(1);
-                write_version(&mut writer, &kept.path, version);
-            }
-        }
-        let value = writer.seal(Table::Kept, &sealed_key(key.as_bytes(), &kept.name));
+        let value = kept.encode();
         let sql = "REPLACE INTO kept(key, name, value) VALUES(?, ?, ?)";
         self.db().prepare_cached(sql)?.execute(params![key.as_bytes(), kept.name, value])?;
         // It may have been something else before: an editor went on writing.
@@ -150,7 +157,7 @@ impl Reading<'_> {
     }
 }
 
-fn decode(key: &[u8], name: String, value: &[u8]) -> Result<Kept, IndexError> {
+pub(super) fn decode(key: &[u8], name: String, value: &[u8]) -> Result<Kept, IndexError> {
     let path = path_of(key)?;
     let read = || {
         let mut reader = Reader::new(open(Table::Kept, &sealed_key(key, &name), value)?);
@@ -170,6 +177,6 @@ fn decode(key: &[u8], name: String, value: &[u8]) -> Result<Kept, IndexError> {
 }
 
 /// No key ends with 0, so both parts can be told.
-fn sealed_key(key: &[u8], name: &str) -> Vec<u8> {
+pub(super) fn sealed_key(key: &[u8], name: &str) -> Vec<u8> {
     [key, &[0], name.as_bytes()].concat()
 }

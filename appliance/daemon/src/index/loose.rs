@@ -47,7 +47,7 @@ impl Loose {
         Some(Self { name, path, over, said, shortfall, at_secs })
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.bytes(self.path.as_bytes()).u64(self.at_secs);
         match &self.over {
@@ -80,7 +80,7 @@ impl Loose {
         writer.seal(Table::Loose, self.name.as_bytes())
     }
 
-    fn decode(name: &str, value: &[u8]) -> Option<Self> {
+    pub(super) fn decode(name: &str, value: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(open(Table::Loose, name.as_bytes(), value)?);
         let path = RelPath::parse(reader.bytes()?).ok()?;
         let at_secs = reader.u64()?;

@@ -46,7 +46,7 @@ impl StoredVersion {
         writer.seal(Table::Versions, &self.seq.0.to_be_bytes())
     }
 
-    fn decode(seq: Seq, value: &[u8]) -> Result<Self, IndexError> {
+    pub(super) fn decode(seq: Seq, value: &[u8]) -> Result<Self, IndexError> {
         let read = || {
             let mut reader = Reader::new(open(Table::Versions, &seq.0.to_be_bytes(), value)?);
             let run = RunId(i64::try_from(reader.i128()?).ok()?);

@@ -45,12 +45,17 @@ impl FolderMark {
         mark.map(Some).ok_or_else(|| StoreError::Mark { path: path.to_path_buf() })
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let (title, id, system) = (lines.next()?, lines.next()?, lines.next()?);
         let id = data_encoding::HEXLOWER.decode(id.as_bytes()).ok()?;
         let mark = Self { id: id.try_into().ok()?, file_system: system.parse().ok()? };
         (title == KEPT_TITLE && lines.next().is_none()).then_some(mark)
+    }
+
+    pub(super) fn text(&self) -> String {
+        let id = data_encoding::HEXLOWER.encode(&self.id);
+        format!("{KEPT_TITLE}\n{id}\n{}\n", self.file_system)
     }
 
     /// Keeps the mark where this site keeps what it knows of the folder, durably. What is there
@@ -59,8 +64,7 @@ impl FolderMark {
     /// # Errors
     /// [`StoreError`].
     pub fn save(&self, path: &Path) -> Result<(), StoreError> {
-        let id = data_encoding::HEXLOWER.encode(&self.id);
-        let text = format!("{KEPT_TITLE}\n{id}\n{}\n", self.file_system);
+        let text = self.text();
         let saved = File::create_new(path).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
@@ -85,8 +89,7 @@ pub(super) fn write(top: &Dir, id: [u8; 16]) -> Result<(), StoreError> {
         Err(Errno::EXIST) => return Err(StoreError::MarkedAlready),
         file => file.map_err(&at)?,
     };
-    let text = format!("{TITLE}\n{}\n", data_encoding::HEXLOWER.encode(&id));
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let written = file.write_all(text_of(id).as_bytes()).and_then(|()| file.sync_all());
     written.map_err(|error| at(errno_of(&error)))?;
     top.sync().map_err(&at)
 }
@@ -126,12 +129,18 @@ fn read(top: &Dir) -> Result<Option<[u8; 16]>, StoreError> {
         let is_text = error.kind() != std::io::ErrorKind::InvalidData;
         return if is_text { Err(at("folder")(errno_of(&error))) } else { Ok(None) };
     }
+    Ok(id_of(&text))
+}
+
+/// What the text of a marker says; `None` for what is no marker.
+pub(super) fn id_of(text: &str) -> Option<[u8; 16]> {
     let mut lines = text.lines();
-    let id = match (lines.next(), lines.next()) {
-        (Some(TITLE), Some(id)) => data_encoding::HEXLOWER.decode(id.as_bytes()).ok(),
-        _ => None,
-    };
-    Ok(id.and_then(|id| id.try_into().ok()))
+    let (Some(TITLE), Some(id)) = (lines.next(), lines.next()) else { return None };
+    data_encoding::HEXLOWER.decode(id.as_bytes()).ok()?.try_into().ok()
+}
+
+pub(super) fn text_of(id: [u8; 16]) -> String {
+    format!("{TITLE}\n{}\n", data_encoding::HEXLOWER.encode(&id))
 }
 
 /// Two processes on one folder would not know what the other does.

@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 /// How long neighbours that are not there are waited for once one was heard, and one that is there
 /// and says nothing.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long after the index was opened one is waited for that goes on telling: who names a head that
+/// it never comes to would silence everybody else's site for ever.
+pub(super) const PATIENCE_TELLING: Duration = Duration::from_secs(600);
 
 /// What was heard of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +93,9 @@ impl Listening {
         }
         let is_over = |since: Timestamp| now >= since + PATIENCE;
         let is_any_heard = self.neighbours.values().any(|heard| *heard == Heard::All);
+        let is_too_long = now >= self.since + PATIENCE_TELLING;
         let is_any_telling = self.neighbours.values().any(|heard| match heard {
-            Heard::Telling { last, .. } => !is_over(*last),
+            Heard::Telling { last, .. } => !is_over(*last) && !is_too_long,
             Heard::Away | Heard::All => false,
         });
         if is_any_heard && !is_any_telling && is_over(self.since) {
@@ -158,6 +162,25 @@ mod tests {
         assert_eq!(listening.verdict(at(160)), Verdict::Renew);
         listening.told(B, 9, at(161));
         assert_eq!(listening.verdict(at(161)), Verdict::Publish);
+    }
+
+    #[test]
+    fn who_tells_without_an_end_is_waited_for_ten_minutes() {
+        let mut listening = Listening::new([A, B], at(0));
+        listening.came(A, 0, at(1));
+        listening.told(A, 0, at(1));
+        listening.came(B, u64::MAX, at(1));
+        for second in (10..600).step_by(10) {
+            listening.told(B, second, at(second));
+            assert_eq!(listening.verdict(at(second)), Verdict::Listen);
+        }
+        listening.told(B, 600, at(600));
+        assert_eq!(listening.verdict(at(600)), Verdict::Renew);
+        // It comes again, and so do those words.
+        listening.left(B);
+        listening.came(B, u64::MAX, at(601));
+        listening.told(B, 1, at(601));
+        assert_eq!(listening.verdict(at(601)), Verdict::Renew);
     }
 
     #[test]

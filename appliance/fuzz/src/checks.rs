@@ -1,0 +1,175 @@
+//! What must hold for any bytes that meet the brain of a site, one function a fuzz target.
+//!
+//! Used by the fuzzer and by the test that replays the corpora, so both check the same things.
+
+// Where they lie is said, for the tests include this file from elsewhere.
+#[path = "checks/compare.rs"]
+pub mod compare;
+#[path = "checks/learn.rs"]
+mod learn;
+#[path = "checks/list.rs"]
+mod list;
+
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::path_name::RelPath;
+use farhaul_proto::units::Bytes;
+use farhaul_sync::chunk::{Holes, Page};
+use farhaul_sync::limits::{HOLES_MAX, PAGE_MAX, RECORD_MAX};
+use farhaul_sync::message::{MESSAGE_MAX, Message, Records, SealedRun};
+use farhaul_sync::record::Record;
+use farhaul_sync::seal::{FolderKey, Hash, Proof, leaf, reduce, root_of_part};
+use farhaul_sync::version::{
+    Author, Content, Context, Dot, Incarnation, Meta, Serial, Stamp, Version, VersionSet,
+    conflict_name, copy_stem, view,
+};
+use std::collections::BTreeSet;
+
+pub use learn::learn;
+pub use list::list;
+
+/// A target's name, which is that of its corpus, and its check.
+pub type Check = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const ALL: [Check; 10] = [
+    ("message", message),
+    ("records", records),
+    ("record", record),
+    ("seal", seal),
+    ("learn", learn),
+    ("compare", compare::compare),
+    ("page", page),
+    ("list", list),
+    ("holes", holes),
+    ("name", name),
+];
+
+/// The folder of everything in the corpora.
+pub const FOLDER: FolderKey = FolderKey([3; 32]);
+
+/// A message that decodes survives, and no shorter bytes say the same.
+pub fn message(frame: &[u8]) {
+    let Ok(message) = Message::decode(frame) else { return };
+    let again = message.encode();
+    assert!(again.len() <= frame.len().min(MESSAGE_MAX));
+    assert_eq!(Message::decode(&again).expect("own message"), message);
+}
+
+/// Runs that decode survive, and open to records of who signed them or to nothing. The root is made to
+/// fit, as whoever signs would.
+pub fn records(bytes: &[u8]) {
+    let Ok(records) = Records::decode(bytes, FOLDER) else { return };
+    let again = records.encode();
+    assert!(again.len() <= bytes.len());
+    assert_eq!(Records::decode(&again, FOLDER).expect("own records"), records);
+    for run in records.runs {
+        let run = sealed(run);
+        let Ok(opened) = run.open() else { continue };
+        assert_eq!(opened.len(), run.records.len());
+        let (author, head) = (run.statement.author, run.statement.head);
+        for Record { version, .. } in opened {
+            assert!(version.dot.author == author && version.dot.serial <= head);
+        }
+    }
+}
+
+/// The run with the root that its records have, if they have one.
+pub fn sealed(mut run: SealedRun) -> SealedRun {
+    let leaves: Vec<(u16, Hash)> =
+        run.records.iter().map(|(number, bytes)| (*number, leaf(bytes))).collect();
+    if let Ok(root) = root_of_part(run.statement.count, &leaves, &run.proof) {
+        run.statement.root = root;
+    }
+    run
+}
+
+/// A record that decodes survives; what is seen of it alone is itself or nothing.
+pub fn record(bytes: &[u8]) {
+    let Ok(record) = Record::decode(bytes) else { return };
+    let again = record.encode();
+    assert!(again.len() <= bytes.len().min(RECORD_MAX));
+    assert_eq!(Record::decode(&again).expect("own record"), record);
+    let Record { path, version } = record;
+    assert!(!version.context.contains(version.dot));
+    let mut set = VersionSet::new();
+    set.insert(version.clone()).expect("the first one");
+    for has_children in [false, true] {
+        let view = view(&set, has_children);
+        assert!(view.copies.len() <= 1);
+        assert!(view.copies.iter().all(|copy| **copy == version));
+    }
+    assert!(conflict_name(&path, &version).all(|copy| copy.file_name().len() <= 255));
+}
+
+/// Whatever is said to be part of a run: it has one root or none, and a part of it has the same.
+///
+/// Two bytes of count, one of how many numbers follow in two bytes each, one that says which to keep;
+/// then hashes of one byte.
+pub fn seal(input: &[u8]) {
+    let Some((&[high, low, numbers, kept], rest)) = input.split_first_chunk() else { return };
+    let count = u16::from_be_bytes([high, low]);
+    let Some((numbers, hashes)) = rest.split_at_checked(usize::from(numbers) * 2) else { return };
+    let (numbers, _) = numbers.as_chunks::<2>();
+    let present: Vec<(u16, Hash)> =
+        numbers.iter().map(|number| (u16::from_be_bytes(*number), leaf(number))).collect();
+    let proof = Proof(hashes.iter().map(|byte| Hash([*byte; 32])).collect());
+    let Ok(root) = root_of_part(count, &present, &proof) else { return };
+    let keeps = |at: &usize| kept >> (at % 8) & 1 == 1;
+    let kept: Vec<(u16, Hash)> = (0..present.len()).filter(keeps).map(|at| present[at]).collect();
+    let kept_numbers: Vec<u16> = kept.iter().map(|(number, _)| *number).collect();
+    let reduced = reduce(count, &present, &proof, &kept_numbers).expect("part of what has a root");
+    assert_eq!(root_of_part(count, &kept, &reduced), Ok(root));
+}
+
+/// A page that decodes has these very bytes.
+pub fn page(bytes: &[u8]) {
+    let Ok(page) = Page::decode(bytes) else { return };
+    assert!(bytes.len() <= PAGE_MAX);
+    assert_eq!(page.encode(), bytes);
+}
+
+/// A list of holes that decodes has these very bytes, and lies within the file. The first eight bytes
+/// are the size.
+pub fn holes(input: &[u8]) {
+    let Some((size, list)) = input.split_first_chunk() else { return };
+    let size = Bytes::new(u64::from_be_bytes(*size));
+    let Ok(holes) = Holes::decode(list, size) else { return };
+    assert!(holes.count() <= HOLES_MAX && holes.total() <= size);
+    assert_eq!(holes.encode(), list);
+}
+
+/// Names of conflict copies of any path: few, different, as long as names may be, beside the path, and
+/// found again by what they begin with. The first 16 bytes are time and number of the version.
+pub fn name(input: &[u8]) {
+    let Some((head, path)) = input.split_first_chunk::<16>() else { return };
+    let Ok(path) = RelPath::parse(path) else { return };
+    let number = |at: usize| {
+        head[at..at + 8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let loser = version(number(0), number(8) | 1);
+    let names: Vec<RelPath> = conflict_name(&path, &loser).collect();
+    assert!(names.len() <= 12);
+    let different: BTreeSet<&[u8]> = names.iter().map(RelPath::as_bytes).collect();
+    assert_eq!(different.len(), names.len());
+    for copy in &names {
+        assert!(copy.file_name().len() <= 255);
+        assert_eq!(copy.parent_bytes(), path.parent_bytes());
+    }
+    for copy in &names {
+        if let Some(stem) = copy_stem(copy) {
+            assert!(names.iter().all(|name| name.as_bytes().starts_with(stem.as_bytes())));
+        }
+    }
+}
+
+fn version(millis: u64, serial: u64) -> Version {
+    let author = Author { site: SiteId([1; 32]), incarnation: Incarnation::new(serial) };
+    let serial = Serial::new(serial).unwrap_or(Serial::FIRST);
+    Version {
+        dot: Dot { author, serial },
+        context: Context::new(),
+        stamp: Stamp { millis, count: 0 },
+        content: Content::Dir,
+        meta: Meta::default(),
+    }
+}
