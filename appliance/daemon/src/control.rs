@@ -15,6 +15,7 @@ mod givers;
 mod halt;
 mod health;
 mod large;
+mod links;
 mod listen;
 mod live;
 mod look;
