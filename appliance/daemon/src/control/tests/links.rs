@@ -312,13 +312,14 @@ fn copies_of_a_conflict_are_names_of_one_file_where_both_sides_were() {
     fs::write(bench.root("a"), "ours").unwrap();
     fs::write(bench.root("other"), "other").unwrap();
     bench.scan();
-    let (a, content) = (bench.placed("a").version, content_of(&mut bench, "other"));
+    let ours = ["a", "b"].map(|name| bench.placed(name).version.stamp.millis);
+    let (newest, content) = (ours[0].max(ours[1]), content_of(&mut bench, "other"));
     let mut meta = version(dot(2, 60), &[], content.clone()).meta;
     meta.link = Some(GROUP);
     for (serial, name) in [(60, "a"), (61, "b")] {
         let mut said = version(dot(2, serial), &[dot(2, 10), dot(2, 11)], content.clone());
         said.meta.clone_from(&meta);
-        said.stamp.millis = a.stamp.millis + 1;
+        said.stamp.millis = newest + 1;
         bench.say(name, &said);
     }
     bench.settle();
