@@ -1,5 +1,5 @@
-//! Measurements: runs beside peers, on the same emulated link, interleaved; the cost of an
-//! interruption; how long the way to another carrier takes.
+//! Measurements: runs beside peers, on the same emulated link, interleaved, of transfers and of sites
+//! that keep trees equal; the cost of an interruption; how long the way to another carrier takes.
 //!
 //! Nothing here is needed to build or run the product.
 #![forbid(unsafe_code)]
@@ -12,3 +12,4 @@ pub mod resume;
 pub mod rivals;
 pub mod side_by_side;
 pub mod stages;
+pub mod sync_beside;

@@ -6,6 +6,9 @@
 //! `.ci/run` sets it where labs are possible, a missing lab is one too. No traffic leaves the
 //! namespaces that the lab makes.
 //!
+//! [`chaos`] has whole sites at work: daemons, their users and faults, and an oracle of what was
+//! written. The binary of that name runs it for as long as one likes.
+//!
 //! ```no_run
 //! use farhaul_netem_tests::{Lab, cell, require};
 //! use farhaul_tools::wanem::site::Site;
@@ -17,6 +20,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 pub mod content;
 pub mod lab;
 pub mod measure;

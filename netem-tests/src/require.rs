@@ -25,6 +25,9 @@ pub enum Unavailable {
     /// The user may not mount file systems, not even in a namespace.
     #[error("mounts are not permitted")]
     Mount,
+    /// No disk can be served here, or nothing traced; the kit said which.
+    #[error("{0}")]
+    Faults(String),
     /// The kernel forbids io_uring.
     #[error("io_uring is forbidden: {0}")]
     IoUring(#[source] io::Error),
@@ -73,7 +76,9 @@ pub fn binary(name: &str) -> PathBuf {
     binary_of("farhaul-tools", name)
 }
 
-/// The same for a binary of another package of this workspace.
+/// The same for a binary of another package of this workspace. With `FARHAUL_BUILT=1`, which says that
+/// all binaries were just built with all tests, none is built: alone it would have other features of
+/// what it depends on, and much would be compiled once more.
 ///
 /// # Panics
 /// As [`binary`].
@@ -85,9 +90,10 @@ pub fn binary_of(package: &str, name: &str) -> PathBuf {
     }
     let own = env::current_exe().expect("a program knows where it is");
     let layout = Layout::of(&own).expect("tests lie in cargo's target directory");
-    let path = match env::var_os("CARGO") {
+    let is_built = env::var_os("FARHAUL_BUILT").is_some_and(|value| value == "1");
+    let path = match env::var_os("CARGO").filter(|_| !is_built) {
         Some(cargo) => build(cargo, &layout, package, name),
-        // Started by hand: what is there is what is tested.
+        // Started by hand, or just built: what is there is what is tested.
         None => layout.binaries.join(name),
     };
     assert!(path.is_file(), "{name} is not built: {} is missing", path.display());

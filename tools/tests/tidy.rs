@@ -13,6 +13,7 @@ mod tidy {
     pub(crate) mod links;
     pub(crate) mod mask;
     pub(crate) mod modules;
+    pub(crate) mod mutants;
     pub(crate) mod purity;
     pub(crate) mod ratchet;
     pub(crate) mod size;
@@ -24,7 +25,8 @@ mod tidy {
 use tidy::ratchet::Exceptions;
 use tidy::tree::{Finding, Tree};
 use tidy::{
-    fences, heads, layout, leftovers, links, modules, purity, ratchet, size, spec, unsafety,
+    fences, heads, layout, leftovers, links, modules, mutants, purity, ratchet, size, spec,
+    unsafety,
 };
 
 /// Fails with all findings of a rule, one a line.
@@ -104,4 +106,9 @@ fn rooms_stand_where_the_plan_has_them() {
 #[test]
 fn links_between_documents_resolve() {
     assert_none(&links::check(&Tree::tracked()));
+}
+
+#[test]
+fn faults_for_the_brain_fit_its_sources() {
+    assert_none(&mutants::check(&Tree::tracked()));
 }

@@ -23,7 +23,7 @@ pub use path::{BadPath, TreePath};
 pub use problem::Problem;
 pub use status::{
     Call, Contents, Done, FolderPeer, FolderState, FolderStatus, Health, PeerStatus, ScanStatus,
-    SiteStatus, Trouble,
+    ScrubStatus, SiteStatus, Trouble,
 };
 pub use version::{KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions};
 

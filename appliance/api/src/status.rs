@@ -85,6 +85,9 @@ pub struct FolderStatus {
     pub conflicts: u64,
     /// When it was last looked through.
     pub scan: ScanStatus,
+    /// How its files were last read again.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
     /// What does not work.
     pub troubles: Vec<Trouble>,
     /// With whom it is kept.
@@ -118,6 +121,29 @@ pub struct ScanStatus {
     pub ended: Option<Time>,
     /// When the next one is due, in seconds from now.
     pub next_in_seconds: u64,
+}
+
+/// How the files of a folder are read again, to find what its disk gives wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ScrubStatus {
+    /// Whether that is done at this moment.
+    pub running: bool,
+    /// When the round began that is under way, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Time>,
+    /// When it ended; absent while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Time>,
+    /// Files that it has read.
+    pub files: u64,
+    /// Bytes that it has read.
+    pub bytes: u64,
+    /// Files of which the disk gave something else than what was written.
+    pub damaged: u64,
+    /// When the next one begins, in seconds from now; absent where none does by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_in_seconds: Option<u64>,
 }
 
 /// Something that does not work, and since when.

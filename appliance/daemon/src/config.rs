@@ -14,7 +14,7 @@ mod resolve;
 pub use changes::{Change, Changes, Effect};
 pub use fault::{ConfigError, Fault};
 
-use crate::scan::Rules;
+use crate::scan::{Rules, ScrubPlan};
 use crate::site::PeerPlace;
 use crate::watch::WatchMode;
 use farhaul_engine::engine::SessionOptions;
@@ -202,6 +202,8 @@ pub struct Folder {
     pub scan_every: Duration,
     /// How changes are heard of in between.
     pub watch: WatchMode,
+    /// How its files are read again.
+    pub scrub: ScrubPlan,
 }
 
 /// How data is sent.

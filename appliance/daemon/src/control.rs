@@ -23,6 +23,8 @@ mod patience;
 mod question;
 mod recover;
 mod revise;
+mod rot;
+mod scrub;
 mod setup;
 mod sift;
 mod upkeep;
@@ -82,6 +84,10 @@ pub(crate) enum Event {
     LooseLooked { folder: FolderKey, outcome: Result<bool, String> },
     /// A scan came to its end, or did not.
     Scanned { folder: FolderKey, outcome: Result<(), String> },
+    /// Files were read again.
+    Scrubbed { folder: FolderKey, seen: rot::Scrubbed },
+    /// All of them were, or somebody stopped it.
+    ScrubEnded { folder: FolderKey, outcome: Result<bool, String> },
     /// Who watches a folder says something of itself.
     Heard { folder: FolderKey, heard: Heard },
     /// A content came, or did not.
@@ -308,6 +314,10 @@ impl Loop {
             }
             Event::Scanned { folder, outcome } => {
                 self.with(folder, |folder| folder.scanned(outcome));
+            }
+            Event::Scrubbed { folder, seen } => self.with(folder, |folder| folder.scrubbed(seen)),
+            Event::ScrubEnded { folder, outcome } => {
+                self.with(folder, |folder| folder.scrub_ended(outcome));
             }
             Event::Heard { folder, heard } => {
                 self.with(folder, |folder| folder.watcher_said(heard));

@@ -137,6 +137,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(status::peers))
         .routes(routes!(orders::scan_all))
         .routes(routes!(orders::scan))
+        .routes(routes!(orders::scrub))
         .routes(routes!(orders::pause))
         .routes(routes!(orders::resume))
         .routes(routes!(items::why))

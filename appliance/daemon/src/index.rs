@@ -24,6 +24,7 @@ mod meta;
 mod read;
 mod run;
 mod schema;
+mod scrub;
 mod shortfall;
 mod write;
 
@@ -34,6 +35,7 @@ pub use links::{GROUP_NAMES, INODE_NAMES, Name};
 pub use loose::Loose;
 pub use read::{Counts, Known, Reading, Standing, StoredVersion};
 pub use run::{Run, RunId, Signature};
+pub use scrub::ScrubRound;
 pub use write::{Inserted, Transaction};
 
 use crate::boot::Boot;

@@ -255,6 +255,7 @@ fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
             rules: folder.ignore.rules().clone(),
             scan_every: folder.scan_every,
             watch: folder.watch,
+            scrub: folder.scrub,
             watch_limits: Limits::default(),
             principals: Arc::clone(&principals),
         });

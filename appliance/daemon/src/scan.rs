@@ -15,6 +15,7 @@ mod look;
 mod names;
 mod owners;
 mod rules;
+mod scrub;
 mod walk;
 
 pub use compare::{Change, Counts, Known, KnownError, KnownItem, Scan, ScanError, Seen};
@@ -23,6 +24,8 @@ pub use identity::identity_of;
 pub use look::{KnownContent, Look, LookError, Looker, Patience, Standing};
 pub use owners::{Owners, OwnersError};
 pub use rules::{RuleError, Rules};
+pub(crate) use scrub::Pace;
+pub use scrub::ScrubPlan;
 pub use walk::{LeftOut, Step, Walk, WalkOptions};
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::seal::FolderKey;
 use farhauld::control::{Control, FolderSetup};
-use farhauld::scan::Rules;
+use farhauld::scan::{Rules, ScrubPlan};
 use farhauld::site::{PeerPlace, Sites};
 use farhauld::store::Unnamed;
 use farhauld::watch::{Limits, WatchMode};
@@ -115,6 +115,7 @@ fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -
         rules: Rules::default(),
         scan_every: Duration::from_secs(3600),
         watch: WatchMode::Off,
+        scrub: ScrubPlan::default(),
         watch_limits: Limits::default(),
         principals: Arc::new(Unnamed),
     };

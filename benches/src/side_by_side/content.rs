@@ -88,7 +88,7 @@ fn remove(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of reading.
-pub(super) fn same_content(a: &Path, b: &Path) -> io::Result<bool> {
+pub(crate) fn same_content(a: &Path, b: &Path) -> io::Result<bool> {
     if !a.is_dir() {
         return same_bytes(a, b);
     }

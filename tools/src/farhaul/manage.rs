@@ -92,6 +92,8 @@ pub enum FolderVerb {
     Missing(OneFolder),
     /// Look through a folder now, or through all of them.
     Scan(SomeFolder),
+    /// Read all files of a folder again now, and put right what its disk gives wrong.
+    Scrub(OneFolder),
     /// Look at, fetch and change nothing in a folder, until it is resumed.
     Pause(OneFolder),
     /// Let a folder go on.
@@ -233,6 +235,7 @@ pub(super) fn folder(verb: &FolderVerb) -> Ended {
             let folder = args.folder.as_deref();
             with(&args.site, |client| folder::scan(client, folder, args.site.json))
         }
+        FolderVerb::Scrub(args) => order(args, "scrub"),
         FolderVerb::Pause(args) => order(args, "pause"),
         FolderVerb::Resume(args) => order(args, "resume"),
     }

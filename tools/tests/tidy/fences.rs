@@ -14,7 +14,7 @@ struct Fence {
     tests: &'static [&'static str],
 }
 
-const FENCES: [Fence; 11] = [
+const FENCES: [Fence; 12] = [
     Fence { name: "farhaul-proto", normal: &[], tests: &[] },
     Fence { name: "farhaul-engine", normal: &["farhaul-proto"], tests: &["farhaul-sim"] },
     Fence { name: "farhaul-sim", normal: &["farhaul-proto", "farhaul-sync"], tests: &[] },
@@ -40,6 +40,12 @@ const FENCES: [Fence; 11] = [
     // The hostile peer speaks the protocol from its text: what it shares with the product, it
     // cannot find wrong there.
     Fence { name: "farhaul-hostile", normal: &[], tests: &["farhaul-netem-tests"] },
+    // The fault kit runs the product's own loop over a disk of its own, and judges what is left.
+    Fence {
+        name: "farhaul-faults",
+        normal: &["farhaul-proto", "farhaul-engine", "farhaul-sync", "farhaul-api", "farhauld"],
+        tests: &["farhaul-netem-tests"],
+    },
     Fence {
         name: "farhaul-benches",
         normal: &[

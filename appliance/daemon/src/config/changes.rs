@@ -124,6 +124,8 @@ impl Changes {
             ("role", Effect::Live, old.role != new.role),
             ("ignore", Effect::Live, old.ignore != new.ignore),
             ("scan-every", Effect::Live, old.scan_every != new.scan_every),
+            ("scrub-every", Effect::Live, old.scrub.every != new.scrub.every),
+            ("scrub-rate", Effect::Live, old.scrub.rate != new.scrub.rate),
             ("watch", Effect::Restart, old.watch != new.watch),
         ] {
             self.if_differs(format!("{key} of {called}"), effect, differs);

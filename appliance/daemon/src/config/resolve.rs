@@ -5,7 +5,7 @@ use super::places::{self, Place};
 use super::quantity::{self, QuantityError};
 use super::raw::{At, Document, Key, Section};
 use super::{ApiPlace, Config, Folder, FolderId, Ignore, Peer, Role, Site, Transfer};
-use crate::scan::{RuleError, Rules};
+use crate::scan::{RuleError, Rules, ScrubPlan};
 use crate::watch::WatchMode;
 use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::ids::SiteId;
@@ -33,6 +33,8 @@ const ROLE: Key = Key {
 };
 const IGNORE: Key = Key { name: "ignore", example: "[\"*.tmp\"]" };
 const SCAN_EVERY: Key = Key { name: "scan-every", example: "\"1 h\"" };
+const SCRUB_EVERY: Key = Key { name: "scrub-every", example: "\"30 d\" or \"off\"" };
+const SCRUB_RATE: Key = Key { name: "scrub-rate", example: "\"160 Mbit/s\"" };
 const WATCH: Key = Key { name: "watch", example: "\"auto\", \"fanotify\", \"inotify\" or \"off\"" };
 const POLICY: Key = Key { name: "policy", example: "\"fair\", \"low\", \"high\" or \"fixed\"" };
 const RATE: Key = Key { name: "rate", example: "\"500 Mbit/s\"" };
@@ -206,10 +208,11 @@ fn folders(
             let named = WatchMode::ALL.into_iter().find(|one| one.name() == watch.value);
             or_fault(WATCH, watch, named, faults)
         });
+        let scrub = scrub(&mut section, faults);
         section.end(faults);
         if let (Some(id), Some(path), Some(role), Some(watch)) = (id, path, role, watch) {
             let (id, scan_every) = (id.value, scan_every.unwrap_or(Duration::from_hours(1)));
-            folders.push(Folder { id, path, peers, role, ignore, scan_every, watch });
+            folders.push(Folder { id, path, peers, role, ignore, scan_every, watch, scrub });
         }
     }
     folders.sort_by(|a, b| a.id.cmp(&b.id));
@@ -265,6 +268,21 @@ fn ignore(section: &mut Section<'_>, faults: &mut Faults) -> Ignore {
         }
     }
     Ignore::default()
+}
+
+/// How files are read again.
+fn scrub(section: &mut Section<'_>, faults: &mut Faults) -> ScrubPlan {
+    let mut plan = ScrubPlan::default();
+    let rates = (BitRate::mbps(1), BitRate::kbps(1_000_000_000), "1 Mbit/s to 1000 Gbit/s");
+    plan.rate = quantity(section, SCRUB_RATE, quantity::rate, rates, faults).unwrap_or(plan.rate);
+    let text = section.text(SCRUB_EVERY, &mut Faults::default());
+    if text.is_some_and(|text| text.value == "off") {
+        return ScrubPlan { every: None, ..plan };
+    }
+    let spans = (Duration::from_hours(1), Duration::from_hours(3650 * 24), "1 h to 3650 d");
+    let every = quantity(section, SCRUB_EVERY, quantity::span, spans, faults);
+    plan.every = every.or(plan.every);
+    plan
 }
 
 fn transfer(mut section: Section<'_>, faults: &mut Faults) -> Transfer {

@@ -51,6 +51,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(folder.peers, BTreeSet::from([ID.parse().unwrap()]));
     assert!(folder.ignore.patterns().is_empty() && folder.ignore.rules().is_empty());
     assert_eq!((folder.scan_every, folder.watch), (Duration::from_secs(3600), WatchMode::Auto));
+    let every = Some(Duration::from_hours(30 * 24));
+    assert_eq!(folder.scrub, ScrubPlan { every, rate: BitRate::mbps(160) });
 }
 
 #[test]
@@ -60,7 +62,8 @@ fn what_is_written_holds() {
          [transfer]\npolicy = \"fixed\"\nrate = \"1 Gbit/s\"\nrate-min = \"5 Mbit/s\"\n\
          [[peer]]\nname = \"tokyo\"\nid = \"{ID}\"\naddress = \"[::1]:7411\"\n\
          [[folder]]\nid = \"a\"\npath = \"/a\"\npeers = []\nrole = \"sink-only\"\n\
-         ignore = [\"*.tmp\", \"!b.tmp\"]\nscan-every = \"90 s\"\nwatch = \"inotify\"\n"
+         ignore = [\"*.tmp\", \"!b.tmp\"]\nscan-every = \"90 s\"\nwatch = \"inotify\"\n\
+         scrub-every = \"off\"\nscrub-rate = \"8 Mbit/s\"\n"
     );
     let config = config(&text);
     assert_eq!(config.site.listen, "[::]:9".parse().unwrap());
@@ -74,6 +77,7 @@ fn what_is_written_holds() {
     let folder = &config.folders[0];
     assert_eq!((folder.role, folder.scan_every), (Role::SinkOnly, Duration::from_secs(90)));
     assert_eq!(folder.watch, WatchMode::Inotify);
+    assert_eq!(folder.scrub, ScrubPlan { every: None, rate: BitRate::mbps(8) });
     assert!(folder.ignore.rules().is_ignored(b"a.tmp", false));
     assert!(!folder.ignore.rules().is_ignored(b"b.tmp", false));
     assert_eq!(config.peer_name(ID.parse().unwrap()), Some("tokyo"));
@@ -236,6 +240,15 @@ fn of_folders() -> Vec<(String, &'static str)> {
         (
             folder("a", "/a") + "ignore = [\"a\", \"b\\n\"]\n",
             "11:16: ignore pattern 2: has a line end or a zero byte; write it as in .gitignore",
+        ),
+        (
+            folder("a", "/a") + "scrub-every = \"never\"\n",
+            "11:15: `scrub-every` = \"never\" does not begin with a number; \
+          write scrub-every = \"30 d\" or \"off\"",
+        ),
+        (
+            folder("a", "/a") + "scrub-every = \"1 s\"\n",
+            "11:15: `scrub-every` = \"1 s\" is out of range; write 1 h to 3650 d",
         ),
         (
             folder("a", "/a") + "scan-every = \"0.1 s\"\n",
@@ -411,6 +424,7 @@ fn piece() -> impl Strategy<Value = String> {
         "role",
         "ignore",
         "scan-every",
+        "scrub-every",
         "watch",
         "rate",
         "listen",

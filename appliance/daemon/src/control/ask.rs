@@ -8,7 +8,7 @@ use crate::events::Events;
 use crate::index::IndexReader;
 use crate::moment::{millis_of, text_of_millis};
 use crate::store::Store;
-use farhaul_api::{FolderState, Trouble, Why};
+use farhaul_api::{FolderState, ScrubStatus, Trouble, Why};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use std::fmt;
@@ -96,6 +96,8 @@ pub struct FolderFacts {
     pub scan_ended_millis: Option<u64>,
     /// When the next one is due.
     pub next_scan: Duration,
+    /// How its files are read again.
+    pub scrub: ScrubStatus,
     /// What does not work.
     pub troubles: Vec<Trouble>,
     /// With whom it is shared.
@@ -239,6 +241,21 @@ impl Asker {
         }
     }
 
+    /// Reads all files of a folder again, beginning now.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn scrub(&self, name: &str) -> Result<(), AskError> {
+        let scrub = |folder: &mut Folder| match folder.is_paused {
+            true => Err(AskError::Paused),
+            false => {
+                folder.want_scrub();
+                Ok(())
+            }
+        };
+        self.ask_folder(name, scrub).await
+    }
+
     /// Pauses a folder, or lets it go on; it stays so over restarts.
     ///
     /// # Errors
@@ -296,6 +313,7 @@ fn facts_of(halted: &Halted) -> FolderFacts {
         is_scanning: false,
         scan_ended_millis: None,
         next_scan: next.saturating_duration_since(Instant::now()),
+        scrub: ScrubStatus::default(),
         troubles: vec![trouble],
         peers: setup.peers.iter().map(|&id| PeerFacts { id, outstanding: None }).collect(),
     }
@@ -354,6 +372,7 @@ impl Folder {
             is_scanning: self.scan.is_some(),
             scan_ended_millis: self.health.scan_ended_millis(),
             next_scan: self.next_scan.saturating_duration_since(Instant::now()),
+            scrub: self.scrub.status(self.setup.scrub),
             troubles: self.health.troubles(),
             peers: self.setup.peers.iter().map(peer).collect(),
         }

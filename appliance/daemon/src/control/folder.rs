@@ -7,6 +7,7 @@ use super::fetching::Fetching;
 use super::health::Health;
 use super::links::{Linking, group_found};
 use super::listen::Hearing;
+use super::scrub::Scrub;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
 use crate::events::Said;
@@ -92,6 +93,7 @@ pub(super) struct Folder {
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
     pub(super) linking: Linking,
+    pub(super) scrub: Scrub,
     pub(super) health: Health,
     /// The how manyth folder that was opened: whoever held something of another one asks anew.
     pub(super) opened: u64,
@@ -147,6 +149,7 @@ impl Folder {
             hearing,
             upkeep: Upkeep::default(),
             linking: Linking::default(),
+            scrub: Scrub::default(),
             health,
             opened,
             is_paused,
@@ -154,6 +157,7 @@ impl Folder {
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
+        folder.open_scrub()?;
         refill.start().map_err(FolderError::Thread)?;
         folder.keep_room();
         Ok(folder)
@@ -170,7 +174,10 @@ impl Folder {
     /// Whether something runs in threads of its own.
     #[cfg(test)]
     pub(super) fn is_busy(&self) -> bool {
-        self.scan.is_some() || self.fetching.is_busy() || self.upkeep.is_busy()
+        self.scan.is_some()
+            || self.fetching.is_busy()
+            || self.upkeep.is_busy()
+            || self.scrub.is_busy()
     }
 
     /// Ends what runs in threads of its own.
@@ -180,6 +187,7 @@ impl Folder {
         }
         self.fetching.stop();
         self.upkeep.stop();
+        self.scrub.stop();
     }
 
     /// What a peer is offered, if the folder is shared with it.
@@ -265,7 +273,9 @@ impl Folder {
             for path in outdated {
                 state.forget_look(&path)?;
             }
-            for (path, found) in damaged {
+            for (path, mut found) in damaged {
+                let known = state.index().read().name_at(&path)?;
+                found.meta.link = known.and_then(|known| known.meta.link);
                 state.damaged(&path, found)?;
             }
             for (path, mut found) in looks {
@@ -453,6 +463,7 @@ impl Folder {
         let kept_up = self.keep_hearing();
         self.note("what waits cannot be tried again", kept_up);
         self.give_up_comparing();
+        self.keep_scrubbing();
         self.fetching.look_after(self.index.read());
     }
 

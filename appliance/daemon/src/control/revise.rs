@@ -57,6 +57,7 @@ impl Folder {
         self.is_paused = is_paused;
         if is_paused {
             self.ears = None;
+            self.scrub.stop();
         }
         self.health.say(Said::that(EventKind::Paused).text(if is_paused { "yes" } else { "no" }));
         match (&self.scan, is_paused) {

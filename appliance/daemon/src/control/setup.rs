@@ -1,7 +1,7 @@
 //! A folder that is to be opened: what is said of it, its disk and its index; and why it cannot be.
 
 use crate::index::{Index, IndexError};
-use crate::scan::Rules;
+use crate::scan::{Rules, ScrubPlan};
 use crate::store::{FolderMark, Principals, Store, StoreError};
 use crate::watch::{Limits, WatchMode};
 use farhaul_engine::identity::IdentityError;
@@ -35,6 +35,8 @@ pub struct FolderSetup {
     pub scan_every: Duration,
     /// How changes are heard of in between.
     pub watch: WatchMode,
+    /// How its files are read again.
+    pub scrub: ScrubPlan,
     /// What is bounded there.
     pub watch_limits: Limits,
     /// Who is called how on this machine.

@@ -6,7 +6,7 @@ use crate::boot::{Boot, tests::SAID};
 use crate::events::Events;
 use crate::index::Kept;
 use crate::sample::{FOLDER, dot, path, run, version};
-use crate::scan::Rules;
+use crate::scan::{Rules, ScrubPlan};
 use crate::store::{Principals, Unnamed, crash};
 use crate::watch::{Limits, WatchMode};
 use farhaul_sync::folder::{Item, Placed};
@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 mod links;
 mod metadata;
 mod room;
+mod rotten;
 
 /// Longer than any machine that is only busy needs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -67,6 +68,7 @@ impl Bench {
             rules: Rules::default(),
             scan_every: Duration::from_secs(3600),
             watch: WatchMode::Off,
+            scrub: ScrubPlan::default(),
             watch_limits: Limits::default(),
             principals,
         };

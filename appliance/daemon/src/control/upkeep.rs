@@ -77,9 +77,12 @@ impl Upkeep {
         jobs.for_each(Stop::set);
     }
 
+    /// Something runs, or is to run in a moment.
     #[cfg(test)]
-    pub(super) const fn is_busy(&self) -> bool {
-        self.again_runs.is_some() || self.loose_runs.is_some()
+    pub(super) fn is_busy(&self) -> bool {
+        let soon = Instant::now() + Duration::from_secs(1);
+        let is_due = self.again.values().any(|again| again.held && again.at <= soon);
+        is_due || self.again_runs.is_some() || self.loose_runs.is_some()
     }
 
     /// What was displaced is looked at with the next event.

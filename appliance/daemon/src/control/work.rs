@@ -289,8 +289,12 @@ impl Folder {
     ) -> Result<Result<Option<Prepared>, StoreError>, FolderError> {
         let linked = match self.beside(path, version, old)? {
             Beside::Link(linked) => linked,
-            Beside::Same | Beside::Wait => return Ok(Ok(None)),
-            Beside::Alone => {
+            Beside::Wait => return Ok(Ok(None)),
+            Beside::Same if old.is_some_and(|old| old.version.content == version.content) => {
+                return Ok(Ok(None));
+            }
+            // Also where what stands there is a damaged file, whose other names are not known to be.
+            Beside::Same | Beside::Alone => {
                 let begun = self.store.prepare_put(path, ready, version, old);
                 if begun.is_ok() {
                     self.comes(version);

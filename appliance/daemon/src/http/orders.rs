@@ -29,6 +29,16 @@ pub(super) async fn scan(State(api): State<Api>, Path(name): Path<String>) -> An
     done(format!("{name} is looked through"))
 }
 
+/// Reads all files of a folder again, beginning now, and puts right what its disk gives wrong.
+#[utoipa::path(post, path = "/api/v1/folders/{folder}/scrub", operation_id = "scrub",
+    params(("folder" = String, Path, description = "Its id")), responses(
+    (status = 200, body = Done), (status = "default", body = Problem)
+))]
+pub(super) async fn scrub(State(api): State<Api>, Path(name): Path<String>) -> Answer<Done> {
+    api.sources.control.scrub(&name).await?;
+    done(format!("the files of {name} are read again"))
+}
+
 /// Pauses a folder, also over restarts: nothing in it is looked at, fetched or changed by this site.
 /// What was published is still told and given.
 #[utoipa::path(post, path = "/api/v1/folders/{folder}/pause", operation_id = "pause",

@@ -111,6 +111,7 @@ impl Shared {
                 ended: facts.scan_ended_millis.map(text_of_millis),
                 next_in_seconds: facts.next_scan.as_secs(),
             },
+            scrub: facts.scrub,
             troubles: facts.troubles,
             peers: facts.peers.iter().map(peer).collect(),
             id: facts.name,

@@ -5,7 +5,7 @@ use super::guard::Guard;
 use super::token::Token;
 use super::*;
 use crate::control::{Control, FolderSetup};
-use crate::scan::Rules;
+use crate::scan::{Rules, ScrubPlan};
 use crate::store::Unnamed;
 use axum::body::Body;
 use axum::http::{Method, Response as Answered, header};
@@ -46,6 +46,7 @@ impl Site {
             rules: Rules::parse(&["*.tmp"]).expect("a pattern"),
             scan_every: Duration::from_secs(3600),
             watch: crate::watch::WatchMode::Off,
+            scrub: ScrubPlan::default(),
             watch_limits: crate::watch::Limits::default(),
             principals: Arc::new(Unnamed),
         };

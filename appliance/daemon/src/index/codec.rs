@@ -83,8 +83,7 @@ impl Writer {
     }
 
     /// What was written, without a check: part of a value.
-    #[cfg(test)]
-    fn into_payload(self) -> Vec<u8> {
+    pub(super) fn into_payload(self) -> Vec<u8> {
         self.0[CHECK_LEN..].to_vec()
     }
 

@@ -1,6 +1,6 @@
 //! What is known of the index itself.
 
-use super::codec::{Reader, Table, Writer, open};
+use super::codec::{Table, Writer, open};
 use super::{Counters, IndexError, Seq};
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::seal::FolderKey;
@@ -21,6 +21,8 @@ pub(super) enum Field {
     /// 0, or that somebody has it open, or had and did not close it: the number of the start of the
     /// machine, 1 where there was none.
     Unclean,
+    /// How far its files were read again; absent before that was begun.
+    Scrub,
 }
 
 impl Field {
@@ -33,6 +35,7 @@ impl Field {
             Self::NextSerial => "next serial",
             Self::Floor => "floor",
             Self::Unclean => "unclean",
+            Self::Scrub => "scrub",
         }
     }
 }
@@ -50,17 +53,24 @@ pub(super) fn write_number(db: &Connection, field: Field, number: u64) -> Result
     write_bytes(db, field, &number.to_be_bytes())
 }
 
-fn read_array<const N: usize>(db: &Connection, field: Field) -> Result<[u8; N], IndexError> {
+/// What a field holds; `None` where it was never written.
+pub(super) fn read_bytes(db: &Connection, field: Field) -> Result<Option<Vec<u8>>, IndexError> {
     let mut statement = db.prepare_cached("SELECT value FROM meta WHERE name = ?")?;
     let value: Option<Vec<u8>> =
         statement.query_row([field.name()], |row| row.get(0)).optional()?;
-    let read = |value: &[u8]| {
-        let mut reader = Reader::new(open(Table::Meta, field.name().as_bytes(), value)?);
-        let array = reader.array()?;
-        reader.end().map(|()| array)
-    };
-    let read = value.as_deref().and_then(read);
-    read.ok_or_else(|| IndexError::damaged(format!("its {}", field.name())))
+    let Some(value) = value else { return Ok(None) };
+    let payload = open(Table::Meta, field.name().as_bytes(), &value).map(<[u8]>::to_vec);
+    payload.map(Some).ok_or_else(|| damaged(field))
+}
+
+fn damaged(field: Field) -> IndexError {
+    IndexError::damaged(format!("its {}", field.name()))
+}
+
+fn read_array<const N: usize>(db: &Connection, field: Field) -> Result<[u8; N], IndexError> {
+    let payload = read_bytes(db, field)?;
+    let array = payload.and_then(|payload| payload.try_into().ok());
+    array.ok_or_else(|| damaged(field))
 }
 
 pub(super) fn read_number(db: &Connection, field: Field) -> Result<u64, IndexError> {

@@ -16,6 +16,7 @@ use farhaul_sync::chunk::{ContentKeys, Holes};
 use farhaul_sync::folder::{FileIdentity, Found};
 use farhaul_sync::limits::{MODE_MASK, SYMLINK_TARGET_MAX};
 use farhaul_sync::version::{Content, Meta as SyncMeta};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -105,6 +106,8 @@ pub struct Looker<'a> {
     digester: Digester<'a>,
     patience: Patience,
     stop: Stop,
+    /// When all that was changed before went to the disk, since 1970.
+    clean_at: Option<Duration>,
     /// Whether the file system takes different names for one.
     folds: bool,
     known: Option<&'a dyn KnownContent>,
@@ -127,7 +130,8 @@ impl<'a> Looker<'a> {
         let (owners, patience) = (Owners::default(), Patience::default());
         // Where that cannot be told, nothing can be looked at either.
         let folds = exact::folds(root.dir()).unwrap_or(false);
-        Self { root, rules, owners, digester, patience, stop, folds, known: None }
+        let (clean_at, known) = (None, None);
+        Self { root, rules, owners, digester, patience, stop, clean_at, folds, known }
     }
 
     /// Which does not read files again that `known` has read in the state in which they are: those
@@ -248,6 +252,7 @@ impl<'a> Looker<'a> {
                 return Ok(digested);
             }
             self.wait(self.patience.tick.saturating_sub(age_of(&before)));
+            self.clean(&before);
             match self.digester.digest(&file, &before, sink) {
                 Ok(digested) => return Ok(digested),
                 Err(DigestError::Changed) if round < self.patience.tries => {
@@ -258,6 +263,23 @@ impl<'a> Looker<'a> {
             }
         }
         Err(LookError::Digest { path: path.clone(), fault: DigestError::Changed })
+    }
+
+    /// Whoever writes through memory changes a file's times with the first write into a page, and not
+    /// with later ones until that page went to the disk: it goes before the file is read, so that
+    /// no change stays unseen. Once for all files that were changed before.
+    fn clean(&mut self, meta: &Meta) {
+        let changed = changed_at(meta).saturating_add(self.patience.tick);
+        if self.clean_at.is_some_and(|at| changed < at) {
+            return;
+        }
+        let now = since_1970();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // A descriptor of its own: what a disk did not take is for whoever publishes to hear of.
+        let dir = rustix::fs::openat(self.root.dir(), c".", flags, Mode::empty());
+        if dir.is_ok_and(|dir| rustix::fs::syncfs(dir).is_ok()) {
+            self.clean_at = Some(now);
+        }
     }
 
     /// What is known of a file that was read in the state in which it is (spec: S-093).
@@ -281,8 +303,15 @@ impl<'a> Looker<'a> {
 
 /// How long ago a file was changed; as long as can be if that is to come.
 fn age_of(meta: &Meta) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since_1970().checked_sub(changed_at(meta)).unwrap_or(Duration::MAX)
+}
+
+/// When a file was changed, since 1970.
+fn changed_at(meta: &Meta) -> Duration {
     let changed = meta.identity.ctime;
-    let changed = Duration::new(u64::try_from(changed.secs).unwrap_or(0), changed.nanos);
-    now.checked_sub(changed).unwrap_or(Duration::MAX)
+    Duration::new(u64::try_from(changed.secs).unwrap_or(0), changed.nanos)
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

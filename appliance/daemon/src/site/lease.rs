@@ -45,6 +45,13 @@ impl Leased {
     }
 }
 
+/// Bytes that no session brought take no room of theirs.
+impl From<Vec<u8>> for Leased {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(bytes, None)
+    }
+}
+
 impl Deref for Leased {
     type Target = [u8];
 

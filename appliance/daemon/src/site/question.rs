@@ -37,14 +37,19 @@ impl Question {
         Self(Some(intake))
     }
 
-    pub(super) fn begin(&mut self, lens: &[Option<u64>]) -> Result<Arc<GatherSink>, String> {
+    /// Somebody gives so many bytes of each thing: where they go.
+    ///
+    /// # Errors
+    /// In words: it is not what was asked for, or was answered already.
+    pub fn begin(&mut self, lens: &[Option<u64>]) -> Result<Arc<GatherSink>, String> {
         match &mut self.0 {
             Some(intake) => intake.begin(lens),
             None => Err("it was answered already".to_owned()),
         }
     }
 
-    pub(super) fn end(mut self, outcome: Result<Arc<GatherSink>, NoAnswer>) {
+    /// It came to its end, or did not.
+    pub fn end(mut self, outcome: Result<Arc<GatherSink>, NoAnswer>) {
         if let Some(intake) = self.0.take() {
             intake.end(outcome);
         }

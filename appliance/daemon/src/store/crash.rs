@@ -3,7 +3,7 @@
 
 use super::tests::{Site, WholeFile};
 use super::{Recovered, Store, StoreError, Unnamed};
-use crate::index::{Durability, Index};
+use crate::index::{Durability, Index, IndexError};
 use crate::sample::{FOLDER, SITE, dot, file, path, version};
 use farhaul_sync::folder::Placed;
 use farhaul_sync::version::{Content, Version};
@@ -14,11 +14,15 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The step, counted from 1, at which the process ends.
 const CRASH_AT: &str = "FARHAUL_TEST_STORE_CRASH_AT";
 /// Where the child works; without it, the test that starts it does nothing.
 const HOME: &str = "FARHAUL_TEST_STORE_CRASH_HOME";
+
+/// Longer than any machine that is only busy needs.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 static STEPS: AtomicU64 = AtomicU64::new(0);
 
@@ -96,6 +100,23 @@ fn fill(home: &Path) {
     fs::write(home.join("mark"), mark).unwrap();
 }
 
+/// What opens once nobody has it open: a process that another test starts has a copy of every lock of
+/// this one from its fork to its exec, for as long as the machine lets it wait in between.
+fn once_free<T, E: std::fmt::Debug>(
+    open: impl Fn() -> Result<T, E>,
+    is_in_use: impl Fn(&E) -> bool,
+) -> T {
+    let began = std::time::Instant::now();
+    loop {
+        match open() {
+            Err(error) if is_in_use(&error) && began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 /// Opens the folder as after any stop: what was half-done is recovered first.
 fn open(home: &Path) -> Site {
     let mark = fs::read(home.join("mark")).unwrap();
@@ -103,8 +124,14 @@ fn open(home: &Path) -> Site {
         id: mark[..16].try_into().unwrap(),
         file_system: u64::from_be_bytes(mark[16..].try_into().unwrap()),
     };
-    let store = Store::open(&home.join("tree"), &mark, Arc::new(Unnamed)).unwrap();
-    let index = Index::open(&home.join("index"), FOLDER, SITE).unwrap();
+    let store = once_free(
+        || Store::open(&home.join("tree"), &mark, Arc::new(Unnamed)),
+        |error| matches!(error, StoreError::InUse),
+    );
+    let index = once_free(
+        || Index::open(&home.join("index"), FOLDER, SITE),
+        |error| matches!(error, IndexError::InUse { .. }),
+    );
     let mut site = Site { store, index, home: home.to_path_buf() };
     for (id, intent) in site.index.read().intents().unwrap() {
         let recovered = site.store.recover(id, &intent, &mut WholeFile).unwrap();

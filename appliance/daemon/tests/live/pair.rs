@@ -10,7 +10,7 @@ use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::seal::FolderKey;
 use farhauld::control::{Control, FolderSetup};
-use farhauld::scan::Rules;
+use farhauld::scan::{Rules, ScrubPlan};
 use farhauld::site::{PeerPlace, Sites};
 use farhauld::store::Unnamed;
 use farhauld::watch::{Limits, WatchMode, Watching};
@@ -62,6 +62,7 @@ impl Site {
             rules: Rules::default(),
             scan_every: Duration::from_secs(24 * 3600),
             watch,
+            scrub: ScrubPlan::default(),
             watch_limits: Limits::default(),
             principals: Arc::new(Unnamed),
         };

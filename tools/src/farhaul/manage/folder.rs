@@ -5,7 +5,8 @@ use super::{lines, print, say};
 use crate::farhaul::failure::Failure;
 use crate::farhaul::{Ended, text};
 use farhaul_api::{
-    FolderStatus, Missing, MissingPage, PeerStatus, SiteStatus, Task, TreePath, Trouble,
+    FolderStatus, Missing, MissingPage, PeerStatus, ScrubStatus, SiteStatus, Task, TreePath,
+    Trouble,
 };
 use serde::Serialize;
 
@@ -40,6 +41,7 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
     let ended = folder.scan.ended.as_deref().unwrap_or("never yet");
     let next = folder.scan.next_in_seconds;
     text::answer(format_args!("  last scan: {ended}, next in {next} s"))?;
+    text::answer(scrub_line(&folder.scrub))?;
     for peer in &folder.peers {
         let state = match peer.outstanding {
             Some(0) => "connected, knows all that this site knows".to_owned(),
@@ -52,6 +54,17 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
         text::answer(format_args!("  {what} since {since}: {why}"))?;
     }
     Ok(())
+}
+
+fn scrub_line(scrub: &ScrubStatus) -> String {
+    let ScrubStatus { files, bytes, damaged, .. } = scrub;
+    let read = format!("{files} files with {bytes} bytes read again, {damaged} of them damaged");
+    let next = scrub.next_in_seconds.map(|next| format!(", next in {next} s")).unwrap_or_default();
+    match (&scrub.began, &scrub.ended) {
+        (Some(began), None) => format!("  scrub since {began}: {read} so far"),
+        (_, Some(ended)) => format!("  last scrub: {ended}, {read}{next}"),
+        (None, None) => "  last scrub: never yet".to_owned(),
+    }
 }
 
 pub(super) async fn peers(client: Client, json: bool) -> Ended {

@@ -6,7 +6,7 @@ use crate::control::folder::FolderSetup;
 use crate::events::Events;
 use crate::index::Durability;
 use crate::sample::{file, path};
-use crate::scan::Rules;
+use crate::scan::{Rules, ScrubPlan};
 use crate::site::Outbox;
 use crate::store::Unnamed;
 use crate::watch::{Limits, WatchMode};
@@ -37,6 +37,7 @@ fn folder(peer: SiteId, compares: bool) -> (tempfile::TempDir, Folder, mpsc::Rec
         rules: Rules::default(),
         scan_every: Duration::from_secs(3600),
         watch: WatchMode::Off,
+        scrub: ScrubPlan::default(),
         watch_limits: Limits::default(),
         principals: Arc::new(Unnamed),
     };

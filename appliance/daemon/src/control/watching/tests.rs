@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::control::folder::FolderSetup;
-use crate::scan::{Look, Rules, Step, Walk, WalkOptions};
+use crate::scan::{Look, Rules, ScrubPlan, Step, Walk, WalkOptions};
 use crate::store::Unnamed;
 use crate::watch::Limits;
 use farhaul_engine::identity::Identity;
@@ -62,6 +62,7 @@ impl Scene {
             rules,
             scan_every: Duration::from_secs(24 * 3600),
             watch: mode,
+            scrub: ScrubPlan::default(),
             watch_limits,
             principals: Arc::new(Unnamed),
         };

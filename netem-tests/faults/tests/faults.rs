@@ -1,0 +1,64 @@
+//! The fault kit in its short form: some hundred power cuts of each class on ext4, a kill at some of
+//! the syscalls, and planted faults that have to be found.
+//!
+//! ```text
+//! cargo test -p farhaul-faults --test faults -- --nocapture
+//! ```
+
+use farhaul_netem_tests::Unavailable;
+use farhaul_netem_tests::require::skip;
+use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
+
+/// What the kit says where the machine does not permit it.
+const FORBIDDEN: i32 = 77;
+
+/// One at a time: each has the machine's loop devices, and its processors, for itself.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Runs the kit; `None`: this machine does not permit it, and the test was skipped by name.
+fn kit(test: &str, arguments: &[&str]) -> Option<Output> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let ran = Command::new(env!("CARGO_BIN_EXE_farhaul-faults")).args(arguments).output();
+    let ran = ran.expect("it starts");
+    let said = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
+    if ran.status.code() == Some(FORBIDDEN) {
+        skip(test, &Unavailable::Faults(said));
+        return None;
+    }
+    print!("{}", String::from_utf8_lossy(&ran.stdout));
+    Some(ran)
+}
+
+fn assert_well(ran: &Output) {
+    let (out, said) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{}\n{out}{said}", ran.status);
+}
+
+#[test]
+fn a_power_cut_loses_nothing_that_was_announced_and_leaves_old_or_new() {
+    let test = "a_power_cut_loses_nothing_that_was_announced_and_leaves_old_or_new";
+    if let Some(ran) = kit(test, &["power", "--images", "40"]) {
+        assert_well(&ran);
+    }
+}
+
+#[test]
+fn a_kill_at_a_syscall_loses_nothing_that_was_announced_and_leaves_old_or_new() {
+    let test = "a_kill_at_a_syscall_loses_nothing_that_was_announced_and_leaves_old_or_new";
+    if let Some(ran) = kit(test, &["kill", "--first", "7", "--stride", "60"]) {
+        assert_well(&ran);
+    }
+}
+
+#[test]
+fn planted_faults_are_found() {
+    let test = "planted_faults_are_found";
+    for (mutant, class) in [("lying-disk", "replace"), ("stored-early", "create")] {
+        let arguments = ["power", "--images", "60", "--class", class, "--mutant", mutant];
+        let Some(ran) = kit(test, &arguments) else { return };
+        assert_eq!(ran.status.code(), Some(1), "{mutant} was not found");
+        let out = String::from_utf8_lossy(&ran.stdout);
+        assert!(out.contains("--cut"), "{mutant}: no cut is told:\n{out}");
+    }
+}
