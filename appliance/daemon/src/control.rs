@@ -16,6 +16,7 @@ mod guards;
 mod halt;
 mod health;
 mod large;
+mod links;
 mod listen;
 mod live;
 mod look;

@@ -126,6 +126,7 @@ fn setup_of(
         state: dir.path().join("state"),
         peers: BTreeSet::from([peer]),
         policy: Arc::new(Policy { rights, brake, keeps_deleted: false }),
+        scrub: farhauld::scan::ScrubPlan::default(),
         rules,
         scan_every: Duration::from_secs(3600),
         watch: WatchMode::Off,

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 mod two_sites {
     mod contents;
+    mod links;
 }
 
 /// Longer than any machine that is only busy needs.

@@ -5,6 +5,7 @@ use super::compare::Comparison;
 use super::contents::{Contents, Refill};
 use super::fetching::Fetching;
 use super::health::Health;
+use super::links::{Linking, group_found};
 use super::listen::Hearing;
 use super::scrub::Scrub;
 use super::upkeep::Upkeep;
@@ -91,6 +92,7 @@ pub(super) struct Folder {
     pub(super) cursor: Option<RelPath>,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
+    pub(super) linking: Linking,
     pub(super) scrub: Scrub,
     pub(super) health: Health,
     /// The how manyth folder that was opened: whoever held something of another one asks anew.
@@ -148,6 +150,7 @@ impl Folder {
             cursor: None,
             hearing,
             upkeep: Upkeep::default(),
+            linking: Linking::default(),
             scrub: Scrub::default(),
             health,
             opened,
@@ -254,25 +257,39 @@ impl Folder {
             let synced = rustix::fs::syncfs(root.dir());
             synced.map_err(|errno| StoreError::from(ConfineError::at(&b""[..], errno)))?;
         }
-        let mut outdated = Vec::new();
+        let (mut outdated, mut named) = (Vec::new(), BTreeMap::new());
         looks.retain(|(path, found)| {
-            let is_so = is_so(root, path, found.as_ref());
-            if !is_so {
-                outdated.push(path.clone());
+            let links = links_so(root, path, found.as_ref());
+            match links {
+                Some(links) if links > 1 => _ = named.insert(path.clone(), links),
+                Some(_) => {}
+                None => outdated.push(path.clone()),
             }
-            is_so
+            links.is_some()
         });
         let damaged = self.sift(&mut looks)?;
         let (identity, public) = (self.identity.clone(), self.public);
         if looks.is_empty() && outdated.is_empty() && damaged.is_empty() {
             return Ok(());
         }
-        self.change(Durability::Now, |state| {
+        let names = (self.setup.key, self.identity.id());
+        let linked = self.change(Durability::Now, |state| {
+            let mut linked = Vec::new();
+            for (path, found) in &mut looks {
+                let Some(found) = found else { continue };
+                let links = named.get(path).copied().unwrap_or(1);
+                found.meta.link = group_found(&state.index().read(), names, path, (found, links))?;
+                if links > 1 {
+                    linked.push((path.clone(), found.clone()));
+                }
+            }
             state.weigh_looks(&looks, wall_millis())?;
             for path in outdated {
                 state.forget_look(&path)?;
             }
-            for (path, found) in damaged {
+            for (path, mut found) in damaged {
+                let known = state.index().read().name_at(&path)?;
+                found.meta.link = known.and_then(|known| known.meta.link);
                 state.damaged(&path, found)?;
             }
             for (path, found) in looks {
@@ -281,9 +298,10 @@ impl Folder {
                     seal(state, &identity, public)?;
                 }
             }
-            Ok(())
+            Ok(linked)
         })?;
-        self.note_brake()
+        self.note_brake()?;
+        self.look_at_names(&linked)
     }
 
     /// Does something to the state in one transaction, and signs what it publishes.
@@ -518,11 +536,12 @@ impl Folder {
     }
 }
 
-/// Whether what was seen at a path is what stands there now.
-fn is_so(root: &Root, path: &RelPath, found: Option<&Found>) -> bool {
-    match root.stat(path) {
+/// How many names what was seen at a path has; `None`: it is not what stands there now.
+fn links_so(root: &Root, path: &RelPath, found: Option<&Found>) -> Option<u64> {
+    let is_so = match root.stat(path) {
         Ok(meta) => match found {
-            Some(seen) => is_still(seen, &meta),
+            Some(seen) if is_still(seen, &meta) => return Some(meta.links),
+            Some(_) => false,
             // Unless what stands there is something else, under another spelling.
             None => exact::misspelled(root.dir(), path).is_ok_and(|other| other.is_some()),
         },
@@ -535,7 +554,8 @@ fn is_so(root: &Root, path: &RelPath, found: Option<&Found>) -> bool {
             tracing::warn!(%error, "what is known of it stays");
             false
         }
-    }
+    };
+    is_so.then_some(0)
 }
 
 /// Whether what was seen still stands there. What is put into a directory changes its times.

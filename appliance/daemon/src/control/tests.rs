@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 mod claims;
 mod guards;
+mod links;
 mod metadata;
 mod room;
 mod rotten;

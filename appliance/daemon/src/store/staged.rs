@@ -45,6 +45,8 @@ pub struct Ready {
     pub(super) identity: Identity,
     /// What it is, as a version would say.
     pub(super) content: Content,
+    /// Whether it is a further name of a file that stands in the tree.
+    pub(super) is_another_name: bool,
 }
 
 impl Store {
@@ -136,7 +138,7 @@ impl Store {
     fn ready(&self, name: String, kind: FileKind, content: Content) -> Result<Ready, StoreError> {
         let found = self.incoming.stat(name.as_bytes()).and_then(|meta| meta.ok_or(Errno::NOENT));
         let identity = found.map_err(at("incoming"))?.identity;
-        Ok(Ready { name, kind, identity, content })
+        Ok(Ready { name, kind, identity, content, is_another_name: false })
     }
 
     /// Gives up something that was to be put into the tree.
@@ -240,7 +242,8 @@ impl Staged {
         let found = DiskMeta::of(&self.file).map_err(at("incoming"))?;
         let content = Content::File { manifest: self.manifest, size: self.size };
         let (name, identity) = (self.name, found.identity);
-        Ok(Ready { name, kind: FileKind::File, identity, content })
+        let kind = FileKind::File;
+        Ok(Ready { name, kind, identity, content, is_another_name: false })
     }
 
     /// Gives it up.
