@@ -4,7 +4,7 @@
 use super::Api;
 use super::fail::{Answer, Failed};
 use super::items::Page;
-use super::look::{path_if, path_of};
+use super::look::path_if;
 use crate::moment::text_of_millis;
 use crate::told;
 use axum::Json;

@@ -50,7 +50,6 @@ impl Scene {
         dir: tempfile::TempDir,
         mode: WatchMode,
         watch_limits: Limits,
-        policy: Arc::default(),
         rules: Rules,
     ) -> Option<Self> {
         let identity = Identity::ephemeral().expect("made");
@@ -60,6 +59,7 @@ impl Scene {
             path: dir.path().join("tree"),
             state: dir.path().join("state"),
             peers: BTreeSet::new(),
+            policy: Arc::default(),
             rules,
             scan_every: Duration::from_secs(24 * 3600),
             watch: mode,
