@@ -31,7 +31,6 @@ struct Site {
     sites: Sites,
     control: Control,
     engine: Arc<Engine>,
-    identity: Identity,
     dir: tempfile::TempDir,
     peer: SiteId,
 }
@@ -65,7 +64,7 @@ impl Site {
         };
         let heard = control.hears_sessions();
         let sites = Sites::start(Arc::clone(&engine), identity.id(), options, vec![place], heard);
-        Self { sites, control, engine, identity, dir, peer }
+        Self { sites, control, engine, dir, peer }
     }
 
     fn tree(&self) -> PathBuf {
@@ -103,7 +102,7 @@ impl Site {
     }
 
     async fn stop(self) {
-        let Self { sites, control, engine, identity: _, dir, peer: _ } = self;
+        let Self { sites, control, engine, dir, peer: _ } = self;
         sites.stop().await;
         engine.close().await;
         let ended = tokio::task::spawn_blocking(move || drop((control, engine, dir)));
