@@ -11,7 +11,7 @@ use crate::store::Store;
 use farhaul_api::{FolderState, ScrubStatus, Trouble, Why};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::folder::{Heard, Origin, Trip};
+use farhaul_sync::folder::{Heard, Listening, Origin, Trip};
 use farhaul_sync::version::Dot;
 use std::fmt;
 use std::path::PathBuf;
@@ -425,7 +425,7 @@ impl Folder {
             outstanding: self.neighbours.get(&id).map(|peer| last.saturating_sub(peer.stored)),
         };
         let (fetching, fetching_bytes) = self.fetching.under_way();
-        let heard = self.listening().into_iter().flat_map(|listening| listening.neighbours());
+        let heard = self.listening().into_iter().flat_map(Listening::neighbours);
         let unheard = heard.filter(|(_, heard)| *heard != Heard::All).map(|(site, _)| site);
         FolderFacts {
             name: self.setup.name.clone(),

@@ -141,6 +141,24 @@ impl Store {
         Ok(Ready { name, kind, identity, content, is_another_name: false })
     }
 
+    /// Gives a file that is complete other metadata than it was finished with, durably: its version was
+    /// followed by one that says otherwise while it came. Other things are made anew.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn describe_ready(&self, ready: &Ready, meta: &Meta) -> Result<Ready, StoreError> {
+        let at = at("incoming");
+        let (file, _) = self.open_staged(ready.name.as_bytes()).map_err(&at)?;
+        let found = DiskMeta::of(&file).map_err(&at)?;
+        // A second name would be of a file in the tree.
+        if ready.kind != FileKind::File || ready.is_another_name || found.links != 1 {
+            return Err(at(Errno::INVAL));
+        }
+        let done = describe(&file, meta, &*self.principals).and_then(|()| fsync(&file));
+        let described = done.and_then(|()| DiskMeta::of(&file)).map_err(&at)?;
+        Ok(Ready { identity: described.identity, ..ready.clone() })
+    }
+
     /// Gives up something that was to be put into the tree.
     pub fn drop_ready(&self, ready: &Ready) {
         let name = ready.name.as_bytes();

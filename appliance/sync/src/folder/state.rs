@@ -215,6 +215,8 @@ impl<I: Index> FolderState<I> {
                     identity,
                 });
                 self.index.set_placed(path, placed.as_ref()).map_err(StateError::Index)?;
+                // Its mode and times are those of the loser; another one is set back.
+                self.settle(path)?;
                 return Ok(Ok(false));
             }
             if let Some(why) = self.why_unpublished() {

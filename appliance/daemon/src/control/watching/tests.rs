@@ -64,7 +64,6 @@ impl Scene {
             scan_every: Duration::from_secs(24 * 3600),
             watch: mode,
             scrub: ScrubPlan::default(),
-            policy: Arc::default(),
             watch_limits,
             principals: Arc::new(Unnamed),
         };

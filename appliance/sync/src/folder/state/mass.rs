@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Looks and paths that are gone through at a time.
 const PAGE: usize = 256;
+
+/// Some paths, and from behind which one to go on.
+type Page = (Vec<RelPath>, Option<RelPath>);
 /// Names of a content of which one has to stand elsewhere for it to be no loss.
 const NAMES: usize = 16;
 
@@ -347,7 +350,7 @@ impl<I: Index> FolderState<I> {
         &mut self,
         origin: Origin,
         after: Option<&RelPath>,
-    ) -> Result<(Vec<RelPath>, Option<RelPath>), StateError<I::Error>> {
+    ) -> Result<Page, StateError<I::Error>> {
         if origin == Origin::Disk {
             let looks = self.index.looks(after, PAGE).map_err(StateError::Index)?;
             let next = looks.get(PAGE - 1).map(|(path, _)| path.clone());

@@ -246,7 +246,7 @@ fn nothing_is_ordered_where_nothing_may_be_published() {
     // Nor does a user end a conflict there: the copy is missed and comes back.
     world.delete(2, &path(&copy));
     take(&mut world, &[Step::Scan(2)]);
-    assert_eq!(world.edits(2), [copy.clone()]);
+    assert_eq!(world.edits(2), std::slice::from_ref(&copy));
     assert_eq!(world.revert_all(2), 1);
     world.quiesce();
     assert_alike(&world);
