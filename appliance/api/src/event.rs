@@ -30,6 +30,8 @@ pub enum EventKind {
     Placed,
     /// Something at a path failed; `text` says why.
     Failed,
+    /// A mass change is held, or is no more; `text` says which.
+    Braked,
     /// Somebody paused a folder, or let it go on; `text` says which.
     Paused,
 }
@@ -49,6 +51,7 @@ impl EventKind {
             Self::Learned => "learned",
             Self::Placed => "placed",
             Self::Failed => "failed",
+            Self::Braked => "braked",
             Self::Paused => "paused",
         }
     }

@@ -12,6 +12,7 @@ mod path;
 mod problem;
 mod status;
 mod version;
+mod waiting;
 
 pub use conflict::{Conflict, ConflictPage, Keep, Resolve};
 pub use event::{Event, EventKind, Gap};
@@ -26,6 +27,9 @@ pub use status::{
     ScrubStatus, SiteStatus, Trouble,
 };
 pub use version::{KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions};
+pub use waiting::{
+    Brake, Braked, OneAside, Revert, SetAside, SetAsidePage, WaitReason, Waiting, WaitingPage,
+};
 
 /// A moment: RFC 3339 in UTC, such as `2026-11-22T14:30:00Z`.
 pub type Time = String;

@@ -1,6 +1,6 @@
 //! How a site, its folders and its peers are.
 
-use crate::{SiteRef, Time};
+use crate::{Braked, SiteRef, Time};
 use serde::{Deserialize, Serialize};
 
 /// A site.
@@ -90,6 +90,18 @@ pub struct FolderStatus {
     pub scrub: ScrubStatus,
     /// What does not work.
     pub troubles: Vec<Trouble>,
+    /// Mass changes that are held until somebody confirms or refuses them.
+    #[serde(default)]
+    pub held: Vec<Braked>,
+    /// Paths of which what was found is not published.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Versions of neighbours that are set aside.
+    #[serde(default)]
+    pub set_aside: u64,
+    /// Neighbours that are heard before anything is published.
+    #[serde(default)]
+    pub unheard: Vec<SiteRef>,
     /// With whom it is kept.
     pub peers: Vec<FolderPeer>,
 }

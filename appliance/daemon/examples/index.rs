@@ -110,6 +110,7 @@ fn version_of(n: u64, dot: Dot) -> Version {
         owner: Some(b"researcher"[..].into()),
         group: Some(b"staff"[..].into()),
         attrs: None,
+        link: None,
     };
     let stamp = Stamp { millis: 1_795_000_000_000 + n, count: 0 };
     Version { dot, context: Context::new(), stamp, content, meta }

@@ -12,6 +12,7 @@ mod raw;
 mod resolve;
 
 pub use changes::{Change, Changes, Effect};
+pub use farhaul_sync::folder::Role;
 pub use fault::{ConfigError, Fault};
 
 use crate::scan::{Rules, ScrubPlan};
@@ -22,8 +23,9 @@ use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
+use farhaul_sync::folder::{BrakeLimits, Policy as FolderPolicy, Rights};
 use farhaul_sync::seal::FolderKey;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -131,35 +133,6 @@ impl fmt::Display for FolderId {
     }
 }
 
-/// What a site does in a folder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// Gives its changes and takes those of others.
-    #[default]
-    ReadWrite,
-    /// Takes changes and gives none of its own; what it has it passes on.
-    ReadOnly,
-    /// Gives its changes and takes none.
-    SourceOnly,
-    /// Takes changes and gives nothing at all.
-    SinkOnly,
-}
-
-impl Role {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::ReadWrite, Self::ReadOnly, Self::SourceOnly, Self::SinkOnly];
-
-    /// As it is written.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ReadWrite => "read-write",
-            Self::ReadOnly => "read-only",
-            Self::SourceOnly => "source-only",
-            Self::SinkOnly => "sink-only",
-        }
-    }
-}
-
 /// What a folder leaves out: patterns, and the rules that they make.
 #[derive(Clone, Debug, Default)]
 pub struct Ignore {
@@ -192,10 +165,14 @@ pub struct Folder {
     pub id: FolderId,
     /// Where it stands here; absolute.
     pub path: PathBuf,
-    /// With whom.
-    pub peers: BTreeSet<SiteId>,
+    /// With whom, and what each of them does in it.
+    pub peers: BTreeMap<SiteId, Role>,
     /// What this site does in it.
     pub role: Role,
+    /// Whether what others delete stays here.
+    pub keeps_deleted: bool,
+    /// When a mass change waits for a person; `None`: never.
+    pub brake: Option<BrakeLimits>,
     /// What of it is left out.
     pub ignore: Ignore,
     /// How often the whole tree is looked through, a quarter more or less.
@@ -204,6 +181,18 @@ pub struct Folder {
     pub watch: WatchMode,
     /// How its files are read again.
     pub scrub: ScrubPlan,
+}
+
+impl Folder {
+    /// What is decided beforehand about it.
+    pub fn policy(&self) -> FolderPolicy {
+        let peers = self.peers.iter().map(|(site, role)| (*site, *role));
+        FolderPolicy {
+            rights: Rights::new(self.role, peers),
+            brake: self.brake,
+            keeps_deleted: self.keeps_deleted,
+        }
+    }
 }
 
 /// How data is sent.

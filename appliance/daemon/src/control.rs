@@ -12,9 +12,11 @@ mod fetching;
 mod folder;
 mod give;
 mod givers;
+mod guards;
 mod halt;
 mod health;
 mod large;
+mod links;
 mod listen;
 mod live;
 mod look;
@@ -27,6 +29,7 @@ mod scrub;
 mod setup;
 mod sift;
 mod upkeep;
+mod waiting;
 mod watching;
 mod why;
 mod work;
@@ -386,8 +389,8 @@ impl Loop {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
                 let count = wanted.len();
                 match self.folders.get_mut(&folder) {
-                    Some(folder) => folder.asked(peer, id, &wanted, &outbox),
-                    None => give::give_nothing(id, count, &outbox),
+                    Some(folder) if folder.gives() => folder.asked(peer, id, &wanted, &outbox),
+                    _ => give::give_nothing(id, count, &outbox),
                 }
             }
         }

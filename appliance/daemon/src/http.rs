@@ -24,6 +24,8 @@ mod status;
 mod stream;
 mod token;
 mod versions;
+#[allow(unused_qualifications, reason = "what the macro of a route makes of its parameters")]
+mod waiting;
 
 pub use serve::{Listening, ServeError};
 pub use token::TOKEN_FILE;
@@ -142,6 +144,13 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(orders::scrub))
         .routes(routes!(orders::pause))
         .routes(routes!(orders::resume))
+        .routes(routes!(waiting::confirm))
+        .routes(routes!(waiting::refuse))
+        .routes(routes!(waiting::list))
+        .routes(routes!(waiting::revert))
+        .routes(routes!(waiting::asides))
+        .routes(routes!(waiting::accept_aside))
+        .routes(routes!(waiting::refuse_aside))
         .routes(routes!(items::why))
         .routes(routes!(items::missing))
         .routes(routes!(conflicts::list))

@@ -92,7 +92,7 @@ fn summary(config: &Config) -> String {
 }
 
 fn folder_line(config: &Config, folder: &Folder) -> String {
-    let names: Vec<&str> = folder.peers.iter().filter_map(|id| config.peer_name(*id)).collect();
+    let names: Vec<&str> = folder.peers.keys().filter_map(|id| config.peer_name(*id)).collect();
     let with = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
     let (path, role) = (folder.path.display(), folder.role.name());
     format!("folder {}, {path}, {role}, with {with}", folder.id)

@@ -6,7 +6,7 @@ mod reload;
 
 pub use reload::Reloads;
 
-use crate::config::{Config, Role};
+use crate::config::Config;
 use crate::control::{Control, FolderError, FolderSetup};
 use crate::events::{Events, Said};
 use crate::http::{Answering, Listening, ServeError, Sources};
@@ -66,14 +66,6 @@ pub enum RunError {
     /// A folder cannot be opened.
     #[error("folder: {0}")]
     Folder(#[from] FolderError),
-    /// A role that is not built yet.
-    #[error("folder `{folder}`: the role {role} is not there yet")]
-    Role {
-        /// Which folder.
-        folder: String,
-        /// Which role.
-        role: &'static str,
-    },
 }
 
 impl RunError {
@@ -92,7 +84,6 @@ impl RunError {
                  reach it from elsewhere through SSH or a proxy that speaks TLS"
             }
             Self::Folder(_) => "see that its disk is mounted and belongs to this user",
-            Self::Role { .. } => "only read-write folders are kept by this version",
             Self::Engine(EngineError::Bind { .. } | EngineError::BindTcp { .. }) => {
                 "stop the program that has the port, or write another address in `listen`"
             }
@@ -109,10 +100,7 @@ impl RunError {
 
     /// Whether the configuration is at fault, so that another start would end the same way.
     pub const fn is_config(&self) -> bool {
-        matches!(
-            self,
-            Self::OwnId { .. } | Self::Role { .. } | Self::Api(ServeError::Public { .. })
-        )
+        matches!(self, Self::OwnId { .. } | Self::Api(ServeError::Public { .. }))
     }
 
     /// Whether the state directory is at fault.
@@ -239,10 +227,6 @@ fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
     };
     let mut folders = Vec::new();
     for folder in &config.folders {
-        if folder.role != Role::ReadWrite {
-            let (folder, role) = (folder.id.to_string(), folder.role.name());
-            return Err(RunError::Role { folder, role });
-        }
         let state = config.site.state.join("folders").join(folder.id.as_str());
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&state);
         made.map_err(|source| RunError::State { path: state.clone(), source })?;
@@ -251,7 +235,8 @@ fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
             key: folder.id.key(),
             path: folder.path.clone(),
             state,
-            peers: folder.peers.clone(),
+            peers: folder.peers.keys().copied().collect(),
+            policy: Arc::new(folder.policy()),
             rules: folder.ignore.rules().clone(),
             scan_every: folder.scan_every,
             watch: folder.watch,

@@ -13,6 +13,7 @@ mod error;
 pub(crate) mod fuzz;
 mod intent;
 mod kept;
+mod linked;
 mod marker;
 mod owner;
 mod recover;
@@ -25,6 +26,7 @@ pub use displaced::{Displaced, Origin};
 pub use error::StoreError;
 pub use intent::{Action, Intent, IntentId, Recorded};
 pub use kept::PurgeError;
+pub use linked::is_another_name_of;
 pub use marker::FolderMark;
 pub use owner::{NameTable, Principals, Unnamed};
 pub use recover::{Hashing, Recovered};
@@ -67,6 +69,9 @@ pub struct Store {
     /// Whether directories cannot be synced, for tests.
     #[cfg(test)]
     failing: Arc<std::sync::atomic::AtomicBool>,
+    /// Whether files cannot have further names, for tests.
+    #[cfg(test)]
+    linkless: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Store {
@@ -114,6 +119,8 @@ impl Store {
             _lock: lock,
             #[cfg(test)]
             failing: Arc::default(),
+            #[cfg(test)]
+            linkless: Arc::default(),
         })
     }
 
@@ -137,6 +144,12 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn fail_syncs(&self, fails: bool) {
         self.failing.store(fails, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// From now on files cannot have further names, as on a file system without links, or can.
+    #[cfg(test)]
+    pub(crate) fn refuse_links(&self, refuses: bool) {
+        self.linkless.store(refuses, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// What tells this folder's disk from any other.

@@ -5,7 +5,9 @@ use crate::moment::{text_of_file, text_of_millis, text_of_secs};
 use farhaul_api::{ItemKind, KeptVersion, SiteRef, TreePath, VersionInfo};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::version::{Content, Version};
+use farhaul_sync::folder::Aside;
+use farhaul_sync::record::Record;
+use farhaul_sync::version::{Author, Content, Dot, Incarnation, Serial, Version};
 
 /// A path as text.
 pub(crate) fn text_of(path: &RelPath) -> TreePath {
@@ -36,6 +38,28 @@ pub(crate) fn version(version: &Version) -> VersionInfo {
         mode: version.meta.mode,
         modified: is_dated.then(|| text_of_file(version.meta.mtime)),
     }
+}
+
+/// The name of a version: who made it, in which life of its index, as the how manyth.
+pub(crate) fn dot(dot: Dot) -> String {
+    let Author { site, incarnation } = dot.author;
+    format!("{site}-{:x}-{}", incarnation.get(), dot.serial.get())
+}
+
+/// The other way round; `None` if it is none.
+pub(crate) fn dot_of(text: &str) -> Option<Dot> {
+    let mut parts = text.split('-');
+    let site = parts.next()?.parse().ok()?;
+    let incarnation = Incarnation::new(u64::from_str_radix(parts.next()?, 16).ok()?);
+    let serial = Serial::new(parts.next()?.parse().ok()?)?;
+    let dot = Dot { author: Author { site, incarnation }, serial };
+    parts.next().is_none().then_some(dot)
+}
+
+/// The version of a record that is set aside.
+pub(crate) fn aside(aside: &Aside) -> Option<VersionInfo> {
+    let (_, bytes) = aside.run.records.first()?;
+    Record::decode(bytes).ok().map(|record| version(&record.version))
 }
 
 /// Something in the version store.

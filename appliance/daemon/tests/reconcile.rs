@@ -149,6 +149,7 @@ fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -
         path: home.tree(),
         state: home.dir.path().join("state"),
         peers: BTreeSet::from([peer]),
+        policy: Arc::default(),
         rules: Rules::default(),
         scan_every: Duration::from_secs(3600),
         watch: WatchMode::Off,

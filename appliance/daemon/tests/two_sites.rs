@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 mod two_sites {
     mod contents;
+    mod links;
 }
 
 /// Longer than any machine that is only busy needs.
@@ -111,6 +112,7 @@ fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -
         path: home.tree(),
         state: home.dir.path().join("state"),
         peers: [peer].into_iter().filter(|peer| *peer != me).collect(),
+        policy: Arc::default(),
         rules: Rules::default(),
         scan_every: Duration::from_secs(3600),
         watch: WatchMode::Off,

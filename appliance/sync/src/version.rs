@@ -7,6 +7,7 @@ mod attrs;
 mod context;
 mod dot;
 mod edit;
+mod link;
 mod name;
 mod set;
 mod stamp;
@@ -16,6 +17,7 @@ pub use attrs::{Acl, Attrs, Who};
 pub use context::Context;
 pub use dot::{Author, Dot, Incarnation, Serial};
 pub use edit::{bounded_context, dismissal_context, successor_context};
+pub use link::{LinkGroup, Names};
 pub use name::{ConflictName, conflict_name, copy_stem};
 pub use set::{Inserted, TooManyVersions, VersionSet};
 pub use stamp::Stamp;
@@ -61,6 +63,9 @@ pub struct Meta {
     pub group: Option<Box<[u8]>>,
     /// Access control lists and extended attributes; `None` where there are none.
     pub attrs: Option<Box<Attrs>>,
+    /// Which names of a file belong together; `None` where the author knows of no other, and of
+    /// everything that is no file.
+    pub link: Option<LinkGroup>,
 }
 
 /// What one site said a path should be.

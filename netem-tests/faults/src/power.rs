@@ -93,6 +93,7 @@ impl Bench {
         let mut outcome = Outcome::default();
         if let Some(at) = &trial.recording {
             let recording = Recording::load(at)?;
+            self.identities = Identities::of(&keys_of(at))?;
             let numbers: Vec<u64> =
                 trial.cut.map_or_else(|| (0..trial.images).collect(), |n| vec![n]);
             self.judge_life(&recording, &numbers, trial, &mut outcome)?;
@@ -110,7 +111,12 @@ impl Bench {
                 && outcome.violations.len() > before
             {
                 let name = format!("{}-{}-{seed}", trial.class.name(), self.file_system.name());
-                recording.save(&keep.join(name))?;
+                let at = keep.join(name);
+                recording.save(&at)?;
+                drop(std::fs::remove_dir_all(keys_of(&at)));
+                let mut copy = Command::new("cp");
+                copy.arg("-r").arg(self.scratch.join("keys")).arg(keys_of(&at));
+                copy.status().map_err(KitError::io("keys"))?;
             }
             if outcome.violations.len() >= VIOLATIONS_MAX {
                 break;
@@ -219,6 +225,11 @@ impl Bench {
         outcome.took += began.elapsed();
         Ok(())
     }
+}
+
+/// Where the keys of a life that is kept are.
+fn keys_of(recording: &Path) -> PathBuf {
+    recording.with_extension("keys")
 }
 
 /// The command of a worker.

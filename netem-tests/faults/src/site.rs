@@ -7,7 +7,7 @@ use farhaul_api::FolderState;
 use farhaul_engine::identity::Identity;
 use farhauld::control::{Control, FolderFacts, FolderSetup};
 use farhauld::index::IndexReader;
-use farhauld::scan::Rules;
+use farhauld::scan::{Rules, ScrubPlan};
 use farhauld::store::{Store, Unnamed};
 use farhauld::watch::{Limits, WatchMode};
 use std::fs::{self, DirBuilder};
@@ -114,6 +114,8 @@ impl Site {
             rules: Rules::default(),
             scan_every: Duration::from_secs(24 * 3600),
             watch: WatchMode::Off,
+            scrub: ScrubPlan::default(),
+            policy: Arc::default(),
             watch_limits: Limits::default(),
             principals: Arc::new(Unnamed),
         };

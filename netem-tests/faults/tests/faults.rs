@@ -13,6 +13,9 @@ use std::sync::{Mutex, PoisonError};
 /// What the kit says where the machine does not permit it.
 const FORBIDDEN: i32 = 77;
 
+/// All but `kinds`, where something is known to be wrong (`appliance/README.md`).
+const CLASSES: [&str; 6] = ["create", "replace", "rename", "delete", "rotate", "compact"];
+
 /// One at a time: each has the machine's loop devices, and its processors, for itself.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -38,7 +41,9 @@ fn assert_well(ran: &Output) {
 #[test]
 fn a_power_cut_loses_nothing_that_was_announced_and_leaves_old_or_new() {
     let test = "a_power_cut_loses_nothing_that_was_announced_and_leaves_old_or_new";
-    if let Some(ran) = kit(test, &["power", "--images", "40"]) {
+    for class in CLASSES {
+        let arguments = ["power", "--images", "24", "--class", class];
+        let Some(ran) = kit(test, &arguments) else { return };
         assert_well(&ran);
     }
 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use super::doctor::{self, DoctorArgs};
 use super::manage::{
-    self, ConflictVerb, EventsArgs, FolderVerb, OnePath, PeerVerb, Plain, RestoreArgs, VersionVerb,
+    self, AsideVerb, ConflictVerb, EventsArgs, FolderVerb, OnePath, PeerVerb, Plain, RestoreArgs,
+    VersionVerb,
 };
 use super::plot::{self, PlotArgs};
 use super::probe::{self, ProbeArgs};
@@ -107,6 +108,9 @@ pub enum Verb {
     /// Conflicts of a folder: list them, end them.
     #[command(subcommand, after_help = manage::HELP)]
     Conflict(ConflictVerb),
+    /// Versions of peers that are not taken in: list them, take them in, delete them.
+    #[command(subcommand, after_help = manage::HELP)]
+    Aside(AsideVerb),
     /// What was displaced at a path, and is kept.
     #[command(subcommand, after_help = manage::HELP)]
     Version(VersionVerb),

@@ -9,6 +9,7 @@ mod lines;
 mod moment;
 mod place;
 mod restore;
+mod waiting;
 mod why;
 
 use super::failure::Failure;
@@ -90,6 +91,15 @@ pub enum FolderVerb {
     Show(OneFolder),
     /// The paths at which something is to be done.
     Missing(OneFolder),
+    /// What was found on this disk and is not published, and why: edits of a site that may publish
+    /// none, and what a brake holds.
+    Waiting(OneFolder),
+    /// Take back edits that this site may not publish; they are kept as versions.
+    Revert(SomePath),
+    /// Let a mass change that is held go on: it is meant.
+    Confirm(Held),
+    /// Undo a mass change that is held. What a peer published is overwritten everywhere.
+    Refuse(Held),
     /// Look through a folder now, or through all of them.
     Scan(SomeFolder),
     /// Read all files of a folder again now, and put right what its disk gives wrong.
@@ -106,6 +116,60 @@ pub struct SomeFolder {
     /// The id of the folder [default: all].
     #[arg(value_name = "FOLDER")]
     pub folder: Option<String>,
+    /// Which site.
+    #[command(flatten)]
+    pub site: SiteArgs,
+}
+
+/// A folder, and a path in it or all of them.
+#[derive(Debug, Args)]
+pub struct SomePath {
+    /// The id of the folder.
+    #[arg(value_name = "FOLDER")]
+    pub folder: String,
+    /// The path, with all beneath it [default: the whole folder].
+    #[arg(value_name = "PATH")]
+    pub path: Option<PathBuf>,
+    /// Which site.
+    #[command(flatten)]
+    pub site: SiteArgs,
+}
+
+/// A mass change that is held.
+#[derive(Debug, Args)]
+pub struct Held {
+    /// The id of the folder.
+    #[arg(value_name = "FOLDER")]
+    pub folder: String,
+    /// Where it comes from, as `farhaul folder show` names it: `disk`, `others` or the id of a peer
+    /// [default: all that is held].
+    #[arg(value_name = "ORIGIN")]
+    pub origin: Option<String>,
+    /// Which site.
+    #[command(flatten)]
+    pub site: SiteArgs,
+}
+
+/// `farhaul aside`.
+#[derive(Debug, Subcommand)]
+pub enum AsideVerb {
+    /// Versions that peers told and that are not taken in, and why.
+    List(OneFolder),
+    /// Take in a version that was set aside.
+    Accept(OneAside),
+    /// Delete a version that was set aside, at every site.
+    Refuse(OneAside),
+}
+
+/// A version that was set aside.
+#[derive(Debug, Args)]
+pub struct OneAside {
+    /// The id of the folder.
+    #[arg(value_name = "FOLDER")]
+    pub folder: String,
+    /// The id of the version, as `farhaul aside list` has it.
+    #[arg(value_name = "ID")]
+    pub id: String,
     /// Which site.
     #[command(flatten)]
     pub site: SiteArgs,
@@ -231,6 +295,15 @@ pub(super) fn folder(verb: &FolderVerb) -> Ended {
         FolderVerb::Missing(args) => {
             with(&args.site, |client| folder::missing(client, &args.folder, args.site.json))
         }
+        FolderVerb::Waiting(args) => {
+            with(&args.site, |client| waiting::list(client, &args.folder, args.site.json))
+        }
+        FolderVerb::Revert(args) => {
+            let path = args.path.as_ref().map(|path| typed(path.as_os_str()));
+            with(&args.site, |client| waiting::revert(client, &args.folder, path, args.site.json))
+        }
+        FolderVerb::Confirm(args) => held(args, "confirm"),
+        FolderVerb::Refuse(args) => held(args, "refuse"),
         FolderVerb::Scan(args) => {
             let folder = args.folder.as_deref();
             with(&args.site, |client| folder::scan(client, folder, args.site.json))
@@ -243,6 +316,27 @@ pub(super) fn folder(verb: &FolderVerb) -> Ended {
 
 fn order(args: &OneFolder, what: &'static str) -> Ended {
     with(&args.site, |client| folder::order(client, &args.folder, what, args.site.json))
+}
+
+fn held(args: &Held, what: &'static str) -> Ended {
+    let origin = args.origin.clone();
+    with(&args.site, |client| waiting::brake(client, &args.folder, what, origin, args.site.json))
+}
+
+/// `farhaul aside`.
+pub(super) fn aside(verb: &AsideVerb) -> Ended {
+    match verb {
+        AsideVerb::List(args) => {
+            with(&args.site, |client| waiting::asides(client, &args.folder, args.site.json))
+        }
+        AsideVerb::Accept(args) => decide(args, "accept"),
+        AsideVerb::Refuse(args) => decide(args, "refuse"),
+    }
+}
+
+fn decide(args: &OneAside, what: &'static str) -> Ended {
+    let id = args.id.clone();
+    with(&args.site, |client| waiting::decide(client, &args.folder, what, id, args.site.json))
 }
 
 /// `farhaul peer`.

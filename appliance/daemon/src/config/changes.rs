@@ -122,6 +122,8 @@ impl Changes {
             ("path", Effect::Restart, old.path != new.path),
             ("peers", Effect::Live, old.peers != new.peers),
             ("role", Effect::Live, old.role != new.role),
+            ("deletes", Effect::Live, old.keeps_deleted != new.keeps_deleted),
+            ("brake", Effect::Live, old.brake != new.brake),
             ("ignore", Effect::Live, old.ignore != new.ignore),
             ("scan-every", Effect::Live, old.scan_every != new.scan_every),
             ("scrub-every", Effect::Live, old.scrub.every != new.scrub.every),

@@ -24,6 +24,7 @@ const SIZES: [Unit; 9] = [
     ("GB", 1_000_000_000),
     ("TB", 1_000_000_000_000),
 ];
+const SHARES: [Unit; 1] = [("%", 1)];
 const RATES: [Unit; 4] =
     [("bit/s", 1), ("kbit/s", 1_000), ("Mbit/s", 1_000_000), ("Gbit/s", 1_000_000_000)];
 
@@ -63,6 +64,11 @@ pub(super) fn size(text: &str) -> Result<Bytes, QuantityError> {
 /// Reads a rate such as `500 Mbit/s`; units: bit/s, kbit/s, Mbit/s, Gbit/s.
 pub(super) fn rate(text: &str) -> Result<BitRate, QuantityError> {
     read(text, &RATES).map(BitRate::bps)
+}
+
+/// Reads a share such as `25 %`; unit: %.
+pub(super) fn percent(text: &str) -> Result<u64, QuantityError> {
+    read(text, &SHARES)
 }
 
 fn read(text: &str, units: &[Unit]) -> Result<u64, QuantityError> {
@@ -128,6 +134,8 @@ mod tests {
             assert_eq!(span(text), Err(fault), "{text:?}");
         }
         assert_eq!(size("0.3 KiB"), Err(QuantityError::Broken { smallest: "B" }));
+        assert_eq!((percent("25 %"), percent("100%")), (Ok(25), Ok(100)));
+        assert_eq!(percent("2.5 %"), Err(QuantityError::Broken { smallest: "%" }));
         // A byte is no bit.
         assert_eq!(rate("10 MB/s"), Err(QuantityError::Unit));
     }

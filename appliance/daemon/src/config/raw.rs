@@ -30,6 +30,12 @@ pub(super) struct At<T> {
     pub(super) value: T,
 }
 
+/// What stands in a list of texts and sections.
+pub(super) enum Entry<'t> {
+    Text(At<&'t str>),
+    Section(Section<'t>),
+}
+
 /// The keys of a section that were not asked for yet are unknown ones in the end.
 pub(super) struct Section<'t> {
     title: &'static str,
@@ -106,6 +112,32 @@ impl<'t> Section<'t> {
             }
         }
         Some(At { at: value.span().start, value: texts })
+    }
+
+    /// A list of texts and sections, if the key is written.
+    pub(super) fn entries(
+        &mut self,
+        key: Key,
+        title: &'static str,
+        faults: &mut Faults,
+    ) -> Option<Vec<Entry<'t>>> {
+        let value = self.value(key.name)?;
+        let Some(list) = value.get_ref().as_array() else {
+            wrong_type(key, value, faults);
+            return None;
+        };
+        let mut entries = Vec::with_capacity(list.len());
+        for item in list.iter() {
+            let at = item.span().start;
+            match (item.get_ref().as_str(), item.get_ref().as_table()) {
+                (Some(text), _) => entries.push(Entry::Text(At { at, value: text })),
+                (_, Some(table)) => {
+                    entries.push(Entry::Section(Section::new(title, at, Some(table))));
+                }
+                _ => wrong_type(key, item, faults),
+            }
+        }
+        Some(entries)
     }
 
     /// Whether a key is written.

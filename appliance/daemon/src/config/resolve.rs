@@ -1,10 +1,12 @@
 //! From the sections of a file to a configuration: defaults, ranges, and what has to fit together.
 
+mod guards;
+
 use super::fault::{Fault, Faults, shown};
 use super::places::{self, Place};
 use super::quantity::{self, QuantityError};
 use super::raw::{At, Document, Key, Section};
-use super::{ApiPlace, Config, Folder, FolderId, Ignore, Peer, Role, Site, Transfer};
+use super::{ApiPlace, Config, Folder, FolderId, Ignore, Peer, Site, Transfer};
 use crate::scan::{RuleError, Rules, ScrubPlan};
 use crate::watch::WatchMode;
 use farhaul_proto::congestion::{Bounds, Policy};
@@ -26,11 +28,6 @@ const PEER_ID: Key = Key { name: "id", example: "\"...\" with the 52 letters of 
 const ADDRESS: Key = Key { name: "address", example: "\"tokyo.example.org:7411\"" };
 const FOLDER_ID: Key = Key { name: "id", example: "\"photos\"" };
 const PATH: Key = Key { name: "path", example: "\"/srv/photos\"" };
-const PEERS: Key = Key { name: "peers", example: "[\"tokyo\"] with names of peers, or []" };
-const ROLE: Key = Key {
-    name: "role",
-    example: "\"read-write\", \"read-only\", \"source-only\" or \"sink-only\"",
-};
 const IGNORE: Key = Key { name: "ignore", example: "[\"*.tmp\"]" };
 const SCAN_EVERY: Key = Key { name: "scan-every", example: "\"1 h\"" };
 const SCRUB_EVERY: Key = Key { name: "scrub-every", example: "\"30 d\" or \"off\"" };
@@ -196,11 +193,10 @@ fn folders(
         let called = id.as_ref().map_or("a folder".to_owned(), |id| format!("folder {}", id.value));
         let path = section.required(PATH, faults);
         let path = path.and_then(|path| place(PATH, path, &called, places, faults));
-        let peers = folder_peers(&mut section, known, faults);
-        let role = section.text(ROLE, faults).map_or(Some(Role::default()), |role| {
-            let named = Role::ALL.into_iter().find(|one| one.name() == role.value);
-            or_fault(ROLE, role, named, faults)
-        });
+        let peers = guards::peers(&mut section, known, faults);
+        let role = guards::role(&mut section, faults);
+        let keeps_deleted = guards::keeps_deleted(&mut section, role, faults);
+        let brake = guards::brake(&mut section, faults);
         let ignore = ignore(&mut section, faults);
         let range = (Duration::from_secs(1), Duration::from_hours(30 * 24), "1 s to 30 d");
         let scan_every = quantity(&mut section, SCAN_EVERY, quantity::span, range, faults);
@@ -212,7 +208,18 @@ fn folders(
         section.end(faults);
         if let (Some(id), Some(path), Some(role), Some(watch)) = (id, path, role, watch) {
             let (id, scan_every) = (id.value, scan_every.unwrap_or(Duration::from_hours(1)));
-            folders.push(Folder { id, path, peers, role, ignore, scan_every, watch, scrub });
+            folders.push(Folder {
+                id,
+                path,
+                peers,
+                role,
+                keeps_deleted,
+                brake,
+                ignore,
+                scan_every,
+                watch,
+                scrub,
+            });
         }
     }
     folders.sort_by(|a, b| a.id.cmp(&b.id));
@@ -227,30 +234,6 @@ fn folder_id(id: At<&str>, faults: &mut Faults) -> Option<At<FolderId>> {
         faults.add(id.at, what, advice);
     }
     value.map(|value| At { at: id.at, value })
-}
-
-fn folder_peers(section: &mut Section<'_>, known: &Known, faults: &mut Faults) -> BTreeSet<SiteId> {
-    if !section.has(PEERS.name) {
-        section.missing(PEERS, faults);
-    }
-    let names = section.list(PEERS, faults);
-    let mut ids = BTreeSet::new();
-    let mut seen = BTreeSet::new();
-    for name in names.into_iter().flat_map(|names| names.value) {
-        if !seen.insert(name.value) {
-            let what = format!("`{}` is in the list already", shown(name.value));
-            faults.add(name.at, what, "name each peer once");
-        }
-        match known.get(name.value) {
-            Some(peer) => ids.extend(peer.as_ref().map(|peer| peer.id)),
-            None => {
-                let what = format!("there is no peer `{}`", shown(name.value));
-                let advice = "add a [[peer]] of that name, or write the name of one that is there";
-                faults.add(name.at, what, advice);
-            }
-        }
-    }
-    ids
 }
 
 fn ignore(section: &mut Section<'_>, faults: &mut Faults) -> Ignore {

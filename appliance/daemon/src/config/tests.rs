@@ -48,11 +48,30 @@ fn what_is_left_out_has_its_default() {
     let folder = &config.folders[0];
     assert_eq!(folder.path.as_os_str(), "/srv/photos");
     assert_eq!(folder.role, Role::ReadWrite);
-    assert_eq!(folder.peers, BTreeSet::from([ID.parse().unwrap()]));
+    assert_eq!(folder.peers, BTreeMap::from([(ID.parse().unwrap(), Role::ReadWrite)]));
+    assert_eq!((folder.brake, folder.keeps_deleted), (Some(BrakeLimits::default()), false));
     assert!(folder.ignore.patterns().is_empty() && folder.ignore.rules().is_empty());
     assert_eq!((folder.scan_every, folder.watch), (Duration::from_secs(3600), WatchMode::Auto));
     let every = Some(Duration::from_hours(30 * 24));
     assert_eq!(folder.scrub, ScrubPlan { every, rate: BitRate::mbps(160) });
+}
+
+#[test]
+fn who_may_do_what_and_when_a_person_is_asked_is_written_with_the_folder() {
+    let peer = "peers = [{ name = \"tokyo\", role = \"source-only\" }]\nrole = \"sink-only\"\n";
+    let more = "deletes = \"keep\"\nbrake-files = 50\nbrake-share = \"10 %\"\n";
+    let folder = |brake: &str| {
+        let text = format!("[[folder]]\nid = \"a\"\npath = \"/a\"\n{peer}{more}{brake}");
+        config(&with(&text)).folders.remove(0)
+    };
+    let (read, tokyo) = (folder("brake = \"on\"\n"), ID.parse().unwrap());
+    assert_eq!(read.peers, BTreeMap::from([(tokyo, Role::SourceOnly)]));
+    let policy = read.policy();
+    assert_eq!((policy.rights.own(), policy.rights.of(tokyo)), (Role::SinkOnly, Role::SourceOnly));
+    assert!(policy.keeps_deleted);
+    let limits = policy.brake.expect("it is on");
+    assert_eq!((limits.most, limits.share, limits.least), (50, 10, 20));
+    assert_eq!(folder("brake = \"off\"\n").brake, None);
 }
 
 #[test]
@@ -231,6 +250,33 @@ fn of_folders() -> Vec<(String, &'static str)> {
             "[[folder]]\nid = \"a\"\npath = \"/a\"\npeers = [1]\n".to_owned(),
             "10:10: `peers` is not for a bare number; \
           write peers = [\"tokyo\"] with names of peers, or []",
+        ),
+        (
+            "[[folder]]\nid = \"a\"\npath = \"/a\"\npeers = [{ role = \"read-only\" }]\n"
+                .to_owned(),
+            "10:10: a peer of a folder has no `name`; write name = \"berlin\"",
+        ),
+        (
+            "[[folder]]\nid = \"a\"\npath = \"/a\"\npeers = [{ name = \"tokyo\", mode = 1 }]\n"
+                .to_owned(),
+            "10:28: a peer of a folder has no key `mode`; remove it, or write one of name, role",
+        ),
+        (
+            folder("a", "/a") + "deletes = \"keep\"\n",
+            "11:11: `deletes` = \"keep\" is for a site that publishes nothing; \
+          write role = \"sink-only\" or \"read-only\" as well",
+        ),
+        (
+            folder("a", "/a") + "brake = \"maybe\"\n",
+            "11:9: `brake` cannot be \"maybe\"; write brake = \"on\" or \"off\"",
+        ),
+        (
+            folder("a", "/a") + "brake-files = 0\n",
+            "11:15: `brake-files` is out of range; write a number from 1 to 1000000000",
+        ),
+        (
+            folder("a", "/a") + "brake-share = \"101 %\"\n",
+            "11:15: `brake-share` = \"101 %\" is out of range; write 1 % to 100 %",
         ),
         (
             folder("a", "/a") + "role = \"writer\"\n",

@@ -15,6 +15,7 @@ use farhaul_sync::folder::Found;
 use farhaul_sync::limits::MODE_MASK;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::{Content, Meta as SyncMeta};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,9 +63,15 @@ pub(super) enum LooseLook {
     Gone,
     /// Nobody wrote into it for as long as anybody is given.
     Over,
+    /// It is a further name of a file that was written to by another one: it is not what it was, and
+    /// what it is is told of there.
+    Rewritten,
     /// It holds something of which nothing is said.
     Found(Box<(Found, Meta)>),
 }
+
+/// How many names files have in the version store, by device and inode.
+type KeptNames = BTreeMap<(u64, u64), u64>;
 
 /// Looks at all that was displaced and is not done with.
 pub(super) struct LooseJob {
@@ -89,6 +96,7 @@ impl LooseJob {
     fn look_at_all(&self) -> Result<bool, String> {
         let mut digester = Digester::new(&self.keys, self.stop.clone());
         let mut owners = Owners::default();
+        let mut kept_names = None;
         let (mut after, mut count) = (String::new(), 0);
         loop {
             let page = self.reader.read().loose(&after, PAGE).map_err(|error| error.to_string())?;
@@ -100,7 +108,7 @@ impl LooseJob {
                     return Ok(true);
                 }
                 count += 1;
-                match self.look(&loose, &mut digester, &mut owners) {
+                match self.look(&loose, &mut digester, &mut owners, &mut kept_names) {
                     Ok(Some(what)) => seen.push(SeenLoose { name: loose.name, what }),
                     Ok(None) => {}
                     Err(why) => {
@@ -119,9 +127,24 @@ impl LooseJob {
         loose: &Loose,
         digester: &mut Digester<'_>,
         owners: &mut Owners,
+        kept_names: &mut Option<KeptNames>,
     ) -> Result<Option<LooseLook>, String> {
         let meta = self.store.kept_meta(&loose.name).map_err(|error| error.to_string())?;
         let Some(meta) = meta else { return Ok(Some(LooseLook::Gone)) };
+        if meta.kind == FileKind::File
+            && meta.links > 1
+            && let (Some(said), Some(over)) = (&loose.said, &loose.over)
+        {
+            let kept_names = match kept_names {
+                Some(known) => known,
+                none => none.insert(self.kept_names()?),
+            };
+            let kept = kept_names.get(&(said.device, said.inode)).copied().unwrap_or(0);
+            // Somebody may write to it by a name that is not kept.
+            if meta.links > kept {
+                return self.part(&loose.name, &over.content, digester).map(Some);
+            }
+        }
         if loose.said == Some(identity_of(&meta)) {
             let is_over = self.now_secs.saturating_sub(loose.at_secs) > LOOSE_SECS;
             return Ok(is_over.then_some(LooseLook::Over));
@@ -142,9 +165,43 @@ impl LooseJob {
             Some(file) => owners.attrs(file).map_err(|error| error.to_string())?,
             None => None,
         };
-        let said = SyncMeta { mode, mtime, owner: Some(owner), group: Some(group), attrs };
+        let said =
+            SyncMeta { mode, mtime, owner: Some(owner), group: Some(group), attrs, link: None };
         let found = Found { content, meta: said, identity: identity_of(&meta) };
         Ok(Some(LooseLook::Found(Box::new((found, meta)))))
+    }
+
+    /// How many kept names files have.
+    fn kept_names(&self) -> Result<KeptNames, String> {
+        let (mut after, mut names) = (String::new(), KeptNames::new());
+        loop {
+            let page = self.reader.read().loose(&after, PAGE).map_err(|error| error.to_string())?;
+            let Some(last) = page.last() else { return Ok(names) };
+            after.clone_from(&last.name);
+            for said in page.iter().filter_map(|loose| loose.said.as_ref()) {
+                *names.entry((said.device, said.inode)).or_default() += 1;
+            }
+        }
+    }
+
+    /// Gives a kept file that has further names bytes of its own: what is written by one of those is
+    /// no edit of what was displaced, and takes nothing of it away (spec: S-114).
+    fn part(
+        &self,
+        name: &str,
+        content: &Content,
+        digester: &mut Digester<'_>,
+    ) -> Result<LooseLook, String> {
+        let mut is_whole = |file: &File| {
+            let before = Meta::of(file)?;
+            let digested = digester.digest(file, &before, &mut Nowhere);
+            let digested = digested.map_err(std::io::Error::other)?;
+            let copied = Content::File { manifest: digested.manifest, size: digested.size };
+            Ok(copied == *content)
+        };
+        let parted = self.store.part_kept(name, &mut is_whole);
+        let parted = parted.map_err(|error| error.to_string())?;
+        Ok(if parted { LooseLook::Over } else { LooseLook::Rewritten })
     }
 
     /// What is in it, durable before it is announced.

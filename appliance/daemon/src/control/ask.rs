@@ -11,6 +11,8 @@ use crate::store::Store;
 use farhaul_api::{FolderState, ScrubStatus, Trouble, Why};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::{Heard, Listening, Origin, Trip};
+use farhaul_sync::version::Dot;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,6 +62,18 @@ pub enum AskError {
         /// Where.
         path: RelPath,
     },
+    /// No mass change waits there.
+    #[error("no mass change of that origin waits for anybody")]
+    NotBraked,
+    /// No such record is set aside.
+    #[error("no record of that name is set aside")]
+    NotAside,
+    /// There still is no room for a record.
+    #[error("{path} has as many versions as a path may have")]
+    Crowded {
+        /// Where.
+        path: RelPath,
+    },
     /// The folder's disk or index.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -100,6 +114,10 @@ pub struct FolderFacts {
     pub scrub: ScrubStatus,
     /// What does not work.
     pub troubles: Vec<Trouble>,
+    /// Mass changes that wait for a person.
+    pub trips: Vec<(Origin, Trip)>,
+    /// Neighbours that are to be heard before anything is published.
+    pub unheard: Vec<SiteId>,
     /// With whom it is shared.
     pub peers: Vec<PeerFacts>,
 }
@@ -280,6 +298,44 @@ impl Asker {
         self.ask_folder(name, move |folder| folder.revise(wanted)).await
     }
 
+    /// Lets go mass changes that are held, of one origin or of all. What they were.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn confirm(&self, name: &str, origin: Option<Origin>) -> Result<Vec<Trip>, AskError> {
+        self.ask_folder(name, move |folder| folder.confirm(origin)).await
+    }
+
+    /// Undoes mass changes that are held, of one origin or of all. What they were.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn refuse(&self, name: &str, origin: Option<Origin>) -> Result<Vec<Trip>, AskError> {
+        self.ask_folder(name, move |folder| folder.refuse(origin)).await
+    }
+
+    /// Takes back edits that this site may not publish: at a path and beneath it, or all of them. How
+    /// many there were.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn revert(&self, name: &str, within: Option<RelPath>) -> Result<u64, AskError> {
+        self.ask_folder(name, move |folder| folder.revert(within.as_ref())).await
+    }
+
+    /// Takes in a record that was set aside, or deletes that version everywhere. Of which path it is.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn decide_aside(
+        &self,
+        name: &str,
+        dot: Dot,
+        accepts: bool,
+    ) -> Result<RelPath, AskError> {
+        self.ask_folder(name, move |folder| folder.decide_aside(dot, accepts)).await
+    }
+
     /// Ends the conflict whose copy stands at `copy`.
     ///
     /// # Errors
@@ -315,6 +371,8 @@ fn facts_of(halted: &Halted) -> FolderFacts {
         next_scan: next.saturating_duration_since(Instant::now()),
         scrub: ScrubStatus::default(),
         troubles: vec![trouble],
+        trips: Vec::new(),
+        unheard: Vec::new(),
         peers: setup.peers.iter().map(|&id| PeerFacts { id, outstanding: None }).collect(),
     }
 }
@@ -347,8 +405,14 @@ impl Folder {
 
     fn facts(&self) -> FolderFacts {
         let state = self.state();
+        // An index that cannot be read is a trouble of its own.
+        let trips = self.trips().unwrap_or_default();
         let reason = match state {
             FolderState::Paused => Some("somebody paused it".to_owned()),
+            _ if !trips.is_empty() => Some(
+                "a mass change is held: `farhaul folder show` says which, confirm or refuse it"
+                    .to_owned(),
+            ),
             _ if self.upkeep.is_full() || self.listening().is_some() => self.waits_for(),
             FolderState::Syncing if self.neighbours.is_empty() => {
                 Some("no peer that shares it is connected".to_owned())
@@ -361,6 +425,8 @@ impl Folder {
             outstanding: self.neighbours.get(&id).map(|peer| last.saturating_sub(peer.stored)),
         };
         let (fetching, fetching_bytes) = self.fetching.under_way();
+        let heard = self.listening().into_iter().flat_map(Listening::neighbours);
+        let unheard = heard.filter(|(_, heard)| *heard != Heard::All).map(|(site, _)| site);
         FolderFacts {
             name: self.setup.name.clone(),
             path: self.setup.path.clone(),
@@ -374,6 +440,8 @@ impl Folder {
             next_scan: self.next_scan.saturating_duration_since(Instant::now()),
             scrub: self.scrub.status(self.setup.scrub),
             troubles: self.health.troubles(),
+            trips,
+            unheard: unheard.collect(),
             peers: self.setup.peers.iter().map(peer).collect(),
         }
     }

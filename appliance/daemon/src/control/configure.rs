@@ -80,6 +80,8 @@ impl Folder {
         self.next_scan = self.next_scan.min(std::time::Instant::now() + setup.scan_every);
         let path = self.setup.path.clone();
         self.setup = FolderSetup { path, ..setup };
+        let taken_up = self.take_up_guards();
+        self.note("roles and patterns cannot be taken up", taken_up);
         if is_looked_at {
             // One that runs leaves out what was to be left out before.
             if let Some(scan) = &self.scan {

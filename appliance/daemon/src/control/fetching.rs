@@ -9,6 +9,7 @@ use super::folder::FolderError;
 use super::give::Source;
 use super::givers::{Givers, HERE, Picked};
 use super::large::LargeJob;
+use super::links::file_of;
 use super::patience::Miss;
 use crate::index::Reading;
 use crate::index::chunks::Home;
@@ -19,7 +20,7 @@ use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::Item;
 use farhaul_sync::seal::FolderKey;
-use farhaul_sync::version::{Content, ManifestId, Version};
+use farhaul_sync::version::{Content, LinkGroup, ManifestId, Version};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, atomic::Ordering};
@@ -66,6 +67,8 @@ struct Asked {
 pub(super) struct Fetching {
     shared: Shared,
     coming: BTreeMap<RelPath, Coming>,
+    /// Of files with several names, by which one they come: the others wait.
+    leads: BTreeMap<(LinkGroup, ManifestId), RelPath>,
     asked: Vec<Asked>,
     small: (usize, u64),
     large: usize,
@@ -105,8 +108,8 @@ impl Fetching {
             stop,
             _alive: Alive { _ends: alive },
         };
-        let (coming, asked) = (BTreeMap::new(), Vec::new());
-        Self { shared, coming, asked, small: (0, 0), large: 0, copies: 0, ended }
+        let (coming, leads, asked) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { shared, coming, leads, asked, small: (0, 0), large: 0, copies: 0, ended }
     }
 
     pub(super) const fn givers(&self) -> &Givers {
@@ -160,6 +163,16 @@ impl Fetching {
         self.shared.givers.may_try(content)
     }
 
+    /// Whether a file comes already, by another of its names.
+    pub(super) fn is_led(&self, version: &Version) -> bool {
+        file_of(version).is_some_and(|file| self.leads.contains_key(&file))
+    }
+
+    fn comes(&mut self, wish: &Wish, coming: Coming) {
+        self.coming.insert(wish.path.clone(), coming);
+        self.leads.extend(file_of(&wish.version).map(|file| (file, wish.path.clone())));
+    }
+
     /// Begins to bring a file if it can be begun now; `here` is where its content is already. A small
     /// one that is to be asked for is given back.
     pub(super) fn begin(
@@ -174,10 +187,10 @@ impl Fetching {
             && let Some(source) = here
         {
             if self.copies < COPIES_MAX {
-                let (path, shared) = (wish.path.clone(), self.shared.clone());
+                let (copied, shared) = (wish.clone(), self.shared.clone());
                 let bytes = wish.size.get();
-                spawn("farhaul-copy", move || LocalCopy { shared, wish, source }.run())?;
-                self.coming.insert(path, Coming::Copy { bytes });
+                spawn("farhaul-copy", move || LocalCopy { shared, wish: copied, source }.run())?;
+                self.comes(&wish, Coming::Copy { bytes });
                 self.copies += 1;
             }
             return Ok(None);
@@ -187,12 +200,11 @@ impl Fetching {
         }
         if wish.size > WHOLE_MAX {
             if self.large < LARGE_MAX {
-                let (path, manifest) = (wish.path.clone(), wish.manifest);
-                let bytes = wish.size.get();
+                let (manifest, bytes) = (wish.manifest, wish.size.get());
                 let (shared, stop) = (self.shared.clone(), Stop::default());
-                let job = LargeJob { shared, wish, stop: stop.clone() };
+                let job = LargeJob { shared, wish: wish.clone(), stop: stop.clone() };
                 spawn("farhaul-fetch", move || job.run())?;
-                self.coming.insert(path, Coming::Large { manifest, bytes, stop });
+                self.comes(&wish, Coming::Large { manifest, bytes, stop });
                 self.large += 1;
             }
             return Ok(None);
@@ -202,7 +214,7 @@ impl Fetching {
         }
         let bytes = wish.size.get();
         self.small = (self.small.0 + 1, self.small.1 + bytes);
-        self.coming.insert(wish.path.clone(), Coming::Small { bytes });
+        self.comes(&wish, Coming::Small { bytes });
         Ok(Some(wish))
     }
 
@@ -239,6 +251,7 @@ impl Fetching {
 
     /// What came for a path, or did not, was told.
     pub(super) fn took(&mut self, path: &RelPath) {
+        self.leads.retain(|_, lead| lead != path);
         match self.coming.remove(path) {
             Some(Coming::Small { bytes }) => {
                 self.small = (self.small.0.saturating_sub(1), self.small.1.saturating_sub(bytes));

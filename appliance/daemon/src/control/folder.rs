@@ -5,6 +5,7 @@ use super::compare::Comparison;
 use super::contents::{Contents, Refill};
 use super::fetching::Fetching;
 use super::health::Health;
+use super::links::{Linking, group_found};
 use super::listen::Hearing;
 use super::scrub::Scrub;
 use super::upkeep::Upkeep;
@@ -24,11 +25,11 @@ use farhaul_engine::identity::{Identity, PublicKey, Purpose};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
-use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Publisher, StateError, Teller};
+use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Origin, Publisher, StateError, Teller};
 use farhaul_sync::message::{Followed, Message, Records, Shared};
 use farhaul_sync::seal::Statement;
 use farhaul_sync::version::{Author, Content, Incarnation, Serial, Version};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
@@ -91,12 +92,15 @@ pub(super) struct Folder {
     pub(super) cursor: Option<RelPath>,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
+    pub(super) linking: Linking,
     pub(super) scrub: Scrub,
     pub(super) health: Health,
     /// The how manyth folder that was opened: whoever held something of another one asks anew.
     pub(super) opened: u64,
     /// Nothing is looked at, fetched or changed.
     pub(super) is_paused: bool,
+    /// What waits for a person because it is a mass change, as it was last said.
+    pub(super) braked: BTreeSet<Origin>,
     /// The scan that runs was stopped, and another one is to begin when it has ended.
     pub(super) scans_again: bool,
 }
@@ -146,15 +150,18 @@ impl Folder {
             cursor: None,
             hearing,
             upkeep: Upkeep::default(),
+            linking: Linking::default(),
             scrub: Scrub::default(),
             health,
             opened,
             is_paused,
+            braked: BTreeSet::new(),
             scans_again: false,
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
         folder.open_scrub()?;
+        folder.take_up_guards()?;
         refill.start().map_err(FolderError::Thread)?;
         folder.keep_room();
         Ok(folder)
@@ -196,7 +203,8 @@ impl Folder {
             None
         });
         let (folder, epoch) = (self.setup.key, self.index.author().incarnation.get());
-        let head = self.index.last_seq().get();
+        // Who gives nothing has nothing that anybody could wait for (spec: S-143).
+        let head = if self.gives() { self.index.last_seq().get() } else { 0 };
         self.setup.peers.contains(&peer).then_some(Shared { folder, epoch, head, followed })
     }
 
@@ -249,24 +257,39 @@ impl Folder {
             let synced = rustix::fs::syncfs(root.dir());
             synced.map_err(|errno| StoreError::from(ConfineError::at(&b""[..], errno)))?;
         }
-        let mut outdated = Vec::new();
+        let (mut outdated, mut named) = (Vec::new(), BTreeMap::new());
         looks.retain(|(path, found)| {
-            let is_so = is_so(root, path, found.as_ref());
-            if !is_so {
-                outdated.push(path.clone());
+            let links = links_so(root, path, found.as_ref());
+            match links {
+                Some(links) if links > 1 => _ = named.insert(path.clone(), links),
+                Some(_) => {}
+                None => outdated.push(path.clone()),
             }
-            is_so
+            links.is_some()
         });
         let damaged = self.sift(&mut looks)?;
         let (identity, public) = (self.identity.clone(), self.public);
         if looks.is_empty() && outdated.is_empty() && damaged.is_empty() {
             return Ok(());
         }
-        self.change(Durability::Now, |state| {
+        let names = (self.setup.key, self.identity.id());
+        let linked = self.change(Durability::Now, |state| {
+            let mut linked = Vec::new();
+            for (path, found) in &mut looks {
+                let Some(found) = found else { continue };
+                let links = named.get(path).copied().unwrap_or(1);
+                found.meta.link = group_found(&state.index().read(), names, path, (found, links))?;
+                if links > 1 {
+                    linked.push((path.clone(), found.clone()));
+                }
+            }
+            state.weigh_looks(&looks, wall_millis())?;
             for path in outdated {
                 state.forget_look(&path)?;
             }
-            for (path, found) in damaged {
+            for (path, mut found) in damaged {
+                let known = state.index().read().name_at(&path)?;
+                found.meta.link = known.and_then(|known| known.meta.link);
                 state.damaged(&path, found)?;
             }
             for (path, found) in looks {
@@ -275,8 +298,10 @@ impl Folder {
                     seal(state, &identity, public)?;
                 }
             }
-            Ok(())
-        })
+            Ok(linked)
+        })?;
+        self.note_brake()?;
+        self.look_at_names(&linked)
     }
 
     /// Does something to the state in one transaction, and signs what it publishes.
@@ -286,7 +311,8 @@ impl Folder {
         act: impl FnOnce(&mut FolderState<Transaction<'_>>) -> Result<T, FolderError>,
     ) -> Result<T, FolderError> {
         let begun = self.index.begin(durability)?;
-        let mut state = FolderState::new(begun, self.setup.key, self.publisher.clone());
+        let state = FolderState::new(begun, self.setup.key, self.publisher.clone());
+        let mut state = state.under(&self.setup.policy);
         let done = act(&mut state)?;
         seal(&mut state, &self.identity, self.public)?;
         let (transaction, publisher) = state.into_parts();
@@ -316,9 +342,10 @@ impl Folder {
         let incarnation = self.index.author().incarnation;
         let start = Followed::start(theirs.followed, incarnation);
         let is_ahead = start > self.index.last_seq().get();
+        let last = if self.gives() { self.index.last_seq().get() } else { 0 };
         let outbox_too = outbox.clone();
         let hearer = Author { site: peer, incarnation: Incarnation::new(theirs.epoch) };
-        let feed = Feed::greeting(start.min(self.index.last_seq().get()), hearer);
+        let feed = Feed::greeting(start.min(last), hearer);
         let is_stale =
             self.index.read().floor().map(|floor| Ack::of(theirs).is_stale(incarnation, floor));
         let stale_until = if is_stale.unwrap_or(true) { theirs.head } else { 0 };
@@ -410,18 +437,24 @@ impl Folder {
                 && key.has_signed(SEALED, &run.statement.to_bytes(), &run.signature);
             opened.push(if is_signed { run.open()? } else { return Err(FolderError::Forged) });
         }
-        let learned = self.change(Durability::Now, |state| {
-            let mut learned = Vec::new();
+        let (learned, refused) = self.change(Durability::Now, |state| {
+            let (mut learned, mut refused) = (Vec::new(), BTreeSet::new());
             for (run, opened) in records.runs.iter().zip(&opened) {
                 let taken = state.learn_from(run, opened, teller)?;
                 for path in &taken.aside {
                     tracing::warn!(%path, "what a neighbour told of it is set aside");
                 }
                 learned.extend(taken.changed);
+                if taken.refused > 0 {
+                    refused.insert(run.statement.author.site);
+                }
             }
+            state.weigh_learned(wall_millis())?;
             state.index_mut().follow(peer, followed)?;
-            Ok(learned)
+            Ok((learned, refused))
         })?;
+        self.note_refused(&refused);
+        self.note_brake()?;
         for path in &learned {
             self.health.say(Said::that(EventKind::Learned).peer(peer).path(path));
         }
@@ -446,6 +479,8 @@ impl Folder {
         self.note("what waits cannot be tried again", kept_up);
         self.give_up_comparing();
         self.keep_scrubbing();
+        let reweighed = self.reweigh();
+        self.note("what is held cannot be weighed again", reweighed);
         self.fetching.look_after(self.index.read());
     }
 
@@ -478,12 +513,14 @@ impl Folder {
 
     fn tell_neighbours(&mut self) -> Result<(), FolderError> {
         let epoch = self.index.author().incarnation.get();
-        let (folder, last) = (self.setup.key, self.index.last_seq().get());
+        let gives = self.gives();
+        let last = if gives { self.index.last_seq().get() } else { 0 };
+        let folder = self.setup.key;
         for neighbour in self.neighbours.values_mut().filter(|neighbour| !neighbour.waits()) {
             while neighbour.feed.in_flight() < UNSTORED_MAX && neighbour.feed.has_more(last) {
                 let begun = self.index.begin(Durability::Later)?;
                 let mut feed = neighbour.feed.clone();
-                let fed = feed.next(&begun);
+                let fed = if gives { feed.next(&begun) } else { feed.greet(&begun) };
                 let fed = fed.map_err(|error| FolderError::Feed(error.to_string()))?;
                 let Some(fed) = fed else { break };
                 let (after, to, bytes) = (fed.after, fed.to, fed.records.encode());
@@ -499,11 +536,12 @@ impl Folder {
     }
 }
 
-/// Whether what was seen at a path is what stands there now.
-fn is_so(root: &Root, path: &RelPath, found: Option<&Found>) -> bool {
-    match root.stat(path) {
+/// How many names what was seen at a path has; `None`: it is not what stands there now.
+fn links_so(root: &Root, path: &RelPath, found: Option<&Found>) -> Option<u64> {
+    let is_so = match root.stat(path) {
         Ok(meta) => match found {
-            Some(seen) => is_still(seen, &meta),
+            Some(seen) if is_still(seen, &meta) => return Some(meta.links),
+            Some(_) => false,
             // Unless what stands there is something else, under another spelling.
             None => exact::misspelled(root.dir(), path).is_ok_and(|other| other.is_some()),
         },
@@ -516,7 +554,8 @@ fn is_so(root: &Root, path: &RelPath, found: Option<&Found>) -> bool {
             tracing::warn!(%error, "what is known of it stays");
             false
         }
-    }
+    };
+    is_so.then_some(0)
 }
 
 /// Whether what was seen still stands there. What is put into a directory changes its times.

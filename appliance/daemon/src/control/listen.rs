@@ -9,15 +9,17 @@ use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Timestamp;
 use farhaul_sync::folder::{
-    ASIDE_MAX, Ack, Heard, Index as _, Listening, PATIENCE, Publisher, StateError, Verdict,
-    acked_by_all,
+    ASIDE_MAX, Ack, Heard, Index as _, Listening, Origin, PATIENCE, Publisher, StateError, Verdict,
+    Why, acked_by_all,
 };
 use farhaul_sync::message::{Followed, Message, Shared};
-use farhaul_sync::version::{Dot, Serial};
+use farhaul_sync::version::{Content, Dot, Serial};
 use std::time::{Duration, Instant};
 
 /// Looks, records and tombstones that are gone through at a time.
 const PAGE: usize = 1024;
+/// How long looks are left alone of which each waits for a person.
+const LOOKS_REST: Duration = Duration::from_secs(60);
 /// How often neighbours are told how far they are followed, so that their tombstones may go.
 const SHARE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -34,6 +36,10 @@ pub(super) struct Hearing {
     listening: Option<Listening>,
     /// Whether looks that wait are to be gone through, and from where.
     looks: Option<Option<RelPath>>,
+    /// Directories that are gone, of looks that were gone through: they come after what was in them.
+    gone: Vec<RelPath>,
+    /// When they are gone through next, unless something calls for it.
+    looks_at: Instant,
     asides: Option<Dot>,
     tombstones: Option<RelPath>,
     /// Tombstones up to here were gone through.
@@ -51,6 +57,8 @@ impl Hearing {
             is_drawn: false,
             listening,
             looks: None,
+            gone: Vec::new(),
+            looks_at: began,
             asides: None,
             tombstones: None,
             collected: 0,
@@ -181,21 +189,51 @@ impl Folder {
             return Ok(());
         }
         let Some(after) = self.hearing.looks.take() else { return Ok(()) };
+        if after.is_none() {
+            self.hearing.looks_at = Instant::now() + LOOKS_REST;
+        }
         let looks = self.index.read().looks(after.as_ref(), PAGE)?;
-        if looks.len() == PAGE {
+        let is_last = looks.len() < PAGE;
+        if !is_last {
             self.hearing.looks = Some(looks.last().map(|(path, _)| path.clone()));
             // Not before everything else was heard that waits.
             let _ = self.events.try_send(Event::Tick);
         }
+        let publishes = self.setup.policy.rights.own().publishes();
+        let is_braked = self.braked.contains(&Origin::Disk);
         for (path, look) in looks {
-            self.looked(path, look.found);
+            // A person has to say something first.
+            if (look.why == Why::ReadOnly && !publishes) || (look.why == Why::Braked && is_braked) {
+                continue;
+            }
+            self.hearing.looks_at = Instant::now();
+            let placed = self.index.read().placed(&path)?;
+            let was_dir = placed.is_some_and(|placed| placed.version.content == Content::Dir);
+            if was_dir && look.found.is_none() {
+                self.hearing.gone.push(path);
+            } else {
+                self.looked(path, look.found);
+            }
+        }
+        if is_last {
+            for path in core::mem::take(&mut self.hearing.gone).into_iter().rev() {
+                self.looked(path, None);
+            }
         }
         Ok(())
     }
 
+    /// Goes through all looks that wait again: what they wait for may have changed.
+    pub(super) fn look_at_all_again(&mut self) {
+        self.hearing.looks = Some(None);
+        self.hearing.gone.clear();
+    }
+
     /// What takes its time: at every tick a little of it.
     pub(super) fn keep_hearing(&mut self) -> Result<(), FolderError> {
-        self.hearing.looks.get_or_insert(None);
+        if self.hearing.looks_at <= Instant::now() {
+            self.hearing.looks.get_or_insert(None);
+        }
         if self.hearing.said.elapsed() >= PATIENCE
             && let Some(listening) = self.listening()
         {

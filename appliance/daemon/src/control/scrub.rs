@@ -137,7 +137,7 @@ impl Folder {
         }
         let mut damaged = 0;
         for (path, found) in rotten {
-            damaged += u64::from(self.is_rotten(path, found)?);
+            damaged += u64::from(self.is_rotten(&path, found)?);
         }
         let Some(mut round) = self.scrub.round.clone() else { return Ok(()) };
         (round.after, round.files) = (after, round.files + files);
@@ -147,17 +147,17 @@ impl Folder {
 
     /// The disk gives something else than what was written, in a file that nobody changed: that is
     /// nobody's edit. Whether it is still so.
-    fn is_rotten(&mut self, path: RelPath, found: Found) -> Result<bool, FolderError> {
-        let placed = self.index.read().item(&path)?.placed;
+    fn is_rotten(&mut self, path: &RelPath, found: Found) -> Result<bool, FolderError> {
+        let placed = self.index.read().item(path)?.placed;
         if placed.is_none_or(|placed| placed.identity != found.identity) {
             return Ok(false);
         }
-        self.change(Durability::Now, |state| Ok(state.damaged(&path, found)?))?;
+        self.change(Durability::Now, |state| Ok(state.damaged(path, found)?))?;
         self.contents.forget(&Home::Tree(path.clone()));
         let why = "its disk gives something else than what was written: what stood there is \
                    fetched again, and what is there now is kept among its versions";
         tracing::error!(folder = %self.setup.name, %path, "{why}");
-        self.health.failed(&path, why.to_owned());
+        self.health.failed(path, why.to_owned());
         Ok(true)
     }
 

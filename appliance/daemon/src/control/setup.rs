@@ -7,7 +7,7 @@ use crate::watch::{Limits, WatchMode};
 use farhaul_engine::identity::IdentityError;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::folder::StateError;
+use farhaul_sync::folder::{Policy, StateError};
 use farhaul_sync::message::RecordsError;
 use farhaul_sync::seal::FolderKey;
 use std::collections::BTreeSet;
@@ -29,6 +29,8 @@ pub struct FolderSetup {
     pub state: PathBuf,
     /// Sites that it is shared with.
     pub peers: BTreeSet<SiteId>,
+    /// Who may do what in it, and when a person is asked.
+    pub policy: Arc<Policy>,
     /// What is left out of it.
     pub rules: Rules,
     /// How long after a scan the next one begins.

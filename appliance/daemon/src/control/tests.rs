@@ -22,6 +22,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 mod claims;
+mod guards;
+mod links;
 mod metadata;
 mod room;
 mod rotten;
@@ -66,6 +68,7 @@ impl Bench {
             path: root,
             state,
             peers: BTreeSet::from([SiteId([2; 32])]),
+            policy: Arc::default(),
             rules: Rules::default(),
             scan_every: Duration::from_secs(3600),
             watch: WatchMode::Off,

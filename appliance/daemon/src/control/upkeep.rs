@@ -9,6 +9,7 @@ use crate::index::{Durability, Loose};
 use crate::store::{Committed, Origin, attrs_print};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
+use farhaul_sync::folder::Why;
 use farhaul_sync::version::{Content, Version};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -124,9 +125,28 @@ impl Upkeep {
         }
     }
 
+    /// What this site did itself changed the state of what stands at a path: it is looked at as soon
+    /// as can be.
+    pub(super) fn look_at_once(&mut self, path: &RelPath) {
+        self.look_again(path);
+        if let Some(again) = self.again.get_mut(path).filter(|again| again.held) {
+            // Also if it is being looked at: that may have seen the state before.
+            again.at = again.at.min(Instant::now() + AGAIN_FIRST);
+            again.pause = AGAIN_FIRST;
+        }
+    }
+
     /// Whether a path is left alone until it was looked at.
     pub(super) fn is_held(&self, path: &RelPath) -> bool {
         self.again.get(path).is_some_and(|again| again.held)
+    }
+
+    /// Whether a path was looked at again and nothing could be said of it.
+    pub(super) fn is_in_vain(&self, path: &RelPath) -> bool {
+        let is_over = self.again_runs.is_none();
+        let soon = Instant::now() + AGAIN_FIRST;
+        let was_looked = |again: &Again| again.held && again.at > soon;
+        is_over && self.again.get(path).is_some_and(was_looked)
     }
 
     /// It is known what stands at a path.
@@ -298,14 +318,33 @@ impl Folder {
         }
     }
 
+    /// What was displaced is not kept any more: it is another name of a file that somebody wrote to
+    /// since, by a name that still stands.
+    fn drop_rewritten(&mut self, loose: &Loose) -> Result<(), FolderError> {
+        let meta = self.store.kept_meta(&loose.name)?;
+        if meta.is_some_and(|meta| meta.links > 1) {
+            tracing::warn!(path = %loose.path, "what was displaced was written to by another name");
+            self.store.remove_kept(&loose.name)?;
+            self.change(Durability::Later, |state| {
+                state.index_mut().forget_kept(&loose.path, &loose.name)?;
+                Ok(state.index_mut().forget_loose(&loose.name)?)
+            })?;
+        }
+        Ok(())
+    }
+
     fn take_one_loose(&mut self, name: &str, what: LooseLook) -> Result<(), FolderError> {
         let Some(loose) = self.index.read().loose_one(name)? else { return Ok(()) };
+        if matches!(what, LooseLook::Rewritten) {
+            return self.drop_rewritten(&loose);
+        }
         let LooseLook::Found(found) = what else {
             return self.change(Durability::Later, |state| {
                 Ok(state.index_mut().forget_loose(&loose.name)?)
             });
         };
         let (mut found, disk) = *found;
+        found.meta.link = loose.over.as_ref().and_then(|over| over.meta.link);
         if let (Some(short), Some(over)) = (&loose.shortfall, &loose.over) {
             let print = self.store.open_kept(&loose.name).ok();
             let print = print.and_then(|file| attrs_print(&file));
@@ -319,6 +358,12 @@ impl Folder {
             let version = match state.displaced(&loose.path, found, over, wall_millis())? {
                 Ok(version) => version,
                 // It is kept, and looked at again.
+                Err(Why::ReadOnly) => {
+                    // It stays where it is kept; what is written into it is looked for as long as
+                    // into anything else.
+                    let next = Loose { said: Some(identity), ..loose };
+                    return Ok(state.index_mut().write_loose(&next)?);
+                }
                 Err(why) => {
                     tracing::info!(path = %loose.path, ?why, "what was displaced waits");
                     return Ok(());

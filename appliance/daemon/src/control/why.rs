@@ -3,16 +3,18 @@
 
 use super::ask::AskError;
 use super::folder::{Folder, FolderError};
+use crate::index::Durability;
 use crate::scan::identity_of;
 use crate::told;
 use farhaul_api::{Fetching, Known, Spread, SpreadState, Task, Why};
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::folder::{Item, Want};
+use farhaul_sync::folder::{Item, Origin, Want, Why as Unpublished};
 use farhaul_sync::version::{Content, Shown, Version, view};
 
 impl Folder {
     /// Everything about a path.
-    pub(super) fn why(&self, path: &RelPath) -> Result<Why, AskError> {
+    pub(super) fn why(&mut self, path: &RelPath) -> Result<Why, AskError> {
+        let held = self.change(Durability::Later, |state| Ok(state.held(path)?))?;
         let read = |error| AskError::from(FolderError::Index(error));
         let reading = self.index.read();
         let item = reading.item(path).map_err(read)?;
@@ -29,6 +31,9 @@ impl Folder {
                 .map(|(at, _)| told::text_of(at)),
         });
         let (task, wanted) = task_of(&item);
+        // An archive does not do it.
+        let is_kept = self.setup.policy.keeps_deleted && !item.versions.is_empty();
+        let task = task.filter(|task| *task != Task::Remove || !is_kept);
         let sites = self.spread(newest, wanted);
         let mut why = Why {
             path: told::text_of(path),
@@ -47,7 +52,7 @@ impl Folder {
             copy_of: item.copy.as_ref().map(|(copy, _)| told::text_of(&copy.origin)),
             sites,
         };
-        self.judge(path, &item, &mut why);
+        self.judge(path, &item, held, &mut why);
         Ok(why)
     }
 
@@ -72,7 +77,7 @@ impl Folder {
     }
 
     /// Says whether it is in sync, why not, and what comes next.
-    fn judge(&self, path: &RelPath, item: &Item, why: &mut Why) {
+    fn judge(&self, path: &RelPath, item: &Item, held: Option<Origin>, why: &mut Why) {
         let mut reasons = Vec::new();
         if self.is_paused {
             reasons.push("the folder is paused".to_owned());
@@ -82,7 +87,16 @@ impl Folder {
         if self.setup.rules.is_within_ignored(path.as_bytes(), is_dir) {
             reasons.push("a pattern of `ignore` leaves it out at this site".to_owned());
         }
-        reasons.extend(self.look_now(path, item));
+        if let Some(origin) = held {
+            reasons.push(format!(
+                "it is part of a mass change ({origin}) that is held: confirm or refuse it"
+            ));
+        }
+        match self.index.read().look(path).map(|look| look.map(|look| look.why)) {
+            Ok(Some(unpublished)) => reasons.push(unpublished_because(unpublished).to_owned()),
+            Ok(None) => reasons.extend(self.look_now(path, item)),
+            Err(error) => reasons.push(error.to_string()),
+        }
         if let Some(task) = why.task {
             reasons.push(undone(task, why));
             self.hindrance(why, &mut reasons);
@@ -180,6 +194,26 @@ pub(crate) fn task_of(item: &Item) -> (Option<Task>, Option<&Version>) {
         Want::Place(version) => (Some(Task::Place), Some(version)),
         Want::MakeDir => (Some(Task::MakeDir), None),
         Want::Remove => (Some(Task::Remove), None),
+    }
+}
+
+/// Why what was found there is not published.
+const fn unpublished_because(why: Unpublished) -> &'static str {
+    match why {
+        Unpublished::ReadOnly => {
+            "it was changed on this disk, and this site publishes nothing: it stays so until \
+             something newer comes, or `farhaul folder revert`"
+        }
+        Unpublished::Braked => {
+            "it was changed on this disk, as part of a mass change that is held: `farhaul folder \
+             confirm` or `refuse`"
+        }
+        Unpublished::Listening => {
+            "it was changed on this disk, which is published once peers were heard"
+        }
+        Unpublished::Crowded | Unpublished::NumbersUsedUp | Unpublished::Stale => {
+            "it was changed on this disk, and there is no room for a version of it"
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use super::fetch::Wish;
 use super::fetching::note_places;
 use super::folder::{Folder, FolderError, wall_millis};
+use super::guards::is_left_out;
+use super::links::{Beside, is_alike_but_for_group};
 use crate::index::Durability;
 use crate::store::{Prepared, Ready, StoreError};
 use farhaul_proto::path_name::RelPath;
@@ -33,6 +35,7 @@ impl Folder {
             let tasks = self.tasks(todo)?;
             let mut prepared = Vec::new();
             let mut wishes = Vec::new();
+            self.begin_round();
             // What is above is made first; what goes, goes from beneath.
             let removes = |task: &&Todo| task.task == Task::Remove;
             for todo in tasks.iter().filter(|task| !removes(task)) {
@@ -62,9 +65,17 @@ impl Folder {
     fn tasks(&mut self, paths: Vec<RelPath>) -> Result<Vec<Todo>, FolderError> {
         let fetching = &self.fetching;
         let paths: Vec<_> = paths.into_iter().filter(|path| !fetching.has(path)).collect();
+        let rules = self.setup.rules.clone();
         self.change(Durability::Later, |state| {
             let mut tasks = Vec::new();
             for path in paths {
+                let item = state.index().item(&path).map_err(StateError::Index)?;
+                if is_left_out(&rules, &path, &item) {
+                    // Neither put there nor taken away (spec: S-157).
+                    state.index_mut().set_unsettled(&path, false)?;
+                    tasks.push(Todo { path, task: Task::Settled, placed: None });
+                    continue;
+                }
                 let task = state.task(&path)?;
                 let placed = state.index().item(&path).map_err(StateError::Index)?.placed;
                 tasks.push(Todo { path, task, placed });
@@ -89,28 +100,30 @@ impl Folder {
             Task::Settled => return Ok(()),
             Task::SetMeta(version) => {
                 let Some(old) = old else { return Ok(()) };
-                self.store.prepare_describe(path, version, old)
+                match self.begin_meta(path, version, old, wishes)? {
+                    Some(begun) => begun,
+                    None => return Ok(()),
+                }
             }
             Task::Remove => {
+                // A directory with something in it stays, and says what (spec: S-158).
                 let Some(old) = old else { return Ok(()) };
                 self.store.prepare_remove(path, old)
             }
             Task::MakeDir => self.store.prepare_make_dir(path, old),
-            Task::Place(version) => match &version.content {
-                Content::Dir => self.store.ready_dir(&version.meta),
-                Content::Symlink { target } => self.store.ready_link(target, &version.meta),
-                Content::File { manifest, size } => {
-                    if let Some(wish) = self.wish(path, version, (*manifest, *size))? {
-                        wishes.push(wish);
-                    }
-                    return Ok(());
-                }
-                Content::Gone => return Ok(()),
+            Task::Place(version) => {
+                let ready = match &version.content {
+                    Content::Dir => self.store.ready_dir(&version.meta),
+                    Content::Symlink { target } => self.store.ready_link(target, &version.meta),
+                    Content::File { .. } => match self.beside(path, version, old)? {
+                        Beside::Link(ready) => Ok(ready),
+                        Beside::Wait => return Ok(()),
+                        Beside::Same | Beside::Alone => return self.bring(path, version, wishes),
+                    },
+                    Content::Gone => return Ok(()),
+                };
+                ready.and_then(|ready| self.put_or_drop(path, &ready, version, old))
             }
-            .and_then(|ready| {
-                let begun = self.store.prepare_put(path, &ready, version, old);
-                begun.inspect_err(|_| self.store.drop_ready(&ready))
-            }),
         };
         if *task == Task::MakeDir || matches!(begun, Err(StoreError::Changed { .. })) {
             self.upkeep.look_again(path);
@@ -126,6 +139,72 @@ impl Folder {
                 self.health.failed(path, error.to_string());
             }
         }
+        Ok(())
+    }
+
+    /// Prepares to put something in place, or drops it.
+    fn put_or_drop(
+        &mut self,
+        path: &RelPath,
+        ready: &Ready,
+        version: &Version,
+        old: Option<&Placed>,
+    ) -> Result<Prepared, StoreError> {
+        let begun = self.store.prepare_put(path, ready, version, old);
+        let begun = begun.inspect_err(|_| self.store.drop_ready(ready))?;
+        self.comes(version);
+        Ok(begun)
+    }
+
+    /// Begins to give what stands at a path, `old`, the metadata of a version. Where it is a name of
+    /// a file whose other names are to be otherwise, it becomes a file of its own, or a name of
+    /// another one.
+    fn begin_meta(
+        &mut self,
+        path: &RelPath,
+        version: &Version,
+        old: &Placed,
+        wishes: &mut Vec<Wish>,
+    ) -> Result<Option<Result<Prepared, StoreError>>, FolderError> {
+        if self.is_described(old) {
+            return Ok(None);
+        }
+        let beside = self.beside(path, version, Some(old))?;
+        match beside {
+            Beside::Link(ready) => {
+                return Ok(Some(self.put_or_drop(path, &ready, version, Some(old))));
+            }
+            Beside::Wait => return Ok(None),
+            Beside::Same | Beside::Alone if is_alike_but_for_group(&old.meta, &version.meta) => {
+                let (version, identity) = (version.clone(), old.identity);
+                let placed = Placed { meta: version.meta.clone(), version, identity };
+                self.change(Durability::Later, |state| Ok(state.placed(path, Some(&placed))?))?;
+                return Ok(None);
+            }
+            // It was described by another name.
+            Beside::Same => {
+                self.upkeep.look_again(path);
+                return Ok(None);
+            }
+            Beside::Alone => {}
+        }
+        if self.is_shared(path, version, old)? {
+            return self.bring(path, version, wishes).map(|()| None);
+        }
+        self.describes(old);
+        self.comes(version);
+        Ok(Some(self.store.prepare_describe(path, version, old)))
+    }
+
+    /// Begins to bring the content of a version; a small one is added to what is to be asked for.
+    fn bring(
+        &mut self,
+        path: &RelPath,
+        version: &Version,
+        wishes: &mut Vec<Wish>,
+    ) -> Result<(), FolderError> {
+        let Content::File { manifest, size } = version.content else { return Ok(()) };
+        wishes.extend(self.wish(path, version, (manifest, size))?);
         Ok(())
     }
 
@@ -147,7 +226,7 @@ impl Folder {
         }
         self.upkeep.set_unplaced(path, None);
         let wish = Wish { path: path.clone(), version: version.clone(), manifest, size };
-        if !self.fetching.may_try(manifest) {
+        if !self.fetching.may_try(manifest) || self.fetching.is_led(version) {
             return Ok(None);
         }
         let here = self.find(manifest);
@@ -181,12 +260,24 @@ impl Folder {
         }
         let tasks = self.tasks(arrived.iter().map(|(path, ..)| path.clone()).collect())?;
         let mut prepared = Vec::new();
+        self.begin_round();
         for (Todo { path, task, placed }, (_, version, ready)) in tasks.iter().zip(&arrived) {
-            let begun = match task {
-                Task::Place(now) if now.content == version.content => {
-                    self.store.prepare_put(path, ready, now, placed.as_ref()).map(Some)
+            let now = match task {
+                Task::Place(now) if now.content == version.content => Some(now),
+                // What was to be described and is a file of its own now.
+                Task::SetMeta(now) if now == version => Some(now),
+                _ => None,
+            };
+            let begun = match now {
+                // It was finished as the version said that was wanted when it was asked for.
+                Some(now) if now.meta != version.meta => {
+                    match self.store.describe_ready(ready, &now.meta) {
+                        Ok(ready) => self.begin_arrived(path, &ready, now, placed.as_ref())?,
+                        Err(error) => Err(error),
+                    }
                 }
-                _ => Ok(None),
+                Some(now) => self.begin_arrived(path, ready, now, placed.as_ref())?,
+                None => Ok(None),
             };
             match begun {
                 Ok(Some(begun)) => {
@@ -204,6 +295,37 @@ impl Folder {
         self.commit(prepared).map(drop)
     }
 
+    /// Prepares to put what came in place, unless another name of the file stands by now: then that
+    /// gets this one.
+    fn begin_arrived(
+        &mut self,
+        path: &RelPath,
+        ready: &Ready,
+        version: &Version,
+        old: Option<&Placed>,
+    ) -> Result<Result<Option<Prepared>, StoreError>, FolderError> {
+        let linked = match self.beside(path, version, old)? {
+            Beside::Link(linked) => linked,
+            Beside::Wait => return Ok(Ok(None)),
+            Beside::Same if old.is_some_and(|old| old.version.content == version.content) => {
+                return Ok(Ok(None));
+            }
+            // Also where what stands there is a damaged file, whose other names are not known to be.
+            Beside::Same | Beside::Alone => {
+                let begun = self.store.prepare_put(path, ready, version, old);
+                if begun.is_ok() {
+                    self.comes(version);
+                }
+                return Ok(begun.map(Some));
+            }
+        };
+        let begun = self.put_or_drop(path, &linked, version, old);
+        if begun.is_ok() {
+            self.store.drop_ready(ready);
+        }
+        Ok(begun.map(Some))
+    }
+
     /// The commit order: intents durable, renames, names durable, index durable.
     /// Returns how many changes were made.
     fn commit(&mut self, prepared: Vec<Prepared>) -> Result<usize, FolderError> {
@@ -215,10 +337,17 @@ impl Folder {
         let recorded = self.index.record(&intents)?;
         let mut swapped = Vec::new();
         let mut is_half_done = false;
-        for (prepared, recorded) in prepared.into_iter().zip(&recorded) {
+        for (mut prepared, recorded) in prepared.into_iter().zip(&recorded) {
             let path = prepared.intent().path.clone();
+            let old = prepared.intent().old.as_ref();
+            let (known, state) = (old.map(|old| old.identity), self.state_of(old));
+            state.iter().for_each(|state| prepared.follow(state));
+            let name = prepared.another_name();
             match prepared.swap(recorded) {
-                Ok(done) => swapped.push(done),
+                Ok(done) => {
+                    self.displaces(&done, known);
+                    swapped.push(done);
+                }
                 // Its intent says what it was to be.
                 Err(error @ StoreError::HalfDone { .. }) => {
                     tracing::error!(%path, %error, "is decided as after a stop");
@@ -231,6 +360,7 @@ impl Folder {
                     let mut forgetting = self.index.begin(Durability::Now)?;
                     forgetting.forget_intent(recorded.id())?;
                     forgetting.commit()?;
+                    name.iter().for_each(|name| self.store.drop_ready(name));
                 }
             }
         }
@@ -248,6 +378,8 @@ impl Folder {
             Ok(())
         })?;
         self.upkeep.displaced(&committed);
+        self.follow_names()?;
+        self.look_at_changed(&committed)?;
         for (path, _) in committed.iter().flat_map(|done| &done.placed) {
             self.health.worked(path);
         }

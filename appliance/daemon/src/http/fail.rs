@@ -6,6 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use farhaul_api::Problem;
+use farhaul_sync::folder::StateError;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// Bytes of what a library says of a request that it refuses.
@@ -78,6 +79,22 @@ impl From<AskError> for Failed {
                 "a paused folder is neither looked at nor changed",
                 "`farhaul folder resume FOLDER` lets it go on",
             ),
+            AskError::NotBraked => Self::missing(
+                "nothing is held",
+                detail,
+                "`farhaul folder show FOLDER` names the mass changes that wait",
+            ),
+            AskError::NotAside => Self::missing(
+                "no such record",
+                detail,
+                "`farhaul aside list FOLDER` names the records that are set aside",
+            ),
+            AskError::Crowded { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "there is no room for it",
+                detail,
+                "end conflicts of that path first (`farhaul conflict list FOLDER`)",
+            ),
             AskError::Folder(error) => error.into(),
             AskError::State { .. } => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
@@ -91,6 +108,20 @@ impl From<AskError> for Failed {
 
 impl From<FolderError> for Failed {
     fn from(error: FolderError) -> Self {
+        let refusal = match &error {
+            FolderError::State(StateError::ReadOnly) => Some((
+                "this site may not publish",
+                "do it at a site that may, or change `role` in the configuration of this one",
+            )),
+            FolderError::State(StateError::Listening) => Some((
+                "neighbours are heard first",
+                "try again when they were: `farhaul folder show FOLDER` names them",
+            )),
+            _ => None,
+        };
+        if let Some((title, next)) = refusal {
+            return Self::new(StatusCode::CONFLICT, title, error.to_string(), next);
+        }
         let next = "see that the folder's disk is mounted, has room and belongs to this user";
         let title = "the folder cannot do it";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, title, error.to_string(), next)

@@ -32,6 +32,8 @@ pub(super) struct Counted {
     pub(super) contents: Contents,
     pub(super) missing: u64,
     pub(super) conflicts: u64,
+    pub(super) waiting: u64,
+    pub(super) set_aside: u64,
     opened: u64,
     again: Instant,
 }
@@ -71,11 +73,13 @@ impl Shared {
         }
         let began = Instant::now();
         let counted = self.look(name, Some(opened), |reading| {
-            Ok((contents(reading)?, reading.unsettled_count()?, reading.conflict_count()?))
+            let (missing, conflicts) = (reading.unsettled_count()?, reading.conflict_count()?);
+            let (waiting, set_aside) = (reading.look_count()?, reading.aside_count()? as u64);
+            Ok((contents(reading)?, missing, conflicts, waiting, set_aside))
         });
-        let (contents, missing, conflicts) = counted.await?;
+        let (contents, missing, conflicts, waiting, set_aside) = counted.await?;
         let again = Instant::now() + (began.elapsed() * REST).max(REST_MIN);
-        let counted = Counted { contents, missing, conflicts, opened, again };
+        let counted = Counted { contents, missing, conflicts, waiting, set_aside, opened, again };
         lock(&self.looks.counts).insert(name.to_owned(), counted.clone());
         Ok(counted)
     }

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use farhaul_api::{SiteRef, VersionInfo, Why};
+use farhaul_sync::version::Dot;
 use std::collections::BTreeMap;
 
 /// Names by id.
@@ -10,7 +11,10 @@ pub(super) struct Names(BTreeMap<String, String>);
 impl Names {
     pub(super) fn of(config: &Config, me: String) -> Self {
         let peers = config.peers.iter().map(|peer| (peer.id.to_string(), peer.name.clone()));
-        Self(peers.chain([(me, config.site.name.clone())]).collect())
+        // What was displaced and no site ever published.
+        let nobody = Dot::NOBODY.author.site.to_string();
+        let us = [(me, config.site.name.clone()), (nobody, "nobody: not published".to_owned())];
+        Self(peers.chain(us).collect())
     }
 
     pub(super) fn site(&self, site: &mut SiteRef) {

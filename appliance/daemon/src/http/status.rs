@@ -9,7 +9,10 @@ use crate::moment::text_of_millis;
 use crate::told;
 use axum::Json;
 use axum::extract::{Path, State};
-use farhaul_api::{Call, FolderPeer, FolderStatus, PeerStatus, Problem, ScanStatus, SiteStatus};
+use farhaul_api::{
+    Braked, Call, FolderPeer, FolderStatus, PeerStatus, Problem, ScanStatus, SiteStatus,
+};
+use farhaul_sync::folder::{Origin, Trip};
 
 /// The site, with all of its folders and peers.
 #[utoipa::path(get, path = "/api/v1/status", operation_id = "status", responses(
@@ -76,6 +79,26 @@ pub(super) async fn whole(api: &Shared) -> Result<SiteStatus, Failed> {
     })
 }
 
+fn held(names: &Names, origin: Origin, trip: &Trip) -> Braked {
+    let site = match origin {
+        Origin::Site(id) => Some(id),
+        Origin::Disk | Origin::Others => None,
+    };
+    Braked {
+        origin: origin.to_string(),
+        site: site.map(|id| {
+            let mut site = told::site(id);
+            names.site(&mut site);
+            site
+        }),
+        since: text_of_millis(trip.since_millis),
+        deleted: trip.deleted,
+        rewritten: trip.rewritten,
+        of: trip.of,
+        examples: trip.examples.iter().map(told::text_of).collect(),
+    }
+}
+
 impl Shared {
     /// What sites are called.
     pub(super) fn names(&self) -> Names {
@@ -96,6 +119,11 @@ impl Shared {
             let (connected, outstanding) = (peer.outstanding.is_some(), peer.outstanding);
             FolderPeer { site, connected, outstanding }
         };
+        let named = |id| {
+            let mut site = told::site(id);
+            names.site(&mut site);
+            site
+        };
         Ok(FolderStatus {
             path: facts.path.display().to_string(),
             role: role.map_or("read-write", |folder| folder.role.name()).to_owned(),
@@ -113,6 +141,10 @@ impl Shared {
             },
             scrub: facts.scrub,
             troubles: facts.troubles,
+            held: facts.trips.iter().map(|(origin, trip)| held(&names, *origin, trip)).collect(),
+            waiting: counted.waiting,
+            set_aside: counted.set_aside,
+            unheard: facts.unheard.into_iter().map(named).collect(),
             peers: facts.peers.iter().map(peer).collect(),
             id: facts.name,
         })

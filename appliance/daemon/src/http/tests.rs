@@ -43,6 +43,7 @@ impl Site {
             path: tree,
             state: state.clone(),
             peers: BTreeSet::from([config.peers[0].id]),
+            policy: Arc::default(),
             rules: Rules::parse(&["*.tmp"]).expect("a pattern"),
             scan_every: Duration::from_secs(3600),
             watch: crate::watch::WatchMode::Off,

@@ -50,6 +50,15 @@ impl Reading<'_> {
         Ok(looks)
     }
 
+    /// How many there are.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn look_count(&self) -> Result<u64, IndexError> {
+        let count: i64 = self.db().query_row("SELECT count(*) FROM looks", [], |row| row.get(0))?;
+        u64::try_from(count).map_err(|_| IndexError::damaged("a count"))
+    }
+
     /// Records that are set aside: from behind `after`, `limit` at most.
     ///
     /// # Errors
@@ -66,7 +75,11 @@ impl Reading<'_> {
         Ok(asides)
     }
 
-    pub(super) fn aside_count(&self) -> Result<usize, IndexError> {
+    /// How many there are.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn aside_count(&self) -> Result<usize, IndexError> {
         let count: i64 =
             self.db().query_row("SELECT count(*) FROM asides", [], |row| row.get(0))?;
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
@@ -196,6 +209,8 @@ const fn number_of(why: Why) -> u8 {
         Why::Crowded => 1,
         Why::NumbersUsedUp => 2,
         Why::Stale => 3,
+        Why::ReadOnly => 4,
+        Why::Braked => 5,
     }
 }
 
@@ -205,6 +220,8 @@ const fn why_of(number: u8) -> Option<Why> {
         1 => Some(Why::Crowded),
         2 => Some(Why::NumbersUsedUp),
         3 => Some(Why::Stale),
+        4 => Some(Why::ReadOnly),
+        5 => Some(Why::Braked),
         _ => None,
     }
 }

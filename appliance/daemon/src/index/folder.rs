@@ -4,11 +4,11 @@ use super::key::Key;
 use super::{IndexError, Run, RunId, Seq, Signature, Transaction};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::{
-    Admitted, Arrival, Aside, CopyOf, Index, Item, KeptRun, Look, Placed, RunRef, Tombstone,
+    Admitted, Arrival, Aside, Brake, CopyOf, Index, Item, KeptRun, Look, Placed, RunRef, Tombstone,
 };
 use farhaul_sync::message::SealedRun;
 use farhaul_sync::seal::Proof;
-use farhaul_sync::version::{Author, Dot, Serial};
+use farhaul_sync::version::{Author, Dot, ManifestId, Serial};
 
 fn name_of(id: RunId) -> RunRef {
     RunRef(id.0.unsigned_abs())
@@ -30,6 +30,22 @@ impl Index for Transaction<'_> {
 
     fn item(&self, path: &RelPath) -> Result<Item, IndexError> {
         self.read().item(path)
+    }
+
+    fn placed(&self, path: &RelPath) -> Result<Option<Placed>, IndexError> {
+        self.read().placed(path)
+    }
+
+    fn standing(&self, limit: u64) -> Result<u64, IndexError> {
+        self.read().standing_count(limit)
+    }
+
+    fn standing_with(
+        &self,
+        manifest: ManifestId,
+        limit: usize,
+    ) -> Result<Vec<RelPath>, IndexError> {
+        self.read().standing_with(manifest, limit)
     }
 
     fn has_children(&self, path: &RelPath) -> Result<bool, IndexError> {
@@ -109,6 +125,22 @@ impl Index for Transaction<'_> {
 
     fn set_unsettled(&mut self, path: &RelPath, unsettled: bool) -> Result<(), IndexError> {
         Transaction::set_unsettled(self, path, unsettled)
+    }
+
+    fn unsettled_from(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<RelPath>, IndexError> {
+        self.read().unsettled(after, limit)
+    }
+
+    fn brake(&self) -> Result<Brake, IndexError> {
+        self.read().brake()
+    }
+
+    fn set_brake(&mut self, brake: &Brake) -> Result<(), IndexError> {
+        Transaction::set_brake(self, brake)
     }
 
     fn copies_of(&self, origin: &RelPath) -> Result<Vec<(RelPath, Dot)>, IndexError> {

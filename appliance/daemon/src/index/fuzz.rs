@@ -236,7 +236,7 @@ fn version(content: &Content) -> Version {
     let attrs = Attrs { access: Acl::new(list), default: None, xattrs };
     let (owner, group) = (Some((*b"ann").into()), Some((*b"staff").into()));
     let mtime = FileTime { secs: -1, nanos: 999_999_999 };
-    let meta = Meta { mode: 0o640, mtime, owner, group, attrs: attrs.boxed() };
+    let meta = Meta { mode: 0o640, mtime, owner, group, attrs: attrs.boxed(), link: None };
     let mut context = Context::new();
     context.insert_run(author(), 1, 3);
     let dot = Dot { author: author(), serial: Serial::new(4).expect("not 0") };

@@ -8,7 +8,7 @@ use super::{IndexError, Seq};
 use farhaul_proto::units::FileTime;
 use farhaul_sync::folder::{FileIdentity, Placed};
 use farhaul_sync::limits::{MODE_MASK, PRINCIPAL_MAX};
-use farhaul_sync::version::{Content, Meta};
+use farhaul_sync::version::{Content, LinkGroup, Meta};
 
 /// What kind of thing stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,10 +138,13 @@ pub(super) fn read_identity(reader: &mut Reader<'_>) -> Option<FileIdentity> {
 
 /// Beside the permission bits: that lists or attributes follow.
 const HAS_ATTRS: u32 = 1 << 16;
+/// And that the group of a file's names does, behind them.
+const HAS_LINK: u32 = 1 << 17;
 
 pub(super) fn write_meta(writer: &mut Writer, meta: &Meta) {
-    let Meta { mode, mtime, owner, group, attrs } = meta;
+    let Meta { mode, mtime, owner, group, attrs, link } = meta;
     let flag = if attrs.is_some() { HAS_ATTRS } else { 0 };
+    let flag = flag | if link.is_some() { HAS_LINK } else { 0 };
     writer.u64((*mode | flag).into()).i128(mtime.secs.into()).u64(mtime.nanos.into());
     for name in [owner, group] {
         writer.bytes(name.as_deref().unwrap_or_default());
@@ -149,10 +152,13 @@ pub(super) fn write_meta(writer: &mut Writer, meta: &Meta) {
     if let Some(attrs) = attrs {
         super::attrs::write(writer, attrs);
     }
+    if let Some(link) = link {
+        writer.bytes(&link.0);
+    }
 }
 
 pub(super) fn read_meta(reader: &mut Reader<'_>) -> Option<Meta> {
-    let mode = reader.u32().filter(|mode| mode & !(MODE_MASK | HAS_ATTRS) == 0)?;
+    let mode = reader.u32().filter(|mode| mode & !(MODE_MASK | HAS_ATTRS | HAS_LINK) == 0)?;
     let secs = i64::try_from(reader.i128()?).ok()?;
     let nanos = reader.u32().filter(|&nanos| nanos < 1_000_000_000)?;
     let mut name = || {
@@ -162,6 +168,8 @@ pub(super) fn read_meta(reader: &mut Reader<'_>) -> Option<Meta> {
     let (owner, group) = (name()?, name()?);
     let has_attrs = mode & HAS_ATTRS != 0;
     let attrs = if has_attrs { Some(Box::new(super::attrs::read(reader)?)) } else { None };
+    let has_link = mode & HAS_LINK != 0;
+    let link = if has_link { Some(LinkGroup(reader.bytes()?.try_into().ok()?)) } else { None };
     let mtime = FileTime { secs, nanos };
-    Some(Meta { mode: mode & MODE_MASK, mtime, owner, group, attrs })
+    Some(Meta { mode: mode & MODE_MASK, mtime, owner, group, attrs, link })
 }

@@ -23,6 +23,12 @@ pub(super) enum Field {
     Unclean,
     /// How far its files were read again; absent before that was begun.
     Scrub,
+    /// What is counted of changes, and what waits; absent: nothing ever was.
+    Brake,
+    /// Who might do what when that was last looked at; absent: everybody everything.
+    Rights,
+    /// The patterns by which paths were left out then; absent: nobody knows.
+    Rules,
 }
 
 impl Field {
@@ -36,6 +42,9 @@ impl Field {
             Self::Floor => "floor",
             Self::Unclean => "unclean",
             Self::Scrub => "scrub",
+            Self::Brake => "brake",
+            Self::Rights => "rights",
+            Self::Rules => "rules",
         }
     }
 }

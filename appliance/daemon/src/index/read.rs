@@ -3,6 +3,7 @@
 use super::codec::{Reader, Table, Writer, open};
 use super::item::{ItemRow, Shows, decode_head};
 use super::key::{Key, path_of};
+use super::links::INODE_NAMES;
 use super::run::read_statement;
 use super::{IndexError, Kind, Run, RunId, Seq, Signature};
 use farhaul_proto::path_name::RelPath;
@@ -14,8 +15,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 /// Rows that are read at once where many are.
 const PAGE: usize = 1024;
-/// Names of a file that are looked through for one that is known in the state in which it is.
-const INODE_NAMES: i64 = 16;
 
 /// A version as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,9 +171,10 @@ impl<'a> Reading<'a> {
     /// # Errors
     /// [`IndexError`].
     pub fn content_in_state(&self, state: &FileIdentity) -> Result<Option<Content>, IndexError> {
-        let sql = "SELECT key FROM inodes WHERE inode = ? LIMIT ?";
+        let sql = "SELECT key FROM inodes WHERE inode = ? ORDER BY key LIMIT ?";
         let mut statement = self.db.prepare_cached(sql)?;
-        let mut rows = statement.query(params![state.inode.cast_signed(), INODE_NAMES])?;
+        let mut rows =
+            statement.query(params![state.inode.cast_signed(), limit_of(INODE_NAMES)])?;
         while let Some(row) = rows.next()? {
             let path = path_of(blob(row, 0)?)?;
             match self.item_row(&Key::of(&path))? {
@@ -411,6 +411,7 @@ impl<'a> Reading<'a> {
     pub(super) fn check(&self) -> Result<(), IndexError> {
         self.check_versions()?;
         self.check_items()?;
+        self.check_links()?;
         self.heads()?;
         self.intents()?;
         self.kept_from(None, usize::MAX)?;
@@ -418,6 +419,7 @@ impl<'a> Reading<'a> {
         self.looks(None, usize::MAX)?;
         self.asides(None, usize::MAX)?;
         self.floor()?;
+        self.brake()?;
         self.check_marks()
     }
 

@@ -23,7 +23,7 @@ const CACHE_KIB: i64 = 32 << 10;
 const STATEMENTS: usize = 64;
 
 /// Values are checked ones (`codec`) but for those of `paths`, which is compared with `versions`,
-/// of `uses`, which is counted anew, and of `inodes`, which only says where to look.
+/// of `uses`, which is counted anew, and of `inodes` and `links`, which only say where to look.
 const TABLES: &str = "
     CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE items(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -58,6 +58,8 @@ const ADDED: &str = "
     CREATE TABLE IF NOT EXISTS loose(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS shortfalls(key BLOB PRIMARY KEY, value BLOB NOT NULL)
         WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS links(link BLOB NOT NULL, key BLOB NOT NULL,
+        PRIMARY KEY(link, key)) WITHOUT ROWID;
 ";
 
 /// Adds what an index of an earlier program lacks.

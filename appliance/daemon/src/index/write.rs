@@ -14,7 +14,9 @@ use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Placed;
 use farhaul_sync::record::Record;
 use farhaul_sync::seal::{Statement, leaf};
-use farhaul_sync::version::{self, Author, Content, Incarnation, Serial, TooManyVersions, Version};
+use farhaul_sync::version::{
+    self, Author, Content, Incarnation, LinkGroup, Serial, TooManyVersions, Version,
+};
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -231,7 +233,8 @@ impl<'a> Transaction<'a> {
         if let Some(Content::File { manifest, .. }) = self.content_at(path, &key)? {
             self.db().prepare_cached(sql)?.execute(params![key.as_bytes(), &manifest.0[..]])?;
         }
-        self.forget_inode(&key)?;
+        let linked = self.forget_inode(&key)?;
+        self.relist(&key, linked, placed)?;
         let row = match placed {
             Some(placed) => ItemRow::of(placed, self.shows_of(path, &key, &placed.version)?),
             None => None,
@@ -254,12 +257,14 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    fn forget_inode(&self, key: &Key) -> Result<(), IndexError> {
-        let Some(row) = self.read().item_row(key)? else { return Ok(()) };
+    /// Returns the group in which the path is listed.
+    fn forget_inode(&self, key: &Key) -> Result<Option<LinkGroup>, IndexError> {
+        let Some(row) = self.read().item_row(key)? else { return Ok(None) };
+        let linked = row.meta.link;
         let row = params![row.identity.inode.cast_signed(), key.as_bytes()];
         let sql = "DELETE FROM inodes WHERE inode = ? AND key = ?";
         self.db().prepare_cached(sql)?.execute(row)?;
-        Ok(())
+        Ok(linked)
     }
 
     /// What stands at a path as far as is known.

@@ -39,7 +39,7 @@ pub struct Standing {
     pub found: Found,
     /// Where a file has holes.
     pub holes: Holes,
-    /// How many names it has; each is a file of its own in the folder.
+    /// How many names it has, in the folder or elsewhere.
     pub links: u64,
 }
 
@@ -232,7 +232,9 @@ impl<'a> Looker<'a> {
             Content::Symlink { .. } | Content::Gone => Ok(None),
         };
         let attrs = attrs.map_err(wrong)?;
-        let kept = SyncMeta { mode: meta.mode & MODE_MASK, mtime, owner, group, attrs };
+        // Which other names it has is for who knows the rest of the folder to say.
+        let link = None;
+        let kept = SyncMeta { mode: meta.mode & MODE_MASK, mtime, owner, group, attrs, link };
         let found = Found { content, meta: kept, identity };
         Ok(Look::Found(Box::new(Standing { found, holes, links: meta.links })))
     }

@@ -46,12 +46,13 @@ pub enum RuleError {
 #[derive(Clone, Debug)]
 pub struct Rules {
     matcher: Arc<Gitignore>,
+    print: [u8; 32],
 }
 
 impl Default for Rules {
     /// Leaves nothing out.
     fn default() -> Self {
-        Self { matcher: Arc::new(Gitignore::empty()) }
+        Self { matcher: Arc::new(Gitignore::empty()), print: print_of::<&str>(&[]) }
     }
 }
 
@@ -83,7 +84,12 @@ impl Rules {
             let fault = format!("the patterns together are refused: {error}");
             RuleError::Pattern { number: count, fault }
         })?;
-        Ok(Self { matcher: Arc::new(matcher) })
+        Ok(Self { matcher: Arc::new(matcher), print: print_of(patterns) })
+    }
+
+    /// What tells these patterns from others.
+    pub const fn print(&self) -> &[u8; 32] {
+        &self.print
     }
 
     /// Whether nothing is left out.
@@ -105,6 +111,15 @@ impl Rules {
         slashes.into_iter().any(|at| self.is_ignored(&path[..at], true))
             || self.is_ignored(path, is_dir)
     }
+}
+
+fn print_of<P: AsRef<str>>(patterns: &[P]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for pattern in patterns {
+        // No pattern has a line end.
+        hasher.update(pattern.as_ref().as_bytes()).update(b"\n");
+    }
+    *hasher.finalize().as_bytes()
 }
 
 fn as_path(bytes: &[u8]) -> &Path {

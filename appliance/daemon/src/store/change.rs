@@ -9,6 +9,7 @@ use super::describe::describe;
 use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
 use super::intent::{Action, Intent, IntentId, Recorded};
+use super::linked::is_in_state;
 use super::shortfall::Shortfall;
 use super::staged::Ready;
 use super::{Store, identity_of, key_of, random_name, state_of, step};
@@ -30,12 +31,14 @@ const DIR_MODE: u32 = 0o755;
 #[derive(Debug)]
 pub struct Prepared {
     store: Store,
-    intent: Intent,
+    pub(super) intent: Intent,
     parent: Dir,
     /// What is put there.
-    ready: Option<Ready>,
+    pub(super) ready: Option<Ready>,
     /// The parent of [`Action::Move::to`].
     target: Option<Dir>,
+    /// The state in which what stands there is by now ([`Prepared::follow`]).
+    pub(super) state: Option<FileIdentity>,
 }
 
 /// A change that is done but not durable.
@@ -159,7 +162,7 @@ impl Store {
     ) -> Result<Prepared, StoreError> {
         let parent = self.root.parent_dir(path)?;
         self.check_spelling(path)?;
-        let found = look(&parent, path, old)?;
+        let found = look(&parent, path, old, None)?;
         let keeps_dir = match action {
             Action::Put { .. } => new.is_none_or(|new| new.content == Content::Dir),
             Action::Describe | Action::Move { .. } => true,
@@ -170,7 +173,8 @@ impl Store {
         }
         let (path, old, new) = (path.clone(), old.cloned(), new.cloned());
         let intent = Intent { path, action, old, new, kept: random_name()? };
-        Ok(Prepared { store: self.clone(), intent, parent, ready: None, target: None })
+        let (store, state) = (self.clone(), None);
+        Ok(Prepared { store, intent, parent, ready: None, target: None, state })
     }
 
     /// That nothing stands at a path, or above it, under another spelling.
@@ -252,8 +256,8 @@ impl Prepared {
     pub fn swap(self, recorded: &Recorded) -> Result<Swapped, StoreError> {
         recorded.check(&self.intent)?;
         step();
-        let Self { store, intent, parent, ready, target } = self;
-        let found = look(&parent, &intent.path, intent.old.as_ref())?;
+        let Self { store, intent, parent, ready, target, state } = self;
+        let found = look(&parent, &intent.path, intent.old.as_ref(), state.as_ref())?;
         let work = Work { store: &store, intent: &intent, parent: &parent };
         let (placed, displaced) = match (&intent.action, ready, found) {
             (Action::Put { .. }, Some(ready), _) => work.put(&ready)?,
@@ -277,6 +281,11 @@ impl Prepared {
 }
 
 impl Swapped {
+    /// What it displaced.
+    pub fn displaced(&self) -> Option<&Displaced> {
+        self.committed.displaced.as_ref()
+    }
+
     pub(super) fn new(dirs: Vec<Dir>, committed: Committed) -> Self {
         Self { dirs, committed }
     }
@@ -496,11 +505,12 @@ impl Work<'_> {
     }
 }
 
-/// What stands at `path`, if it is what the index says.
+/// What stands at `path`, if it is what the index says, or is in `state`.
 fn look(
     parent: &Dir,
     path: &RelPath,
     old: Option<&Placed>,
+    state: Option<&FileIdentity>,
 ) -> Result<Option<DiskMeta>, StoreError> {
     let found = parent.stat(path.file_name()).map_err(on(path))?;
     if let Some(found) = found.filter(|found| found.kind == FileKind::Special) {
@@ -508,7 +518,7 @@ fn look(
     }
     let is_as_known = match (&found, old) {
         (None, None) => true,
-        (Some(found), Some(old)) => is_placed(found, old),
+        (Some(found), Some(old)) => is_placed(found, old) || is_in_state(found, state),
         _ => false,
     };
     if is_as_known { Ok(found) } else { Err(StoreError::Changed { path: path.into() }) }

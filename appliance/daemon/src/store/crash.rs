@@ -9,6 +9,7 @@ use farhaul_sync::folder::Placed;
 use farhaul_sync::version::{Content, Version};
 use std::cell::RefCell;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,6 +72,8 @@ const GOALS: [(&str, Option<&str>, Option<&str>); 6] = [
 ];
 /// And this is called otherwise.
 const MOVED: [&str; 2] = ["from", "to"];
+/// And this gets a further name.
+const LINKED: [&str; 2] = ["one", "another"];
 
 fn version_of(at: &str, text: &str, serial: u64) -> Version {
     let content = if text == "/" { Content::Dir } else { file(text.as_bytes()) };
@@ -82,7 +85,7 @@ fn version_of(at: &str, text: &str, serial: u64) -> Version {
 fn fill(home: &Path) {
     let mut site = Site::new(home);
     let before = GOALS.iter().filter_map(|(at, before, _)| Some((*at, (*before)?)));
-    for (at, text) in before.chain([(MOVED[0], "old")]) {
+    for (at, text) in before.chain([(MOVED[0], "old"), (LINKED[0], "old")]) {
         let old = version_of(at, text, 100);
         if text == "/" {
             let ready = site.store.ready_dir(&old.meta).unwrap();
@@ -155,6 +158,16 @@ fn carry(site: &mut Site) {
         let prepared = site.store.prepare_move(&from, &to, &old.version, &old).unwrap();
         site.commit(prepared).unwrap();
     }
+    let [one, another] = LINKED.map(path);
+    if site.index.read().item(&another).unwrap().placed.is_none() {
+        let content = file(b"old");
+        // A kill behind the link leaves another change time.
+        let known = super::identity_of(&site.store.root.stat(&one).unwrap());
+        let (ready, _) = site.store.ready_name_of(&one, &known, &content).unwrap();
+        let new = version_of(LINKED[1], "old", 200);
+        let prepared = site.store.prepare_put(&another, &ready, &new, None).unwrap();
+        site.commit(prepared).unwrap();
+    }
 }
 
 fn advance(
@@ -217,6 +230,9 @@ fn a_kill_at_any_step_leaves_old_or_new_and_what_was_displaced_is_kept() {
         }
         let moved = MOVED.map(|at| found(home, at).is_some());
         assert!(moved[0] != moved[1], "a kill at step {step}");
+        let linked = LINKED.map(|at| found(home, at));
+        assert_eq!(linked[0].as_deref(), Some("old"));
+        assert!(linked[1].is_none() || linked[1] == linked[0], "a kill at step {step}");
         if child.status.success() {
             break;
         }
@@ -231,19 +247,22 @@ fn a_kill_at_any_step_leaves_old_or_new_and_what_was_displaced_is_kept() {
             assert_eq!(found(home, at).as_deref(), after, "{at} after step {step}");
         }
         assert_eq!(MOVED.map(|at| found(home, at).is_some()), [false, true]);
+        let inodes = LINKED.map(|at| fs::metadata(home.join("tree").join(at)).unwrap().ino());
+        assert_eq!(inodes[0], inodes[1]);
         for at in ["replaced", "gone", "becomes a dir"] {
             assert_eq!(site.kept(at), [("old".to_owned(), true)], "{at} after step {step}");
         }
         site.store.sweep(i64::MAX).unwrap();
+        assert_eq!(fs::metadata(home.join("tree").join(LINKED[0])).unwrap().nlink(), 2);
         site.index.check().unwrap();
     }
-    // Seven changes of some five to eight steps.
+    // Eight changes of some five to eight steps.
     assert!(killed > 40, "only {killed} steps were tried");
 }
 
 /// Nothing would be taken for an edit by a scan, and the catalogue is that of the version store.
 fn check_recovered(site: &Site, step: u32) {
-    let goals = GOALS.iter().map(|(at, ..)| *at).chain(MOVED);
+    let goals = GOALS.iter().map(|(at, ..)| *at).chain(MOVED).chain([LINKED[1]]);
     for at in goals {
         let said = site.index.read().item(&path(at)).unwrap().placed;
         let said = said.map(|placed| placed.identity);

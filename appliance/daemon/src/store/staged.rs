@@ -45,6 +45,8 @@ pub struct Ready {
     pub(super) identity: Identity,
     /// What it is, as a version would say.
     pub(super) content: Content,
+    /// Whether it is a further name of a file that stands in the tree.
+    pub(super) is_another_name: bool,
 }
 
 impl Store {
@@ -136,7 +138,25 @@ impl Store {
     fn ready(&self, name: String, kind: FileKind, content: Content) -> Result<Ready, StoreError> {
         let found = self.incoming.stat(name.as_bytes()).and_then(|meta| meta.ok_or(Errno::NOENT));
         let identity = found.map_err(at("incoming"))?.identity;
-        Ok(Ready { name, kind, identity, content })
+        Ok(Ready { name, kind, identity, content, is_another_name: false })
+    }
+
+    /// Gives a file that is complete other metadata than it was finished with, durably: its version was
+    /// followed by one that says otherwise while it came. Other things are made anew.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn describe_ready(&self, ready: &Ready, meta: &Meta) -> Result<Ready, StoreError> {
+        let at = at("incoming");
+        let (file, _) = self.open_staged(ready.name.as_bytes()).map_err(&at)?;
+        let found = DiskMeta::of(&file).map_err(&at)?;
+        // A second name would be of a file in the tree.
+        if ready.kind != FileKind::File || ready.is_another_name || found.links != 1 {
+            return Err(at(Errno::INVAL));
+        }
+        let done = describe(&file, meta, &*self.principals).and_then(|()| fsync(&file));
+        let described = done.and_then(|()| DiskMeta::of(&file)).map_err(&at)?;
+        Ok(Ready { identity: described.identity, ..ready.clone() })
     }
 
     /// Gives up something that was to be put into the tree.
@@ -240,7 +260,8 @@ impl Staged {
         let found = DiskMeta::of(&self.file).map_err(at("incoming"))?;
         let content = Content::File { manifest: self.manifest, size: self.size };
         let (name, identity) = (self.name, found.identity);
-        Ok(Ready { name, kind: FileKind::File, identity, content })
+        let kind = FileKind::File;
+        Ok(Ready { name, kind, identity, content, is_another_name: false })
     }
 
     /// Gives it up.

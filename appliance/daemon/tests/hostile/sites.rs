@@ -86,6 +86,7 @@ impl Site {
                 rules: Rules::default(),
                 scan_every: Duration::from_secs(3600),
                 watch: WatchMode::Off,
+                policy: Arc::default(),
                 scrub: ScrubPlan::default(),
                 watch_limits: Limits::default(),
                 principals: Arc::new(Unnamed),

@@ -59,6 +59,7 @@ impl Site {
             path: home.dir.path().join("tree"),
             state: home.dir.path().join("state"),
             peers: BTreeSet::from([peer]),
+            policy: Arc::default(),
             rules: Rules::default(),
             scan_every: Duration::from_secs(24 * 3600),
             watch,

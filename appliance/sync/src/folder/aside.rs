@@ -15,6 +15,10 @@ pub enum Why {
     Crowded,
     /// This index has given all its numbers; a new incarnation has others.
     NumbersUsedUp,
+    /// This site publishes nothing in the folder: it is an edit of its own (spec: S-142).
+    ReadOnly,
+    /// It is part of a mass change, and a person is to say whether it is meant (spec: S-150).
+    Braked,
     /// Whoever told it was away for longer than tombstones are kept: it may have been deleted
     /// since, and a person has to say so (spec: S-066).
     Stale,

@@ -149,6 +149,20 @@ impl Feed {
         Ok(Some(Fed { after, to, records: Records { runs } }))
     }
 
+    /// What a neighbour is told that is told of no versions: what is known of its own numbers, once
+    /// (spec: S-143).
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub fn greet<I: Index>(&mut self, index: &I) -> Result<Option<Fed>, FeedError<I::Error>> {
+        if self.greeting.is_none() {
+            return Ok(None);
+        }
+        let runs = self.words(index, BTreeMap::new())?;
+        self.in_flight.push_back(self.after);
+        Ok(Some(Fed { after: self.after, to: self.after, records: Records { runs } }))
+    }
+
     /// How many of `arrivals` go at once, and the highest numbers that they name and the neighbour
     /// has not been told of.
     fn fitting<E>(

@@ -4,11 +4,12 @@
 //! reads.
 
 use super::aside::{Aside, Look};
+use super::brake::Brake;
 use super::item::{Item, Placed};
 use super::state::Tombstone;
 use crate::message::SealedRun;
 use crate::seal::{Hash, Proof, Statement};
-use crate::version::{Author, Dot, Serial, Version};
+use crate::version::{Author, Dot, ManifestId, Serial, Version};
 use farhaul_proto::path_name::RelPath;
 
 /// The name of a sealed run in an index; given by whoever adds the run, never twice.
@@ -75,6 +76,28 @@ pub trait Index {
     /// # Errors
     /// The index cannot be read.
     fn item(&self, path: &RelPath) -> Result<Item, Self::Error>;
+
+    /// What stands on disk at a path, as far as is known.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn placed(&self, path: &RelPath) -> Result<Option<Placed>, Self::Error>;
+
+    /// At how many paths something stands on disk; not more than `limit` is counted.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn standing(&self, limit: u64) -> Result<u64, Self::Error>;
+
+    /// Where a content stands on disk: some of the paths, `limit` at most.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn standing_with(
+        &self,
+        manifest: ManifestId,
+        limit: usize,
+    ) -> Result<Vec<RelPath>, Self::Error>;
 
     /// Whether anything live stands beneath a path.
     ///
@@ -153,6 +176,29 @@ pub trait Index {
     /// # Errors
     /// The index cannot be written.
     fn set_unsettled(&mut self, path: &RelPath, unsettled: bool) -> Result<(), Self::Error>;
+
+    /// Paths at which something is to be done, in the order of a walk through the tree: from behind
+    /// `after`, `limit` at most.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn unsettled_from(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<RelPath>, Self::Error>;
+
+    /// What is counted of changes, and what waits ([`Brake`](super::Brake)).
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn brake(&self) -> Result<Brake, Self::Error>;
+
+    /// Keeps that; durable with the transaction.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    fn set_brake(&mut self, brake: &Brake) -> Result<(), Self::Error>;
 
     /// Where the conflict copies of a path stand.
     ///

@@ -1,13 +1,14 @@
 //! A folder's state in memory: for simulations and tests.
 
 use super::aside::{Aside, Look};
+use super::brake::Brake;
 use super::index::{Admitted, Arrival, CopyOf, Index, KeptRun, RunRef};
 use super::item::{Item, Placed};
 use super::state::Tombstone;
 use crate::message::SealedRun;
 use crate::reconcile::{Holdings, ListSum, Place, Range, Sum};
 use crate::seal::{Proof, leaf};
-use crate::version::{Author, Dot, Serial, VersionSet};
+use crate::version::{Author, Content, Dot, ManifestId, Serial, VersionSet};
 use core::convert::Infallible;
 use farhaul_proto::path_name::RelPath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ pub struct MemoryIndex {
     copies: BTreeMap<CopyOf, RelPath>,
     looks: BTreeMap<Key, Look>,
     asides: BTreeMap<Dot, Aside>,
+    brake: Brake,
     floor: u64,
     last: u64,
     next: Option<Serial>,
@@ -127,6 +129,29 @@ impl Index for MemoryIndex {
         Ok(Item { versions, placed, has_children, copy })
     }
 
+    fn placed(&self, path: &RelPath) -> Result<Option<Placed>, Infallible> {
+        Ok(self.items.get(&key(path)).and_then(|kept| kept.placed.clone()))
+    }
+
+    fn standing(&self, limit: u64) -> Result<u64, Infallible> {
+        let standing = self.items.values().filter(|kept| kept.placed.is_some()).count();
+        Ok(limit.min(standing as u64))
+    }
+
+    fn standing_with(
+        &self,
+        manifest: ManifestId,
+        limit: usize,
+    ) -> Result<Vec<RelPath>, Infallible> {
+        let is_that = |kept: &Kept| match kept.placed.as_ref().map(|placed| &placed.version.content)
+        {
+            Some(Content::File { manifest: stands, .. }) => *stands == manifest,
+            _ => false,
+        };
+        let with = self.items.iter().filter(|(_, kept)| is_that(kept)).take(limit);
+        Ok(with.map(|(at, _)| path_of(at)).collect())
+    }
+
     fn has_children(&self, path: &RelPath) -> Result<bool, Infallible> {
         let above = key(path);
         let beneath = self.items.range(above.clone()..).skip_while(|(at, _)| **at == above);
@@ -213,6 +238,26 @@ impl Index for MemoryIndex {
         } else {
             self.unsettled.remove(&key(path));
         }
+        Ok(())
+    }
+
+    fn unsettled_from(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<RelPath>, Infallible> {
+        let after = after.map(key);
+        let behind = |at: &&Key| after.as_ref().is_none_or(|after| *at > after);
+        Ok(self.unsettled.iter().filter(behind).take(limit).map(path_of).collect())
+    }
+
+    fn brake(&self) -> Result<Brake, Infallible> {
+        Ok(self.brake.clone())
+    }
+
+    fn set_brake(&mut self, brake: &Brake) -> Result<(), Infallible> {
+        // As it is read again.
+        self.brake = Brake::decode(&brake.encode()).expect("as it was written");
         Ok(())
     }
 

@@ -5,22 +5,27 @@
 mod collect;
 mod copies;
 mod learn;
+mod local;
+mod mass;
 
 pub use collect::{Collected, Tombstone};
 pub use learn::{ASIDE_MAX, Teller};
 
-use super::aside::{Look, Why};
 mod displaced;
 mod revise;
 
+use super::aside::{Look, Why};
+use super::brake::Brake;
 use super::index::{Admitted, CopyOf, Index, KeptRun, RunRef};
 use super::item::{Found, Item, Placed, Want};
+use super::policy::Policy;
 use super::publish::{Judged, Observed, Publisher, Unpublished, judge};
 use crate::record::Record;
 use crate::seal::{FolderKey, Hash, Proof, RUN_MAX, Statement, leaf, root};
 use crate::version::{Author, Content, Meta, Serial, Version};
 use copies::copy_on_disk;
 use farhaul_proto::path_name::RelPath;
+use std::sync::Arc;
 
 /// The state of one folder at one site.
 #[derive(Debug)]
@@ -30,6 +35,11 @@ pub struct FolderState<I> {
     publisher: Publisher,
     /// Records of ours that are kept and not signed yet.
     unsealed: Option<Unsealed>,
+    policy: Arc<Policy>,
+    /// What is counted of changes, once it was needed.
+    brake: Option<Brake>,
+    /// What others' versions that were taken in since the last weighing do to files here.
+    heavy: Vec<mass::Heavy>,
 }
 
 #[derive(Debug)]
@@ -61,6 +71,8 @@ pub struct Learned {
     pub changed: Vec<RelPath>,
     /// Paths of which a record is set aside ([`super::Aside`]).
     pub aside: Vec<RelPath>,
+    /// How many records came to nothing because their author may not publish here (spec: S-140).
+    pub refused: usize,
 }
 
 /// Why something cannot be taken in.
@@ -78,6 +90,12 @@ pub enum StateError<E> {
     /// What was ordered cannot be published.
     #[error(transparent)]
     Unpublished(Unpublished),
+    /// This site may not publish.
+    #[error(
+        "this site publishes nothing in this folder, by its role; do it at a site that does, or \
+         change `role`"
+    )]
+    ReadOnly,
     /// Nothing is published before the neighbours were heard (spec: S-024).
     #[error("neighbours are heard first; try again when they were")]
     Listening,
@@ -96,8 +114,16 @@ pub enum StateError<E> {
 
 impl<I: Index> FolderState<I> {
     /// The state that `index` keeps, with the next number that its site gives.
-    pub const fn new(index: I, folder: FolderKey, publisher: Publisher) -> Self {
-        Self { index, folder, publisher, unsealed: None }
+    pub fn new(index: I, folder: FolderKey, publisher: Publisher) -> Self {
+        let policy = Arc::default();
+        Self { index, folder, publisher, unsealed: None, policy, brake: None, heavy: Vec::new() }
+    }
+
+    /// What this site and others may do; without it all may do everything, and nothing is braked.
+    #[must_use]
+    pub fn under(mut self, policy: &Arc<Policy>) -> Self {
+        self.policy = Arc::clone(policy);
+        self
     }
 
     /// Its parts, when a transaction ends: the index to commit, and who publishes from there on. If
@@ -155,6 +181,10 @@ impl<I: Index> FolderState<I> {
             Err(why) => {
                 let look = Look { found, wall_millis, why };
                 self.index.set_look(path, Some(&look)).map_err(StateError::Index)?;
+                if why == Why::ReadOnly {
+                    // What is to stand there may be something else already.
+                    self.settle(path)?;
+                }
                 Ok(false)
             }
         }
@@ -185,10 +215,12 @@ impl<I: Index> FolderState<I> {
                     identity,
                 });
                 self.index.set_placed(path, placed.as_ref()).map_err(StateError::Index)?;
+                // Its mode and times are those of the loser; another one is set back.
+                self.settle(path)?;
                 return Ok(Ok(false));
             }
-            if self.publisher.is_silent() {
-                return Ok(Err(Why::Listening));
+            if let Some(why) = self.why_unpublished() {
+                return Ok(Err(why));
             }
             // Whoever edits or removes a copy is done with it: what stands there now is a file of
             // its own (spec: S-013).
@@ -199,8 +231,15 @@ impl<I: Index> FolderState<I> {
             item = self.index.item(path).map_err(StateError::Index)?;
             published = true;
         }
-        if self.publisher.is_silent() && judge(&item, found.as_ref()) == Judged::New {
-            return Ok(Err(Why::Listening));
+        if judge(&item, found.as_ref()) == Judged::New {
+            let why = self.why_unpublished().filter(|why| *why == Why::ReadOnly);
+            let why = match why {
+                None if self.is_braked(item.placed.as_ref(), found.as_ref())? => Some(Why::Braked),
+                why => why.or_else(|| self.why_unpublished()),
+            };
+            if let Some(why) = why {
+                return Ok(Err(why));
+            }
         }
         let was_live = item.versions.is_live();
         let observed = match self.publisher.observe(&mut item, found, wall_millis) {
@@ -320,13 +359,20 @@ impl<I: Index> FolderState<I> {
         // it is that; else nothing is done before it is published.
         if let Some(look) = self.index.look(path).map_err(StateError::Index)? {
             let item = self.index.item(path).map_err(StateError::Index)?;
-            if judge(&item, look.found.as_ref()) == Judged::New {
+            if judge(&item, look.found.as_ref()) != Judged::New {
+                self.observe(path, look.found, look.wall_millis)?;
+            } else if self.policy.rights.own().publishes() {
                 return Ok(Task::Settled);
+            } else if self.held_by(&item)?.is_none() && self.is_overtaken(&item) {
+                self.give_way(path, look)?;
             }
-            self.observe(path, look.found, look.wall_millis)?;
         }
         let item = self.index.item(path).map_err(StateError::Index)?;
-        let task = match item.want() {
+        if self.held_by(&item)?.is_some() {
+            // It stays to be done: once a person has said that it is meant.
+            return Ok(Task::Settled);
+        }
+        let task = match self.allowed(&item) {
             Want::Settled => Task::Settled,
             Want::Adopt(version) => {
                 let version = version.clone();
@@ -365,7 +411,7 @@ impl<I: Index> FolderState<I> {
     /// Keeps whether something is to be done.
     fn settle(&mut self, path: &RelPath) -> Result<(), StateError<I::Error>> {
         let item = self.index.item(path).map_err(StateError::Index)?;
-        let unsettled = item.want() != Want::Settled;
+        let unsettled = self.allowed(&item) != Want::Settled;
         self.index.set_unsettled(path, unsettled).map_err(StateError::Index)
     }
 

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::version::{
-    Acl, Attrs, Author, Content, Context, Dot, Incarnation, ManifestId, Meta, Serial, Stamp, Who,
+    Acl, Attrs, Author, Content, Context, Dot, Incarnation, LinkGroup, ManifestId, Meta, Serial,
+    Stamp, Who,
 };
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{Bytes, FileTime};
@@ -45,13 +46,15 @@ fn content() -> impl Strategy<Value = Content> {
 fn meta() -> impl Strategy<Value = Meta> {
     let name = || option::of("[a-zäöü$ -]{1,40}".prop_map(|name| name.into_bytes().into()));
     let mtime = (any::<i64>(), 0_u32..1_000_000_000);
-    let some = (0_u32..=0o1777, mtime, name(), name(), attrs());
-    some.prop_map(|(mode, (secs, nanos), owner, group, attrs)| Meta {
+    let link = option::of(any::<[u8; 16]>().prop_map(LinkGroup));
+    let some = (0_u32..=0o1777, mtime, name(), name(), attrs(), link);
+    some.prop_map(|(mode, (secs, nanos), owner, group, attrs, link)| Meta {
         mode: mode & 0o1777,
         mtime: FileTime { secs, nanos },
         owner,
         group,
         attrs: attrs.boxed(),
+        link,
     })
 }
 
@@ -90,6 +93,9 @@ fn record() -> impl Strategy<Value = Record> {
         .prop_map(|(path, dot, context, stamp, content, mut meta)| {
             if content == Content::Dir {
                 meta.mtime = FileTime::default();
+            }
+            if !matches!(content, Content::File { .. }) {
+                meta.link = None;
             }
             Record { path, version: Version { dot, context, stamp, content, meta } }
         })
@@ -136,6 +142,33 @@ fn a_field_that_nobody_knows_yet_is_left_alone() {
         encoder.str("from the future").expect("memory");
     });
     assert_eq!(Record::decode(&bytes).expect("taken"), plain());
+}
+
+#[test]
+fn names_of_one_file_say_their_group_and_nothing_else_does() {
+    let mut record = plain();
+    let manifest = ManifestId([4; 32]);
+    record.version.content = Content::File { manifest, size: Bytes::new(1) };
+    let fields = |record: &Record| Decoder::new(&record.encode()).map().expect("a map");
+    let before = fields(&record);
+    assert_eq!(Record::decode(&record.encode()).expect("taken").version.meta.link, None);
+    record.version.meta.link = Some(LinkGroup([5; 16]));
+    assert_eq!(
+        fields(&record),
+        before.map(|fields| fields + 1),
+        "and no field where there is none"
+    );
+    assert_eq!(Record::decode(&record.encode()).expect("taken"), record);
+    for kind in [Content::Gone, Content::Dir, Content::Symlink { target: (*b"a").into() }] {
+        record.version.content = kind;
+        assert_eq!(refusal(&record.encode()), "the record's link group is out of range");
+    }
+    for len in [0, 15, 17] {
+        let bytes = with_field(18, |encoder| {
+            encoder.bytes(&vec![1; len]).expect("memory");
+        });
+        assert_eq!(refusal(&bytes), "the record's link group is out of range");
+    }
 }
 
 #[test]

@@ -6,8 +6,8 @@ use crate::limits::{
     XATTRS_MAX,
 };
 use crate::version::{
-    Acl, Attrs, Author, Content, Context, Dot, Incarnation, ManifestId, Meta, Serial, Stamp,
-    Version, Who,
+    Acl, Attrs, Author, Content, Context, Dot, Incarnation, LinkGroup, ManifestId, Meta, Serial,
+    Stamp, Version, Who,
 };
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -63,6 +63,8 @@ pub(super) struct Record<'a> {
     default: Option<Vec<AclEntry<'a>>>,
     #[b(17)]
     xattrs: Option<Vec<Xattr<'a>>>,
+    #[b(18)]
+    link: Option<&'a ByteSlice>,
 }
 
 #[derive(Encode, Decode)]
@@ -198,6 +200,7 @@ impl<'a> From<&'a super::Record> for Record<'a> {
             access: meta.attrs.as_ref().and_then(|attrs| attrs.access.as_ref()).map(acl_of),
             default: meta.attrs.as_ref().and_then(|attrs| attrs.default.as_ref()).map(acl_of),
             xattrs: meta.attrs.as_ref().and_then(|attrs| xattrs_of(attrs)),
+            link: meta.link.as_ref().map(|group| group.0[..].into()),
         }
     }
 }
@@ -226,6 +229,10 @@ impl Record<'_> {
         let (content, meta) = (self.check_content()?, self.check_meta()?);
         if content == Content::Dir && meta.mtime != FileTime::default() {
             return Err(range("time"));
+        }
+        // Only files have several names.
+        if meta.link.is_some() && self.kind != kind::FILE {
+            return Err(range("link group"));
         }
         Ok(super::Record { path, version: Version { dot, context, stamp, content, meta } })
     }
@@ -264,7 +271,9 @@ impl Record<'_> {
         let owner = self.owner.map(check_principal).transpose()?;
         let group = self.group.map(check_principal).transpose()?;
         let attrs = self.check_attrs()?.boxed();
-        Ok(Meta { mode: self.mode, mtime, owner, group, attrs })
+        let link = self.link.map(|group| <[u8; 16]>::try_from(&group[..])).transpose();
+        let link = link.map_err(|_| range("link group"))?.map(LinkGroup);
+        Ok(Meta { mode: self.mode, mtime, owner, group, attrs, link })
     }
 
     fn check_attrs(&self) -> Result<Attrs, RecordError> {

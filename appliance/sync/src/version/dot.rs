@@ -62,6 +62,15 @@ pub struct Dot {
     pub serial: Serial,
 }
 
+impl Dot {
+    /// The name of what stands on a disk and no version says, where something has to be put in its
+    /// place. No key has this site's id; nobody publishes it, and no context holds it.
+    pub const NOBODY: Self = Self {
+        author: Author { site: SiteId([0xff; 32]), incarnation: Incarnation(u64::MAX) },
+        serial: Serial::FIRST,
+    };
+}
+
 impl fmt::Debug for Dot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let site = self.author.site.to_string();

@@ -18,7 +18,8 @@ pub fn successor_context(set: &VersionSet, shown: &[&Version], author: Author) -
             || shown.iter().any(|seen| seen.dot == version.dot || seen.content == version.content)
     };
     let mut context = Context::new();
-    for version in shown.iter().copied().chain(set.iter().filter(|version| is_seen(version))) {
+    let said = shown.iter().copied().filter(|version| version.dot != Dot::NOBODY);
+    for version in said.chain(set.iter().filter(|version| is_seen(version))) {
         context.extend(&version.context);
         context.insert(version.dot);
     }

@@ -317,6 +317,16 @@ impl Dir {
         }
     }
 
+    /// Gives the file `name` another name, `to` in `target`; `EEXIST` when there is anything. A
+    /// symbolic link is not followed.
+    ///
+    /// # Errors
+    /// The kernel's own: `EMLINK` where it has as many names as the file system knows, `EXDEV`,
+    /// `EPERM` and `EOPNOTSUPP` where it cannot have this one.
+    pub fn link(&self, name: &[u8], target: &Self, to: &[u8]) -> Result<()> {
+        fs::linkat(&self.fd, leaf(name)?, &target.fd, leaf(to)?, AtFlags::empty())
+    }
+
     /// Swaps `name` with `to` in `target`; `EINVAL` where the file system cannot.
     ///
     /// # Errors

@@ -50,6 +50,23 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
         };
         text::answer(format_args!("  with {}: {state}", lines::site(&peer.site)))?;
     }
+    for held in &folder.held {
+        text::answer(super::waiting::held_lines(held))?;
+    }
+    for site in &folder.unheard {
+        text::answer(format_args!(
+            "  {} is heard before anything is published",
+            lines::site(site)
+        ))?;
+    }
+    if folder.waiting > 0 {
+        let count = folder.waiting;
+        text::answer(format_args!("  {count} paths are not published: `farhaul folder waiting`"))?;
+    }
+    if folder.set_aside > 0 {
+        let count = folder.set_aside;
+        text::answer(format_args!("  {count} versions are set aside: `farhaul aside list`"))?;
+    }
     for Trouble { what, why, since } in &folder.troubles {
         text::answer(format_args!("  {what} since {since}: {why}"))?;
     }
@@ -136,6 +153,15 @@ fn folder_line(folder: &FolderStatus) -> String {
     if folder.fetching > 0 {
         let bytes = lines::size(folder.fetching_bytes);
         line.push_str(&format!(", {} files of {bytes} on their way", folder.fetching));
+    }
+    if !folder.held.is_empty() {
+        line.push_str(", a mass change is held");
+    }
+    if folder.waiting > 0 {
+        line.push_str(&format!(", {} paths not published", folder.waiting));
+    }
+    if folder.set_aside > 0 {
+        line.push_str(&format!(", {} versions set aside", folder.set_aside));
     }
     if folder.conflicts > 0 {
         line.push_str(&format!(", {} conflicts", folder.conflicts));

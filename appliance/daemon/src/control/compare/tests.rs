@@ -34,6 +34,7 @@ fn folder(peer: SiteId, compares: bool) -> (tempfile::TempDir, Folder, mpsc::Rec
         path: home.path().join("tree"),
         state: home.path().join("state"),
         peers: BTreeSet::from([peer]),
+        policy: Arc::default(),
         rules: Rules::default(),
         scan_every: Duration::from_secs(3600),
         watch: WatchMode::Off,

@@ -176,3 +176,51 @@ fn of_two_names_that_are_one_to_the_disk_neither_file_is_replaced() {
     assert_eq!(fs::read(bench.root("FOLDED README")).unwrap(), b"theirs");
     assert_eq!(fs::read(bench.root("ours")).unwrap(), b"ours");
 }
+
+fn mode_of(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_mode_that_changes_while_the_content_is_under_way_arrives_with_it() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "source");
+    let said = |serial, mode, seen: &[Dot]| {
+        let mut said = version(dot(2, serial), seen, theirs.clone());
+        said.meta.mode = mode;
+        said.stamp.millis += serial;
+        said
+    };
+    bench.say("a", &said(1, 0o644, &[]));
+    // The content is brought by a thread of its own, and comes in with a later event.
+    bench.body.folders.values_mut().for_each(Folder::go_on);
+    bench.say("a", &said(2, 0o750, &[dot(2, 1)]));
+    bench.settle();
+    assert_eq!(mode_of(&bench.root("a")), 0o750);
+    assert_eq!(bench.placed("a").version.dot, dot(2, 2));
+    bench.scan();
+    assert_eq!(bench.item("a").versions.iter().count(), 1);
+    assert_eq!(bench.placed("a").version.dot, dot(2, 2), "nobody edited it");
+}
+
+#[test]
+fn a_mode_that_is_set_on_a_conflict_copy_is_set_back_to_that_of_its_version() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut bench = Bench::new();
+    fs::write(bench.root("source"), "theirs").unwrap();
+    fs::write(bench.root("a"), "ours").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "source");
+    bench.say("a", &version(dot(2, 1), &[], theirs));
+    bench.scan();
+    let files = files_of(&bench.root(""));
+    let copy = files.iter().find(|(name, _)| name.contains(".conflict-")).unwrap().0.clone();
+    let before = mode_of(&bench.root(&copy));
+    fs::set_permissions(bench.root(&copy), fs::Permissions::from_mode(before ^ 0o111)).unwrap();
+    bench.scan();
+    assert_eq!(mode_of(&bench.root(&copy)), before);
+    assert!(bench.root(&copy).exists());
+}

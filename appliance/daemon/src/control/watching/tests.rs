@@ -59,6 +59,7 @@ impl Scene {
             path: dir.path().join("tree"),
             state: dir.path().join("state"),
             peers: BTreeSet::new(),
+            policy: Arc::default(),
             rules,
             scan_every: Duration::from_secs(24 * 3600),
             watch: mode,

@@ -30,8 +30,8 @@ impl<I: Index> FolderState<I> {
         if let Some(known) = over.filter(is_that).or_else(|| item.versions.iter().find(is_that)) {
             return Ok(Ok(known.clone()));
         }
-        if self.publisher.is_silent() {
-            return Ok(Err(Why::Listening));
+        if let Some(why) = self.why_unpublished() {
+            return Ok(Err(why));
         }
         let was_live = item.versions.is_live();
         let shown: Vec<&Version> = over.into_iter().collect();

@@ -5,7 +5,7 @@ use crate::folder::aside::{Aside, Why};
 use crate::folder::index::{Admitted, Index, KeptRun, RunRef};
 use crate::message::SealedRun;
 use crate::record::Record;
-use crate::seal::{leaf, reduce};
+use crate::seal::{Proof, leaf, reduce};
 use crate::version::{Dot, Inserted, Serial};
 
 /// Records that are set aside at once. A neighbour that tells more of them is followed no further
@@ -72,6 +72,9 @@ impl<I: Index> FolderState<I> {
             let is_held = is_given && (teller == Teller::Stale || self.holds(records)?);
             return if is_held { Ok(Learned::default()) } else { Err(StateError::RolledBack) };
         }
+        if !self.policy.rights.takes(self.publisher.author().site, author.site) {
+            return self.refuse_run(run, records.len());
+        }
         let known = self.index.head(author).map_err(StateError::Index)?;
         let leaves = run.records.iter().map(|(number, bytes)| (*number, leaf(bytes))).collect();
         let kept = KeptRun {
@@ -93,6 +96,25 @@ impl<I: Index> FolderState<I> {
             }
         }
         Ok(learned)
+    }
+
+    /// Takes in no more than its author's word for how far its numbers go: versions of others may
+    /// name them (spec: S-140).
+    fn refuse_run(
+        &mut self,
+        run: &SealedRun,
+        refused: usize,
+    ) -> Result<Learned, StateError<I::Error>> {
+        let word = KeptRun {
+            key: run.key,
+            statement: run.statement.clone(),
+            signature: run.signature,
+            leaves: Vec::new(),
+            proof: Proof::default(),
+        };
+        let name = self.index.next_run().map_err(StateError::Index)?;
+        self.index.add_run(name, &word).map_err(StateError::Index)?;
+        Ok(Learned { refused, ..Learned::default() })
     }
 
     /// Whether records of this incarnation are what this index knows that it wrote. One that it does
@@ -122,6 +144,7 @@ impl<I: Index> FolderState<I> {
         if source.teller == Teller::Stale && is_past && !is_known {
             return self.set_aside(record, number, source.run, Why::Stale);
         }
+        let was_harmed = self.is_harmed(&item);
         let covered = match item.versions.insert(version.clone()) {
             Ok(Inserted::Old) => return Ok(Became::Old),
             Ok(Inserted::New { covered }) => covered,
@@ -130,6 +153,9 @@ impl<I: Index> FolderState<I> {
         let admitted = Admitted { version, record: bytes, run: source.name, number };
         self.replace(path, admitted, &covered)?;
         self.changed(path, was_live)?;
+        if !was_harmed && self.is_harmed(&item) {
+            self.note_harm(path, &item, version.dot.author.site);
+        }
         Ok(Became::New)
     }
 
@@ -209,7 +235,7 @@ impl<I: Index> FolderState<I> {
     }
 
     /// Deletes the version of a record that was set aside, and nothing else: a person says that it
-    /// is of no use. Whether it was done; it cannot be while the index listens.
+    /// is of no use. Whether it was done; it cannot be where its path is crowded.
     ///
     /// # Errors
     /// [`StateError`]; what was written to the index is to be rolled back.
@@ -218,9 +244,7 @@ impl<I: Index> FolderState<I> {
         aside: &Aside,
         wall_millis: u64,
     ) -> Result<bool, StateError<I::Error>> {
-        if self.publisher.is_silent() {
-            return Ok(false);
-        }
+        self.check_may_publish()?;
         let records = aside.run.open().map_err(|_| StateError::Unproven)?;
         for Record { path, version } in records {
             let mut item = self.index.item(&path).map_err(StateError::Index)?;

@@ -22,6 +22,7 @@ impl<I: Index> FolderState<I> {
         meta: Meta,
         wall_millis: u64,
     ) -> Result<bool, StateError<I::Error>> {
+        self.check_may_publish()?;
         let item = self.index.item(path).map_err(StateError::Index)?;
         if let Some((copy, _)) = &item.copy {
             // What is to stand there is a file of its own from now on (spec: S-013).
@@ -56,6 +57,7 @@ impl<I: Index> FolderState<I> {
     ) -> Result<bool, StateError<I::Error>> {
         let item = self.index.item(copy).map_err(StateError::Index)?;
         let Some((copy, loser)) = item.copy else { return Ok(false) };
+        self.check_may_publish()?;
         if !keeps_copy {
             self.dismiss(&copy, wall_millis)?.map_err(StateError::Unpublished)?;
             return Ok(true);
@@ -71,16 +73,14 @@ impl<I: Index> FolderState<I> {
         Ok(true)
     }
 
-    fn publish_revision(
+    pub(super) fn publish_revision(
         &mut self,
         path: &RelPath,
         seen: &[Version],
         revised: (Content, Meta),
         wall_millis: u64,
     ) -> Result<(), StateError<I::Error>> {
-        if self.publisher.is_silent() {
-            return Err(StateError::Listening);
-        }
+        self.check_may_publish()?;
         let mut item = self.index.item(path).map_err(StateError::Index)?;
         let was_live = item.versions.is_live();
         let seen: Vec<&Version> = seen.iter().collect();

@@ -1,8 +1,10 @@
 //! Three sites with trees, users, scans, engines and neighbours that are told things late or twice:
 //! in whatever order, all trees end alike, and nothing that somebody wrote is lost.
 
+mod brake;
 mod crowds;
 mod invariants;
+mod roles;
 mod scenarios;
 mod sessions;
 
@@ -106,6 +108,7 @@ struct Part {
 
 struct Site {
     state: FolderState<MemoryIndex>,
+    policy: Arc<Policy>,
     tree: Tree,
     followed: Vec<Option<Followed>>,
     acked: Vec<Option<Ack>>,
@@ -162,6 +165,7 @@ impl World {
     fn new() -> Self {
         let site = |at| Site {
             state: state_of(at, 0),
+            policy: Arc::default(),
             tree: Tree::new(),
             followed: vec![None; SITES],
             acked: vec![None; SITES],
@@ -296,6 +300,9 @@ impl World {
         let waiting = waiting.into_iter().map(|(path, _)| path);
         let all: BTreeSet<RelPath> =
             known.into_iter().chain(tree.keys().cloned()).chain(waiting).collect();
+        let looks: Vec<_> =
+            all.iter().map(|path| (path.clone(), tree.get(path).cloned())).collect();
+        state.weigh_looks(&looks, wall).expect("in memory");
         for path in all {
             state.observe(&path, tree.get(&path).cloned(), wall).expect("in memory");
             if state.is_run_full() {

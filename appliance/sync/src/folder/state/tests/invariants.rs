@@ -31,8 +31,10 @@ impl World {
     }
 
     /// A name of a version is that of one version, over all losses of indexes. What nobody but its
-    /// author ever heard of is gone with its index.
+    /// author ever heard of is gone with its index, and so is what whoever heard of it lost as well.
     fn i12_no_number_twice(&mut self) {
+        let dots = core::mem::take(&mut self.dots);
+        self.dots = dots.into_iter().filter(|(dot, _)| self.has_witness(*dot)).collect();
         for (at, site) in self.sites.iter().enumerate() {
             for path in site.state.index().paths() {
                 let item = site.state.index().item(&path).expect("in memory");
@@ -46,6 +48,19 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether anybody but its author may still know that a number was given.
+    fn has_witness(&self, dot: Dot) -> bool {
+        let knows = |index: &MemoryIndex| {
+            let head = index.head(dot.author).expect("in memory");
+            head.is_some_and(|head| head >= dot.serial)
+        };
+        let others = self.sites.iter().enumerate().filter(|(at, _)| id(*at) != dot.author.site);
+        let knew = |site: &Site| site.copy.as_ref().is_some_and(|copy| knows(&copy.index));
+        let is_told = |site: &Site| site.wire.iter().any(|parts| !parts.is_empty());
+        self.sites.iter().any(is_told)
+            || others.into_iter().any(|(_, site)| knows(site.state.index()) || knew(site))
     }
 
     fn versions_of_a_path_do_not_cover_each_other(&self) {

@@ -130,6 +130,20 @@ fn an_index_that_was_put_back_gives_no_number_twice() {
 }
 
 #[test]
+fn numbers_of_which_every_witness_lost_everything_do_no_harm_when_they_are_given_again() {
+    let steps = [
+        Step::Save(1),
+        Step::MakeDir(1, 3),
+        Step::Scan(1),
+        Step::Tell { from: 1, to: 2 },
+        Step::Restore(1),
+        Step::LoseAll(2),
+        Step::Write(0, 1),
+    ];
+    assert_alike(&settled(&steps));
+}
+
+#[test]
 fn an_index_that_heard_everybody_goes_on_under_its_name() {
     let mut world = settled(&[Step::Write(0, 6)]);
     take(&mut world, &[Step::Save(0), Step::Restore(0), Step::Write(0, 4), Step::Scan(0)]);

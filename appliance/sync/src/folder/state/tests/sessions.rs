@@ -14,7 +14,8 @@ impl World {
     fn share(&self, at: usize, with: usize) -> Shared {
         let site = &self.sites[at];
         let epoch = site.state.author().incarnation.get();
-        let head = site.state.index().last_arrival().expect("in memory");
+        let last = site.state.index().last_arrival().expect("in memory");
+        let head = if site.policy.rights.own().gives() { last } else { 0 };
         Shared { folder: FOLDER, epoch, head, followed: site.followed[with] }
     }
 
@@ -44,11 +45,16 @@ impl World {
             self.sites[to].followed[from] = None;
         }
         let start = self.share(to, from);
-        let Site { state, wire, .. } = &mut self.sites[from];
+        let Site { state, wire, policy, .. } = &mut self.sites[from];
         let epoch = state.author().incarnation;
         let start = Followed::start(start.followed, epoch);
         let mut feed = Feed::greeting(start, hearer);
-        while let Some(fed) = feed.next(state.index()).expect("a whole index") {
+        let gives = policy.rights.own().gives();
+        let mut next = || match gives {
+            true => feed.next(state.index()),
+            false => feed.greet(state.index()),
+        };
+        while let Some(fed) = next().expect("a whole index") {
             let (epoch, bytes) = (epoch.get(), fed.records.encode());
             wire[to].push_back(Part { epoch, after: fed.after, to: fed.to, teller, bytes });
         }
@@ -86,6 +92,8 @@ impl World {
                 Err(error) => panic!("{error}"),
             }
         }
+        let wall = self.wall(to);
+        self.sites[to].state.weigh_learned(wall).expect("in memory");
         let up_to = part.to.max(known);
         self.sites[to].followed[from] = Some(Followed { epoch: part.epoch, up_to });
         if let Some(listening) = &mut self.sites[to].listening {
@@ -123,7 +131,7 @@ impl World {
         let site = &mut self.sites[at];
         let state = core::mem::replace(&mut site.state, state_of(at, 0));
         let (index, publisher) = state.into_parts();
-        site.state = FolderState::new(index, FOLDER, change(publisher));
+        site.state = FolderState::new(index, FOLDER, change(publisher)).under(&site.policy);
     }
 
     fn rename(&mut self, at: usize) {
@@ -150,7 +158,7 @@ impl World {
     pub(super) fn forget(&mut self, at: usize) {
         self.tick += 1;
         let site = &mut self.sites[at];
-        (site.state, site.forgot) = (state_of(at, self.tick), true);
+        (site.state, site.forgot) = (state_of(at, self.tick).under(&site.policy), true);
         (site.followed, site.acked) = (vec![None; SITES], vec![None; SITES]);
         self.start(at);
     }
@@ -159,7 +167,8 @@ impl World {
         let Some(copy) = self.sites[at].copy.clone() else { return };
         let site = &mut self.sites[at];
         let next = copy.index.next().expect("few numbers");
-        site.state = FolderState::new(copy.index, FOLDER, Publisher::new(copy.author, next));
+        let publisher = Publisher::new(copy.author, next);
+        site.state = FolderState::new(copy.index, FOLDER, publisher).under(&site.policy);
         (site.followed, site.acked) = (copy.followed, copy.acked);
         site.forgot = true;
         self.start(at);

@@ -1,0 +1,397 @@
+//! Mass changes: what they would do to files here is weighed before it is published or done, and held
+//! where it is too much until a person confirms or refuses it (spec: S-150).
+
+use super::{FolderState, StateError};
+use crate::folder::aside::{Look, Why};
+use crate::folder::brake::{Brake, Load, Origin, Trip};
+use crate::folder::index::Index;
+use crate::folder::item::{Found, Item, Placed, Want};
+use crate::folder::publish::{Judged, judge};
+use crate::version::{Content, ManifestId, Shown, Version, view};
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::path_name::RelPath;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Looks and paths that are gone through at a time.
+const PAGE: usize = 256;
+
+/// Some paths, and from behind which one to go on.
+type Page = (Vec<RelPath>, Option<RelPath>);
+/// Names of a content of which one has to stand elsewhere for it to be no loss.
+const NAMES: usize = 16;
+
+/// A file that a version of others would delete or rewrite.
+#[derive(Clone, Debug)]
+pub(super) struct Heavy {
+    path: RelPath,
+    origin: Origin,
+    is_deleted: bool,
+    stood: Content,
+}
+
+impl<I: Index> FolderState<I> {
+    fn counted(&mut self) -> Result<&mut Brake, StateError<I::Error>> {
+        match &mut self.brake {
+            Some(brake) => Ok(brake),
+            none => Ok(none.insert(self.index.brake().map_err(StateError::Index)?)),
+        }
+    }
+
+    fn is_on(&mut self, origin: Origin) -> Result<bool, StateError<I::Error>> {
+        if self.policy.brake.is_none() {
+            return Ok(false);
+        }
+        Ok(self.counted()?.is_on(origin))
+    }
+
+    fn origin_of(&self, site: SiteId) -> Origin {
+        if self.policy.rights.knows(site) { Origin::Site(site) } else { Origin::Others }
+    }
+
+    /// What waits for a person.
+    ///
+    /// # Errors
+    /// [`StateError::Index`].
+    pub fn trips(&mut self) -> Result<Vec<(Origin, Trip)>, StateError<I::Error>> {
+        if self.policy.brake.is_none() {
+            return Ok(Vec::new());
+        }
+        Ok(self.counted()?.trips().map(|(origin, trip)| (origin, trip.clone())).collect())
+    }
+
+    /// Whether what was found is not published now: it takes something away, and the disk is braked.
+    /// A directory goes with what was in it.
+    pub(super) fn is_braked(
+        &mut self,
+        placed: Option<&Placed>,
+        found: Option<&Found>,
+    ) -> Result<bool, StateError<I::Error>> {
+        let Some(placed) = placed else { return Ok(false) };
+        let takes = found.is_none_or(|found| found.content != placed.version.content);
+        Ok(takes && self.is_on(Origin::Disk)?)
+    }
+
+    /// Weighs what was found before it is taken in: all that comes together at once. Where it is too
+    /// much, none of what it takes away is published (spec: S-151).
+    ///
+    /// # Errors
+    /// [`StateError::Index`].
+    pub fn weigh_looks(
+        &mut self,
+        looks: &[(RelPath, Option<Found>)],
+        wall_millis: u64,
+    ) -> Result<(), StateError<I::Error>> {
+        if self.policy.brake.is_none() || !self.policy.rights.own().publishes() {
+            return Ok(());
+        }
+        let (mut load, mut gone) = (Load::default(), BTreeSet::new());
+        let mut lost: Vec<(&RelPath, ManifestId)> = Vec::new();
+        for (path, found) in looks {
+            let Some(placed) = self.index.placed(path).map_err(StateError::Index)? else {
+                continue;
+            };
+            let stood = &placed.version.content;
+            if found.as_ref().is_some_and(|found| found.content == *stood) {
+                continue;
+            }
+            if found.is_none() {
+                gone.insert(path);
+            }
+            // What waits already was weighed when it was first seen.
+            let before = self.index.look(path).map_err(StateError::Index)?;
+            let is_seen = before.is_some_and(|look| look.found == *found);
+            let item = self.index.item(path).map_err(StateError::Index)?;
+            let is_new = judge(&item, found.as_ref()) == Judged::New;
+            match (stood, found) {
+                _ if is_seen || !is_new || *stood == Content::Dir => {}
+                (Content::File { manifest, .. }, None) => lost.push((path, *manifest)),
+                (_, found) => load.add(path, found.is_none()),
+            }
+        }
+        let here = looks.iter().filter_map(|(_, found)| manifest_of(&found.as_ref()?.content));
+        let here: BTreeSet<ManifestId> = here.collect();
+        for (path, manifest) in lost {
+            // It was renamed, or there are more of it.
+            if !here.contains(&manifest) && !self.stands_but_at(manifest, &gone)? {
+                load.add(path, true);
+            }
+        }
+        let count = gone.len() as u64;
+        load.is_all =
+            count > 0 && self.index.standing(count + 1).map_err(StateError::Index)? == count;
+        self.weigh(Origin::Disk, &load, wall_millis)
+    }
+
+    /// Whether a content stands somewhere else than where it goes.
+    fn stands_but_at(
+        &self,
+        manifest: ManifestId,
+        gone: &BTreeSet<&RelPath>,
+    ) -> Result<bool, StateError<I::Error>> {
+        let names = self.index.standing_with(manifest, NAMES).map_err(StateError::Index)?;
+        for path in names.iter().filter(|path| !gone.contains(path)) {
+            // What is held to be deleted, or is gone already, is not there.
+            let look = self.index.look(path).map_err(StateError::Index)?;
+            if look.is_none_or(|look| {
+                look.found.is_some_and(|found| manifest_of(&found.content) == Some(manifest))
+            }) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a file or link that stands at a path would go, or get another content.
+    pub(super) fn is_harmed(&self, item: &Item) -> bool {
+        let Some(placed) = item.placed.as_ref().filter(|_| self.policy.brake.is_some()) else {
+            return false;
+        };
+        let is_file = placed.version.content != Content::Dir;
+        is_file && matches!(self.allowed(item), Want::Remove | Want::Place(_))
+    }
+
+    /// Remembers that a version of `author` harms what stands at a path.
+    pub(super) fn note_harm(&mut self, path: &RelPath, item: &Item, author: SiteId) {
+        let Some(placed) = &item.placed else { return };
+        if author == self.publisher.author().site {
+            return;
+        }
+        let (path, origin) = (path.clone(), self.origin_of(author));
+        let is_deleted = item.want() == Want::Remove;
+        self.heavy.push(Heavy { path, origin, is_deleted, stood: placed.version.content.clone() });
+    }
+
+    /// Weighs what others' versions that were just taken in would do, before any of it is done.
+    ///
+    /// # Errors
+    /// [`StateError::Index`].
+    pub fn weigh_learned(&mut self, wall_millis: u64) -> Result<(), StateError<I::Error>> {
+        let heavy = core::mem::take(&mut self.heavy);
+        let gone = heavy.iter().filter(|heavy| heavy.is_deleted).map(|heavy| &heavy.path);
+        let gone: BTreeSet<&RelPath> = gone.collect();
+        let mut loads: BTreeMap<Origin, Load> = BTreeMap::new();
+        for Heavy { path, origin, is_deleted, stood } in &heavy {
+            let is_kept = match manifest_of(stood) {
+                Some(manifest) if *is_deleted => self.stands_but_at(manifest, &gone)?,
+                _ => false,
+            };
+            if !is_kept {
+                loads.entry(*origin).or_default().add(path, *is_deleted);
+            }
+        }
+        loads.iter().try_for_each(|(origin, load)| self.weigh(*origin, load, wall_millis))
+    }
+
+    fn weigh(
+        &mut self,
+        origin: Origin,
+        load: &Load,
+        wall_millis: u64,
+    ) -> Result<(), StateError<I::Error>> {
+        let Some(limits) = self.policy.brake.filter(|_| load.count() > 0) else { return Ok(()) };
+        let (before, gone) = self.counted()?.counted(origin, &limits, wall_millis);
+        let enough = limits.enough(before.saturating_add(load.count()));
+        let of = self.index.standing(enough).map_err(StateError::Index)?;
+        let was_on = self.counted()?.is_on(origin);
+        let is_on = self.counted()?.weigh(origin, load, of + gone, (&limits, wall_millis));
+        if is_on && !was_on {
+            let of = self.index.standing(u64::MAX).map_err(StateError::Index)?;
+            self.counted()?.set_of(origin, of + gone);
+        }
+        self.keep_brake()
+    }
+
+    fn keep_brake(&mut self) -> Result<(), StateError<I::Error>> {
+        match &self.brake {
+            Some(brake) => self.index.set_brake(brake).map_err(StateError::Index),
+            None => Ok(()),
+        }
+    }
+
+    /// From where what is to be done at a path comes, if it is held.
+    pub(super) fn held_by(&mut self, item: &Item) -> Result<Option<Origin>, StateError<I::Error>> {
+        let Some(placed) = item.placed.as_ref().filter(|_| self.is_harmed(item)) else {
+            return Ok(None);
+        };
+        let us = self.publisher.author().site;
+        let covers = |by: &&Version| !by.is_live() && by.context.contains(placed.version.dot);
+        let by: Vec<SiteId> = match item.want() {
+            Want::Place(version) => vec![version.dot.author.site],
+            _ => item.versions.iter().filter(covers).map(|by| by.dot.author.site).collect(),
+        };
+        // Who did the same here as well meant it.
+        if by.contains(&us) {
+            return Ok(None);
+        }
+        for origin in by.into_iter().map(|site| self.origin_of(site)).collect::<Vec<_>>() {
+            if self.is_on(origin)? {
+                return Ok(Some(origin));
+            }
+        }
+        Ok(None)
+    }
+
+    /// From where what is to be done at a path comes, if it is held.
+    ///
+    /// # Errors
+    /// [`StateError::Index`].
+    pub fn held(&mut self, path: &RelPath) -> Result<Option<Origin>, StateError<I::Error>> {
+        let item = self.index.item(path).map_err(StateError::Index)?;
+        self.held_by(&item)
+    }
+
+    /// Lets go what is held: it is meant. What it was, if anything was held; what was found on disk
+    /// is to be looked at again by the caller.
+    ///
+    /// # Errors
+    /// [`StateError::Index`].
+    pub fn confirm(&mut self, origin: Origin) -> Result<Option<Trip>, StateError<I::Error>> {
+        let released = self.counted()?.release(origin);
+        self.keep_brake()?;
+        Ok(released)
+    }
+
+    /// Undoes what is held, from behind `after`, some of it at a time: where to go on; `None`: that
+    /// was all, and the brake is off. What was found on disk gives way to what stood there; what
+    /// others published is overwritten, everywhere, by what stands here (spec: S-152).
+    ///
+    /// # Errors
+    /// [`StateError`]; what was written to the index is to be rolled back.
+    pub fn refuse(
+        &mut self,
+        origin: Origin,
+        after: Option<&RelPath>,
+        wall_millis: u64,
+    ) -> Result<Option<RelPath>, StateError<I::Error>> {
+        let next = match origin {
+            Origin::Disk => {
+                let looks = self.index.looks(after, PAGE).map_err(StateError::Index)?;
+                for (path, _) in &looks {
+                    self.take_back(path, Why::Braked)?;
+                }
+                looks.get(PAGE - 1).map(|(path, _)| path.clone())
+            }
+            Origin::Site(_) | Origin::Others => {
+                self.check_may_publish()?;
+                // A run has as many records: all of these are signed together.
+                let paths =
+                    self.index.unsettled_from(after, PAGE / 2).map_err(StateError::Index)?;
+                for path in &paths {
+                    self.overrule(path, origin, wall_millis)?;
+                }
+                paths.get(PAGE / 2 - 1).cloned()
+            }
+        };
+        if next.is_none() {
+            self.confirm(origin)?;
+        }
+        Ok(next)
+    }
+
+    /// Publishes what stands at a path over what is held there.
+    fn overrule(
+        &mut self,
+        path: &RelPath,
+        origin: Origin,
+        wall_millis: u64,
+    ) -> Result<(), StateError<I::Error>> {
+        let item = self.index.item(path).map_err(StateError::Index)?;
+        if self.held_by(&item)? != Some(origin) {
+            return Ok(());
+        }
+        let Some(placed) = &item.placed else { return Ok(()) };
+        let mut seen = vec![placed.version.clone()];
+        if let Shown::Version(shown) = view(&item.versions, item.has_children).shown {
+            seen.push(shown.clone());
+        }
+        let what = (placed.version.content.clone(), placed.meta.clone());
+        self.publish_revision(path, &seen, what, wall_millis)
+    }
+
+    /// Lets go what is held if it turned out to be less: files that were renamed stand elsewhere by
+    /// now. Whether it was (spec: S-153).
+    ///
+    /// # Errors
+    /// [`StateError::Index`].
+    pub fn reweigh(&mut self, origin: Origin) -> Result<bool, StateError<I::Error>> {
+        let Some(limits) = self.policy.brake else { return Ok(false) };
+        let trips = self.trips()?;
+        let Some((_, trip)) = trips.into_iter().find(|(of, _)| *of == origin) else {
+            return Ok(false);
+        };
+        let (mut held, mut after) = (0, None);
+        loop {
+            let (paths, next) = self.held_from(origin, after.as_ref())?;
+            for path in paths {
+                let placed = self.index.placed(&path).map_err(StateError::Index)?;
+                let stood = placed.map(|placed| placed.version.content);
+                let only = BTreeSet::from([&path]);
+                let is_deleted = self.is_held_deletion(origin, &path)?;
+                let is_kept = match stood.as_ref().and_then(manifest_of) {
+                    Some(manifest) if is_deleted => self.stands_but_at(manifest, &only)?,
+                    _ => false,
+                };
+                held += u64::from(!is_kept);
+            }
+            if trip.is_mass(&limits, held) {
+                return Ok(false);
+            }
+            match next {
+                Some(_) => after = next,
+                None => break,
+            }
+        }
+        self.confirm(origin)?;
+        Ok(true)
+    }
+
+    /// Files that are held, from behind `after`, and where to go on.
+    fn held_from(
+        &mut self,
+        origin: Origin,
+        after: Option<&RelPath>,
+    ) -> Result<Page, StateError<I::Error>> {
+        if origin == Origin::Disk {
+            let looks = self.index.looks(after, PAGE).map_err(StateError::Index)?;
+            let next = looks.get(PAGE - 1).map(|(path, _)| path.clone());
+            let braked = looks.into_iter().filter(|(_, look)| look.why == Why::Braked);
+            let mut held = Vec::new();
+            for (path, _) in braked {
+                let placed = self.index.placed(&path).map_err(StateError::Index)?;
+                if placed.is_some_and(|placed| placed.version.content != Content::Dir) {
+                    held.push(path);
+                }
+            }
+            return Ok((held, next));
+        }
+        let paths = self.index.unsettled_from(after, PAGE).map_err(StateError::Index)?;
+        let next = paths.get(PAGE - 1).cloned();
+        let mut held = Vec::new();
+        for path in paths {
+            let item = self.index.item(&path).map_err(StateError::Index)?;
+            if self.held_by(&item)? == Some(origin) {
+                held.push(path);
+            }
+        }
+        Ok((held, next))
+    }
+
+    fn is_held_deletion(
+        &self,
+        origin: Origin,
+        path: &RelPath,
+    ) -> Result<bool, StateError<I::Error>> {
+        if origin == Origin::Disk {
+            let look = self.index.look(path).map_err(StateError::Index)?;
+            return Ok(look.is_some_and(|Look { found, .. }| found.is_none()));
+        }
+        Ok(self.index.item(path).map_err(StateError::Index)?.want() == Want::Remove)
+    }
+}
+
+fn manifest_of(content: &Content) -> Option<ManifestId> {
+    match content {
+        Content::File { manifest, .. } => Some(*manifest),
+        Content::Gone | Content::Dir | Content::Symlink { .. } => None,
+    }
+}
