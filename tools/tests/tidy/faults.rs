@@ -34,6 +34,8 @@ fn rows(file: &File) -> Vec<Row<'_>> {
         if let [id, behaviour, tests] = cells[..]
             && (id.starts_with("F-") || id.starts_with("T-"))
         {
+            // Behind its number the row says what the fault is.
+            let id = id.split(' ').next().unwrap_or_default();
             rows.push(Row { id, line: index + 1, behaviour, tests });
         }
     }
@@ -121,7 +123,9 @@ mod tests {
 
     /// A table with all rows but for what `spoil` does to it.
     fn advice(spoil: impl Fn(String) -> String) -> Vec<String> {
-        let row = |id: String| format!("| {id} | it holds (S-001) | `x::a::holds`; open: more |\n");
+        let row = |id: String| {
+            format!("| {id} so called | it holds (S-001) | `x::a::holds`; open: more |\n")
+        };
         let table = spoil(wanted().map(row).collect());
         let tree = Tree::planted(&[
             (TABLE, &table),

@@ -176,11 +176,6 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let signature = Signature(aside.run.signature);
     let run = Run { statement: statement.clone(), signature, leaves, proof: Proof::default() };
     let run = run.encode(RunId(ID)).expect("it hangs together");
-    let part = |write: &dyn Fn(&mut Writer)| {
-        let mut writer = Writer::new();
-        write(&mut writer);
-        writer.seal(Table::Meta, b"")
-    };
     let sealed = [
         (0, "item-held", row(Shows::Held(Seq(3)))),
         (0, "item-covered", row(Shows::Covered(bytes))),
@@ -199,13 +194,22 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         (9, "statement", part(&|writer| write_statement(writer, &statement, &signature))),
         (10, "aside", aside::write_aside(&aside, &DOT_KEY)),
     ];
-    let behind = |(kind, name, value): (u8, &'static str, Vec<u8>)| {
-        (name, [&[kind][..], &value[CHECK_LEN..]].concat())
-    };
     let plain =
         [("home-tree", &b"\x0bta\0b"[..]), ("home-kept", b"\x0bkname"), ("key", b"\x0ba\0b")];
     let plain = plain.map(|(name, input)| (name, input.to_vec()));
     sealed.map(behind).into_iter().chain(plain).collect()
+}
+
+/// A part of a row as if it were one.
+fn part(write: &dyn Fn(&mut Writer)) -> Vec<u8> {
+    let mut writer = Writer::new();
+    write(&mut writer);
+    writer.seal(Table::Meta, b"")
+}
+
+/// As the target is fed with it: the number of the table, and what stands behind the hash.
+fn behind((kind, name, value): (u8, &'static str, Vec<u8>)) -> (&'static str, Vec<u8>) {
+    (name, [&[kind][..], &value[CHECK_LEN..]].concat())
 }
 
 const IDENTITY: FileIdentity =

@@ -190,11 +190,11 @@ async fn what_is_at_the_edge_of_every_rule_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_path_that_a_thousand_lives_deleted_can_be_written_to() {
+async fn a_path_that_a_hundred_lives_deleted_can_be_written_to() {
     let mut cast = Cast::meet().await;
     let member = &mut cast.member;
     let site = member.me().0;
-    let runs: Vec<SealedRun> = (0..1100)
+    let runs: Vec<SealedRun> = (0..100)
         .map(|life| {
             let said = Said { by: (site, 1000 + life), serial: 1, ..Said::of(b"crowd", GONE) };
             member.run(&said)
