@@ -35,6 +35,13 @@ struct Site {
     peer: SiteId,
 }
 
+/// Deletions in a small folder that are never a mass.
+const FEW: usize = 20;
+
+fn count(of: u64) -> usize {
+    usize::try_from(of).expect("few")
+}
+
 /// What a site thinks of itself and of the other one.
 #[derive(Clone, Copy)]
 struct Believes {
@@ -295,14 +302,17 @@ async fn a_mass_deletion_by_a_peer_is_held_shown_confirmed_and_refused() {
             there.control.rescan().await.expect("it runs");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert_eq!(there.files(), before);
+        // What was told before it was a mass is done: fewer than a mass begins with.
+        let kept = there.files();
+        assert!(kept.len() + FEW > before.len(), "{} of {}", kept.len(), before.len());
         let held = trips().await;
         assert_eq!((held.len(), held[0].0), (1, Origin::Site(there.peer)));
-        assert_eq!((held[0].1.deleted, held[0].1.examples.len()), (30, 8));
+        assert!((kept.len() - left..=30).contains(&count(held[0].1.deleted)), "{held:?}");
+        assert_eq!(held[0].1.examples.len(), 8);
         if refuses {
             asker.refuse("projects", None).await.expect("held");
-            until([&here, &there], "undone", async || here.files() == before).await;
-            assert_eq!(there.files(), before);
+            until([&here, &there], "undone", async || here.files() == kept).await;
+            assert_eq!(there.files(), kept);
         } else {
             asker.confirm("projects", None).await.expect("held");
             until([&here, &there], "done", async || there.files().len() == 30).await;
@@ -326,11 +336,16 @@ async fn a_mass_deletion_on_the_own_disk_is_held_before_it_is_published() {
     all.keys().for_each(|name| here.remove(name));
     here.write("meanwhile", "all else goes on");
     until([&here, &there], "told", async || there.files().contains_key("meanwhile")).await;
-    assert_eq!(there.files().len(), 41);
+    // What was found before it was a mass is gone: fewer than a mass begins with.
+    let kept = there.files();
+    assert!(kept.len() + FEW > 41, "{} of 41", kept.len());
     let held = here.facts().await.trips;
-    assert_eq!((held.len(), held[0].0, held[0].1.deleted), (1, Origin::Disk, 40));
+    assert_eq!((held.len(), held[0].0), (1, Origin::Disk));
+    assert!((kept.len() - 1..=40).contains(&count(held[0].1.deleted)), "{held:?}");
     here.control.asker().refuse("projects", Some(Origin::Disk)).await.expect("held");
-    until([&here, &there], "undone", async || here.files().len() == 41).await;
+    until([&here, &there], "undone", async || here.files() == kept).await;
+    let all: BTreeMap<String, String> =
+        kept.into_iter().filter(|(name, _)| name != "meanwhile").collect();
     all.keys().for_each(|name| here.remove(name));
     let asker = here.control.asker();
     let held = async || !here.facts().await.trips.is_empty();

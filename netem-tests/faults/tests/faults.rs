@@ -59,7 +59,7 @@ fn a_kill_at_a_syscall_loses_nothing_that_was_announced_and_leaves_old_or_new() 
 #[test]
 fn planted_faults_are_found() {
     let test = "planted_faults_are_found";
-    for (mutant, class) in [("lying-disk", "replace"), ("stored-early", "create")] {
+    for (mutant, class) in [("lying-disk", "replace"), ("announced-early", "create")] {
         let arguments = ["power", "--images", "60", "--class", class, "--mutant", mutant];
         let Some(ran) = kit(test, &arguments) else { return };
         assert_eq!(ran.status.code(), Some(1), "{mutant} was not found");

@@ -258,13 +258,11 @@ fn scrub(section: &mut Section<'_>, faults: &mut Faults) -> ScrubPlan {
     let mut plan = ScrubPlan::default();
     let rates = (BitRate::mbps(1), BitRate::kbps(1_000_000_000), "1 Mbit/s to 1000 Gbit/s");
     plan.rate = quantity(section, SCRUB_RATE, quantity::rate, rates, faults).unwrap_or(plan.rate);
-    let text = section.text(SCRUB_EVERY, &mut Faults::default());
-    if text.is_some_and(|text| text.value == "off") {
-        return ScrubPlan { every: None, ..plan };
+    let read = |text: &str| if text == "off" { Ok(Duration::MAX) } else { quantity::span(text) };
+    let spans = (Duration::from_hours(1), Duration::MAX, "1 h or more, or \"off\"");
+    if let Some(every) = quantity(section, SCRUB_EVERY, read, spans, faults) {
+        plan.every = Some(every).filter(|every| *every < Duration::MAX);
     }
-    let spans = (Duration::from_hours(1), Duration::from_hours(3650 * 24), "1 h to 3650 d");
-    let every = quantity(section, SCRUB_EVERY, quantity::span, spans, faults);
-    plan.every = every.or(plan.every);
     plan
 }
 

@@ -294,7 +294,7 @@ fn of_folders() -> Vec<(String, &'static str)> {
         ),
         (
             folder("a", "/a") + "scrub-every = \"1 s\"\n",
-            "11:15: `scrub-every` = \"1 s\" is out of range; write 1 h to 3650 d",
+            "11:15: `scrub-every` = \"1 s\" is out of range; write 1 h or more, or \"off\"",
         ),
         (
             folder("a", "/a") + "scan-every = \"0.1 s\"\n",
