@@ -76,7 +76,7 @@ impl Farhauld {
         let socket = home.join("api");
         let mut text = format!(
             "[site]\nname = '{}'\nstate = '{}'\nlisten = '0.0.0.0:{PORT}'\napi = 'unix:{}'\n\
-             [[folder]]\nid = '{FOLDER}'\npath = '{}'\npeers = [{}]\n",
+             [[folder]]\nid = '{FOLDER}'\npath = '{}'\npeers = [{}]\nbrake = 'off'\n",
             site.letter(),
             home.join("state").display(),
             socket.display(),

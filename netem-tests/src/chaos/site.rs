@@ -174,7 +174,7 @@ fn config(
     format!(
         "[site]\nname = 'site-{site}'\nstate = '{state}'\nlisten = '0.0.0.0:{PORT}'\n\
          api = 'unix:{api}'\nbuffers = '64 MiB'\n\
-         [[folder]]\nid = '{FOLDER}'\npath = '{tree}'\npeers = [{names}]\n\
+         [[folder]]\nid = '{FOLDER}'\npath = '{tree}'\npeers = [{names}]\nbrake = 'off'\n\
          scan-every = '{scan} s'\nwatch = '{watch}'\n",
         state = home.join("state").display(),
         api = api.display(),

@@ -41,10 +41,10 @@ impl Limits {
         }
     }
 
-    /// Other bounds; the receiver is the same.
+    /// Other bounds, which hold from the next packet on; the receiver is the same.
     pub(super) fn rebound(&mut self, bounds: Bounds) {
-        let Self { taken, taken_until, trained_until, .. } = *self;
-        *self = Self { taken, taken_until, trained_until, ..Self::of(bounds) };
+        let Self { taken, taken_until, .. } = *self;
+        *self = Self { taken, taken_until, ..Self::of(bounds) };
     }
 
     /// What the receiver takes, and until when that is believed; infinite if it never said so.

@@ -10,11 +10,13 @@ fn floor(rate: BitRate) -> Bounds {
     Bounds::new(Some(rate), None).unwrap()
 }
 
-/// A transfer under way that sends slowly, its first trains paid for.
+/// A transfer under way that sends slowly, its first trains paid for; large enough that something is
+/// left of it at whatever rate the link is found to have.
 fn slow() -> Pair {
+    const LEN: Bytes = Bytes::mib(2048);
     let mut pair = Pair::new(Policy::Low, Some(SLOW));
-    pair.ends[0].declare_send(Bytes::mib(64), &[]).unwrap();
-    pair.ends[1].declare_recv(Bytes::mib(64), &[]).unwrap();
+    pair.ends[0].declare_send(LEN, &[]).unwrap();
+    pair.ends[1].declare_recv(LEN, &[]).unwrap();
     pair.run(Duration::from_secs(2));
     pair
 }
