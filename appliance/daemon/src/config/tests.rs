@@ -261,6 +261,12 @@ fn of_folders() -> Vec<(String, &'static str)> {
                 .to_owned(),
             "10:28: a peer of a folder has no key `mode`; remove it, or write one of name, role",
         ),
+    ]
+}
+
+/// And of their other keys.
+fn of_folder_keys() -> Vec<(String, &'static str)> {
+    vec![
         (
             folder("a", "/a") + "deletes = \"keep\"\n",
             "11:11: `deletes` = \"keep\" is for a site that publishes nothing; \
@@ -317,7 +323,7 @@ fn every_fault_is_told_with_line_column_and_advice() {
     for (more, expected) in OF_SITE {
         assert_eq!(fault(&format!("{SITE}{more}")), *expected, "{more}");
     }
-    for (more, expected) in of_peers().into_iter().chain(of_folders()) {
+    for (more, expected) in of_peers().into_iter().chain(of_folders()).chain(of_folder_keys()) {
         assert_eq!(fault(&with(&more)), expected, "{more}");
     }
     assert_eq!(
