@@ -19,7 +19,7 @@ use rustix::process::geteuid;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const STAGING_NAME: &[u8] = b"staging";
@@ -32,6 +32,12 @@ const KEPT: &str = "kept";
 pub const STALE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Stale files removed by one sweep.
 const SWEEP_MAX: usize = 10_000;
+/// For how long in all a transfer waits for staged files that others work on. A transfer that was
+/// cut lets go of its own once its last writes are done, which a slow disk puts off; a process
+/// that is being started holds what its parent held for a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Attempts at something that others may undo between two steps.
 const ATTEMPTS: usize = 8;
 
@@ -161,6 +167,8 @@ pub(crate) struct Staging {
     root: Root,
     dir: Dir,
     nonce: u64,
+    /// What is left of [`PATIENCE`]: one transfer waits so long in all, not for each file.
+    patience: Mutex<Duration>,
 }
 
 impl Staging {
@@ -180,7 +188,7 @@ impl Staging {
             if is_named(root, &dir) {
                 // Tells the temporary files of transfers apart; creation is exclusive anyway.
                 let nonce = RandomState::new().hash_one(std::process::id());
-                return Ok(Self { root: root.clone(), dir, nonce });
+                return Ok(Self { root: root.clone(), dir, nonce, patience: Mutex::new(PATIENCE) });
             }
         }
         Err(StagingError::Unstable)
@@ -365,7 +373,7 @@ impl Staging {
                 },
                 Err(errno) => return Err(at(name)(errno)),
             };
-            if !try_lock(&file).map_err(at(name))? {
+            if !self.wait_for(&file).map_err(at(name))? {
                 return Err(StagingError::Busy);
             }
             // Its last holder may have removed it between our opening and locking it.
@@ -376,6 +384,20 @@ impl Staging {
             }
         }
         Err(StagingError::Unstable)
+    }
+
+    /// Locks `journal`, as soon as nobody else does; false when patience ends first.
+    fn wait_for(&self, journal: &File) -> rustix::io::Result<bool> {
+        while !try_lock(journal)? {
+            let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+            if patience.is_zero() {
+                return Ok(false);
+            }
+            *patience = patience.saturating_sub(LOOK_EVERY);
+            drop(patience);
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(true)
     }
 
     /// The staged file, if it can be gone on with. One with a second name is never written to:
@@ -522,6 +544,36 @@ mod tests {
         let mut expected = [held.part_name(), held.key.name(JOURNAL)].map(String::into_bytes);
         expected.sort();
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_file_that_another_transfer_is_about_to_let_go_of_is_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        let staging = Staging::open(&Root::open(home.path()).unwrap()).unwrap();
+        let entry = entry(b"large", 1 << 21);
+        let held = stage(&staging, &entry);
+        let inode = Meta::of(&held.fd).unwrap().identity.ino;
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(5 * LOOK_EVERY);
+            drop(held);
+        });
+        assert_eq!(Meta::of(&stage(&staging, &entry).fd).unwrap().identity.ino, inode);
+        ending.join().unwrap();
+    }
+
+    #[test]
+    fn one_transfer_waits_once_for_all_files_that_others_work_on() {
+        let home = tempfile::tempdir().unwrap();
+        let root = Root::open(home.path()).unwrap();
+        let (first, second) = (Staging::open(&root).unwrap(), Staging::open(&root).unwrap());
+        let entries = [entry(b"a", 1 << 21), entry(b"b", 1 << 21)];
+        let _held = entries.each_ref().map(|entry| stage(&first, entry));
+        for entry in &entries {
+            let key = Key::of(&[0; 32], None, entry);
+            let refused = second.stage(key, 0, DataMap::of(entry), Earlier::Keep);
+            assert!(matches!(refused, Err(StagingError::Busy)));
+            assert_eq!(*second.patience.lock().unwrap(), Duration::ZERO);
+        }
     }
 
     #[test]
