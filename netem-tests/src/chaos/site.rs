@@ -133,20 +133,22 @@ impl ChaosSite {
     /// # Errors
     /// If it does not answer.
     pub fn folder(&self) -> io::Result<Value> {
-        self.ask(&["folder", "show", FOLDER])
+        self.ask(&["folder", "show"], &[FOLDER])
     }
 
     /// Why the site thinks that a path is as it is, in its own words.
     pub fn why(&self, path: &str) -> String {
-        match self.ask(&["why", FOLDER, path]) {
+        match self.ask(&["why"], &[FOLDER, path]) {
             Ok(why) => why.to_string(),
             Err(error) => error.to_string(),
         }
     }
 
-    fn ask(&self, words: &[&str]) -> io::Result<Value> {
+    /// What is asked about may begin with a dash.
+    fn ask(&self, words: &[&str], about: &[&str]) -> io::Result<Value> {
         let mut command = Command::new(binary("farhaul"));
         command.args(words).arg("--json").arg("--config").arg(self.home.join("farhauld.toml"));
+        command.arg("--").args(about);
         let asked = Running::spawn(&mut command)?.finish(END_MAX)?.succeeded()?;
         let line = asked.stdout.lines().next().unwrap_or_default();
         serde_json::from_str(line).map_err(io::Error::other)

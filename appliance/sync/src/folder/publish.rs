@@ -186,11 +186,12 @@ pub(super) fn judge(item: &Item, found: Option<&Found>) -> Judged {
         }
         (Some(found), placed) => {
             let Found { content, meta, identity } = found;
+            let is_seen_off = placed.as_ref().is_some_and(|placed| is_left(item, placed, content));
             match standing(item, content, meta, placed.is_some()) {
-                Some(version) => {
+                Some(version) if !is_seen_off => {
                     Judged::Adopted(Placed { version, meta: meta.clone(), identity: *identity })
                 }
-                None => Judged::New,
+                _ => Judged::New,
             }
         }
     }
@@ -213,6 +214,14 @@ fn standing(item: &Item, content: &Content, meta: &Meta, was_placed: bool) -> Op
         shown.filter(is_that).or_else(|| item.versions.iter().find(is_that))
     };
     version.cloned()
+}
+
+/// Whether some version still says what stood there before `content` was put in its place. Then that
+/// has to be said, also where others put the same there: somebody destroyed what may have stood
+/// nowhere else, and sites would go on to ask each other for it.
+fn is_left(item: &Item, placed: &Placed, content: &Content) -> bool {
+    let stood = &placed.version.content;
+    stood != content && item.versions.iter().any(|version| version.content == *stood)
 }
 
 /// Whether nobody did anything.

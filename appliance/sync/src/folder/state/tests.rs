@@ -52,6 +52,8 @@ enum Step {
     Wait(usize),
     /// A site's clock goes wrong by so many hours.
     Clock(usize, i8),
+    /// A site stops and starts again.
+    Restart(usize),
     /// A site loses its index.
     Forget(usize),
     /// A site loses its index and its tree.
@@ -79,6 +81,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => site().prop_map(Step::Collect),
         1 => site().prop_map(Step::Wait),
         1 => (site(), any::<i8>()).prop_map(|(at, hours)| Step::Clock(at, hours)),
+        2 => site().prop_map(Step::Restart),
         1 => site().prop_map(Step::Forget),
         1 => site().prop_map(Step::LoseAll),
         1 => site().prop_map(Step::Save),
@@ -121,6 +124,8 @@ struct Site {
     clock: i64,
     /// What the engine took from its place.
     aside: BTreeSet<Content>,
+    /// What its users replaced or deleted, or its disk took with it.
+    seen_off: BTreeSet<Content>,
     /// It lost its index, or has an old one: what it put aside has no name in the tree.
     forgot: bool,
 }
@@ -130,8 +135,6 @@ struct World {
     cut: BTreeSet<(usize, usize)>,
     tick: u32,
     written: BTreeSet<Content>,
-    /// What a user replaced or deleted, having it on disk, or what a disk took with it.
-    seen_off: BTreeSet<Content>,
     /// Paths that a user wrote to.
     touched: BTreeSet<RelPath>,
     /// Every version that anybody but its author ever heard of.
@@ -174,6 +177,7 @@ impl World {
             copy: None,
             clock: 0,
             aside: BTreeSet::new(),
+            seen_off: BTreeSet::new(),
             forgot: false,
         };
         Self {
@@ -181,7 +185,6 @@ impl World {
             cut: BTreeSet::new(),
             tick: 0,
             written: BTreeSet::new(),
-            seen_off: BTreeSet::new(),
             touched: BTreeSet::new(),
             dots: BTreeMap::new(),
         }
@@ -224,12 +227,12 @@ impl World {
             Step::Collect(at) => self.collect(*at),
             Step::Wait(at) => self.end_listening(*at, true),
             Step::Clock(at, hours) => self.sites[*at].clock = i64::from(*hours) * 3_600_000,
+            Step::Restart(at) => self.start(*at),
             Step::Forget(at) => self.forget(*at),
             Step::LoseAll(at) => {
-                let tree = core::mem::take(&mut self.sites[*at].tree);
-                self.seen_off.extend(tree.into_values().map(|found| found.content));
-                let aside = core::mem::take(&mut self.sites[*at].aside);
-                self.seen_off.extend(aside);
+                let Site { tree, aside, seen_off, .. } = &mut self.sites[*at];
+                let tree = core::mem::take(tree).into_values().map(|found| found.content);
+                seen_off.extend(tree.chain(core::mem::take(aside)));
                 self.forget(*at);
             }
             Step::Save(at) => {
@@ -261,7 +264,7 @@ impl World {
         }
         let dir = Found { content: Content::Dir, ..found.clone() };
         site.tree.extend(missing.into_iter().map(|parent| (parent, dir.clone())));
-        self.seen_off.extend(site.tree.insert(place.clone(), found).map(|old| old.content));
+        site.seen_off.extend(site.tree.insert(place.clone(), found).map(|old| old.content));
         self.touched.insert(place.clone());
         if content != Content::Dir {
             self.written.insert(content);
@@ -269,11 +272,9 @@ impl World {
     }
 
     fn delete(&mut self, at: usize, place: &RelPath) {
-        let gone: Vec<RelPath> =
-            self.sites[at].tree.keys().filter(|path| path.starts_with(place)).cloned().collect();
-        for path in gone {
-            self.seen_off.extend(self.sites[at].tree.remove(&path).map(|found| found.content));
-        }
+        let Site { tree, seen_off, .. } = &mut self.sites[at];
+        let gone = tree.extract_if(.., |path, _| path.starts_with(place));
+        seen_off.extend(gone.map(|(_, found)| found.content));
     }
 
     fn touch_copy(&mut self, at: usize, deletes: bool) {
@@ -323,7 +324,7 @@ impl World {
 
     fn act_at(&mut self, at: usize, path: &RelPath) {
         let (wall, made) = (self.wall(at), self.found(Content::Dir));
-        let Site { state, tree, aside, .. } = &mut self.sites[at];
+        let Site { state, tree, .. } = &mut self.sites[at];
         let placed = state.index().item(path).expect("in memory").placed;
         let known = placed.map(|placed| placed.identity);
         if known != tree.get(path).map(|found| found.identity) {
@@ -337,7 +338,12 @@ impl World {
         let is_empty = !tree.keys().any(|other| other != path && other.starts_with(path));
         let is_dir = tree.get(path).is_some_and(|found| found.content == Content::Dir);
         let can_go = !is_dir || is_empty;
-        match state.task(path).expect("in memory") {
+        let task = state.task(path).expect("in memory");
+        if matches!(&task, Task::Place(version) if !self.is_held(&version.content)) {
+            return;
+        }
+        let Site { state, tree, aside, .. } = &mut self.sites[at];
+        match task {
             Task::Settled => {}
             Task::SetMeta(version) => {
                 let identity = made.identity;
@@ -394,6 +400,22 @@ impl World {
         }
     }
 
+    /// What users replaced or deleted, having it on disk, or what a disk took with it.
+    fn seen_off(&self) -> BTreeSet<Content> {
+        self.sites.iter().flat_map(|site| &site.seen_off).cloned().collect()
+    }
+
+    /// Whether anybody has a content: no user destroyed it at the only site that had it. Where an index
+    /// was lost nobody knows any more what a user had there; that counts as had.
+    fn is_held(&self, content: &Content) -> bool {
+        *content == Content::Dir
+            || self.sites.iter().any(|site| {
+                let stands = site.tree.values().any(|found| found.content == *content);
+                let was_there = site.forgot && site.seen_off.contains(content);
+                stands || was_there || site.aside.contains(content)
+            })
+    }
+
     fn visible(&self, at: usize) -> BTreeMap<String, (Content, Meta)> {
         let shown = self.sites[at].tree.iter().map(|(path, found)| {
             let found = found.clone().without_noise();
@@ -441,7 +463,7 @@ proptest! {
         for site in world.sites.iter().filter(|site| site.forgot) {
             visible.extend(site.aside.iter().cloned());
         }
-        for content in world.written.difference(&world.seen_off) {
+        for content in world.written.difference(&world.seen_off()) {
             prop_assert!(visible.contains(content), "{content:?} is kept, but nobody sees it");
         }
     }

@@ -18,7 +18,7 @@ impl World {
             kept.extend(site.tree.values().map(|found| found.content.clone()));
             kept.extend(site.aside.iter().cloned());
         }
-        for content in self.written.difference(&self.seen_off) {
+        for content in self.written.difference(&self.seen_off()) {
             assert!(kept.contains(content), "I2: {content:?} is lost");
         }
     }

@@ -36,7 +36,7 @@ fn who_edits_a_copy_makes_it_a_file_of_its_own() {
     world.quiesce();
     assert_alike(&world);
     let files: BTreeSet<Content> = world.visible(0).into_values().map(|(c, _)| c).collect();
-    assert_eq!(files, world.written.difference(&world.seen_off).cloned().collect());
+    assert_eq!(files, world.written.difference(&world.seen_off()).cloned().collect());
 }
 
 #[test]
@@ -47,6 +47,18 @@ fn a_file_written_into_a_directory_that_another_site_deletes_brings_it_back() {
     world.quiesce();
     assert_alike(&world);
     assert_eq!(world.visible(2).into_keys().collect::<Vec<_>>(), ["e", "e/f"]);
+}
+
+/// What another site put there has the content that a user put in place of something else: nobody
+/// has that any more, so nobody may go on to ask for it.
+#[test]
+fn who_puts_the_same_as_another_site_in_place_of_a_file_has_seen_the_file_off() {
+    let mut world = World::of(&[Step::Write(0, 6), Step::Scan(0)]);
+    take(&mut world, &[Step::Tell { from: 0, to: 1 }, Step::MakeDir(1, 6), Step::Scan(1)]);
+    take(&mut world, &[Step::Delete(0, 6), Step::MakeDir(0, 6), Step::Tell { from: 1, to: 0 }]);
+    world.quiesce();
+    assert_alike(&world);
+    assert_eq!(names(&world, 2), ["g"]);
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl World {
     }
 
     /// A process begins: nothing of what was on its way comes any more.
-    fn start(&mut self, at: usize) {
+    pub(super) fn start(&mut self, at: usize) {
         self.sites[at].wire.iter_mut().for_each(VecDeque::clear);
         self.sites.iter_mut().for_each(|site| site.wire[at].clear());
         self.listen(at);
