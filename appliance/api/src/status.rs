@@ -88,6 +88,9 @@ pub struct FolderStatus {
     /// How its files were last read again.
     #[serde(default)]
     pub scrub: ScrubStatus,
+    /// What is kept of what was displaced in it.
+    #[serde(default)]
+    pub kept: KeptStatus,
     /// What does not work.
     pub troubles: Vec<Trouble>,
     /// Mass changes that are held until somebody confirms or refuses them.
@@ -156,6 +159,19 @@ pub struct ScrubStatus {
     /// When the next one begins, in seconds from now; absent where none does by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_in_seconds: Option<u64>,
+}
+
+/// What is kept of what was overwritten and deleted in a folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct KeptStatus {
+    /// How many versions.
+    pub versions: u64,
+    /// Their lengths together, in bytes.
+    pub bytes: u64,
+    /// When that was counted, which is done once an hour; absent before the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Time>,
 }
 
 /// Something that does not work, and since when.

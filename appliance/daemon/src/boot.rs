@@ -8,8 +8,8 @@ use std::fs;
 pub(crate) struct Boot {
     /// Its number: random, never 0 or 1. `None` where the kernel does not tell.
     pub(crate) id: Option<u64>,
-    /// When it was, in seconds since 1970 by today's clock. The end of time where the kernel does
-    /// not tell.
+    /// When it was, in seconds since 1970 by today's clock. Before all time where the kernel does not
+    /// tell: then nothing is older, and what a user wrote is never taken for damage.
     pub(crate) at_secs: i64,
 }
 
@@ -22,7 +22,7 @@ impl Boot {
         }
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         let stat = fs::read_to_string("/proc/stat").ok();
-        let at_secs = stat.as_deref().and_then(began).unwrap_or(i64::MAX);
+        let at_secs = stat.as_deref().and_then(began).unwrap_or(i64::MIN);
         Self { id: id.as_deref().and_then(number), at_secs }
     }
 }

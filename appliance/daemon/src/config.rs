@@ -17,6 +17,7 @@ pub use fault::{ConfigError, Fault};
 
 use crate::scan::{Rules, ScrubPlan};
 use crate::site::PeerPlace;
+use crate::store::retention::Retention;
 use crate::watch::WatchMode;
 use farhaul_engine::engine::SessionOptions;
 use farhaul_proto::congestion::{Bounds, Policy};
@@ -181,6 +182,8 @@ pub struct Folder {
     pub watch: WatchMode,
     /// How its files are read again.
     pub scrub: ScrubPlan,
+    /// What is kept of what was displaced in it.
+    pub retention: Retention,
 }
 
 impl Folder {

@@ -28,6 +28,7 @@ mod rot;
 mod scrub;
 mod setup;
 mod sift;
+mod thin;
 mod upkeep;
 mod waiting;
 mod watching;
@@ -90,6 +91,10 @@ pub(crate) enum Event {
     Scrubbed { folder: FolderKey, seen: rot::Scrubbed },
     /// All of them were, or somebody stopped it.
     ScrubEnded { folder: FolderKey, outcome: Result<bool, String> },
+    /// Versions that are kept are to go.
+    Expired { folder: FolderKey, expired: Vec<(RelPath, String)>, now_secs: u64 },
+    /// All that is kept was looked through, or somebody stopped it.
+    Thinned { folder: FolderKey, outcome: Result<Option<thin::Left>, String> },
     /// Who watches a folder says something of itself.
     Heard { folder: FolderKey, heard: Heard },
     /// A content came, or did not.
@@ -320,6 +325,12 @@ impl Loop {
             Event::Scrubbed { folder, seen } => self.with(folder, |folder| folder.scrubbed(seen)),
             Event::ScrubEnded { folder, outcome } => {
                 self.with(folder, |folder| folder.scrub_ended(outcome));
+            }
+            Event::Expired { folder, expired, now_secs } => {
+                self.with(folder, |folder| folder.expired(expired, now_secs));
+            }
+            Event::Thinned { folder, outcome } => {
+                self.with(folder, |folder| folder.thinned(outcome));
             }
             Event::Heard { folder, heard } => {
                 self.with(folder, |folder| folder.watcher_said(heard));

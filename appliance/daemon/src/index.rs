@@ -167,7 +167,8 @@ impl Index {
         let left_by = read_number(&db, Field::Unclean)?;
         let boot = Boot::this().id;
         let was_unclean = left_by != 0;
-        let was_cut = was_unclean && Some(left_by) != boot;
+        let is_cut = was_unclean && Some(left_by) != boot;
+        let was_cut = is_cut || meta::read_bytes(&db, Field::Cut)?.is_some();
         let durable = Arc::new(AtomicU64::new(0));
         let path = path.to_path_buf();
         let mut index =
@@ -175,6 +176,10 @@ impl Index {
         // Also makes durable what a process before this one had committed for later.
         let opening = index.begin(Durability::Now)?;
         write_number(opening.db(), Field::Unclean, boot.unwrap_or(1))?;
+        if was_cut {
+            // Until what it left was looked at, which another stop may come before.
+            write_number(opening.db(), Field::Cut, 1)?;
+        }
         opening.commit()?;
         Ok(index)
     }
@@ -188,6 +193,18 @@ impl Index {
         write_number(closing.db(), Field::Unclean, 0)?;
         closing.commit()?;
         close(self.db)
+    }
+
+    /// What a power cut left was looked at.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn end_cut(&mut self) -> Result<(), IndexError> {
+        let ending = self.begin(Durability::Now)?;
+        meta::remove(ending.db(), Field::Cut)?;
+        ending.commit()?;
+        self.was_cut = false;
+        Ok(())
     }
 
     /// Whether whoever used the index last did not close it: a kill or a power cut. Files that have

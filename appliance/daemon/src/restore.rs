@@ -8,7 +8,7 @@ use crate::index::{IndexError, Kept, Reading};
 use farhaul_api::RestoreAction;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Item;
-use farhaul_sync::version::{Content, Version};
+use farhaul_sync::version::{Content, Context, Version};
 use std::collections::BTreeSet;
 
 /// Paths that are looked at for one page.
@@ -17,8 +17,11 @@ pub const PAGE: usize = 256;
 /// What stood at a path at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stood<'a> {
-    /// Nothing, as far as is known.
+    /// Nothing.
     Nothing,
+    /// Something that this site does not have: what came next was written over something, and that is
+    /// kept where it was displaced.
+    Unknown,
     /// What stands there now.
     Still(&'a Version),
     /// What was displaced later.
@@ -33,14 +36,32 @@ pub enum Stood<'a> {
 /// because they were too many, it may be that something was.
 pub fn stood_at<'a>(item: &'a Item, kept: &'a [Kept], at_secs: u64) -> Stood<'a> {
     let was_made = |version: &Version| version.stamp.millis / 1000 <= at_secs;
-    if let Some(kept) = kept.iter().find(|kept| kept.at_secs > at_secs) {
-        let was_there = kept.version.as_ref().is_none_or(was_made);
-        return if was_there { Stood::Kept(kept) } else { Stood::Nothing };
+    let before = |version: &Version| match version.context == Context::default() {
+        true => Stood::Nothing,
+        false => Stood::Unknown,
+    };
+    let mut later = kept.iter().enumerate().filter(|(_, kept)| kept.at_secs > at_secs);
+    if let Some((_, kept)) = later.find(|(at, one)| !is_broken(item, one, &kept[at + 1..])) {
+        return match &kept.version {
+            Some(version) if !was_made(version) => before(version),
+            _ => Stood::Kept(kept),
+        };
     }
     match &item.placed {
         Some(placed) if was_made(&placed.version) => Stood::Still(&placed.version),
-        _ => Stood::Nothing,
+        Some(placed) => before(&placed.version),
+        None => Stood::Nothing,
     }
+}
+
+/// Whether what is kept is what a disk or a power cut made of its version: that came back later, with
+/// another content (spec: S-103, S-110).
+fn is_broken(item: &Item, kept: &Kept, later: &[Kept]) -> bool {
+    let Some(version) = &kept.version else { return false };
+    let later = later.iter().filter_map(|kept| kept.version.as_ref());
+    let standing = item.placed.iter().map(|placed| &placed.version);
+    let mut others = later.chain(standing).chain(item.versions.iter());
+    others.any(|other| other.dot == version.dot && other.content != version.content)
 }
 
 /// What a restore does at a path.
@@ -104,7 +125,8 @@ fn step(reading: Reading<'_>, wish: &Wish, path: RelPath) -> Result<Option<Step>
     let now = item.placed.as_ref().map(|placed| (&placed.version.content, &placed.meta));
     let (action, version, kept) = match stood_at(&item, &all, wish.at_secs) {
         Stood::Still(version) => (RestoreAction::Same, Some(version), None),
-        Stood::Nothing if now.is_none() => return Ok(None),
+        Stood::Nothing | Stood::Unknown if now.is_none() => return Ok(None),
+        Stood::Unknown => (RestoreAction::Unavailable, None, None),
         Stood::Nothing if wish.exact => (RestoreAction::Remove, None, None),
         Stood::Nothing => (RestoreAction::Newer, None, None),
         Stood::Kept(kept) => match &kept.version {

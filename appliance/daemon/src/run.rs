@@ -241,6 +241,7 @@ fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
             scan_every: folder.scan_every,
             watch: folder.watch,
             scrub: folder.scrub,
+            retention: folder.retention,
             watch_limits: Limits::default(),
             principals: Arc::clone(&principals),
         });

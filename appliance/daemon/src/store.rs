@@ -25,7 +25,7 @@ pub use change::{Committed, Prepared, Swapped};
 pub use displaced::{Displaced, Origin};
 pub use error::StoreError;
 pub use intent::{Action, Intent, IntentId, Recorded};
-pub use kept::PurgeError;
+pub use kept::{Fate, PurgeError};
 pub use linked::is_another_name_of;
 pub use marker::FolderMark;
 pub use owner::{NameTable, Principals, Unnamed};
@@ -139,6 +139,21 @@ impl Store {
             [Err(errno), _] | [_, Err(errno)] => Err(at(".farhaul")(errno)),
             _ => Err(StoreError::NotTheFolder { path: self.path.clone() }),
         }
+    }
+
+    /// Makes all that was written to its file system durable, by whomever. After a failure the kernel
+    /// may have dropped some of it and say so only once, so nothing that was seen counts any more.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsettled`].
+    pub fn sync_all(&self) -> Result<(), StoreError> {
+        let synced = rustix::fs::syncfs(self.root.dir());
+        #[cfg(test)]
+        let synced = synced.and(match self.failing.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Err(Errno::IO),
+            false => Ok(()),
+        });
+        synced.map_err(|source| StoreError::Unsettled { path: self.path.clone(), source })
     }
 
     /// From now on directories cannot be synced, or can.

@@ -154,6 +154,7 @@ fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -
         scan_every: Duration::from_secs(3600),
         watch: WatchMode::Off,
         scrub: ScrubPlan::default(),
+        retention: farhauld::store::retention::Retention::default(),
         watch_limits: Limits::default(),
         principals: Arc::new(Unnamed),
     };

@@ -133,6 +133,7 @@ fn setup_of(
         peers: BTreeSet::from([peer]),
         policy: Arc::new(Policy { rights, brake, keeps_deleted: false }),
         scrub: farhauld::scan::ScrubPlan::default(),
+        retention: farhauld::store::retention::Retention::default(),
         rules,
         scan_every: Duration::from_secs(3600),
         watch: WatchMode::Off,

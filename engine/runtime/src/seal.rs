@@ -128,6 +128,11 @@ impl<A: Aead> SealKey<A> {
         self.key.epoch
     }
 
+    /// Whether a packet was sealed with this key.
+    pub const fn has_sealed(&self) -> bool {
+        self.packets > 0
+    }
+
     /// Takes the next key; earlier ones cannot be derived again.
     #[cold]
     pub fn rekey(&mut self) {

@@ -137,6 +137,7 @@ impl Site {
             scan_every: Duration::from_secs(24 * 3600),
             watch: WatchMode::Off,
             scrub: ScrubPlan::default(),
+            retention: farhauld::store::retention::Retention::default(),
             policy: Arc::default(),
             watch_limits: Limits::default(),
             principals: Arc::new(Unnamed),

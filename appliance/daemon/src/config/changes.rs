@@ -128,6 +128,8 @@ impl Changes {
             ("scan-every", Effect::Live, old.scan_every != new.scan_every),
             ("scrub-every", Effect::Live, old.scrub.every != new.scrub.every),
             ("scrub-rate", Effect::Live, old.scrub.rate != new.scrub.rate),
+            ("versions-age", Effect::Live, old.retention.age != new.retention.age),
+            ("versions-room", Effect::Live, old.retention.room != new.retention.room),
             ("watch", Effect::Restart, old.watch != new.watch),
         ] {
             self.if_differs(format!("{key} of {called}"), effect, differs);

@@ -8,6 +8,7 @@ use super::quantity::{self, QuantityError};
 use super::raw::{At, Document, Key, Section};
 use super::{ApiPlace, Config, Folder, FolderId, Ignore, Peer, Site, Transfer};
 use crate::scan::{RuleError, Rules, ScrubPlan};
+use crate::store::retention::Retention;
 use crate::watch::WatchMode;
 use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::ids::SiteId;
@@ -32,6 +33,8 @@ const IGNORE: Key = Key { name: "ignore", example: "[\"*.tmp\"]" };
 const SCAN_EVERY: Key = Key { name: "scan-every", example: "\"1 h\"" };
 const SCRUB_EVERY: Key = Key { name: "scrub-every", example: "\"30 d\" or \"off\"" };
 const SCRUB_RATE: Key = Key { name: "scrub-rate", example: "\"160 Mbit/s\"" };
+const VERSIONS_AGE: Key = Key { name: "versions-age", example: "\"365 d\" or \"forever\"" };
+const VERSIONS_ROOM: Key = Key { name: "versions-room", example: "\"100 GiB\" or \"any\"" };
 const WATCH: Key = Key { name: "watch", example: "\"auto\", \"fanotify\", \"inotify\" or \"off\"" };
 const POLICY: Key = Key { name: "policy", example: "\"fair\", \"low\", \"high\" or \"fixed\"" };
 const RATE: Key = Key { name: "rate", example: "\"500 Mbit/s\"" };
@@ -205,6 +208,7 @@ fn folders(
             or_fault(WATCH, watch, named, faults)
         });
         let scrub = scrub(&mut section, faults);
+        let retention = retention(&mut section, faults);
         section.end(faults);
         if let (Some(id), Some(path), Some(role), Some(watch)) = (id, path, role, watch) {
             let (id, scan_every) = (id.value, scan_every.unwrap_or(Duration::from_hours(1)));
@@ -219,6 +223,7 @@ fn folders(
                 scan_every,
                 watch,
                 scrub,
+                retention,
             });
         }
     }
@@ -264,6 +269,26 @@ fn scrub(section: &mut Section<'_>, faults: &mut Faults) -> ScrubPlan {
         plan.every = Some(every).filter(|every| *every < Duration::MAX);
     }
     plan
+}
+
+/// What is kept of what was displaced.
+fn retention(section: &mut Section<'_>, faults: &mut Faults) -> Retention {
+    let mut kept = Retention::default();
+    let read = |text: &str| match text {
+        "forever" => Ok(Duration::MAX),
+        text => quantity::span(text),
+    };
+    let spans = (Duration::from_hours(1), Duration::MAX, "1 h or more, or \"forever\"");
+    if let Some(age) = quantity(section, VERSIONS_AGE, read, spans, faults) {
+        kept.age = Some(age).filter(|age| *age < Duration::MAX);
+    }
+    let any = Bytes::new(u64::MAX);
+    let read = |text: &str| if text == "any" { Ok(any) } else { quantity::size(text) };
+    let sizes = (Bytes::mib(1), any, "1 MiB or more, or \"any\"");
+    if let Some(room) = quantity(section, VERSIONS_ROOM, read, sizes, faults) {
+        kept.room = Some(room).filter(|room| *room < any);
+    }
+    kept
 }
 
 fn transfer(mut section: Section<'_>, faults: &mut Faults) -> Transfer {

@@ -54,6 +54,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((folder.scan_every, folder.watch), (Duration::from_secs(3600), WatchMode::Auto));
     let every = Some(Duration::from_hours(30 * 24));
     assert_eq!(folder.scrub, ScrubPlan { every, rate: BitRate::mbps(160) });
+    let age = Some(Duration::from_hours(365 * 24));
+    assert_eq!(folder.retention, Retention { age, room: None });
 }
 
 #[test]
@@ -82,7 +84,8 @@ fn what_is_written_holds() {
          [[peer]]\nname = \"tokyo\"\nid = \"{ID}\"\naddress = \"[::1]:7411\"\n\
          [[folder]]\nid = \"a\"\npath = \"/a\"\npeers = []\nrole = \"sink-only\"\n\
          ignore = [\"*.tmp\", \"!b.tmp\"]\nscan-every = \"90 s\"\nwatch = \"inotify\"\n\
-         scrub-every = \"off\"\nscrub-rate = \"8 Mbit/s\"\n"
+         scrub-every = \"off\"\nscrub-rate = \"8 Mbit/s\"\n\
+         versions-age = \"forever\"\nversions-room = \"2 GiB\"\n"
     );
     let config = config(&text);
     assert_eq!(config.site.listen, "[::]:9".parse().unwrap());
@@ -97,6 +100,7 @@ fn what_is_written_holds() {
     assert_eq!((folder.role, folder.scan_every), (Role::SinkOnly, Duration::from_secs(90)));
     assert_eq!(folder.watch, WatchMode::Inotify);
     assert_eq!(folder.scrub, ScrubPlan { every: None, rate: BitRate::mbps(8) });
+    assert_eq!(folder.retention, Retention { age: None, room: Some(Bytes::mib(2048)) });
     assert!(folder.ignore.rules().is_ignored(b"a.tmp", false));
     assert!(!folder.ignore.rules().is_ignored(b"b.tmp", false));
     assert_eq!(config.peer_name(ID.parse().unwrap()), Some("tokyo"));
@@ -299,6 +303,15 @@ fn of_folder_keys() -> Vec<(String, &'static str)> {
           write scrub-every = \"30 d\" or \"off\"",
         ),
         (
+            folder("a", "/a") + "versions-age = \"1 s\"\n",
+            "11:16: `versions-age` = \"1 s\" is out of range; write 1 h or more, or \"forever\"",
+        ),
+        (
+            folder("a", "/a") + "versions-room = \"10 %\"\n",
+            "11:17: `versions-room` = \"10 %\" has no unit that is known here; \
+          write versions-room = \"100 GiB\" or \"any\"",
+        ),
+        (
             folder("a", "/a") + "scrub-every = \"1 s\"\n",
             "11:15: `scrub-every` = \"1 s\" is out of range; write 1 h or more, or \"off\"",
         ),
@@ -477,6 +490,8 @@ fn piece() -> impl Strategy<Value = String> {
         "ignore",
         "scan-every",
         "scrub-every",
+        "versions-age",
+        "versions-room",
         "watch",
         "rate",
         "listen",

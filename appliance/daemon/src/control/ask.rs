@@ -8,7 +8,7 @@ use crate::events::Events;
 use crate::index::IndexReader;
 use crate::moment::{millis_of, text_of_millis};
 use crate::store::Store;
-use farhaul_api::{FolderState, ScrubStatus, Trouble, Why};
+use farhaul_api::{FolderState, KeptStatus, ScrubStatus, Trouble, Why};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::{Heard, Listening, Origin, Trip};
@@ -62,6 +62,12 @@ pub enum AskError {
         /// Where.
         path: RelPath,
     },
+    /// What is to be brought back is not here.
+    #[error("{path}: what is to be brought back is not kept here any more")]
+    NotKept {
+        /// Where.
+        path: RelPath,
+    },
     /// No mass change waits there.
     #[error("no mass change of that origin waits for anybody")]
     NotBraked,
@@ -112,6 +118,8 @@ pub struct FolderFacts {
     pub next_scan: Duration,
     /// How its files are read again.
     pub scrub: ScrubStatus,
+    /// What is kept of what was displaced in it.
+    pub kept: KeptStatus,
     /// What does not work.
     pub troubles: Vec<Trouble>,
     /// Mass changes that wait for a person.
@@ -370,6 +378,7 @@ fn facts_of(halted: &Halted) -> FolderFacts {
         scan_ended_millis: None,
         next_scan: next.saturating_duration_since(Instant::now()),
         scrub: ScrubStatus::default(),
+        kept: KeptStatus::default(),
         troubles: vec![trouble],
         trips: Vec::new(),
         unheard: Vec::new(),
@@ -439,6 +448,7 @@ impl Folder {
             scan_ended_millis: self.health.scan_ended_millis(),
             next_scan: self.next_scan.saturating_duration_since(Instant::now()),
             scrub: self.scrub.status(self.setup.scrub),
+            kept: self.thinning.status(),
             troubles: self.health.troubles(),
             trips,
             unheard: unheard.collect(),

@@ -82,14 +82,14 @@ impl Folder {
         self.setup = FolderSetup { path, ..setup };
         let taken_up = self.take_up_guards();
         self.note("roles and patterns cannot be taken up", taken_up);
-        if is_looked_at {
-            // One that runs leaves out what was to be left out before.
+        if is_looked_at && !self.is_paused {
+            // A scan that runs leaves out what was to be left out before, and so does who watches.
             if let Some(scan) = &self.scan {
                 scan.set();
                 self.scans_again = true;
-            } else {
-                self.scan();
             }
+            self.ears = None;
+            self.wake_up();
         }
     }
 }

@@ -8,13 +8,14 @@ use super::health::Health;
 use super::links::{Linking, group_found};
 use super::listen::Hearing;
 use super::scrub::Scrub;
+use super::thin::Thinning;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
 use crate::events::Said;
 use crate::exact;
 use crate::index::{Durability, Index, Transaction};
 use crate::site::{Outbox, Outgoing};
-use crate::store::{Ready, Store, StoreError, is_still};
+use crate::store::{Ready, Store, is_still};
 use crate::watch::Shown;
 use farhaul_api::EventKind;
 use farhaul_engine::files::stop::Stop;
@@ -29,11 +30,13 @@ use farhaul_sync::seal::Statement;
 use farhaul_sync::version::{Author, Incarnation, Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 /// What an author signs when it seals records (S-022).
 const SEALED: Purpose = Purpose::new(Statement::PURPOSE);
+/// How soon it is scanned after something that was found could not be taken in.
+const SCAN_AGAIN: Duration = Duration::from_mins(1);
 /// Parts of the index's stream that a peer is sent before it has said that one is durable.
 const UNSTORED_MAX: usize = 4;
 
@@ -92,6 +95,7 @@ pub(super) struct Folder {
     pub(super) upkeep: Upkeep,
     pub(super) linking: Linking,
     pub(super) scrub: Scrub,
+    pub(super) thinning: Thinning,
     pub(super) health: Health,
     /// The how manyth folder that was opened: whoever held something of another one asks anew.
     pub(super) opened: u64,
@@ -150,6 +154,7 @@ impl Folder {
             upkeep: Upkeep::default(),
             linking: Linking::default(),
             scrub: Scrub::default(),
+            thinning: Thinning::default(),
             health,
             opened,
             is_paused,
@@ -180,6 +185,7 @@ impl Folder {
             || self.fetching.is_busy()
             || self.upkeep.is_busy()
             || self.scrub.is_busy()
+            || self.thinning.is_busy()
     }
 
     /// Ends what runs in threads of its own.
@@ -190,6 +196,7 @@ impl Folder {
         self.fetching.stop();
         self.upkeep.stop();
         self.scrub.stop();
+        self.thinning.stop();
     }
 
     /// What a peer is offered, if the folder is shared with it.
@@ -243,17 +250,26 @@ impl Folder {
     }
 
     fn take_looks(&mut self) -> Result<(), FolderError> {
+        // What is not taken in is found again.
+        self.take_all_looks().inspect_err(|_| {
+            self.next_scan = self.next_scan.min(Instant::now() + SCAN_AGAIN);
+        })
+    }
+
+    fn take_all_looks(&mut self) -> Result<(), FolderError> {
         let mut looks = std::mem::take(&mut self.looks);
+        // Whoever looked may have begun under other patterns (spec: S-157).
+        looks.retain(|(path, found)| !self.is_left_out(path, found.as_ref()));
         // Of another disk, or none, in its place nothing is to be published (spec: S-040). A scan
         // comes by once the folder is there again.
         if !looks.is_empty() {
             self.store.check_there().inspect_err(|_| self.next_scan = Instant::now())?;
         }
         let root = self.store.root();
-        // What is announced outlives a power cut: a user's file is on disk before its version is.
-        if looks.iter().any(|(_, found)| found.is_some()) {
-            let synced = rustix::fs::syncfs(root.dir());
-            synced.map_err(|errno| StoreError::from(ConfineError::at(&b""[..], errno)))?;
+        // What is announced outlives a power cut: a user's file is on disk before its version is, and
+        // gone from it before its tombstone is. A disk that fails at that may have dropped anything.
+        if !looks.is_empty() {
+            self.store.sync_all()?;
         }
         let (mut outdated, mut named) = (Vec::new(), BTreeMap::new());
         looks.retain(|(path, found)| {
@@ -268,7 +284,7 @@ impl Folder {
         let damaged = self.sift(&mut looks)?;
         let (identity, public) = (self.identity.clone(), self.public);
         if looks.is_empty() && outdated.is_empty() && damaged.is_empty() {
-            return Ok(());
+            return self.end_cut();
         }
         let names = (self.setup.key, self.identity.id());
         let linked = self.change(Durability::Now, |state| {
@@ -298,6 +314,7 @@ impl Folder {
             }
             Ok(linked)
         })?;
+        self.end_cut()?;
         self.note_brake()?;
         self.look_at_names(&linked)
     }
@@ -477,6 +494,7 @@ impl Folder {
         self.note("what waits cannot be tried again", kept_up);
         self.give_up_comparing();
         self.keep_scrubbing();
+        self.keep_thinning();
         let reweighed = self.reweigh();
         self.note("what is held cannot be weighed again", reweighed);
         self.fetching.look_after(self.index.read());

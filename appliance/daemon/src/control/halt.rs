@@ -56,7 +56,7 @@ impl HaltKind {
         match error {
             FolderError::Store(StoreError::Unsettled { .. }) => Some(Self::Disk),
             FolderError::Store(error) if error.is_elsewhere() => Some(Self::Elsewhere),
-            FolderError::Undecided { .. } => Some(Self::Undecided),
+            FolderError::Undecided { .. } | FolderError::Unnoted(_) => Some(Self::Undecided),
             FolderError::Index(error) | FolderError::State(StateError::Index(error)) => match error
             {
                 IndexError::Damaged { .. } | IndexError::Database(_) | IndexError::File { .. } => {

@@ -78,6 +78,12 @@ impl Folder {
         if self.is_paused {
             return Err(AskError::Paused);
         }
+        // What was kept when that was asked for may have gone since (F-40).
+        for Revision { path, content, .. } in &wanted {
+            if matches!(content, Content::File { manifest, .. } if self.find(*manifest).is_none()) {
+                return Err(AskError::NotKept { path: path.clone() });
+            }
+        }
         let (identity, public) = (self.identity.clone(), self.public);
         let published = self.change(Durability::Now, |state| {
             let mut published = 0;

@@ -2,6 +2,7 @@
 
 use crate::index::{Index, IndexError};
 use crate::scan::{Rules, ScrubPlan};
+use crate::store::retention::Retention;
 use crate::store::{FolderMark, Principals, Store, StoreError};
 use crate::watch::{Limits, WatchMode};
 use farhaul_engine::identity::IdentityError;
@@ -39,6 +40,8 @@ pub struct FolderSetup {
     pub watch: WatchMode,
     /// How its files are read again.
     pub scrub: ScrubPlan,
+    /// What is kept of what was displaced in it.
+    pub retention: Retention,
     /// What is bounded there.
     pub watch_limits: Limits,
     /// Who is called how on this machine.
@@ -108,6 +111,9 @@ pub enum FolderError {
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// Changes were made, and the index does not take what they came to.
+    #[error("what was changed cannot be noted: {0}")]
+    Unnoted(Box<FolderError>),
     /// What became of a change before the stop cannot be found out.
     #[error("{path}: it cannot be found out what became of a change before the stop: {source}")]
     Undecided {

@@ -38,10 +38,23 @@ impl Folder {
             }
         }
         *looks = left;
-        if self.upkeep.cut_scanned {
+        Ok(damaged)
+    }
+
+    /// All that a power cut left was looked at, and is durable in the index: from now on nothing is
+    /// taken for its doing any more.
+    pub(super) fn end_cut(&mut self) -> Result<(), FolderError> {
+        if self.upkeep.cut.is_some() && self.upkeep.cut_scanned {
+            self.index.end_cut()?;
             self.upkeep.cut = None;
         }
-        Ok(damaged)
+        Ok(())
+    }
+
+    /// Whether patterns leave out what was found at a path.
+    pub(super) fn is_left_out(&self, path: &RelPath, found: Option<&Found>) -> bool {
+        let is_dir = found.is_some_and(|found| found.content == Content::Dir);
+        self.setup.rules.is_within_ignored(path.as_bytes(), is_dir)
     }
 
     /// Where this site could not give a path what its version says, what it has instead counts as

@@ -28,6 +28,7 @@ mod metadata;
 mod room;
 mod rotten;
 mod rules;
+mod thin;
 
 /// Longer than any machine that is only busy needs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -73,6 +74,7 @@ impl Bench {
             scan_every: Duration::from_secs(3600),
             watch: WatchMode::Off,
             scrub: ScrubPlan::default(),
+            retention: crate::store::retention::Retention::default(),
             watch_limits: Limits::default(),
             principals,
         };
@@ -83,6 +85,13 @@ impl Bench {
     /// As after a power cut or a kill: nothing is closed.
     fn killed(self) -> (tempfile::TempDir, Identity) {
         let Self { body, home, .. } = self;
+        (home, body.identity.clone())
+    }
+
+    /// As after a stop in order.
+    fn closed(self) -> (tempfile::TempDir, Identity) {
+        let Self { mut body, home, .. } = self;
+        std::mem::take(&mut body.folders).into_values().for_each(Folder::close);
         (home, body.identity.clone())
     }
 
@@ -412,7 +421,16 @@ fn what_a_power_cut_left_of_a_file_is_fetched_again_and_kept_and_edits_are_publi
         SAID.set(Some(boot(8, 1000)));
         let mut bench = Bench::empty(home, &identity);
         bench.open(FOLDER, "tree", Arc::new(Unnamed));
+        // Stopped in order, or killed, before it has looked at anything.
+        let (home, identity) = match is_edit {
+            true => bench.killed(),
+            false => bench.closed(),
+        };
+        let mut bench = Bench::empty(home, &identity);
+        bench.open(FOLDER, "tree", Arc::new(Unnamed));
+        assert!(bench.folder().index.was_cut());
         bench.scan();
+        assert!(!bench.folder().index.was_cut());
         let item = bench.item("a");
         let heads: Vec<Dot> = item.versions.iter().map(|version| version.dot).collect();
         assert_eq!(heads != [before.dot], is_edit, "{} bytes left", left.len());

@@ -8,6 +8,7 @@ use crate::boot::Boot;
 use crate::index::{Durability, Loose};
 use crate::store::{Committed, Origin, attrs_print};
 use farhaul_engine::files::stop::Stop;
+use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Why;
 use farhaul_sync::version::{Content, Version};
@@ -234,6 +235,9 @@ impl Folder {
         if disk.f_bavail > disk.f_blocks / FREE_PART && self.index.take_reserve().is_ok() {
             tracing::info!(folder = %self.setup.name, "there is room again: it goes on");
             self.upkeep.set_full(false);
+            // What they told meanwhile found no room.
+            let peers: Vec<SiteId> = self.neighbours.keys().copied().collect();
+            peers.into_iter().for_each(|peer| self.ask_again(peer));
         }
     }
 

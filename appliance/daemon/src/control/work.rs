@@ -6,7 +6,7 @@ use super::folder::{Folder, FolderError, wall_millis};
 use super::guards::is_left_out;
 use super::links::{Beside, is_alike_but_for_group};
 use crate::index::Durability;
-use crate::store::{Prepared, Ready, StoreError};
+use crate::store::{Prepared, Ready, Recorded, StoreError, Swapped};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::folder::{Index as _, Placed, StateError, Task};
@@ -336,8 +336,45 @@ impl Folder {
         let intents: Vec<_> = prepared.iter().map(Prepared::intent).collect();
         let recorded = self.index.record(&intents)?;
         let mut swapped = Vec::new();
+        let is_half_done = match self.swap_all(prepared, &recorded, &mut swapped) {
+            Ok(is_half_done) => is_half_done,
+            Err(error) => return Err(unnoted(error, swapped.len())),
+        };
+        let made = swapped.len();
+        let committed = self.store.settle(swapped)?;
+        committed.iter().for_each(|done| note_places(&self.contents, done));
+        let now = wall_millis() / 1000;
+        let settled = self.change(Durability::Now, |state| {
+            for done in &committed {
+                state.index_mut().settle(done, now)?;
+                for (path, placed) in &done.placed {
+                    state.placed(path, placed.as_ref())?;
+                }
+            }
+            Ok(())
+        });
+        settled.map_err(|error| unnoted(error, made))?;
+        self.upkeep.displaced(&committed);
+        self.follow_names()?;
+        self.look_at_changed(&committed)?;
+        for (path, _) in committed.iter().flat_map(|done| &done.placed) {
+            self.health.worked(path);
+        }
+        if is_half_done {
+            self.decide_intents()?;
+        }
+        Ok(made)
+    }
+
+    /// The renames of changes whose intents are recorded; whether one of them is only half done.
+    fn swap_all(
+        &mut self,
+        prepared: Vec<Prepared>,
+        recorded: &[Recorded],
+        swapped: &mut Vec<Swapped>,
+    ) -> Result<bool, FolderError> {
         let mut is_half_done = false;
-        for (mut prepared, recorded) in prepared.into_iter().zip(&recorded) {
+        for (mut prepared, recorded) in prepared.into_iter().zip(recorded) {
             let path = prepared.intent().path.clone();
             let old = prepared.intent().old.as_ref();
             let (known, state) = (old.map(|old| old.identity), self.state_of(old));
@@ -364,28 +401,12 @@ impl Folder {
                 }
             }
         }
-        let made = swapped.len();
-        let committed = self.store.settle(swapped)?;
-        committed.iter().for_each(|done| note_places(&self.contents, done));
-        let now = wall_millis() / 1000;
-        self.change(Durability::Now, |state| {
-            for done in &committed {
-                state.index_mut().settle(done, now)?;
-                for (path, placed) in &done.placed {
-                    state.placed(path, placed.as_ref())?;
-                }
-            }
-            Ok(())
-        })?;
-        self.upkeep.displaced(&committed);
-        self.follow_names()?;
-        self.look_at_changed(&committed)?;
-        for (path, _) in committed.iter().flat_map(|done| &done.placed) {
-            self.health.worked(path);
-        }
-        if is_half_done {
-            self.decide_intents()?;
-        }
-        Ok(made)
+        Ok(is_half_done)
     }
+}
+
+/// An error after changes were made that the index does not know of: until their intents are decided
+/// nothing may be done there, or a user's edit in between would be taken for this site's work.
+fn unnoted(error: FolderError, made: usize) -> FolderError {
+    if made == 0 { error } else { FolderError::Unnoted(Box::new(error)) }
 }

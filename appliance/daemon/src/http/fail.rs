@@ -79,6 +79,12 @@ impl From<AskError> for Failed {
                 "a paused folder is neither looked at nor changed",
                 "`farhaul folder resume FOLDER` lets it go on",
             ),
+            AskError::NotKept { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "it is not kept any more",
+                detail,
+                "`farhaul version list FOLDER PATH` names what is kept; restore to one of those",
+            ),
             AskError::NotBraked => Self::missing(
                 "nothing is held",
                 detail,

@@ -1,6 +1,7 @@
 //! How the site, its folders and its peers are.
 
 use super::fail::{Answer, Failed};
+use super::look::Counted;
 use super::names::Names;
 use super::{Api, Shared};
 use crate::config::Config;
@@ -10,7 +11,8 @@ use crate::told;
 use axum::Json;
 use axum::extract::{Path, State};
 use farhaul_api::{
-    Braked, Call, FolderPeer, FolderStatus, PeerStatus, Problem, ScanStatus, SiteStatus,
+    Braked, Call, FolderPeer, FolderState, FolderStatus, PeerStatus, Problem, ScanStatus,
+    SiteStatus,
 };
 use farhaul_sync::folder::{Origin, Trip};
 
@@ -110,7 +112,13 @@ impl Shared {
         config: &Config,
         facts: FolderFacts,
     ) -> Result<FolderStatus, Failed> {
-        let counted = self.counted(&facts.name, facts.opened).await?;
+        // Of one that halts nothing is counted: it is told of with why, and so are the others.
+        let counted = match facts.state {
+            FolderState::Halted => None,
+            // It may have halted since.
+            _ => self.counted(&facts.name, facts.opened).await.ok(),
+        };
+        let number = |read: fn(&Counted) -> u64| counted.as_ref().map_or(0, read);
         let names = Names::of(config, self.sources.me.to_string());
         let role = config.folders.iter().find(|folder| folder.id.as_str() == facts.name);
         let peer = |peer: &PeerFacts| {
@@ -129,21 +137,22 @@ impl Shared {
             role: role.map_or("read-write", |folder| folder.role.name()).to_owned(),
             state: facts.state,
             reason: facts.reason,
-            contents: Some(counted.contents),
-            missing: counted.missing,
+            contents: counted.as_ref().map(|counted| counted.contents.clone()),
+            missing: number(|counted| counted.missing),
             fetching: facts.fetching,
             fetching_bytes: facts.fetching_bytes,
-            conflicts: counted.conflicts,
+            conflicts: number(|counted| counted.conflicts),
             scan: ScanStatus {
                 running: facts.is_scanning,
                 ended: facts.scan_ended_millis.map(text_of_millis),
                 next_in_seconds: facts.next_scan.as_secs(),
             },
             scrub: facts.scrub,
+            kept: facts.kept,
             troubles: facts.troubles,
             held: facts.trips.iter().map(|(origin, trip)| held(&names, *origin, trip)).collect(),
-            waiting: counted.waiting,
-            set_aside: counted.set_aside,
+            waiting: number(|counted| counted.waiting),
+            set_aside: number(|counted| counted.set_aside),
             unheard: facts.unheard.into_iter().map(named).collect(),
             peers: facts.peers.iter().map(peer).collect(),
             id: facts.name,

@@ -48,6 +48,7 @@ impl Site {
             scan_every: Duration::from_secs(3600),
             watch: crate::watch::WatchMode::Off,
             scrub: ScrubPlan::default(),
+            retention: crate::store::retention::Retention::default(),
             watch_limits: crate::watch::Limits::default(),
             principals: Arc::new(Unnamed),
         };
@@ -128,6 +129,26 @@ async fn problem(answered: Answered<Body>) -> Problem {
     assert_eq!(problem.status, status.as_u16());
     assert!(!problem.title.is_empty() && !problem.detail.is_empty() && !problem.next.is_empty());
     problem
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_halts_does_not_keep_the_site_from_being_told_of() {
+    let site = Site::new();
+    std::fs::rename(site.tree(""), site.dir.path().join("aside")).expect("renamed");
+    let status = loop {
+        let _ = site.send(site.request(Method::POST, "/api/v1/scan", "")).await;
+        let status: farhaul_api::SiteStatus = site.get("/api/v1/status").await;
+        if status.folders[0].state == farhaul_api::FolderState::Halted {
+            break status;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(status.folders[0].reason.is_some() && status.folders[0].contents.is_none());
+    let _: Vec<FolderStatus> = site.get("/api/v1/folders").await;
+    let one: FolderStatus = site.get("/api/v1/folders/photos").await;
+    assert_eq!(one.state, farhaul_api::FolderState::Halted);
+    let metrics = site.send(site.request(Method::GET, "/metrics", "")).await;
+    assert_eq!(metrics.status(), StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]

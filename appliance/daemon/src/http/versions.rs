@@ -116,7 +116,10 @@ fn revision(step: &Step) -> Option<Revision> {
 
 fn item(step: &Step) -> RestoreItem {
     let why = match (step.action, &step.version, &step.kept) {
-        (RestoreAction::Unavailable, _, None) => Some("what was kept of it is gone"),
+        (RestoreAction::Unavailable, Some(_), None) => Some("what was kept of it is gone"),
+        (RestoreAction::Unavailable, None, None) => {
+            Some("what stood there was overwritten at another site; restore it there")
+        }
         (RestoreAction::Unavailable, None, _) => {
             Some("no version says what it is; it can be restored to another place")
         }

@@ -3,6 +3,7 @@
 use super::codec::{Reader, Table, Writer, open};
 use super::intent::{read_version, write_version};
 use super::key::{Key, path_of};
+use super::meta::{Field, read_bytes, write_number};
 use super::read::{blob, limit_of};
 use super::{IndexError, Kind, Reading, Transaction};
 use crate::store::Displaced;
@@ -82,6 +83,14 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Up to when what is kept was looked through, in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn set_thinned(&mut self, secs: u64) -> Result<(), IndexError> {
+        write_number(self.db(), Field::Thinned, secs)
+    }
+
     /// Takes something out of the catalogue whose object is gone.
     ///
     /// # Errors
@@ -105,6 +114,16 @@ impl Reading<'_> {
         let mut kept = self.kept_rows(sql, params![Key::of(path).as_bytes()])?;
         kept.sort_by(|a, b| (a.at_secs, &a.name).cmp(&(b.at_secs, &b.name)));
         Ok(kept)
+    }
+
+    /// Up to when what is kept was looked through, in seconds since 1970; `None`: never yet.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn thinned(&self) -> Result<Option<u64>, IndexError> {
+        let Some(payload) = read_bytes(self.db(), Field::Thinned)? else { return Ok(None) };
+        let number = payload.try_into().map(u64::from_be_bytes);
+        number.map(Some).map_err(|_| IndexError::damaged("up to when versions were looked through"))
     }
 
     /// Something in the version store by its name.

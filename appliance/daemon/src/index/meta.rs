@@ -21,8 +21,12 @@ pub(super) enum Field {
     /// 0, or that somebody has it open, or had and did not close it: the number of the start of the
     /// machine, 1 where there was none.
     Unclean,
+    /// A power cut came, and what it left was not looked at yet; absent: none did.
+    Cut,
     /// How far its files were read again; absent before that was begun.
     Scrub,
+    /// Up to when what is kept was looked through, in seconds since 1970; absent: never.
+    Thinned,
     /// What is counted of changes, and what waits; absent: nothing ever was.
     Brake,
     /// Who might do what when that was last looked at; absent: everybody everything.
@@ -41,7 +45,9 @@ impl Field {
             Self::NextSerial => "next serial",
             Self::Floor => "floor",
             Self::Unclean => "unclean",
+            Self::Cut => "cut",
             Self::Scrub => "scrub",
+            Self::Thinned => "thinned",
             Self::Brake => "brake",
             Self::Rights => "rights",
             Self::Rules => "rules",
@@ -60,6 +66,12 @@ pub(super) fn write_bytes(db: &Connection, field: Field, bytes: &[u8]) -> Result
 
 pub(super) fn write_number(db: &Connection, field: Field, number: u64) -> Result<(), IndexError> {
     write_bytes(db, field, &number.to_be_bytes())
+}
+
+/// Makes a field absent.
+pub(super) fn remove(db: &Connection, field: Field) -> Result<(), IndexError> {
+    db.prepare_cached("DELETE FROM meta WHERE name = ?")?.execute([field.name()])?;
+    Ok(())
 }
 
 /// What a field holds; `None` where it was never written.

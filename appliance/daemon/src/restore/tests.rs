@@ -55,6 +55,33 @@ fn what_no_version_speaks_of_stood_until_it_was_displaced() {
     assert_eq!(stood_at(&item(None), &all, 3), Stood::Kept(&all[0]));
 }
 
+/// spec: S-110
+#[test]
+fn what_a_disk_made_of_a_version_is_not_what_stood() {
+    let a = path("a");
+    let one = made(10, 1, file(b"1"));
+    let rotten = Version { content: file(b"x"), ..one.clone() };
+    let all = [kept(&a, 20, Some(rotten)), kept(&a, 30, Some(one.clone()))];
+    let now = item(Some(made(30, 2, file(b"2"))));
+    assert_eq!(stood_at(&now, &all, 15), Stood::Kept(&all[1]));
+    // It was put right, or is yet to be.
+    assert_eq!(stood_at(&item(Some(one.clone())), &all[..1], 15), Stood::Still(&one));
+    let mut waits = item(None);
+    waits.versions.insert(one).expect("room");
+    assert_eq!(stood_at(&waits, &all[..1], 15), Stood::Nothing);
+}
+
+#[test]
+fn what_was_overwritten_at_another_site_is_not_called_nothing() {
+    let a = path("a");
+    let mut edit = made(40, 2, file(b"2"));
+    edit.context.insert(dot(1, 1));
+    assert_eq!(stood_at(&item(Some(edit.clone())), &[], 30), Stood::Unknown);
+    let all = [kept(&a, 50, Some(edit))];
+    assert_eq!(stood_at(&item(None), &all, 30), Stood::Unknown);
+    assert_eq!(stood_at(&item(None), &all, 45), Stood::Kept(&all[0]));
+}
+
 fn place(index: &mut Index, at: &str, version: &Version) {
     crate::sample::store(index, &path(at), version);
     let item = item(Some(version.clone()));

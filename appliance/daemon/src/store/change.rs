@@ -17,10 +17,12 @@ use crate::exact;
 use farhaul_engine::files::confine::ShownPath;
 use farhaul_engine::files::dir::{Dir, FileKind, Meta as DiskMeta};
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::units::FileTime;
 use farhaul_sync::folder::{FileIdentity, Placed};
 use farhaul_sync::version::{Content, Meta, Version};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
+use std::fs::File;
 
 /// Changed directories that are synced one by one; more are synced with their file system.
 const DIRS_MAX: usize = 64;
@@ -429,34 +431,43 @@ impl Work<'_> {
                 describe(&dir, &new.meta, principals)?;
                 dir.sync()
             }),
-            FileKind::File | FileKind::Special => self.describe_file(found, new),
+            FileKind::File | FileKind::Special => return self.describe_file(found, new),
         };
         described.map_err(|errno| self.half_done(errno))?;
         step();
         let now = self.parent.stat(leaf).map_err(|errno| self.half_done(errno))?;
         let now = now.filter(|now| key_of(&now.identity) == key_of(&found.identity));
-        let now = now.filter(|now| now.kind == FileKind::Dir || now.size() == found.size());
-        // Gone or changed meanwhile: that is for a scan to find.
         let identity = identity_of(&now.unwrap_or(*found));
         Ok(self.paths(&self.intent.path, identity))
     }
 
-    /// Who owns a file may change its mode without being able to open it.
-    fn describe_file(&self, found: &DiskMeta, new: &Version) -> rustix::io::Result<()> {
+    /// The time of a file says whether somebody wrote into it: it is looked at before it is set, and
+    /// once more afterwards. Between the first look and the new time lie two calls of the kernel.
+    fn describe_file(&self, found: &DiskMeta, new: &Version) -> Result<Paths, StoreError> {
         let (leaf, principals) = (self.leaf(), &*self.store.principals);
-        let opened = match self.parent.open_file(leaf) {
+        let (file, meta) = self.open_own(found).map_err(|errno| self.half_done(errno))?;
+        if !meta.identity.is_same_content(&found.identity) {
+            return Err(self.changed());
+        }
+        let described = describe(&file, &new.meta, principals);
+        described.and_then(|()| rustix::fs::fsync(&file)).map_err(|e| self.half_done(e))?;
+        step();
+        let now = self.parent.stat(leaf).map_err(|errno| self.half_done(errno))?;
+        // Gone or written to meanwhile: what is known stays, and a scan reads what is not in that
+        // state.
+        let now = now.filter(|now| is_untouched(now, found, new.meta.mtime));
+        Ok(self.paths(&self.intent.path, identity_of(&now.unwrap_or(*found))))
+    }
+
+    /// Who owns a file may change its mode without being able to open it.
+    fn open_own(&self, found: &DiskMeta) -> rustix::io::Result<(File, DiskMeta)> {
+        match self.parent.open_file(self.leaf()) {
             Err(Errno::ACCESS) => {
-                self.parent.hold_file(leaf)?.set_mode(found.mode | 0o400)?;
-                self.parent.open_file(leaf)
+                self.parent.hold_file(self.leaf())?.set_mode(found.mode | 0o400)?;
+                self.parent.open_file(self.leaf())
             }
             opened => opened,
-        };
-        let (file, meta) = opened?;
-        if key_of(&meta.identity) != key_of(&found.identity) {
-            return Err(Errno::NOENT);
         }
-        describe(&file, &new.meta, principals)?;
-        rustix::fs::fsync(&file)
     }
 
     fn remove(&self, found: &DiskMeta) -> Result<Option<Displaced>, StoreError> {
@@ -537,6 +548,15 @@ pub(super) fn is_placed(found: &DiskMeta, old: &Placed) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether nobody wrote into a file since it was as `found` and its time was set to `mtime`. File
+/// systems that keep times in steps of 100 ns or more round it.
+pub(super) fn is_untouched(now: &DiskMeta, found: &DiskMeta, mtime: FileTime) -> bool {
+    let is_same = key_of(&now.identity) == key_of(&found.identity) && now.size() == found.size();
+    let got = now.mtime();
+    let is_rounded = got.nanos.is_multiple_of(100) && got.secs.abs_diff(mtime.secs) < 2;
+    is_same && (got == mtime || is_rounded)
 }
 
 /// Whether both are the same content of the same file, whatever its names.

@@ -4,12 +4,29 @@
 use super::Store;
 use super::error::{StoreError, at};
 use super::retention::{self, KeptAt};
-use crate::index::{Durability, Index, IndexError, Kept};
+use crate::index::{Durability, Index, IndexError, Kept, Reading};
+use crate::scan::identity_of;
 use farhaul_engine::files::dir::Meta as DiskMeta;
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::version::Version;
+use farhaul_sync::folder::Item;
 use rustix::io::Errno;
 use std::fs::File;
+use std::time::Duration;
+
+/// For how long something that was displaced stays in any case, in seconds: whoever has it open may
+/// still write into it.
+const HELD_OPEN_SECS: u64 = 3600;
+
+/// What becomes of something that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is to go by now.
+    Expired,
+    /// It may go where there is no room for all.
+    Stays,
+    /// It stays in any case.
+    Pinned,
+}
 
 impl Store {
     /// Opens a kept file for reading. Removing it meanwhile takes nothing from who has it open.
@@ -60,10 +77,60 @@ impl Store {
         Ok(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect())
     }
 
-    /// Removes what is kept of `path` and by [`retention`] has to go at `now_secs` (seconds since
-    /// 1970). What holds the content of a version that is not covered stays (somebody has it, or it
-    /// is a side of a conflict), so does what no version says anything of yet, and what `is_pinned`.
-    /// Returns how many went.
+    /// All that is kept of `path`, the oldest first, and by [`retention`] becomes of it at `now_secs`
+    /// (seconds since 1970), up to `age`.
+    ///
+    /// # Errors
+    /// [`PurgeError`].
+    pub fn fates(
+        &self,
+        reading: Reading<'_>,
+        path: &RelPath,
+        now_secs: u64,
+        age: Option<Duration>,
+    ) -> Result<Vec<(Kept, Fate)>, PurgeError> {
+        let kept = reading.kept_of(path)?;
+        let item = reading.item(path)?;
+        let mut looked = Vec::with_capacity(kept.len());
+        for kept in &kept {
+            let is_pinned = self.is_pinned(reading, kept, &item, now_secs)?;
+            looked.push(KeptAt { secs: kept.at_secs, is_pinned });
+        }
+        let mut fates = vec![Fate::Stays; kept.len()];
+        for (fate, looked) in fates.iter_mut().zip(&looked) {
+            if looked.is_pinned {
+                *fate = Fate::Pinned;
+            }
+        }
+        for at in retention::expired(now_secs, age, &looked) {
+            fates[at] = Fate::Expired;
+        }
+        Ok(kept.into_iter().zip(fates).collect())
+    }
+
+    /// What holds the content of a version that is not covered stays (somebody has it, or it is a side
+    /// of a conflict, or it was just brought back), so does what no version says anything of yet, and
+    /// what somebody wrote into or may be writing into.
+    fn is_pinned(
+        &self,
+        reading: Reading<'_>,
+        kept: &Kept,
+        item: &Item,
+        now_secs: u64,
+    ) -> Result<bool, PurgeError> {
+        let Some(version) = &kept.version else { return Ok(true) };
+        let placed = item.placed.iter().map(|placed| &placed.version);
+        if item.versions.iter().chain(placed).any(|held| held.content == version.content) {
+            return Ok(true);
+        }
+        let Some(loose) = reading.loose_one(&kept.name)? else { return Ok(false) };
+        let is_new = now_secs.saturating_sub(loose.at_secs) <= HELD_OPEN_SECS;
+        let is_as_said = |meta: DiskMeta| loose.said.is_some_and(|said| said == identity_of(&meta));
+        Ok(is_new || !self.kept_meta(&kept.name)?.is_none_or(is_as_said))
+    }
+
+    /// Removes what is kept of `path` under `names`, but for what is pinned at `now_secs`. Returns how
+    /// many went.
     ///
     /// # Errors
     /// [`PurgeError`]; what went until then is gone.
@@ -71,29 +138,24 @@ impl Store {
         &self,
         index: &mut Index,
         path: &RelPath,
+        names: &[String],
         now_secs: u64,
-        is_pinned: &dyn Fn(&Kept) -> bool,
     ) -> Result<usize, PurgeError> {
-        let kept = index.read().kept_of(path)?;
         let item = index.read().item(path)?;
-        let is_current = |version: &Version| {
-            let placed = item.placed.iter().map(|placed| &placed.version);
-            item.versions.iter().chain(placed).any(|held| held.content == version.content)
-        };
-        let looked = kept.iter().map(|kept| KeptAt {
-            secs: kept.at_secs,
-            is_pinned: kept.version.as_ref().is_none_or(is_current) || is_pinned(kept),
-        });
-        let expired = retention::expired(now_secs, &looked.collect::<Vec<_>>());
-        for &at in &expired {
-            self.remove_kept(&kept[at].name)?;
+        let mut gone = Vec::with_capacity(names.len());
+        for name in names {
+            let Some(kept) = index.read().kept_as(path, name)? else { continue };
+            if !self.is_pinned(index.read(), &kept, &item, now_secs)? {
+                self.remove_kept(name)?;
+                gone.push(name);
+            }
         }
         let mut forgetting = index.begin(Durability::Later)?;
-        for &at in &expired {
-            forgetting.forget_kept(path, &kept[at].name)?;
+        for name in &gone {
+            forgetting.forget_kept(path, name)?;
         }
         forgetting.commit()?;
-        Ok(expired.len())
+        Ok(gone.len())
     }
 }
 

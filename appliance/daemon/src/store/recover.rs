@@ -4,12 +4,13 @@
 //! broken, which is never read as an edit: it is set aside and fetched again (spec: S-044). What a
 //! user did meanwhile is told from that by inode, time and hash, and is left to a scan.
 
-use super::change::{is_placed, is_same_content};
+use super::change::{is_placed, is_same_content, is_untouched};
 use super::describe::describe;
 use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
 use super::intent::{Action, Intent, IntentId};
 use super::{Committed, Store, Swapped, identity_of, nanos_of};
+use farhaul_engine::files::ConfineError;
 use farhaul_engine::files::dir::{Dir, FileKind, Meta as DiskMeta};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Placed;
@@ -75,9 +76,16 @@ impl Store {
     ) -> Result<Recovered, StoreError> {
         let parent = match self.root.parent_dir(&intent.path) {
             Ok(parent) => parent,
-            // The directory around it is gone: whatever did that, a scan finds it.
-            Err(farhaul_engine::files::ConfineError::NotFound { .. }) => {
-                return Ok(Recovered::Foreign(self.committed(id, Vec::new(), None)));
+            // The directory around it is gone, or is something else by now: whatever did that, a scan
+            // finds it. What was displaced before stays where it is kept.
+            Err(
+                ConfineError::NotFound { .. }
+                | ConfineError::NotDirectory { .. }
+                | ConfineError::SymlinkInPath { .. },
+            ) => {
+                let aside = self.versions.stat(intent.kept.as_bytes()).map_err(at("versions"))?;
+                let displaced = aside.map(|aside| came_out(intent, &aside));
+                return Ok(Recovered::Foreign(self.committed(id, Vec::new(), displaced)));
             }
             Err(error) => return Err(error.into()),
         };
@@ -125,6 +133,13 @@ impl Out {
             Self::Kept(displaced) | Self::FullDir(displaced) => Some(displaced),
         }
     }
+}
+
+/// What an intent displaced.
+fn came_out(intent: &Intent, aside: &DiskMeta) -> Displaced {
+    let old = intent.old.as_ref();
+    let is_recorded = old.is_some_and(|old| is_same_content(&identity_of(aside), &old.identity));
+    displaced(intent, aside, Origin::of(is_recorded))
 }
 
 type Findings = (Outcome, Vec<(RelPath, Option<Placed>)>, Option<Displaced>);
@@ -282,13 +297,20 @@ impl Look<'_> {
             FileKind::Dir => {
                 self.parent.open_dir(leaf).and_then(|dir| describe(&dir, &new.meta, principals))
             }
-            FileKind::File | FileKind::Special => self
-                .parent
-                .open_file(leaf)
-                .and_then(|(file, _)| describe(&file, &new.meta, principals)),
+            FileKind::File | FileKind::Special => {
+                let (file, meta) = self.parent.open_file(leaf).map_err(on(path))?;
+                // Written to since it was read: a scan reads it again.
+                if !meta.identity.is_same_content(&found.identity) {
+                    return Ok(foreign(None));
+                }
+                describe(&file, &new.meta, principals)
+            }
         }
         .map_err(on(path))?;
         let now = self.stat()?.ok_or_else(|| on(path)(Errno::NOENT))?;
+        if found.kind == FileKind::File && !is_untouched(&now, &found, new.meta.mtime) {
+            return Ok(foreign(None));
+        }
         Ok((Outcome::Done, self.paths(Some(new), &now), None))
     }
 
@@ -360,10 +382,7 @@ impl Look<'_> {
     }
 
     fn displaced(&self, aside: &DiskMeta) -> Displaced {
-        let old = self.intent.old.as_ref();
-        let is_recorded =
-            old.is_some_and(|old| is_same_content(&identity_of(aside), &old.identity));
-        displaced(self.intent, aside, Origin::of(is_recorded))
+        came_out(self.intent, aside)
     }
 
     fn old_at(&self, found: &DiskMeta) -> Vec<(RelPath, Option<Placed>)> {

@@ -309,14 +309,21 @@ fn a_purge_leaves_what_somebody_has_or_no_version_says() {
     }
     // 1 to 5 are kept, all of the same moment. Somebody has 3; what 4 is, no version says.
     sample::store(&mut site.index, &at, &version(dot(3, 1), &[], file(b"3")));
+    sample::store(&mut site.index, &at, &version(dot(4, 1), &[], file(b"5")));
     let kept = site.index.read().kept_of(&at).unwrap();
     let four = kept.into_iter().find(|kept| site.kept_text(&kept.name) == "4").unwrap();
     let mut writing = site.index.begin(Durability::Now).unwrap();
     writing.write_kept(&Kept { version: None, ..four }).unwrap();
     writing.commit().unwrap();
-    let is_pinned = |kept: &Kept| kept.version.as_ref().is_some_and(|v| v.content == file(b"5"));
     let Site { store, index, .. } = &mut site;
-    let gone = store.purge(index, &at, 1000 + 10_000, &is_pinned).unwrap();
+    let now = 1000 + 10_000;
+    let all: Vec<String> =
+        index.read().kept_of(&at).unwrap().into_iter().map(|kept| kept.name).collect();
+    let fates = store.fates(index.read(), &at, now, None).unwrap();
+    let expired = fates.iter().filter(|(_, fate)| *fate == Fate::Expired).count();
+    // Whatever is asked for: what is pinned stays.
+    let gone = store.purge(index, &at, &all, now).unwrap();
+    assert!((1..=gone).contains(&expired), "{fates:?}");
     let left: Vec<String> = site.kept("a").into_iter().map(|(text, _)| text).collect();
     assert!(["3", "4", "5"].iter().all(|text| left.iter().any(|left| left == text)), "{left:?}");
     assert_eq!((gone + left.len(), site.store.kept_names().unwrap().len()), (5, left.len()));
@@ -454,6 +461,27 @@ fn metadata_changes_without_the_content() {
     let other = version(dot(2, 5), &[], file(b"other"));
     let refused = site.store.prepare_describe(&path("a"), &other, &old).map(drop);
     assert!(matches!(refused, Err(StoreError::Mismatch { .. })));
+}
+
+#[test]
+fn a_write_of_the_same_length_while_a_mode_is_set_is_not_taken_for_what_is_known() {
+    let mut written = 0;
+    for at in 1..=4 {
+        let home = tempfile::tempdir().unwrap();
+        let mut site = Site::new(home.path());
+        let old = site.known("a", b"old", 1);
+        let mut new = version(dot(2, 2), &[], file(b"old"));
+        new.meta.mode = 0o640;
+        let prepared = site.store.prepare_describe(&path("a"), &new, &old).unwrap();
+        let file = site.at("a");
+        crash::at_step(at, move || fs::write(&file, "new").unwrap());
+        let _ = site.commit(prepared);
+        let now = identity_of(&site.store.root.stat(&path("a")).unwrap());
+        let is_written = text(site.at("a")) == "new";
+        assert!(!is_written || site.placed("a").unwrap().identity != now, "at step {at}");
+        written += u32::from(is_written);
+    }
+    assert!(written > 0, "there are no steps");
 }
 
 #[test]

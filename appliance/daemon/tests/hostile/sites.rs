@@ -88,6 +88,7 @@ impl Site {
                 watch: WatchMode::Off,
                 policy: Arc::default(),
                 scrub: ScrubPlan::default(),
+                retention: farhauld::store::retention::Retention::default(),
                 watch_limits: Limits::default(),
                 principals: Arc::new(Unnamed),
             }

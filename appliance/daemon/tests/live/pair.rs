@@ -64,6 +64,7 @@ impl Site {
             scan_every: Duration::from_secs(24 * 3600),
             watch,
             scrub: ScrubPlan::default(),
+            retention: farhauld::store::retention::Retention::default(),
             watch_limits: Limits::default(),
             principals: Arc::new(Unnamed),
         };

@@ -224,9 +224,10 @@ impl SessionBody {
         }
     }
 
-    /// Takes the next key to seal with when this one is old. spec: W-023
+    /// Takes the next key to seal with when this one is old. One that sealed nothing stays: an idle
+    /// side would run ahead of what its peer can follow. spec: W-023
     pub(super) fn renew_key(&mut self, now: Timestamp) {
-        if now.since(self.sealing_since) >= EPOCH_AGE_MAX {
+        if self.seal.has_sealed() && now.since(self.sealing_since) >= EPOCH_AGE_MAX {
             self.sealing_since = now;
             self.seal.rekey();
         }

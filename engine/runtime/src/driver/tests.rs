@@ -89,6 +89,13 @@ fn what_comes_over_udp_is_not_taken_for_a_link_and_what_comes_over_a_link_only_f
 fn a_key_is_renewed_after_two_minutes_and_the_peer_follows() {
     let mut pair = Pair::new(Rig::new(), Rig::new());
     let len = blocks(2);
+    let send = |pair: &mut Pair| {
+        let sink = Kept::new(len);
+        let object = pair.declare(len, vec![], Arc::new(Memory(content(len))), sink.clone());
+        pair.until("it is complete", |pair| pair.completions(object) == 1);
+        assert_eq!(sink.bytes(), content(len));
+    };
+    send(&mut pair);
     let later = pair.left.driver.clock.now() + Duration::from_secs(121);
     let session = pair.left.driver.sessions.get_mut(&pair.sender.key).expect("alive");
     session.renew_key(later - Duration::from_secs(21));
@@ -96,13 +103,30 @@ fn a_key_is_renewed_after_two_minutes_and_the_peer_follows() {
     session.renew_key(later);
     session.renew_key(later);
     assert_eq!(session.seal.epoch(), KeyEpoch::new(1));
+    send(&mut pair);
+    let open = &pair.right.driver.sessions[&pair.receiver.key].open;
+    assert_eq!(open.epoch(), KeyEpoch::new(1));
+}
 
+/// A session that was idle for six minutes took three keys that sealed nothing, and its peer could
+/// not follow: what came then was taken for forged, and the session died after a minute.
+/// spec: W-023
+#[test]
+fn a_session_that_was_idle_for_long_is_understood_at_once() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    let begun = pair.left.driver.clock.now();
+    for (side, key) in [(&mut pair.left, pair.sender.key), (&mut pair.right, pair.receiver.key)] {
+        let session = side.driver.sessions.get_mut(&key).expect("alive");
+        for minutes in (2..=20).step_by(2) {
+            session.renew_key(begun + Duration::from_secs(minutes * 60 + 1));
+        }
+        assert!(session.seal.epoch() <= KeyEpoch::new(1));
+    }
+    let len = blocks(2);
     let sink = Kept::new(len);
     let object = pair.declare(len, vec![], Arc::new(Memory(content(len))), sink.clone());
     pair.until("it is complete", |pair| pair.completions(object) == 1);
     assert_eq!(sink.bytes(), content(len));
-    let open = &pair.right.driver.sessions[&pair.receiver.key].open;
-    assert_eq!(open.epoch(), KeyEpoch::new(1));
 }
 
 /// spec: W-041

@@ -5,8 +5,8 @@ use super::{lines, print, say};
 use crate::farhaul::failure::Failure;
 use crate::farhaul::{Ended, text};
 use farhaul_api::{
-    FolderStatus, Missing, MissingPage, PeerStatus, ScrubStatus, SiteStatus, Task, TreePath,
-    Trouble,
+    FolderStatus, KeptStatus, Missing, MissingPage, PeerStatus, ScrubStatus, SiteStatus, Task,
+    TreePath, Trouble,
 };
 use serde::Serialize;
 
@@ -42,6 +42,7 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
     let next = folder.scan.next_in_seconds;
     text::answer(format_args!("  last scan: {ended}, next in {next} s"))?;
     text::answer(scrub_line(&folder.scrub))?;
+    text::answer(kept_line(&folder.kept))?;
     for peer in &folder.peers {
         let state = match peer.outstanding {
             Some(0) => "connected, knows all that this site knows".to_owned(),
@@ -81,6 +82,14 @@ fn scrub_line(scrub: &ScrubStatus) -> String {
         (Some(began), None) => format!("  scrub since {began}: {read} so far"),
         (_, Some(ended)) => format!("  last scrub: {ended}, {read}{next}"),
         (None, None) => "  last scrub: never yet".to_owned(),
+    }
+}
+
+fn kept_line(kept: &KeptStatus) -> String {
+    let KeptStatus { versions, bytes, counted } = kept;
+    match counted {
+        Some(counted) => format!("  kept at {counted}: {versions} versions with {bytes} bytes"),
+        None => "  kept: not counted yet".to_owned(),
     }
 }
 

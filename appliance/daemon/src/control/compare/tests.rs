@@ -39,6 +39,7 @@ fn folder(peer: SiteId, compares: bool) -> (tempfile::TempDir, Folder, mpsc::Rec
         scan_every: Duration::from_secs(3600),
         watch: WatchMode::Off,
         scrub: ScrubPlan::default(),
+        retention: crate::store::retention::Retention::default(),
         watch_limits: Limits::default(),
         principals: Arc::new(Unnamed),
     };

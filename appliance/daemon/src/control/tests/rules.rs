@@ -8,6 +8,20 @@ fn ignore(bench: &mut Bench, patterns: &[&str]) {
 }
 
 #[test]
+fn what_was_seen_under_other_patterns_is_not_published() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("x.key"), b"secret").unwrap();
+    ignore(&mut bench, &["*.key"]);
+    let disk = bench.folder().store.root().stat(&path("x.key")).unwrap();
+    let identity = crate::scan::identity_of(&disk);
+    let content = crate::sample::file(b"secret");
+    let found = Found { content, meta: farhaul_sync::version::Meta::default(), identity };
+    bench.folder().looked(path("x.key"), Some(found));
+    bench.settle();
+    assert!(bench.item("x.key").versions.is_empty(), "it was published");
+}
+
+#[test]
 fn a_directory_that_others_delete_stays_with_what_is_ignored_in_it() {
     let mut bench = Bench::new();
     ignore(&mut bench, &["*.tmp"]);

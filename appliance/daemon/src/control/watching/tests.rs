@@ -64,6 +64,7 @@ impl Scene {
             scan_every: Duration::from_secs(24 * 3600),
             watch: mode,
             scrub: ScrubPlan::default(),
+            retention: crate::store::retention::Retention::default(),
             watch_limits,
             principals: Arc::new(Unnamed),
         };
@@ -118,6 +119,7 @@ impl Scene {
                 Event::Heard { heard, .. } => self.folder.watcher_said(heard),
                 Event::LooseLooked { outcome, .. } => self.folder.loose_looked(outcome),
                 Event::LookedAgain { .. } => self.folder.looked_again(),
+                Event::Thinned { outcome, .. } => self.folder.thinned(outcome),
                 other => panic!("{other:?}"),
             }
         }
