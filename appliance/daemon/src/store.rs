@@ -40,6 +40,7 @@ use farhaul_engine::files::dir::{Dir, FileKind, Identity, Meta as DiskMeta};
 use farhaul_proto::path_name::RESERVED_NAME;
 use farhaul_proto::units::FileTime;
 use farhaul_sync::folder::FileIdentity;
+use farhaul_sync::version::Content;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::io::Errno;
 use std::fs::File;
@@ -187,6 +188,16 @@ fn state_of(identity: &Identity) -> FileIdentity {
     let Identity { dev, ino, size, mtime, ctime } = *identity;
     let (mtime, ctime) = (nanos_of(mtime), nanos_of(ctime));
     FileIdentity { device: dev, inode: ino, generation: 0, size, mtime, ctime }
+}
+
+/// Whether what `meta` describes is what was in the state `seen`, with this content. Whatever is put
+/// into a directory or taken out of it changes its times, and is no change of the directory.
+pub fn is_still(meta: &DiskMeta, content: &Content, seen: &FileIdentity) -> bool {
+    let now = identity_of(meta);
+    let is_same_dir = meta.kind == FileKind::Dir
+        && *content == Content::Dir
+        && (now.device, now.inode) == (seen.device, seen.inode);
+    is_same_dir || now == *seen
 }
 
 /// Nanoseconds since 1970.

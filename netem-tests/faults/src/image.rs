@@ -6,6 +6,11 @@ use crate::disk::{Entry, Pages};
 /// What a disk writes at once, or not at all.
 const SECTOR: usize = 512;
 
+/// Where a cut is follows from another sequence than what it leaves.
+const WHERE: u64 = 0x5eed_0000_0000_0000;
+/// How many entries behind a mark a cut near it is.
+const BEHIND: usize = 3;
+
 /// Numbers that follow from a seed (splitmix64).
 #[derive(Clone, Debug)]
 pub struct Seeded(u64);
@@ -44,12 +49,26 @@ pub struct Cut {
 }
 
 /// The cuts `numbers` of a log from the entry `from` on, by what is settled: so that one walk through
-/// the log makes them all. A disk that `lies` settles nothing by a flush.
-pub fn cuts(log: &[Entry], from: usize, seed: u64, numbers: &[u64], lies: bool) -> Vec<Cut> {
+/// the log makes them all. One in four is just behind one of `marks`, where something was said: what
+/// is said too early is missing there. A disk that `lies` settles nothing by a flush.
+pub fn cuts(
+    (log, marks): (&[Entry], &[usize]),
+    from: usize,
+    seed: u64,
+    numbers: &[u64],
+    lies: bool,
+) -> Vec<Cut> {
+    let marks: Vec<usize> = marks.iter().copied().filter(|mark| *mark >= from).collect();
     let mut cuts: Vec<Cut> = numbers
         .iter()
         .map(|&number| {
-            let at = from + Seeded::new(seed, number).below(log.len() - from + 1);
+            let mut seeded = Seeded::new(seed ^ WHERE, number);
+            let mark = marks.get(seeded.below(4 * marks.len()));
+            let at = match mark {
+                Some(&mark) => mark + seeded.below(BEHIND),
+                None => from + seeded.below(log.len() - from + 1),
+            };
+            let at = at.min(log.len());
             let flush = log[..at].iter().rposition(|entry| *entry == Entry::Flush);
             let settled = if lies { from.min(at) } else { flush.map_or(0, |at| at + 1) };
             Cut { number, at, settled }
@@ -71,7 +90,6 @@ pub fn settle(pages: &mut Pages, entries: &[Entry]) {
 /// What the cut leaves, on top of what was settled.
 pub fn cut(settled: &Pages, later: &[Entry], seed: u64, number: u64) -> Pages {
     let mut seeded = Seeded::new(seed, number);
-    seeded.draw(); // where it is
     let writes: Vec<_> = later
         .iter()
         .filter_map(|entry| match entry {
@@ -142,7 +160,7 @@ mod tests {
         let log = [write(0, 1), Entry::Flush, write(1, 2), write(2, 3)];
         let numbers: Vec<u64> = (0..400).collect();
         let mut left = BTreeSet::new();
-        for at in cuts(&log, 2, 7, &numbers, false) {
+        for at in cuts((&log, &[]), 2, 7, &numbers, false) {
             assert_eq!(at.settled, 2);
             let mut pages = Pages::new(3 * PAGE as u64);
             settle(&mut pages, &log[..at.settled]);
@@ -151,6 +169,16 @@ mod tests {
         }
         let both = [0, 2].into_iter().flat_map(|b| [0, 3].map(|c| vec![1, b, c]));
         assert_eq!(left, both.collect());
+    }
+
+    #[test]
+    fn some_cuts_are_just_behind_a_mark_and_none_before_the_beginning() {
+        let log: Vec<Entry> = (0..200).map(|page| write(page, 1)).collect();
+        let numbers: Vec<u64> = (0..400).collect();
+        let cuts = cuts((&log, &[10, 100]), 50, 7, &numbers, false);
+        let near = cuts.iter().filter(|cut| (100..103).contains(&cut.at)).count();
+        assert!((80..135).contains(&near), "{near} of 400");
+        assert!(cuts.iter().all(|cut| (50..=200).contains(&cut.at)));
     }
 
     #[test]
@@ -171,7 +199,7 @@ mod tests {
     #[test]
     fn a_cut_is_the_same_each_time() {
         let log = [write(0, 1), write(1, 2), Entry::Flush, write(2, 3), write(0, 4)];
-        let cuts = |numbers: &[u64]| cuts(&log, 0, 9, numbers, false);
+        let cuts = |numbers: &[u64]| cuts((&log, &[2, 3]), 0, 9, numbers, false);
         assert_eq!(
             cuts(&[5]),
             cuts(&[1, 5, 9]).into_iter().filter(|c| c.number == 5).collect::<Vec<_>>()

@@ -14,10 +14,16 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// Rows of a list that are read at most.
 const ROWS_MAX: usize = 100_000;
+
+/// How long a site may go on with what it has on its own disk.
+const REST: Duration = Duration::from_secs(1);
+/// Between two looks at that.
+const GLANCE: Duration = Duration::from_millis(10);
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
@@ -111,12 +117,7 @@ impl Case<'_> {
     fn go(&mut self, stops_again: bool) -> Result<(), KitError> {
         let mut site = self.start()?;
         site.settle()?;
-        let tree = tree_of(&self.home.tree());
-        self.check_tree(&tree, "after recovery");
-        let kept = self.check_kept(&site, "after recovery")?;
-        self.check_index(&site, &tree, "after recovery")?;
-        self.check_keeps(&tree, &kept);
-        self.check_announced(&site, &tree, &kept)?;
+        let tree = self.check_at_rest(&site)?;
         // Recovering twice is like recovering once.
         if stops_again {
             site.stop();
@@ -145,6 +146,25 @@ impl Case<'_> {
         self.claim(now == tree, || format!("another start makes {tree:?} into {now:?}"));
         site.stop();
         Ok(())
+    }
+
+    /// What must be so before the neighbour is back. A site goes on by itself with what it has on its
+    /// own disk, and no word of it says when it is done: what is wrong only meanwhile is nothing.
+    fn check_at_rest(&mut self, site: &Site) -> Result<Tree, KitError> {
+        let began = Instant::now();
+        loop {
+            let tree = tree_of(&self.home.tree());
+            self.check_tree(&tree, "after recovery");
+            let kept = self.check_kept(site, "after recovery")?;
+            self.check_index(site, &tree, "after recovery")?;
+            self.check_keeps(&tree, &kept);
+            self.check_announced(site, &tree, &kept)?;
+            if self.found.is_empty() || began.elapsed() > REST {
+                return Ok(tree);
+            }
+            self.found.clear();
+            std::thread::sleep(GLANCE);
+        }
     }
 
     fn claim(&mut self, is_so: bool, otherwise: impl FnOnce() -> String) {

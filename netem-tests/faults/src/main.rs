@@ -67,6 +67,15 @@ enum Order {
         #[arg(long, default_value_t = 1)]
         stride: u64,
     },
+    /// Plants every fault where it shows, and says which are found.
+    Mutants {
+        /// How many images for each.
+        #[arg(long, default_value_t = 200)]
+        images: u64,
+        /// On this file system only: ext4, xfs, btrfs.
+        #[arg(long)]
+        fs: Option<String>,
+    },
     /// What is cut and killed; started by the others.
     #[command(hide = true)]
     Worker {
@@ -99,6 +108,7 @@ fn main() -> ExitCode {
             })
         }
         Order::Kill { first, stride } => kill(first, stride),
+        Order::Mutants { images, fs } => mutants(images, fs.as_deref()),
         Order::Worker { home, keys, class, seed, three, held } => {
             let class = class.as_deref().and_then(Class::named).unwrap_or(Class::Create);
             let steps = if three { three_operations() } else { script(class, seed) };
@@ -174,6 +184,32 @@ fn show(class: Class, trial: &Trial, outcome: &Outcome) {
 
 fn rate(images: u64, took: Duration) -> f64 {
     images as f64 / took.as_secs_f64().max(0.001)
+}
+
+/// Each in a process of its own, for each has mounts of its own.
+fn mutants(images: u64, fs: Option<&str>) -> Result<bool, KitError> {
+    let own = std::env::current_exe().map_err(KitError::io("its own path"))?;
+    let mut are_found = true;
+    for (name, mutant) in Mutant::ALL {
+        let (class, file_system) = mutant.shows();
+        if fs.is_some_and(|fs| fs != file_system.name()) {
+            continue;
+        }
+        let mut run = std::process::Command::new(&own);
+        run.args(["power", "--mutant", name, "--images", &images.to_string()]);
+        run.args(["--class", class.name(), "--fs", file_system.name()]);
+        let ran = run.output().map_err(KitError::io("a run of its own"))?;
+        let out = String::from_utf8_lossy(&ran.stdout);
+        let said = String::from_utf8_lossy(&ran.stderr);
+        let is_found = ran.status.code() == Some(1) && out.contains("--cut");
+        if ran.status.code() == Some(i32::from(FORBIDDEN)) {
+            return Err(KitError::Forbidden(said.trim().to_owned()));
+        }
+        are_found &= is_found;
+        let verdict = if is_found { "found" } else { "NOT FOUND" };
+        println!("{name}: {verdict}: {}{said}", out.lines().next().unwrap_or_default());
+    }
+    Ok(are_found)
 }
 
 fn kill(first: u64, stride: u64) -> Result<bool, KitError> {

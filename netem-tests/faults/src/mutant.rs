@@ -5,6 +5,8 @@
 
 use crate::KitError;
 use crate::ledger::{Line, Stamped};
+use crate::machine::FileSystem;
+use crate::script::Class;
 use crate::site::Home;
 use rusqlite::Connection;
 
@@ -23,7 +25,7 @@ pub enum Mutant {
     UnsyncedIndex,
     /// Files on their way in are not synced.
     UnsyncedFiles,
-    /// Directories are not synced.
+    /// Directories are not synced; does no harm on ext4 ([`Mutant::shows`]).
     UnsyncedDirs,
     /// Neither files nor directories are.
     UnsyncedTree,
@@ -45,6 +47,20 @@ impl Mutant {
     /// The one that is called so.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, mutant)| *mutant)
+    }
+
+    /// Where it shows: what has to be done, and on what. ext4 has one journal for all, so whoever syncs
+    /// the log of the index behind a rename has synced the rename; btrfs has not.
+    pub fn shows(self) -> (Class, FileSystem) {
+        match self {
+            Self::StoredEarly | Self::AnnouncedEarly => (Class::Create, FileSystem::Ext4),
+            Self::UnsyncedDirs => (Class::Replace, FileSystem::Btrfs),
+            Self::LyingDisk
+            | Self::ForgottenIntents
+            | Self::UnsyncedIndex
+            | Self::UnsyncedFiles
+            | Self::UnsyncedTree => (Class::Replace, FileSystem::Ext4),
+        }
     }
 
     /// Whether the disk settles nothing.

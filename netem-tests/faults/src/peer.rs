@@ -114,7 +114,7 @@ impl Memory {
         Ok(Arc::new(Self(Mutex::new(mind))))
     }
 
-    /// What the site said of itself when it was connected last.
+    /// What the site said of itself when it was first connected.
     pub fn greeted(&self) -> Option<Shared> {
         self.mind().greeted.clone()
     }
@@ -134,7 +134,7 @@ struct Mind {
     followed: Option<Followed>,
     /// What of its records the site called durable.
     stored: u64,
-    /// What the site said of itself when it was connected last.
+    /// What the site said of itself when it was first connected.
     greeted: Option<Shared>,
 }
 
@@ -351,7 +351,8 @@ impl Inner {
         let (told, head) = {
             let mut mind = self.mind();
             mind.stored = mind.stored.max(known);
-            mind.greeted = Some(theirs.clone());
+            // What it says later it has heard from this neighbour meanwhile.
+            mind.greeted.get_or_insert_with(|| theirs.clone());
             (mind.told.clone(), mind.head())
         };
         let mut is_told = false;

@@ -197,7 +197,9 @@ impl Bench {
             None => recording.lines.clone(),
         };
         let lies = trial.mutant.is_some_and(Mutant::lies);
-        let cuts = cuts(&recording.log, recording.begins(), recording.seed, numbers, lies);
+        let marks: Vec<usize> = lines.iter().map(|(stamp, _)| *stamp).collect();
+        let from = recording.begins();
+        let cuts = cuts((&recording.log, &marks), from, recording.seed, numbers, lies);
         let (mut settled, mut done) = (recording.first.clone(), 0);
         for at in cuts {
             settle(&mut settled, &recording.log[done..at.settled]);

@@ -21,6 +21,8 @@ use tokio::runtime::Runtime;
 const NAME: &str = "folder";
 /// Longer than any machine that is only busy needs.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What a folder says that halts because it is open already.
+const IN_USE: &str = "another process works on the folder";
 /// Between two looks at whether something is done.
 const GLANCE: Duration = Duration::from_millis(1);
 
@@ -101,6 +103,26 @@ impl Site {
     /// # Errors
     /// [`KitError::Failed`]: it does not start.
     pub fn start(
+        home: &Home,
+        identities: &Identities,
+        runtime: &Arc<Runtime>,
+    ) -> Result<Self, KitError> {
+        let began = Instant::now();
+        loop {
+            match Self::open(home, identities, runtime) {
+                // A thread of the one that was stopped in this process holds its lock a little longer.
+                Err(KitError::Failed(why)) if why.ends_with(IN_USE) => {
+                    if began.elapsed() > PATIENCE {
+                        return Err(KitError::Late(why));
+                    }
+                    std::thread::sleep(GLANCE);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open(
         home: &Home,
         identities: &Identities,
         runtime: &Arc<Runtime>,

@@ -13,8 +13,15 @@ use std::sync::{Mutex, PoisonError};
 /// What the kit says where the machine does not permit it.
 const FORBIDDEN: i32 = 77;
 
-/// All but `kinds`, where something is known to be wrong (`appliance/README.md`).
-const CLASSES: [&str; 6] = ["create", "replace", "rename", "delete", "rotate", "compact"];
+const CLASSES: [&str; 7] = ["create", "replace", "kinds", "rename", "delete", "rotate", "compact"];
+/// Planted faults, and of which class of work they show.
+const PLANTED: [(&str, &str); 5] = [
+    ("lying-disk", "replace"),
+    ("stored-early", "create"),
+    ("announced-early", "create"),
+    ("forgotten-intents", "replace"),
+    ("unsynced-index", "replace"),
+];
 
 /// One at a time: each has the machine's loop devices, and its processors, for itself.
 static TURN: Mutex<()> = Mutex::new(());
@@ -42,7 +49,7 @@ fn assert_well(ran: &Output) {
 fn a_power_cut_loses_nothing_that_was_announced_and_leaves_old_or_new() {
     let test = "a_power_cut_loses_nothing_that_was_announced_and_leaves_old_or_new";
     for class in CLASSES {
-        let arguments = ["power", "--images", "24", "--class", class];
+        let arguments = ["power", "--images", "20", "--class", class];
         let Some(ran) = kit(test, &arguments) else { return };
         assert_well(&ran);
     }
@@ -59,7 +66,7 @@ fn a_kill_at_a_syscall_loses_nothing_that_was_announced_and_leaves_old_or_new() 
 #[test]
 fn planted_faults_are_found() {
     let test = "planted_faults_are_found";
-    for (mutant, class) in [("lying-disk", "replace"), ("announced-early", "create")] {
+    for (mutant, class) in PLANTED {
         let arguments = ["power", "--images", "60", "--class", class, "--mutant", mutant];
         let Some(ran) = kit(test, &arguments) else { return };
         assert_eq!(ran.status.code(), Some(1), "{mutant} was not found");

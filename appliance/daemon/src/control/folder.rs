@@ -14,12 +14,10 @@ use super::watching::Ears;
 use crate::events::Said;
 use crate::exact;
 use crate::index::{Durability, Index, Transaction};
-use crate::scan::identity_of;
 use crate::site::{Outbox, Outgoing};
-use crate::store::{Ready, Store};
+use crate::store::{Ready, Store, is_still};
 use crate::watch::Shown;
 use farhaul_api::EventKind;
-use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
 use farhaul_engine::identity::{Identity, PublicKey, Purpose};
@@ -29,7 +27,7 @@ use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Origin, Publisher, StateError, Teller};
 use farhaul_sync::message::{Followed, Message, Records, Shared};
 use farhaul_sync::seal::Statement;
-use farhaul_sync::version::{Author, Content, Incarnation, Serial, Version};
+use farhaul_sync::version::{Author, Incarnation, Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -558,7 +556,9 @@ impl Folder {
 fn links_so(root: &Root, path: &RelPath, found: Option<&Found>) -> Option<u64> {
     let is_so = match root.stat(path) {
         Ok(meta) => match found {
-            Some(seen) if is_still(seen, &meta) => return Some(meta.links),
+            Some(seen) if is_still(&meta, &seen.content, &seen.identity) => {
+                return Some(meta.links);
+            }
             Some(_) => false,
             // Unless what stands there is something else, under another spelling.
             None => exact::misspelled(root.dir(), path).is_ok_and(|other| other.is_some()),
@@ -574,15 +574,6 @@ fn links_so(root: &Root, path: &RelPath, found: Option<&Found>) -> Option<u64> {
         }
     };
     is_so.then_some(0)
-}
-
-/// Whether what was seen still stands there. What is put into a directory changes its times.
-fn is_still(seen: &Found, meta: &DiskMeta) -> bool {
-    let now = identity_of(meta);
-    let is_same_dir = meta.kind == FileKind::Dir
-        && seen.content == Content::Dir
-        && (seen.identity.device, seen.identity.inode) == (now.device, now.inode);
-    is_same_dir || seen.identity == now
 }
 
 /// Signs what was published since the last signature.

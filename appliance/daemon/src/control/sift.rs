@@ -4,7 +4,7 @@
 use super::folder::{Folder, FolderError};
 use crate::boot::Boot;
 use crate::index::Durability;
-use crate::store::Shortfall;
+use crate::store::{Shortfall, is_still};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Found;
 use farhaul_sync::limits::ZERO_BLOCK;
@@ -63,7 +63,7 @@ impl Folder {
         let Some(short) = self.index.read().shortfall(path)? else { return Ok(()) };
         let placed = self.index.read().item(path)?.placed;
         let disk = self.store.root().stat(path).ok();
-        let disk = disk.filter(|disk| crate::scan::identity_of(disk) == found.identity);
+        let disk = disk.filter(|disk| is_still(disk, &found.content, &found.identity));
         let (Some(placed), Some(disk)) = (placed, disk) else { return Ok(()) };
         let print = short.attrs.map(|_| self.store.attrs_print(path, disk.kind));
         let left = short.cover(&mut found.meta, &disk, print, &placed.meta);

@@ -252,6 +252,8 @@ fn a_kill_at_any_step_leaves_old_or_new_and_what_was_displaced_is_kept() {
         for at in ["replaced", "gone", "becomes a dir"] {
             assert_eq!(site.kept(at), [("old".to_owned(), true)], "{at} after step {step}");
         }
+        let dirs = site.index.read().kept_of(&path("becomes a file")).unwrap();
+        assert_eq!(dirs, [], "a directory is kept after step {step}");
         site.store.sweep(i64::MAX).unwrap();
         assert_eq!(fs::metadata(home.join("tree").join(LINKED[0])).unwrap().nlink(), 2);
         site.index.check().unwrap();

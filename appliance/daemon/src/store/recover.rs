@@ -115,6 +115,26 @@ impl Store {
     }
 }
 
+/// What came out of a path before the stop, and where it is.
+enum Out {
+    /// Nothing, or an empty directory, which is gone.
+    Nothing,
+    /// In the version store.
+    Kept(Displaced),
+    /// In the version store, a directory with something in it.
+    FullDir(Displaced),
+}
+
+impl Out {
+    /// What the catalogue is to name.
+    fn kept(self) -> Option<Displaced> {
+        match self {
+            Self::Nothing => None,
+            Self::Kept(displaced) | Self::FullDir(displaced) => Some(displaced),
+        }
+    }
+}
+
 /// What an intent displaced.
 fn came_out(intent: &Intent, aside: &DiskMeta) -> Displaced {
     let old = intent.old.as_ref();
@@ -168,12 +188,21 @@ impl Look<'_> {
         let Some(new) = new else { return self.made_dir(&found, inode, aside.as_ref()) };
         if is_ours(&found, inode, new) {
             if self.holds(&found, &new.content)? {
-                let displaced = aside.map(|aside| self.displaced(&aside));
-                return Ok((Outcome::Done, self.paths(Some(new), &found), displaced));
+                match self.take_out(aside.as_ref())? {
+                    Out::Nothing => {
+                        return Ok((Outcome::Done, self.paths(Some(new), &found), None));
+                    }
+                    Out::Kept(displaced) => {
+                        let placed = self.paths(Some(new), &found);
+                        return Ok((Outcome::Done, placed, Some(displaced)));
+                    }
+                    // Something was put into it in the last moment: it goes back.
+                    Out::FullDir(_) => {}
+                }
             }
             return self.broken(&found, aside.as_ref());
         }
-        Ok(foreign(aside.map(|aside| self.displaced(&aside))))
+        Ok(foreign(self.take_out(aside.as_ref())?.kept()))
     }
 
     /// A directory that no version describes was to be made: a scan says what it is.
@@ -183,7 +212,7 @@ impl Look<'_> {
         inode: u64,
         aside: Option<&DiskMeta>,
     ) -> Result<Findings, StoreError> {
-        let displaced = aside.map(|aside| self.displaced(aside));
+        let displaced = self.take_out(aside)?.kept();
         if found.kind == FileKind::Dir && found.identity.ino == inode {
             return Ok((Outcome::Done, vec![(self.intent.path.clone(), None)], displaced));
         }
@@ -209,7 +238,7 @@ impl Look<'_> {
                 Ok((Outcome::Undone, self.old_at(&found), None))
             }
             // Somebody has deleted what was put there.
-            (_, aside) => Ok(foreign(aside.map(|aside| self.displaced(aside)))),
+            (_, aside) => Ok(foreign(self.take_out(aside)?.kept())),
         }
     }
 
@@ -336,11 +365,32 @@ impl Look<'_> {
         })
     }
 
+    /// What came out goes where it belongs: a file or link is kept, and of a directory, which was
+    /// empty, nothing is left.
+    fn take_out(&self, aside: Option<&DiskMeta>) -> Result<Out, StoreError> {
+        let Some(aside) = aside else { return Ok(Out::Nothing) };
+        if aside.kind != FileKind::Dir {
+            return Ok(Out::Kept(self.displaced(aside)));
+        }
+        match self.store.versions.remove_dir(self.intent.kept.as_bytes()) {
+            Ok(()) => Ok(Out::Nothing),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                Ok(Out::FullDir(displaced(self.intent, aside, Origin::Broken)))
+            }
+            Err(errno) => Err(at("versions")(errno)),
+        }
+    }
+
     fn displaced(&self, aside: &DiskMeta) -> Displaced {
         came_out(self.intent, aside)
     }
 
     fn old_at(&self, found: &DiskMeta) -> Vec<(RelPath, Option<Placed>)> {
+        // The index says of a directory what it said: its times are none of an edit, and what its disk
+        // did not take of its version stays known.
+        if found.kind == FileKind::Dir {
+            return Vec::new();
+        }
         let old = self.intent.old.clone();
         let placed = old.map(|old| {
             // Anything else than a new time of last change is for a scan to find.

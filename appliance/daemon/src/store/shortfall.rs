@@ -5,7 +5,7 @@
 //! left there (spec: S-100).
 
 use super::owner::{Numbers, Principals};
-use super::{Committed, Displaced, IntentId, Store, identity_of};
+use super::{Committed, Displaced, IntentId, Store, is_still};
 use crate::attrs::Raw;
 use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_proto::path_name::RelPath;
@@ -89,9 +89,9 @@ impl Store {
             let Some(placed) = placed else { continue };
             let found = self.root.stat(path).ok();
             // Of what somebody changed meanwhile nothing is ours to explain.
-            let Some(found) = found.filter(|found| identity_of(found) == placed.identity) else {
-                continue;
-            };
+            let content = &placed.version.content;
+            let is_that = |found: &DiskMeta| is_still(found, content, &placed.identity);
+            let Some(found) = found.filter(is_that) else { continue };
             let raw = placed.meta.attrs.as_ref().map(|_| self.raw_attrs(path, found.kind));
             let short = Shortfall::of(&placed.meta, &found, raw, &*self.principals);
             shortfalls.extend(short.map(|short| (path.clone(), short)));

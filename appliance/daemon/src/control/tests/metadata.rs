@@ -60,6 +60,28 @@ fn a_file_that_somebody_gives_away_has_a_new_owner() {
     assert!(bench.placed("a").version.meta.owner.as_deref() != Some(&b"ann"[..]));
 }
 
+#[test]
+fn what_is_put_into_a_directory_while_it_is_looked_at_is_no_edit_of_its_owner() {
+    let mut bench = Bench::new();
+    let said = version(dot(2, 1), &[], Content::Dir);
+    bench.say("d", &said);
+    bench.settle();
+    fs::write(bench.root("d/one"), "one").unwrap();
+    // Seen, and not taken in before it has other times.
+    bench.body.folders.values_mut().for_each(Folder::scan);
+    let began = std::time::Instant::now();
+    let mut events = Vec::new();
+    while !events.iter().any(|event| matches!(event, Event::Scanned { .. })) {
+        assert!(began.elapsed() < PATIENCE, "after all patience");
+        events.extend(bench.queue.blocking_recv());
+    }
+    fs::write(bench.root("d/two"), "two").unwrap();
+    events.into_iter().for_each(|event| bench.body.take(event));
+    bench.settle();
+    assert_eq!(bench.placed("d").version, said);
+    assert_eq!(bench.item("d").versions.iter().count(), 1);
+}
+
 /// A list with a user in it, and an attribute.
 fn attrs() -> Attrs {
     let access = Acl::new(vec![

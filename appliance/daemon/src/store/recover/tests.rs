@@ -209,3 +209,59 @@ fn an_intent_in_a_directory_that_is_gone_is_left_to_a_scan() {
     assert!(matches!(recover(&mut site), Recovered::Foreign(_)));
     assert_eq!(site.placed("d/a"), Some(old));
 }
+
+/// A site with a directory `d` that a version describes, and a change that makes it a file. Somebody
+/// put something into it and took it out since: its times are other ones.
+fn dir_to_become_a_file(site: &mut Site) -> (Placed, Version, Prepared) {
+    let dir = version(dot(2, 1), &[], Content::Dir);
+    let ready = site.store.ready_dir(&dir.meta).unwrap();
+    let made = site.store.prepare_put(&path("d"), &ready, &dir, None).unwrap();
+    site.commit(made).unwrap();
+    let old = site.placed("d").unwrap();
+    fs::write(site.at("d/in"), "in").unwrap();
+    fs::remove_file(site.at("d/in")).unwrap();
+    let new = version(dot(2, 3), &[], file(b"new"));
+    let ready = site.ready("d", b"new", &new.meta);
+    let prepared = site.store.prepare_put(&path("d"), &ready, &new, Some(&old)).unwrap();
+    (old, new, prepared)
+}
+
+#[test]
+fn a_directory_that_came_out_before_a_stop_is_not_kept_and_nobody_s_edit() {
+    for is_full in [false, true] {
+        let (_home, mut site) = site();
+        let (old, new, prepared) = dir_to_become_a_file(&mut site);
+        let kept = prepared.intent().kept.clone();
+        let Action::Put { staged, .. } = prepared.intent().action.clone() else { panic!() };
+        site.index.record(&[prepared.intent()]).unwrap();
+        // Killed between the exchange and the removal.
+        let out = site.at(".farhaul/versions").join(kept);
+        fs::rename(site.at("d"), &out).unwrap();
+        fs::rename(site.at(".farhaul/incoming").join(staged), site.at("d")).unwrap();
+        if is_full {
+            fs::write(out.join("users"), "users").unwrap();
+            assert!(matches!(recover(&mut site), Recovered::Broken(_)));
+            assert_eq!(text(site.at("d/users")), "users");
+            assert_eq!(site.placed("d"), Some(old));
+            assert_eq!(site.kept("d"), [("new".to_owned(), false)]);
+        } else {
+            assert!(matches!(recover(&mut site), Recovered::Done(_)));
+            assert_eq!(text(site.at("d")), "new");
+            assert_eq!(site.placed("d").unwrap().version, new);
+            assert!(site.is_settled("d"));
+            assert_eq!(site.store.kept_names().unwrap(), [""; 0]);
+            assert_eq!(site.index.read().kept_of(&path("d")).unwrap(), []);
+        }
+    }
+}
+
+#[test]
+fn what_a_disk_did_not_take_of_a_directory_is_known_after_its_change_was_undone() {
+    let (_home, mut site) = site();
+    let (_, _, prepared) = dir_to_become_a_file(&mut site);
+    let short = site.index.read().shortfall(&path("d")).unwrap();
+    assert!(short.is_some(), "nobody is said to own it");
+    site.index.record(&[prepared.intent()]).unwrap();
+    assert!(matches!(recover(&mut site), Recovered::Undone(_)));
+    assert_eq!(site.index.read().shortfall(&path("d")).unwrap(), short);
+}
