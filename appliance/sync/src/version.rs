@@ -16,7 +16,7 @@ mod view;
 pub use attrs::{Acl, Attrs, Who};
 pub use context::Context;
 pub use dot::{Author, Dot, Incarnation, Serial};
-pub use edit::{bounded_context, dismissal_context, successor_context};
+pub use edit::{bounded_context, dismissal_context, refusal_context, successor_context};
 pub use link::{LinkGroup, Names};
 pub use name::{ConflictName, conflict_name, copy_stem};
 pub use set::{Inserted, TooManyVersions, VersionSet};

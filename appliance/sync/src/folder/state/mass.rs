@@ -161,11 +161,13 @@ impl<I: Index> FolderState<I> {
         self.heavy.push(Heavy { path, origin, is_deleted, stood: placed.version.content.clone() });
     }
 
-    /// Weighs what others' versions that were just taken in would do, before any of it is done.
+    /// Weighs what others' versions that were just taken in would do, before any of it is done: all
+    /// that one message told. What is told after that is another message.
     ///
     /// # Errors
     /// [`StateError::Index`].
     pub fn weigh_learned(&mut self, wall_millis: u64) -> Result<(), StateError<I::Error>> {
+        self.known.clear();
         let heavy = core::mem::take(&mut self.heavy);
         let gone = heavy.iter().filter(|heavy| heavy.is_deleted).map(|heavy| &heavy.path);
         let gone: BTreeSet<&RelPath> = gone.collect();

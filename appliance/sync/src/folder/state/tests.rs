@@ -1,6 +1,7 @@
 //! Three sites with trees, users, scans, engines and neighbours that are told things late or twice:
 //! in whatever order, all trees end alike, and nothing that somebody wrote is lost.
 
+mod asides;
 mod brake;
 mod crowds;
 mod invariants;
