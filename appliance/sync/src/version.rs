@@ -18,7 +18,7 @@ pub use context::Context;
 pub use dot::{Author, Dot, Incarnation, Serial};
 pub use edit::{bounded_context, dismissal_context, refusal_context, successor_context};
 pub use link::{LinkGroup, Names};
-pub use name::{ConflictName, conflict_name, copy_stem};
+pub use name::{ConflictName, conflict_name, copy_origin, copy_stem};
 pub use set::{Inserted, TooManyVersions, VersionSet};
 pub use stamp::Stamp;
 pub use view::{Shown, View, view};

@@ -52,6 +52,10 @@ impl Index for Transaction<'_> {
         self.read().has_children(path)
     }
 
+    fn beneath(&self, path: &RelPath, limit: usize) -> Result<Vec<RelPath>, IndexError> {
+        self.read().live_beneath(path, limit)
+    }
+
     fn set_placed(&mut self, path: &RelPath, placed: Option<&Placed>) -> Result<(), IndexError> {
         self.place(path, placed)
     }

@@ -105,6 +105,12 @@ pub trait Index {
     /// The index cannot be read.
     fn has_children(&self, path: &RelPath) -> Result<bool, Self::Error>;
 
+    /// Paths beneath one at which something live stands: some of them, `limit` at most.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn beneath(&self, path: &RelPath, limit: usize) -> Result<Vec<RelPath>, Self::Error>;
+
     /// Keeps what stands on disk at a path.
     ///
     /// # Errors

@@ -153,10 +153,15 @@ impl Index for MemoryIndex {
     }
 
     fn has_children(&self, path: &RelPath) -> Result<bool, Infallible> {
+        Ok(!self.beneath(path, 1)?.is_empty())
+    }
+
+    fn beneath(&self, path: &RelPath, limit: usize) -> Result<Vec<RelPath>, Infallible> {
         let above = key(path);
         let beneath = self.items.range(above.clone()..).skip_while(|(at, _)| **at == above);
-        let mut beneath = beneath.take_while(|(at, _)| at.starts_with(&above));
-        Ok(beneath.any(|(_, kept)| kept.versions.is_live()))
+        let beneath = beneath.take_while(|(at, _)| at.starts_with(&above));
+        let live = beneath.filter(|(_, kept)| kept.versions.is_live()).take(limit);
+        Ok(live.map(|(at, _)| path_of(at)).collect())
     }
 
     fn set_placed(&mut self, path: &RelPath, placed: Option<&Placed>) -> Result<(), Infallible> {

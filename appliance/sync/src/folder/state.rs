@@ -4,6 +4,7 @@
 
 mod collect;
 mod copies;
+mod harm;
 mod learn;
 mod local;
 mod mass;
@@ -367,12 +368,12 @@ impl<I: Index> FolderState<I> {
                 self.observe(path, look.found, look.wall_millis)?;
             } else if self.policy.rights.own().publishes() {
                 return Ok(Task::Settled);
-            } else if self.held_by(&item)?.is_none() && self.is_overtaken(&item) {
+            } else if self.held_by(path, &item)?.is_none() && self.is_overtaken(&item) {
                 self.give_way(path, look)?;
             }
         }
         let item = self.index.item(path).map_err(StateError::Index)?;
-        if self.held_by(&item)?.is_some() {
+        if self.held_by(path, &item)?.is_some() {
             // It stays to be done: once a person has said that it is meant.
             return Ok(Task::Settled);
         }

@@ -77,6 +77,8 @@ fn compare(looks: &[(usize, u8, bool)]) {
     for n in 0..PATHS.len() {
         let same = memory.index().item(&path(n)).expect("in memory");
         assert_eq!(begun.item(&path(n)).expect("read"), same, "{}", path(n));
+        let beneath = memory.index().beneath(&path(n), 2).expect("in memory");
+        assert_eq!(begun.beneath(&path(n), 2).expect("read"), beneath, "{}", path(n));
     }
     assert_eq!(begun.read().unsettled(None, 99).expect("read"), memory.index().unsettled());
     let (mut here, mut there) = (Feed::default(), Feed::default());

@@ -162,10 +162,17 @@ impl<I: Index> FolderState<I> {
             Err(_) => return self.set_aside(record, number, source.run, Why::Crowded),
         };
         let admitted = Admitted { version, record: bytes, run: source.name, number };
+        let at_stake = self.at_stake(path, &covered, !was_live)?;
         self.replace(path, admitted, &covered)?;
         self.changed(path, was_live)?;
         if !was_harmed && self.is_harmed(&item) {
-            self.note_harm(path, &item, version.dot.author.site);
+            self.note_harm(path, &item, version);
+        }
+        for at in at_stake {
+            let item = self.index.item(&at).map_err(StateError::Index)?;
+            if self.is_harmed(&item) {
+                self.note_harm(&at, &item, version);
+            }
         }
         Ok(Became::New)
     }
