@@ -3,6 +3,7 @@
 use super::key::Key;
 use super::{IndexError, Run, RunId, Seq, Signature, Transaction};
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::ranges::RangeSet;
 use farhaul_sync::folder::{
     Admitted, Arrival, Aside, Brake, CopyOf, Index, Item, KeptRun, Look, Placed, RunRef, Tombstone,
 };
@@ -201,6 +202,14 @@ impl Index for Transaction<'_> {
 
     fn raise_floor(&mut self, seq: u64) -> Result<(), IndexError> {
         Transaction::raise_floor(self, seq)
+    }
+
+    fn dropped(&self) -> Result<RangeSet, IndexError> {
+        self.read().dropped()
+    }
+
+    fn set_dropped(&mut self, dropped: &RangeSet) -> Result<(), IndexError> {
+        Transaction::set_dropped(self, dropped)
     }
 }
 

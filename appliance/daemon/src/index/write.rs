@@ -11,6 +11,7 @@ use super::{
     StoredVersion,
 };
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::ranges::RangeSet;
 use farhaul_sync::folder::Placed;
 use farhaul_sync::record::Record;
 use farhaul_sync::seal::{Statement, leaf};
@@ -331,6 +332,7 @@ impl<'a> Transaction<'a> {
         write_number(self.db(), Field::Incarnation, incarnation.get())?;
         // Neighbours follow anew: what they had of the life before says nothing of this one.
         write_number(self.db(), Field::Floor, 0)?;
+        self.set_dropped(&RangeSet::new())?;
         self.counters.incarnation = incarnation;
         self.counters.next_serial = 1;
         Ok(())

@@ -11,6 +11,7 @@ use crate::message::SealedRun;
 use crate::seal::{Hash, Proof, Statement};
 use crate::version::{Author, Dot, ManifestId, Serial, Version};
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::ranges::RangeSet;
 
 /// The name of a sealed run in an index; given by whoever adds the run, never twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -286,4 +287,16 @@ pub trait Index {
     /// # Errors
     /// The index cannot be written.
     fn raise_floor(&mut self, seq: u64) -> Result<(), Self::Error>;
+
+    /// Numbers of this author's own tombstones that were dropped; empty in a new incarnation.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn dropped(&self) -> Result<RangeSet, Self::Error>;
+
+    /// Keeps those; durable with the transaction.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    fn set_dropped(&mut self, dropped: &RangeSet) -> Result<(), Self::Error>;
 }

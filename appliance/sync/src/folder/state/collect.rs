@@ -5,6 +5,10 @@ use super::{FolderState, StateError};
 use crate::folder::index::Index;
 use farhaul_proto::path_name::RelPath;
 
+/// Ranges of numbers of own tombstones that went which are remembered: the newest. A neighbour that
+/// still has one of before has this site draw a new incarnation, for nothing (spec: S-056).
+const DROPPED_RANGES_MAX: usize = 4096;
+
 /// A tombstone that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {
@@ -45,6 +49,8 @@ impl<I: Index> FolderState<I> {
         let is_all = found.len() < limit;
         let next = found.last().map(|last| last.path.clone()).filter(|_| !is_all);
         let mut dropped = 0;
+        let mut own = self.index.dropped().map_err(StateError::Index)?;
+        let own_before = own.clone();
         for Tombstone { path, dot, seq } in found {
             let item = self.index.item(&path).map_err(StateError::Index)?;
             let stands = item.placed.as_ref().is_some_and(|placed| {
@@ -59,6 +65,13 @@ impl<I: Index> FolderState<I> {
             self.index.raise_floor(seq).map_err(StateError::Index)?;
             self.settle(&path)?;
             dropped += 1;
+            if dot.author == self.publisher.author() {
+                own.insert(dot.serial.get());
+            }
+        }
+        if own != own_before {
+            own.keep_newest(DROPPED_RANGES_MAX);
+            self.index.set_dropped(&own).map_err(StateError::Index)?;
         }
         Ok(Collected { dropped, next })
     }

@@ -117,12 +117,18 @@ impl<I: Index> FolderState<I> {
         Ok(Learned { refused, ..Learned::default() })
     }
 
-    /// Whether records of this incarnation are what this index knows that it wrote. One that it does
-    /// not know was written by a later state of it, which is lost (spec: S-056).
+    /// Whether records of this incarnation are what this index knows that it wrote, be it that it has
+    /// dropped them since. One that it does not know was written by a later state of it, which is lost
+    /// (spec: S-056).
     fn holds(&self, records: &[Record]) -> Result<bool, StateError<I::Error>> {
         for Record { path, version } in records {
             let item = self.index.item(path).map_err(StateError::Index)?;
-            if !item.versions.iter().any(|held| held.covers(version)) {
+            let is_held = item.versions.iter().any(|held| held.covers(version));
+            if is_held {
+                continue;
+            }
+            let dropped = self.index.dropped().map_err(StateError::Index)?;
+            if version.is_live() || !dropped.contains(version.dot.serial.get()) {
                 return Ok(false);
             }
         }

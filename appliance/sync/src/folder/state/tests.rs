@@ -4,6 +4,7 @@
 mod asides;
 mod brake;
 mod crowds;
+mod hub;
 mod invariants;
 mod roles;
 mod scenarios;
@@ -124,11 +125,17 @@ struct Site {
     aside: BTreeSet<Content>,
     /// It lost its index, or has an old one: what it put aside has no name in the tree.
     forgot: bool,
+    /// Its index is an old copy of itself, and has no new name yet.
+    is_old: bool,
 }
 
 struct World {
     sites: Vec<Site>,
     cut: BTreeSet<(usize, usize)>,
+    /// Site 0 shares the folder with the others, and these with nobody else.
+    has_hub: bool,
+    /// How often a site took a new name that had no need of one.
+    needless: usize,
     tick: u32,
     written: BTreeSet<Content>,
     /// What a user replaced or deleted, having it on disk, or what a disk took with it.
@@ -176,10 +183,13 @@ impl World {
             clock: 0,
             aside: BTreeSet::new(),
             forgot: false,
+            is_old: false,
         };
         Self {
             sites: (0..SITES).map(site).collect(),
             cut: BTreeSet::new(),
+            has_hub: false,
+            needless: 0,
             tick: 0,
             written: BTreeSet::new(),
             seen_off: BTreeSet::new(),
@@ -189,12 +199,22 @@ impl World {
     }
 
     fn of(steps: &[Step]) -> Self {
-        let mut world = Self::new();
+        Self::new().after(steps)
+    }
+
+    fn after(self, steps: &[Step]) -> Self {
+        let mut world = self;
         steps.iter().for_each(|step| {
             world.take(step);
             world.check();
         });
         world
+    }
+
+    /// With whom a site shares the folder.
+    fn members(&self, at: usize) -> impl Iterator<Item = usize> + use<> {
+        let has_hub = self.has_hub;
+        others(at).filter(move |other| !has_hub || at == 0 || *other == 0)
     }
 
     fn found(&self, content: Content) -> Found {
