@@ -31,8 +31,9 @@ pub struct Collected {
 
 impl<I: Index> FolderState<I> {
     /// Drops tombstones that every neighbour has: those with arrival numbers up to `acked`, of `limit`
-    /// from behind `after`. What still stands on disk keeps the one that covers it, and nothing goes
-    /// while a record is set aside: it may be what a tombstone covers.
+    /// from behind `after`. What still stands on disk keeps the one that covers it, and so does a member
+    /// that takes nothing of its author; nothing goes while a record is set aside: it may be what a
+    /// tombstone covers.
     ///
     /// # Errors
     /// [`StateError::Index`].
@@ -58,7 +59,9 @@ impl<I: Index> FolderState<I> {
                 by.is_some_and(|by| by.context.contains(placed.version.dot))
             });
             let is_looked_at = self.index.look(&path).map_err(StateError::Index)?.is_some();
-            if seq > acked || stands || is_looked_at {
+            // Who refused it may tell what it covers, whatever else it has taken note of.
+            let is_refused = !self.policy.rights.is_taken_by_all(dot.author.site);
+            if seq > acked || stands || is_looked_at || is_refused {
                 continue;
             }
             self.index.drop_version(&path, dot).map_err(StateError::Index)?;
