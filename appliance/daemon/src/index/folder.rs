@@ -110,7 +110,7 @@ impl Index for Transaction<'_> {
     }
 
     fn arrivals(&self, after: u64, limit: usize) -> Result<Vec<Arrival>, IndexError> {
-        let stored = self.read().versions_since(Seq::new(after), limit)?;
+        let stored = self.read_durable().versions_since(Seq::new(after), limit)?;
         let arrival = stored.into_iter().map(|stored| Arrival {
             seq: stored.seq.get(),
             run: name_of(stored.run),
@@ -121,7 +121,7 @@ impl Index for Transaction<'_> {
     }
 
     fn last_arrival(&self) -> Result<u64, IndexError> {
-        Ok(self.last_seq().get())
+        Ok(self.durable_seq().get())
     }
 
     fn set_next(&mut self, next: Option<Serial>) -> Result<(), IndexError> {

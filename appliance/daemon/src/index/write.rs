@@ -308,9 +308,14 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// The number of the newest version.
-    pub(super) fn last_seq(&self) -> Seq {
-        self.counters.last_seq
+    /// The newest version that may be announced: it was durable before this transaction.
+    pub(super) fn durable_seq(&self) -> Seq {
+        self.index.last_seq()
+    }
+
+    /// A look that lists no versions but those.
+    pub(super) fn read_durable(&self) -> Reading<'_> {
+        Reading::new(&self.index.db, self.index.folder, self.durable_seq())
     }
 
     /// The next number that this site gives; `None`: there are none left.

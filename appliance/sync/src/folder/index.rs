@@ -160,13 +160,14 @@ pub trait Index {
     /// The index cannot be read, or does not hold the run.
     fn run(&self, run: RunRef) -> Result<KeptRun, Self::Error>;
 
-    /// Versions with arrival numbers above `after`, ascending, `limit` at most.
+    /// Versions with arrival numbers above `after`, ascending, `limit` at most; none that is not
+    /// durable, for they are told (invariant I12).
     ///
     /// # Errors
     /// The index cannot be read.
     fn arrivals(&self, after: u64, limit: usize) -> Result<Vec<Arrival>, Self::Error>;
 
-    /// The highest arrival number that was given.
+    /// The highest arrival number that was given and is durable.
     ///
     /// # Errors
     /// The index cannot be read.
