@@ -69,6 +69,10 @@ impl Folder {
         self.change(Durability::Later, |state| {
             let mut tasks = Vec::new();
             for path in paths {
+                // What was found there may turn out to be published. The rest comes with the next round.
+                if state.is_run_full() {
+                    break;
+                }
                 let item = state.index().item(&path).map_err(StateError::Index)?;
                 if is_left_out(&rules, &path, &item) {
                     // Neither put there nor taken away (spec: S-157).

@@ -4,11 +4,12 @@
 use super::codec::{Reader, Table, Writer, open};
 use super::item::{read_identity, read_meta, write_identity, write_meta};
 use super::key::{Key, path_of};
-use super::meta::{Field, read_number, write_number};
+use super::meta::{Field, read_bytes, read_number, write_bytes, write_number};
 use super::read::{author_key, blob, limit_of, seq_of};
 use super::{IndexError, Kind, Reading, Transaction};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::ranges::RangeSet;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::folder::{Ack, Aside, CopyOf, Found, Look, Tombstone, Why};
 use farhaul_sync::message::Records;
@@ -130,6 +131,22 @@ impl Reading<'_> {
         read_number(self.db(), Field::Floor)
     }
 
+    /// Numbers of own tombstones that were dropped.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn dropped(&self) -> Result<RangeSet, IndexError> {
+        let bytes = read_bytes(self.db(), Field::Dropped)?.unwrap_or_default();
+        let mut dropped = RangeSet::new();
+        let (ranges, rest) = bytes.as_chunks::<16>();
+        for range in ranges {
+            let (first, last) = range.split_at(8);
+            let number = |bytes: &[u8]| bytes.iter().fold(0, |n, &byte| (n << 8) | u64::from(byte));
+            dropped.insert_range(number(first), number(last));
+        }
+        if rest.is_empty() { Ok(dropped) } else { Err(IndexError::damaged("what was dropped")) }
+    }
+
     /// What a neighbour had of this index when it last said so.
     ///
     /// # Errors
@@ -179,6 +196,13 @@ impl Transaction<'_> {
     pub(super) fn raise_floor(&self, seq: u64) -> Result<(), IndexError> {
         let floor = self.read().floor()?.max(seq);
         write_number(self.db(), Field::Floor, floor)
+    }
+
+    /// Keeps numbers of own tombstones that were dropped.
+    pub(super) fn set_dropped(&self, dropped: &RangeSet) -> Result<(), IndexError> {
+        let numbers = dropped.iter().flat_map(|(first, last)| [first, last]);
+        let bytes: Vec<u8> = numbers.flat_map(u64::to_be_bytes).collect();
+        write_bytes(self.db(), Field::Dropped, &bytes)
     }
 
     /// Keeps what a neighbour has of this index.

@@ -3,6 +3,7 @@
 use super::key::Key;
 use super::{IndexError, Run, RunId, Seq, Signature, Transaction};
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::ranges::RangeSet;
 use farhaul_sync::folder::{
     Admitted, Arrival, Aside, Brake, CopyOf, Index, Item, KeptRun, Look, Placed, RunRef, Tombstone,
 };
@@ -50,6 +51,10 @@ impl Index for Transaction<'_> {
 
     fn has_children(&self, path: &RelPath) -> Result<bool, IndexError> {
         self.read().has_children(path)
+    }
+
+    fn beneath(&self, path: &RelPath, limit: usize) -> Result<Vec<RelPath>, IndexError> {
+        self.read().live_beneath(path, limit)
     }
 
     fn set_placed(&mut self, path: &RelPath, placed: Option<&Placed>) -> Result<(), IndexError> {
@@ -105,7 +110,7 @@ impl Index for Transaction<'_> {
     }
 
     fn arrivals(&self, after: u64, limit: usize) -> Result<Vec<Arrival>, IndexError> {
-        let stored = self.read().versions_since(Seq::new(after), limit)?;
+        let stored = self.read_durable().versions_since(Seq::new(after), limit)?;
         let arrival = stored.into_iter().map(|stored| Arrival {
             seq: stored.seq.get(),
             run: name_of(stored.run),
@@ -116,7 +121,7 @@ impl Index for Transaction<'_> {
     }
 
     fn last_arrival(&self) -> Result<u64, IndexError> {
-        Ok(self.last_seq().get())
+        Ok(self.durable_seq().get())
     }
 
     fn set_next(&mut self, next: Option<Serial>) -> Result<(), IndexError> {
@@ -197,6 +202,14 @@ impl Index for Transaction<'_> {
 
     fn raise_floor(&mut self, seq: u64) -> Result<(), IndexError> {
         Transaction::raise_floor(self, seq)
+    }
+
+    fn dropped(&self) -> Result<RangeSet, IndexError> {
+        self.read().dropped()
+    }
+
+    fn set_dropped(&mut self, dropped: &RangeSet) -> Result<(), IndexError> {
+        Transaction::set_dropped(self, dropped)
     }
 }
 

@@ -43,6 +43,25 @@ impl Reading<'_> {
         Ok(paths)
     }
 
+    /// Paths beneath one at which something live stands: some of them.
+    pub(super) fn live_beneath(
+        &self,
+        path: &RelPath,
+        limit: usize,
+    ) -> Result<Vec<RelPath>, IndexError> {
+        let key = Key::of(path);
+        let (first, end) = key.beneath();
+        let sql = "SELECT DISTINCT key FROM paths WHERE live = 1 AND key >= ? AND key < ?
+            ORDER BY key LIMIT ?";
+        let mut statement = self.db().prepare_cached(sql)?;
+        let mut rows = statement.query(params![first, end, limit_of(limit)])?;
+        let mut paths = Vec::new();
+        while let Some(row) = rows.next()? {
+            paths.push(path_of(blob(row, 0)?)?);
+        }
+        Ok(paths)
+    }
+
     /// What is counted of changes, and what waits.
     ///
     /// # Errors

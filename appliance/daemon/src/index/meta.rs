@@ -18,6 +18,8 @@ pub(super) enum Field {
     NextSerial,
     /// The highest arrival number of a tombstone that was dropped.
     Floor,
+    /// Numbers of own tombstones that were dropped, as ranges; absent: none was.
+    Dropped,
     /// 0, or that somebody has it open, or had and did not close it: the number of the start of the
     /// machine, 1 where there was none.
     Unclean,
@@ -44,6 +46,7 @@ impl Field {
             Self::LastSeq => "last seq",
             Self::NextSerial => "next serial",
             Self::Floor => "floor",
+            Self::Dropped => "dropped",
             Self::Unclean => "unclean",
             Self::Cut => "cut",
             Self::Scrub => "scrub",

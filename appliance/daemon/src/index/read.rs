@@ -419,6 +419,7 @@ impl<'a> Reading<'a> {
         self.looks(None, usize::MAX)?;
         self.asides(None, usize::MAX)?;
         self.floor()?;
+        self.dropped()?;
         self.brake()?;
         self.check_marks()
     }

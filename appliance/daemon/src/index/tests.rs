@@ -3,7 +3,7 @@
 use super::*;
 use crate::sample::{FOLDER, SITE, dot, file, index, path, run, store, version};
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::folder::{Ack, FileIdentity, Found, Item, Look, Placed, Why};
+use farhaul_sync::folder::{Ack, FileIdentity, Found, Index as _, Item, Look, Placed, Why};
 use farhaul_sync::record::Record;
 use farhaul_sync::version::{Content, Version};
 use proptest::prelude::*;
@@ -194,6 +194,10 @@ fn what_is_not_durable_is_not_told() {
     let told = |reading: Reading<'_>| reading.versions_since(Seq(0), 9).unwrap().len();
     assert_eq!((told(index.read()), told(reader.read()), index.last_seq()), (1, 1, Seq(1)));
     assert!(!reader.read().item(&path("b")).unwrap().versions.is_empty());
+    // Nor by who looks from within a transaction, as those do who tell neighbours.
+    let telling = index.begin(Durability::Later).unwrap();
+    assert_eq!((telling.last_arrival().unwrap(), telling.arrivals(0, 9).unwrap().len()), (1, 1));
+    drop(telling);
     index.begin(Durability::Now).unwrap().commit().unwrap();
     assert_eq!((told(index.read()), told(reader.read()), index.last_seq()), (2, 2, Seq(2)));
     assert_eq!(index.read().versions_since(Seq(1), 9).unwrap()[0].seq, Seq(2));

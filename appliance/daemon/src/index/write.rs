@@ -11,6 +11,7 @@ use super::{
     StoredVersion,
 };
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::ranges::RangeSet;
 use farhaul_sync::folder::Placed;
 use farhaul_sync::record::Record;
 use farhaul_sync::seal::{Statement, leaf};
@@ -307,9 +308,14 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// The number of the newest version.
-    pub(super) fn last_seq(&self) -> Seq {
-        self.counters.last_seq
+    /// The newest version that may be announced: it was durable before this transaction.
+    pub(super) fn durable_seq(&self) -> Seq {
+        self.index.last_seq()
+    }
+
+    /// A look that lists no versions but those.
+    pub(super) fn read_durable(&self) -> Reading<'_> {
+        Reading::new(&self.index.db, self.index.folder, self.durable_seq())
     }
 
     /// The next number that this site gives; `None`: there are none left.
@@ -331,6 +337,7 @@ impl<'a> Transaction<'a> {
         write_number(self.db(), Field::Incarnation, incarnation.get())?;
         // Neighbours follow anew: what they had of the life before says nothing of this one.
         write_number(self.db(), Field::Floor, 0)?;
+        self.set_dropped(&RangeSet::new())?;
         self.counters.incarnation = incarnation;
         self.counters.next_serial = 1;
         Ok(())

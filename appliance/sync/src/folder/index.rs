@@ -11,6 +11,7 @@ use crate::message::SealedRun;
 use crate::seal::{Hash, Proof, Statement};
 use crate::version::{Author, Dot, ManifestId, Serial, Version};
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::ranges::RangeSet;
 
 /// The name of a sealed run in an index; given by whoever adds the run, never twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +106,12 @@ pub trait Index {
     /// The index cannot be read.
     fn has_children(&self, path: &RelPath) -> Result<bool, Self::Error>;
 
+    /// Paths beneath one at which something live stands: some of them, `limit` at most.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn beneath(&self, path: &RelPath, limit: usize) -> Result<Vec<RelPath>, Self::Error>;
+
     /// Keeps what stands on disk at a path.
     ///
     /// # Errors
@@ -153,13 +160,14 @@ pub trait Index {
     /// The index cannot be read, or does not hold the run.
     fn run(&self, run: RunRef) -> Result<KeptRun, Self::Error>;
 
-    /// Versions with arrival numbers above `after`, ascending, `limit` at most.
+    /// Versions with arrival numbers above `after`, ascending, `limit` at most; none that is not
+    /// durable, for they are told (invariant I12).
     ///
     /// # Errors
     /// The index cannot be read.
     fn arrivals(&self, after: u64, limit: usize) -> Result<Vec<Arrival>, Self::Error>;
 
-    /// The highest arrival number that was given.
+    /// The highest arrival number that was given and is durable.
     ///
     /// # Errors
     /// The index cannot be read.
@@ -280,4 +288,16 @@ pub trait Index {
     /// # Errors
     /// The index cannot be written.
     fn raise_floor(&mut self, seq: u64) -> Result<(), Self::Error>;
+
+    /// Numbers of this author's own tombstones that were dropped; empty in a new incarnation.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn dropped(&self) -> Result<RangeSet, Self::Error>;
+
+    /// Keeps those; durable with the transaction.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    fn set_dropped(&mut self, dropped: &RangeSet) -> Result<(), Self::Error>;
 }

@@ -11,6 +11,7 @@ use crate::seal::{Proof, leaf};
 use crate::version::{Author, Content, Dot, ManifestId, Serial, VersionSet};
 use core::convert::Infallible;
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::ranges::RangeSet;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A path as a key: what stands beneath a directory follows it.
@@ -29,6 +30,7 @@ pub struct MemoryIndex {
     asides: BTreeMap<Dot, Aside>,
     brake: Brake,
     floor: u64,
+    dropped: RangeSet,
     last: u64,
     next: Option<Serial>,
 }
@@ -64,6 +66,7 @@ impl MemoryIndex {
     /// Its author has another name from now on, and begins anew.
     pub fn forget_numbers(&mut self) {
         (self.next, self.floor) = (Some(Serial::FIRST), 0);
+        self.dropped = RangeSet::new();
     }
 
     /// The paths at which something is to be done, directories before what is in them.
@@ -153,10 +156,15 @@ impl Index for MemoryIndex {
     }
 
     fn has_children(&self, path: &RelPath) -> Result<bool, Infallible> {
+        Ok(!self.beneath(path, 1)?.is_empty())
+    }
+
+    fn beneath(&self, path: &RelPath, limit: usize) -> Result<Vec<RelPath>, Infallible> {
         let above = key(path);
         let beneath = self.items.range(above.clone()..).skip_while(|(at, _)| **at == above);
-        let mut beneath = beneath.take_while(|(at, _)| at.starts_with(&above));
-        Ok(beneath.any(|(_, kept)| kept.versions.is_live()))
+        let beneath = beneath.take_while(|(at, _)| at.starts_with(&above));
+        let live = beneath.filter(|(_, kept)| kept.versions.is_live()).take(limit);
+        Ok(live.map(|(at, _)| path_of(at)).collect())
     }
 
     fn set_placed(&mut self, path: &RelPath, placed: Option<&Placed>) -> Result<(), Infallible> {
@@ -350,6 +358,15 @@ impl Index for MemoryIndex {
 
     fn raise_floor(&mut self, seq: u64) -> Result<(), Infallible> {
         self.floor = self.floor.max(seq);
+        Ok(())
+    }
+
+    fn dropped(&self) -> Result<RangeSet, Infallible> {
+        Ok(self.dropped.clone())
+    }
+
+    fn set_dropped(&mut self, dropped: &RangeSet) -> Result<(), Infallible> {
+        self.dropped = dropped.clone();
         Ok(())
     }
 }

@@ -103,6 +103,12 @@ impl Rights {
         author == us || (self.own.receives() && self.of(author).publishes())
     }
 
+    /// Whether all other sites that are known take in what `author` makes, as far as that is for them
+    /// to say.
+    pub(super) fn is_taken_by_all(&self, author: SiteId) -> bool {
+        self.others.iter().all(|(site, role)| *site == author || role.receives())
+    }
+
     /// Whether another site is known by name.
     pub(super) fn knows(&self, site: SiteId) -> bool {
         self.others.contains_key(&site)

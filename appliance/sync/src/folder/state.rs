@@ -4,6 +4,7 @@
 
 mod collect;
 mod copies;
+mod harm;
 mod learn;
 mod local;
 mod mass;
@@ -12,6 +13,7 @@ pub use collect::{Collected, Tombstone};
 pub use learn::{ASIDE_MAX, Teller};
 
 mod displaced;
+mod refuse;
 mod revise;
 
 use super::aside::{Look, Why};
@@ -25,6 +27,7 @@ use crate::seal::{FolderKey, Hash, Proof, RUN_MAX, Statement, leaf, root};
 use crate::version::{Author, Content, Meta, Serial, Version};
 use copies::copy_on_disk;
 use farhaul_proto::path_name::RelPath;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The state of one folder at one site.
@@ -40,6 +43,8 @@ pub struct FolderState<I> {
     brake: Option<Brake>,
     /// What others' versions that were taken in since the last weighing do to files here.
     heavy: Vec<mass::Heavy>,
+    /// How far authors' numbers were known to go before what was told since then.
+    known: BTreeMap<Author, Option<Serial>>,
 }
 
 #[derive(Debug)]
@@ -115,8 +120,8 @@ pub enum StateError<E> {
 impl<I: Index> FolderState<I> {
     /// The state that `index` keeps, with the next number that its site gives.
     pub fn new(index: I, folder: FolderKey, publisher: Publisher) -> Self {
-        let policy = Arc::default();
-        Self { index, folder, publisher, unsealed: None, policy, brake: None, heavy: Vec::new() }
+        let (policy, heavy, known) = (Arc::default(), Vec::new(), BTreeMap::new());
+        Self { index, folder, publisher, unsealed: None, policy, brake: None, heavy, known }
     }
 
     /// What this site and others may do; without it all may do everything, and nothing is braked.
@@ -363,12 +368,12 @@ impl<I: Index> FolderState<I> {
                 self.observe(path, look.found, look.wall_millis)?;
             } else if self.policy.rights.own().publishes() {
                 return Ok(Task::Settled);
-            } else if self.held_by(&item)?.is_none() && self.is_overtaken(&item) {
+            } else if self.held_by(path, &item)?.is_none() && self.is_overtaken(&item) {
                 self.give_way(path, look)?;
             }
         }
         let item = self.index.item(path).map_err(StateError::Index)?;
-        if self.held_by(&item)?.is_some() {
+        if self.held_by(path, &item)?.is_some() {
             // It stays to be done: once a person has said that it is meant.
             return Ok(Task::Settled);
         }

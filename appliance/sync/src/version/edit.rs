@@ -43,6 +43,23 @@ pub fn dismissal_context(set: &VersionSet, loser: &Version, author: Author) -> C
     context
 }
 
+/// The context of what `author` publishes instead of `refused`, which its index does not hold: that
+/// version, and what it covers of those that the index holds. All else stays beside it (spec: S-066).
+///
+/// It has to name what `refused` had seen. Where `refused` was heard that is gone, and a version that
+/// covers only `refused` itself would leave nothing there.
+pub fn refusal_context(set: &VersionSet, refused: &Version, author: Author) -> Context {
+    let mut context = refused.context.clone();
+    context.insert(refused.dot);
+    for version in set.iter().filter(|held| refused.covers(held)) {
+        context.extend(&version.context);
+    }
+    let others = set.iter().filter(|held| !context.contains(held.dot)).map(|held| held.dot);
+    let others: Vec<_> = others.collect();
+    context.close_gaps(author, others.into_iter());
+    context
+}
+
 /// The context with as many runs as a record may have. What goes first are the oldest numbers of
 /// which `set` and `shown` hold no version: without them a version that is covered by then may come
 /// to stand beside the new one again, and nothing is lost (spec: S-026).

@@ -68,6 +68,21 @@ pub fn copy_stem(path: &RelPath) -> Option<RelPath> {
     if stem.is_empty() { None } else { sibling(path, stem).ok() }
 }
 
+/// The path of which `loser`, whose copy stands at `at`, is a version; `None` where the name does not
+/// tell. Where a long name was cut it is another path, of which nothing is known.
+pub fn copy_origin(at: &RelPath, loser: &Version) -> Option<RelPath> {
+    let (name, letters) = (at.file_name(), letters_of(loser));
+    let stem = name.windows(MARK.len()).position(|part| part == MARK)?;
+    let tail = [MARK, date_of(loser.stamp.millis).as_bytes(), b"-"].concat();
+    let rest = name[stem..].strip_prefix(&tail[..])?;
+    let origin = |used: usize| {
+        let ending = rest.strip_prefix(&letters[..used])?;
+        sibling(at, &[&name[..stem], ending].concat()).ok()
+    };
+    let mut names = (LETTERS_MIN..=LETTERS_MAX).step_by(4).filter_map(origin);
+    names.find(|origin| conflict_name(origin, loser).any(|name| name == *at))
+}
+
 /// The path of `name` in the directory of `path`. Fails only where a path is as long as paths may
 /// be, and its name shorter than what marks a conflict.
 fn sibling(path: &RelPath, name: &[u8]) -> Result<RelPath, PathError> {
@@ -172,6 +187,19 @@ mod tests {
         let all: Vec<RelPath> = names(b"a/b.c").collect();
         assert_eq!(all.len(), 12);
         assert!(all.windows(2).all(|pair| pair[0].as_bytes().len() < pair[1].as_bytes().len()));
+    }
+
+    #[test]
+    fn the_name_of_a_copy_tells_of_which_path_it_is() {
+        let loser = version(dot(1, 7), &[], b"x");
+        for origin in ["a/b.c", "Makefile", ".profile", "x.but this is no ending"] {
+            let origin = RelPath::parse(origin.as_bytes()).expect("valid");
+            for name in conflict_name(&origin, &loser) {
+                assert_eq!(copy_origin(&name, &loser), Some(origin.clone()));
+                assert_eq!(copy_origin(&name, &version(dot(2, 7), &[], b"x")), None);
+            }
+            assert_eq!(copy_origin(&origin, &loser), None);
+        }
     }
 
     #[test]

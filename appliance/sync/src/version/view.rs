@@ -19,6 +19,16 @@ pub enum Shown<'a> {
     ImpliedDir,
 }
 
+impl<'a> Shown<'a> {
+    /// The version that is shown, if one is.
+    pub const fn version(self) -> Option<&'a Version> {
+        match self {
+            Self::Version(version) => Some(version),
+            Self::Absent | Self::ImpliedDir => None,
+        }
+    }
+}
+
 /// What stands at a path, and what stands beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View<'a> {

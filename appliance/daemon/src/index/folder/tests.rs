@@ -4,6 +4,7 @@ use super::super::Durability;
 use crate::index;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::ranges::RangeSet;
 use farhaul_proto::units::{Bytes, FileTime};
 use farhaul_sync::folder::{
     Feed, FileIdentity, FolderState, Found, Index as _, MemoryIndex, Publisher,
@@ -77,12 +78,34 @@ fn compare(looks: &[(usize, u8, bool)]) {
     for n in 0..PATHS.len() {
         let same = memory.index().item(&path(n)).expect("in memory");
         assert_eq!(begun.item(&path(n)).expect("read"), same, "{}", path(n));
+        let beneath = memory.index().beneath(&path(n), 2).expect("in memory");
+        assert_eq!(begun.beneath(&path(n), 2).expect("read"), beneath, "{}", path(n));
     }
     assert_eq!(begun.read().unsettled(None, 99).expect("read"), memory.index().unsettled());
     let (mut here, mut there) = (Feed::default(), Feed::default());
     let fed = here.next(&begun).expect("whole").map(|fed| fed.records);
     assert_eq!(fed, there.next(memory.index()).expect("whole").map(|fed| fed.records));
     assert_eq!(begun.next_serial(), memory.index().next());
+}
+
+#[test]
+fn which_tombstones_it_dropped_an_index_knows_until_it_has_another_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (at, site) = (dir.path().join("index"), SiteId([3; 32]));
+    let mut index = index::Index::create(&at, FOLDER, site).expect("made");
+    let begun = index.begin(Durability::Now).expect("begun");
+    assert!(begun.dropped().expect("read").is_empty());
+    let mut dropped = RangeSet::new();
+    dropped.insert_range(3, 5);
+    dropped.insert(1 << 40);
+    begun.set_dropped(&dropped).expect("kept");
+    begun.commit().expect("committed");
+    index.close().expect("closed");
+    let mut index = index::Index::open(&at, FOLDER, site).expect("opened");
+    index.check().expect("in order");
+    assert_eq!(index.read().dropped().expect("read"), dropped);
+    index.renew().expect("renewed");
+    assert!(index.read().dropped().expect("read").is_empty());
 }
 
 fn first(author: Author) -> Publisher {

@@ -6,7 +6,7 @@ use crate::folder::index::{Admitted, Index, KeptRun, RunRef};
 use crate::message::SealedRun;
 use crate::record::Record;
 use crate::seal::{Proof, leaf, reduce};
-use crate::version::{Dot, Inserted, Serial};
+use crate::version::{Author, Dot, Inserted, Serial};
 
 /// Records that are set aside at once. A neighbour that tells more of them is followed no further
 /// until some of them were taken in.
@@ -75,7 +75,7 @@ impl<I: Index> FolderState<I> {
         if !self.policy.rights.takes(self.publisher.author().site, author.site) {
             return self.refuse_run(run, records.len());
         }
-        let known = self.index.head(author).map_err(StateError::Index)?;
+        let known = self.known_before(author)?;
         let leaves = run.records.iter().map(|(number, bytes)| (*number, leaf(bytes))).collect();
         let kept = KeptRun {
             key: run.key,
@@ -117,16 +117,33 @@ impl<I: Index> FolderState<I> {
         Ok(Learned { refused, ..Learned::default() })
     }
 
-    /// Whether records of this incarnation are what this index knows that it wrote. One that it does
-    /// not know was written by a later state of it, which is lost (spec: S-056).
+    /// Whether records of this incarnation are what this index knows that it wrote, be it that it has
+    /// dropped them since. One that it does not know was written by a later state of it, which is lost
+    /// (spec: S-056).
     fn holds(&self, records: &[Record]) -> Result<bool, StateError<I::Error>> {
         for Record { path, version } in records {
             let item = self.index.item(path).map_err(StateError::Index)?;
-            if !item.versions.iter().any(|held| held.covers(version)) {
+            let is_held = item.versions.iter().any(|held| held.covers(version));
+            if is_held {
+                continue;
+            }
+            let dropped = self.index.dropped().map_err(StateError::Index)?;
+            if version.is_live() || !dropped.contains(version.dot.serial.get()) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// How far an author's numbers were known to go before this message: it may itself begin with a
+    /// word on numbers that it tells of (spec: S-054, S-066).
+    fn known_before(&mut self, author: Author) -> Result<Option<Serial>, StateError<I::Error>> {
+        if let Some(known) = self.known.get(&author) {
+            return Ok(*known);
+        }
+        let known = self.index.head(author).map_err(StateError::Index)?;
+        self.known.insert(author, known);
+        Ok(known)
     }
 
     fn learn_one(
@@ -151,10 +168,17 @@ impl<I: Index> FolderState<I> {
             Err(_) => return self.set_aside(record, number, source.run, Why::Crowded),
         };
         let admitted = Admitted { version, record: bytes, run: source.name, number };
+        let at_stake = self.at_stake(path, &covered, !was_live)?;
         self.replace(path, admitted, &covered)?;
         self.changed(path, was_live)?;
         if !was_harmed && self.is_harmed(&item) {
-            self.note_harm(path, &item, version.dot.author.site);
+            self.note_harm(path, &item, version);
+        }
+        for at in at_stake {
+            let item = self.index.item(&at).map_err(StateError::Index)?;
+            if self.is_harmed(&item) {
+                self.note_harm(&at, &item, version);
+            }
         }
         Ok(Became::New)
     }
@@ -231,30 +255,9 @@ impl<I: Index> FolderState<I> {
     pub fn accept_aside(&mut self, aside: &Aside) -> Result<(), StateError<I::Error>> {
         let records = aside.run.open().map_err(|_| StateError::Unproven)?;
         self.index.set_aside(aside.dot, None).map_err(StateError::Index)?;
-        self.learn(&aside.run, &records).map(drop)
-    }
-
-    /// Deletes the version of a record that was set aside, and nothing else: a person says that it
-    /// is of no use. Whether it was done; it cannot be where its path is crowded.
-    ///
-    /// # Errors
-    /// [`StateError`]; what was written to the index is to be rolled back.
-    pub fn refuse_aside(
-        &mut self,
-        aside: &Aside,
-        wall_millis: u64,
-    ) -> Result<bool, StateError<I::Error>> {
-        self.check_may_publish()?;
-        let records = aside.run.open().map_err(|_| StateError::Unproven)?;
-        for Record { path, version } in records {
-            let mut item = self.index.item(&path).map_err(StateError::Index)?;
-            let was_live = item.versions.is_live();
-            let dismissed = self.publisher.dismiss(&mut item, &version, wall_millis);
-            let Ok((tombstone, covered)) = dismissed else { return Ok(false) };
-            self.keep_own(&path, tombstone, &covered)?;
-            self.changed(&path, was_live)?;
-        }
-        self.index.set_aside(aside.dot, None).map_err(StateError::Index)?;
-        Ok(true)
+        self.learn(&aside.run, &records)?;
+        // It is no message of anybody.
+        self.known.clear();
+        Ok(())
     }
 }

@@ -1,13 +1,14 @@
 //! Mass changes: what they would do to files here is weighed before it is published or done, and held
 //! where it is too much until a person confirms or refuses it (spec: S-150).
 
+use super::harm::takes_away;
 use super::{FolderState, StateError};
 use crate::folder::aside::{Look, Why};
 use crate::folder::brake::{Brake, Load, Origin, Trip};
 use crate::folder::index::Index;
-use crate::folder::item::{Found, Item, Placed, Want};
+use crate::folder::item::{Found, Item, Placed};
 use crate::folder::publish::{Judged, judge};
-use crate::version::{Content, ManifestId, Shown, Version, view};
+use crate::version::{Content, ManifestId, Meta, Shown, view};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +24,10 @@ const NAMES: usize = 16;
 /// A file that a version of others would delete or rewrite.
 #[derive(Clone, Debug)]
 pub(super) struct Heavy {
-    path: RelPath,
-    origin: Origin,
-    is_deleted: bool,
-    stood: Content,
+    pub(super) path: RelPath,
+    pub(super) origin: Origin,
+    pub(super) is_deleted: bool,
+    pub(super) stood: Content,
 }
 
 impl<I: Index> FolderState<I> {
@@ -37,14 +38,14 @@ impl<I: Index> FolderState<I> {
         }
     }
 
-    fn is_on(&mut self, origin: Origin) -> Result<bool, StateError<I::Error>> {
+    pub(super) fn is_on(&mut self, origin: Origin) -> Result<bool, StateError<I::Error>> {
         if self.policy.brake.is_none() {
             return Ok(false);
         }
         Ok(self.counted()?.is_on(origin))
     }
 
-    fn origin_of(&self, site: SiteId) -> Origin {
+    pub(super) fn origin_of(&self, site: SiteId) -> Origin {
         if self.policy.rights.knows(site) { Origin::Site(site) } else { Origin::Others }
     }
 
@@ -132,40 +133,24 @@ impl<I: Index> FolderState<I> {
         for path in names.iter().filter(|path| !gone.contains(path)) {
             // What is held to be deleted, or is gone already, is not there.
             let look = self.index.look(path).map_err(StateError::Index)?;
-            if look.is_none_or(|look| {
+            let is_there = look.is_none_or(|look| {
                 look.found.is_some_and(|found| manifest_of(&found.content) == Some(manifest))
-            }) {
+            });
+            // Nor is what others' versions are to take away.
+            if is_there && !self.is_harmed(&self.index.item(path).map_err(StateError::Index)?) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Whether a file or link that stands at a path would go, or get another content.
-    pub(super) fn is_harmed(&self, item: &Item) -> bool {
-        let Some(placed) = item.placed.as_ref().filter(|_| self.policy.brake.is_some()) else {
-            return false;
-        };
-        let is_file = placed.version.content != Content::Dir;
-        is_file && matches!(self.allowed(item), Want::Remove | Want::Place(_))
-    }
-
-    /// Remembers that a version of `author` harms what stands at a path.
-    pub(super) fn note_harm(&mut self, path: &RelPath, item: &Item, author: SiteId) {
-        let Some(placed) = &item.placed else { return };
-        if author == self.publisher.author().site {
-            return;
-        }
-        let (path, origin) = (path.clone(), self.origin_of(author));
-        let is_deleted = item.want() == Want::Remove;
-        self.heavy.push(Heavy { path, origin, is_deleted, stood: placed.version.content.clone() });
-    }
-
-    /// Weighs what others' versions that were just taken in would do, before any of it is done.
+    /// Weighs what others' versions that were just taken in would do, before any of it is done: all
+    /// that one message told. What is told after that is another message.
     ///
     /// # Errors
     /// [`StateError::Index`].
     pub fn weigh_learned(&mut self, wall_millis: u64) -> Result<(), StateError<I::Error>> {
+        self.known.clear();
         let heavy = core::mem::take(&mut self.heavy);
         let gone = heavy.iter().filter(|heavy| heavy.is_deleted).map(|heavy| &heavy.path);
         let gone: BTreeSet<&RelPath> = gone.collect();
@@ -209,35 +194,12 @@ impl<I: Index> FolderState<I> {
     }
 
     /// From where what is to be done at a path comes, if it is held.
-    pub(super) fn held_by(&mut self, item: &Item) -> Result<Option<Origin>, StateError<I::Error>> {
-        let Some(placed) = item.placed.as_ref().filter(|_| self.is_harmed(item)) else {
-            return Ok(None);
-        };
-        let us = self.publisher.author().site;
-        let covers = |by: &&Version| !by.is_live() && by.context.contains(placed.version.dot);
-        let by: Vec<SiteId> = match item.want() {
-            Want::Place(version) => vec![version.dot.author.site],
-            _ => item.versions.iter().filter(covers).map(|by| by.dot.author.site).collect(),
-        };
-        // Who did the same here as well meant it.
-        if by.contains(&us) {
-            return Ok(None);
-        }
-        for origin in by.into_iter().map(|site| self.origin_of(site)).collect::<Vec<_>>() {
-            if self.is_on(origin)? {
-                return Ok(Some(origin));
-            }
-        }
-        Ok(None)
-    }
-
-    /// From where what is to be done at a path comes, if it is held.
     ///
     /// # Errors
     /// [`StateError::Index`].
     pub fn held(&mut self, path: &RelPath) -> Result<Option<Origin>, StateError<I::Error>> {
         let item = self.index.item(path).map_err(StateError::Index)?;
-        self.held_by(&item)
+        self.held_by(path, &item)
     }
 
     /// Lets go what is held: it is meant. What it was, if anything was held; what was found on disk
@@ -296,8 +258,8 @@ impl<I: Index> FolderState<I> {
         wall_millis: u64,
     ) -> Result<(), StateError<I::Error>> {
         let item = self.index.item(path).map_err(StateError::Index)?;
-        if self.held_by(&item)? != Some(origin) {
-            return Ok(());
+        if self.held_by(path, &item)? != Some(origin) {
+            return self.overrule_beneath(path, &item, origin, wall_millis);
         }
         let Some(placed) = &item.placed else { return Ok(()) };
         let mut seen = vec![placed.version.clone()];
@@ -306,6 +268,34 @@ impl<I: Index> FolderState<I> {
         }
         let what = (placed.version.content.clone(), placed.meta.clone());
         self.publish_revision(path, &seen, what, wall_millis)
+    }
+
+    /// Takes back what was put beneath a file that is held, so that it can stay a file.
+    fn overrule_beneath(
+        &mut self,
+        path: &RelPath,
+        item: &Item,
+        origin: Origin,
+        wall_millis: u64,
+    ) -> Result<(), StateError<I::Error>> {
+        let Shown::Version(shown) = view(&item.versions, false).shown else { return Ok(()) };
+        if item.placed.is_some() || self.origin_of(shown.dot.author.site) != origin {
+            return Ok(());
+        }
+        let mut above = path.parent();
+        while let Some(parent) = above {
+            let item = self.index.item(&parent).map_err(StateError::Index)?;
+            if item.placed.as_ref().is_some_and(|placed| placed.version.content != Content::Dir) {
+                if self.held_by(&parent, &item)? == Some(origin) {
+                    let shown = shown.clone();
+                    let gone = (Content::Gone, Meta::default());
+                    return self.publish_revision(path, &[shown], gone, wall_millis);
+                }
+                return Ok(());
+            }
+            above = parent.parent();
+        }
+        Ok(())
     }
 
     /// Lets go what is held if it turned out to be less: files that were renamed stand elsewhere by
@@ -369,7 +359,7 @@ impl<I: Index> FolderState<I> {
         let mut held = Vec::new();
         for path in paths {
             let item = self.index.item(&path).map_err(StateError::Index)?;
-            if self.held_by(&item)? == Some(origin) {
+            if self.held_by(&path, &item)? == Some(origin) {
                 held.push(path);
             }
         }
@@ -385,7 +375,7 @@ impl<I: Index> FolderState<I> {
             let look = self.index.look(path).map_err(StateError::Index)?;
             return Ok(look.is_some_and(|Look { found, .. }| found.is_none()));
         }
-        Ok(self.index.item(path).map_err(StateError::Index)?.want() == Want::Remove)
+        Ok(takes_away(&self.index.item(path).map_err(StateError::Index)?))
     }
 }
 

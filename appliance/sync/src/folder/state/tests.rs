@@ -1,8 +1,10 @@
 //! Three sites with trees, users, scans, engines and neighbours that are told things late or twice:
 //! in whatever order, all trees end alike, and nothing that somebody wrote is lost.
 
+mod asides;
 mod brake;
 mod crowds;
+mod hub;
 mod invariants;
 mod roles;
 mod scenarios;
@@ -128,11 +130,17 @@ struct Site {
     seen_off: BTreeSet<Content>,
     /// It lost its index, or has an old one: what it put aside has no name in the tree.
     forgot: bool,
+    /// Its index is an old copy of itself, and has no new name yet.
+    is_old: bool,
 }
 
 struct World {
     sites: Vec<Site>,
     cut: BTreeSet<(usize, usize)>,
+    /// Site 0 shares the folder with the others, and these with nobody else.
+    has_hub: bool,
+    /// How often a site took a new name that had no need of one.
+    needless: usize,
     tick: u32,
     written: BTreeSet<Content>,
     /// Paths that a user wrote to.
@@ -179,10 +187,13 @@ impl World {
             aside: BTreeSet::new(),
             seen_off: BTreeSet::new(),
             forgot: false,
+            is_old: false,
         };
         Self {
             sites: (0..SITES).map(site).collect(),
             cut: BTreeSet::new(),
+            has_hub: false,
+            needless: 0,
             tick: 0,
             written: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -191,12 +202,22 @@ impl World {
     }
 
     fn of(steps: &[Step]) -> Self {
-        let mut world = Self::new();
+        Self::new().after(steps)
+    }
+
+    fn after(self, steps: &[Step]) -> Self {
+        let mut world = self;
         steps.iter().for_each(|step| {
             world.take(step);
             world.check();
         });
         world
+    }
+
+    /// With whom a site shares the folder.
+    fn members(&self, at: usize) -> impl Iterator<Item = usize> + use<> {
+        let has_hub = self.has_hub;
+        others(at).filter(move |other| !has_hub || at == 0 || *other == 0)
     }
 
     fn found(&self, content: Content) -> Found {

@@ -205,6 +205,87 @@ fn whoever_deletes_slowly_is_stopped_at_the_limit() {
     assert_eq!(world.trips(1), [Origin::Site(id(0))]);
 }
 
+/// A member says what no tree ever held: something beneath each file.
+fn put_beneath_files(world: &mut World, count: u32) {
+    for n in 0..count {
+        world.tick += 1;
+        let (found, wall) = (world.found(file(world.tick)), world.wall(0));
+        let child = path(&format!("dir/{n}/x"));
+        assert!(world.sites[0].state.observe(&child, Some(found), wall).expect("in memory"));
+    }
+    seal(&mut world.sites[0].state);
+    world.tell(0, 1);
+}
+
+/// And then that the files themselves are gone.
+fn delete_files(world: &mut World, count: u32) {
+    for n in 0..count {
+        world.tick += 1;
+        let wall = world.wall(0);
+        let gone = path(&format!("dir/{n}"));
+        assert!(world.sites[0].state.observe(&gone, None, wall).expect("in memory"));
+    }
+    seal(&mut world.sites[0].state);
+    world.tell(0, 1);
+}
+
+fn contents(world: &World, at: usize) -> BTreeSet<Content> {
+    world.sites[at].tree.values().map(|found| found.content.clone()).collect()
+}
+
+/// I14, T-20: each file becomes a directory, its conflict copy is all that is left of it, and that goes.
+#[test]
+fn whoever_puts_something_beneath_each_file_before_it_deletes_them_is_stopped() {
+    let mut world = braking();
+    world.files(0, 10);
+    let all = contents(&world, 1);
+    put_beneath_files(&mut world, 10);
+    assert_eq!(world.trips(1), [Origin::Site(id(0))]);
+    (0..3).for_each(|_| world.act(1));
+    delete_files(&mut world, 10);
+    (0..3).for_each(|_| world.act(1));
+    world.sites[1].state.reweigh(Origin::Site(id(0))).expect("in memory");
+    (0..3).for_each(|_| world.act(1));
+    assert_eq!(world.trips(1), [Origin::Site(id(0))]);
+    assert!(all.is_subset(&contents(&world, 1)));
+    // Who refuses it has the files back as they were, everywhere.
+    let before = world.sites[0].tree.clone();
+    world.refuse(1, Origin::Site(id(0)));
+    (0..3).for_each(|_| world.act(1));
+    let index = world.sites[1].state.index();
+    assert!(index.beneath(&path("dir/3"), 9).expect("in memory").is_empty());
+    assert!(index.unsettled().is_empty());
+    for _ in 0..3 {
+        world.quiesce();
+        world.confirm_all();
+    }
+    world.quiesce();
+    assert_alike(&world);
+    let shown = world.visible(2);
+    assert!(before.iter().all(|(at, found)| {
+        shown.get(&at.to_string()).map(|(content, _)| content) == Some(&found.content)
+    }));
+}
+
+#[test]
+fn copies_that_many_files_left_when_they_became_directories_are_held_as_they_are() {
+    let mut world = braking();
+    world.files(0, 10);
+    let all = contents(&world, 1);
+    put_beneath_files(&mut world, 10);
+    world.confirm_all();
+    (0..4).for_each(|_| world.act(1));
+    assert!(world.trips(1).is_empty());
+    assert!(all.is_subset(&contents(&world, 1)), "as copies");
+    delete_files(&mut world, 10);
+    (0..4).for_each(|_| world.act(1));
+    assert_eq!(world.trips(1), [Origin::Site(id(0))]);
+    assert!(all.is_subset(&contents(&world, 1)));
+    world.confirm_all();
+    (0..4).for_each(|_| world.act(1));
+    assert_eq!(contents(&world, 1).intersection(&all).count(), 1, "the directory");
+}
+
 #[test]
 fn what_was_renamed_is_no_deletion_in_whatever_order_it_is_heard_of() {
     let mut world = braking();

@@ -188,6 +188,28 @@ fn a_source_takes_nothing_of_others_and_what_it_says_stands_everywhere() {
     assert_eq!(names(&world, 0), ["g"], "nobody deletes anything at a source");
 }
 
+/// I6: it refuses the deletion, tells its file again under another name, and nobody takes that for new.
+#[test]
+fn what_others_deleted_of_a_source_does_not_come_back_when_it_tells_all_again() {
+    let mut world = world_of([Role::SourceOnly, RW, RO]);
+    take(&mut world, &[Step::Write(0, 6), Step::Write(0, 4)]);
+    world.quiesce();
+    take(&mut world, &[Step::Delete(1, 6)]);
+    world.quiesce();
+    take(&mut world, &[Step::Collect(0), Step::Collect(1), Step::Collect(2)]);
+    let kept = |world: &World| world.sites[1].state.index().tombstones(None, 9).expect("there");
+    assert_eq!(kept(&world).len(), 1);
+    world.renew(0);
+    world.quiesce();
+    assert_eq!((names(&world, 1), names(&world, 2)), (vec!["e".into()], vec!["e".into()]));
+    assert_eq!(names(&world, 0), ["e", "g"], "there it stays");
+    // What the source itself deletes is taken by all, and forgotten.
+    take(&mut world, &[Step::Delete(0, 4)]);
+    world.quiesce();
+    take(&mut world, &[Step::Collect(0), Step::Collect(1), Step::Collect(2)]);
+    assert!(kept(&world).iter().all(|tombstone| tombstone.path == path("g")));
+}
+
 /// F-24 of a source: what it published itself it gets back.
 #[test]
 fn a_source_that_lost_everything_gets_back_what_it_published() {

@@ -7,7 +7,8 @@ use farhaul_proto::units::Timestamp;
 
 impl World {
     fn reaches(&self, one: usize, other: usize) -> bool {
-        one != other && !self.cut.contains(&(one.min(other), one.max(other)))
+        let is_cut = self.cut.contains(&(one.min(other), one.max(other)));
+        self.members(one).any(|member| member == other) && !is_cut
     }
 
     /// What a site says of the folder to another one.
@@ -35,6 +36,7 @@ impl World {
                 listening.came(id(other), theirs.head, Timestamp::ZERO);
             }
             if Followed::start(theirs.followed, incarnation) > last {
+                self.needless += usize::from(!self.sites[at].is_old);
                 self.renew(at);
             }
         }
@@ -87,6 +89,7 @@ impl World {
                 Ok(_) => {}
                 Err(StateError::RolledBack) => {
                     *self.sites[to].state.index_mut() = before;
+                    self.needless += usize::from(!self.sites[to].is_old);
                     return self.renew(to);
                 }
                 Err(error) => panic!("{error}"),
@@ -140,18 +143,19 @@ impl World {
         let author = Author { site: id(at), incarnation };
         self.publish_as(at, |_| Publisher::new(author, Serial::FIRST));
         self.sites[at].state.index_mut().forget_numbers();
+        self.sites[at].is_old = false;
         self.sites[at].wire.iter_mut().for_each(VecDeque::clear);
     }
 
     /// It was put back from a copy: another name, and the neighbours first.
-    fn renew(&mut self, at: usize) {
+    pub(super) fn renew(&mut self, at: usize) {
         self.rename(at);
         self.listen(at);
     }
 
     fn listen(&mut self, at: usize) {
         self.publish_as(at, |publisher| publisher.silent(true));
-        let listening = Listening::new(others(at).map(id), Timestamp::ZERO);
+        let listening = Listening::new(self.members(at).map(id), Timestamp::ZERO);
         self.sites[at].listening = Some(listening);
     }
 
@@ -160,6 +164,7 @@ impl World {
         let site = &mut self.sites[at];
         (site.state, site.forgot) = (state_of(at, self.tick).under(&site.policy), true);
         (site.followed, site.acked) = (vec![None; SITES], vec![None; SITES]);
+        site.is_old = false;
         self.start(at);
     }
 
@@ -170,7 +175,7 @@ impl World {
         let publisher = Publisher::new(copy.author, next);
         site.state = FolderState::new(copy.index, FOLDER, publisher).under(&site.policy);
         (site.followed, site.acked) = (copy.followed, copy.acked);
-        site.forgot = true;
+        (site.forgot, site.is_old) = (true, true);
         self.start(at);
     }
 
@@ -182,8 +187,9 @@ impl World {
     }
 
     pub(super) fn collect(&mut self, at: usize) {
+        let members = self.members(at);
         let Site { state, followed, acked, .. } = &mut self.sites[at];
-        let known = others(at).map(|other| (acked[other], followed[other]));
+        let known = members.map(|other| (acked[other], followed[other]));
         let acked = acked_by_all(known, state.author().incarnation);
         state.collect(acked, None, 1000).expect("in memory");
     }
