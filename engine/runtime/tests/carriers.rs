@@ -217,6 +217,13 @@ async fn a_stranger_is_refused_and_a_server_that_is_not_the_one_is_named() {
             Err(error) => error,
         };
         assert!(matches!(refused, ControlError::Refused { .. }), "{carrier:?}: {refused:?}");
+        // The stranger hears of it before it is counted.
+        let counted = async {
+            while pair.server.counts().await.admission.unwelcome == 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, counted).await.expect("nobody counts it");
         assert_eq!(pair.server.counts().await.admission.unwelcome, 1, "{carrier:?}");
         let expected = Identity::ephemeral().unwrap().id();
         let found = std::mem::replace(&mut pair.server_id, expected);
