@@ -40,6 +40,7 @@ pub(super) fn all(
         large_file(plan, scene, pair, run)?;
         small_files(plan, scene, pair, run)?;
         deltas(plan, scene, pair, run)?;
+        renamed(plan, scene, pair, run)?;
     }
     if pair.is_live() {
         let edits = if is_latency_only { plan.edits.div_ceil(10) } else { plan.edits };
@@ -77,12 +78,41 @@ fn small_files(
     fs::rename(&made, scene.trees[0].join("small"))?;
     pair.bring()?;
     let [here, there] = [0, 1].map(|site: usize| scene.trees[site].join("small"));
-    let wanted = u64::from(plan.small);
-    until("all small files are there", scene.limit, LOOK_EVERY, || {
-        Ok(whole_files(&there) == wanted)
-    })?;
+    until_whole(plan, scene, &there)?;
     run.small_seconds = Some(began.elapsed().as_secs_f64());
     same(&here, &there)
+}
+
+/// The directory of the small files gets another name.
+fn renamed(plan: &Plan, scene: &Scene<'_>, pair: &mut dyn Pair, run: &mut Run) -> io::Result<()> {
+    thread::sleep(REST);
+    let [before, after] = ["small", "renamed"].map(|name| scene.trees[0].join(name));
+    let sent = Sent::now(scene)?;
+    let began = Instant::now();
+    fs::rename(before, &after)?;
+    pair.bring()?;
+    let there = scene.trees[1].join("renamed");
+    until_whole(plan, scene, &there)?;
+    until("the old name is gone", scene.limit, LOOK_EVERY, || {
+        Ok(!scene.trees[1].join("small").exists())
+    })?;
+    run.renamed_seconds = Some(began.elapsed().as_secs_f64());
+    run.renamed_bytes_per_file = Some(sent.bytes_since(scene)? / f64::from(plan.small.max(1)));
+    same(&after, &there)
+}
+
+/// Waits until all small files are beneath `there`. Looking takes a processor from whoever brings
+/// them: a tenth of the time at most.
+fn until_whole(plan: &Plan, scene: &Scene<'_>, there: &Path) -> io::Result<()> {
+    let wanted = u64::from(plan.small);
+    until("all small files are there", scene.limit, LOOK_EVERY, || {
+        let began = Instant::now();
+        let is_all = whole_files(there) == wanted;
+        if !is_all {
+            thread::sleep(began.elapsed() * 9);
+        }
+        Ok(is_all)
+    })
 }
 
 /// Files of the full length in the directories of a directory, under their own names.
@@ -190,9 +220,13 @@ impl Sent {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    fn mib_since(self, scene: &Scene<'_>) -> io::Result<f64> {
+    fn bytes_since(self, scene: &Scene<'_>) -> io::Result<f64> {
         let now = Self::now(scene)?;
-        Ok((now.0 - self.0) as f64 / f64::from(1 << 20))
+        Ok((now.0 - self.0) as f64)
+    }
+
+    fn mib_since(self, scene: &Scene<'_>) -> io::Result<f64> {
+        Ok(self.bytes_since(scene)? / f64::from(1 << 20))
     }
 }
 

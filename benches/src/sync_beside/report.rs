@@ -21,6 +21,10 @@ pub struct Run {
     pub insert_seconds: Option<f64>,
     /// What crossed the link for it.
     pub insert_mib: Option<f64>,
+    /// Until the directory of the small files has its other name there.
+    pub renamed_seconds: Option<f64>,
+    /// What crossed the link for it, both ways, at IP level, for each file.
+    pub renamed_bytes_per_file: Option<f64>,
     /// Until each of some edits of 10 KiB is there.
     pub edit_seconds: Vec<f64>,
     /// From the start of the program until a tree is scanned for the first time.
@@ -74,7 +78,7 @@ pub struct Report {
 /// A row of the table: its title, how many digits stand behind the point, and its figure.
 struct Row(&'static str, usize, fn(&Run) -> Option<f64>);
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 15] = [
     Row("large file, s", 1, |run| run.large_seconds),
     Row("sent for it, MiB", 1, |run| run.large_mib),
     Row("small files, s", 1, |run| run.small_seconds),
@@ -82,6 +86,8 @@ const ROWS: [Row; 13] = [
     Row("sent for it, MiB", 2, |run| run.overwrite_mib),
     Row("a byte in front, s", 2, |run| run.insert_seconds),
     Row("sent for it, MiB", 2, |run| run.insert_mib),
+    Row("the directory of small files renamed, s", 1, |run| run.renamed_seconds),
+    Row("sent for it, bytes a file", 0, |run| run.renamed_bytes_per_file),
     Row("an edit of 10 KiB, p50, s", 3, |run| run.edit_at(0.5)),
     Row("an edit of 10 KiB, p99, s", 3, |run| run.edit_at(0.99)),
     Row("first scan, s", 1, |run| run.first_scan_seconds),
