@@ -8,7 +8,7 @@ use crate::script::{Deed, Goal, Step, contents};
 use crate::site::{Home, Identities, Site, runtime};
 use farhaul_proto::ids::SiteId;
 use farhauld::index::Index;
-use farhauld::store::{FolderMark, Store, Unnamed};
+use farhauld::store::{Fate, FolderMark, Store, Unnamed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -191,7 +191,10 @@ fn purge(home: &Home, site: SiteId) -> Result<(), KitError> {
     let paths: BTreeSet<_> = kept.into_iter().map(|kept| kept.path).collect();
     let now = crate::machine::now_secs() + LATER_SECS;
     for path in paths {
-        store.purge(&mut index, &path, now, &|_| false).map_err(|error| failed(&error))?;
+        let fates = store.fates(index.read(), &path, now, None).map_err(|error| failed(&error))?;
+        let due = fates.into_iter().filter(|(_, fate)| *fate == Fate::Expired);
+        let due: Vec<String> = due.map(|(kept, _)| kept.name).collect();
+        store.purge(&mut index, &path, &due, now).map_err(|error| failed(&error))?;
     }
     index.close().map_err(|error| failed(&error))
 }

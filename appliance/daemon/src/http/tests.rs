@@ -9,7 +9,7 @@ use crate::scan::{Rules, ScrubPlan};
 use crate::store::Unnamed;
 use axum::body::Body;
 use axum::http::{Method, Response as Answered, header};
-use farhaul_api::{FolderStatus, Health, Problem, SiteStatus, Why};
+use farhaul_api::{FolderState, FolderStatus, Health, Problem, SiteStatus, Why};
 use farhaul_engine::identity::Identity;
 use farhaul_sync::seal::FolderKey;
 use http_body_util::BodyExt;
@@ -137,8 +137,8 @@ async fn a_folder_that_halts_does_not_keep_the_site_from_being_told_of() {
     std::fs::rename(site.tree(""), site.dir.path().join("aside")).expect("renamed");
     let status = loop {
         let _ = site.send(site.request(Method::POST, "/api/v1/scan", "")).await;
-        let status: farhaul_api::SiteStatus = site.get("/api/v1/status").await;
-        if status.folders[0].state == farhaul_api::FolderState::Halted {
+        let status: SiteStatus = site.get("/api/v1/status").await;
+        if status.folders[0].state == FolderState::Halted {
             break status;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -146,7 +146,7 @@ async fn a_folder_that_halts_does_not_keep_the_site_from_being_told_of() {
     assert!(status.folders[0].reason.is_some() && status.folders[0].contents.is_none());
     let _: Vec<FolderStatus> = site.get("/api/v1/folders").await;
     let one: FolderStatus = site.get("/api/v1/folders/photos").await;
-    assert_eq!(one.state, farhaul_api::FolderState::Halted);
+    assert_eq!(one.state, FolderState::Halted);
     let metrics = site.send(site.request(Method::GET, "/metrics", "")).await;
     assert_eq!(metrics.status(), StatusCode::OK);
 }
