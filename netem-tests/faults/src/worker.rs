@@ -8,7 +8,7 @@ use crate::script::{Deed, Goal, Step, contents};
 use crate::site::{Home, Identities, Site, runtime};
 use farhaul_proto::ids::SiteId;
 use farhauld::index::Index;
-use farhauld::store::{FolderMark, Store, Unnamed};
+use farhauld::store::{Fate, FolderMark, Store, Unnamed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,8 +18,9 @@ use tokio::runtime::Runtime;
 
 /// Kept versions that are looked through for retention.
 const KEPT_MAX: usize = 100_000;
-/// How much later than now retention looks: everything but the newest of each class goes.
-const LATER_SECS: u64 = 1;
+/// How much later than now retention looks, in seconds: nobody holds anything open any more by then, and
+/// one version stays of each path.
+const LATER_SECS: u64 = 2 * 24 * 3600;
 
 /// Does all of it; one that `is_traced` looks seldom whether a step is done, for a look is made of
 /// syscalls too.
@@ -191,7 +192,10 @@ fn purge(home: &Home, site: SiteId) -> Result<(), KitError> {
     let paths: BTreeSet<_> = kept.into_iter().map(|kept| kept.path).collect();
     let now = crate::machine::now_secs() + LATER_SECS;
     for path in paths {
-        store.purge(&mut index, &path, now, &|_| false).map_err(|error| failed(&error))?;
+        let fates = store.fates(index.read(), &path, now, None).map_err(|error| failed(&error))?;
+        let expired = fates.into_iter().filter(|(_, fate)| *fate == Fate::Expired);
+        let names: Vec<String> = expired.map(|(kept, _)| kept.name).collect();
+        store.purge(&mut index, &path, &names, now).map_err(|error| failed(&error))?;
     }
     index.close().map_err(|error| failed(&error))
 }

@@ -137,7 +137,7 @@ async fn a_folder_that_halts_does_not_keep_the_site_from_being_told_of() {
     std::fs::rename(site.tree(""), site.dir.path().join("aside")).expect("renamed");
     let status = loop {
         let _ = site.send(site.request(Method::POST, "/api/v1/scan", "")).await;
-        let status: farhaul_api::SiteStatus = site.get("/api/v1/status").await;
+        let status: SiteStatus = site.get("/api/v1/status").await;
         if status.folders[0].state == farhaul_api::FolderState::Halted {
             break status;
         }
