@@ -246,13 +246,13 @@ async fn a_paused_folder_changes_nothing_and_stays_paused_over_a_restart() {
     };
     assert_eq!(site.send(post("pause")).await.status(), 200);
     let paused: FolderStatus = site.get("/api/v1/folders/photos").await;
-    assert_eq!(paused.state, farhaul_api::FolderState::Paused);
+    assert_eq!(paused.state, FolderState::Paused);
     assert_eq!(problem(site.send(post("scan")).await).await.status, 409);
     assert!(site.dir.path().join("state/paused").exists());
     assert_eq!(site.send(post("resume")).await.status(), 200);
     assert!(!site.dir.path().join("state/paused").exists());
     let resumed: FolderStatus = site.get("/api/v1/folders/photos").await;
-    assert_ne!(resumed.state, farhaul_api::FolderState::Paused);
+    assert_ne!(resumed.state, FolderState::Paused);
 }
 
 #[tokio::test(flavor = "multi_thread")]
