@@ -2,11 +2,12 @@
 //! sorts what arrives.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farhaul_engine::control::{ControlConnection, ControlEndpoint};
 use farhaul_engine::identity::{Identity, SiteId};
@@ -24,6 +25,22 @@ pub(crate) struct Site {
     receiver: Option<JoinHandle<()>>,
 }
 
+/// For how long a port is waited for that another test, or an ended site, still has.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A socket of a site that was ended may live on for a moment, in tasks that are still ending.
+fn bound(addr: SocketAddr) -> Arc<UdpPort> {
+    let began = Instant::now();
+    loop {
+        match UdpPort::bind(addr, PortConfig::default()) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound.expect("loopback has a free port"),
+        }
+    }
+}
+
 impl Site {
     pub(crate) fn start(identity: &Identity, bind: &str, allow: Option<Allow>) -> Self {
         Self::start_on(identity, bind, allow, Handle::current())
@@ -36,7 +53,7 @@ impl Site {
         runtime: Handle,
     ) -> Self {
         let addr: SocketAddr = bind.parse().expect("a literal");
-        let port = UdpPort::bind(addr, PortConfig::default()).expect("loopback has a free port");
+        let port = bound(addr);
         let control = ControlEndpoint::new(Arc::clone(&port), identity, allow, runtime);
         let control = Arc::new(control.expect("a valid identity"));
         let (stop, lane_packets) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
