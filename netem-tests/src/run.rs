@@ -144,7 +144,8 @@ impl Running {
     /// Must not be called once it is reaped.
     fn kill_all(&mut self) -> io::Result<()> {
         if self.leads {
-            kill_process_group(self.process()?, Signal::KILL)?;
+            // It is one of its group, and whoever waits for it may have reaped it right after this.
+            return Ok(kill_process_group(self.process()?, Signal::KILL)?);
         }
         self.child.kill()
     }
