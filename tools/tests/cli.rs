@@ -284,7 +284,7 @@ fn while_running(mut child: Child, done: impl Fn() -> bool) -> Child {
 /// Runs a `get` that is still at `large` of `back` when this returns.
 fn slow_get(site: &Site) -> Child {
     fs::write(site.path("root/large"), vec![7; 64 * MIB]).expect("a fresh file");
-    let mut command = site.command("get", &["--json", "--rate", "1Mbit/s"]);
+    let mut command = site.command("get", &["--json", "--rate", "50kbit/s"]);
     command.arg(site.at("large")).arg(site.path("back"));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let staging = site.path("back/.farhaul/staging");
@@ -478,7 +478,7 @@ fn what_is_no_terminal_gets_no_control_codes() {
 fn an_interrupted_transfer_ends_soon_and_says_how_to_go_on() {
     let site = Site::serve();
     let source = site.file("large", &vec![7; 64 * MIB]);
-    let mut command = site.command("send", &["--json", "--rate", "1Mbit/s"]);
+    let mut command = site.command("send", &["--json", "--rate", "50kbit/s"]);
     command.arg(source).arg(site.at("")).stdout(Stdio::piped()).stderr(Stdio::piped());
     let staged = site.path("root/.farhaul");
     let child = while_running(command.spawn().expect("it starts"), || staged.exists());

@@ -17,6 +17,8 @@ use tokio::sync::mpsc;
 
 /// Between the end of a scan and one that is begun because changes were lost.
 const SCAN_GAP: Duration = Duration::from_secs(5);
+/// For how long a scan waits until a folder is watched.
+const BEGIN_MAX: Duration = Duration::from_secs(30);
 /// How often what is not watched is looked through: a part of the interval of scans, within these.
 const UNWATCHED_PART: u32 = 12;
 const UNWATCHED_MIN: Duration = Duration::from_secs(10);
@@ -73,7 +75,11 @@ impl Folder {
             return self.scan();
         }
         match self.listen() {
-            Ok(ears) => self.ears = Some(ears),
+            Ok(ears) => {
+                self.ears = Some(ears);
+                // It is scanned once that is so, and not once more before.
+                self.next_scan = self.next_scan.max(Instant::now() + BEGIN_MAX);
+            }
             Err(error) => {
                 tracing::error!(folder = %self.setup.name, %error, "is not watched");
                 self.shown.set(|shown| shown.why = Some(error.to_string()));

@@ -135,6 +135,7 @@ async fn problem(answered: Answered<Body>) -> Problem {
 async fn a_folder_that_halts_does_not_keep_the_site_from_being_told_of() {
     let site = Site::new();
     std::fs::rename(site.tree(""), site.dir.path().join("aside")).expect("renamed");
+    std::fs::create_dir(site.tree("")).expect("made");
     let status = loop {
         let _ = site.send(site.request(Method::POST, "/api/v1/scan", "")).await;
         let status: SiteStatus = site.get("/api/v1/status").await;

@@ -155,7 +155,13 @@ mod tests {
     #[test]
     fn settings_come_from_the_file_that_is_installed() {
         let names: Vec<&str> = wanted(SETTINGS).map(|(name, _)| name).collect();
-        let expected = ["net.core.rmem_max", "net.core.wmem_max", "net.core.netdev_max_backlog"];
+        let expected = [
+            "net.core.rmem_max",
+            "net.core.wmem_max",
+            "net.core.netdev_max_backlog",
+            "fs.inotify.max_user_watches",
+            "fs.inotify.max_queued_events",
+        ];
         assert_eq!(names, expected);
         assert_eq!(path_of(names[0]), "/proc/sys/net/core/rmem_max");
     }
