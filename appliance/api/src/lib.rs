@@ -26,7 +26,9 @@ pub use status::{
     Call, Contents, Done, FolderPeer, FolderState, FolderStatus, Health, KeptStatus, PeerStatus,
     ScanStatus, ScrubStatus, SiteStatus, Trouble,
 };
-pub use version::{KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions};
+pub use version::{
+    GoneVersion, KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions,
+};
 pub use waiting::{
     Brake, Braked, OneAside, Revert, SetAside, SetAsidePage, WaitReason, Waiting, WaitingPage,
 };

@@ -16,6 +16,7 @@ mod guards;
 mod halt;
 mod health;
 mod large;
+mod holders;
 mod links;
 mod listen;
 mod live;
@@ -41,6 +42,7 @@ pub use fetching::ContentCounts;
 pub use folder::{FolderError, FolderSetup};
 pub use halt::{FolderCondition, Halt, HaltKind};
 pub use revise::Revision;
+pub use holders::Holders;
 pub(crate) use why::task_of;
 
 use crate::events::{Events, Said};

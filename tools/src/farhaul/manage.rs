@@ -30,7 +30,7 @@ from --token-file, else FARHAUL_API_TOKEN_FILE, else `api-token` in the state di
 configuration, else /var/lib/farhaul/api-token; a socket needs none.
 
 Exit codes: 0 done, 1 the site cannot do it, 2 usage, or there is no such thing, 3 the site is not \
-reached or refuses the token, 4 the local disk.";
+reached or refuses the token, 4 the local disk, 5 some of it was done and some cannot be.";
 
 /// Which site, and how its answers are printed.
 #[derive(Clone, Debug, Args)]

@@ -187,7 +187,7 @@ impl Asker {
     }
 
     /// The same with one folder.
-    async fn ask_folder<T: Send + 'static>(
+    pub(super) async fn ask_folder<T: Send + 'static>(
         &self,
         name: &str,
         act: impl FnOnce(&mut Folder) -> Result<T, AskError> + Send + 'static,
