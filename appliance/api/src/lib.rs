@@ -30,7 +30,8 @@ pub use version::{
     GoneVersion, KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions,
 };
 pub use waiting::{
-    Brake, Braked, OneAside, Revert, SetAside, SetAsidePage, WaitReason, Waiting, WaitingPage,
+    Brake, Braked, Fate, Forget, ForgetItem, ForgetPage, OneAside, Revert, SetAside, SetAsidePage,
+    WaitReason, Waiting, WaitingPage,
 };
 
 /// A moment: RFC 3339 in UTC, such as `2026-11-22T14:30:00Z`.

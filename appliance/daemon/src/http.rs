@@ -8,6 +8,7 @@ mod conflicts;
 #[allow(unused_qualifications, reason = "what the macro of a route makes of its parameters")]
 mod content;
 mod fail;
+mod forget;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod guard;
@@ -149,6 +150,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(waiting::list))
         .routes(routes!(waiting::revert))
         .routes(routes!(waiting::asides))
+        .routes(routes!(forget::forget))
         .routes(routes!(waiting::accept_aside))
         .routes(routes!(waiting::refuse_aside))
         .routes(routes!(items::why))
