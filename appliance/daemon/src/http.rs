@@ -30,6 +30,7 @@ mod waiting;
 
 pub use serve::{Listening, ServeError};
 pub use token::TOKEN_FILE;
+pub(crate) use token::check as check_token;
 
 use crate::config::Config;
 use crate::control::Asker;
@@ -149,8 +150,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(waiting::refuse))
         .routes(routes!(waiting::list))
         .routes(routes!(waiting::revert))
-        .routes(routes!(waiting::asides))
         .routes(routes!(forget::forget))
+        .routes(routes!(waiting::asides))
         .routes(routes!(waiting::accept_aside))
         .routes(routes!(waiting::refuse_aside))
         .routes(routes!(items::why))

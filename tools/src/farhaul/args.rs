@@ -140,6 +140,9 @@ pub struct IdArgs {
     /// Where the host's state lives.
     #[command(flatten)]
     pub home: HomeArg,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `farhaul serve`.
