@@ -2,7 +2,7 @@
 //! same: a disk may be mounted later, and a state is made at the first start.
 
 use super::fault::{Faults, shown};
-use super::places::{self, Place};
+use super::places::{self, Place, THE_STATE};
 use super::{ApiPlace, Site};
 use crate::http::{TOKEN_FILE, check_token};
 use std::io;
@@ -29,8 +29,7 @@ impl Host {
 /// Finds folders that are not there, and a token that lets nobody in.
 pub(super) fn check(site: Option<&Site>, all: &[Place], faults: &mut Faults) {
     for place in all {
-        let is_state = site.is_some_and(|site| site.state == place.path);
-        if is_state {
+        if place.called == THE_STATE {
             check_state(site, place, faults);
         } else if let Some((what, advice)) = missing(&place.path) {
             let path = shown(&place.path.to_string_lossy());

@@ -99,7 +99,7 @@ fn site(mut section: Section<'_>, places: &mut Vec<Place>, faults: &mut Faults) 
     let name = section.required(NAME, faults);
     let name = name.and_then(|name| site_name(NAME, name, faults));
     let state = section.required(STATE, faults);
-    let state = state.and_then(|state| place(STATE, state, "the state", places, faults));
+    let state = state.and_then(|state| place(STATE, state, places::THE_STATE, places, faults));
     let listen = section.text(LISTEN, faults);
     let listen = listen.map_or(Some((Ipv4Addr::UNSPECIFIED, PORT).into()), |listen| {
         address_of_ours(LISTEN, listen, faults)
