@@ -308,7 +308,7 @@ fn a_version_that_nobody_has_is_given_up_when_somebody_says_so_and_not_before() 
     kill_process(pid, Signal::CONT).expect("it is there");
     let told = String::from_utf8_lossy(&waits.stdout).into_owned();
     assert_eq!(waits.status.code(), Some(1), "{told}");
-    assert!(told.contains("wait  new  file, 1.00 MiB") && told.contains("berlin"), "{told}");
+    assert!(told.contains("wait  new  file, 1.0 MiB") && told.contains("berlin"), "{told}");
     let mut told = String::new();
     berlin.until(&tokyo, "each lacks them", || {
         told = tokyo.text(&["folder", "forget", "docs", "--dry-run"]);
