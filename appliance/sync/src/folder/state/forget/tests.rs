@@ -105,14 +105,20 @@ fn where_nothing_stands_the_lost_version_is_deleted() {
 /// spec: S-067
 #[test]
 fn of_two_versions_the_one_that_somebody_has_goes_on() {
-    for (mine, theirs) in [(5, 9), (9, 5)] {
-        let (mut here, mut there) = sites();
-        write(&mut here, file(1), mine);
-        write(&mut there, file(7), theirs);
+    let mut are_copies = Vec::new();
+    for (one, other) in [(1, 2), (2, 1)] {
+        let (mut here, mut there) = (state(one), state(other));
+        write(&mut here, file(1), 5);
+        write(&mut there, file(7), 5);
         tell(&there, &mut here);
         // What nobody has is shown, or is a copy.
         let copies = here.index().copies_of(&path()).expect("read");
-        let at = if theirs > mine { path() } else { copies[0].0.clone() };
+        let is_lost = |task: &Task| matches!(task, Task::Place(lost) if lost.content == file(7));
+        let at = match is_lost(&here.task(&path()).expect("read")) {
+            true => path(),
+            false => copies[0].0.clone(),
+        };
+        are_copies.push(at != path());
         let lost = wanted(&mut here, &at);
         assert_eq!(lost.content, file(7));
         assert!(forget(&mut here, &at, &lost));
@@ -120,4 +126,6 @@ fn of_two_versions_the_one_that_somebody_has_goes_on() {
         assert!(here.index().copies_of(&path()).expect("read").is_empty());
         assert_eq!(here.task(&path()).expect("read"), Task::Settled);
     }
+    are_copies.sort_unstable();
+    assert_eq!(are_copies, [false, true]);
 }
