@@ -265,8 +265,7 @@ fn ignore(section: &mut Section<'_>, faults: &mut Faults) -> Ignore {
         Err(RuleError::Pattern { number, fault }) => {
             let at = list.value.get(number.saturating_sub(1)).map_or(list.at, |one| one.at);
             let what = format!("ignore pattern {number}: {}", shown(&fault));
-            let advice = "write it as in .gitignore, `\\[` for a bracket";
-            faults.add(at, what, advice);
+            faults.add(at, what, "write it as in .gitignore");
         }
         Err(error @ RuleError::TooMany { .. }) => {
             faults.add(list.at, "`ignore` is too long", error.to_string());
