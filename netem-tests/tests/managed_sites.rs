@@ -238,6 +238,95 @@ fn what_was_displaced_comes_back_at_both_sites_and_elsewhere() {
     assert_eq!(kept["kept"].as_array().map(Vec::len), Some(1), "{kept}");
 }
 
+#[test]
+fn what_its_own_user_deleted_comes_back_from_the_site_that_kept_it() {
+    let (berlin, tokyo) = pair();
+    fs::create_dir(berlin.tree("d")).expect("made");
+    fs::write(berlin.tree("d/a"), "one").expect("written");
+    std::os::unix::fs::symlink("a", berlin.tree("d/link")).expect("made");
+    berlin.until(&tokyo, "a file arrives", || {
+        tokyo.holds("d/a", "one") && tokyo.tree("d/link").is_symlink()
+    });
+    std::thread::sleep(Duration::from_millis(1100));
+    let then = now();
+    std::thread::sleep(Duration::from_millis(1100));
+    fs::remove_dir_all(berlin.tree("d")).expect("there");
+    berlin.until(&tokyo, "it goes", || !tokyo.tree("d").exists());
+    let known = &berlin.json(&["version", "list", "docs", "d/a"])[0];
+    assert_eq!(known["kept"].as_array().map(Vec::len), Some(0), "{known}");
+    assert_eq!(known["elsewhere"][0]["sites"][0]["name"], "tokyo", "{known}");
+    // Who has it is said before anything is done.
+    let dry = berlin.json(&["restore", "docs", "d", "--at", &then, "--dry-run"]);
+    let item = dry.iter().find(|item| item["path"] == "d/a").expect("listed");
+    assert_eq!((&item["action"], &item["sites"][0]["name"]), (&"restore".into(), &"tokyo".into()));
+    assert!(!berlin.tree("d").exists());
+    let to = berlin.dir.path().join("out");
+    let aside = ["restore", "docs", "d", "--at", &then, "--to", to.to_str().expect("text")];
+    assert_eq!(berlin.code(&aside), Some(5), "the link and the directory are here");
+    // A paused site gives what it has.
+    tokyo.text(&["folder", "pause", "docs"]);
+    let told = berlin.text(&["restore", "docs", "d", "--at", &then]);
+    assert!(told.contains("restore  d/a  file, 3 B") && told.contains("from tokyo"), "{told}");
+    tokyo.text(&["folder", "resume", "docs"]);
+    berlin.until(&tokyo, "it is restored", || {
+        [&berlin, &tokyo].iter().all(|site| site.holds("d/a", "one"))
+    });
+    assert_eq!(fs::read_link(tokyo.tree("d/link")).expect("a link").to_str(), Some("a"));
+    // What is unknown is no success.
+    let unknown = berlin.farhaul(&["restore", "docs", "d/aa", "--at", &then]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let told = String::from_utf8(unknown.stderr).expect("text");
+    assert!(told.contains("d/aa") && told.contains("`a`"), "{told}");
+}
+
+#[test]
+fn a_version_that_nobody_has_is_given_up_when_somebody_says_so_and_not_before() {
+    let (berlin, tokyo) = pair();
+    fs::write(berlin.tree("stands"), "old").expect("written");
+    berlin.until(&tokyo, "a file arrives", || tokyo.holds("stands", "old"));
+    // Tokyo takes note of versions, and brings none.
+    let large = vec![b'x'; 1 << 20];
+    tokyo.text(&["folder", "pause", "docs"]);
+    fs::write(berlin.tree("new"), &large).expect("written");
+    fs::write(berlin.tree("stands"), "newer").expect("written");
+    let heard = |site: &Site, at: &str| site.json(&["why", "docs", at])[0]["task"] == "place";
+    berlin.until(&tokyo, "it is heard of", || heard(&tokyo, "new") && heard(&tokyo, "stands"));
+    // Somebody has them: nothing is given up.
+    let dry = tokyo.json(&["folder", "forget", "docs", "--dry-run"]);
+    let fates: Vec<&str> = dry.iter().filter_map(|item| item["fate"].as_str()).collect();
+    assert_eq!(fates, ["comes", "comes"], "{dry:?}");
+    // What was never given to anybody is gone from the only disk that had it.
+    berlin.text(&["folder", "pause", "docs"]);
+    for name in ["new", "stands"] {
+        fs::remove_file(berlin.tree(name)).expect("there");
+    }
+    tokyo.text(&["folder", "resume", "docs"]);
+    // Who does not answer may have it.
+    let pid = Pid::from_child(&berlin.child);
+    kill_process(pid, Signal::STOP).expect("it runs");
+    let waits = tokyo.farhaul(&["folder", "forget", "docs"]);
+    kill_process(pid, Signal::CONT).expect("it is there");
+    let told = String::from_utf8_lossy(&waits.stdout).into_owned();
+    assert_eq!(waits.status.code(), Some(1), "{told}");
+    assert!(told.contains("wait  new  file, 1.0 MiB") && told.contains("berlin"), "{told}");
+    let mut told = String::new();
+    berlin.until(&tokyo, "each lacks them", || {
+        told = tokyo.text(&["folder", "forget", "docs", "--dry-run"]);
+        told.contains("2 would be forgotten, 0 waited for")
+    });
+    assert!(told.contains("forget  new  ") && told.contains("forget  stands  "), "{told}");
+    assert!(heard(&tokyo, "new"), "a dry run changes nothing");
+    tokyo.text(&["folder", "forget", "docs"]);
+    assert_eq!(tokyo.json(&["why", "docs", "new"])[0]["task"], Value::Null);
+    assert_eq!(tokyo.code(&["folder", "forget", "docs", "new"]), Some(2), "nothing waits there");
+    berlin.text(&["folder", "resume", "docs"]);
+    berlin.until(&tokyo, "what stood stands again", || {
+        [&berlin, &tokyo]
+            .iter()
+            .all(|site| site.holds("stands", "old") && !site.tree("new").exists())
+    });
+}
+
 fn now() -> String {
     let output = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output();
     String::from_utf8(output.expect("date").stdout).expect("text").trim().to_owned()

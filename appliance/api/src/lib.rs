@@ -26,9 +26,12 @@ pub use status::{
     Call, Contents, Done, FolderPeer, FolderState, FolderStatus, Health, KeptStatus, PeerStatus,
     ScanStatus, ScrubStatus, SiteStatus, Trouble,
 };
-pub use version::{KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions};
+pub use version::{
+    GoneVersion, KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions,
+};
 pub use waiting::{
-    Brake, Braked, OneAside, Revert, SetAside, SetAsidePage, WaitReason, Waiting, WaitingPage,
+    Brake, Braked, Fate, Forget, ForgetItem, ForgetPage, OneAside, Revert, SetAside, SetAsidePage,
+    WaitReason, Waiting, WaitingPage,
 };
 
 /// A moment: RFC 3339 in UTC, such as `2026-11-22T14:30:00Z`.

@@ -36,14 +36,16 @@ pub enum FolderState {
     Scanning,
     /// Something is to be done that is known of.
     Syncing,
+    /// Something waits for a person, for peers or for room, or does not work: `reason` says what.
+    Waiting,
     /// Nothing is to be done, as far as this site heard.
     InSync,
 }
 
 impl FolderState {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Paused, Self::Halted, Self::Scanning, Self::Syncing, Self::InSync];
+    pub const ALL: [Self; 6] =
+        [Self::Paused, Self::Halted, Self::Scanning, Self::Syncing, Self::Waiting, Self::InSync];
 
     /// As it is written.
     pub const fn name(self) -> &'static str {
@@ -52,6 +54,7 @@ impl FolderState {
             Self::Halted => "halted",
             Self::Scanning => "scanning",
             Self::Syncing => "syncing",
+            Self::Waiting => "waiting",
             Self::InSync => "in-sync",
         }
     }

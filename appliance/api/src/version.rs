@@ -1,6 +1,6 @@
 //! What was displaced and kept, and how it comes back.
 
-use crate::{ItemKind, Time, TreePath, VersionInfo};
+use crate::{ItemKind, SiteRef, Time, TreePath, VersionInfo};
 use serde::{Deserialize, Serialize};
 
 /// Something that was displaced at this site and is kept.
@@ -31,6 +31,29 @@ pub struct Versions {
     pub now: Option<VersionInfo>,
     /// What was displaced there, the oldest first.
     pub kept: Vec<KeptVersion>,
+    /// What users of this site wrote over or deleted there, the oldest first: its bytes are at other
+    /// sites, if anywhere.
+    #[serde(default)]
+    pub elsewhere: Vec<GoneVersion>,
+}
+
+/// Something that a user of this site wrote over or deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct GoneVersion {
+    /// What it was.
+    pub version: VersionInfo,
+    /// When this site saw that it was gone.
+    pub gone: Time,
+    /// Whether its bytes are at this site all the same, at another path or kept; also of what needs
+    /// none.
+    pub here: bool,
+    /// Peers that have its bytes, as they said a moment ago.
+    #[serde(default)]
+    pub sites: Vec<SiteRef>,
+    /// Peers that could not be asked.
+    #[serde(default)]
+    pub unasked: Vec<SiteRef>,
 }
 
 /// The order to bring back what stood at a time, some paths at a time.
@@ -85,9 +108,12 @@ pub struct RestoreItem {
     /// What stood there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionInfo>,
-    /// The name of what is kept of it; absent where it still stands.
+    /// The name of what is kept of it; absent where it still stands, or is not kept here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<String>,
+    /// Peers that have its bytes, where this site has not: they come from there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<SiteRef>,
     /// Why it cannot be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,

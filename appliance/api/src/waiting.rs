@@ -142,3 +142,61 @@ pub struct OneAside {
     /// The `id` of the version.
     pub id: String,
 }
+
+/// The order to end the wait for versions whose content nobody has any more, some paths at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Forget {
+    /// At this path and beneath it; absent: anywhere in the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<TreePath>,
+    /// Sites that are gone for good, by name or id: they are not waited for.
+    #[serde(default)]
+    pub without: Vec<String>,
+    /// Whether nothing is to be done but to say what would be.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<TreePath>,
+}
+
+/// What becomes of a version that is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum Fate {
+    /// Every member was asked and lacks it: it is given up, at every site.
+    Forget,
+    /// Somebody may have it who could not be asked: it is waited for.
+    Wait,
+    /// Somebody has it: it comes.
+    Comes,
+}
+
+/// A version that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ForgetItem {
+    /// Where.
+    pub path: TreePath,
+    /// What becomes of it, or would.
+    pub fate: Fate,
+    /// The version.
+    pub version: VersionInfo,
+    /// Who has it, or could not be asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<SiteRef>,
+}
+
+/// Some of what is waited for, in the order of a walk through the tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ForgetPage {
+    /// Them.
+    pub items: Vec<ForgetItem>,
+    /// What to give as `cursor` to go on; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<TreePath>,
+}

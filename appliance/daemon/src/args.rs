@@ -49,10 +49,13 @@ pub(crate) struct RunArgs {
 /// What else the command does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Say whether a configuration is good, or everything that is wrong in it.
+    /// Say whether a configuration is good and what it names is there, or everything that is wrong.
     Check {
         /// The configuration.
         file: PathBuf,
+        /// Print one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the document that describes the management API (OpenAPI).
     Openapi,
@@ -87,7 +90,9 @@ mod tests {
         let run = run.expect("complete").run;
         assert_eq!((run.config, run.log_format), (Some("a".into()), LogFormat::Json));
         let check = Cli::try_parse_from(["farhauld", "check", "b"]).expect("complete");
-        assert!(matches!(check.verb, Some(Verb::Check { file }) if file.as_os_str() == "b"));
+        assert!(
+            matches!(check.verb, Some(Verb::Check { file, json: false }) if file.as_os_str() == "b")
+        );
         assert!(Cli::try_parse_from(["farhauld", "--config", "a", "check", "b"]).is_err());
     }
 }

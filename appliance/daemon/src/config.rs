@@ -6,6 +6,7 @@
 
 mod changes;
 mod fault;
+mod host;
 mod places;
 mod quantity;
 mod raw;
@@ -14,6 +15,7 @@ mod resolve;
 pub use changes::{Change, Changes, Effect};
 pub use farhaul_sync::folder::Role;
 pub use fault::{ConfigError, Fault};
+use host::Host;
 
 use crate::scan::{Rules, ScrubPlan};
 use crate::site::PeerPlace;
@@ -227,6 +229,19 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]; of what the file says, every fault.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::read(path, Host::FOLLOWED)
+    }
+
+    /// Reads a file as [`Config::load`] does, and looks whether what it names is there on this host:
+    /// folders, a token that can be used, peers that are somebody.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(path: &Path) -> Result<Self, ConfigError> {
+        Self::read(path, Host::CHECKED)
+    }
+
+    fn read(path: &Path, host: Host) -> Result<Self, ConfigError> {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let file = std::fs::File::open(path).map_err(read)?;
         let mut bytes = Vec::new();
@@ -238,7 +253,7 @@ impl Config {
             let at = error.utf8_error().valid_up_to();
             ConfigError::NotText { path: path.to_owned(), at }
         })?;
-        resolve::resolve(&text, &places::followed)
+        resolve::resolve(&text, host)
             .map_err(|faults| ConfigError::Faults { path: path.to_owned(), faults })
     }
 
@@ -247,7 +262,7 @@ impl Config {
     /// # Errors
     /// Every fault, by position; at most 100.
     pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
-        resolve::resolve(text, &Path::to_path_buf)
+        resolve::resolve(text, Host::UNSEEN)
     }
 
     /// Where the peers are.

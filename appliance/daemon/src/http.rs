@@ -8,6 +8,7 @@ mod conflicts;
 #[allow(unused_qualifications, reason = "what the macro of a route makes of its parameters")]
 mod content;
 mod fail;
+mod forget;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod guard;
@@ -29,6 +30,7 @@ mod waiting;
 
 pub use serve::{Listening, ServeError};
 pub use token::TOKEN_FILE;
+pub(crate) use token::check as check_token;
 
 use crate::config::Config;
 use crate::control::Asker;
@@ -148,6 +150,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(waiting::refuse))
         .routes(routes!(waiting::list))
         .routes(routes!(waiting::revert))
+        .routes(routes!(forget::forget))
         .routes(routes!(waiting::asides))
         .routes(routes!(waiting::accept_aside))
         .routes(routes!(waiting::refuse_aside))

@@ -10,6 +10,7 @@ pub mod chunks;
 mod codec;
 mod conflicts;
 mod copies;
+mod elsewhere;
 mod error;
 mod folder;
 mod followed;
@@ -31,6 +32,7 @@ mod scrub;
 mod shortfall;
 mod write;
 
+pub use elsewhere::Elsewhere;
 pub use error::IndexError;
 pub use item::Kind;
 pub use kept::Kept;

@@ -5,11 +5,13 @@
 //! used.
 
 mod args;
+mod check;
 
 use args::{Cli, LogFormat, Verb};
+use check::check;
 use clap::Parser;
 use farhaul_engine::identity::Identity;
-use farhauld::config::{Config, ConfigError, Folder};
+use farhauld::config::{Config, ConfigError};
 use farhauld::run::{Reloads, RunError};
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
         }
     };
     match (cli.verb, cli.run.config) {
-        (Some(Verb::Check { file }), _) => check(&file),
+        (Some(Verb::Check { file, json }), _) => check(&file, json),
         (Some(Verb::Openapi), _) => {
             let _ = io::stdout().write_all(farhauld::http::openapi().as_bytes());
             ExitCode::SUCCESS
@@ -58,44 +60,6 @@ fn main() -> ExitCode {
         // The command line does not permit it.
         (None, None) => WRONG.into(),
     }
-}
-
-/// Says what is wrong with a configuration, or what it means.
-fn check(file: &Path) -> ExitCode {
-    match Config::load(file) {
-        Ok(config) => {
-            tell(&mut io::stdout(), summary(&config));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            tell(&mut io::stderr(), &error);
-            WRONG.into()
-        }
-    }
-}
-
-/// A line that says "ok", and one for each thing that is configured.
-fn summary(config: &Config) -> String {
-    let site = &config.site;
-    let (state, policy) = (site.state.display(), config.transfer.policy.name());
-    let mut lines = vec![
-        "ok".to_owned(),
-        format!("site {}, state {state}, at {}, API at {}", site.name, site.listen, site.api),
-        format!("{} buffers, {} workers, policy {policy}", site.buffers, site.workers),
-    ];
-    for peer in &config.peers {
-        let place = peer.address.as_deref().unwrap_or("where it calls from");
-        lines.push(format!("peer {}, {}, at {place}", peer.name, peer.id));
-    }
-    lines.extend(config.folders.iter().map(|folder| folder_line(config, folder)));
-    lines.join("\n")
-}
-
-fn folder_line(config: &Config, folder: &Folder) -> String {
-    let names: Vec<&str> = folder.peers.keys().filter_map(|id| config.peer_name(*id)).collect();
-    let with = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
-    let (path, role) = (folder.path.display(), folder.role.name());
-    format!("folder {}, {path}, {role}, with {with}", folder.id)
 }
 
 /// A line; who does not listen misses it.

@@ -1,14 +1,14 @@
 //! What stood at a path at a time, from what was displaced there and what stands now; and, page by
 //! page, what brings a tree back to it. It looks and changes nothing.
 //!
-//! A site knows what it displaced itself: what a user wrote over or deleted in this tree was never in
-//! its hands, and is kept where the edit arrived.
+//! A site has what it displaced itself. Of what a user wrote over or deleted in this tree it only knows
+//! that it was: the bytes are kept where the edit arrived, if they are.
 
-use crate::index::{IndexError, Kept, Reading};
+use crate::index::{Elsewhere, IndexError, Kept, Reading};
 use farhaul_api::RestoreAction;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Item;
-use farhaul_sync::version::{Content, Context, Version};
+use farhaul_sync::version::{Content, Context, Meta, Version};
 use std::collections::BTreeSet;
 
 /// Paths that are looked at for one page.
@@ -26,22 +26,39 @@ pub enum Stood<'a> {
     Still(&'a Version),
     /// What was displaced later.
     Kept(&'a Kept),
+    /// What a user of this site wrote over or deleted later.
+    Elsewhere(&'a Elsewhere),
 }
 
 /// What stood at a path at `at_secs` (since 1970), by the clock of this site and those of authors.
-/// `kept` is all that is kept of the path, the oldest first.
+/// `kept` is all that is kept of the path and `elsewhere` all that users of this site wrote over or
+/// deleted there, the oldest first.
 ///
-/// What stood is the first thing that was displaced after that time, or what stands now if nothing
-/// was; unless it was made later: then there was nothing. Where versions in between were removed
+/// What stood is the first thing that went after that time, or what stands now if nothing did; unless it was made later: then there was nothing. Where versions in between were removed
 /// because they were too many, it may be that something was.
-pub fn stood_at<'a>(item: &'a Item, kept: &'a [Kept], at_secs: u64) -> Stood<'a> {
+pub fn stood_at<'a>(
+    item: &'a Item,
+    kept: &'a [Kept],
+    elsewhere: &'a [Elsewhere],
+    at_secs: u64,
+) -> Stood<'a> {
     let was_made = |version: &Version| version.stamp.millis / 1000 <= at_secs;
     let before = |version: &Version| match version.context == Context::default() {
         true => Stood::Nothing,
         false => Stood::Unknown,
     };
     let mut later = kept.iter().enumerate().filter(|(_, kept)| kept.at_secs > at_secs);
-    if let Some((_, kept)) = later.find(|(at, one)| !is_broken(item, one, &kept[at + 1..])) {
+    let kept = later.find(|(at, one)| !is_broken(item, one, &kept[at + 1..]));
+    // In the same second what is here comes first.
+    let kept_secs = kept.map_or(u64::MAX, |(_, kept)| kept.at_secs);
+    let mut gone = elsewhere.iter().filter(|gone| gone.at_secs > at_secs);
+    if let Some(gone) = gone.next().filter(|gone| gone.at_secs < kept_secs) {
+        return match was_made(&gone.version) {
+            true => Stood::Elsewhere(gone),
+            false => before(&gone.version),
+        };
+    }
+    if let Some((_, kept)) = kept {
         return match &kept.version {
             Some(version) if !was_made(version) => before(version),
             _ => Stood::Kept(kept),
@@ -73,8 +90,11 @@ pub struct Step {
     pub action: RestoreAction,
     /// What stood there, if a version says so.
     pub version: Option<Version>,
-    /// What is kept of it; `None`: it still stands.
+    /// What is kept of it; `None`: it still stands, or its bytes are not here.
     pub kept: Option<Kept>,
+    /// Whether a user of this site wrote over it or deleted it: if it is a file, others are to be
+    /// asked for its bytes.
+    pub is_elsewhere: bool,
 }
 
 /// What is to be brought back, and how.
@@ -111,6 +131,12 @@ pub fn steps(
         horizon = Some(nearer.unwrap_or_else(|| last.path.clone()));
     }
     paths.extend(kept.into_iter().map(|kept| kept.path).filter(|path| is_within(path)));
+    let gone = reading.elsewhere_from(after.or(within), PAGE)?;
+    if let Some(last) = gone.get(PAGE - 1).filter(|last| is_within(&last.path)) {
+        let nearer = horizon.filter(|horizon| *horizon < last.path);
+        horizon = Some(nearer.unwrap_or_else(|| last.path.clone()));
+    }
+    paths.extend(gone.into_iter().map(|gone| gone.path).filter(|path| is_within(path)));
     let mut steps = Vec::new();
     for path in paths.into_iter().take_while(|path| horizon.as_ref().is_none_or(|end| path <= end))
     {
@@ -121,28 +147,38 @@ pub fn steps(
 
 fn step(reading: Reading<'_>, wish: &Wish, path: RelPath) -> Result<Option<Step>, IndexError> {
     let item = reading.item(&path)?;
-    let all = reading.kept_of(&path)?;
+    let (all, gone) = (reading.kept_of(&path)?, reading.elsewhere_of(&path)?);
     let now = item.placed.as_ref().map(|placed| (&placed.version.content, &placed.meta));
-    let (action, version, kept) = match stood_at(&item, &all, wish.at_secs) {
+    let (action, version, kept) = match stood_at(&item, &all, &gone, wish.at_secs) {
         Stood::Still(version) => (RestoreAction::Same, Some(version), None),
-        Stood::Nothing | Stood::Unknown if now.is_none() => return Ok(None),
+        Stood::Nothing if now.is_none() => return Ok(None),
         Stood::Unknown => (RestoreAction::Unavailable, None, None),
         Stood::Nothing if wish.exact => (RestoreAction::Remove, None, None),
         Stood::Nothing => (RestoreAction::Newer, None, None),
+        Stood::Elsewhere(Elsewhere { version, .. }) => (back_to(version, now), Some(version), None),
         Stood::Kept(kept) => match &kept.version {
             None => (RestoreAction::Unavailable, None, Some(kept)),
-            Some(version) if now == Some((&version.content, &version.meta)) => {
-                (RestoreAction::Same, Some(version), None)
-            }
-            // What stands is a directory: whatever is beneath would have to go first.
-            Some(version) if matches!(now, Some((Content::Dir, _))) => {
-                (RestoreAction::Unavailable, Some(version), Some(kept))
-            }
-            Some(version) => (RestoreAction::Restore, Some(version), Some(kept)),
+            Some(version) => match back_to(version, now) {
+                RestoreAction::Same => (RestoreAction::Same, Some(version), None),
+                action => (action, Some(version), Some(kept)),
+            },
         },
     };
+    let is_elsewhere = kept.is_none()
+        && version.is_some_and(|version| gone.iter().any(|gone| gone.version.dot == version.dot))
+        && action != RestoreAction::Same;
     let (version, kept) = (version.cloned(), kept.cloned());
-    Ok(Some(Step { path, action, version, kept }))
+    Ok(Some(Step { path, action, version, kept, is_elsewhere }))
+}
+
+/// What brings a path back to a version, where `now` stands.
+fn back_to(version: &Version, now: Option<(&Content, &Meta)>) -> RestoreAction {
+    match now {
+        Some(now) if now == (&version.content, &version.meta) => RestoreAction::Same,
+        // Whatever is beneath would have to go first.
+        Some((Content::Dir, _)) if version.content != Content::Dir => RestoreAction::Unavailable,
+        _ => RestoreAction::Restore,
+    }
 }
 
 #[cfg(test)]

@@ -156,7 +156,8 @@ pub async fn run(
     let engine = Arc::new(Engine::start(engine)?);
     let (udp, tcp) = (engine.local_addr(), engine.tcp_addr());
     let api = listening.place();
-    tracing::info!(site = %config.site.name, id = %me, %udp, ?tcp, %api, "listening");
+    let tcp = tcp.map_or("off".to_owned(), |tcp| tcp.to_string());
+    tracing::info!(site = %config.site.name, id = %me, %udp, %tcp, %api, "listening");
     let (mut sites, control) = start_folders(&config, &identity, &engine)?;
     let sources = Arc::new(Sources {
         control: control.asker().clone(),

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use tempfile::TempDir;
 
-const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const ID: &str = "baaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+/// As in the examples.
+const PLACEHOLDER: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 fn farhauld() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farhauld"));
@@ -129,6 +131,41 @@ fn every_fault_of_a_configuration_is_told_and_the_exit_code_is_2() {
     let (code, told, complained) = run(farhauld().arg("--config").arg(place.file()));
     assert_eq!((code, told.as_str(), complained.lines().count()), (2, "", 3), "{complained}");
     assert!(!place.path("state").exists(), "nothing is begun");
+}
+
+#[test]
+fn what_a_configuration_names_and_is_not_there_is_told_with_its_place() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let token = place.path("state/api-token");
+    std::fs::create_dir(place.path("state")).expect("made");
+    std::fs::write(&token, "\n").expect("written");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).expect("ours");
+    std::fs::remove_dir(place.path("photos")).expect("empty");
+    place.write("127.0.0.1:0", PLACEHOLDER, "ignore = [\"a\", \"[a-\"]\n");
+    let (code, told, complained) = place.check();
+    assert_eq!((code, told.as_str()), (2, ""), "{complained}");
+    let lines: Vec<&str> = complained.lines().collect();
+    assert_eq!(lines.len(), 4, "{complained}");
+    for (line, (at, what, advice)) in lines.iter().zip([
+        ("3:9", "api-token: it is empty", "remove that file"),
+        ("9:6", "placeholder", "farhaul id"),
+        ("12:8", "does not exist", "mkdir"),
+        ("14:16", "ignore pattern 2", ".gitignore"),
+    ]) {
+        assert!(line.starts_with(&format!("{}:{at}: ", place.file().display())), "{line} {at}");
+        assert!(line.contains(what) && line.contains(advice), "{line}");
+    }
+    let (code, told, _) = run(farhauld().arg("check").arg(place.file()).arg("--json"));
+    let told: serde_json::Value = serde_json::from_str(&told).expect("an object");
+    assert_eq!((code, &told["ok"], &told["faults"][1]["line"]), (2, &false.into(), &9.into()));
+    // Once all is there.
+    std::fs::create_dir(place.path("photos")).expect("made");
+    std::fs::remove_file(&token).expect("there");
+    place.write("127.0.0.1:0", ID, "");
+    let (code, told, _) = run(farhauld().arg("check").arg(place.file()).arg("--json"));
+    let told: serde_json::Value = serde_json::from_str(&told).expect("an object");
+    assert_eq!((code, &told["ok"], &told["folders"][0]["id"]), (0, &true.into(), &"photos".into()));
 }
 
 #[test]

@@ -31,7 +31,7 @@ const ENVIRONMENT: &str = "Environment:
 
 Exit codes:
   0 done, 1 transfer failed, 2 usage, 3 peer refused or not authenticated,
-  4 local disk";
+  4 local disk, 5 done in part";
 
 /// Carries files, trees and images over long, lossy links at the rate of the link.
 #[derive(Debug, Parser)]
@@ -140,6 +140,9 @@ pub struct IdArgs {
     /// Where the host's state lives.
     #[command(flatten)]
     pub home: HomeArg,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `farhaul serve`.

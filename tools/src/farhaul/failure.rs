@@ -38,6 +38,8 @@ pub(super) enum Kind {
     Peer = 3,
     /// The local disk or file system failed.
     Disk = 4,
+    /// Some of it was done, and some cannot be.
+    Part = 5,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]

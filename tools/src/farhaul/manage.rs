@@ -5,6 +5,7 @@ mod client;
 mod conflict;
 mod events;
 mod folder;
+mod forget;
 mod lines;
 mod moment;
 mod place;
@@ -30,7 +31,7 @@ from --token-file, else FARHAUL_API_TOKEN_FILE, else `api-token` in the state di
 configuration, else /var/lib/farhaul/api-token; a socket needs none.
 
 Exit codes: 0 done, 1 the site cannot do it, 2 usage, or there is no such thing, 3 the site is not \
-reached or refuses the token, 4 the local disk.";
+reached or refuses the token, 4 the local disk, 5 some of it was done and some cannot be.";
 
 /// Which site, and how its answers are printed.
 #[derive(Clone, Debug, Args)]
@@ -96,6 +97,9 @@ pub enum FolderVerb {
     Waiting(OneFolder),
     /// Take back edits that this site may not publish; they are kept as versions.
     Revert(SomePath),
+    /// End the wait for versions whose content no site has any more: every peer is asked first, and
+    /// what one of them may have is waited for.
+    Forget(ForgetArgs),
     /// Let a mass change that is held go on: it is meant.
     Confirm(Held),
     /// Undo a mass change that is held. What a peer published is overwritten everywhere.
@@ -108,6 +112,26 @@ pub enum FolderVerb {
     Pause(OneFolder),
     /// Let a folder go on.
     Resume(OneFolder),
+}
+
+/// `farhaul folder forget`.
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// The id of the folder.
+    #[arg(value_name = "FOLDER")]
+    pub folder: String,
+    /// The path, with all beneath it [default: the whole folder].
+    #[arg(value_name = "PATH")]
+    pub path: Option<PathBuf>,
+    /// A site that is gone for good, by name or id: it is not waited for. May be given several times.
+    #[arg(long, value_name = "SITE")]
+    pub without: Vec<String>,
+    /// Only say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which site.
+    #[command(flatten)]
+    pub site: SiteArgs,
 }
 
 /// A folder, or all.
@@ -302,6 +326,7 @@ pub(super) fn folder(verb: &FolderVerb) -> Ended {
             let path = args.path.as_ref().map(|path| typed(path.as_os_str()));
             with(&args.site, |client| waiting::revert(client, &args.folder, path, args.site.json))
         }
+        FolderVerb::Forget(args) => with(&args.site, |client| forget::forget(client, args)),
         FolderVerb::Confirm(args) => held(args, "confirm"),
         FolderVerb::Refuse(args) => held(args, "refuse"),
         FolderVerb::Scan(args) => {

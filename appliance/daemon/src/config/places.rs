@@ -15,6 +15,8 @@ pub(super) struct Place {
     pub(super) path: PathBuf,
 }
 
+/// What the state is called in messages.
+pub(super) const THE_STATE: &str = "the state";
 /// Longer paths the kernel does not take.
 const PATH_MAX: usize = 4095;
 

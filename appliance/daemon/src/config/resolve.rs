@@ -3,6 +3,7 @@
 mod guards;
 
 use super::fault::{Fault, Faults, shown};
+use super::host::{self, Host};
 use super::places::{self, Place};
 use super::quantity::{self, QuantityError};
 use super::raw::{At, Document, Key, Section};
@@ -15,7 +16,7 @@ use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{BitRate, Bytes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeTable;
 
@@ -40,6 +41,8 @@ const POLICY: Key = Key { name: "policy", example: "\"fair\", \"low\", \"high\" 
 const RATE: Key = Key { name: "rate", example: "\"500 Mbit/s\"" };
 const RATE_MIN: Key = Key { name: "rate-min", example: "\"20 Mbit/s\"" };
 
+/// 52 times `a`: what stands in the examples for the id of a peer.
+const PLACEHOLDER: SiteId = SiteId([0; 32]);
 /// The port of sites.
 const PORT: u16 = 7411;
 /// The port of the management API.
@@ -53,11 +56,11 @@ const SOCKET_PATH_MAX: usize = 107;
 /// Bytes of a host name (RFC 1035, section 2.3.4).
 const HOST_MAX: usize = 253;
 
-/// Reads a configuration; `real` says where a path leads.
+/// Reads a configuration, with a look at so much of the host.
 ///
 /// # Errors
 /// Every fault, by position; of a text that is no TOML only those of its form.
-pub(super) fn resolve(text: &str, real: &dyn Fn(&Path) -> PathBuf) -> Result<Config, Vec<Fault>> {
+pub(super) fn resolve(text: &str, host: Host) -> Result<Config, Vec<Fault>> {
     let (top, broken) = DeTable::parse_recoverable(text);
     let mut faults = Faults::default();
     for error in broken {
@@ -70,10 +73,13 @@ pub(super) fn resolve(text: &str, real: &dyn Fn(&Path) -> PathBuf) -> Result<Con
     let document = Document::of(top.get_ref(), &mut faults);
     let mut places = Vec::new();
     let site = site(document.site, &mut places, &mut faults);
-    let known = peers(document.peers, site.as_ref(), &mut faults);
+    let known = peers(document.peers, site.as_ref(), host, &mut faults);
     let folders = folders(document.folders, &known, &mut places, &mut faults);
     let transfer = transfer(document.transfer, &mut faults);
-    places::check_apart(places, real, &mut faults);
+    if host.is_checked {
+        host::check(site.as_ref(), &places, &mut faults);
+    }
+    places::check_apart(places, &host.real, &mut faults);
     match site {
         Some(site) if faults.is_empty() => {
             let peers = known.into_values().flatten().collect();
@@ -93,7 +99,7 @@ fn site(mut section: Section<'_>, places: &mut Vec<Place>, faults: &mut Faults) 
     let name = section.required(NAME, faults);
     let name = name.and_then(|name| site_name(NAME, name, faults));
     let state = section.required(STATE, faults);
-    let state = state.and_then(|state| place(STATE, state, "the state", places, faults));
+    let state = state.and_then(|state| place(STATE, state, places::THE_STATE, places, faults));
     let listen = section.text(LISTEN, faults);
     let listen = listen.map_or(Some((Ipv4Addr::UNSPECIFIED, PORT).into()), |listen| {
         address_of_ours(LISTEN, listen, faults)
@@ -132,7 +138,12 @@ fn site(mut section: Section<'_>, places: &mut Vec<Place>, faults: &mut Faults) 
 /// Peers by name; `None` for one that is known by its name and wrong otherwise.
 type Known = BTreeMap<String, Option<Peer>>;
 
-fn peers(sections: Vec<Section<'_>>, site: Option<&Site>, faults: &mut Faults) -> Known {
+fn peers(
+    sections: Vec<Section<'_>>,
+    site: Option<&Site>,
+    host: Host,
+    faults: &mut Faults,
+) -> Known {
     let mut known = Known::new();
     let mut ids: BTreeMap<SiteId, String> = BTreeMap::new();
     for mut section in sections {
@@ -142,6 +153,11 @@ fn peers(sections: Vec<Section<'_>>, site: Option<&Site>, faults: &mut Faults) -
         let name = name.and_then(|name| site_name(NAME, name, faults));
         let id = section.required(PEER_ID, faults);
         let id = id.and_then(|id| match id.value.parse::<SiteId>() {
+            Ok(PLACEHOLDER) if host.is_checked => {
+                let what = "`id` is a placeholder and belongs to nobody";
+                faults.add(id.at, what, "write the id that `farhaul id --home STATE` prints there");
+                None
+            }
             Ok(value) => Some(At { at: id.at, value }),
             Err(error) => {
                 let advice = "write the id that the peer logs at its start";

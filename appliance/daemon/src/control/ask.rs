@@ -122,6 +122,8 @@ pub struct FolderFacts {
     pub kept: KeptStatus,
     /// What does not work.
     pub troubles: Vec<Trouble>,
+    /// Paths at which something failed when it was last tried.
+    pub failing: u64,
     /// Mass changes that wait for a person.
     pub trips: Vec<(Origin, Trip)>,
     /// Neighbours that are to be heard before anything is published.
@@ -187,7 +189,7 @@ impl Asker {
     }
 
     /// The same with one folder.
-    async fn ask_folder<T: Send + 'static>(
+    pub(super) async fn ask_folder<T: Send + 'static>(
         &self,
         name: &str,
         act: impl FnOnce(&mut Folder) -> Result<T, AskError> + Send + 'static,
@@ -380,6 +382,7 @@ fn facts_of(halted: &Halted) -> FolderFacts {
         scrub: ScrubStatus::default(),
         kept: KeptStatus::default(),
         troubles: vec![trouble],
+        failing: 0,
         trips: Vec::new(),
         unheard: Vec::new(),
         peers: setup.peers.iter().map(|&id| PeerFacts { id, outstanding: None }).collect(),
@@ -397,11 +400,25 @@ impl Folder {
             FolderState::Paused
         } else if self.scan.is_some() {
             FolderState::Scanning
+        } else if !self.braked.is_empty() || self.upkeep.is_full() {
+            FolderState::Waiting
         } else if is_busy() {
             FolderState::Syncing
+        } else if self.has_something_waiting() {
+            FolderState::Waiting
         } else {
             FolderState::InSync
         }
+    }
+
+    /// Whether something is left alone that is known of: what is not published, what was set aside,
+    /// what does not work.
+    fn has_something_waiting(&self) -> bool {
+        let reading = self.index.read();
+        self.listening().is_some()
+            || self.health.has_troubles()
+            || reading.looks(None, 1).map_or(true, |looks| !looks.is_empty())
+            || reading.asides(None, 1).map_or(true, |asides| !asides.is_empty())
     }
 
     /// What all of it waits for.
@@ -418,10 +435,6 @@ impl Folder {
         let trips = self.trips().unwrap_or_default();
         let reason = match state {
             FolderState::Paused => Some("somebody paused it".to_owned()),
-            _ if !trips.is_empty() => Some(
-                "a mass change is held: `farhaul folder show` says which, confirm or refuse it"
-                    .to_owned(),
-            ),
             _ if self.upkeep.is_full() || self.listening().is_some() => self.waits_for(),
             FolderState::Syncing if self.neighbours.is_empty() => {
                 Some("no peer that shares it is connected".to_owned())
@@ -450,6 +463,7 @@ impl Folder {
             scrub: self.scrub.status(self.setup.scrub),
             kept: self.thinning.status(),
             troubles: self.health.troubles(),
+            failing: self.health.failing(),
             trips,
             unheard: unheard.collect(),
             peers: self.setup.peers.iter().map(peer).collect(),

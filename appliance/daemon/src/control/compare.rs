@@ -213,10 +213,10 @@ impl Folder {
             Role::Awaiting => return,
         };
         let lacking = match &outcome {
-            Outcome::Lacking(lacking) => Some(lacking.seqs.len()),
-            Outcome::Everything => None,
+            Outcome::Lacking(lacking) => lacking.seqs.len().to_string(),
+            Outcome::Everything => "everything".to_owned(),
         };
-        tracing::info!(folder = %self.setup.name, %peer, turns, ?lacking, "compared");
+        tracing::info!(folder = %self.setup.name, %peer, turns, %lacking, "compared");
         if let Some(start) = held {
             neighbour.feed = neighbour.feed.clone().compared(start, outcome);
         }

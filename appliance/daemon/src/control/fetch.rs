@@ -147,7 +147,7 @@ impl Arrival {
                 }
                 Err(miss) => {
                     shared.givers.missed(wish.manifest, from, &miss);
-                    Err(format!("{miss:?} from {from}"))
+                    Err(format!("it did not come from {from}: {miss}"))
                 }
             };
             shared.tell(wish, ready);

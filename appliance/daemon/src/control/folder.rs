@@ -5,6 +5,7 @@ use super::compare::Comparison;
 use super::contents::{Contents, Refill};
 use super::fetching::Fetching;
 use super::health::Health;
+use super::holders::observe;
 use super::links::{Linking, group_found};
 use super::listen::Hearing;
 use super::scrub::Scrub;
@@ -307,7 +308,7 @@ impl Folder {
                 state.damaged(&path, found)?;
             }
             for (path, found) in looks {
-                state.observe(&path, found, wall_millis())?;
+                observe(state, &path, found)?;
                 if state.is_run_full() {
                     seal(state, &identity, public)?;
                 }

@@ -151,7 +151,7 @@ impl Loop {
         let Halt { kind, reason, .. } = &halt;
         tracing::error!(
             folder = %setup.name, %kind, %reason, advice = kind.advice(),
-            "halts; is opened again in {} s", pause.as_secs()
+            "halts; it is tried again by itself, with longer pauses of up to a minute"
         );
         self.show(setup.key, &setup.name, Some(halt.clone()));
         let next = Instant::now() + pause;

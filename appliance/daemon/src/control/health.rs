@@ -83,6 +83,15 @@ impl Health {
         self.troubles.iter().map(trouble).collect()
     }
 
+    pub(super) fn has_troubles(&self) -> bool {
+        !self.troubles.is_empty()
+    }
+
+    /// At how many paths something failed when it was last tried, as far as that is remembered.
+    pub(super) fn failing(&self) -> u64 {
+        self.failures.len() as u64
+    }
+
     /// Something failed at a path.
     pub(super) fn failed(&mut self, path: &RelPath, why: String) {
         let before = self.failures.remove(path);

@@ -93,7 +93,7 @@ impl ScanJob {
                     continue;
                 }
                 Seen::LeftOut { path, reason } => {
-                    tracing::debug!(%path, ?reason, "left out");
+                    tracing::debug!(%path, %reason, "left out");
                     continue;
                 }
             };

@@ -4,6 +4,7 @@
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::version::ManifestId;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// What is remembered at most: beyond it what is due soonest is forgotten.
@@ -22,6 +23,17 @@ pub(super) enum Miss {
     Stalled,
     /// The session is over, or has too much to say: nobody's fault, and soon over.
     Busy,
+}
+
+impl fmt::Display for Miss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HasNot => "it has not got it",
+            Self::Bad => "what came is something else, or cannot be taken from there",
+            Self::Stalled => "nothing came for too long",
+            Self::Busy => "the session ended, or has too much to say",
+        })
+    }
 }
 
 impl Miss {

@@ -20,10 +20,12 @@ const PAUSED: &str = "paused";
 pub struct Revision {
     /// Where.
     pub path: RelPath,
-    /// What; of a file, the bytes are at this site.
+    /// What.
     pub content: Content,
     /// And how.
     pub meta: Meta,
+    /// Of a file: whether its bytes are to come from a member that has them.
+    pub comes: bool,
 }
 
 /// Whether a folder was paused; one that cannot be asked is.
@@ -79,7 +81,7 @@ impl Folder {
             return Err(AskError::Paused);
         }
         // What was kept when that was asked for may have gone since (F-40).
-        for Revision { path, content, .. } in &wanted {
+        for Revision { path, content, .. } in wanted.iter().filter(|one| !one.comes) {
             if matches!(content, Content::File { manifest, .. } if self.find(*manifest).is_none()) {
                 return Err(AskError::NotKept { path: path.clone() });
             }
@@ -87,7 +89,7 @@ impl Folder {
         let (identity, public) = (self.identity.clone(), self.public);
         let published = self.change(Durability::Now, |state| {
             let mut published = 0;
-            for Revision { path, content, meta } in wanted {
+            for Revision { path, content, meta, .. } in wanted {
                 published += u64::from(state.revise(&path, content, meta, wall_millis())?);
                 if state.is_run_full() {
                     seal(state, &identity, public)?;

@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 mod claims;
+mod elsewhere;
 mod guards;
 mod links;
 mod metadata;

@@ -247,6 +247,8 @@ impl Folder {
     fn keep_thinned(&mut self, secs: u64) -> Result<(), FolderError> {
         let mut keeping = self.index.begin(Durability::Later)?;
         keeping.set_thinned(secs)?;
+        let age = self.setup.retention.age.map(|age| secs.saturating_sub(age.as_secs()));
+        keeping.thin_elsewhere(age)?;
         keeping.commit()?;
         Ok(())
     }

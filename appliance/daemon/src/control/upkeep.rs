@@ -369,7 +369,7 @@ impl Folder {
                     return Ok(state.index_mut().write_loose(&next)?);
                 }
                 Err(why) => {
-                    tracing::info!(path = %loose.path, ?why, "what was displaced waits");
+                    tracing::info!(path = %loose.path, %why, "what was displaced waits");
                     return Ok(());
                 }
             };

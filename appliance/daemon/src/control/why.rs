@@ -99,8 +99,8 @@ impl Folder {
         }
         if let Some(task) = why.task {
             reasons.push(undone(task, why));
-            self.hindrance(why, &mut reasons);
-            why.next = Some(self.next_try(why));
+            let is_lacking = self.hindrance(item, why, &mut reasons);
+            why.next = Some(self.next_try(why, is_lacking));
         } else if why.versions.is_empty() && item.placed.is_none() && why.copy_of.is_none() {
             let unknown = "nothing is known of it: no site published it, or this one was not told";
             reasons.push(unknown.to_owned());
@@ -150,12 +150,16 @@ impl Folder {
         }
     }
 
-    /// What keeps a file that is wanted from coming.
-    fn hindrance(&self, why: &Why, reasons: &mut Vec<String>) {
-        let is_file = why.wanted.as_ref().is_some_and(|wanted| wanted.size.is_some());
-        if why.task != Some(Task::Place) || !is_file {
-            return;
-        }
+    /// What keeps a file that is wanted from coming; whether all who were asked for it lack it.
+    fn hindrance(&self, item: &Item, why: &Why, reasons: &mut Vec<String>) -> bool {
+        let wanted = task_of(item).1.map(|wanted| &wanted.content);
+        let (Some(Task::Place), Some(Content::File { manifest, .. })) = (why.task, wanted) else {
+            return false;
+        };
+        let givers = self.fetching.givers();
+        let mut asked = self.neighbours.keys();
+        let is_lacking =
+            !self.neighbours.is_empty() && asked.all(|site| givers.was_missed(*manifest, *site));
         match &why.fetching {
             Some(fetching) => {
                 let from =
@@ -165,21 +169,29 @@ impl Folder {
             None if self.neighbours.is_empty() => {
                 reasons.push("no peer that shares the folder is connected".to_owned());
             }
+            None if is_lacking => reasons.push(
+                "each connected peer was asked for it and did not give it; `farhaul folder \
+                 forget` asks again, and ends the wait if nobody has it any more"
+                    .to_owned(),
+            ),
             None if self.fetching.is_full() => {
                 let (count, size) = (self.fetching.under_way().0, "as much as may be under way");
                 reasons.push(format!("{count} other files are asked for, {size}; it waits"));
             }
             None => {}
         }
+        is_lacking
     }
 
-    fn next_try(&self, why: &Why) -> String {
+    fn next_try(&self, why: &Why, is_lacking: bool) -> String {
         if self.is_paused {
             "when the folder goes on (`farhaul folder resume`)".to_owned()
         } else if why.fetching.is_some() {
             "when what is on its way has come".to_owned()
         } else if self.neighbours.is_empty() {
             "when a peer connects".to_owned()
+        } else if is_lacking {
+            "within five minutes, or when another peer connects".to_owned()
         } else {
             "within two seconds".to_owned()
         }

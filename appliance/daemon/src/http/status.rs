@@ -1,5 +1,7 @@
 //! How the site, its folders and its peers are.
 
+mod reason;
+
 use super::fail::{Answer, Failed};
 use super::look::Counted;
 use super::names::Names;
@@ -132,11 +134,12 @@ impl Shared {
             names.site(&mut site);
             site
         };
+        let reason = reason::of(&facts, counted.as_ref());
         Ok(FolderStatus {
             path: facts.path.display().to_string(),
             role: role.map_or("read-write", |folder| folder.role.name()).to_owned(),
             state: facts.state,
-            reason: facts.reason,
+            reason,
             contents: counted.as_ref().map(|counted| counted.contents.clone()),
             missing: number(|counted| counted.missing),
             fetching: facts.fetching,

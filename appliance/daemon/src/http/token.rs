@@ -24,6 +24,18 @@ pub(super) struct Token {
     hash: blake3::Hash,
 }
 
+/// Whether the token in a state directory can be used; one that is yet to be made can.
+///
+/// # Errors
+/// Others can read it, it is empty or too short, or the disk.
+pub(crate) fn check(state: &Path) -> io::Result<()> {
+    match open(&state.join(TOKEN_FILE), OFlags::RDONLY).map(Token::read) {
+        Ok(read) => read.map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 impl Token {
     /// Reads the token, or makes it at the first start.
     ///
@@ -62,6 +74,10 @@ impl Token {
         }
         let mut text = String::new();
         file.take(FILE_MAX).read_to_string(&mut text)?;
+        if text.trim().is_empty() {
+            let what = "it is empty: remove it, and one is made";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         Self::of(text.trim_end())
     }
 

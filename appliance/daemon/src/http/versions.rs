@@ -1,20 +1,28 @@
-//! What was displaced and is kept, and bringing it back.
+//! What was displaced and is kept, what others have of what was here, and bringing it back.
+
+mod near;
 
 use super::fail::{Answer, Failed};
 use super::items::Which;
 use super::look::{path_if, path_of};
+use super::names::Names;
 use super::{Api, Shared};
-use crate::control::Revision;
-use crate::moment;
+use crate::control::{Holders, Revision};
+use crate::index::Elsewhere;
+use crate::moment::{self, text_of_secs};
 use crate::restore::{self, Step, Wish};
 use crate::told;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use farhaul_api::{Problem, Restore, RestoreAction, RestoreItem, RestorePage, Versions};
-use farhaul_sync::version::{Content, Meta};
+use farhaul_api::{
+    GoneVersion, Problem, Restore, RestoreAction, RestoreItem, RestorePage, SiteRef, Versions,
+};
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::units::Bytes;
+use farhaul_sync::version::{Content, ManifestId, Meta, Version};
 use tokio::task::spawn_blocking;
 
-/// What is and was at a path, as far as it was displaced at this site.
+/// What is and was at a path, as far as it was displaced at this site, or gone by a user of it.
 #[utoipa::path(get, path = "/api/v1/folders/{folder}/versions", operation_id = "versions",
     params(("folder" = String, Path, description = "Its id"), Which), responses(
     (status = 200, body = Versions), (status = "default", body = Problem)
@@ -27,19 +35,54 @@ pub(super) async fn list(
     let path = path_of(&which.path)?;
     let looked = api.look(&name, None, move |reading| {
         let placed = reading.item(&path)?.placed;
-        let kept = reading.kept_of(&path)?;
-        Ok((placed.map(|placed| told::version(&placed.version)), kept))
+        let (kept, gone) = (reading.kept_of(&path)?, reading.elsewhere_of(&path)?);
+        Ok((placed.map(|placed| told::version(&placed.version)), kept, gone))
     });
-    let (mut now, kept) = looked.await?;
+    let (mut now, kept, mut gone) = looked.await?;
+    let is_kept = |gone: &Elsewhere| {
+        let kept = kept.iter().filter_map(|kept| kept.version.as_ref());
+        kept.into_iter().any(|kept| kept.dot == gone.version.dot)
+    };
+    gone.retain(|gone| !is_kept(gone));
+    let holders = api.holders(&name, gone.iter().map(|gone| &gone.version)).await?;
     let mut kept: Vec<_> = kept.iter().map(told::kept).collect();
     let names = api.names();
     let versions = kept.iter_mut().filter_map(|kept| kept.version.as_mut());
     versions.chain(now.as_mut()).for_each(|version| names.version(version));
-    Ok(Json(Versions { path: which.path, now, kept }))
+    let gone = gone.iter().map(|gone| gone_version(gone, &holders, &names));
+    Ok(Json(Versions { path: which.path, now, kept, elsewhere: gone.collect() }))
+}
+
+fn gone_version(gone: &Elsewhere, holders: &Holders, names: &Names) -> GoneVersion {
+    let Elsewhere { version, at_secs, .. } = gone;
+    let mut told = told::version(version);
+    names.version(&mut told);
+    let file = file_of(version).map(|(manifest, _)| manifest);
+    let here = file.is_none_or(|manifest| holders.is_here(manifest));
+    let sites = file.into_iter().flat_map(|manifest| holders.sites(manifest));
+    let unasked = holders.silent().iter().copied().filter(|_| !here);
+    let (sites, unasked) = (named(sites, names), named(unasked, names));
+    GoneVersion { version: told, gone: text_of_secs(*at_secs), here, sites, unasked }
+}
+
+pub(super) fn named(sites: impl Iterator<Item = SiteId>, names: &Names) -> Vec<SiteRef> {
+    let named = sites.map(|site| {
+        let mut site = told::site(site);
+        names.site(&mut site);
+        site
+    });
+    named.collect()
+}
+
+const fn file_of(version: &Version) -> Option<(ManifestId, Bytes)> {
+    match version.content {
+        Content::File { manifest, size } => Some((manifest, size)),
+        _ => None,
+    }
 }
 
 /// Brings back what stood at a time, some paths at each call: as edits that every site follows, and
-/// that keep what they displace.
+/// that keep what they displace. What this site has not comes from a peer that has it.
 #[utoipa::path(post, path = "/api/v1/folders/{folder}/restore", operation_id = "restore",
     params(("folder" = String, Path, description = "Its id")), request_body = Restore, responses(
     (status = 200, body = RestorePage), (status = "default", body = Problem)
@@ -55,36 +98,57 @@ pub(super) async fn restore(
     };
     let wish = Wish { within: path_if(order.path.as_ref())?, at_secs, exact: order.exact };
     let after = path_if(order.cursor.as_ref())?;
-    let looked =
-        api.look(&name, None, move |reading| restore::steps(reading, &wish, after.as_ref()));
-    let (mut steps, next) = looked.await?;
+    let looked = api.look(&name, None, move |reading| {
+        let (steps, next) = restore::steps(reading, &wish, after.as_ref())?;
+        let is_first = after.is_none() && next.is_none() && steps.is_empty();
+        let near = match wish.within.as_ref().filter(|_| is_first) {
+            Some(path) => near::unknown(reading, path)?,
+            None => None,
+        };
+        Ok((steps, next, near))
+    });
+    let (mut steps, next, unknown) = looked.await?;
+    if let Some(unknown) = unknown {
+        return Err(unknown);
+    }
     api.check_kept(&name, &mut steps).await?;
+    let gone = steps.iter().filter(|step| step.is_elsewhere);
+    let holders = api.holders(&name, gone.filter_map(|step| step.version.as_ref())).await?;
+    steps.iter_mut().for_each(|step| check_held(step, &holders));
     if !order.dry_run {
-        let revisions: Vec<Revision> = steps.iter().filter_map(revision).collect();
+        let revisions: Vec<Revision> =
+            steps.iter().filter_map(|step| revision(step, &holders)).collect();
         if !revisions.is_empty() {
             api.sources.control.revise(&name, revisions).await?;
         }
     }
     let is_told = |step: &Step| order.all || step.action != RestoreAction::Same;
     let names = api.names();
-    let items = steps.into_iter().filter(is_told).map(|step| {
-        let mut item = item(&step);
-        item.version.iter_mut().for_each(|version| names.version(version));
-        item
-    });
+    let items = steps.into_iter().filter(is_told).map(|step| item(&step, &holders, &names));
     Ok(Json(RestorePage { items: items.collect(), next: next.as_ref().map(told::text_of) }))
 }
 
 impl Shared {
+    /// Who has the files among these versions.
+    async fn holders(
+        &self,
+        name: &str,
+        versions: impl Iterator<Item = &Version>,
+    ) -> Result<Holders, Failed> {
+        let wanted: Vec<(ManifestId, Bytes)> = versions.filter_map(file_of).collect();
+        if wanted.is_empty() {
+            return Ok(Holders::default());
+        }
+        Ok(self.sources.control.who_has(name, &wanted).await?)
+    }
+
     /// What is not there any more cannot be brought back.
     async fn check_kept(&self, name: &str, steps: &mut Vec<Step>) -> Result<(), Failed> {
         let store = self.sources.control.store(name).await?;
         let mut checked = std::mem::take(steps);
         let checked = spawn_blocking(move || {
             for step in &mut checked {
-                let is_file = |content: &Content| matches!(content, Content::File { .. });
-                let is_file =
-                    step.version.as_ref().is_some_and(|version| is_file(&version.content));
+                let is_file = step.version.as_ref().and_then(file_of).is_some();
                 if let Some(kept) = step.kept.as_ref().filter(|_| is_file)
                     && step.action == RestoreAction::Restore
                     && store.open_kept(&kept.name).is_err()
@@ -99,40 +163,85 @@ impl Shared {
     }
 }
 
+/// What neither this site nor a peer has cannot be brought back.
+fn check_held(step: &mut Step, holders: &Holders) {
+    let file = step.version.as_ref().and_then(file_of).filter(|_| step.is_elsewhere);
+    let Some((manifest, _)) = file else { return };
+    let is_held = holders.is_here(manifest) || holders.sites(manifest).next().is_some();
+    if step.action == RestoreAction::Restore && !is_held {
+        step.action = RestoreAction::Unavailable;
+    }
+}
+
+/// Whether what is to come back comes from peers.
+fn comes(step: &Step, holders: &Holders) -> bool {
+    let file = step.version.as_ref().and_then(file_of).filter(|_| step.is_elsewhere);
+    file.is_some_and(|(manifest, _)| !holders.is_here(manifest))
+}
+
 /// What is to stand there then.
-fn revision(step: &Step) -> Option<Revision> {
+fn revision(step: &Step, holders: &Holders) -> Option<Revision> {
     let path = step.path.clone();
     match (step.action, &step.version) {
         (RestoreAction::Restore, Some(version)) => {
             let (content, meta) = (version.content.clone(), version.meta.clone());
-            Some(Revision { path, content, meta })
+            Some(Revision { path, content, meta, comes: comes(step, holders) })
         }
         (RestoreAction::Remove, _) => {
-            Some(Revision { path, content: Content::Gone, meta: Meta::default() })
+            let meta = Meta::default();
+            Some(Revision { path, content: Content::Gone, meta, comes: false })
         }
         _ => None,
     }
 }
 
-fn item(step: &Step) -> RestoreItem {
-    let why = match (step.action, &step.version, &step.kept) {
-        (RestoreAction::Unavailable, Some(_), None) => Some("what was kept of it is gone"),
-        (RestoreAction::Unavailable, None, None) => {
-            Some("what stood there was overwritten at another site; restore it there")
-        }
-        (RestoreAction::Unavailable, None, _) => {
-            Some("no version says what it is; it can be restored to another place")
-        }
-        (RestoreAction::Unavailable, Some(_), _) => {
-            Some("a directory stands there now; it can be restored to another place")
-        }
-        _ => None,
-    };
+fn item(step: &Step, holders: &Holders, names: &Names) -> RestoreItem {
+    let file = step.version.as_ref().and_then(file_of).filter(|_| comes(step, holders));
+    let sites = file.into_iter().flat_map(|(manifest, _)| holders.sites(manifest));
+    let mut version = step.version.as_ref().map(told::version);
+    version.iter_mut().for_each(|version| names.version(version));
     RestoreItem {
         path: told::text_of(&step.path),
         action: step.action,
-        version: step.version.as_ref().map(told::version),
+        version,
         kept: step.kept.as_ref().map(|kept| kept.name.clone()),
-        why: why.map(str::to_owned),
+        sites: named(sites, names),
+        why: why(step, holders, names),
     }
+}
+
+/// Why it cannot be brought back, and what to do.
+fn why(step: &Step, holders: &Holders, names: &Names) -> Option<String> {
+    if step.action != RestoreAction::Unavailable {
+        return None;
+    }
+    Some(match (&step.version, &step.kept) {
+        (Some(version), None) if step.is_elsewhere => {
+            let is_held = file_of(version).is_none_or(|(manifest, _)| {
+                holders.is_here(manifest) || holders.sites(manifest).next().is_some()
+            });
+            if is_held { STANDS.to_owned() } else { not_held(holders, names) }
+        }
+        (Some(_), None) => "what was kept of it is gone".to_owned(),
+        (None, None) => "what stood there went before this site kept note of that: try \
+            `farhaul restore` at the other sites of the folder"
+            .to_owned(),
+        (None, _) => "no version says what it is; it can be restored to another place".to_owned(),
+        (Some(_), _) => STANDS.to_owned(),
+    })
+}
+
+const STANDS: &str =
+    "a directory stands there now: move it away, or restore it to another place (--to)";
+
+fn not_held(holders: &Holders, names: &Names) -> String {
+    let gone = "a user of this site wrote over it or deleted it, and";
+    let unasked = named(holders.silent().iter().copied(), names);
+    let unasked: Vec<&str> =
+        unasked.iter().map(|site| site.name.as_deref().unwrap_or(&site.id)).collect();
+    if unasked.is_empty() {
+        return format!("{gone} none of its peers has it any more");
+    }
+    let unasked = unasked.join(", ");
+    format!("{gone} no peer that is connected has it: try again once {unasked} can be asked")
 }

@@ -220,7 +220,7 @@ impl Transaction<'_> {
     }
 }
 
-fn dot_key(dot: Dot) -> [u8; 48] {
+pub(super) fn dot_key(dot: Dot) -> [u8; 48] {
     let mut key = [0; 48];
     key[..40].copy_from_slice(&author_key(&dot.author));
     key[40..].copy_from_slice(&dot.serial.get().to_be_bytes());

@@ -33,6 +33,7 @@ pub(super) enum Table {
     Loose,
     Shortfalls,
     Sums,
+    Elsewhere,
 }
 
 fn check_of(table: Table, key: &[u8], payload: &[u8]) -> [u8; CHECK_LEN] {

@@ -415,6 +415,7 @@ impl<'a> Reading<'a> {
         self.heads()?;
         self.intents()?;
         self.kept_from(None, usize::MAX)?;
+        self.elsewhere_from(None, usize::MAX)?;
         self.loose("", usize::MAX)?;
         self.looks(None, usize::MAX)?;
         self.asides(None, usize::MAX)?;

@@ -60,6 +60,9 @@ const ADDED: &str = "
         WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS links(link BLOB NOT NULL, key BLOB NOT NULL,
         PRIMARY KEY(link, key)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS elsewhere(key BLOB NOT NULL, dot BLOB NOT NULL, at INTEGER NOT NULL,
+        value BLOB NOT NULL, PRIMARY KEY(key, dot)) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS elsewhere_at ON elsewhere(at);
 ";
 
 /// Adds what an index of an earlier program lacks.

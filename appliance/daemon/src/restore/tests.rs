@@ -33,11 +33,11 @@ fn what_stood_is_what_was_displaced_next_or_what_stands() {
         (made(10, 1, file(b"1")), made(20, 2, file(b"2")), made(30, 3, file(b"3")));
     let all = [kept(&a, 20, Some(one)), kept(&a, 30, Some(two))];
     let now = item(Some(three.clone()));
-    assert_eq!(stood_at(&now, &all, 9), Stood::Nothing);
-    assert_eq!(stood_at(&now, &all, 10), Stood::Kept(&all[0]));
-    assert_eq!(stood_at(&now, &all, 19), Stood::Kept(&all[0]));
-    assert_eq!(stood_at(&now, &all, 20), Stood::Kept(&all[1]));
-    assert_eq!(stood_at(&now, &all, 30), Stood::Still(&three));
+    assert_eq!(stood_at(&now, &all, &[], 9), Stood::Nothing);
+    assert_eq!(stood_at(&now, &all, &[], 10), Stood::Kept(&all[0]));
+    assert_eq!(stood_at(&now, &all, &[], 19), Stood::Kept(&all[0]));
+    assert_eq!(stood_at(&now, &all, &[], 20), Stood::Kept(&all[1]));
+    assert_eq!(stood_at(&now, &all, &[], 30), Stood::Still(&three));
 }
 
 #[test]
@@ -45,14 +45,14 @@ fn between_a_deletion_and_what_came_after_it_stood_nothing() {
     let a = path("a");
     let all = [kept(&a, 20, Some(made(10, 1, file(b"1"))))];
     let now = item(Some(made(40, 2, file(b"2"))));
-    assert_eq!(stood_at(&now, &all, 30), Stood::Nothing);
-    assert_eq!(stood_at(&item(None), &all, 30), Stood::Nothing);
+    assert_eq!(stood_at(&now, &all, &[], 30), Stood::Nothing);
+    assert_eq!(stood_at(&item(None), &all, &[], 30), Stood::Nothing);
 }
 
 #[test]
 fn what_no_version_speaks_of_stood_until_it_was_displaced() {
     let all = [kept(&path("a"), 20, None)];
-    assert_eq!(stood_at(&item(None), &all, 3), Stood::Kept(&all[0]));
+    assert_eq!(stood_at(&item(None), &all, &[], 3), Stood::Kept(&all[0]));
 }
 
 /// spec: S-110
@@ -63,12 +63,12 @@ fn what_a_disk_made_of_a_version_is_not_what_stood() {
     let rotten = Version { content: file(b"x"), ..one.clone() };
     let all = [kept(&a, 20, Some(rotten)), kept(&a, 30, Some(one.clone()))];
     let now = item(Some(made(30, 2, file(b"2"))));
-    assert_eq!(stood_at(&now, &all, 15), Stood::Kept(&all[1]));
+    assert_eq!(stood_at(&now, &all, &[], 15), Stood::Kept(&all[1]));
     // It was put right, or is yet to be.
-    assert_eq!(stood_at(&item(Some(one.clone())), &all[..1], 15), Stood::Still(&one));
+    assert_eq!(stood_at(&item(Some(one.clone())), &all[..1], &[], 15), Stood::Still(&one));
     let mut waits = item(None);
     waits.versions.insert(one).expect("room");
-    assert_eq!(stood_at(&waits, &all[..1], 15), Stood::Nothing);
+    assert_eq!(stood_at(&waits, &all[..1], &[], 15), Stood::Nothing);
 }
 
 #[test]
@@ -76,10 +76,10 @@ fn what_was_overwritten_at_another_site_is_not_called_nothing() {
     let a = path("a");
     let mut edit = made(40, 2, file(b"2"));
     edit.context.insert(dot(1, 1));
-    assert_eq!(stood_at(&item(Some(edit.clone())), &[], 30), Stood::Unknown);
+    assert_eq!(stood_at(&item(Some(edit.clone())), &[], &[], 30), Stood::Unknown);
     let all = [kept(&a, 50, Some(edit))];
-    assert_eq!(stood_at(&item(None), &all, 30), Stood::Unknown);
-    assert_eq!(stood_at(&item(None), &all, 45), Stood::Kept(&all[0]));
+    assert_eq!(stood_at(&item(None), &all, &[], 30), Stood::Unknown);
+    assert_eq!(stood_at(&item(None), &all, &[], 45), Stood::Kept(&all[0]));
 }
 
 fn place(index: &mut Index, at: &str, version: &Version) {
@@ -164,4 +164,38 @@ fn no_path_is_left_out_or_told_twice_between_pages() {
     let (found, pages) = all(&index, &wish);
     assert_eq!(found, expected);
     assert!(pages > 5, "{pages}");
+}
+
+#[test]
+fn what_a_user_of_this_site_deleted_is_listed_though_its_bytes_are_not_here() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut index = index(dir.path());
+    let (one, two) = (made(10, 1, file(b"1")), made(20, 2, file(b"2")));
+    let gone = |version: &Version, at_secs| Elsewhere {
+        path: path("d/a"),
+        version: version.clone(),
+        at_secs,
+    };
+    let all_gone = [gone(&one, 20), gone(&two, 30)];
+    let nothing = item(None);
+    let stood = |at| stood_at(&nothing, &[], &all_gone, at);
+    assert_eq!(stood(9), Stood::Nothing);
+    assert_eq!(stood(15), Stood::Elsewhere(&all_gone[0]));
+    assert_eq!(stood(25), Stood::Elsewhere(&all_gone[1]));
+    assert_eq!(stood(30), Stood::Nothing);
+    // What came back from there was displaced here later.
+    let kept_later = [kept(&path("d/a"), 40, Some(made(31, 3, file(b"1"))))];
+    assert_eq!(stood_at(&item(None), &kept_later, &all_gone, 25), Stood::Elsewhere(&all_gone[1]));
+    assert_eq!(stood_at(&item(None), &kept_later, &all_gone, 35), Stood::Kept(&kept_later[0]));
+    for gone in &all_gone {
+        let mut adding = index.begin(Durability::Now).expect("a transaction");
+        adding.add_elsewhere(gone).expect("room");
+        adding.commit().expect("room");
+    }
+    let wish = Wish { within: Some(path("d")), at_secs: 25, exact: false };
+    let (found, next) = steps(index.read(), &wish, None).expect("read");
+    assert_eq!((found.len(), next), (1, None));
+    let step = &found[0];
+    assert_eq!((step.action, step.is_elsewhere), (RestoreAction::Restore, true));
+    assert_eq!((&step.version, &step.kept), (&Some(two), &None));
 }

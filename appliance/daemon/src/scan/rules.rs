@@ -68,6 +68,8 @@ impl Rules {
             return Err(RuleError::TooMany { count, bytes });
         }
         let mut builder = GitignoreBuilder::new("");
+        // Else `[a-` is a name, which nobody means.
+        builder.allow_unclosed_class(false);
         for (number, pattern) in (1..).zip(patterns) {
             let pattern = pattern.as_ref();
             let wrong = |fault: String| RuleError::Pattern { number, fault };

@@ -194,7 +194,8 @@ impl Shared {
             peer.connection.close(0, "another session with this site is in use");
             return Ended::Closed;
         };
-        tracing::info!(from = %peer.connection.addr, carrier = ?peer.connection.carrier, "connected");
+        let SessionFacts { addr, carrier, .. } = SessionFacts::of(&peer.connection);
+        tracing::info!(from = %addr, %carrier, "connected");
         let why = session::run(peer, self.events.clone(), self.room.clone(), stop).await;
         self.leave(site, number);
         tracing::info!(%why, "disconnected");
@@ -238,7 +239,7 @@ async fn call(shared: Arc<Shared>, peer: PeerPlace) {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, again_in = ?wait, "cannot be reached");
+                    tracing::warn!(%error, "cannot be reached; is called again in {} s", wait.as_secs());
                     let failed = CallFailed::new(error.to_string(), wait);
                     lock(&shared.failed).insert(peer.id, failed);
                 }

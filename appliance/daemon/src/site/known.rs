@@ -22,7 +22,7 @@ pub struct SessionFacts {
 
 impl SessionFacts {
     pub(super) fn of(connection: &ControlConnection) -> Self {
-        let carrier = format!("{:?}", connection.carrier).to_lowercase();
+        let carrier = connection.carrier.name().to_owned();
         Self { since_millis: now_millis(), addr: connection.addr, carrier }
     }
 }

@@ -4,6 +4,7 @@
 use super::item::Found;
 use crate::message::SealedRun;
 use crate::version::Dot;
+use core::fmt;
 use farhaul_proto::path_name::RelPath;
 
 /// Why something is not taken in yet.
@@ -22,6 +23,19 @@ pub enum Why {
     /// Whoever told it was away for longer than tombstones are kept: it may have been deleted
     /// since, and a person has to say so (spec: S-066).
     Stale,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Listening => "neighbours are heard first",
+            Self::Crowded => "the path has too many versions",
+            Self::NumbersUsedUp => "the index has no numbers left",
+            Self::ReadOnly => "this site publishes nothing",
+            Self::Braked => "it is part of a mass change that is held",
+            Self::Stale => "it may have been deleted since",
+        })
+    }
 }
 
 /// What was found at a path and is not published yet.

@@ -13,6 +13,7 @@ pub use collect::{Collected, Tombstone};
 pub use learn::{ASIDE_MAX, Teller};
 
 mod displaced;
+mod forget;
 mod refuse;
 mod revise;
 

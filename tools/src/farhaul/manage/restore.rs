@@ -8,7 +8,10 @@ use super::{RestoreArgs, lines, print, typed};
 use crate::farhaul::failure::{Failure, Kind};
 use crate::farhaul::{Ended, text};
 use aside::Aside;
-use farhaul_api::{Restore, RestoreAction, RestoreItem, RestorePage, TreePath, Versions};
+use farhaul_api::{
+    GoneVersion, ItemKind, Restore, RestoreAction, RestoreItem, RestorePage, SiteRef, TreePath,
+    Versions,
+};
 use serde::Serialize;
 
 pub(super) async fn versions(client: Client, folder: &str, path: TreePath, json: bool) -> Ended {
@@ -22,10 +25,34 @@ pub(super) async fn versions(client: Client, folder: &str, path: TreePath, json:
             kept.version.as_ref().map_or("no version says what it is".to_owned(), lines::version);
         text::answer(format_args!("until {}: {what}  [{}]", kept.displaced, kept.name))?;
     }
+    for gone in &versions.elsewhere {
+        let what = lines::version(&gone.version);
+        text::answer(format_args!("until {}: {what}  {}", gone.gone, held_by(gone)))?;
+    }
     match &versions.now {
         Some(now) => text::answer(format_args!("now: {}", lines::version(now))),
-        None if versions.kept.is_empty() => text::answer("nothing is kept of it at this site"),
+        None if versions.kept.is_empty() && versions.elsewhere.is_empty() => {
+            text::answer("nothing is known of it at this site, and nothing is kept")
+        }
         None => text::answer("now: nothing"),
+    }
+}
+
+/// Where what a user of this site wrote over or deleted is.
+fn held_by(gone: &GoneVersion) -> String {
+    let list = |sites: &[SiteRef]| sites.iter().map(lines::site).collect::<Vec<_>>().join(", ");
+    match (gone.here, gone.sites.is_empty(), gone.unasked.is_empty()) {
+        (true, ..) => "[not kept of this path, but its bytes are here]".to_owned(),
+        (false, false, _) => {
+            format!("[not kept here; at {}: `farhaul restore` has it come]", list(&gone.sites))
+        }
+        (false, true, false) => {
+            format!(
+                "[not kept here, nor at any peer that is connected; not asked: {}]",
+                list(&gone.unasked)
+            )
+        }
+        (false, true, true) => "[not kept here, and no peer has it any more]".to_owned(),
     }
 }
 
@@ -81,8 +108,10 @@ async fn take(
     (aside, counts): (Option<&mut Aside>, &mut Counts),
 ) -> Ended {
     let is_aside = args.to.is_some();
+    // Bytes that are not kept here come into the folder and nowhere else.
+    let is_file = item.version.as_ref().is_some_and(|version| version.kind == ItemKind::File);
     let comes_back = match item.action {
-        RestoreAction::Restore => true,
+        RestoreAction::Restore => !is_aside || !is_file || item.kept.is_some(),
         RestoreAction::Same => is_aside,
         // What no version speaks of has bytes all the same.
         RestoreAction::Unavailable => is_aside && item.kept.is_some(),
@@ -113,11 +142,11 @@ async fn take(
             }
             "newer"
         }
-        (RestoreAction::Unavailable, ..) => {
+        (RestoreAction::Unavailable | RestoreAction::Restore, ..) => {
             counts.unavailable += 1;
             "unavailable"
         }
-        (RestoreAction::Same | RestoreAction::Restore, ..) => return Ok(()),
+        (RestoreAction::Same, ..) => return Ok(()),
     };
     if args.site.json {
         return print(item);
@@ -125,7 +154,15 @@ async fn take(
     let more = match (&failed, &item.why, &item.version) {
         (Some(why), ..) => why.clone(),
         (None, Some(why), _) if !comes_back => why.clone(),
-        (None, _, version) => version.as_ref().map(lines::version).unwrap_or_default(),
+        (None, None, _) if item.action == RestoreAction::Restore && !comes_back => {
+            "it is not kept here: restore it into the folder (without --to), and copy it then"
+                .to_owned()
+        }
+        (None, _, version) => {
+            let what = version.as_ref().map(lines::version).unwrap_or_default();
+            let sites: Vec<&str> = item.sites.iter().map(lines::site).collect();
+            if sites.is_empty() { what } else { format!("{what}, from {}", sites.join(", ")) }
+        }
     };
     text::answer(format!("{word}  {}  {more}", item.path).trim_end())
 }
@@ -154,6 +191,13 @@ fn summary(counts: &Counts, args: &RestoreArgs) -> Ended {
         let advice = "each is named above with its reason; the same command to an empty directory \
                       writes all of them";
         return Err(Failure::new(Kind::Disk, what, advice));
+    }
+    if counts.unavailable > 0 {
+        let is_part = counts.restored > 0 || counts.removed > 0;
+        let kind = if is_part { Kind::Part } else { Kind::Transfer };
+        let what = format!("{} paths cannot be brought back", counts.unavailable);
+        let advice = "each is named above with why, and where it may be";
+        return Err(Failure::new(kind, what, advice));
     }
     Ok(())
 }

@@ -45,6 +45,7 @@ fn a_mass_deletion_is_held_over_a_restart_and_done_once_it_is_confirmed() {
     let trips = bench.folder().trips().unwrap();
     assert_eq!((trips.len(), trips[0].0), (1, Origin::Disk));
     assert_eq!((trips[0].1.deleted, trips[0].1.of), (30, 31));
+    assert_eq!(bench.folder().state(), farhaul_api::FolderState::Waiting);
     assert!(bench.item("dir/7").versions.is_live() && bench.item("dir").versions.is_live());
     let (home, identity) = bench.killed();
     let mut bench = Bench::empty(home, &identity);
@@ -58,6 +59,24 @@ fn a_mass_deletion_is_held_over_a_restart_and_done_once_it_is_confirmed() {
     assert!(!bench.item("dir/7").versions.is_live() && !bench.item("dir").versions.is_live());
     assert!(!bench.root("dir").exists(), "nor was it made again in between");
     assert_eq!(bench.waiting(), []);
+    assert_eq!(bench.folder().state(), farhaul_api::FolderState::InSync);
+}
+
+#[test]
+fn what_does_not_work_or_is_not_published_is_not_called_in_sync() {
+    use farhaul_api::FolderState::{InSync, Waiting};
+    let mut bench = Bench::new();
+    bench.scan();
+    assert_eq!(bench.folder().state(), InSync);
+    bench.folder().health.went("something", Some("it fails".to_owned()));
+    assert_eq!(bench.folder().state(), Waiting);
+    bench.folder().health.went("something", None);
+    assert_eq!(bench.folder().state(), InSync);
+    bench.govern(of_role(Role::ReadOnly));
+    fs::write(bench.root("edit"), "of a user").unwrap();
+    bench.scan();
+    assert_eq!(bench.waiting().len(), 1);
+    assert_eq!(bench.folder().state(), Waiting);
 }
 
 /// S-26: emptied, with its marker left. Without it the folder halts.

@@ -116,7 +116,8 @@ fn what_is_to_come_back_and_went_meanwhile_is_refused_and_what_came_back_stays()
     let kept = bench.kept();
     let revision = |kept: &Kept| {
         let content = kept.version.clone().unwrap().content;
-        Revision { path: path("a"), content, meta: Meta { mode: 0o644, ..Meta::default() } }
+        let meta = Meta { mode: 0o644, ..Meta::default() };
+        Revision { path: path("a"), content, meta, comes: false }
     };
     let (first, second) = (&kept[0], &kept[1]);
     let (first_bytes, second_bytes) = (bench.kept_bytes(first), bench.kept_bytes(second));
