@@ -29,7 +29,7 @@ pub use kept::{Fate, PurgeError};
 pub use linked::is_another_name_of;
 pub use marker::FolderMark;
 pub use owner::{NameTable, Principals, Unnamed};
-pub use recover::{Hashing, Recovered};
+pub use recover::{Hashing, Recovered, ends_in_zeros};
 pub use shortfall::{Shortfall, attrs_print};
 pub use staged::{Ready, Staged};
 

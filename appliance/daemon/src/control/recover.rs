@@ -55,15 +55,18 @@ impl Folder {
     /// Finds out what became of each change that was begun (spec: S-044).
     pub(super) fn decide_intents(&mut self) -> Result<(), FolderError> {
         let now = wall_millis() / 1000;
+        // Where there was no power cut, the disk holds what was written, by whomever.
+        let cut = self.upkeep.cut.map(|boot| i128::from(boot.at_secs) * 1_000_000_000);
         for (id, intent) in self.index.read().intents()? {
             let keys = std::sync::Arc::clone(&self.keys);
-            let recovered = self.store.recover(id, &intent, &mut Hasher(&keys));
+            let recovered = self.store.recover(id, &intent, cut, &mut Hasher(&keys));
             let path = &intent.path;
             let recovered = recovered
                 .map_err(|source| FolderError::Undecided { path: path.clone(), source })?;
             let became = match &recovered {
                 Recovered::Done(_) => "done",
                 Recovered::Undone(_) => "not done",
+                Recovered::Edited(_) => "done and edited by somebody since, and is looked at",
                 Recovered::Broken(_) => "half-done, and is fetched again",
                 Recovered::Foreign(_) => "overtaken by somebody else, and is looked at",
             };

@@ -4,12 +4,10 @@
 use super::folder::{Folder, FolderError};
 use crate::boot::Boot;
 use crate::index::Durability;
-use crate::store::{Shortfall, is_still};
+use crate::store::{Shortfall, ends_in_zeros, is_still};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Found;
-use farhaul_sync::limits::ZERO_BLOCK;
 use farhaul_sync::version::Content;
-use std::os::unix::fs::FileExt;
 
 impl Folder {
     /// Prepares what was found for the brain: nothing is gone unless the folder is where it was, what
@@ -99,10 +97,7 @@ impl Folder {
 
     /// Whether nothing but zeros stands in the last block of a file.
     fn ends_in_zeros(&self, path: &RelPath, size: u64) -> bool {
-        let start = size.saturating_sub(1) / ZERO_BLOCK * ZERO_BLOCK;
-        let mut block = vec![0; usize::try_from(size - start).unwrap_or(0)];
         let file = self.store.root().open_file(path);
-        let read = file.is_ok_and(|file| file.read_exact_at(&mut block, start).is_ok());
-        read && !block.is_empty() && block.iter().all(|&byte| byte == 0)
+        file.is_ok_and(|file| ends_in_zeros(&file, size).is_ok_and(|is_so| is_so))
     }
 }
