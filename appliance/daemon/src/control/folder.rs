@@ -7,6 +7,7 @@ use super::fetching::Fetching;
 use super::health::Health;
 use super::links::{Linking, group_found};
 use super::listen::Hearing;
+use super::recover::Undecided;
 use super::scrub::Scrub;
 use super::thin::Thinning;
 use super::upkeep::Upkeep;
@@ -93,6 +94,7 @@ pub(super) struct Folder {
     pub(super) cursor: Option<RelPath>,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
+    pub(super) undecided: Undecided,
     pub(super) linking: Linking,
     pub(super) scrub: Scrub,
     pub(super) thinning: Thinning,
@@ -152,6 +154,7 @@ impl Folder {
             cursor: None,
             hearing,
             upkeep: Upkeep::default(),
+            undecided: Undecided::default(),
             linking: Linking::default(),
             scrub: Scrub::default(),
             thinning: Thinning::default(),
@@ -220,6 +223,7 @@ impl Folder {
         }
         let started = self.start_scan();
         if started.is_ok() {
+            self.health.scan_begins();
             self.health.say(Said::that(EventKind::ScanStarted));
         }
         self.note("cannot be scanned", started);
@@ -246,6 +250,7 @@ impl Folder {
     /// Somebody looked at paths. Meanwhile this site may have put something there itself: what was
     /// seen counts only if it is what stands there now.
     pub(super) fn looked(&mut self, path: RelPath, found: Option<Found>) {
+        self.health.is_read(&path);
         self.looks.push((path, found));
     }
 
@@ -259,7 +264,9 @@ impl Folder {
     fn take_all_looks(&mut self) -> Result<(), FolderError> {
         let mut looks = std::mem::take(&mut self.looks);
         // Whoever looked may have begun under other patterns (spec: S-157).
-        looks.retain(|(path, found)| !self.is_left_out(path, found.as_ref()));
+        looks.retain(|(path, found)| {
+            !self.is_left_out(path, found.as_ref()) && !self.undecided.has(path)
+        });
         // Of another disk, or none, in its place nothing is to be published (spec: S-040). A scan
         // comes by once the folder is there again.
         if !looks.is_empty() {
@@ -492,6 +499,7 @@ impl Folder {
         }
         let kept_up = self.keep_hearing();
         self.note("what waits cannot be tried again", kept_up);
+        self.keep_deciding();
         self.give_up_comparing();
         self.keep_scrubbing();
         self.keep_thinning();

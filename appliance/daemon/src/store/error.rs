@@ -144,6 +144,14 @@ impl StoreError {
         )
     }
 
+    /// Whether one path of the tree is what cannot be read or changed, and nothing is said of others.
+    pub fn is_of_a_path(&self) -> bool {
+        let Self::Place(error) = self else { return false };
+        let path = error.path().as_bytes();
+        let top = path.split(|&byte| byte == b'/').next();
+        !path.is_empty() && top != Some(b".") && top != Some(RESERVED_NAME)
+    }
+
     /// Whether room on the disk is all that is missing.
     pub fn is_full(&self) -> bool {
         matches!(
