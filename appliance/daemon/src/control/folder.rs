@@ -493,6 +493,9 @@ impl Folder {
 
     /// Time has passed.
     pub(super) fn tick(&mut self) {
+        if !self.is_where_it_was() {
+            return;
+        }
         self.look_for_room();
         if Instant::now() >= self.next_scan {
             self.scan();

@@ -337,7 +337,7 @@ impl Folder {
         if prepared.is_empty() {
             return Ok(0);
         }
-        self.store.check_there()?;
+        self.store.check_marker()?;
         let intents: Vec<_> = prepared.iter().map(Prepared::intent).collect();
         let recorded = self.index.record(&intents)?;
         let mut swapped = Vec::new();

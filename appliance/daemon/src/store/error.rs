@@ -18,6 +18,15 @@ pub enum StoreError {
         /// The root.
         path: PathBuf,
     },
+    /// Its directory is not there, or cannot be opened: a disk that is not mounted or does not answer,
+    /// or a directory that was moved.
+    #[error("{}: is not there, or cannot be opened: {why}", path.display())]
+    NoRoot {
+        /// The root.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
     /// Another folder stands there.
     #[error("{}: is another folder than it was", path.display())]
     NotTheFolder {
@@ -140,7 +149,10 @@ impl StoreError {
     pub fn is_elsewhere(&self) -> bool {
         matches!(
             self,
-            Self::NoMarker { .. } | Self::NotTheFolder { .. } | Self::OtherFileSystem { .. }
+            Self::NoRoot { .. }
+                | Self::NoMarker { .. }
+                | Self::NotTheFolder { .. }
+                | Self::OtherFileSystem { .. }
         )
     }
 

@@ -98,3 +98,69 @@ fn what_cannot_be_read_is_shown_at_its_path_until_it_can_be() {
     bench.scan();
     assert!(bench.folder().why(&path("large")).unwrap().failure.is_none());
 }
+
+/// What was said of folders that halt and go on.
+fn said_of_halts(bench: &Bench) -> Vec<(EventKind, Option<String>)> {
+    let events = bench.body.log.since(crate::events::From::Number(0), 10_000).events;
+    let is_of_halts = |kind| matches!(kind, EventKind::Halted | EventKind::Resumed);
+    let events = events.into_iter().filter(|event| is_of_halts(event.kind));
+    events.map(|event| (event.kind, event.text)).collect()
+}
+
+#[test]
+fn a_root_that_goes_away_halts_at_the_next_tick_and_goes_on_once_it_is_back() {
+    for leaves in ["nothing", "a directory", "a file"] {
+        let mut bench = Bench::new();
+        fs::write(bench.root("a"), "a").unwrap();
+        bench.scan();
+        let (root, aside) = (bench.root(""), bench.home.path().join("aside"));
+        let root = root.parent().unwrap().join("tree");
+        fs::rename(&root, &aside).unwrap();
+        match leaves {
+            "a directory" => fs::create_dir(&root).unwrap(),
+            "a file" => fs::write(&root, "").unwrap(),
+            _ => {}
+        }
+        bench.body.take(Event::Tick);
+        bench.settle();
+        let halt = bench.halt("tree").expect("it halts");
+        assert_eq!(halt.kind, HaltKind::Elsewhere, "{leaves}: {}", halt.reason);
+        assert!(halt.reason.contains(root.to_str().unwrap()), "{}", halt.reason);
+        // However often it is looked for, that is said once.
+        for _ in 0..3 {
+            for halted in bench.body.halted.values_mut() {
+                halted.next = std::time::Instant::now();
+            }
+            bench.body.take(Event::Tick);
+        }
+        let said = said_of_halts(&bench);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].1.as_ref().is_some_and(|text| text.contains("mount its disk")), "{said:?}");
+        match leaves {
+            "a directory" => fs::remove_dir(&root).unwrap(),
+            "a file" => fs::remove_file(&root).unwrap(),
+            _ => {}
+        }
+        fs::rename(&aside, &root).unwrap();
+        bench.retry();
+        assert!(bench.halt("tree").is_none());
+        assert_eq!(said_of_halts(&bench).last().map(|said| said.0), Some(EventKind::Resumed));
+        assert_eq!(bench.item("a").versions.iter().count(), 1);
+        assert!(bench.item("a").versions.is_live());
+    }
+}
+
+#[test]
+fn nothing_is_put_in_place_where_the_root_was_replaced_since_the_last_scan() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "source");
+    let (root, aside) = (bench.home.path().join("tree"), bench.home.path().join("aside"));
+    fs::rename(&root, &aside).unwrap();
+    fs::create_dir(&root).unwrap();
+    bench.say_next("a", 1, theirs);
+    bench.settle();
+    assert_eq!(bench.halt("tree").expect("it halts").kind, HaltKind::Elsewhere);
+    assert!(!aside.join("a").exists() && !root.join("a").exists());
+}
