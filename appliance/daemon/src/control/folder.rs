@@ -9,18 +9,17 @@ use super::links::{Linking, group_found};
 use super::listen::Hearing;
 use super::recover::Undecided;
 use super::scrub::Scrub;
+use super::sift::links_so;
 use super::thin::Thinning;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
 use crate::events::Said;
-use crate::exact;
 use crate::index::{Durability, Index, Transaction};
 use crate::site::{Outbox, Outgoing};
-use crate::store::{Ready, Store, is_still};
+use crate::store::{Ready, Store};
 use crate::watch::Shown;
 use farhaul_api::EventKind;
 use farhaul_engine::files::stop::Stop;
-use farhaul_engine::files::{ConfineError, Root};
 use farhaul_engine::identity::{Identity, PublicKey, Purpose};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -561,30 +560,6 @@ impl Folder {
         }
         Ok(())
     }
-}
-
-/// How many names what was seen at a path has; `None`: it is not what stands there now.
-fn links_so(root: &Root, path: &RelPath, found: Option<&Found>) -> Option<u64> {
-    let is_so = match root.stat(path) {
-        Ok(meta) => match found {
-            Some(seen) if is_still(&meta, &seen.content, &seen.identity) => {
-                return Some(meta.links);
-            }
-            Some(_) => false,
-            // Unless what stands there is something else, under another spelling.
-            None => exact::misspelled(root.dir(), path).is_ok_and(|other| other.is_some()),
-        },
-        Err(
-            ConfineError::NotFound { .. }
-            | ConfineError::NotDirectory { .. }
-            | ConfineError::SymlinkInPath { .. },
-        ) => found.is_none(),
-        Err(error) => {
-            tracing::warn!(%error, "what is known of it stays");
-            false
-        }
-    };
-    is_so.then_some(0)
 }
 
 /// Signs what was published since the last signature.

@@ -3,8 +3,10 @@
 
 use super::folder::{Folder, FolderError};
 use crate::boot::Boot;
+use crate::exact;
 use crate::index::Durability;
 use crate::store::{Shortfall, ends_in_zeros, is_still};
+use farhaul_engine::files::{ConfineError, Root};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Found;
 use farhaul_sync::version::Content;
@@ -100,4 +102,28 @@ impl Folder {
         let file = self.store.root().open_file(path);
         file.is_ok_and(|file| ends_in_zeros(&file, size).is_ok_and(|is_so| is_so))
     }
+}
+
+/// How many names what was seen at a path has; `None`: it is not what stands there now.
+pub(super) fn links_so(root: &Root, path: &RelPath, found: Option<&Found>) -> Option<u64> {
+    let is_so = match root.stat(path) {
+        Ok(meta) => match found {
+            Some(seen) if is_still(&meta, &seen.content, &seen.identity) => {
+                return Some(meta.links);
+            }
+            Some(_) => false,
+            // Unless what stands there is something else, under another spelling.
+            None => exact::misspelled(root.dir(), path).is_ok_and(|other| other.is_some()),
+        },
+        Err(
+            ConfineError::NotFound { .. }
+            | ConfineError::NotDirectory { .. }
+            | ConfineError::SymlinkInPath { .. },
+        ) => found.is_none(),
+        Err(error) => {
+            tracing::warn!(%error, "what is known of it stays");
+            false
+        }
+    };
+    is_so.then_some(0)
 }
