@@ -100,17 +100,6 @@ fn count(world: &mut World) -> usize {
     world.dots.len()
 }
 
-fn names(world: &World, at: usize) -> Vec<String> {
-    world.visible(at).into_keys().collect()
-}
-
-fn take(world: &mut World, steps: &[Step]) {
-    for step in steps {
-        world.take(step);
-        world.check();
-    }
-}
-
 #[test]
 fn a_record_of_ours_that_this_index_never_wrote_is_noticed_even_below_its_numbers() {
     let mut world = settled(&[Step::Write(0, 6)]);
@@ -206,16 +195,7 @@ fn what_all_deleted_does_not_come_back_with_an_old_index() {
 
 /// Site 2 is removed, what it has is deleted elsewhere and forgotten, and it comes back.
 fn brought_back(world: &mut World) -> Aside {
-    take(world, &[Step::Cut(0, 2), Step::Cut(1, 2), Step::Delete(1, 6), Step::Scan(1)]);
-    for _ in 0..2 {
-        take(world, &[Step::Tell { from: 1, to: 0 }, Step::Act(0)]);
-        take(world, &[Step::Tell { from: 0, to: 1 }, Step::Act(1)]);
-    }
-    for at in 0..2 {
-        let last = world.sites[at].state.index().last_arrival().expect("in memory");
-        let collected = world.sites[at].state.collect(last, None, 99).expect("in memory");
-        assert_eq!(collected.dropped, 1);
-    }
+    remove(world);
     take(world, &[Step::Cut(0, 2), Step::Cut(1, 2), Step::Tell { from: 2, to: 0 }]);
     take(world, &[Step::Act(0)]);
     assert!(world.visible(0).is_empty(), "what was deleted is not shown");
