@@ -6,6 +6,8 @@ mod brake;
 mod crowds;
 mod hub;
 mod invariants;
+mod moves;
+mod permutations;
 mod roles;
 mod scenarios;
 mod sessions;
@@ -20,6 +22,9 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 const SITES: usize = 3;
+/// In which orders they can do something one after the other.
+const ORDERS: [[usize; SITES]; 6] =
+    [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 /// Files and directories get into each other's way.
 const PATHS: [&str; 7] = ["a", "a/b", "a/b/c", "a/d", "e", "e/f", "g"];
 const FOLDER: FolderKey = FolderKey([9; 32]);
