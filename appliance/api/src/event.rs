@@ -16,12 +16,18 @@ pub enum EventKind {
     PeerUp,
     /// A session with a peer ended.
     PeerDown,
-    /// A folder is looked through.
+    /// A folder is looked through. Of the scans before, those that came to their end are forgotten
+    /// then: they are no gap.
     ScanStarted,
-    /// That came to its end, or did not.
+    /// That came to its end; or did not, and `text` says why.
     ScanEnded,
     /// What a folder is at has changed; `text` has the state.
     FolderState,
+    /// A folder does nothing any more, and goes on by itself once the cause is gone; `text` says why
+    /// and what to do.
+    Halted,
+    /// A folder that halted goes on.
+    Resumed,
     /// Something in a folder does not work; `text` says what and why.
     Trouble,
     /// Versions of a path came from a peer.
@@ -47,6 +53,8 @@ impl EventKind {
             Self::ScanStarted => "scan-started",
             Self::ScanEnded => "scan-ended",
             Self::FolderState => "folder-state",
+            Self::Halted => "halted",
+            Self::Resumed => "resumed",
             Self::Trouble => "trouble",
             Self::Learned => "learned",
             Self::Placed => "placed",
@@ -85,7 +93,7 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Gap {
-    /// How many are; absent where the site was started anew meanwhile.
+    /// How many are at most; absent where the site was started anew meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
     /// The first event that follows.

@@ -82,6 +82,8 @@ pub(crate) enum Event {
     Peer(FromPeer),
     /// Somebody looked at a path; `None`: nothing stands there.
     Looked { folder: FolderKey, path: RelPath, found: Option<Found> },
+    /// Somebody looked at a path, and the disk does not give what stands there.
+    Unread { folder: FolderKey, path: RelPath, why: String },
     /// Paths were looked at again.
     LookedAgain { folder: FolderKey },
     /// What was displaced was looked at.
@@ -316,6 +318,9 @@ impl Loop {
             Event::Peer(event) => self.heard(event),
             Event::Looked { folder, path, found } => {
                 self.with(folder, |folder| folder.looked(path, found));
+            }
+            Event::Unread { folder, path, why } => {
+                self.with(folder, |folder| folder.health.unread(&path, &why));
             }
             Event::LookedAgain { folder } => self.with(folder, Folder::looked_again),
             Event::Loose { folder, seen } => self.with(folder, |folder| folder.take_loose(seen)),

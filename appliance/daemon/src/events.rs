@@ -4,7 +4,7 @@
 //! events are missing, never that nothing happened.
 
 use crate::moment;
-use farhaul_api::{Event, EventKind, SiteRef, TreePath};
+use farhaul_api::{Event, EventKind, FolderState, SiteRef, TreePath};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use std::collections::VecDeque;
@@ -35,7 +35,10 @@ struct Shared {
 struct Ring {
     /// The number of the newest event; 0 before the first.
     newest: u64,
-    events: VecDeque<Event>,
+    /// The number of the newest event that there was no room for; 0: there was for all.
+    lost: u64,
+    /// Each with its number.
+    events: VecDeque<(u64, Event)>,
 }
 
 /// Something to be said.
@@ -85,7 +88,7 @@ impl Said {
 /// What came after an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Since {
-    /// Events that are missing before the first; `None`: nobody knows how many.
+    /// How many events are missing before the first, at most; `None`: nobody knows.
     pub missed: Option<u64>,
     /// What there is, the oldest first.
     pub events: Vec<Event>,
@@ -118,11 +121,16 @@ impl Events {
         let mut ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.newest += 1;
         let id = format!("{}-{}", self.shared.run, ring.newest);
-        if ring.events.len() >= EVENTS_MAX {
-            ring.events.pop_front();
+        if kind == EventKind::ScanStarted {
+            ring.forget_scans(folder.as_deref());
         }
-        ring.events.push_back(Event { id, at, kind, folder, peer, path, text });
+        if ring.events.len() >= EVENTS_MAX
+            && let Some((number, _)) = ring.events.pop_front()
+        {
+            ring.lost = number;
+        }
         let newest = ring.newest;
+        ring.events.push_back((newest, Event { id, at, kind, folder, peer, path, text }));
         drop(ring);
         self.shared.newest.send_replace(newest);
     }
@@ -153,15 +161,36 @@ impl Events {
     /// What came after `from`, `limit` events at most.
     pub fn since(&self, from: From, limit: usize) -> Since {
         let ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        // The number before the oldest that is there.
-        let before = ring.newest - ring.events.len() as u64;
         let (missed, after) = match from {
-            From::Number(number) => (Some(before.saturating_sub(number)), number.max(before)),
-            From::OtherRun => (None, before),
+            From::Number(number) => (Some(ring.lost.saturating_sub(number)), number.max(ring.lost)),
+            From::OtherRun => (None, ring.lost),
         };
-        let skipped = usize::try_from(after - before).unwrap_or(usize::MAX);
-        let events: Vec<Event> = ring.events.iter().skip(skipped).take(limit).cloned().collect();
-        Since { missed, upto: after + events.len() as u64, events }
+        let skipped = ring.events.partition_point(|(number, _)| *number <= after);
+        let upto = ring.events.iter().skip(skipped).take(limit).last();
+        let upto = upto.map_or(after, |(number, _)| *number);
+        let events = ring.events.iter().skip(skipped).take(limit);
+        Since { missed, upto, events: events.map(|(_, event)| event.clone()).collect() }
+    }
+}
+
+impl Ring {
+    /// Forgets the scans of a folder that came to their end, and that it was at nothing else before
+    /// and after: a quiet folder says nothing more, and what matters would be lost behind that.
+    fn forget_scans(&mut self, folder: Option<&str>) {
+        let mut state = None;
+        self.events.retain(|(_, event)| {
+            if event.folder.as_deref() != folder {
+                return true;
+            }
+            match event.kind {
+                EventKind::ScanStarted | EventKind::ScanEnded => event.text.is_some(),
+                EventKind::FolderState => {
+                    let is_scanning = event.text.as_deref() == Some(FolderState::Scanning.name());
+                    !is_scanning && state.replace(event.text.clone()) != Some(event.text.clone())
+                }
+                _ => true,
+            }
+        });
     }
 }
 
@@ -197,6 +226,37 @@ mod tests {
         let since = events.since(From::Number(3), 1);
         assert_eq!((since.missed, numbers(&since.events)), (Some(7), vec![11]));
         assert_eq!(events.since(From::Number(10), 1).missed, Some(0));
+    }
+
+    #[test]
+    fn scans_push_out_nothing_that_matters_and_are_no_gap() {
+        let events = Events::default();
+        let scan = |kind, folder| events.say(Said::that(kind).folder(folder));
+        let is_at = |state: FolderState, folder| {
+            events.say(Said::that(EventKind::FolderState).folder(folder).text(state.name()));
+        };
+        events.say(Said::that(EventKind::Halted).folder("a"));
+        let failed = Said::that(EventKind::ScanEnded).folder("a").text("it cannot be read");
+        events.say(failed);
+        for _ in 0..EVENTS_MAX {
+            for folder in ["a", "b"] {
+                scan(EventKind::ScanStarted, folder);
+                is_at(FolderState::Scanning, folder);
+                scan(EventKind::ScanEnded, folder);
+                is_at(FolderState::InSync, folder);
+            }
+        }
+        let last = EVENTS_MAX as u64 * 8 + 2;
+        let all = events.since(From::Number(0), 99);
+        // The first time that each was in sync, and the last scans.
+        let mut expected = vec![1, 2, 6, 10];
+        expected.extend(last - 7..=last);
+        assert_eq!((all.missed, numbers(&all.events), all.upto), (Some(0), expected, last));
+        // Who goes on from one that is forgotten misses nothing either.
+        let rest = events.since(From::Number(last - 9), 2);
+        let expected = vec![last - 7, last - 6];
+        assert_eq!((rest.missed, numbers(&rest.events), rest.upto), (Some(0), expected, last - 6));
+        assert_eq!(events.since(From::Number(last), 9).upto, last);
     }
 
     #[test]

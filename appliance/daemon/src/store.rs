@@ -27,9 +27,9 @@ pub use error::StoreError;
 pub use intent::{Action, Intent, IntentId, Recorded};
 pub use kept::{Fate, PurgeError};
 pub use linked::is_another_name_of;
-pub use marker::FolderMark;
+pub use marker::{FolderMark, is_marked};
 pub use owner::{NameTable, Principals, Unnamed};
-pub use recover::{Hashing, Recovered};
+pub use recover::{Hashing, Recovered, ends_in_zeros};
 pub use shortfall::{Shortfall, attrs_print};
 pub use staged::{Ready, Staged};
 
@@ -66,7 +66,7 @@ pub struct Store {
     /// Whether the file system takes different names for one.
     folds: bool,
     /// The marker, locked for as long as the store is open.
-    _lock: Arc<File>,
+    lock: Arc<File>,
     /// Whether directories cannot be synced, for tests.
     #[cfg(test)]
     failing: Arc<std::sync::atomic::AtomicBool>,
@@ -100,7 +100,7 @@ impl Store {
         mark: &FolderMark,
         principals: Arc<dyn Principals>,
     ) -> Result<Self, StoreError> {
-        let root = Root::open(path)?;
+        let root = marker::root_at(path)?;
         let top = marker::find(&root, mark)?;
         let lock = marker::lock(&top)?;
         let incoming = private_dir(&top, INCOMING)?;
@@ -117,7 +117,7 @@ impl Store {
             mark,
             principals,
             folds,
-            _lock: lock,
+            lock,
             #[cfg(test)]
             failing: Arc::default(),
             #[cfg(test)]
@@ -131,7 +131,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; where [`StoreError::is_elsewhere`], the folder has to halt.
     pub fn check_there(&self) -> Result<(), StoreError> {
-        let named = Root::open(&self.path)?;
+        let named = marker::root_at(&self.path)?;
         let top = marker::find(&named, &self.mark)?;
         let ids = [&top, &self.top].map(|dir| dir.meta().map(|meta| key_of(&meta.identity)));
         match ids {
@@ -139,6 +139,15 @@ impl Store {
             [Err(errno), _] | [_, Err(errno)] => Err(at(".farhaul")(errno)),
             _ => Err(StoreError::NotTheFolder { path: self.path.clone() }),
         }
+    }
+
+    /// The same at the price of one call where all is well: the marker that was read and locked when
+    /// the folder was opened is the file that stands at its path. For every moment between scans.
+    ///
+    /// # Errors
+    /// As [`Store::check_there`].
+    pub fn check_marker(&self) -> Result<(), StoreError> {
+        if marker::is_same(&self.path, &self.lock) { Ok(()) } else { self.check_there() }
     }
 
     /// Makes all that was written to its file system durable, by whomever. After a failure the kernel

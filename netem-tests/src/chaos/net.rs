@@ -19,6 +19,8 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
 
+/// How often an emulator is told something before a run is given up.
+const TRIES: usize = 6;
 /// Most sites: their numbers are parts of addresses.
 pub const SITES_MAX: usize = 16;
 
@@ -105,8 +107,7 @@ impl Net {
     /// # Errors
     /// If the emulator does not answer.
     pub fn set_down(&self, site: usize, is_down: bool) -> io::Result<()> {
-        let (lab, _) = self.place(site);
-        lab.change(Way::Both, &format!("down = {is_down}")).map_err(io::Error::other)
+        self.change(site, &format!("down = {is_down}"))
     }
 
     /// Has the link of a site lose so much, in percent; `None` as it does usually.
@@ -116,8 +117,21 @@ impl Net {
     pub fn set_loss(&self, site: usize, percent: Option<f64>) -> io::Result<()> {
         let links = if self.sites == 2 { 1.0 } else { 2.0 };
         let percent = percent.unwrap_or(self.between.loss / links);
+        self.change(site, &format!("loss = '{percent}%'"))
+    }
+
+    /// On a machine that is busy with other things an emulator may be kept from answering in time; to
+    /// be told the same once more does not harm it.
+    fn change(&self, site: usize, keys: &str) -> io::Result<()> {
         let (lab, _) = self.place(site);
-        lab.change(Way::Both, &format!("loss = '{percent}%'")).map_err(io::Error::other)
+        let mut changed = lab.change(Way::Both, keys);
+        for _ in 1..TRIES {
+            if changed.is_ok() {
+                break;
+            }
+            changed = lab.change(Way::Both, keys);
+        }
+        changed.map_err(io::Error::other)
     }
 
     /// Joins the edges: that of the first link is the router of all others.

@@ -8,19 +8,19 @@ use super::health::Health;
 use super::holders::observe;
 use super::links::{Linking, group_found};
 use super::listen::Hearing;
+use super::recover::Undecided;
 use super::scrub::Scrub;
+use super::sift::links_so;
 use super::thin::Thinning;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
 use crate::events::Said;
-use crate::exact;
 use crate::index::{Durability, Index, Transaction};
 use crate::site::{Outbox, Outgoing};
-use crate::store::{Ready, Store, is_still};
+use crate::store::{Ready, Store};
 use crate::watch::Shown;
 use farhaul_api::EventKind;
 use farhaul_engine::files::stop::Stop;
-use farhaul_engine::files::{ConfineError, Root};
 use farhaul_engine::identity::{Identity, PublicKey, Purpose};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -94,6 +94,7 @@ pub(super) struct Folder {
     pub(super) cursor: Option<RelPath>,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
+    pub(super) undecided: Undecided,
     pub(super) linking: Linking,
     pub(super) scrub: Scrub,
     pub(super) thinning: Thinning,
@@ -153,6 +154,7 @@ impl Folder {
             cursor: None,
             hearing,
             upkeep: Upkeep::default(),
+            undecided: Undecided::default(),
             linking: Linking::default(),
             scrub: Scrub::default(),
             thinning: Thinning::default(),
@@ -221,6 +223,7 @@ impl Folder {
         }
         let started = self.start_scan();
         if started.is_ok() {
+            self.health.scan_begins();
             self.health.say(Said::that(EventKind::ScanStarted));
         }
         self.note("cannot be scanned", started);
@@ -247,6 +250,7 @@ impl Folder {
     /// Somebody looked at paths. Meanwhile this site may have put something there itself: what was
     /// seen counts only if it is what stands there now.
     pub(super) fn looked(&mut self, path: RelPath, found: Option<Found>) {
+        self.health.is_read(&path);
         self.looks.push((path, found));
     }
 
@@ -260,7 +264,9 @@ impl Folder {
     fn take_all_looks(&mut self) -> Result<(), FolderError> {
         let mut looks = std::mem::take(&mut self.looks);
         // Whoever looked may have begun under other patterns (spec: S-157).
-        looks.retain(|(path, found)| !self.is_left_out(path, found.as_ref()));
+        looks.retain(|(path, found)| {
+            !self.is_left_out(path, found.as_ref()) && !self.undecided.has(path)
+        });
         // Of another disk, or none, in its place nothing is to be published (spec: S-040). A scan
         // comes by once the folder is there again.
         if !looks.is_empty() {
@@ -487,12 +493,16 @@ impl Folder {
 
     /// Time has passed.
     pub(super) fn tick(&mut self) {
+        if !self.is_where_it_was() {
+            return;
+        }
         self.look_for_room();
         if Instant::now() >= self.next_scan {
             self.scan();
         }
         let kept_up = self.keep_hearing();
         self.note("what waits cannot be tried again", kept_up);
+        self.keep_deciding();
         self.give_up_comparing();
         self.keep_scrubbing();
         self.keep_thinning();
@@ -551,30 +561,6 @@ impl Folder {
         }
         Ok(())
     }
-}
-
-/// How many names what was seen at a path has; `None`: it is not what stands there now.
-fn links_so(root: &Root, path: &RelPath, found: Option<&Found>) -> Option<u64> {
-    let is_so = match root.stat(path) {
-        Ok(meta) => match found {
-            Some(seen) if is_still(&meta, &seen.content, &seen.identity) => {
-                return Some(meta.links);
-            }
-            Some(_) => false,
-            // Unless what stands there is something else, under another spelling.
-            None => exact::misspelled(root.dir(), path).is_ok_and(|other| other.is_some()),
-        },
-        Err(
-            ConfineError::NotFound { .. }
-            | ConfineError::NotDirectory { .. }
-            | ConfineError::SymlinkInPath { .. },
-        ) => found.is_none(),
-        Err(error) => {
-            tracing::warn!(%error, "what is known of it stays");
-            false
-        }
-    };
-    is_so.then_some(0)
 }
 
 /// Signs what was published since the last signature.

@@ -4,9 +4,11 @@
 use super::Loop;
 use super::folder::{Folder, FolderError, FolderSetup};
 use super::health::Health;
+use crate::events::Said;
 use crate::index::IndexError;
 use crate::site::Outgoing;
-use crate::store::StoreError;
+use crate::store::{StoreError, is_marked};
+use farhaul_api::EventKind;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::StateError;
 use farhaul_sync::message::Message;
@@ -132,7 +134,9 @@ impl Loop {
                 }
                 let counts = folder.fetching.counts();
                 self.counts.lock().unwrap_or_else(PoisonError::into_inner).push(counts);
-                self.show(key, &setup.name, None);
+                if self.show(key, &setup.name, None).is_some() {
+                    self.log.say(Said::that(EventKind::Resumed).folder(&setup.name));
+                }
                 self.folders.insert(key, folder);
                 true
             }
@@ -149,11 +153,17 @@ impl Loop {
 
     fn halt(&mut self, setup: FolderSetup, halt: Halt, pause: Duration) {
         let Halt { kind, reason, .. } = &halt;
-        tracing::error!(
-            folder = %setup.name, %kind, %reason, advice = kind.advice(),
-            "halts; it is tried again by itself, with longer pauses of up to a minute"
-        );
-        self.show(setup.key, &setup.name, Some(halt.clone()));
+        let before = self.show(setup.key, &setup.name, Some(halt.clone()));
+        // Said once for each reason, however often it is tried again.
+        if before.is_none_or(|before| before.reason != *reason) {
+            let advice = kind.advice();
+            tracing::error!(
+                folder = %setup.name, %kind, %reason, advice,
+                "halts; it is tried again by itself, with pauses of up to a minute"
+            );
+            let said = Said::that(EventKind::Halted).folder(&setup.name);
+            self.log.say(said.text(format!("{kind}: {reason}; {advice}")));
+        }
         let next = Instant::now() + pause;
         self.halted.insert(setup.key, Halted { setup, halt, next, pause });
     }
@@ -178,6 +188,12 @@ impl Loop {
     /// Opens halted folders whose time has come.
     pub(super) fn retry_halted(&mut self) {
         let now = Instant::now();
+        for halted in self.halted.values_mut().filter(|halted| halted.next <= now) {
+            // A disk that comes back is found at the next look, however long that takes.
+            if halted.halt.kind == HaltKind::Elsewhere && !is_marked(&halted.setup.path) {
+                (halted.next, halted.pause) = (now + RETRY_FIRST, RETRY_FIRST);
+            }
+        }
         let due = self.halted.iter().filter(|(_, halted)| halted.next <= now);
         let due: Vec<FolderKey> = due.map(|(key, _)| *key).collect();
         for key in due {
@@ -193,7 +209,7 @@ impl Loop {
                 halted.next = now + halted.pause;
                 halted.halt.since = before.since;
                 let halt = halted.halt.clone();
-                self.show(key, &name, Some(halt));
+                _ = self.show(key, &name, Some(halt));
             }
         }
     }
@@ -220,10 +236,13 @@ impl Loop {
         conditions.retain(|key, _| kept.contains(key));
     }
 
-    fn show(&self, key: FolderKey, name: &str, halt: Option<Halt>) {
+    /// Why it halted before, if it did.
+    fn show(&self, key: FolderKey, name: &str, halt: Option<Halt>) -> Option<Halt> {
         let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
         let (is_full, unplaced) = (false, Vec::new());
-        conditions.insert(key, FolderCondition { name: name.to_owned(), halt, is_full, unplaced });
+        let name = name.to_owned();
+        let before = conditions.insert(key, FolderCondition { name, halt, is_full, unplaced });
+        before.and_then(|before| before.halt)
     }
 
     /// Shows what changed of the folders that run.

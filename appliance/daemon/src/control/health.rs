@@ -17,12 +17,14 @@ struct Fails {
     times: u64,
     /// Its place in the order of failures.
     number: u64,
+    /// What stands there cannot be read, as far as the last look says.
+    is_unread: bool,
 }
 
 impl Fails {
     fn new(why: String) -> Self {
         let now = now_millis();
-        Self { why, since_millis: now, last_millis: now, times: 0, number: 0 }
+        Self { why, since_millis: now, last_millis: now, times: 0, number: 0, is_unread: false }
     }
 }
 
@@ -35,6 +37,8 @@ pub(super) struct Health {
     /// The paths of `failures` by their last one.
     order: BTreeMap<u64, RelPath>,
     number: u64,
+    /// The number of the last failure when the last scan began.
+    scan_began: u64,
     scan_ended_millis: Option<u64>,
     /// What was last said that the folder is at.
     told: Option<FolderState>,
@@ -49,6 +53,7 @@ impl Health {
             failures: BTreeMap::new(),
             order: BTreeMap::new(),
             number: 0,
+            scan_began: 0,
             scan_ended_millis: None,
             told: None,
         }
@@ -103,6 +108,7 @@ impl Health {
             self.say(Said::that(EventKind::Failed).path(path).text(why.clone()));
         }
         let mut fails = before.unwrap_or_else(|| Fails::new(String::new()));
+        fails.is_unread = false;
         (fails.why, fails.last_millis, fails.times) = (why, now_millis(), fails.times + 1);
         self.number += 1;
         fails.number = self.number;
@@ -115,11 +121,31 @@ impl Health {
         }
     }
 
-    /// Something at a path was done.
-    pub(super) fn worked(&mut self, path: &RelPath) {
+    /// What stands at a path cannot be read.
+    pub(super) fn unread(&mut self, path: &RelPath, why: &str) {
+        self.failed(path, format!("what stands here cannot be read: {why}"));
+        if let Some(fails) = self.failures.get_mut(path) {
+            fails.is_unread = true;
+        }
+    }
+
+    /// What stands at a path was read, or is gone.
+    pub(super) fn is_read(&mut self, path: &RelPath) {
+        if self.failures.get(path).is_some_and(|fails| fails.is_unread) {
+            self.is_over(path);
+        }
+    }
+
+    /// What failed at a path fails no more.
+    pub(super) fn is_over(&mut self, path: &RelPath) {
         if let Some(fails) = self.failures.remove(path) {
             self.order.remove(&fails.number);
         }
+    }
+
+    /// Something at a path was done.
+    pub(super) fn worked(&mut self, path: &RelPath) {
+        self.is_over(path);
         self.say(Said::that(EventKind::Placed).path(path));
     }
 
@@ -131,8 +157,25 @@ impl Health {
         })
     }
 
-    pub(super) fn scanned(&mut self) {
+    pub(super) fn scan_begins(&mut self) {
+        self.scan_began = self.number;
+    }
+
+    /// A scan ended: if it came to its end, all that cannot be read was said anew.
+    pub(super) fn scanned(&mut self, is_whole: bool) {
         self.scan_ended_millis = Some(now_millis());
+        if !is_whole {
+            return;
+        }
+        let began = self.scan_began;
+        let is_over = |fails: &Fails| fails.is_unread && fails.number <= began;
+        let over: Vec<RelPath> = self
+            .failures
+            .iter()
+            .filter(|(_, fails)| is_over(fails))
+            .map(|(p, _)| p.clone())
+            .collect();
+        over.iter().for_each(|path| self.is_over(path));
     }
 
     pub(super) fn scan_ended_millis(&self) -> Option<u64> {

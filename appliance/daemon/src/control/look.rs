@@ -9,9 +9,9 @@ use crate::scan::{
     DigestError, Known, KnownContent, KnownError, KnownItem, Look, LookError, Looker, Rules, Scan,
     ScanError, Seen, WalkOptions,
 };
-use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::FileKind;
 use farhaul_engine::files::stop::Stop;
+use farhaul_engine::files::{ConfineError, Root};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::FileIdentity;
@@ -90,6 +90,9 @@ impl ScanJob {
                 }
                 Seen::Unread(error) => {
                     tracing::warn!(%error, "not looked at; what is known of it stays");
+                    if let Ok(path) = RelPath::parse(error.path().as_bytes()) {
+                        self.say_unread(path, error.reason())?;
+                    }
                     continue;
                 }
                 Seen::LeftOut { path, reason } => {
@@ -162,14 +165,24 @@ impl ScanJob {
             Ok(Look::LeftOut(_)) => return Ok(Told::All),
             Err(error) => {
                 tracing::warn!(%error, "what is known of it stays");
-                let is_changing =
-                    matches!(error, LookError::Digest { fault: DigestError::Changed, .. });
-                return Ok(if is_changing { Told::Changing } else { Told::All });
+                return match error {
+                    LookError::Digest { fault: DigestError::Changed, .. } => Ok(Told::Changing),
+                    LookError::Digest { fault: DigestError::Stopped, .. } => Ok(Told::All),
+                    // It went away in this very moment.
+                    LookError::Confine(ConfineError::NotFound { .. }) => Ok(Told::All),
+                    error => self.say_unread(path, error.to_string()).map(|()| Told::All),
+                };
             }
         };
         let looked = Event::Looked { folder: self.folder, path, found };
         let said = self.events.blocking_send(looked);
         said.map(|()| Told::All).map_err(|_| "this site stops".to_owned())
+    }
+
+    /// Says that what stands at a path cannot be read.
+    fn say_unread(&self, path: RelPath, why: String) -> Result<(), String> {
+        let unread = Event::Unread { folder: self.folder, path, why };
+        self.events.blocking_send(unread).map_err(|_| "this site stops".to_owned())
     }
 }
 

@@ -3,13 +3,13 @@
 
 use super::folder::{Folder, FolderError};
 use crate::boot::Boot;
+use crate::exact;
 use crate::index::Durability;
-use crate::store::{Shortfall, is_still};
+use crate::store::{Shortfall, ends_in_zeros, is_still};
+use farhaul_engine::files::{ConfineError, Root};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Found;
-use farhaul_sync::limits::ZERO_BLOCK;
 use farhaul_sync::version::Content;
-use std::os::unix::fs::FileExt;
 
 impl Folder {
     /// Prepares what was found for the brain: nothing is gone unless the folder is where it was, what
@@ -99,10 +99,31 @@ impl Folder {
 
     /// Whether nothing but zeros stands in the last block of a file.
     fn ends_in_zeros(&self, path: &RelPath, size: u64) -> bool {
-        let start = size.saturating_sub(1) / ZERO_BLOCK * ZERO_BLOCK;
-        let mut block = vec![0; usize::try_from(size - start).unwrap_or(0)];
         let file = self.store.root().open_file(path);
-        let read = file.is_ok_and(|file| file.read_exact_at(&mut block, start).is_ok());
-        read && !block.is_empty() && block.iter().all(|&byte| byte == 0)
+        file.is_ok_and(|file| ends_in_zeros(&file, size).is_ok_and(|is_so| is_so))
     }
+}
+
+/// How many names what was seen at a path has; `None`: it is not what stands there now.
+pub(super) fn links_so(root: &Root, path: &RelPath, found: Option<&Found>) -> Option<u64> {
+    let is_so = match root.stat(path) {
+        Ok(meta) => match found {
+            Some(seen) if is_still(&meta, &seen.content, &seen.identity) => {
+                return Some(meta.links);
+            }
+            Some(_) => false,
+            // Unless what stands there is something else, under another spelling.
+            None => exact::misspelled(root.dir(), path).is_ok_and(|other| other.is_some()),
+        },
+        Err(
+            ConfineError::NotFound { .. }
+            | ConfineError::NotDirectory { .. }
+            | ConfineError::SymlinkInPath { .. },
+        ) => found.is_none(),
+        Err(error) => {
+            tracing::warn!(%error, "what is known of it stays");
+            false
+        }
+    };
+    is_so.then_some(0)
 }

@@ -29,6 +29,7 @@ mod metadata;
 mod room;
 mod rotten;
 mod rules;
+mod stops;
 mod thin;
 
 /// Longer than any machine that is only busy needs.

@@ -241,6 +241,14 @@ impl Folder {
         }
     }
 
+    /// Whether it still stands where it was; it halts otherwise, before anything is read into what is
+    /// there now (F-33).
+    pub(super) fn is_where_it_was(&mut self) -> bool {
+        let there = self.store.check_marker().map_err(FolderError::from);
+        self.note("is not where it was", there);
+        !self.upkeep.is_halted()
+    }
+
     /// Keeps room for the index. A disk that has none for it is full.
     pub(super) fn keep_room(&mut self) {
         if let Err(error) = self.index.take_reserve() {

@@ -194,7 +194,7 @@ impl Folder {
             self.next_scan = now;
         }
         let was_stopped = std::mem::take(&mut self.scans_again) || self.is_paused;
-        self.health.scanned();
+        self.health.scanned(outcome.is_ok());
         let ended = Said::that(EventKind::ScanEnded);
         self.health.say(outcome.as_ref().err().map_or(ended.clone(), |why| ended.text(why)));
         if outcome.is_ok() {

@@ -96,7 +96,7 @@ impl Folder {
         wishes: &mut Vec<Wish>,
     ) -> Result<(), FolderError> {
         let Todo { path, task, placed } = todo;
-        if self.upkeep.is_held(path) {
+        if self.upkeep.is_held(path) || self.undecided.has(path) {
             return Ok(());
         }
         let old = placed.as_ref();
@@ -267,6 +267,7 @@ impl Folder {
         self.begin_round();
         for (Todo { path, task, placed }, (_, version, ready)) in tasks.iter().zip(&arrived) {
             let now = match task {
+                _ if self.undecided.has(path) => None,
                 Task::Place(now) if now.content == version.content => Some(now),
                 // What was to be described and is a file of its own now.
                 Task::SetMeta(now) if now == version => Some(now),
@@ -336,7 +337,7 @@ impl Folder {
         if prepared.is_empty() {
             return Ok(0);
         }
-        self.store.check_there()?;
+        self.store.check_marker()?;
         let intents: Vec<_> = prepared.iter().map(Prepared::intent).collect();
         let recorded = self.index.record(&intents)?;
         let mut swapped = Vec::new();

@@ -102,7 +102,12 @@ impl Site {
     async fn scan(&self) {
         // Nobody is there to be heard.
         self.control.asker().hear_all().await;
-        let before: FolderStatus = self.get("/api/v1/folders/photos").await;
+        let mut before: FolderStatus = self.get("/api/v1/folders/photos").await;
+        // One that runs may have gone by already.
+        while before.scan.running {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            before = self.get("/api/v1/folders/photos").await;
+        }
         loop {
             let now: FolderStatus = self.get("/api/v1/folders/photos").await;
             if !now.scan.running && now.scan.ended != before.scan.ended {

@@ -554,9 +554,13 @@ pub(super) fn is_placed(found: &DiskMeta, old: &Placed) -> bool {
 /// systems that keep times in steps of 100 ns or more round it.
 pub(super) fn is_untouched(now: &DiskMeta, found: &DiskMeta, mtime: FileTime) -> bool {
     let is_same = key_of(&now.identity) == key_of(&found.identity) && now.size() == found.size();
-    let got = now.mtime();
+    is_same && is_set_to(now.mtime(), mtime)
+}
+
+/// Whether a disk that was given the time `mtime` may have `got` of it.
+pub(super) fn is_set_to(got: FileTime, mtime: FileTime) -> bool {
     let is_rounded = got.nanos.is_multiple_of(100) && got.secs.abs_diff(mtime.secs) < 2;
-    is_same && (got == mtime || is_rounded)
+    got == mtime || is_rounded
 }
 
 /// Whether both are the same content of the same file, whatever its names.

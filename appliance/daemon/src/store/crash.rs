@@ -134,7 +134,7 @@ fn open(home: &Path) -> Site {
     );
     let mut site = Site { store, index, home: home.to_path_buf() };
     for (id, intent) in site.index.read().intents().unwrap() {
-        let recovered = site.store.recover(id, &intent, &mut WholeFile).unwrap();
+        let recovered = site.store.recover(id, &intent, None, &mut WholeFile).unwrap();
         let is_clear = matches!(recovered, Recovered::Done(_) | Recovered::Undone(_));
         assert!(is_clear, "{intent:?}: {recovered:?}");
         let mut settling = site.index.begin(Durability::Now).unwrap();

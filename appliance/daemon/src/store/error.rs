@@ -18,6 +18,15 @@ pub enum StoreError {
         /// The root.
         path: PathBuf,
     },
+    /// Its directory is not there, or cannot be opened: a disk that is not mounted or does not answer,
+    /// or a directory that was moved.
+    #[error("{}: is not there, or cannot be opened: {why}", path.display())]
+    NoRoot {
+        /// The root.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
     /// Another folder stands there.
     #[error("{}: is another folder than it was", path.display())]
     NotTheFolder {
@@ -140,8 +149,19 @@ impl StoreError {
     pub fn is_elsewhere(&self) -> bool {
         matches!(
             self,
-            Self::NoMarker { .. } | Self::NotTheFolder { .. } | Self::OtherFileSystem { .. }
+            Self::NoRoot { .. }
+                | Self::NoMarker { .. }
+                | Self::NotTheFolder { .. }
+                | Self::OtherFileSystem { .. }
         )
+    }
+
+    /// Whether one path of the tree is what cannot be read or changed, and nothing is said of others.
+    pub fn is_of_a_path(&self) -> bool {
+        let Self::Place(error) = self else { return false };
+        let path = error.path().as_bytes();
+        let top = path.split(|&byte| byte == b'/').next();
+        !path.is_empty() && top != Some(b".") && top != Some(RESERVED_NAME)
     }
 
     /// Whether room on the disk is all that is missing.

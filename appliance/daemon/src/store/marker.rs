@@ -7,8 +7,11 @@ use farhaul_engine::files::dir::Dir;
 use farhaul_engine::files::{ConfineError, Root};
 use farhaul_proto::path_name::RESERVED_NAME;
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const NAME: &[u8] = b"folder";
@@ -92,6 +95,31 @@ pub(super) fn write(top: &Dir, id: [u8; 16]) -> Result<(), StoreError> {
     let written = file.write_all(text_of(id).as_bytes()).and_then(|()| file.sync_all());
     written.map_err(|error| at(errno_of(&error)))?;
     top.sync().map_err(&at)
+}
+
+/// Holds the root of a folder at `path`.
+pub(super) fn root_at(path: &Path) -> Result<Root, StoreError> {
+    Root::open(path).map_err(|error| match error {
+        // That is said of this process, and of nothing there.
+        ConfineError::TooManyOpen { .. } => error.into(),
+        error => StoreError::NoRoot { path: path.to_path_buf(), why: error.reason() },
+    })
+}
+
+/// Whether the folder at `path` has a marker at all.
+pub fn is_marked(path: &Path) -> bool {
+    marker_of(path).symlink_metadata().is_ok()
+}
+
+/// Whether the marker of the folder at `path` is the open file `held`.
+pub(super) fn is_same(path: &Path, held: &File) -> bool {
+    let (named, held) = (marker_of(path).symlink_metadata(), held.metadata());
+    matches!((named, held), (Ok(named), Ok(held))
+        if (named.dev(), named.ino()) == (held.dev(), held.ino()))
+}
+
+fn marker_of(path: &Path) -> PathBuf {
+    [path.as_os_str(), OsStr::from_bytes(RESERVED_NAME), OsStr::from_bytes(NAME)].iter().collect()
 }
 
 /// Holds the reserved directory of `root` if the folder of `mark` stands there.

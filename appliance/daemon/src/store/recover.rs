@@ -1,10 +1,10 @@
 //! After a kill or a power cut: what became of each intent.
 //!
-//! A path with an intent holds what stood there, or what was to stand there, whole; or it is ours and
-//! broken, which is never read as an edit: it is set aside and fetched again (spec: S-044). What a
-//! user did meanwhile is told from that by inode, time and hash, and is left to a scan.
+//! A path with an intent holds what stood there, or what was to stand there, whole. Or it is what a
+//! power cut left of that, which is never read as an edit: it is set aside and fetched again. Anything
+//! else a user did meanwhile: it stays where it is, and a scan publishes it (spec: S-044).
 
-use super::change::{is_placed, is_same_content, is_untouched};
+use super::change::{is_placed, is_same_content, is_set_to, is_untouched};
 use super::describe::describe;
 use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
@@ -13,10 +13,12 @@ use super::{Committed, Store, Swapped, identity_of, nanos_of};
 use farhaul_engine::files::ConfineError;
 use farhaul_engine::files::dir::{Dir, FileKind, Meta as DiskMeta};
 use farhaul_proto::path_name::RelPath;
-use farhaul_sync::folder::Placed;
+use farhaul_sync::folder::{FileIdentity, Placed};
+use farhaul_sync::limits::{MODE_MASK, ZERO_BLOCK};
 use farhaul_sync::version::{Content, ManifestId, Version};
 use rustix::io::Errno;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 /// Reads a file and says whose content it is.
 pub trait Hashing {
@@ -34,8 +36,10 @@ pub enum Recovered {
     Done(Committed),
     /// It was not done, and what stood there does.
     Undone(Committed),
-    /// It was half-done: what came of it is set aside, and what stood there (if anything) does again.
-    /// It has to be fetched again.
+    /// It was done, and somebody changed since what was put there: that stays, and a scan finds it.
+    Edited(Committed),
+    /// A power cut damaged what was put there: that is set aside, and what stood there (if anything)
+    /// does again. It has to be fetched again.
     Broken(Committed),
     /// Somebody put something else there: the index says what it said, and a scan finds it.
     Foreign(Committed),
@@ -47,6 +51,7 @@ impl Recovered {
         match self {
             Self::Done(committed)
             | Self::Undone(committed)
+            | Self::Edited(committed)
             | Self::Broken(committed)
             | Self::Foreign(committed) => committed,
         }
@@ -58,13 +63,16 @@ impl Recovered {
 enum Outcome {
     Done,
     Undone,
+    Edited,
     Broken,
     Foreign,
 }
 
 impl Store {
     /// Finds out what became of an intent and leaves its path old, new or as a user made it. To be
-    /// called for every intent of the index before anything is scanned or staged.
+    /// called for every intent of the index before anything is scanned or staged. What was last
+    /// changed before `cut` (nanoseconds since 1970) a power cut may have damaged; `None`: there was
+    /// none since the intent, and the disk holds what was written.
     ///
     /// # Errors
     /// [`StoreError`]; the intent stays, and so does what it is about.
@@ -72,6 +80,7 @@ impl Store {
         &self,
         id: IntentId,
         intent: &Intent,
+        cut: Option<i128>,
         hashing: &mut dyn Hashing,
     ) -> Result<Recovered, StoreError> {
         let parent = match self.root.parent_dir(&intent.path) {
@@ -89,7 +98,7 @@ impl Store {
             }
             Err(error) => return Err(error.into()),
         };
-        let mut look = Look { store: self, intent, parent: &parent, hashing };
+        let mut look = Look { store: self, intent, parent: &parent, cut, hashing };
         let (outcome, placed, displaced) = match &intent.action {
             Action::Put { staged, inode } => look.put(staged, *inode)?,
             Action::Describe => look.describe()?,
@@ -109,6 +118,7 @@ impl Store {
         Ok(match outcome {
             Outcome::Done => Recovered::Done(committed),
             Outcome::Undone => Recovered::Undone(committed),
+            Outcome::Edited => Recovered::Edited(committed),
             Outcome::Broken => Recovered::Broken(committed),
             Outcome::Foreign => Recovered::Foreign(committed),
         })
@@ -149,6 +159,8 @@ struct Look<'a> {
     store: &'a Store,
     intent: &'a Intent,
     parent: &'a Dir,
+    /// What was last changed before this may be damaged.
+    cut: Option<i128>,
     hashing: &'a mut dyn Hashing,
 }
 
@@ -186,23 +198,22 @@ impl Look<'_> {
             return Ok((Outcome::Undone, self.old_at(&found), None));
         }
         let Some(new) = new else { return self.made_dir(&found, inode, aside.as_ref()) };
-        if is_ours(&found, inode, new) {
+        let is_inode = found.identity.ino == inode;
+        if is_inode || is_dated(&found, new) {
             if self.holds(&found, &new.content)? {
-                match self.take_out(aside.as_ref())? {
-                    Out::Nothing => {
-                        return Ok((Outcome::Done, self.paths(Some(new), &found), None));
-                    }
-                    Out::Kept(displaced) => {
-                        let placed = self.paths(Some(new), &found);
-                        return Ok((Outcome::Done, placed, Some(displaced)));
-                    }
+                return match self.take_out(aside.as_ref())? {
                     // Something was put into it in the last moment: it goes back.
-                    Out::FullDir(_) => {}
-                }
+                    Out::FullDir(_) => self.broken(&found, aside.as_ref()),
+                    out => Ok((Outcome::Done, self.put_as(new, &found), out.kept())),
+                };
             }
-            return self.broken(&found, aside.as_ref());
+            if self.is_damaged(&found, new)? {
+                return self.broken(&found, aside.as_ref());
+            }
         }
-        Ok(foreign(self.take_out(aside.as_ref())?.kept()))
+        let displaced = self.take_out(aside.as_ref())?.kept();
+        // Whoever wrote into it saw what was put there.
+        if is_inode { Ok(self.edited(new, &found, displaced)) } else { Ok(foreign(displaced)) }
     }
 
     /// A directory that no version describes was to be made: a scan says what it is.
@@ -247,6 +258,62 @@ impl Look<'_> {
         Ok(found.map(|found| found.identity.ino))
     }
 
+    /// What was put there, and has other bytes by now: what is known of it is what was put, in a state
+    /// in which it is not any more.
+    fn edited(&self, new: &Version, found: &DiskMeta, displaced: Option<Displaced>) -> Findings {
+        let found = identity_of(found);
+        let size = match &new.content {
+            Content::File { size, .. } => size.get(),
+            Content::Gone | Content::Dir | Content::Symlink { .. } => found.size,
+        };
+        let (mtime, ctime) = (found.mtime - 1, found.ctime - 1);
+        let identity = FileIdentity { size, mtime, ctime, ..found };
+        let (version, meta) = (new.clone(), new.meta.clone());
+        let placed = Placed { version, meta, identity };
+        (Outcome::Edited, vec![(self.intent.path.clone(), Some(placed))], displaced)
+    }
+
+    /// What the index is to say of what was put there and is whole. Where somebody gave it another
+    /// mode or time since, a scan has to see the difference.
+    fn put_as(&self, new: &Version, found: &DiskMeta) -> Vec<(RelPath, Option<Placed>)> {
+        let is_mode = found.mode & MODE_MASK == new.meta.mode & MODE_MASK;
+        let is_time = is_set_to(found.mtime(), new.meta.mtime);
+        let is_so = match found.kind {
+            FileKind::Dir => is_mode,
+            FileKind::Symlink => is_time,
+            // A further name of a file is described as that is.
+            FileKind::File | FileKind::Special => is_mode && is_time || found.links > 1,
+        };
+        let mut placed = placed_of(new, found);
+        if !is_so {
+            placed.identity.ctime -= 1;
+        }
+        vec![(self.intent.path.clone(), Some(placed))]
+    }
+
+    /// Whether a power cut may have left this of what was put there: it was last changed before that,
+    /// and is shorter, ends in zeros or has its time still.
+    fn is_damaged(&mut self, found: &DiskMeta, new: &Version) -> Result<bool, StoreError> {
+        let (Some(cut), Content::File { size, .. }) = (self.cut, &new.content) else {
+            return Ok(false);
+        };
+        if found.kind != FileKind::File || identity_of(found).ctime >= cut {
+            return Ok(false);
+        }
+        if let Some(old) = &self.intent.old
+            && self.holds(found, &old.version.content)?
+        {
+            return Ok(false);
+        }
+        if found.size() < size.get() || is_set_to(found.mtime(), new.meta.mtime) {
+            return Ok(true);
+        }
+        let path = &self.intent.path;
+        let (file, _) = self.parent.open_file(path.file_name()).map_err(on(path))?;
+        let ends = ends_in_zeros(&file, found.size());
+        ends.map_err(|error| on(path)(super::marker::errno_of(&error)))
+    }
+
     /// Ours and broken: aside with it, and back with what stood there.
     fn broken(
         &mut self,
@@ -287,6 +354,7 @@ impl Look<'_> {
         };
         let is_that = (found.identity.dev, found.identity.ino)
             == (old.identity.device, old.identity.inode)
+            && is_half_described(&found, old, new)
             && self.holds(&found, &old.version.content)?;
         if !is_that {
             return Ok(foreign(None));
@@ -406,21 +474,49 @@ impl Look<'_> {
     }
 }
 
+/// Whether what stands at a path has the mode and time that it had, that it was to get, or between.
+/// Others a user gave it.
+fn is_half_described(found: &DiskMeta, old: &Placed, new: &Version) -> bool {
+    let mtime = found.mtime();
+    let is_time = nanos_of(mtime) == old.identity.mtime || is_set_to(mtime, new.meta.mtime);
+    // A list changes the mode, and so does whoever may not open the file.
+    let has_lists = old.meta.attrs.is_some() || new.meta.attrs.is_some();
+    let modes = [old.meta.mode, old.meta.mode | 0o400, new.meta.mode];
+    let is_mode = modes.iter().any(|mode| mode & MODE_MASK == found.mode & MODE_MASK);
+    match found.kind {
+        FileKind::Dir => is_mode || has_lists,
+        FileKind::Symlink => is_time,
+        FileKind::File | FileKind::Special => is_time && (is_mode || has_lists),
+    }
+}
+
 fn placed_of(version: &Version, found: &DiskMeta) -> Placed {
     let (version, meta) = (version.clone(), version.meta.clone());
     Placed { version, meta, identity: identity_of(found) }
 }
 
-/// Whether this is what we put there, or what is left of it. By its inode, or where those do not
-/// last by the length and time that we gave it.
-fn is_ours(found: &DiskMeta, inode: u64, new: &Version) -> bool {
+/// Whether this has the length and time of what was put there: so that is known where inodes do not
+/// last.
+fn is_dated(found: &DiskMeta, new: &Version) -> bool {
     let is_dated = match &new.content {
         Content::File { size, .. } => {
             found.size() == size.get() && nanos_of(found.mtime()) == nanos_of(new.meta.mtime)
         }
         Content::Gone | Content::Dir | Content::Symlink { .. } => false,
     };
-    found.identity.ino == inode || (found.kind == FileKind::File && is_dated)
+    found.kind == FileKind::File && is_dated
+}
+
+/// Whether nothing but zeros stands in the last block of a file of `size` bytes that has any: what a
+/// power cut leaves of one whose length was durable before its bytes.
+///
+/// # Errors
+/// What the system says.
+pub fn ends_in_zeros(file: &File, size: u64) -> std::io::Result<bool> {
+    let start = size.saturating_sub(1) / ZERO_BLOCK * ZERO_BLOCK;
+    let mut block = vec![0; usize::try_from(size - start).unwrap_or(0)];
+    file.read_exact_at(&mut block, start)?;
+    Ok(!block.is_empty() && block.iter().all(|&byte| byte == 0))
 }
 
 fn foreign(displaced: Option<Displaced>) -> Findings {

@@ -49,6 +49,7 @@ impl Site {
     /// A user's file that the index knows.
     pub(super) fn known(&mut self, at: &str, text: &[u8], serial: u64) -> Placed {
         fs::write(self.at(at), text).unwrap();
+        fs::set_permissions(self.at(at), fs::Permissions::from_mode(0o640)).unwrap();
         let placed = self.found(at, &version(dot(2, serial), &[], file(text)));
         self.place(at, Some(&placed));
         placed

@@ -100,9 +100,9 @@ impl Scene {
     }
 
     fn step(&mut self) {
+        self.folder.tick();
         // The loop would open a folder again that halts.
         let _ = self.folder.upkeep.take_halt();
-        self.folder.tick();
         let mut any = false;
         while let Ok(event) = self.queue.try_recv() {
             any = true;
@@ -124,6 +124,7 @@ impl Scene {
             }
         }
         self.folder.go_on();
+        let _ = self.folder.upkeep.take_halt();
         if !any {
             std::thread::sleep(Duration::from_millis(5));
         }

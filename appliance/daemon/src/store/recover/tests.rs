@@ -7,6 +7,7 @@ use crate::store::Prepared;
 use crate::store::tests::{Site, WholeFile, text};
 use farhaul_sync::version::Meta;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 /// A site with a file `a` that is known, if `old`, and a change that puts another one there.
 fn prepared(site: &mut Site, old: bool) -> (Version, Prepared) {
@@ -23,10 +24,19 @@ fn swap(site: &mut Site, prepared: Prepared) {
     drop(prepared.swap(&recorded).unwrap());
 }
 
-/// Recovers the one intent there is.
+/// Recovers the one intent there is, after a kill.
 fn recover(site: &mut Site) -> Recovered {
+    recover_after(site, None)
+}
+
+/// The same, after a power cut behind everything that stands there.
+fn recover_after_cut(site: &mut Site) -> Recovered {
+    recover_after(site, Some(i128::MAX))
+}
+
+fn recover_after(site: &mut Site, cut: Option<i128>) -> Recovered {
     let (id, intent) = site.index.read().intents().unwrap().remove(0);
-    let recovered = site.store.recover(id, &intent, &mut WholeFile).unwrap();
+    let recovered = site.store.recover(id, &intent, cut, &mut WholeFile).unwrap();
     let mut settling = site.index.begin(Durability::Now).unwrap();
     settling.settle(recovered.committed(), 1000).unwrap();
     settling.commit().unwrap();
@@ -65,18 +75,30 @@ fn a_change_that_was_done_is_done() {
     }
 }
 
+/// Gives a file its time back.
+fn set_time(site: &Site, mtime: std::time::SystemTime) {
+    File::options().write(true).open(site.at("a")).unwrap().set_modified(mtime).unwrap();
+}
+
+/// What a power cut leaves of the file `new`, and whether its time is still the one that it was given.
+const DAMAGE: [(&[u8], bool); 4] =
+    [(b"\0\0\0", true), (b"", true), (b"ne", false), (b"no\0", true)];
+
 #[test]
 fn a_file_that_is_ours_and_broken_is_never_an_edit() {
-    for (old, zeros) in [(false, &b"\0\0\0"[..]), (true, b"\0\0\0"), (true, b"")] {
+    for (old, (left, keeps_time)) in
+        [false, true].into_iter().flat_map(|old| DAMAGE.map(|d| (old, d)))
+    {
         let (_home, mut site) = site();
         let (_, prepared) = prepared(&mut site, old);
         swap(&mut site, prepared);
-        // As a power cut leaves it: right time, wrong bytes, or none.
         let mtime = fs::metadata(site.at("a")).unwrap().modified().unwrap();
-        fs::write(site.at("a"), zeros).unwrap();
-        File::options().write(true).open(site.at("a")).unwrap().set_modified(mtime).unwrap();
-        assert!(matches!(recover(&mut site), Recovered::Broken(_)));
-        let broken = (String::from_utf8(zeros.to_vec()).unwrap(), false);
+        fs::write(site.at("a"), left).unwrap();
+        if keeps_time {
+            set_time(&site, mtime);
+        }
+        assert!(matches!(recover_after_cut(&mut site), Recovered::Broken(_)));
+        let broken = (String::from_utf8(left.to_vec()).unwrap(), false);
         assert_eq!(site.kept("a"), [broken]);
         assert_eq!(site.placed("a").is_some(), old);
         assert!(site.is_settled("a"));
@@ -85,6 +107,113 @@ fn a_file_that_is_ours_and_broken_is_never_an_edit() {
         } else {
             assert!(!site.at("a").exists());
         }
+    }
+}
+
+/// Whether a scan would look at a path: the index says another state than it is in.
+fn is_to_be_looked_at(site: &Site, at: &str) -> bool {
+    let found = identity_of(&site.store.root.stat(&path(at)).unwrap());
+    site.placed(at).is_some_and(|placed| placed.identity != found)
+}
+
+#[test]
+fn what_a_user_wrote_into_the_new_file_after_a_kill_stays_as_an_edit_of_it() {
+    let edits: [(&[u8], bool); 4] =
+        [(b"new and more", false), (b"ne", false), (b"", false), (b"two", true)];
+    for (old, (edit, keeps_time)) in
+        [false, true].into_iter().flat_map(|old| edits.map(|e| (old, e)))
+    {
+        let (_home, mut site) = site();
+        let (new, prepared) = prepared(&mut site, old);
+        swap(&mut site, prepared);
+        let mtime = fs::metadata(site.at("a")).unwrap().modified().unwrap();
+        fs::write(site.at("a"), edit).unwrap();
+        if keeps_time {
+            set_time(&site, mtime);
+        }
+        let recovered = recover(&mut site);
+        assert!(matches!(recovered, Recovered::Edited(_)), "{recovered:?}");
+        assert_eq!(fs::read(site.at("a")).unwrap(), edit);
+        // A scan finds it, and publishes it over what the user saw.
+        assert_eq!(site.placed("a").unwrap().version, new);
+        assert!(is_to_be_looked_at(&site, "a"));
+        assert_eq!(site.kept("a"), if old { vec![("old".to_owned(), true)] } else { vec![] });
+    }
+}
+
+#[test]
+fn what_a_user_wrote_after_the_machine_started_again_is_no_damage() {
+    let (_home, mut site) = site();
+    let (_, prepared) = prepared(&mut site, true);
+    swap(&mut site, prepared);
+    fs::write(site.at("a"), "").unwrap();
+    let written = identity_of(&site.store.root.stat(&path("a")).unwrap()).ctime;
+    assert!(matches!(recover_after(&mut site, Some(written)), Recovered::Edited(_)));
+    assert_eq!(
+        (text(site.at("a")), site.kept("a")),
+        (String::new(), vec![("old".to_owned(), true)])
+    );
+}
+
+#[test]
+fn what_a_user_did_to_the_old_file_before_the_exchange_is_left_to_a_scan() {
+    for after_cut in [false, true] {
+        let (_home, mut site) = site();
+        let (new, prepared) = prepared(&mut site, true);
+        site.index.record(&[prepared.intent()]).unwrap();
+        // Of the length and time that the new file was to have.
+        let before = site.placed("a");
+        let time = std::time::SystemTime::UNIX_EPOCH
+            + std::time::Duration::new(new.meta.mtime.secs.unsigned_abs(), new.meta.mtime.nanos);
+        fs::write(site.at("a"), if after_cut { "old" } else { "two" }).unwrap();
+        set_time(&site, time);
+        let recovered = if after_cut { recover_after_cut(&mut site) } else { recover(&mut site) };
+        assert!(matches!(recovered, Recovered::Foreign(_)), "{recovered:?}");
+        assert!(site.at("a").exists());
+        assert_eq!((site.placed("a"), site.kept("a")), (before, vec![]));
+        assert!(is_to_be_looked_at(&site, "a"));
+    }
+}
+
+#[test]
+fn a_mode_or_time_that_a_user_gave_the_new_file_is_found_by_a_scan() {
+    for is_mode in [false, true] {
+        let (_home, mut site) = site();
+        let (new, prepared) = prepared(&mut site, true);
+        swap(&mut site, prepared);
+        if is_mode {
+            fs::set_permissions(site.at("a"), fs::Permissions::from_mode(0o600)).unwrap();
+        } else {
+            set_time(&site, std::time::SystemTime::now());
+        }
+        assert!(matches!(recover(&mut site), Recovered::Done(_)));
+        assert_eq!(site.placed("a").unwrap().version, new);
+        assert!(is_to_be_looked_at(&site, "a"));
+    }
+}
+
+#[test]
+fn a_mode_or_time_that_a_user_gave_what_was_to_be_described_stays() {
+    for is_mode in [false, true] {
+        let (_home, mut site) = site();
+        let old = site.known("a", b"old", 1);
+        let mut new = version(dot(2, 3), &[], file(b"old"));
+        new.meta.mode = 0o660;
+        let prepared = site.store.prepare_describe(&path("a"), &new, &old).unwrap();
+        site.index.record(&[prepared.intent()]).unwrap();
+        if is_mode {
+            fs::set_permissions(site.at("a"), fs::Permissions::from_mode(0o600)).unwrap();
+        } else {
+            set_time(&site, std::time::SystemTime::now());
+        }
+        let users = fs::metadata(site.at("a")).unwrap();
+        assert!(matches!(recover(&mut site), Recovered::Foreign(_)));
+        let now = fs::metadata(site.at("a")).unwrap();
+        assert_eq!(
+            (now.mode(), now.modified().unwrap()),
+            (users.mode(), users.modified().unwrap())
+        );
+        assert_eq!(site.placed("a"), Some(old));
     }
 }
 

@@ -1,0 +1,166 @@
+//! Folders and paths that stop, and go on by themselves: what a user does meanwhile is kept, nothing
+//! else is held up, and it is said.
+
+use super::*;
+use crate::control::recover::tests::FAILS;
+use farhaul_sync::limits::FILE_MAX;
+
+/// A bench in which `a` was changed by a neighbour, and the folder halted before the index knew.
+fn amid_a_change() -> (Bench, Version) {
+    let mut bench = Bench::new();
+    fs::write(bench.root("a"), "old").unwrap();
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "source");
+    let said = bench.say_next("a", 1, theirs);
+    bench.folder().store.fail_syncs(true);
+    bench.settle();
+    assert_eq!(bench.halt("tree").expect("it halts").kind, HaltKind::Disk);
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"theirs");
+    (bench, said)
+}
+
+fn append(bench: &Bench, at: &str, text: &str) {
+    let mut file = fs::File::options().append(true).open(bench.root(at)).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn what_is_appended_after_a_stop_amid_a_change_is_an_edit_of_what_was_put_there() {
+    let (mut bench, said) = amid_a_change();
+    append(&bench, "a", " and mine");
+    bench.retry();
+    bench.scan();
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"theirs and mine");
+    let item = bench.item("a");
+    let heads: Vec<&Version> = item.versions.iter().collect();
+    assert_eq!(heads.len(), 1, "{heads:?}");
+    assert!(heads[0].dot != said.dot && heads[0].covers(&said));
+    let kept = bench.kept();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(bench.kept_bytes(&kept[0]), b"old");
+    assert_eq!(bench.folder().index.read().intents().unwrap(), []);
+}
+
+#[test]
+fn a_change_that_cannot_be_decided_holds_up_its_path_and_nothing_else() {
+    let (mut bench, said) = amid_a_change();
+    // As long as what was put there: only its bytes tell them apart.
+    fs::write(bench.root("a"), "mine!!").unwrap();
+    FAILS.set(true);
+    bench.retry();
+    bench.scan();
+    assert!(bench.halt("tree").is_none());
+    let why = bench.folder().why(&path("a")).unwrap();
+    let failure = why.failure.expect("it is shown");
+    assert!(failure.why.contains("a change before the stop"), "{}", failure.why);
+    // What the scan saw there does not count.
+    let heads: Vec<Dot> = bench.item("a").versions.iter().map(|head| head.dot).collect();
+    assert_eq!(heads, [said.dot]);
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"mine!!");
+    assert_eq!(bench.folder().index.read().intents().unwrap().len(), 1);
+    // All else goes on.
+    let other = content_of(&mut bench, "source");
+    bench.say_next("b", 2, other);
+    fs::write(bench.root("c"), "c").unwrap();
+    bench.scan();
+    assert_eq!(fs::read(bench.root("b")).unwrap(), b"theirs");
+    assert!(bench.item("c").versions.is_live());
+    FAILS.set(false);
+    let began = std::time::Instant::now();
+    while !bench.folder().index.read().intents().unwrap().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "it is not tried again");
+        bench.body.take(Event::Tick);
+        bench.settle();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bench.scan();
+    assert!(bench.folder().why(&path("a")).unwrap().failure.is_none());
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"mine!!");
+    let heads: Vec<Version> = bench.item("a").versions.iter().cloned().collect();
+    assert!(heads.len() == 1 && heads[0].dot != said.dot && heads[0].covers(&said), "{heads:?}");
+}
+
+#[test]
+fn what_cannot_be_read_is_shown_at_its_path_until_it_can_be() {
+    // A file system that takes a file longer than any site carries.
+    let home = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut bench = Bench::at(home, Arc::new(Unnamed));
+    let file = fs::File::create(bench.root("large")).unwrap();
+    file.set_len(FILE_MAX.get() + 1).unwrap();
+    fs::write(bench.root("small"), "small").unwrap();
+    bench.scan();
+    assert!(bench.item("small").versions.is_live());
+    assert!(!bench.item("large").versions.is_live());
+    let why = bench.folder().why(&path("large")).unwrap().failure.expect("it is shown");
+    assert!(why.why.contains("cannot be read") && why.why.contains("any site"), "{}", why.why);
+    fs::remove_file(bench.root("large")).unwrap();
+    bench.scan();
+    assert!(bench.folder().why(&path("large")).unwrap().failure.is_none());
+}
+
+/// What was said of folders that halt and go on.
+fn said_of_halts(bench: &Bench) -> Vec<(EventKind, Option<String>)> {
+    let events = bench.body.log.since(crate::events::From::Number(0), 10_000).events;
+    let is_of_halts = |kind| matches!(kind, EventKind::Halted | EventKind::Resumed);
+    let events = events.into_iter().filter(|event| is_of_halts(event.kind));
+    events.map(|event| (event.kind, event.text)).collect()
+}
+
+#[test]
+fn a_root_that_goes_away_halts_at_the_next_tick_and_goes_on_once_it_is_back() {
+    for leaves in ["nothing", "a directory", "a file"] {
+        let mut bench = Bench::new();
+        fs::write(bench.root("a"), "a").unwrap();
+        bench.scan();
+        let (root, aside) = (bench.root(""), bench.home.path().join("aside"));
+        let root = root.parent().unwrap().join("tree");
+        fs::rename(&root, &aside).unwrap();
+        match leaves {
+            "a directory" => fs::create_dir(&root).unwrap(),
+            "a file" => fs::write(&root, "").unwrap(),
+            _ => {}
+        }
+        bench.body.take(Event::Tick);
+        bench.settle();
+        let halt = bench.halt("tree").expect("it halts");
+        assert_eq!(halt.kind, HaltKind::Elsewhere, "{leaves}: {}", halt.reason);
+        assert!(halt.reason.contains(root.to_str().unwrap()), "{}", halt.reason);
+        // However often it is looked for, that is said once.
+        for _ in 0..3 {
+            for halted in bench.body.halted.values_mut() {
+                halted.next = std::time::Instant::now();
+            }
+            bench.body.take(Event::Tick);
+        }
+        let said = said_of_halts(&bench);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].1.as_ref().is_some_and(|text| text.contains("mount its disk")), "{said:?}");
+        match leaves {
+            "a directory" => fs::remove_dir(&root).unwrap(),
+            "a file" => fs::remove_file(&root).unwrap(),
+            _ => {}
+        }
+        fs::rename(&aside, &root).unwrap();
+        bench.retry();
+        assert!(bench.halt("tree").is_none());
+        assert_eq!(said_of_halts(&bench).last().map(|said| said.0), Some(EventKind::Resumed));
+        assert_eq!(bench.item("a").versions.iter().count(), 1);
+        assert!(bench.item("a").versions.is_live());
+    }
+}
+
+#[test]
+fn nothing_is_put_in_place_where_the_root_was_replaced_since_the_last_scan() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "source");
+    let (root, aside) = (bench.home.path().join("tree"), bench.home.path().join("aside"));
+    fs::rename(&root, &aside).unwrap();
+    fs::create_dir(&root).unwrap();
+    bench.say_next("a", 1, theirs);
+    bench.settle();
+    assert_eq!(bench.halt("tree").expect("it halts").kind, HaltKind::Elsewhere);
+    assert!(!aside.join("a").exists() && !root.join("a").exists());
+}
