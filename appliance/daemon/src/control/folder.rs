@@ -11,6 +11,7 @@ use super::scrub::Scrub;
 use super::thin::Thinning;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
+use super::work::Going;
 use crate::events::Said;
 use crate::exact;
 use crate::index::{Durability, Index, Transaction};
@@ -89,8 +90,7 @@ pub(super) struct Folder {
     looks: Vec<(RelPath, Option<Found>)>,
     /// What came and is verified, and not in place yet.
     pub(super) arrived: Vec<(RelPath, Version, Ready)>,
-    /// Up to where what is to be done was gone through; from there on it goes next.
-    pub(super) cursor: Option<RelPath>,
+    pub(super) going: Going,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
     pub(super) linking: Linking,
@@ -149,7 +149,7 @@ impl Folder {
             shown: Arc::default(),
             looks: Vec::new(),
             arrived: Vec::new(),
-            cursor: None,
+            going: Going::default(),
             hearing,
             upkeep: Upkeep::default(),
             linking: Linking::default(),
@@ -246,6 +246,7 @@ impl Folder {
     /// Somebody looked at paths. Meanwhile this site may have put something there itself: what was
     /// seen counts only if it is what stands there now.
     pub(super) fn looked(&mut self, path: RelPath, found: Option<Found>) {
+        self.fetching.changed(&path);
         self.looks.push((path, found));
     }
 
@@ -471,6 +472,7 @@ impl Folder {
         self.note_refused(&refused);
         self.note_brake()?;
         for path in &learned {
+            self.fetching.changed(path);
             self.health.say(Said::that(EventKind::Learned).peer(peer).path(path));
         }
         Ok(())
