@@ -1,5 +1,5 @@
-//! The table of faults and threats (`appliance/FAULTS.md`): each row once, each with tests that exist
-//! or with the word that it is open.
+//! The tables of faults, threats and scenarios (`appliance/FAULTS.md`): each row once, each with tests
+//! that exist or with the word that it is open.
 //!
 //! A test is named as `crate::module::function`, in code marks; of integration tests the file is the
 //! module. What is missing of a row stands behind `open:`.
@@ -15,8 +15,8 @@ const OPEN: &str = "open:";
 
 /// What there have to be rows of.
 fn wanted() -> impl Iterator<Item = String> {
-    let faults = (1..=40).map(|n| format!("F-{n:02}"));
-    faults.chain((13..=20).map(|n| format!("T-{n:02}")))
+    let rows = [("F", 1..=40), ("T", 13..=20), ("S", 1..=40)];
+    rows.into_iter().flat_map(|(table, numbers)| numbers.map(move |n| format!("{table}-{n:02}")))
 }
 
 /// A row: its name, its line and its other columns.
@@ -32,7 +32,7 @@ fn rows(file: &File) -> Vec<Row<'_>> {
     for (index, line) in file.text.lines().enumerate() {
         let cells: Vec<&str> = line.trim().trim_matches('|').split(" | ").map(str::trim).collect();
         if let [id, behaviour, tests] = cells[..]
-            && (id.starts_with("F-") || id.starts_with("T-"))
+            && ["F-", "T-", "S-"].iter().any(|table| id.starts_with(table))
         {
             // Behind its number the row says what the fault is.
             let id = id.split(' ').next().unwrap_or_default();

@@ -112,3 +112,6 @@ impl Item {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,8 @@ impl<I: Index> FolderState<I> {
             }
             // What waits already was weighed when it was first seen.
             let before = self.index.look(path).map_err(StateError::Index)?;
-            let is_seen = before.is_some_and(|look| look.found == *found);
+            let is_seen =
+                before.is_some_and(|look| look.found == found.clone().map(Found::without_noise));
             let item = self.index.item(path).map_err(StateError::Index)?;
             let is_new = judge(&item, found.as_ref()) == Judged::New;
             match (stood, found) {

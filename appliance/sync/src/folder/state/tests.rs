@@ -6,6 +6,8 @@ mod brake;
 mod crowds;
 mod hub;
 mod invariants;
+mod moves;
+mod permutations;
 mod roles;
 mod scenarios;
 mod sessions;
@@ -20,6 +22,9 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 const SITES: usize = 3;
+/// In which orders they can do something one after the other.
+const ORDERS: [[usize; SITES]; 6] =
+    [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 /// Files and directories get into each other's way.
 const PATHS: [&str; 7] = ["a", "a/b", "a/b/c", "a/d", "e", "e/f", "g"];
 const FOLDER: FolderKey = FolderKey([9; 32]);
@@ -205,13 +210,9 @@ impl World {
         Self::new().after(steps)
     }
 
-    fn after(self, steps: &[Step]) -> Self {
-        let mut world = self;
-        steps.iter().for_each(|step| {
-            world.take(step);
-            world.check();
-        });
-        world
+    fn after(mut self, steps: &[Step]) -> Self {
+        take(&mut self, steps);
+        self
     }
 
     /// With whom a site shares the folder.
@@ -450,6 +451,31 @@ impl World {
 fn seal(state: &mut FolderState<MemoryIndex>) {
     if state.to_seal().is_some() {
         state.sealed([0; 32], [0; 64]).expect("in memory");
+    }
+}
+
+fn names(world: &World, at: usize) -> Vec<String> {
+    world.visible(at).into_keys().collect()
+}
+
+fn take(world: &mut World, steps: &[Step]) {
+    for step in steps {
+        world.take(step);
+        world.check();
+    }
+}
+
+/// Site 2 is removed, and what the other two then delete at "g" they forget.
+fn remove(world: &mut World) {
+    take(world, &[Step::Cut(0, 2), Step::Cut(1, 2), Step::Delete(1, 6), Step::Scan(1)]);
+    for _ in 0..2 {
+        take(world, &[Step::Tell { from: 1, to: 0 }, Step::Act(0)]);
+        take(world, &[Step::Tell { from: 0, to: 1 }, Step::Act(1)]);
+    }
+    for at in 0..2 {
+        let last = world.sites[at].state.index().last_arrival().expect("in memory");
+        let collected = world.sites[at].state.collect(last, None, 99).expect("in memory");
+        assert_eq!(collected.dropped, 1);
     }
 }
 

@@ -4,31 +4,6 @@
 use super::*;
 use crate::folder::Aside;
 
-fn names(world: &World, at: usize) -> Vec<String> {
-    world.visible(at).into_keys().collect()
-}
-
-fn take(world: &mut World, steps: &[Step]) {
-    for step in steps {
-        world.take(step);
-        world.check();
-    }
-}
-
-/// Site 2 is removed, and what the other two then delete at "g" they forget.
-fn remove(world: &mut World) {
-    take(world, &[Step::Cut(0, 2), Step::Cut(1, 2), Step::Delete(1, 6), Step::Scan(1)]);
-    for _ in 0..2 {
-        take(world, &[Step::Tell { from: 1, to: 0 }, Step::Act(0)]);
-        take(world, &[Step::Tell { from: 0, to: 1 }, Step::Act(1)]);
-    }
-    for at in 0..2 {
-        let last = world.sites[at].state.index().last_arrival().expect("in memory");
-        let collected = world.sites[at].state.collect(last, None, 99).expect("in memory");
-        assert_eq!(collected.dropped, 1);
-    }
-}
-
 /// Others have heard how far its numbers go, and of nothing that it gave them to.
 fn announce(world: &mut World) {
     let author = world.sites[2].state.author();

@@ -56,10 +56,6 @@ impl World {
     }
 }
 
-fn names(world: &World, at: usize) -> Vec<String> {
-    world.visible(at).into_keys().collect()
-}
-
 #[test]
 fn a_mass_deletion_on_a_disk_is_held_before_any_of_it_is_published() {
     let mut world = braking();
@@ -96,6 +92,29 @@ fn a_mass_deletion_on_a_disk_that_is_refused_comes_back() {
     assert_eq!(world.trips(0), []);
     assert_eq!(world.visible(0), all);
     assert_alike(&world);
+}
+
+/// A directory is found with times that nobody keeps; it is the same one at each look.
+#[test]
+fn a_mass_replacement_of_files_by_directories_is_asked_about_once() {
+    let mut world = braking();
+    world.files(0, 10);
+    for n in 0..10 {
+        world.tick += 1;
+        world.write(0, &path(&format!("dir/{n}")), Content::Dir);
+    }
+    world.scan(0);
+    assert_eq!(world.trips(0), [Origin::Disk]);
+    world.confirm_all();
+    world.scan(0);
+    assert_eq!(world.trips(0), []);
+    for _ in 0..2 {
+        world.quiesce();
+        world.confirm_all();
+    }
+    world.quiesce();
+    assert_alike(&world);
+    assert_eq!(names(&world, 2).len(), 11);
 }
 
 #[test]

@@ -7,17 +7,6 @@ fn with_hub() -> World {
     World { has_hub: true, ..World::new() }
 }
 
-fn names(world: &World, at: usize) -> Vec<String> {
-    world.visible(at).into_keys().collect()
-}
-
-fn take(world: &mut World, steps: &[Step]) {
-    for step in steps {
-        world.take(step);
-        world.check();
-    }
-}
-
 /// S-056, L1: site 1 has dropped its tombstone; the hub has not, for site 2 is away.
 #[test]
 fn a_tombstone_that_its_author_dropped_and_the_hub_tells_again_is_no_sign_of_an_old_index() {

@@ -50,17 +50,6 @@ impl World {
     }
 }
 
-fn names(world: &World, at: usize) -> Vec<String> {
-    world.visible(at).into_keys().collect()
-}
-
-fn take(world: &mut World, steps: &[Step]) {
-    for step in steps {
-        world.take(step);
-        world.check();
-    }
-}
-
 const RW: Role = Role::ReadWrite;
 const RO: Role = Role::ReadOnly;
 

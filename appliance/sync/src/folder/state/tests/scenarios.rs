@@ -100,17 +100,6 @@ fn count(world: &mut World) -> usize {
     world.dots.len()
 }
 
-fn names(world: &World, at: usize) -> Vec<String> {
-    world.visible(at).into_keys().collect()
-}
-
-fn take(world: &mut World, steps: &[Step]) {
-    for step in steps {
-        world.take(step);
-        world.check();
-    }
-}
-
 #[test]
 fn a_record_of_ours_that_this_index_never_wrote_is_noticed_even_below_its_numbers() {
     let mut world = settled(&[Step::Write(0, 6)]);
@@ -206,16 +195,7 @@ fn what_all_deleted_does_not_come_back_with_an_old_index() {
 
 /// Site 2 is removed, what it has is deleted elsewhere and forgotten, and it comes back.
 fn brought_back(world: &mut World) -> Aside {
-    take(world, &[Step::Cut(0, 2), Step::Cut(1, 2), Step::Delete(1, 6), Step::Scan(1)]);
-    for _ in 0..2 {
-        take(world, &[Step::Tell { from: 1, to: 0 }, Step::Act(0)]);
-        take(world, &[Step::Tell { from: 0, to: 1 }, Step::Act(1)]);
-    }
-    for at in 0..2 {
-        let last = world.sites[at].state.index().last_arrival().expect("in memory");
-        let collected = world.sites[at].state.collect(last, None, 99).expect("in memory");
-        assert_eq!(collected.dropped, 1);
-    }
+    remove(world);
     take(world, &[Step::Cut(0, 2), Step::Cut(1, 2), Step::Tell { from: 2, to: 0 }]);
     take(world, &[Step::Act(0)]);
     assert!(world.visible(0).is_empty(), "what was deleted is not shown");
@@ -282,7 +262,7 @@ fn what_is_written_deleted_and_written_again_between_two_looks_is_what_stands() 
 /// S-02: in whichever order the three hear of it.
 #[test]
 fn an_edit_survives_a_deletion_elsewhere_in_every_order() {
-    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+    for order in ORDERS {
         let mut world = settled(&[Step::Write(0, 6)]);
         take(&mut world, &[Step::Delete(0, 6), Step::Write(1, 6), Step::Scan(0), Step::Scan(1)]);
         for from in order {
@@ -345,4 +325,69 @@ fn a_copy_takes_the_shorter_name_again_when_it_is_free() {
     world.quiesce();
     assert_alike(&world);
     assert_eq!(names(&world, 0), ["g".to_owned(), short]);
+}
+
+/// S-04: two edits nobody saw of each other, and a deletion of one of them, in every order.
+#[test]
+fn a_deletion_of_one_side_of_a_conflict_leaves_the_other_one_in_every_order() {
+    for order in ORDERS {
+        let mut world = World::of(&[Step::Write(0, 6), Step::Scan(0)]);
+        take(&mut world, &[Step::Tell { from: 0, to: 2 }, Step::Act(2), Step::Write(1, 6)]);
+        let other = world.sites[1].tree[&path("g")].content.clone();
+        take(&mut world, &[Step::Delete(2, 6), Step::Scan(1), Step::Scan(2)]);
+        for from in order {
+            others(from).for_each(|to| world.tell(from, to));
+        }
+        world.quiesce();
+        assert_alike(&world);
+        assert_eq!(names(&world, 0), ["g"]);
+        assert_eq!(world.sites[0].tree[&path("g")].content, other);
+    }
+}
+
+/// S-06: who made it lost its index before it heard of the deletion.
+#[test]
+fn a_deletion_that_meets_a_site_without_its_index_loses_no_byte_and_ends_alike() {
+    let mut world = World::of(&[Step::Write(0, 6), Step::Scan(0), Step::Tell { from: 0, to: 1 }]);
+    take(&mut world, &[Step::Act(1), Step::Delete(1, 6), Step::Scan(1)]);
+    let content = world.sites[0].tree[&path("g")].content.clone();
+    take(&mut world, &[Step::Forget(0), Step::Scan(0)]);
+    world.quiesce();
+    assert_alike(&world);
+    let is_shown = names(&world, 1) == ["g"];
+    assert!(is_shown || world.sites[0].aside.contains(&content), "{:?}", names(&world, 1));
+}
+
+/// S-18, S-22: a release that reads more of a file than the one before finds nobody's edit in it that
+/// would be a conflict, and no deletion, at whichever sites it runs.
+#[test]
+fn what_sites_read_of_a_file_for_the_first_time_makes_no_conflict() {
+    for sites in [1, 2, 3] {
+        let mut world = settled(&[Step::Write(0, 6), Step::MakeDir(0, 4)]);
+        for at in 0..sites {
+            for found in world.sites[at].tree.values_mut() {
+                found.meta.owner = Some(Box::from(&b"anna"[..]));
+            }
+        }
+        world.quiesce();
+        assert_alike(&world);
+        assert_eq!(names(&world, 2), ["e", "g"]);
+        assert!(world.dots.values().all(|(_, version)| version.is_live()));
+    }
+}
+
+/// S-36: whoever puts an old file back means it.
+#[test]
+fn an_old_file_with_an_old_time_that_is_put_back_goes_everywhere() {
+    let mut world = settled(&[Step::Write(0, 6)]);
+    let old = world.sites[0].tree[&path("g")].clone();
+    take(&mut world, &[Step::Write(1, 6)]);
+    world.quiesce();
+    world.tick += 1;
+    let identity = FileIdentity { inode: u64::from(world.tick), ..FileIdentity::default() };
+    let newer = world.sites[0].tree.insert(path("g"), Found { identity, ..old.clone() });
+    world.sites[0].seen_off.extend(newer.map(|found| found.content));
+    world.quiesce();
+    assert_alike(&world);
+    assert_eq!(world.visible(2)["g"], (old.content, old.meta));
 }
