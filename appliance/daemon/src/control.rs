@@ -7,6 +7,7 @@ mod beat;
 mod compare;
 mod configure;
 mod contents;
+mod copying;
 mod fetch;
 mod fetching;
 mod folder;
@@ -31,6 +32,7 @@ mod scrub;
 mod setup;
 mod sift;
 mod thin;
+mod turns;
 mod upkeep;
 mod waiting;
 mod watching;
@@ -109,6 +111,10 @@ pub(crate) enum Event {
         version: Box<Version>,
         ready: Result<Ready, String>,
     },
+    /// What was to be copied to a path is elsewhere by now.
+    MovedOn { folder: FolderKey, path: RelPath },
+    /// There is more to do than was done at once.
+    More,
     /// All folders are to be scanned now.
     Rescan,
     /// Somebody asks something, or orders it.
@@ -314,6 +320,10 @@ impl Loop {
     }
 
     fn take(&mut self, event: Event) {
+        // Files that come make room for others of their kind, and nothing else possible.
+        if !matches!(event, Event::Fetched { .. } | Event::MovedOn { .. }) {
+            self.folders.values_mut().for_each(|folder| folder.going.is_due());
+        }
         match event {
             Event::Peer(event) => self.heard(event),
             Event::Looked { folder, path, found } => {
@@ -346,13 +356,14 @@ impl Loop {
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
+            Event::MovedOn { folder, path } => self.with(folder, |folder| folder.moved_on(&path)),
             Event::Command(command) => command.act(self),
             Event::Rescan => self.folders.values_mut().for_each(Folder::scan),
             Event::Tick => {
                 self.retry_halted();
                 self.folders.values_mut().for_each(Folder::tick);
             }
-            Event::Stop => {}
+            Event::More | Event::Stop => {}
         }
     }
 

@@ -141,7 +141,7 @@ impl Index {
         }
         // Made beside its name, so that a kill leaves no half-made index.
         let new = beside(path, "-new");
-        let mut db = connect(&new, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let mut db = connect(&new, OpenFlags::SQLITE_OPEN_CREATE, schema::CACHE_KIB)?;
         schema::make(&mut db, folder, site, random_incarnation()?)?;
         close(db)?;
         std::fs::rename(&new, path).map_err(at(path))?;
@@ -162,7 +162,7 @@ impl Index {
     }
 
     fn start(path: &Path, folder: FolderKey, site: SiteId, lock: File) -> Result<Self, IndexError> {
-        let db = connect(path, OpenFlags::empty())?;
+        let db = connect(path, OpenFlags::empty(), schema::CACHE_KIB)?;
         schema::check_format(&db, folder)?;
         schema::complete(&db)?;
         let counters = meta::check(&db, folder, site)?;
@@ -279,7 +279,7 @@ impl Index {
     /// # Errors
     /// [`IndexError`].
     pub fn reader(&self) -> Result<IndexReader, IndexError> {
-        let db = connect(&self.path, OpenFlags::empty())?;
+        let db = connect(&self.path, OpenFlags::empty(), schema::CACHE_READING_KIB)?;
         db.pragma_update(None, "query_only", true)?;
         Ok(IndexReader { db, folder: self.folder, durable: Arc::clone(&self.durable) })
     }
@@ -362,10 +362,10 @@ pub fn quarantine(path: &Path) -> Result<PathBuf, IndexError> {
     Ok(aside)
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, IndexError> {
+fn connect(path: &Path, flags: OpenFlags, cache_kib: i64) -> Result<Connection, IndexError> {
     let base = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, base | flags)?;
-    schema::configure(&db)?;
+    schema::configure(&db, cache_kib)?;
     Ok(db)
 }
 

@@ -21,6 +21,7 @@ use farhaul_sync::chunk::{ContentKeys, Manifest};
 use farhaul_sync::message::Wanted;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::{Content, ManifestId, Version};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::mpsc;
@@ -179,23 +180,39 @@ impl LocalCopy {
     /// Runs in a thread of its own. What came is verified like anything else.
     pub(super) fn run(self) {
         let Self { shared, wish, source } = self;
-        let ready = copy(&shared, &wish, &source);
-        match &ready {
-            Ok(_) => {
-                shared.counts.reused.fetch_add(wish.size.get(), Ordering::Relaxed);
-                shared.givers.came(wish.manifest, HERE);
+        let file = match source.open() {
+            Ok(file) => file,
+            // It went to the version store, or somebody renamed it: nobody's fault.
+            Err(_) if !source.is_there() => {
+                let (folder, path) = (shared.folder, wish.path);
+                let _ = shared.events.blocking_send(Event::MovedOn { folder, path });
+                return;
             }
-            Err(why) => {
-                tracing::warn!(path = %wish.path, why, "cannot be copied from here");
-                shared.givers.missed(wish.manifest, HERE, &Miss::Bad);
-            }
-        }
-        shared.tell(wish, ready);
+            Err(error) => return shared.copied(wish, Err(error.to_string())),
+        };
+        let ready = copy(&shared, &wish, &file);
+        shared.copied(wish, ready);
     }
 }
 
-fn copy(shared: &Shared, wish: &Wish, source: &Source) -> Result<Ready, String> {
-    let mut file = source.open().map_err(|error| error.to_string())?;
+impl Shared {
+    /// Says what became of a copy.
+    fn copied(&self, wish: Wish, ready: Result<Ready, String>) {
+        match &ready {
+            Ok(_) => {
+                self.counts.reused.fetch_add(wish.size.get(), Ordering::Relaxed);
+                self.givers.came(wish.manifest, HERE);
+            }
+            Err(why) => {
+                tracing::warn!(path = %wish.path, why, "cannot be copied from here");
+                self.givers.missed(wish.manifest, HERE, &Miss::Bad);
+            }
+        }
+        self.tell(wish, ready);
+    }
+}
+
+fn copy(shared: &Shared, wish: &Wish, mut file: &File) -> Result<Ready, String> {
     let staged = shared.store.stage(&wish.path, wish.manifest, wish.size, &[]);
     let staged = staged.map_err(|error| error.to_string())?;
     match std::io::copy(&mut file, &mut staged.file()) {

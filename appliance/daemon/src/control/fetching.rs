@@ -4,6 +4,7 @@
 
 use super::Event;
 use super::contents::{Contents, WHOLE_MAX};
+use super::copying::{Copying, kind_of, spawn};
 use super::fetch::{self, Alive, Claim, Counts, LocalCopy, Shared, Wish};
 use super::folder::FolderError;
 use super::give::Source;
@@ -11,12 +12,14 @@ use super::givers::{Givers, HERE, Picked};
 use super::large::LargeJob;
 use super::links::file_of;
 use super::patience::Miss;
+use super::turns::{Kind, Turns};
 use crate::index::Reading;
 use crate::index::chunks::Home;
 use crate::store::{Committed, Store};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::Item;
 use farhaul_sync::seal::FolderKey;
@@ -35,8 +38,6 @@ const QUESTION_MAX: usize = 256;
 const QUESTION_BYTES_MAX: u64 = 4 << 20;
 /// Large files that come at the same time.
 const LARGE_MAX: usize = 4;
-/// Files that are copied from here at the same time.
-const COPIES_MAX: usize = 4;
 /// How long threads may take to end.
 const END_MAX: Duration = Duration::from_secs(20);
 
@@ -72,7 +73,8 @@ pub(super) struct Fetching {
     asked: Vec<Asked>,
     small: (usize, u64),
     large: usize,
-    copies: usize,
+    copying: Copying,
+    turns: Turns,
     ended: Receiver<()>,
 }
 
@@ -109,7 +111,8 @@ impl Fetching {
             _alive: Alive { _ends: alive },
         };
         let (coming, leads, asked) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { shared, coming, leads, asked, small: (0, 0), large: 0, copies: 0, ended }
+        let (copying, turns) = (Copying::default(), Turns::new(Instant::now()));
+        Self { shared, coming, leads, asked, small: (0, 0), large: 0, copying, turns, ended }
     }
 
     pub(super) const fn givers(&self) -> &Givers {
@@ -121,7 +124,6 @@ impl Fetching {
     }
 
     /// Whether anything comes.
-    #[cfg(test)]
     pub(super) fn is_busy(&self) -> bool {
         !self.coming.is_empty()
     }
@@ -158,6 +160,46 @@ impl Fetching {
         self.small.0 >= SMALL_MAX || self.small.1 >= SMALL_BYTES_MAX
     }
 
+    /// Whether a path waits until one more of its kind may be begun.
+    pub(super) fn is_waiting(&self, path: &RelPath) -> bool {
+        self.turns.has(path)
+    }
+
+    /// Whether more wait than are remembered.
+    pub(super) fn is_overrun(&self) -> bool {
+        self.turns.is_lossy()
+    }
+
+    /// Something became of a path, which may wait for nothing any more.
+    pub(super) fn changed(&mut self, path: &RelPath) {
+        self.turns.forget(path);
+    }
+
+    /// Paths whose turn has come, in order. With `false`, more may wait than are remembered.
+    pub(super) fn next_turns(&mut self) -> (Vec<RelPath>, bool) {
+        let (mut next, mut is_all) = (Vec::new(), true);
+        for kind in Kind::ALL {
+            let room = self.room(kind);
+            is_all &= self.turns.take(kind, room, &mut next);
+        }
+        next.sort_unstable();
+        (next, is_all)
+    }
+
+    /// How many more of a kind are begun: of small files that are asked for a whole question, or what
+    /// there is once none is on its way.
+    fn room(&self, kind: Kind) -> usize {
+        let (files, bytes) = self.small;
+        match kind {
+            Kind::Small if files == 0 => QUESTION_MAX,
+            Kind::Small if SMALL_BYTES_MAX.saturating_sub(bytes) < QUESTION_BYTES_MAX => 0,
+            Kind::Small if SMALL_MAX.saturating_sub(files) < QUESTION_MAX => 0,
+            Kind::Small => QUESTION_MAX,
+            Kind::Large => LARGE_MAX.saturating_sub(self.large),
+            Kind::SmallCopy | Kind::LargeCopy => self.copying.room(kind),
+        }
+    }
+
     /// Whether a content may be brought now.
     pub(super) fn may_try(&self, content: ManifestId) -> bool {
         self.shared.givers.may_try(content)
@@ -186,13 +228,14 @@ impl Fetching {
         if !(may_ask && givers.was_missed(wish.manifest, HERE))
             && let Some(source) = here
         {
-            if self.copies < COPIES_MAX {
-                let (copied, shared) = (wish.clone(), self.shared.clone());
-                let bytes = wish.size.get();
-                spawn("farhaul-copy", move || LocalCopy { shared, wish: copied, source }.run())?;
-                self.comes(&wish, Coming::Copy { bytes });
-                self.copies += 1;
+            let kind = kind_of(wish.size);
+            if self.copying.room(kind) == 0 {
+                self.turns.wait(kind, &wish.path);
+                return Ok(None);
             }
+            let (copied, shared) = (wish.clone(), self.shared.clone());
+            self.copying.begin(LocalCopy { shared, wish: copied, source })?;
+            self.comes(&wish, Coming::Copy { bytes: wish.size.get() });
             return Ok(None);
         }
         if !may_ask {
@@ -206,10 +249,13 @@ impl Fetching {
                 spawn("farhaul-fetch", move || job.run())?;
                 self.comes(&wish, Coming::Large { manifest, bytes, stop });
                 self.large += 1;
+            } else {
+                self.turns.wait(Kind::Large, &wish.path);
             }
             return Ok(None);
         }
         if self.is_small_full() {
+            self.turns.wait(Kind::Small, &wish.path);
             return Ok(None);
         }
         let bytes = wish.size.get();
@@ -257,13 +303,22 @@ impl Fetching {
                 self.small = (self.small.0.saturating_sub(1), self.small.1.saturating_sub(bytes));
             }
             Some(Coming::Large { .. }) => self.large = self.large.saturating_sub(1),
-            Some(Coming::Copy { .. }) => self.copies = self.copies.saturating_sub(1),
+            Some(Coming::Copy { bytes }) => self.copying.ended(Bytes::new(bytes)),
             None => {}
         }
     }
 
+    /// What was to be copied to a path is elsewhere by now: it has its turn again.
+    pub(super) fn moved_on(&mut self, path: &RelPath) {
+        if let Some(Coming::Copy { bytes }) = self.coming.get(path) {
+            self.turns.wait(kind_of(Bytes::new(*bytes)), path);
+        }
+        self.took(path);
+    }
+
     /// Frees what waits for somebody who gives nothing, and ends what is not wanted any more.
     pub(super) fn look_after(&mut self, index: Reading<'_>) {
+        self.turns.look_after(Instant::now());
         self.asked.retain(|asked| !asked.claim.is_taken());
         let givers = self.shared.givers.clone();
         let is_stalled = |asked: &Asked| givers.is_stalled(asked.from, asked.at);
@@ -293,9 +348,9 @@ impl Fetching {
 
     /// Ends everything, and waits until no thread works on the disk any more.
     pub(super) fn end(self) {
-        let Self { shared, coming, asked, ended, .. } = self;
+        let Self { shared, coming, asked, copying, ended, .. } = self;
         shared.stop.set();
-        drop((shared, coming, asked));
+        drop((shared, coming, asked, copying));
         if ended.recv_timeout(END_MAX) == Err(RecvTimeoutError::Timeout) {
             tracing::error!("a thread that brings files does not end");
         }
@@ -310,11 +365,6 @@ impl Counts {
             resumed: self.resumed.load(Ordering::Relaxed),
         }
     }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), FolderError> {
-    let thread = std::thread::Builder::new().name(name.to_owned());
-    thread.spawn(run).map(drop).map_err(FolderError::Thread)
 }
 
 /// Notes where the files of a change are now.

@@ -14,6 +14,7 @@ use super::sift::links_so;
 use super::thin::Thinning;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
+use super::work::Going;
 use crate::events::Said;
 use crate::index::{Durability, Index, Transaction};
 use crate::site::{Outbox, Outgoing};
@@ -90,8 +91,7 @@ pub(super) struct Folder {
     looks: Vec<(RelPath, Option<Found>)>,
     /// What came and is verified, and not in place yet.
     pub(super) arrived: Vec<(RelPath, Version, Ready)>,
-    /// Up to where what is to be done was gone through; from there on it goes next.
-    pub(super) cursor: Option<RelPath>,
+    pub(super) going: Going,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
     pub(super) undecided: Undecided,
@@ -151,7 +151,7 @@ impl Folder {
             shown: Arc::default(),
             looks: Vec::new(),
             arrived: Vec::new(),
-            cursor: None,
+            going: Going::default(),
             hearing,
             upkeep: Upkeep::default(),
             undecided: Undecided::default(),
@@ -251,6 +251,7 @@ impl Folder {
     /// seen counts only if it is what stands there now.
     pub(super) fn looked(&mut self, path: RelPath, found: Option<Found>) {
         self.health.is_read(&path);
+        self.fetching.changed(&path);
         self.looks.push((path, found));
     }
 
@@ -478,6 +479,7 @@ impl Folder {
         self.note_refused(&refused);
         self.note_brake()?;
         for path in &learned {
+            self.fetching.changed(path);
             self.health.say(Said::that(EventKind::Learned).peer(peer).path(path));
         }
         Ok(())

@@ -31,6 +31,20 @@ enum SourcePlace {
     Kept { name: String },
 }
 
+impl Source {
+    /// Whether it is where it was.
+    pub(super) fn is_there(&self) -> bool {
+        match &self.place {
+            SourcePlace::Tree { path, identity } => {
+                self.store.root().stat(path).is_ok_and(|now| identity_of(&now) == *identity)
+            }
+            SourcePlace::Kept { name } => {
+                self.store.kept_meta(name).is_ok_and(|meta| meta.is_some())
+            }
+        }
+    }
+}
+
 impl Opens for Source {
     fn open(&self) -> io::Result<File> {
         match &self.place {

@@ -236,6 +236,8 @@ impl Filling<'_> {
         self.repeats.entry(chunk.id).or_default();
         self.missing.push_back(Missing { chunk: *chunk, offset: offset.get() });
         self.missing_bytes += len;
+        // It is on its way while the rest of the list is gone through: what is here may be much.
+        self.asking.ask_chunks(&mut self.missing, &mut self.missing_bytes, false);
         Ok(())
     }
 

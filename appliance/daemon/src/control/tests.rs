@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 mod claims;
+mod copying;
 mod elsewhere;
 mod guards;
 mod links;
@@ -108,6 +109,7 @@ impl Bench {
     /// Hands on events until nothing is under way.
     pub(super) fn settle(&mut self) {
         let began = std::time::Instant::now();
+        self.body.take(Event::More);
         loop {
             while let Ok(event) = self.queue.try_recv() {
                 self.body.take(event);
@@ -139,18 +141,22 @@ impl Bench {
 
     /// A neighbour says `version` of a path.
     pub(super) fn say(&mut self, at: &str, version: &Version) {
-        let record = Record { path: path(at), version: version.clone() };
-        let (made, bytes) = run(core::slice::from_ref(&record));
+        self.say_all(&[Record { path: path(at), version: version.clone() }]);
+    }
+
+    /// It says all of these at once.
+    pub(super) fn say_all(&mut self, records: &[Record]) {
+        let (made, bytes) = run(records);
         let run = SealedRun {
             key: [7; 32],
             statement: made.statement,
             signature: made.signature.0,
-            records: vec![(0, bytes[0].clone())],
+            records: (0..).zip(bytes).collect(),
             proof: made.proof,
         };
         let learned = self
             .folder()
-            .change(crate::index::Durability::Now, |state| Ok(state.learn(&run, &[record])?));
+            .change(crate::index::Durability::Now, |state| Ok(state.learn(&run, records)?));
         learned.unwrap();
     }
 

@@ -1,10 +1,11 @@
 //! What is to be done in a folder, done: asked for, and put in place in the commit order.
 
+use super::Event;
 use super::fetch::Wish;
 use super::fetching::note_places;
 use super::folder::{Folder, FolderError, wall_millis};
 use super::guards::is_left_out;
-use super::links::{Beside, is_alike_but_for_group};
+use super::links::{Beside, file_of, is_alike_but_for_group};
 use crate::index::Durability;
 use crate::store::{Prepared, Ready, Recorded, StoreError, Swapped};
 use farhaul_proto::path_name::RelPath;
@@ -24,47 +25,109 @@ struct Todo {
     placed: Option<Placed>,
 }
 
+/// How far what is to be done was gone through.
+#[derive(Debug, Default)]
+pub(super) struct Going {
+    /// Up to where; from there on it goes next.
+    cursor: Option<RelPath>,
+    /// Something happened since that may have made more of it possible.
+    is_due: bool,
+    /// Paths that were weighed so far.
+    #[cfg(test)]
+    pub(super) weighed: usize,
+}
+
+impl Going {
+    /// Something happened: all of it is gone through with the next round.
+    pub(super) const fn is_due(&mut self) {
+        self.is_due = true;
+    }
+}
+
 impl Folder {
+    /// What can be begun now: for files that came, those that waited for it; all of it where something
+    /// else happened.
     pub(super) fn work(&mut self) -> Result<(), FolderError> {
         for _ in 0..ROUNDS_MAX {
-            let before = self.cursor.take();
-            let todo = self.index.read().unsettled(before.as_ref(), TASKS)?;
-            if todo.len() == TASKS {
-                self.cursor = todo.last().cloned();
+            let (next, is_all) = self.fetching.next_turns();
+            self.going.is_due |= !is_all;
+            if next.is_empty() {
+                break;
             }
-            let tasks = self.tasks(todo)?;
-            let mut prepared = Vec::new();
-            let mut wishes = Vec::new();
-            self.begin_round();
-            // What is above is made first; what goes, goes from beneath.
-            let removes = |task: &&Todo| task.task == Task::Remove;
-            for todo in tasks.iter().filter(|task| !removes(task)) {
-                self.begin(todo, &mut prepared, &mut wishes)?;
-            }
-            for todo in tasks.iter().rev().filter(removes) {
-                self.begin(todo, &mut prepared, &mut wishes)?;
-            }
-            self.fetching.ask(wishes);
-            let is_last = prepared.is_empty() && before.is_none() && self.cursor.is_none();
-            if !prepared.is_empty() {
-                // Where nothing can be changed now, it is tried again with the next event.
-                if self.commit(prepared)? == 0 {
-                    return Ok(());
-                }
-            } else if is_last || self.fetching.is_full() {
-                return Ok(());
-            } else if self.cursor.is_none() {
-                // All of it was gone through once.
-                return Ok(());
-            }
+            self.round(next)?;
+        }
+        if std::mem::take(&mut self.going.is_due) {
+            self.go_through()?;
         }
         Ok(())
+    }
+
+    /// Goes through all that is to be done, some of it at a time.
+    fn go_through(&mut self) -> Result<(), FolderError> {
+        let (mut is_changed, mut is_any) = (false, false);
+        for _ in 0..ROUNDS_MAX {
+            let before = self.going.cursor.take();
+            let mut todo = self.index.read().unsettled(before.as_ref(), TASKS)?;
+            if todo.len() == TASKS {
+                self.going.cursor = todo.last().cloned();
+            }
+            todo.retain(|path| !self.fetching.is_waiting(path));
+            let made = self.round(todo)?;
+            is_changed |= made.is_some();
+            is_any |= made.is_some();
+            match made {
+                // Where nothing can be changed now, it is tried again with the next event.
+                Some(0) => return Ok(()),
+                Some(_) => {}
+                // What there is no room to remember is found once those before it are done.
+                None if self.fetching.is_overrun() => return Ok(()),
+                // All of it was gone through, and nothing became possible by what was done.
+                None if self.going.cursor.is_none() && !is_changed => return Ok(()),
+                None => {}
+            }
+            is_changed &= self.going.cursor.is_some();
+        }
+        if is_any {
+            self.going.is_due = true;
+            // A loop that has other things to do needs no reminder.
+            let _ = self.events.try_send(Event::More);
+        }
+        Ok(())
+    }
+
+    /// Begins what is to be done at some paths, in order. Returns how many changes were made, if any
+    /// was to be.
+    fn round(&mut self, paths: Vec<RelPath>) -> Result<Option<usize>, FolderError> {
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        let tasks = self.tasks(paths)?;
+        let mut prepared = Vec::new();
+        let mut wishes = Vec::new();
+        self.begin_round();
+        // What is above is made first; what goes, goes from beneath.
+        let removes = |task: &&Todo| task.task == Task::Remove;
+        for todo in tasks.iter().filter(|task| !removes(task)) {
+            self.begin(todo, &mut prepared, &mut wishes)?;
+        }
+        for todo in tasks.iter().rev().filter(removes) {
+            self.begin(todo, &mut prepared, &mut wishes)?;
+        }
+        self.fetching.ask(wishes);
+        if prepared.is_empty() {
+            return Ok(None);
+        }
+        self.commit(prepared).map(Some)
     }
 
     /// What is to be done at each path, as far as it is not under way.
     fn tasks(&mut self, paths: Vec<RelPath>) -> Result<Vec<Todo>, FolderError> {
         let fetching = &self.fetching;
         let paths: Vec<_> = paths.into_iter().filter(|path| !fetching.has(path)).collect();
+        #[cfg(test)]
+        {
+            self.going.weighed += paths.len();
+        }
         let rules = self.setup.rules.clone();
         self.change(Durability::Later, |state| {
             let mut tasks = Vec::new();
@@ -245,15 +308,24 @@ impl Folder {
         ready: Result<Ready, String>,
     ) {
         self.fetching.took(&path);
+        // The last that came is a reason to look whether that was all.
+        self.going.is_due |= !self.fetching.is_busy();
         match ready {
             Ok(ready) => self.arrived.push((path, version, ready)),
             // It is asked for again; nothing is lost meanwhile.
             Err(why) => {
+                self.going.is_due = true;
                 tracing::info!(%path, why, "did not come");
                 self.pause_if_full(&version, &why);
                 self.health.failed(&path, format!("did not come: {why}"));
             }
         }
+    }
+
+    /// A file that was to be copied stands elsewhere by now: that is looked for.
+    pub(super) fn moved_on(&mut self, path: &RelPath) {
+        self.fetching.moved_on(path);
+        self.going.is_due |= !self.fetching.is_busy();
     }
 
     /// Puts what came in place, if it is still wanted there.
@@ -286,6 +358,8 @@ impl Folder {
             };
             match begun {
                 Ok(Some(begun)) => {
+                    // Its other names wait for it.
+                    self.going.is_due |= file_of(version).is_some();
                     prepared.push(begun);
                     continue;
                 }
@@ -295,8 +369,10 @@ impl Folder {
                     self.upkeep.look_again(path);
                 }
             }
+            self.going.is_due = true;
             self.store.drop_ready(ready);
         }
+        self.going.is_due |= tasks.len() < arrived.len();
         self.commit(prepared).map(drop)
     }
 

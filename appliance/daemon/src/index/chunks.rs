@@ -22,6 +22,8 @@ pub const PLACES_MAX: u32 = 8;
 /// Places that nobody looks at any more, at which a sweep is worth it; also half of all.
 const DEAD_MIN: u64 = 1 << 16;
 const FORMAT: i64 = 2;
+/// Pages kept in memory, in KiB: chunks come in no order, and the system keeps pages as well.
+const CACHE_KIB: i64 = 8 << 10;
 
 const TABLES: &str = "
     CREATE TABLE files(number INTEGER PRIMARY KEY AUTOINCREMENT, home BLOB UNIQUE);
@@ -117,7 +119,7 @@ impl ContentMap {
     }
 
     fn open_there(path: &Path) -> Result<Self, IndexError> {
-        let db = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let db = connect(path, OpenFlags::SQLITE_OPEN_CREATE, CACHE_KIB)?;
         db.pragma_update(None, "synchronous", "OFF")?;
         let found = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
         match found {

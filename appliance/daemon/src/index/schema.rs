@@ -17,8 +17,10 @@ pub(super) const FORMAT: i64 = 2;
 const FORMAT_UNMARKED: i64 = 1;
 /// `fhix`: tells this file from other databases.
 const APPLICATION: i64 = 0x6668_6978;
-/// Pages kept in memory, in KiB.
-const CACHE_KIB: i64 = 32 << 10;
+/// Pages kept in memory by who writes, in KiB.
+pub(super) const CACHE_KIB: i64 = 16 << 10;
+/// By who only reads: in order, mostly, and the system keeps pages as well.
+pub(super) const CACHE_READING_KIB: i64 = 2 << 10;
 /// Statements kept ready.
 const STATEMENTS: usize = 64;
 
@@ -93,8 +95,8 @@ pub(super) fn make(
     Ok(making.commit()?)
 }
 
-/// What a connection needs to know.
-pub(super) fn configure(db: &Connection) -> Result<(), IndexError> {
+/// What a connection needs to know, which keeps so many KiB of pages in memory.
+pub(super) fn configure(db: &Connection, cache_kib: i64) -> Result<(), IndexError> {
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     // A reader may have to wait for the end of a checkpoint.
     db.busy_timeout(std::time::Duration::from_secs(10))?;
@@ -103,7 +105,7 @@ pub(super) fn configure(db: &Connection) -> Result<(), IndexError> {
         return Err(IndexError::damaged(format!("it does not take a write-ahead log ({mode})")));
     }
     db.pragma_update(None, "synchronous", "FULL")?;
-    db.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    db.pragma_update(None, "cache_size", -cache_kib)?;
     // Tables that were not made here have no triggers and views that could run.
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "cell_size_check", true)?;

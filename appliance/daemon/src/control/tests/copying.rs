@@ -1,0 +1,73 @@
+//! Files whose contents are here already: all of a directory that somebody renamed.
+
+use super::*;
+use crate::control::fetch::Wish;
+use crate::control::givers::HERE;
+
+/// More than are copied at a time.
+const FILES: usize = 1500;
+
+#[test]
+fn a_renamed_directory_is_copied_and_each_of_its_paths_weighed_a_few_times() {
+    let mut bench = Bench::new();
+    let old = |n: usize| format!("old/{:02}/{n:04}", n % 7);
+    for n in 0..7 {
+        fs::create_dir_all(bench.root(&format!("old/{n:02}"))).unwrap();
+    }
+    for n in 0..FILES {
+        fs::write(bench.root(&old(n)), format!("the file {n}")).unwrap();
+    }
+    bench.scan();
+    let new = |old: &str| old.replacen("old", "new", 1);
+    let dirs = (0..7).map(|n| format!("old/{n:02}"));
+    let names: Vec<String> =
+        ["old".to_owned()].into_iter().chain(dirs).chain((0..FILES).map(old)).collect();
+    let mut records = Vec::new();
+    let mut serial = 0;
+    let mut next = |at: &str, seen: &Version, content: Content| {
+        serial += 1;
+        let mut said = version(dot(2, serial), &[], content);
+        said.context = seen.context.clone();
+        said.context.insert(seen.dot);
+        said.stamp.millis = seen.stamp.millis + 1;
+        records.push(Record { path: path(at), version: said });
+    };
+    for name in &names {
+        let stands = bench.placed(name).version;
+        next(name, &stands, Content::Gone);
+        next(&new(name), &stands, stands.content.clone());
+    }
+    let before = bench.folder().going.weighed;
+    for some in records.chunks(100) {
+        bench.say_all(some);
+    }
+    bench.settle();
+    for n in 0..FILES {
+        let text = fs::read_to_string(bench.root(&new(&old(n)))).unwrap();
+        assert_eq!(text, format!("the file {n}"));
+    }
+    assert!(!bench.root("old").exists());
+    let weighed = bench.folder().going.weighed - before;
+    assert!(weighed <= 4 * records.len(), "{weighed} for {} changes", records.len());
+}
+
+#[test]
+fn a_copy_whose_source_went_elsewhere_is_made_from_there_at_once() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("a"), "the same").unwrap();
+    fs::write(bench.root("b"), "the same").unwrap();
+    bench.scan();
+    let said = version(dot(2, 1), &[], content_of(&mut bench, "a"));
+    bench.say("c", &said);
+    let Content::File { manifest, size } = said.content else { panic!("a file") };
+    let source = bench.folder().find(manifest);
+    fs::rename(bench.root("a"), bench.home.path().join("elsewhere")).unwrap();
+    let wish = Wish { path: path("c"), version: said, manifest, size };
+    assert!(bench.folder().fetching.begin(wish, source).unwrap().is_none());
+    let event = bench.queue.blocking_recv().expect("it says so");
+    assert!(matches!(event, Event::MovedOn { .. }), "{event:?}");
+    bench.body.take(event);
+    assert!(!bench.folder().fetching.givers().was_missed(manifest, HERE));
+    bench.settle();
+    assert_eq!(fs::read(bench.root("c")).unwrap(), b"the same");
+}
