@@ -304,6 +304,8 @@ fn a_version_that_nobody_has_is_given_up_when_somebody_says_so_and_not_before() 
     // Who does not answer may have it.
     let pid = Pid::from_child(&berlin.child);
     kill_process(pid, Signal::STOP).expect("it runs");
+    // Its threads stop one after the other, and what one of them had under way still goes out.
+    std::thread::sleep(Duration::from_secs(1));
     let waits = tokyo.farhaul(&["folder", "forget", "docs"]);
     kill_process(pid, Signal::CONT).expect("it is there");
     let told = String::from_utf8_lossy(&waits.stdout).into_owned();
