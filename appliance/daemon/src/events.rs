@@ -166,7 +166,7 @@ impl Events {
             From::OtherRun => (None, ring.lost),
         };
         let skipped = ring.events.partition_point(|(number, _)| *number <= after);
-        let upto = ring.events.iter().skip(skipped).take(limit).last();
+        let upto = ring.events.iter().skip(skipped).take(limit).next_back();
         let upto = upto.map_or(after, |(number, _)| *number);
         let events = ring.events.iter().skip(skipped).take(limit);
         Since { missed, upto, events: events.map(|(_, event)| event.clone()).collect() }

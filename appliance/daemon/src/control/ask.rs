@@ -417,6 +417,8 @@ impl Folder {
         let reading = self.index.read();
         self.listening().is_some()
             || self.health.has_troubles()
+            || self.health.has_unread()
+            || !self.undecided.is_empty()
             || reading.looks(None, 1).map_or(true, |looks| !looks.is_empty())
             || reading.asides(None, 1).map_or(true, |asides| !asides.is_empty())
     }

@@ -183,7 +183,7 @@ impl LocalCopy {
         let file = match source.open() {
             Ok(file) => file,
             // It went to the version store, or somebody renamed it: nobody's fault.
-            Err(_) if !source.is_there() => {
+            Err(_) if source.has_moved() => {
                 let (folder, path) = (shared.folder, wish.path);
                 let _ = shared.events.blocking_send(Event::MovedOn { folder, path });
                 return;

@@ -6,6 +6,7 @@ use super::folder::Folder;
 use crate::scan::identity_of;
 use crate::site::{Opens, Outbox, Outgoing, Part, PartsSource};
 use crate::store::Store;
+use farhaul_engine::files::ConfineError;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::FileIdentity;
@@ -32,15 +33,15 @@ enum SourcePlace {
 }
 
 impl Source {
-    /// Whether it is where it was.
-    pub(super) fn is_there(&self) -> bool {
+    /// Whether something else stands where it stood in the tree, or nothing: it is not found there
+    /// again. A kept version that is gone would be, for its row says that it is there.
+    pub(super) fn has_moved(&self) -> bool {
         match &self.place {
-            SourcePlace::Tree { path, identity } => {
-                self.store.root().stat(path).is_ok_and(|now| identity_of(&now) == *identity)
-            }
-            SourcePlace::Kept { name } => {
-                self.store.kept_meta(name).is_ok_and(|meta| meta.is_some())
-            }
+            SourcePlace::Tree { path, identity } => match self.store.root().stat(path) {
+                Ok(now) => identity_of(&now) != *identity,
+                Err(error) => matches!(error, ConfineError::NotFound { .. }),
+            },
+            SourcePlace::Kept { .. } => false,
         }
     }
 }

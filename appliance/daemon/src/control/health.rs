@@ -123,15 +123,31 @@ impl Health {
 
     /// What stands at a path cannot be read.
     pub(super) fn unread(&mut self, path: &RelPath, why: &str) {
+        // Of more than are remembered each scan would find all anew, and say so.
+        if self.failures.len() >= FAILURES_MAX && !self.failures.contains_key(path) {
+            return;
+        }
         self.failed(path, format!("what stands here cannot be read: {why}"));
         if let Some(fails) = self.failures.get_mut(path) {
             fails.is_unread = true;
         }
     }
 
+    /// Whether something cannot be read.
+    pub(super) fn has_unread(&self) -> bool {
+        self.failures.values().any(|fails| fails.is_unread)
+    }
+
     /// What stands at a path was read, or is gone.
     pub(super) fn is_read(&mut self, path: &RelPath) {
         if self.failures.get(path).is_some_and(|fails| fails.is_unread) {
+            self.is_over(path);
+        }
+    }
+
+    /// Nothing is to be done at a path any more: what could not be done there matters no more.
+    pub(super) fn is_settled(&mut self, path: &RelPath) {
+        if self.failures.get(path).is_some_and(|fails| !fails.is_unread) {
             self.is_over(path);
         }
     }

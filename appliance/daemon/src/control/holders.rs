@@ -58,7 +58,8 @@ struct Asked {
 }
 
 impl Asker {
-    /// Asks who has contents of these lengths. A member whose folder halts says that it has nothing.
+    /// Asks who has contents of these lengths. A member whose folder halted since its session began
+    /// says that it has nothing (spec: S-067).
     ///
     /// # Errors
     /// [`AskError`].
@@ -95,10 +96,13 @@ impl Folder {
         let (here, elsewhere): (Vec<_>, Vec<_>) =
             contents.into_iter().partition(|(content, _)| self.find(*content).is_some());
         let here = here.into_iter().map(|(content, _)| content).collect();
-        let silent = self.setup.peers.iter().filter(|peer| !self.neighbours.contains_key(peer));
-        let silent = silent.copied().collect();
+        let rights = &self.setup.policy.rights;
+        let answers =
+            |peer: &SiteId| self.neighbours.contains_key(peer) && rights.of(*peer).gives();
+        let silent = self.setup.peers.iter().filter(|peer| !answers(peer)).copied().collect();
         let mut open = Vec::new();
-        for (site, neighbour) in &self.neighbours {
+        // By its role a member may give nothing of what it has.
+        for (site, neighbour) in self.neighbours.iter().filter(|(site, _)| answers(site)) {
             if elsewhere.is_empty() {
                 break;
             }

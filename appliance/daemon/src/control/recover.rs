@@ -22,6 +22,9 @@ const AGAIN_FIRST: Duration = Duration::from_secs(2);
 /// The longest pause.
 const AGAIN_MAX: Duration = Duration::from_secs(60);
 
+/// How much longer than a try the pause after it is at least.
+const REST: u32 = 30;
+
 /// Paths of changes of which it cannot be found out what became of them, because the disk does not
 /// give what stands there. Nothing is done there, and nothing that is found there counts.
 #[derive(Debug, Default)]
@@ -37,13 +40,20 @@ impl Undecided {
         self.paths.contains(path)
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
     fn is_due(&self) -> bool {
         self.next.is_some_and(|(at, _)| at <= Instant::now())
     }
 
-    /// What is still undecided after another try.
-    fn are(&mut self, paths: BTreeSet<RelPath>) {
+    /// What is still undecided after another try that took so long: whatever else the site does waits
+    /// for one, so there is time between two.
+    fn are(&mut self, paths: BTreeSet<RelPath>, took: Duration) {
         let pause = self.next.map_or(AGAIN_FIRST, |(_, pause)| (pause * 2).min(AGAIN_MAX));
+        let pause = pause.max(took * REST);
         self.next = (!paths.is_empty()).then(|| (Instant::now() + pause, pause));
         self.paths = paths;
     }
@@ -85,6 +95,10 @@ impl Folder {
     /// Decides every intent, and removes what nobody goes on with.
     pub(super) fn recover(&mut self) -> Result<(), FolderError> {
         self.decide_intents()?;
+        if !self.undecided.is_empty() {
+            // What is staged may be all that tells whether a change was made.
+            return Ok(());
+        }
         let swept = self.store.sweep((wall_millis() / 1000).cast_signed())?;
         if swept > 0 {
             tracing::info!(swept, "staged files that nobody went on with were removed");
@@ -98,7 +112,7 @@ impl Folder {
         // Where there was no power cut, the disk holds what was written, by whomever.
         let cut = self.upkeep.cut.map(|boot| i128::from(boot.at_secs) * 1_000_000_000);
         let keys = std::sync::Arc::clone(&self.keys);
-        let mut undecided = BTreeSet::new();
+        let (mut undecided, began) = (BTreeSet::new(), Instant::now());
         for (id, intent) in self.index.read().intents()? {
             let path = &intent.path;
             match self.store.recover(id, &intent, cut, &mut Hasher(&keys)) {
@@ -114,7 +128,7 @@ impl Folder {
                 }
             }
         }
-        self.undecided.are(undecided);
+        self.undecided.are(undecided, began.elapsed());
         Ok(())
     }
 

@@ -42,9 +42,9 @@ impl Folder {
     }
 
     /// All that a power cut left was looked at, and is durable in the index: from now on nothing is
-    /// taken for its doing any more.
+    /// taken for its doing any more. As long as a change is undecided, not all was looked at.
     pub(super) fn end_cut(&mut self) -> Result<(), FolderError> {
-        if self.upkeep.cut.is_some() && self.upkeep.cut_scanned {
+        if self.upkeep.cut.is_some() && self.upkeep.cut_scanned && self.undecided.is_empty() {
             self.index.end_cut()?;
             self.upkeep.cut = None;
         }

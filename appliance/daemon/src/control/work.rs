@@ -164,7 +164,10 @@ impl Folder {
         }
         let old = placed.as_ref();
         let begun = match task {
-            Task::Settled => return Ok(()),
+            Task::Settled => {
+                self.health.is_settled(path);
+                return Ok(());
+            }
             Task::SetMeta(version) => {
                 let Some(old) = old else { return Ok(()) };
                 match self.begin_meta(path, version, old, wishes)? {
