@@ -330,29 +330,6 @@ fn nothing_that_an_editor_appends_while_neighbours_replace_the_file_is_lost() {
 }
 
 #[test]
-fn a_failed_sync_of_a_directory_halts_the_folder_until_it_is_recovered() {
-    let mut bench = Bench::new();
-    fs::write(bench.root("a"), "old").unwrap();
-    fs::write(bench.root("source"), "theirs").unwrap();
-    bench.scan();
-    let theirs = content_of(&mut bench, "source");
-    let said = bench.say_next("a", 1, theirs);
-    bench.folder().store.fail_syncs(true);
-    bench.settle();
-    let halt = bench.halt("tree").expect("it halts");
-    assert_eq!(halt.kind, HaltKind::Disk, "{}", halt.reason);
-    assert!(bench.body.folders.is_empty());
-    bench.retry();
-    assert!(bench.halt("tree").is_none());
-    // The change was made before the sync failed: it is found done, and what it displaced kept.
-    assert_eq!(bench.placed("a").version, said);
-    assert_eq!(bench.folder().index.read().intents().unwrap(), []);
-    let kept = bench.kept();
-    assert_eq!(kept.len(), 1);
-    assert_eq!(bench.kept_bytes(&kept[0]), b"old");
-}
-
-#[test]
 fn a_folder_that_cannot_be_opened_halts_and_the_others_run() {
     let home = tempfile::tempdir().unwrap();
     let mut bench = Bench::at(home, Arc::new(Unnamed));

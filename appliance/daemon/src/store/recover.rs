@@ -108,6 +108,10 @@ impl Store {
         let committed = match outcome {
             // The index says of the path what it said.
             Outcome::Foreign => self.committed(id, Vec::new(), displaced),
+            // Whoever wrote into it, or gave it a mode, did not give it an owner or lists by that.
+            Outcome::Done | Outcome::Edited => {
+                self.committed_where(id, placed, displaced, is_same_object)
+            }
             _ => self.committed(id, placed, displaced),
         };
         let mut dirs = vec![parent.clone(), self.versions.clone()];
@@ -123,6 +127,10 @@ impl Store {
             Outcome::Foreign => Recovered::Foreign(committed),
         })
     }
+}
+
+fn is_same_object(found: &DiskMeta, placed: &Placed) -> bool {
+    (found.identity.dev, found.identity.ino) == (placed.identity.device, placed.identity.inode)
 }
 
 /// What came out of a path before the stop, and where it is.

@@ -77,21 +77,32 @@ impl Shortfall {
 }
 
 impl Store {
-    /// What the index is to be told of a change.
+    /// What the index is to be told of a change. Of what somebody changed meanwhile nothing is ours to
+    /// explain.
     pub(super) fn committed(
         &self,
         intent: IntentId,
         placed: Vec<(RelPath, Option<Placed>)>,
         displaced: Option<Displaced>,
     ) -> Committed {
+        self.committed_where(intent, placed, displaced, |found, placed| {
+            is_still(found, &placed.version.content, &placed.identity)
+        })
+    }
+
+    /// The same; `is_that` says whether what stands at a path has the metadata that the change gave it.
+    pub(super) fn committed_where(
+        &self,
+        intent: IntentId,
+        placed: Vec<(RelPath, Option<Placed>)>,
+        displaced: Option<Displaced>,
+        is_that: impl Fn(&DiskMeta, &Placed) -> bool,
+    ) -> Committed {
         let mut shortfalls = Vec::new();
         for (path, placed) in &placed {
             let Some(placed) = placed else { continue };
             let found = self.root.stat(path).ok();
-            // Of what somebody changed meanwhile nothing is ours to explain.
-            let content = &placed.version.content;
-            let is_that = |found: &DiskMeta| is_still(found, content, &placed.identity);
-            let Some(found) = found.filter(is_that) else { continue };
+            let Some(found) = found.filter(|found| is_that(found, placed)) else { continue };
             let raw = placed.meta.attrs.as_ref().map(|_| self.raw_attrs(path, found.kind));
             let short = Shortfall::of(&placed.meta, &found, raw, &*self.principals);
             shortfalls.extend(short.map(|short| (path.clone(), short)));

@@ -51,6 +51,32 @@ fn a_renamed_directory_is_copied_and_each_of_its_paths_weighed_a_few_times() {
     assert!(weighed <= 4 * records.len(), "{weighed} for {} changes", records.len());
 }
 
+/// Its row still says that it is there: whoever looks it up again would find it for ever.
+#[test]
+fn a_kept_version_that_is_gone_is_asked_for_elsewhere() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("a"), "kept").unwrap();
+    bench.scan();
+    let kept = content_of(&mut bench, "a");
+    bench.say_next("a", 1, Content::Gone);
+    bench.settle();
+    let row = bench.kept().remove(0);
+    fs::remove_file(bench.root(&format!(".farhaul/versions/{}", row.name))).unwrap();
+    let said = version(dot(2, 2), &[], kept);
+    bench.say("b", &said);
+    let Content::File { manifest, size } = said.content else { panic!("a file") };
+    let source = bench.folder().find(manifest);
+    assert!(source.is_some());
+    let wish = Wish { path: path("b"), version: said, manifest, size };
+    assert!(bench.folder().fetching.begin(wish, source).unwrap().is_none());
+    let event = bench.queue.blocking_recv().expect("it says so");
+    assert!(matches!(event, Event::Fetched { .. }), "{event:?}");
+    bench.body.take(event);
+    assert!(bench.folder().fetching.givers().was_missed(manifest, HERE));
+    bench.settle();
+    assert!(!bench.root("b").exists());
+}
+
 #[test]
 fn a_copy_whose_source_went_elsewhere_is_made_from_there_at_once() {
     let mut bench = Bench::new();

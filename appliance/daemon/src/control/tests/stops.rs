@@ -3,19 +3,32 @@
 
 use super::*;
 use crate::control::recover::tests::FAILS;
+use crate::store::NameTable;
 use farhaul_sync::limits::FILE_MAX;
+use farhaul_sync::version::Meta;
 
 /// A bench in which `a` was changed by a neighbour, and the folder halted before the index knew.
 fn amid_a_change() -> (Bench, Version) {
-    let mut bench = Bench::new();
+    amid_a_change_of(Bench::new(), Meta::default())
+}
+
+/// The same, where the neighbour said this of the owner and group.
+fn amid_a_change_of(mut bench: Bench, said: Meta) -> (Bench, Version) {
+    let (owner, group) = (said.owner, said.group);
     fs::write(bench.root("a"), "old").unwrap();
     fs::write(bench.root("source"), "theirs").unwrap();
     bench.scan();
-    let theirs = content_of(&mut bench, "source");
-    let said = bench.say_next("a", 1, theirs);
+    let stood = bench.placed("a").version;
+    let mut said = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    said.context = stood.context.clone();
+    said.context.insert(stood.dot);
+    said.stamp.millis = stood.stamp.millis + 1;
+    (said.meta.owner, said.meta.group) = (owner, group);
+    bench.say("a", &said);
     bench.folder().store.fail_syncs(true);
     bench.settle();
-    assert_eq!(bench.halt("tree").expect("it halts").kind, HaltKind::Disk);
+    let halt = bench.halt("tree").expect("it halts");
+    assert_eq!(halt.kind, HaltKind::Disk, "{}", halt.reason);
     assert_eq!(fs::read(bench.root("a")).unwrap(), b"theirs");
     (bench, said)
 }
@@ -23,6 +36,20 @@ fn amid_a_change() -> (Bench, Version) {
 fn append(bench: &Bench, at: &str, text: &str) {
     let mut file = fs::File::options().append(true).open(bench.root(at)).unwrap();
     file.write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_failed_sync_of_a_directory_halts_the_folder_until_it_is_recovered() {
+    let (mut bench, said) = amid_a_change();
+    assert!(bench.body.folders.is_empty());
+    bench.retry();
+    assert!(bench.halt("tree").is_none());
+    // The change was made before the sync failed: it is found done, and what it displaced kept.
+    assert_eq!(bench.placed("a").version, said);
+    assert_eq!(bench.folder().index.read().intents().unwrap(), []);
+    let kept = bench.kept();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(bench.kept_bytes(&kept[0]), b"old");
 }
 
 #[test]
@@ -79,6 +106,52 @@ fn a_change_that_cannot_be_decided_holds_up_its_path_and_nothing_else() {
     assert_eq!(fs::read(bench.root("a")).unwrap(), b"mine!!");
     let heads: Vec<Version> = bench.item("a").versions.iter().cloned().collect();
     assert!(heads.len() == 1 && heads[0].dot != said.dot && heads[0].covers(&said), "{heads:?}");
+}
+
+/// Until then the folder does not forget that there was a power cut (S-103).
+#[test]
+fn what_a_power_cut_left_of_an_undecided_change_is_no_edit_once_it_can_be_read() {
+    SAID.set(Some(boot(7, -1000)));
+    let (bench, said) = amid_a_change();
+    let (home, identity) = bench.killed();
+    fs::write(home.path().join("tree/a"), [0; 6]).unwrap();
+    SAID.set(Some(boot(8, 1000)));
+    FAILS.set(true);
+    let mut bench = Bench::empty(home, &identity);
+    bench.open(FOLDER, "tree", Arc::new(Unnamed));
+    bench.scan();
+    assert_eq!(bench.folder().index.read().intents().unwrap().len(), 1);
+    assert!(bench.folder().index.was_cut(), "not all of it was looked at");
+    FAILS.set(false);
+    let began = std::time::Instant::now();
+    while !bench.folder().index.read().intents().unwrap().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "it is not tried again");
+        bench.body.take(Event::Tick);
+        bench.settle();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bench.scan();
+    assert!(!bench.folder().index.was_cut());
+    let heads: Vec<Dot> = bench.item("a").versions.iter().map(|head| head.dot).collect();
+    assert_eq!(heads, [said.dot], "zeros are nobody's edit");
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"theirs");
+    SAID.set(None);
+}
+
+/// What a disk did not take of a version stays said by an edit after a stop (S-100).
+#[test]
+fn who_appends_after_a_stop_amid_a_change_gives_the_file_to_nobody() {
+    let bench = Bench::at(tempfile::tempdir().unwrap(), Arc::new(NameTable::default()));
+    let ann =
+        Meta { owner: Some((*b"ann").into()), group: Some((*b"staff").into()), ..Meta::default() };
+    let (mut bench, said) = amid_a_change_of(bench, ann);
+    append(&bench, "a", " and mine");
+    bench.retry();
+    bench.scan();
+    let now = bench.placed("a").version;
+    assert!(now.dot != said.dot && now.covers(&said), "{now:?}");
+    assert_eq!(now.meta.owner.as_deref(), Some(&b"ann"[..]));
+    assert_eq!(now.meta.group.as_deref(), Some(&b"staff"[..]));
 }
 
 #[test]
