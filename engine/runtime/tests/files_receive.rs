@@ -229,6 +229,24 @@ fn two_transfers_of_one_file_do_not_mix() {
     assert_eq!(first.run().failures, []);
 }
 
+/// Several blocks of it may come at once, and its sender is to hear of one reason.
+#[test]
+fn whoever_asks_again_for_a_file_that_failed_hears_the_same_reason() {
+    let (pair, _) = Pair::with_large();
+    let first = pair.open();
+    let _held = first.receiver.stage(0).unwrap();
+    let manifest = Arc::clone(&first.source.scanned().manifest);
+    let root = Root::open(&pair.target()).unwrap();
+    let options = ReceiveOptions { resume: false, peer: PEER };
+    let (second, _) = Receiver::open(&root, None, manifest, options).unwrap();
+    for _ in 0..2 {
+        let refused = second.stage(0).map(|_| ());
+        let is_busy =
+            matches!(refused, Err(CommitError::Staging { fault: StagingError::Busy, .. }));
+        assert!(is_busy, "{refused:?}");
+    }
+}
+
 #[test]
 fn a_transfer_does_not_remove_the_staging_directory_of_another() {
     let (pair, content) = Pair::with_large();

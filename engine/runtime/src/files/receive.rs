@@ -192,6 +192,10 @@ impl Receiver {
         if let Some(staged) = self.lock().staged.get(&entry) {
             return Ok(Arc::clone(staged));
         }
+        // Of several that want it at once each is told why, not that it is expected no more.
+        if let Some(failure) = self.lock().failures.get(&entry) {
+            return Err(failure.clone());
+        }
         let staged = self.noted(entry, self.stage_new(entry))?;
         self.lock().staged.insert(entry, Arc::clone(&staged));
         Ok(staged)
