@@ -154,11 +154,11 @@ struct World {
     dots: BTreeMap<Dot, (RelPath, Version)>,
 }
 
-fn path(text: &str) -> RelPath {
+pub(super) fn path(text: &str) -> RelPath {
     RelPath::parse(text.as_bytes()).expect("a path")
 }
 
-fn state_of(site: usize, incarnation: u32) -> FolderState<MemoryIndex> {
+pub(super) fn state_of(site: usize, incarnation: u32) -> FolderState<MemoryIndex> {
     let site = SiteId([u8::try_from(site).expect("few sites"); 32]);
     let author = Author { site, incarnation: Incarnation::new(u64::from(incarnation)) };
     FolderState::new(MemoryIndex::new(), FOLDER, Publisher::new(author, Serial::FIRST))
@@ -172,7 +172,7 @@ fn id(at: usize) -> SiteId {
     SiteId([u8::try_from(at).expect("few sites"); 32])
 }
 
-fn file(tick: u32) -> Content {
+pub(super) fn file(tick: u32) -> Content {
     let manifest = ManifestId(*blake3::hash(&tick.to_be_bytes()).as_bytes());
     Content::File { manifest, size: Bytes::new(4) }
 }
@@ -448,7 +448,7 @@ impl World {
 }
 
 /// Signs what is to be signed; nobody verifies it here.
-fn seal(state: &mut FolderState<MemoryIndex>) {
+pub(super) fn seal(state: &mut FolderState<MemoryIndex>) {
     if state.to_seal().is_some() {
         state.sealed([0; 32], [0; 64]).expect("in memory");
     }

@@ -1,41 +1,27 @@
 //! Versions that nobody has any more, given up: what is seen then at this site and at others.
 
+use crate::folder::state::tests::{file, path, seal, state_of};
 use crate::folder::{
-    Feed, FileIdentity, FolderState, Found, Index as _, MemoryIndex, Placed, Publisher, Task,
+    Feed, FileIdentity, FolderState, Found, Index as _, MemoryIndex, Placed, Task,
 };
-use crate::seal::FolderKey;
-use crate::version::{
-    Author, Content, Incarnation, ManifestId, Meta, Serial, Shown, Version, view,
-};
-use farhaul_proto::ids::SiteId;
+use crate::version::{Content, Meta, Shown, Version, view};
 use farhaul_proto::path_name::RelPath;
-use farhaul_proto::units::Bytes;
 
 type State = FolderState<MemoryIndex>;
 
-fn path() -> RelPath {
-    RelPath::parse(b"a").expect("a path")
-}
-
-fn file(n: u8) -> Content {
-    Content::File { manifest: ManifestId([n; 32]), size: Bytes::new(1) }
-}
-
-fn state(site: u8) -> State {
-    let author = Author { site: SiteId([site; 32]), incarnation: Incarnation::new(1) };
-    let publisher = Publisher::new(author, Serial::FIRST);
-    FolderState::new(MemoryIndex::new(), FolderKey([1; 32]), publisher)
+fn a() -> RelPath {
+    path("a")
 }
 
 /// Two sites; nothing is known.
 fn sites() -> (State, State) {
-    (state(1), state(2))
+    (state_of(1, 1), state_of(2, 1))
 }
 
 fn write(state: &mut State, content: Content, millis: u64) {
     let found = Found { content, meta: Meta::default(), identity: FileIdentity::default() };
-    state.observe(&path(), Some(found), millis).expect("room");
-    state.sealed([1; 32], [2; 64]).expect("kept");
+    state.observe(&a(), Some(found), millis).expect("room");
+    seal(state);
 }
 
 /// Tells all that one of them knows to the other.
@@ -50,12 +36,12 @@ fn tell(from: &State, to: &mut State) {
 
 fn forget(state: &mut State, at: &RelPath, lost: &Version) -> bool {
     let was_there = state.forget(at, lost.dot, 500).expect("room");
-    state.sealed([1; 32], [2; 64]).expect("kept");
+    seal(state);
     was_there
 }
 
 fn shown(state: &State) -> Option<Content> {
-    let item = state.index().item(&path()).expect("read");
+    let item = state.index().item(&a()).expect("read");
     match view(&item.versions, false).shown {
         Shown::Version(version) => Some(version.content.clone()),
         _ => None,
@@ -75,18 +61,18 @@ fn what_stands_takes_the_place_of_what_nobody_has() {
     let (mut here, mut there) = sites();
     write(&mut here, file(1), 5);
     tell(&here, &mut there);
-    let version = wanted(&mut there, &path());
+    let version = wanted(&mut there, &a());
     let placed = Placed { meta: Meta::default(), version, identity: FileIdentity::default() };
-    there.placed(&path(), Some(&placed)).expect("kept");
+    there.placed(&a(), Some(&placed)).expect("kept");
     write(&mut there, file(7), 9);
     tell(&there, &mut here);
-    let lost = wanted(&mut here, &path());
-    assert!(forget(&mut here, &path(), &lost));
-    assert_eq!((shown(&here), here.task(&path()).expect("read")), (Some(file(1)), Task::Settled));
-    assert!(!forget(&mut here, &path(), &lost), "it is over");
+    let lost = wanted(&mut here, &a());
+    assert!(forget(&mut here, &a(), &lost));
+    assert_eq!((shown(&here), here.task(&a()).expect("read")), (Some(file(1)), Task::Settled));
+    assert!(!forget(&mut here, &a(), &lost), "it is over");
     // Whoever has it after all gives it up like anything that was written over.
     tell(&here, &mut there);
-    assert_eq!(wanted(&mut there, &path()).content, file(1));
+    assert_eq!(wanted(&mut there, &a()).content, file(1));
 }
 
 /// spec: S-067
@@ -95,11 +81,11 @@ fn where_nothing_stands_the_lost_version_is_deleted() {
     let (mut here, mut there) = sites();
     write(&mut there, file(7), 5);
     tell(&there, &mut here);
-    let lost = wanted(&mut here, &path());
-    assert!(forget(&mut here, &path(), &lost));
-    assert_eq!((shown(&here), here.task(&path()).expect("read")), (None, Task::Settled));
+    let lost = wanted(&mut here, &a());
+    assert!(forget(&mut here, &a(), &lost));
+    assert_eq!((shown(&here), here.task(&a()).expect("read")), (None, Task::Settled));
     tell(&here, &mut there);
-    assert_eq!(there.task(&path()).expect("read"), Task::Remove);
+    assert_eq!(there.task(&a()).expect("read"), Task::Remove);
 }
 
 /// spec: S-067
@@ -112,19 +98,19 @@ fn of_two_versions_the_one_that_somebody_has_goes_on() {
         write(&mut there, file(7), 5);
         tell(&there, &mut here);
         // What nobody has is shown, or is a copy.
-        let copies = here.index().copies_of(&path()).expect("read");
+        let copies = here.index().copies_of(&a()).expect("read");
         let is_lost = |task: &Task| matches!(task, Task::Place(lost) if lost.content == file(7));
-        let at = match is_lost(&here.task(&path()).expect("read")) {
-            true => path(),
+        let at = match is_lost(&here.task(&a()).expect("read")) {
+            true => a(),
             false => copies[0].0.clone(),
         };
-        are_copies.push(at != path());
+        are_copies.push(at != a());
         let lost = wanted(&mut here, &at);
         assert_eq!(lost.content, file(7));
         assert!(forget(&mut here, &at, &lost));
         assert_eq!(shown(&here), Some(file(1)));
-        assert!(here.index().copies_of(&path()).expect("read").is_empty());
-        assert_eq!(here.task(&path()).expect("read"), Task::Settled);
+        assert!(here.index().copies_of(&a()).expect("read").is_empty());
+        assert_eq!(here.task(&a()).expect("read"), Task::Settled);
     }
     are_copies.sort_unstable();
     assert_eq!(are_copies, [false, true]);

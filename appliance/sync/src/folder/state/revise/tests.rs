@@ -1,38 +1,15 @@
 //! Revisions: what they cover, what they leave alone, and what the body is to do then.
 
-use crate::folder::{
-    FileIdentity, FolderState, Found, Index as _, MemoryIndex, Placed, Publisher, Task,
-};
-use crate::seal::FolderKey;
-use crate::version::{Author, Content, Incarnation, ManifestId, Meta, Serial};
-use farhaul_proto::ids::SiteId;
-use farhaul_proto::path_name::RelPath;
-use farhaul_proto::units::Bytes;
+use crate::folder::state::tests::{file, path, seal, state_of};
+use crate::folder::{FileIdentity, FolderState, Found, Index as _, MemoryIndex, Placed, Task};
+use crate::version::{Content, Meta};
 
 type State = FolderState<MemoryIndex>;
-
-fn path(text: &str) -> RelPath {
-    RelPath::parse(text.as_bytes()).expect("a path")
-}
-
-fn file(n: u8) -> Content {
-    Content::File { manifest: ManifestId([n; 32]), size: Bytes::new(1) }
-}
-
-fn state(site: u8) -> State {
-    let author = Author { site: SiteId([site; 32]), incarnation: Incarnation::new(1) };
-    let publisher = Publisher::new(author, Serial::FIRST);
-    FolderState::new(MemoryIndex::new(), FolderKey([1; 32]), publisher)
-}
 
 fn write(state: &mut State, at: &str, content: Content) {
     let found = Found { content, meta: Meta::default(), identity: FileIdentity::default() };
     state.observe(&path(at), Some(found), 5).expect("room");
     seal(state);
-}
-
-fn seal(state: &mut State) {
-    state.sealed([1; 32], [2; 64]).expect("kept");
 }
 
 /// Does what is to be done at a path, as the body would.
@@ -56,7 +33,7 @@ fn revise(state: &mut State, at: &str, content: Content) -> bool {
 
 #[test]
 fn what_was_there_before_comes_back_as_an_edit_of_what_stands() {
-    let mut state = state(1);
+    let mut state = state_of(1, 1);
     write(&mut state, "a", file(1));
     write(&mut state, "a", file(2));
     assert!(revise(&mut state, "a", file(1)));
@@ -70,7 +47,7 @@ fn what_was_there_before_comes_back_as_an_edit_of_what_stands() {
 
 #[test]
 fn what_is_shown_already_is_not_published_again() {
-    let mut state = state(1);
+    let mut state = state_of(1, 1);
     write(&mut state, "a", file(1));
     assert!(!revise(&mut state, "a", file(1)));
     assert!(!revise(&mut state, "never", Content::Gone));
@@ -79,7 +56,7 @@ fn what_is_shown_already_is_not_published_again() {
 
 #[test]
 fn what_was_deleted_comes_back_and_what_came_can_go() {
-    let mut state = state(1);
+    let mut state = state_of(1, 1);
     write(&mut state, "a", file(1));
     assert!(revise(&mut state, "a", Content::Gone));
     act(&mut state, "a");
@@ -91,7 +68,7 @@ fn what_was_deleted_comes_back_and_what_came_can_go() {
 
 /// Two states that wrote the same path; the first has both versions and the copy in place.
 fn conflict() -> (State, RelPath) {
-    let (mut here, mut there) = (state(1), state(2));
+    let (mut here, mut there) = (state_of(1, 1), state_of(2, 1));
     write(&mut here, "a", file(1));
     write(&mut there, "a", file(2));
     let mut feed = crate::folder::Feed::default();
