@@ -93,7 +93,7 @@ fn where_nothing_stands_the_lost_version_is_deleted() {
 fn of_two_versions_the_one_that_somebody_has_goes_on() {
     let mut are_copies = Vec::new();
     for (one, other) in [(1, 2), (2, 1)] {
-        let (mut here, mut there) = (state(one), state(other));
+        let (mut here, mut there) = (state_of(one, 1), state_of(other, 1));
         write(&mut here, file(1), 5);
         write(&mut there, file(7), 5);
         tell(&there, &mut here);

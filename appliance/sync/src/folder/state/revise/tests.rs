@@ -3,6 +3,7 @@
 use crate::folder::state::tests::{file, path, seal, state_of};
 use crate::folder::{FileIdentity, FolderState, Found, Index as _, MemoryIndex, Placed, Task};
 use crate::version::{Content, Meta};
+use farhaul_proto::path_name::RelPath;
 
 type State = FolderState<MemoryIndex>;
 
