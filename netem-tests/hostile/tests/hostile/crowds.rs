@@ -14,6 +14,8 @@ const TRICKLING: usize = 50;
 /// Sessions that wish for more than they may have, and for how long they are watched.
 const GREEDY: usize = 4;
 const GREEDY_FOR: Duration = Duration::from_secs(2);
+/// Whoever sends nothing within that never does.
+const BEGINS_WITHIN: Duration = Duration::from_secs(20);
 /// Sessions that one site may have (engine/README.md, bounds of memory).
 const PER_SITE: usize = 16;
 
@@ -40,14 +42,22 @@ async fn greedy(victim: &Victim) -> Result<Seen, KitError> {
         tasks.push(tokio::spawn(async move {
             let request = request_wishing(FILE, 8 * RATE_BPS, 9 * RATE_BPS);
             peer.ask(&request, Duration::from_millis(400)).await?;
-            let (begun, mut bytes) = (Instant::now(), 0);
-            while begun.elapsed() < GREEDY_FOR {
+            // However long it takes with its first packet, it is measured for as long from then on.
+            let asked = Instant::now();
+            let (mut begun, mut bytes) = (None, 0);
+            while begun.map_or(asked.elapsed() < BEGINS_WITHIN, |begun: Instant| {
+                begun.elapsed() < GREEDY_FOR
+            }) {
                 let heard = peer.listen(Duration::from_millis(5)).await;
-                bytes += heard.iter().map(|heard| heard.bytes).sum::<u64>();
+                if begun.is_some() {
+                    bytes += heard.iter().map(|heard| heard.bytes).sum::<u64>();
+                } else if !heard.is_empty() {
+                    begun = Some(Instant::now());
+                }
                 let report = peer.notes.report();
                 peer.report(&report).await?;
             }
-            let took = begun.elapsed();
+            let took = begun.map_or(GREEDY_FOR, |begun| begun.elapsed());
             peer.leave().await;
             Ok::<_, KitError>(bytes as f64 * 8.0 / took.as_secs_f64() / RATE)
         }));
