@@ -33,6 +33,17 @@ fn amid_a_change_of(mut bench: Bench, said: Meta) -> (Bench, Version) {
     (bench, said)
 }
 
+/// Until it is tried again and found out what became of the change.
+fn wait_for_decision(bench: &mut Bench) {
+    let began = std::time::Instant::now();
+    while !bench.folder().index.read().intents().unwrap().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "it is not tried again");
+        bench.body.take(Event::Tick);
+        bench.settle();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn append(bench: &Bench, at: &str, text: &str) {
     let mut file = fs::File::options().append(true).open(bench.root(at)).unwrap();
     file.write_all(text.as_bytes()).unwrap();
@@ -94,13 +105,7 @@ fn a_change_that_cannot_be_decided_holds_up_its_path_and_nothing_else() {
     assert_eq!(fs::read(bench.root("b")).unwrap(), b"theirs");
     assert!(bench.item("c").versions.is_live());
     FAILS.set(false);
-    let began = std::time::Instant::now();
-    while !bench.folder().index.read().intents().unwrap().is_empty() {
-        assert!(began.elapsed() < PATIENCE, "it is not tried again");
-        bench.body.take(Event::Tick);
-        bench.settle();
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_for_decision(&mut bench);
     bench.scan();
     assert!(bench.folder().why(&path("a")).unwrap().failure.is_none());
     assert_eq!(fs::read(bench.root("a")).unwrap(), b"mine!!");
@@ -123,13 +128,7 @@ fn what_a_power_cut_left_of_an_undecided_change_is_no_edit_once_it_can_be_read()
     assert_eq!(bench.folder().index.read().intents().unwrap().len(), 1);
     assert!(bench.folder().index.was_cut(), "not all of it was looked at");
     FAILS.set(false);
-    let began = std::time::Instant::now();
-    while !bench.folder().index.read().intents().unwrap().is_empty() {
-        assert!(began.elapsed() < PATIENCE, "it is not tried again");
-        bench.body.take(Event::Tick);
-        bench.settle();
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_for_decision(&mut bench);
     bench.scan();
     assert!(!bench.folder().index.was_cut());
     let heads: Vec<Dot> = bench.item("a").versions.iter().map(|head| head.dot).collect();
