@@ -35,6 +35,13 @@ pub(super) struct Wish {
     pub(super) size: Bytes,
 }
 
+impl Wish {
+    /// Who wrote it, and so has it, or had.
+    pub(super) const fn author(&self) -> SiteId {
+        self.version.dot.author.site
+    }
+}
+
 /// What all who bring files of a folder share.
 #[derive(Clone)]
 pub(super) struct Shared {

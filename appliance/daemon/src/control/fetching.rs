@@ -268,7 +268,7 @@ impl Fetching {
     pub(super) fn ask(&mut self, wishes: Vec<Wish>) {
         let mut questions: BTreeMap<SiteId, (Picked, Vec<Wish>, u64)> = BTreeMap::new();
         for wish in wishes {
-            let Some(picked) = self.shared.givers.pick(wish.manifest) else {
+            let Some(picked) = self.shared.givers.pick(wish.manifest, wish.author()) else {
                 self.took(&wish.path);
                 continue;
             };

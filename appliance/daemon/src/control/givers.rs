@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// Somebody who owes an answer and gives nothing of any for so long is not waited for.
 pub(super) const STALL: Duration = Duration::from_secs(30);
+/// Whoever wrote a content has it, others may: one of those is asked in its place only when the author
+/// owes so many answers more.
+const LESS_LIKELY: usize = 8;
 /// Stands for this site: what failed here, at its own disk.
 pub(super) const HERE: SiteId = SiteId([0; 32]);
 
@@ -67,14 +70,17 @@ impl Givers {
         self.lock().live.remove(&site);
     }
 
-    /// Who is asked for a content now: of those who may be, the one that lacked it least often, and
-    /// owes the fewest answers.
-    pub(super) fn pick(&self, content: ManifestId) -> Option<Picked> {
+    /// Who is asked for a content of `author`'s now: of those who may be, the one that lacked it least
+    /// often, is likely to have it, and owes the fewest answers.
+    pub(super) fn pick(&self, content: ManifestId, author: SiteId) -> Option<Picked> {
         let now = Instant::now();
         let known = self.lock();
         let Known { live, patience } = &*known;
         let may = |site: &SiteId| patience.not_before(content, *site).is_none_or(|at| at <= now);
-        let order = |site: SiteId, giver: &Giver| (patience.times(content, site), giver.open);
+        let order = |site: SiteId, giver: &Giver| {
+            let unlikely = if site == author { 0 } else { LESS_LIKELY };
+            (patience.times(content, site), giver.open + unlikely)
+        };
         let able = live.iter().filter(|(site, _)| may(site));
         let (_, giver) = able.min_by_key(|(site, giver)| order(**site, giver))?;
         Some(Picked { outbox: giver.outbox.clone() })
@@ -139,5 +145,39 @@ impl Givers {
             giver.seen = (came, now);
         }
         now.duration_since(giver.seen.1.max(asked)) > STALL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTENT: ManifestId = ManifestId([1; 32]);
+
+    /// Whoever is asked next for a content of `author`'s.
+    fn next(givers: &Givers, author: SiteId) -> SiteId {
+        let picked = givers.pick(CONTENT, author).expect("somebody may be asked").site();
+        givers.asked(picked);
+        picked
+    }
+
+    #[test]
+    fn the_author_is_asked_first_and_others_when_it_owes_much_or_lacks_it() {
+        let givers = Givers::default();
+        let [first, author, stranger] = [2, 3, 4].map(|n| SiteId([n; 32]));
+        for site in [first, author] {
+            givers.join(Outbox::scripted(site).0);
+        }
+        for _ in 0..=LESS_LIKELY {
+            assert_eq!(next(&givers, stranger), first, "of those who may have it, whoever comes");
+            givers.answered(first);
+        }
+        for _ in 0..LESS_LIKELY {
+            assert_eq!(next(&givers, author), author);
+        }
+        assert_eq!(next(&givers, author), first, "as likely by then, and first");
+        assert_eq!(next(&givers, author), author);
+        givers.missed(CONTENT, author, &Miss::HasNot);
+        assert_eq!(next(&givers, author), first);
     }
 }

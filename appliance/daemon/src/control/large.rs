@@ -121,7 +121,7 @@ impl LargeJob {
             staged,
             reader: ManifestReader::new(&shared.keys, *manifest, *size),
             local: Local::new(shared, staged),
-            asking: Asking::new(shared, *manifest),
+            asking: Asking::new(shared, &self.wish),
             pages: BTreeMap::new(),
             missing: VecDeque::new(),
             missing_bytes: 0,

@@ -2,7 +2,7 @@
 //! of questions that nobody answers.
 
 use super::Missing;
-use crate::control::fetch::Shared;
+use crate::control::fetch::{Shared, Wish};
 use crate::control::patience::Miss;
 use crate::control::question::{Len, MemoryIntake, Parts};
 use crate::site::{Outgoing, Question};
@@ -58,6 +58,7 @@ type Heard = (u64, Result<Parts, Miss>);
 pub(super) struct Asking<'a> {
     shared: &'a Shared,
     manifest: ManifestId,
+    author: SiteId,
     open: BTreeMap<u64, Open>,
     next: u64,
     window: u64,
@@ -66,10 +67,11 @@ pub(super) struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    pub(super) fn new(shared: &'a Shared, manifest: ManifestId) -> Self {
+    pub(super) fn new(shared: &'a Shared, wish: &Wish) -> Self {
         let (said, heard) = mpsc::channel();
         let (open, next, window) = (BTreeMap::new(), 0, WINDOW_FIRST);
-        Self { shared, manifest, open, next, window, said, heard }
+        let (manifest, author) = (wish.manifest, wish.author());
+        Self { shared, manifest, author, open, next, window, said, heard }
     }
 
     /// Whether nobody is asked for anything.
@@ -122,7 +124,9 @@ impl<'a> Asking<'a> {
 
     /// Whether somebody could be asked.
     fn ask(&mut self, wanted: Vec<Wanted>, lens: Vec<Len>, of: Of, bytes: u64) -> bool {
-        let Some(picked) = self.shared.givers.pick(self.manifest) else { return false };
+        let Some(picked) = self.shared.givers.pick(self.manifest, self.author) else {
+            return false;
+        };
         let number = self.next;
         self.next += 1;
         let said = self.said.clone();
