@@ -29,7 +29,7 @@ use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Origin, Publisher, StateError, Teller};
 use farhaul_sync::message::{Followed, Message, Records, Shared};
 use farhaul_sync::seal::Statement;
-use farhaul_sync::version::{Author, Incarnation, Serial, Version};
+use farhaul_sync::version::{Author, Dot, Incarnation, Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -427,8 +427,15 @@ impl Folder {
         if is_learned {
             self.heard(peer, to);
         }
+        let (versions, learned) = match learned {
+            Ok(versions) => (versions, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
         self.note("records cannot be taken in", learned);
         let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| is_learned) else { return };
+        if teller == Teller::Current {
+            neighbour.feed.heard_of(versions);
+        }
         neighbour.asked_again = false;
         let stored = Message::Stored { folder: self.setup.key, epoch, up_to: to };
         let _ = neighbour.outbox.send(Outgoing::Say(stored));
@@ -445,13 +452,14 @@ impl Folder {
         }
     }
 
+    /// Takes in what a peer told. Which versions that were.
     fn learn(
         &mut self,
         bytes: &[u8],
         peer: SiteId,
         followed: Followed,
         teller: Teller,
-    ) -> Result<(), FolderError> {
+    ) -> Result<Vec<Dot>, FolderError> {
         let records = Records::decode(bytes, self.setup.key)?;
         let mut opened = Vec::with_capacity(records.runs.len());
         for run in &records.runs {
@@ -482,7 +490,7 @@ impl Folder {
             self.fetching.changed(path);
             self.health.say(Said::that(EventKind::Learned).peer(peer).path(path));
         }
-        Ok(())
+        Ok(opened.iter().flatten().map(|record| record.version.dot).collect())
     }
 
     pub(super) fn stored(&mut self, peer: SiteId, epoch: u64, up_to: u64) {

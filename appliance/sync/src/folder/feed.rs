@@ -7,7 +7,7 @@ use crate::message::{Records, SealedRun};
 use crate::reconcile::{Lacking, Outcome};
 use crate::record::{Record, RecordError};
 use crate::seal::{SealError, reduce};
-use crate::version::{Author, Serial};
+use crate::version::{Author, Dot, Serial};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Records at once.
@@ -18,6 +18,9 @@ const BYTES_MAX: usize = 1 << 20;
 /// [`crate::limits::CONTEXT_RUNS_MAX`] authors, so with its records' own runs a part stays within what a reader
 /// takes, of however many incarnations.
 const WORDS_MAX: usize = 2048;
+/// Versions that a neighbour told and that are remembered until it would be told them: half a megabyte.
+/// Of more than that some are told back, which changes nothing.
+const THEIRS_MAX: usize = 1 << 13;
 
 /// One neighbour's position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +36,18 @@ pub struct Feed {
     in_flight: VecDeque<u64>,
     /// What alone is lacking there, up to where both were compared.
     lacking: Option<Lacking>,
+    /// What the neighbour told in this session: it has that.
+    theirs: BTreeSet<Dot>,
+}
+
+/// What of some arrivals goes at once.
+#[derive(Default)]
+struct Fitting {
+    arrivals: Vec<Arrival>,
+    /// The highest numbers that they name and the neighbour has not been told of.
+    named: BTreeMap<Author, u64>,
+    /// Up to where that is, if it is not all of them.
+    up_to: Option<u64>,
 }
 
 /// What is to be sent.
@@ -73,6 +88,7 @@ impl Feed {
             greeting: None,
             in_flight: VecDeque::new(),
             lacking: None,
+            theirs: BTreeSet::new(),
         }
     }
 
@@ -87,6 +103,12 @@ impl Feed {
     /// Whether there is something to tell, of an index that has given numbers up to `last`.
     pub const fn has_more(&self, last: u64) -> bool {
         self.greeting.is_some() || self.after < last
+    }
+
+    /// The neighbour told of these versions: it is not told of them (spec: S-160).
+    pub fn heard_of(&mut self, versions: impl IntoIterator<Item = Dot>) {
+        let room = THEIRS_MAX.saturating_sub(self.theirs.len());
+        self.theirs.extend(versions.into_iter().take(room));
     }
 
     /// Parts that the neighbour was sent and has not called durable.
@@ -110,7 +132,8 @@ impl Feed {
             Outcome::Lacking(lacking) if lacking.up_to > after => Some(lacking),
             Outcome::Lacking(_) | Outcome::Everything => None,
         };
-        Self { lacking, greeting: self.greeting, ..Self::new(after) }
+        let Self { greeting, theirs, .. } = self;
+        Self { lacking, greeting, theirs, ..Self::new(after) }
     }
 
     /// What was sent so far.
@@ -127,16 +150,12 @@ impl Feed {
         if !self.has_more(last) {
             return Ok(None);
         }
-        let (mut arrivals, all) = match &self.lacking {
+        let (arrivals, all) = match &self.lacking {
             Some(lacking) => lacking_of(index, lacking, self.after).map_err(FeedError::Index)?,
             None => following(index, self.after, last).map_err(FeedError::Index)?,
         };
-        let (fits, named) = self.fitting(&arrivals)?;
-        let to = match arrivals[..fits].last() {
-            Some(arrival) if fits < arrivals.len() => arrival.seq,
-            _ => all,
-        };
-        arrivals.truncate(fits);
+        let Fitting { arrivals, named, up_to } = self.fitting(arrivals)?;
+        let to = up_to.unwrap_or(all);
         let mut runs = self.words(index, named)?;
         for (run, part) in by_run(&arrivals) {
             let run = part_of(index.run(run).map_err(FeedError::Index)?, &part)?;
@@ -146,6 +165,10 @@ impl Feed {
         let after = core::mem::replace(&mut self.after, to);
         self.in_flight.push_back(to);
         self.lacking = self.lacking.take().filter(|lacking| lacking.up_to > to);
+        if to >= last {
+            // What else it told is not kept here, or was sent before.
+            self.theirs.clear();
+        }
         Ok(Some(Fed { after, to, records: Records { runs } }))
     }
 
@@ -163,29 +186,30 @@ impl Feed {
         Ok(Some(Fed { after: self.after, to: self.after, records: Records { runs } }))
     }
 
-    /// How many of `arrivals` go at once, and the highest numbers that they name and the neighbour
-    /// has not been told of.
-    fn fitting<E>(
-        &self,
-        arrivals: &[Arrival],
-    ) -> Result<(usize, BTreeMap<Author, u64>), FeedError<E>> {
-        let mut named: BTreeMap<Author, u64> = BTreeMap::new();
-        let (mut fits, mut bytes) = (0, 0);
+    /// Those of `arrivals` that go at once, without what the neighbour told.
+    fn fitting<E>(&self, arrivals: Vec<Arrival>) -> Result<Fitting, FeedError<E>> {
+        let mut fitting = Fitting::default();
+        let (mut bytes, mut before) = (0, None);
         for arrival in arrivals {
-            if bytes >= BYTES_MAX || named.len() >= WORDS_MAX {
+            if bytes >= BYTES_MAX || fitting.named.len() >= WORDS_MAX {
+                fitting.up_to = before;
                 break;
             }
-            let record = Record::decode(&arrival.record)?;
-            for (author, _, last) in record.version.context.runs() {
+            before = Some(arrival.seq);
+            let version = Record::decode(&arrival.record)?.version;
+            if self.theirs.contains(&version.dot) {
+                continue;
+            }
+            for (author, _, last) in version.context.runs() {
                 if self.told.get(&author).is_none_or(|told| told.get() < last) {
-                    let highest = named.entry(author).or_default();
+                    let highest = fitting.named.entry(author).or_default();
                     *highest = last.max(*highest);
                 }
             }
             bytes += arrival.record.len();
-            fits += 1;
+            fitting.arrivals.push(arrival);
         }
-        Ok((fits, named))
+        Ok(fitting)
     }
 
     /// The words of those authors whose versions are named and who were not heard that far

@@ -86,12 +86,16 @@ impl World {
         site.sealed([0; 32], [0; 64]).expect("in memory");
     }
 
-    fn learn(&mut self, at: usize, fed: &Fed) {
+    /// Which versions that were.
+    fn learn(&mut self, at: usize, fed: &Fed) -> Vec<Dot> {
         let records = Records::decode(&fed.records.encode(), FOLDER).expect("our own");
+        let mut versions = Vec::new();
         for run in &records.runs {
             let opened = run.open().expect("what was sealed");
             self.sites[at].learn(run, &opened).expect("words come first");
+            versions.extend(opened.iter().map(|record| record.version.dot));
         }
+        versions
     }
 
     fn tell_all(&mut self, from: usize, to: usize) {
@@ -140,7 +144,10 @@ impl World {
             None => {}
             Some(Said::Told(fed)) => {
                 assert!(fed.after <= self.followed[to], "something between was not told");
-                self.learn(to, &fed);
+                let versions = self.learn(to, &fed);
+                if let Some(feed) = &mut self.feeds[to] {
+                    feed.heard_of(versions);
+                }
                 self.followed[to] = fed.to;
             }
             Some(Said::Turn(turn)) if to == 1 => {
@@ -227,8 +234,35 @@ fn of_equal_indexes_no_record_is_told_again() {
             world.deliver(from);
         }
     }
-    // One is new at the first site. The second offers what that covers, and passes the new one on to
-    // whoever follows it, who is the first.
-    assert_eq!(told, 3);
+    // One is new at the first site. The second offers what that covers, and does not tell the new one
+    // back (S-160).
+    assert_eq!(told, 2);
     assert_eq!(world.versions(0), world.versions(1));
+}
+
+/// spec: S-160
+#[test]
+fn what_a_neighbour_told_it_is_not_told_back_and_everything_else_is() {
+    let mut world = World::new();
+    (0..6).for_each(|path| world.publish(0, path));
+    world.publish(2, 40);
+    world.tell_all(2, 1);
+    let (mut here, mut there) = (Feed::default(), Feed::default());
+    while let Some(fed) = here.next(world.sites[0].index()).expect("in memory") {
+        let versions = world.learn(1, &fed);
+        there.heard_of(versions);
+    }
+    // Beside what it was told and did not put in place.
+    world.publish(1, 3);
+    let fed = there.next(world.sites[1].index()).expect("in memory").expect("its own");
+    assert_eq!((fed.after, fed.to), (0, world.last(1)));
+    let told: usize = fed.records.runs.iter().map(|run| run.records.len()).sum();
+    assert_eq!(told, 2, "what the third site wrote, and its own");
+    world.learn(0, &fed);
+    assert_eq!(world.versions(0), world.versions(1));
+    assert!(there.theirs.is_empty());
+    assert_eq!(there.next(world.sites[1].index()).expect("in memory"), None);
+    // Of another session nothing is known: it may have been put back from a copy since.
+    let fed = Feed::default().next(world.sites[1].index()).expect("in memory").expect("all of it");
+    assert_eq!(fed.records.runs.iter().map(|run| run.records.len()).sum::<usize>(), 8);
 }
