@@ -111,11 +111,12 @@ pub fn is_marked(path: &Path) -> bool {
     marker_of(path).symlink_metadata().is_ok()
 }
 
-/// Whether the marker of the folder at `path` is the open file `held`.
+/// Whether the marker of the folder at `path` is the open file `held`, and no other name of it: those
+/// stand in a copy that shares its files.
 pub(super) fn is_same(path: &Path, held: &File) -> bool {
     let (named, held) = (marker_of(path).symlink_metadata(), held.metadata());
     matches!((named, held), (Ok(named), Ok(held))
-        if (named.dev(), named.ino()) == (held.dev(), held.ino()))
+        if (named.dev(), named.ino(), named.nlink()) == (held.dev(), held.ino(), 1))
 }
 
 fn marker_of(path: &Path) -> PathBuf {

@@ -75,6 +75,23 @@ fn an_unmounted_emptied_or_other_folder_is_refused() {
 }
 
 #[test]
+fn a_copy_that_shares_the_folders_files_is_not_the_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("tree");
+    fs::create_dir(&root).unwrap();
+    let store = Store::create(&root, Arc::new(Unnamed)).unwrap();
+    store.check_marker().unwrap();
+    let aside = home.path().join("aside");
+    fs::rename(&root, &aside).unwrap();
+    fs::create_dir_all(root.join(".farhaul")).unwrap();
+    fs::hard_link(aside.join(".farhaul/folder"), root.join(".farhaul/folder")).unwrap();
+    assert!(store.check_marker().unwrap_err().is_elsewhere());
+    fs::remove_dir_all(&root).unwrap();
+    fs::rename(&aside, &root).unwrap();
+    store.check_marker().unwrap();
+}
+
+#[test]
 fn directories_of_ours_that_others_can_look_into_are_refused() {
     let home = tempfile::tempdir().unwrap();
     let site = Site::new(home.path());
