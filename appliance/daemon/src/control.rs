@@ -417,10 +417,13 @@ impl Loop {
             }
             FromPeer::Asked { peer, id, folder, wanted } => {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
-                let count = wanted.len();
+                let is_member = |halted: &Halted| halted.setup.peers.contains(&peer);
                 match self.folders.get_mut(&folder) {
                     Some(folder) if folder.gives() => folder.asked(peer, id, &wanted, &outbox),
-                    _ => give::give_nothing(id, count, &outbox),
+                    None if self.halted.get(&folder).is_some_and(is_member) => {
+                        give::decline(id, &outbox);
+                    }
+                    _ => give::give_nothing(id, wanted.len(), &outbox),
                 }
             }
         }

@@ -102,6 +102,11 @@ pub(super) fn give_nothing(id: u64, count: usize, outbox: &Outbox) {
     give(id, (0..count).map(|_| None).collect(), outbox);
 }
 
+/// For folders that halt: nobody knows now what is in them.
+pub(super) fn decline(id: u64, outbox: &Outbox) {
+    give(id, Vec::new(), outbox);
+}
+
 impl Folder {
     /// A neighbour asks for contents.
     pub(super) fn asked(&mut self, peer: SiteId, id: u64, wanted: &[Wanted], outbox: &Outbox) {

@@ -58,8 +58,7 @@ struct Asked {
 }
 
 impl Asker {
-    /// Asks who has contents of these lengths. A member whose folder halted since its session began
-    /// says that it has nothing (spec: S-067).
+    /// Asks who has contents of these lengths. A member whose folder halts could not be asked.
     ///
     /// # Errors
     /// [`AskError`].

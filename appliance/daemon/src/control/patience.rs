@@ -23,6 +23,8 @@ pub(super) enum Miss {
     Stalled,
     /// The session is over, or has too much to say: nobody's fault, and soon over.
     Busy,
+    /// The folder halts there, and is opened again by itself (spec: S-159).
+    Halted,
 }
 
 impl fmt::Display for Miss {
@@ -32,6 +34,7 @@ impl fmt::Display for Miss {
             Self::Bad => "what came is something else, or cannot be taken from there",
             Self::Stalled => "nothing came for too long",
             Self::Busy => "the session ended, or has too much to say",
+            Self::Halted => "its folder halts there",
         })
     }
 }
@@ -44,6 +47,7 @@ impl Miss {
             Self::Bad => Duration::from_secs(10),
             Self::Stalled => Duration::from_secs(30),
             Self::Busy => Duration::from_millis(250),
+            Self::Halted => Duration::from_secs(2),
         }
     }
 }
@@ -70,8 +74,9 @@ impl Patience {
         chance: u64,
     ) {
         let before = self.tried.get(&(content, site)).map_or(0, |tried| tried.times);
-        // A busy session says nothing of the content.
-        let times = if *why == Miss::Busy { before } else { before.saturating_add(1) };
+        // Neither says anything of the content.
+        let is_mute = matches!(why, Miss::Busy | Miss::Halted);
+        let times = if is_mute { before } else { before.saturating_add(1) };
         let wait = why.first_wait().saturating_mul(1 << times.saturating_sub(1).min(16));
         let wait = wait.min(WAIT_MAX);
         let spread = u32::try_from(875 + chance % 251).unwrap_or(1000);
@@ -150,6 +155,8 @@ mod tests {
         let (mut patience, now) = (Patience::default(), Instant::now());
         for _ in 0..20 {
             wait_after(&mut patience, &Miss::Busy, now, 125);
+            let wait = wait_after(&mut patience, &Miss::Halted, now, 125);
+            assert_eq!(wait, Duration::from_secs(2));
         }
         assert_eq!(patience.times(CONTENT, SITE), 0);
         assert_eq!(wait_after(&mut patience, &Miss::HasNot, now, 125), Duration::from_secs(1));

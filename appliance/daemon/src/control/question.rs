@@ -78,6 +78,7 @@ impl Intake for MemoryIntake {
                 Ok(parts.collect())
             }
             Err(NoAnswer::Over) => Err(Miss::Busy),
+            Err(NoAnswer::Halted) => Err(Miss::Halted),
             Err(NoAnswer::Failed(why)) => {
                 tracing::info!(why, "a peer cannot give what it has");
                 Err(Miss::HasNot)

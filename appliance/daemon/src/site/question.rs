@@ -23,6 +23,9 @@ pub enum NoAnswer {
     /// was asked for.
     #[error("the session is over")]
     Over,
+    /// The folder halts there: whether it has it is not known (spec: S-159).
+    #[error("the folder halts there")]
+    Halted,
     /// The peer cannot give it after all.
     #[error("{0}")]
     Failed(String),

@@ -425,6 +425,10 @@ impl Session {
         let Some(mut question) = self.asked.remove(&id) else {
             return Err(Ended::Violation("it answers what nobody asked".to_owned()));
         };
+        if lens.is_empty() {
+            question.end(Err(NoAnswer::Halted));
+            return Ok(());
+        }
         let sink = match question.begin(lens) {
             Ok(sink) => sink,
             Err(why) => {

@@ -66,7 +66,9 @@ async fn bytes_that_are_not_what_was_asked_for_reach_no_file_and_the_right_ones_
     let said = cast.member.next(Said::file(b"bait", manifest.0, 1000));
     let run = cast.member.run(&said);
     cast.member.tell(vec![run]).await;
-    // It has nothing, then other bytes, and then the truth.
+    // Its folder halts, then it has nothing, then other bytes, and then the truth.
+    let id = asked(&mut cast, manifest).await;
+    cast.member.give(id, Vec::new(), Vec::new()).await;
     let id = asked(&mut cast, manifest).await;
     cast.member.give(id, vec![None], Vec::new()).await;
     let id = asked(&mut cast, manifest).await;

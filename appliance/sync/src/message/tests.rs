@@ -77,7 +77,7 @@ fn turn() -> impl Strategy<Value = Turn> {
 
 fn message() -> impl Strategy<Value = Message> {
     let folder = || name().prop_map(FolderKey);
-    let lens = proptest::collection::vec(proptest::option::of(0_u64..1 << 50), 1..9);
+    let lens = proptest::collection::vec(proptest::option::of(0_u64..1 << 50), 0..9);
     prop_oneof![
         proptest::collection::vec(shared(), 0..4).prop_map(|mut folders| {
             folders.dedup_by_key(|shared| shared.folder);

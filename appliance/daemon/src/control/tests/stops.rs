@@ -3,9 +3,11 @@
 
 use super::*;
 use crate::control::recover::tests::FAILS;
+use crate::site::{Outbox, Outgoing};
 use crate::store::NameTable;
 use farhaul_sync::limits::FILE_MAX;
-use farhaul_sync::version::Meta;
+use farhaul_sync::message::Wanted;
+use farhaul_sync::version::{ManifestId, Meta};
 
 /// A bench in which `a` was changed by a neighbour, and the folder halted before the index knew.
 fn amid_a_change() -> (Bench, Version) {
@@ -61,6 +63,24 @@ fn a_failed_sync_of_a_directory_halts_the_folder_until_it_is_recovered() {
     let kept = bench.kept();
     assert_eq!(kept.len(), 1);
     assert_eq!(bench.kept_bytes(&kept[0]), b"old");
+}
+
+/// It has what it displaced, and cannot say so before it was opened again. spec: S-159
+#[test]
+fn a_folder_that_halts_says_of_nothing_that_it_is_not_there() {
+    let (mut bench, _) = amid_a_change();
+    let (neighbour, stranger) = (SiteId([2; 32]), SiteId([9; 32]));
+    for (peer, lens) in [(neighbour, vec![]), (stranger, vec![None])] {
+        let (outbox, mut said) = Outbox::to_test(peer, false);
+        bench.body.take(Event::Peer(FromPeer::Up { peer, outbox }));
+        let wanted = vec![Wanted::Whole { manifest: ManifestId([1; 32]) }];
+        bench.body.take(Event::Peer(FromPeer::Asked { peer, id: 7, folder: FOLDER, wanted }));
+        assert!(matches!(said.try_recv(), Ok(Outgoing::Say(Message::Share { .. }))));
+        let Ok(Outgoing::Give { id: 7, lens: given, source }) = said.try_recv() else {
+            panic!("no answer");
+        };
+        assert!(given == lens && source.is_empty(), "{given:?}");
+    }
 }
 
 #[test]
