@@ -127,6 +127,48 @@ pub(crate) enum Event {
 
 /// A running control loop. Dropping it stops it.
 #[derive(Debug)]
+/// Where an event may make possible what was not: all that is to be done there is gone through.
+enum Furthers {
+    Nothing,
+    One(FolderKey),
+    All,
+}
+
+impl Event {
+    const fn furthers(&self) -> Furthers {
+        match self {
+            // Files that come make room for others of their kind, which wait for that; what peers ask,
+            // have taken in or compare is about what is here.
+            Self::Fetched { .. }
+            | Self::MovedOn { .. }
+            | Self::Peer(
+                FromPeer::Asked { .. }
+                | FromPeer::Stored { .. }
+                | FromPeer::Compared { .. }
+                | FromPeer::Incomparable { .. },
+            )
+            | Self::Stop => Furthers::Nothing,
+            Self::Peer(FromPeer::Records { folder, .. })
+            | Self::Looked { folder, .. }
+            | Self::Unread { folder, .. }
+            | Self::LookedAgain { folder }
+            | Self::Loose { folder, .. }
+            | Self::LooseLooked { folder, .. }
+            | Self::Scanned { folder, .. }
+            | Self::Scrubbed { folder, .. }
+            | Self::ScrubEnded { folder, .. }
+            | Self::Expired { folder, .. }
+            | Self::Thinned { folder, .. }
+            | Self::Heard { folder, .. } => Furthers::One(*folder),
+            Self::Peer(FromPeer::Up { .. } | FromPeer::Down { .. } | FromPeer::Shares { .. })
+            | Self::More
+            | Self::Rescan
+            | Self::Command(_)
+            | Self::Tick => Furthers::All,
+        }
+    }
+}
+
 pub struct Control {
     events: mpsc::Sender<Event>,
     asker: Asker,
@@ -320,9 +362,10 @@ impl Loop {
     }
 
     fn take(&mut self, event: Event) {
-        // Files that come make room for others of their kind, and nothing else possible.
-        if !matches!(event, Event::Fetched { .. } | Event::MovedOn { .. }) {
-            self.folders.values_mut().for_each(|folder| folder.going.is_due());
+        match event.furthers() {
+            Furthers::Nothing => {}
+            Furthers::One(folder) => self.with(folder, |folder| folder.going.is_due()),
+            Furthers::All => self.folders.values_mut().for_each(|folder| folder.going.is_due()),
         }
         match event {
             Event::Peer(event) => self.heard(event),
