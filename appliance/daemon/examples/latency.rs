@@ -1,6 +1,6 @@
-//! How long an edit takes from one site to another: `latency [EDITS] [WATCH]`, 200 and "auto" if they
-//! are not given. Both sites are in this process, on loopback, their trees beneath the directory for
-//! temporary files.
+//! How long an edit takes from one site to another: `latency [EDITS] [WATCH] [hub]`, 200 and "auto" if
+//! they are not given; with `hub` through a third site in the middle. All are in this process, on
+//! loopback, their trees beneath the directory for temporary files.
 //!
 //! The figures of `appliance/README.md` are its output.
 
@@ -29,16 +29,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     let name = args.next().unwrap_or_else(|| "auto".to_owned());
     let watch = WatchMode::ALL.into_iter().find(|mode| mode.name() == name);
     let watch = watch.ok_or("WATCH is auto, fanotify or inotify")?;
+    let has_hub = args.next().is_some_and(|word| word == "hub");
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build()?;
-    runtime.block_on(measure(edits, watch))
+    runtime.block_on(async {
+        let (here, hub, there) = match has_hub {
+            true => {
+                let (here, hub, there) = pair::through_a_hub(watch);
+                (here, Some(hub), there)
+            }
+            false => {
+                let (here, there) = pair::pair(watch);
+                (here, None, there)
+            }
+        };
+        measure(edits, &here, &there).await?;
+        for site in [Some(here), hub, Some(there)].into_iter().flatten() {
+            site.stop().await;
+        }
+        Ok(())
+    })
 }
 
-async fn measure(edits: u32, watch: WatchMode) -> Result<(), Box<dyn Error>> {
-    let (here, there) = pair::pair(watch);
+async fn measure(edits: u32, here: &Site, there: &Site) -> Result<(), Box<dyn Error>> {
     let hears = |site: &Site| site.watching().is_live() && site.watching().last_scan.is_some();
     let began = Instant::now();
-    while !hears(&here) || !hears(&there) {
+    while !hears(here) || !hears(there) {
         if began.elapsed() > LATE {
             return Err(format!("not watched: {:?}", here.watching()).into());
         }
@@ -47,14 +63,14 @@ async fn measure(edits: u32, watch: WatchMode) -> Result<(), Box<dyn Error>> {
     println!("watched by {}", here.watching().by);
     // The session.
     let mut number = 0;
-    edit(&here, &there, "first", number).await?;
+    edit(here, there, "first", number).await?;
     for (what, is_new) in [("new files", true), ("edits of one file", false)] {
         let mut spans = Vec::new();
         for n in 0..edits {
             let name = if is_new { format!("file {n}") } else { "edited".to_owned() };
             // A content that was there before would not be sent.
             number += 1;
-            spans.push(edit(&here, &there, &name, number).await?);
+            spans.push(edit(here, there, &name, number).await?);
             tokio::time::sleep(GAP).await;
         }
         spans.sort_unstable();
@@ -62,8 +78,6 @@ async fn measure(edits: u32, watch: WatchMode) -> Result<(), Box<dyn Error>> {
         let (p50, p90, p99) = (part(50), part(90), part(99));
         println!("{edits} {what} of {LEN} bytes: p50 {p50:.1?}, p90 {p90:.1?}, p99 {p99:.1?}");
     }
-    here.stop().await;
-    there.stop().await;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! bounded queue; looking, hashing and carrying are done elsewhere, and come back as events.
 
 mod again;
+mod alarm;
 mod ask;
 mod beat;
 mod compare;
@@ -52,6 +53,7 @@ use crate::events::{Events, Said};
 use crate::site::FromPeer;
 use crate::store::Ready;
 use crate::watch::{Shown, Watching};
+use alarm::Alarm;
 use farhaul_api::EventKind;
 use farhaul_engine::identity::Identity;
 use farhaul_proto::ids::SiteId;
@@ -66,7 +68,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use watching::Heard;
 
@@ -125,8 +127,6 @@ pub(crate) enum Event {
     Stop,
 }
 
-/// A running control loop. Dropping it stops it.
-#[derive(Debug)]
 /// Where an event may make possible what was not: all that is to be done there is gone through.
 enum Furthers {
     Nothing,
@@ -169,6 +169,8 @@ impl Event {
     }
 }
 
+/// A running control loop. Dropping it stops it.
+#[derive(Debug)]
 pub struct Control {
     events: mpsc::Sender<Event>,
     asker: Asker,
@@ -207,9 +209,9 @@ impl Control {
         let shown = body.shown.clone();
         let conditions = Arc::clone(&body.conditions);
         let counts = Arc::clone(&body.counts);
-        let ticks = events.clone();
+        let (ticks, alarm) = (events.clone(), Arc::clone(&body.alarm));
         let ticker = std::thread::Builder::new().name("farhaul-tick".to_owned());
-        ticker.spawn(move || tick(&ticks)).map_err(FolderError::Thread)?;
+        ticker.spawn(move || tick(&ticks, &alarm)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
         Ok(Self { events, asker, thread: Some(thread), conditions, shown, counts })
@@ -281,11 +283,17 @@ impl Drop for Control {
 }
 
 /// Says that time has passed, until nobody hears it.
-fn tick(events: &mpsc::Sender<Event>) {
+fn tick(events: &mpsc::Sender<Event>, alarm: &Alarm) {
+    let mut next = Instant::now() + TICK;
     while !events.is_closed() {
-        std::thread::sleep(TICK);
+        let event = if alarm.wait(next) {
+            Event::More
+        } else {
+            next = Instant::now() + TICK;
+            Event::Tick
+        };
         // A loop that has other things to do needs no reminder.
-        let _ = events.try_send(Event::Tick);
+        let _ = events.try_send(event);
     }
 }
 
@@ -307,6 +315,7 @@ pub(crate) struct Loop {
     counts: Counted,
     log: Events,
     beat: Arc<Beat>,
+    alarm: Arc<Alarm>,
     /// How many folders were opened so far.
     opened: u64,
 }
@@ -329,6 +338,7 @@ impl Loop {
             counts: Counted::default(),
             log,
             beat,
+            alarm: Arc::default(),
             opened: 0,
         }
     }
@@ -352,6 +362,9 @@ impl Loop {
             self.folders.values_mut().for_each(Folder::go_on);
             self.put_halted_aside();
             self.show_troubles();
+            if let Some(at) = self.folders.values_mut().filter_map(Folder::take_again).min() {
+                self.alarm.ring_at(at);
+            }
             self.beat.is_round();
         }
         // Whoever still has something to say must not wait for us, who wait for them.

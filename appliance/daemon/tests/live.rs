@@ -6,7 +6,7 @@ mod live {
 }
 
 use farhauld::watch::WatchMode;
-use live::pair::{Site, pair};
+use live::pair::{Site, pair, through_a_hub};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -108,4 +108,23 @@ async fn what_is_done_is_done_at_the_other_site_without_a_scan_by_inotify() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_done_is_done_at_the_other_site_without_a_scan_by_the_best_that_works() {
     what_is_done_here_is_done_there(WatchMode::Auto).await;
+}
+
+/// The site in the middle passes words on before it has the contents that they name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_comes_through_a_site_in_the_middle_without_a_scan() {
+    let (here, hub, there) = through_a_hub(WatchMode::Inotify);
+    until_both_hear(&here, &hub).await;
+    until_both_hear(&hub, &there).await;
+    for (n, len) in [(1, 10 << 10), (2, 3 << 20)] {
+        fs::write(here.tree().join("a"), [n].repeat(len)).expect("written");
+        until_same(&here, &there).await;
+        fs::write(there.tree().join("b"), [n + 10].repeat(len)).expect("written");
+        until_same(&there, &here).await;
+    }
+    fs::rename(here.tree().join("a"), here.tree().join("c")).expect("moved");
+    until_same(&here, &there).await;
+    for site in [here, hub, there] {
+        site.stop().await;
+    }
 }

@@ -75,6 +75,8 @@ pub(super) struct Fetching {
     large: usize,
     copying: Copying,
     turns: Turns,
+    /// When something that cannot be brought now may be.
+    again: Option<Instant>,
     ended: Receiver<()>,
 }
 
@@ -112,7 +114,8 @@ impl Fetching {
         };
         let (coming, leads, asked) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         let (copying, turns) = (Copying::default(), Turns::new(Instant::now()));
-        Self { shared, coming, leads, asked, small: (0, 0), large: 0, copying, turns, ended }
+        let (small, large, again) = ((0, 0), 0, None);
+        Self { shared, coming, leads, asked, small, large, copying, turns, again, ended }
     }
 
     pub(super) const fn givers(&self) -> &Givers {
@@ -201,8 +204,22 @@ impl Fetching {
     }
 
     /// Whether a content may be brought now.
-    pub(super) fn may_try(&self, content: ManifestId) -> bool {
-        self.shared.givers.may_try(content)
+    pub(super) fn may_try(&mut self, content: ManifestId) -> bool {
+        let may = self.shared.givers.may_try(content);
+        if !may {
+            self.not_now(content);
+        }
+        may
+    }
+
+    fn not_now(&mut self, content: ManifestId) {
+        let at = self.shared.givers.again_at(content);
+        self.again = self.again.into_iter().chain(at).min();
+    }
+
+    /// When the first of those may be brought that could not be since this was last asked.
+    pub(super) const fn take_again(&mut self) -> Option<Instant> {
+        self.again.take()
     }
 
     /// Whether a file comes already, by another of its names.
@@ -239,6 +256,7 @@ impl Fetching {
             return Ok(None);
         }
         if !may_ask {
+            self.not_now(wish.manifest);
             return Ok(None);
         }
         if wish.size > WHOLE_MAX {

@@ -112,6 +112,13 @@ impl Givers {
         not_before.is_none_or(|at| at <= Instant::now())
     }
 
+    /// From when on a content may be brought, if anybody may be asked for it at all.
+    pub(super) fn again_at(&self, content: ManifestId) -> Option<Instant> {
+        let Known { live, patience } = &*self.lock();
+        let dues = live.keys().map(|site| patience.not_before(content, *site));
+        dues.min()?.max(patience.not_before(content, HERE))
+    }
+
     /// Whether no neighbour shares the folder at the moment.
     pub(super) fn is_nobody(&self) -> bool {
         self.lock().live.is_empty()

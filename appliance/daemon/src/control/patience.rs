@@ -43,7 +43,7 @@ impl Miss {
     /// How long somebody is left alone for after the first time.
     const fn first_wait(&self) -> Duration {
         match self {
-            Self::HasNot => Duration::from_secs(1),
+            Self::HasNot => Duration::from_millis(250),
             Self::Bad => Duration::from_secs(10),
             Self::Stalled => Duration::from_secs(30),
             Self::Busy => Duration::from_millis(250),
@@ -133,11 +133,11 @@ mod tests {
         let waits: Vec<_> =
             (0..12).map(|_| wait_after(&mut patience, &Miss::HasNot, now, 125)).collect();
         for (n, wait) in (0..8).zip(&waits) {
-            assert_eq!(*wait, Duration::from_secs(1 << n));
+            assert_eq!(*wait, Duration::from_millis(250 << n));
         }
         assert_eq!(waits[11], WAIT_MAX);
         patience.came(CONTENT, SITE);
-        assert_eq!(wait_after(&mut patience, &Miss::HasNot, now, 125), Duration::from_secs(1));
+        assert_eq!(wait_after(&mut patience, &Miss::HasNot, now, 125), Duration::from_millis(250));
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_session_does_not_make_a_site_one_that_lacks_it() {
+    fn a_busy_session_or_a_halt_does_not_make_a_site_one_that_lacks_it() {
         let (mut patience, now) = (Patience::default(), Instant::now());
         for _ in 0..20 {
             wait_after(&mut patience, &Miss::Busy, now, 125);
@@ -159,7 +159,7 @@ mod tests {
             assert_eq!(wait, Duration::from_secs(2));
         }
         assert_eq!(patience.times(CONTENT, SITE), 0);
-        assert_eq!(wait_after(&mut patience, &Miss::HasNot, now, 125), Duration::from_secs(1));
+        assert_eq!(wait_after(&mut patience, &Miss::HasNot, now, 125), Duration::from_millis(250));
     }
 
     #[test]

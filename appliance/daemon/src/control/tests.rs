@@ -108,7 +108,7 @@ impl Bench {
 
     /// Hands on events until nothing is under way.
     pub(super) fn settle(&mut self) {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         self.body.take(Event::More);
         loop {
             while let Ok(event) = self.queue.try_recv() {
@@ -191,7 +191,7 @@ impl Bench {
 
     /// Lets the time of halted folders come.
     fn retry(&mut self) {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         while !self.body.halted.is_empty() && began.elapsed() < PATIENCE {
             self.body.retry_halted();
             std::thread::sleep(Duration::from_millis(100));

@@ -1,6 +1,7 @@
 //! What is to be done in a folder, done: asked for, and put in place in the commit order.
 
 use super::Event;
+use super::alarm::again_at;
 use super::fetch::Wish;
 use super::fetching::note_places;
 use super::folder::{Folder, FolderError, wall_millis};
@@ -12,6 +13,7 @@ use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::folder::{Index as _, Placed, StateError, Task};
 use farhaul_sync::version::{Content, ManifestId, Version};
+use std::time::Instant;
 
 /// Paths dealt with at a time.
 const TASKS: usize = 1024;
@@ -32,6 +34,8 @@ pub(super) struct Going {
     cursor: Option<RelPath>,
     /// Something happened since that may have made more of it possible.
     is_due: bool,
+    /// When it is gone through once more, though nothing happens.
+    again: Option<Instant>,
     /// Paths that were weighed so far.
     #[cfg(test)]
     pub(super) weighed: usize,
@@ -57,9 +61,17 @@ impl Folder {
             self.round(next)?;
         }
         if std::mem::take(&mut self.going.is_due) {
+            let began = Instant::now();
             self.go_through()?;
+            let (again, now) = (self.fetching.take_again(), Instant::now());
+            self.going.again = again.map(|at| again_at(at, now, now - began));
         }
         Ok(())
+    }
+
+    /// When to go round although nothing happens, if that is not known already.
+    pub(super) const fn take_again(&mut self) -> Option<Instant> {
+        self.going.again.take()
     }
 
     /// Goes through all that is to be done, some of it at a time.

@@ -50,7 +50,7 @@ impl Site {
     fn start(
         home: Home,
         engine: Arc<Engine>,
-        (peer, at): (SiteId, Option<SocketAddr>),
+        peers: &[(SiteId, Option<SocketAddr>)],
         watch: WatchMode,
     ) -> Self {
         let setup = FolderSetup {
@@ -58,7 +58,7 @@ impl Site {
             key: FOLDER,
             path: home.dir.path().join("tree"),
             state: home.dir.path().join("state"),
-            peers: BTreeSet::from([peer]),
+            peers: peers.iter().map(|(peer, _)| *peer).collect(),
             policy: Arc::default(),
             rules: Rules::default(),
             scan_every: Duration::from_secs(24 * 3600),
@@ -69,8 +69,12 @@ impl Site {
             principals: Arc::new(Unnamed),
         };
         let control = Control::start(&home.identity, vec![setup]).expect("its own folder");
-        let address = at.map(|at| at.to_string());
-        let place = PeerPlace { name: "the other".to_owned(), id: peer, address };
+        let place = |(peer, at): &(SiteId, Option<SocketAddr>)| PeerPlace {
+            name: "the other".to_owned(),
+            id: *peer,
+            address: at.map(|at| at.to_string()),
+        };
+        let places = peers.iter().map(place).collect();
         let heard = control.hears_sessions();
         let options = SessionOptions {
             policy: Policy::Fair,
@@ -79,7 +83,7 @@ impl Site {
             pack: PackPolicy::Auto,
         };
         let me = home.identity.id();
-        let sites = Sites::start(Arc::clone(&engine), me, options, vec![place], heard);
+        let sites = Sites::start(Arc::clone(&engine), me, options, places, heard);
         Self { sites, control, engine, home }
     }
 
@@ -103,8 +107,9 @@ impl Site {
     }
 }
 
-fn engine(identity: &Identity, peer: SiteId) -> Arc<Engine> {
-    let allow: Allow = Arc::new(move |site: &SiteId| *site == peer);
+fn engine(identity: &Identity, peers: &[SiteId]) -> Arc<Engine> {
+    let peers: BTreeSet<SiteId> = peers.iter().copied().collect();
+    let allow: Allow = Arc::new(move |site: &SiteId| peers.contains(site));
     let started = Engine::start(EngineConfig {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         tcp: TcpPort::Off,
@@ -122,9 +127,24 @@ fn engine(identity: &Identity, peer: SiteId) -> Arc<Engine> {
 pub(crate) fn pair(watch: WatchMode) -> (Site, Site) {
     let (here, there) = (Home::new(), Home::new());
     let (caller, answerer) = (here.identity.id(), there.identity.id());
-    let answers = engine(&there.identity, caller);
+    let answers = engine(&there.identity, &[caller]);
     let addr = answers.local_addr();
-    let second = Site::start(there, answers, (caller, None), watch);
-    let calls = engine(&here.identity, answerer);
-    (Site::start(here, calls, (answerer, Some(addr)), watch), second)
+    let second = Site::start(there, answers, &[(caller, None)], watch);
+    let calls = engine(&here.identity, &[answerer]);
+    (Site::start(here, calls, &[(answerer, Some(addr))], watch), second)
+}
+
+/// Two sites that do not know each other and call a third, which passes on what it hears.
+pub(crate) fn through_a_hub(watch: WatchMode) -> (Site, Site, Site) {
+    let [here, hub, there] = [(); 3].map(|()| Home::new());
+    let callers = [here.identity.id(), there.identity.id()];
+    let middle = hub.identity.id();
+    let answers = engine(&hub.identity, &callers);
+    let addr = answers.local_addr();
+    let hub = Site::start(hub, answers, &callers.map(|caller| (caller, None)), watch);
+    let calls = |home: Home| {
+        let engine = engine(&home.identity, &[middle]);
+        Site::start(home, engine, &[(middle, Some(addr))], watch)
+    };
+    (calls(here), hub, calls(there))
 }

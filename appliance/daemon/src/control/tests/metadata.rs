@@ -69,7 +69,7 @@ fn what_is_put_into_a_directory_while_it_is_looked_at_is_no_edit_of_its_owner() 
     fs::write(bench.root("d/one"), "one").unwrap();
     // Seen, and not taken in before it has other times.
     bench.body.folders.values_mut().for_each(Folder::scan);
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let mut events = Vec::new();
     while !events.iter().any(|event| matches!(event, Event::Scanned { .. })) {
         assert!(began.elapsed() < PATIENCE, "after all patience");

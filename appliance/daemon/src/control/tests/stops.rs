@@ -37,7 +37,7 @@ fn amid_a_change_of(mut bench: Bench, said: Meta) -> (Bench, Version) {
 
 /// Until it is tried again and found out what became of the change.
 fn wait_for_decision(bench: &mut Bench) {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     while !bench.folder().index.read().intents().unwrap().is_empty() {
         assert!(began.elapsed() < PATIENCE, "it is not tried again");
         bench.body.take(Event::Tick);
@@ -221,7 +221,7 @@ fn a_root_that_goes_away_halts_at_the_next_tick_and_goes_on_once_it_is_back() {
         // However often it is looked for, that is said once.
         for _ in 0..3 {
             for halted in bench.body.halted.values_mut() {
-                halted.next = std::time::Instant::now();
+                halted.next = Instant::now();
             }
             bench.body.take(Event::Tick);
         }
