@@ -108,8 +108,14 @@ impl Syncthing {
     /// If that cannot be told.
     pub fn pid(&self) -> io::Result<u32> {
         let pid = self.running.pid();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        Ok(children.split_whitespace().next().and_then(|pid| pid.parse().ok()).unwrap_or(pid))
+        // A child is the child of whichever thread started it.
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let children = fs::read_to_string(task?.path().join("children"))?;
+            if let Some(child) = children.split_whitespace().find_map(|pid| pid.parse().ok()) {
+                return Ok(child);
+            }
+        }
+        Ok(pid)
     }
 
     fn is_connected(&self, other: &str) -> io::Result<bool> {
