@@ -203,7 +203,7 @@ impl Fetching {
         }
     }
 
-    /// Whether a content may be brought now.
+    /// Whether a content may be brought now. If not, it is remembered when it may be.
     pub(super) fn may_try(&mut self, content: ManifestId) -> bool {
         let may = self.shared.givers.may_try(content);
         if !may {

@@ -69,7 +69,7 @@ impl Folder {
         Ok(())
     }
 
-    /// When to go round although nothing happens, if that is not known already.
+    /// When to go round although nothing happens; said once.
     pub(super) const fn take_again(&mut self) -> Option<Instant> {
         self.going.again.take()
     }
