@@ -17,6 +17,7 @@ mod followed;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod guard;
+mod held;
 mod intent;
 mod item;
 mod kept;

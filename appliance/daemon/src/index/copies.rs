@@ -11,12 +11,15 @@ use farhaul_sync::version::{Author, Dot, Incarnation, ManifestId, Serial, Versio
 use rusqlite::params;
 
 impl Reading<'_> {
-    /// The loser of a conflict whose copy stands at a path, and which it is.
-    pub(super) fn copy_at(&self, key: &Key) -> Result<Option<(CopyOf, Version)>, IndexError> {
+    /// Which conflict copy has its place at a path.
+    pub(super) fn copy_row(&self, key: &Key) -> Result<Option<CopyOf>, IndexError> {
         let mut statement = self.db().prepare_cached("SELECT value FROM copies WHERE key = ?")?;
         let mut rows = statement.query([key.as_bytes()])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        let copy = decode(key.as_bytes(), blob(row, 0)?)?;
+        rows.next()?.map(|row| decode(key.as_bytes(), blob(row, 0)?)).transpose()
+    }
+
+    /// The loser of the conflict that a copy is of.
+    pub(super) fn loser_of(&self, copy: CopyOf) -> Result<Option<(CopyOf, Version)>, IndexError> {
         let (versions, _) = self.set_of(&copy.origin, &Key::of(&copy.origin))?;
         Ok(versions.get(copy.dot).cloned().map(|loser| (copy, loser)))
     }
@@ -100,6 +103,7 @@ impl Reading<'_> {
 impl Transaction<'_> {
     pub(super) fn set_copy(&self, at: &RelPath, copy: Option<&CopyOf>) -> Result<(), IndexError> {
         let key = Key::of(at);
+        self.held.forget(&key);
         let Some(copy) = copy else {
             let sql = "DELETE FROM copies WHERE key = ?";
             self.db().prepare_cached(sql)?.execute([key.as_bytes()])?;

@@ -30,11 +30,22 @@ impl Index for Transaction<'_> {
     type Error = IndexError;
 
     fn item(&self, path: &RelPath) -> Result<Item, IndexError> {
-        self.read().item(path)
+        let key = Key::of(path);
+        if let Some(item) = self.held.get(&key) {
+            return Ok(item);
+        }
+        let (item, is_copys) = self.read().item_at(path, &key)?;
+        if !is_copys {
+            self.held.hold(key, &item);
+        }
+        Ok(item)
     }
 
     fn placed(&self, path: &RelPath) -> Result<Option<Placed>, IndexError> {
-        self.read().placed(path)
+        match self.held.get(&Key::of(path)) {
+            Some(item) => Ok(item.placed),
+            None => self.read().placed(path),
+        }
     }
 
     fn standing(&self, limit: u64) -> Result<u64, IndexError> {

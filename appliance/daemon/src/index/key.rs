@@ -23,6 +23,11 @@ impl Key {
         &self.0
     }
 
+    /// Whether this path is somewhere in the directory `above`.
+    pub(super) fn is_beneath(&self, above: &Self) -> bool {
+        self.0.strip_prefix(&above.0[..]).is_some_and(|rest| rest.first() == Some(&0))
+    }
+
     /// Where the keys beneath this path begin, and the first key behind them. The path itself is
     /// not among them.
     pub(super) fn beneath(&self) -> (Vec<u8>, Vec<u8>) {
@@ -61,6 +66,7 @@ mod tests {
             let (first, end) = keys[0].beneath();
             let is_within = (&first[..]..&end[..]).contains(&keys[1].as_bytes());
             prop_assert_eq!(is_within, b != a && b.starts_with(&a));
+            prop_assert_eq!(keys[1].is_beneath(&keys[0]), is_within);
         }
     }
 

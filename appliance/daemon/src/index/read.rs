@@ -116,14 +116,24 @@ impl<'a> Reading<'a> {
     /// # Errors
     /// [`IndexError`].
     pub fn item(&self, path: &RelPath) -> Result<Item, IndexError> {
-        let key = Key::of(path);
-        let (versions, _) = self.set_of(path, &key)?;
-        let placed = match self.item_row(&key)? {
+        Ok(self.item_at(path, &Key::of(path))?.0)
+    }
+
+    /// And whether the place is one of a conflict copy: then it also depends on what is known elsewhere.
+    pub(super) fn item_at(&self, path: &RelPath, key: &Key) -> Result<(Item, bool), IndexError> {
+        let (versions, _) = self.set_of(path, key)?;
+        let placed = match self.item_row(key)? {
             Some(row) => Some(self.placed_of(path, row)?),
             None => None,
         };
-        let copy = self.copy_at(&key)?;
-        Ok(Item { versions, placed, has_children: self.has_children_of(&key)?, copy })
+        let place = self.copy_row(key)?;
+        let is_copys = place.is_some();
+        let copy = match place {
+            Some(copy) => self.loser_of(copy)?,
+            None => None,
+        };
+        let has_children = self.has_children_of(key)?;
+        Ok((Item { versions, placed, has_children, copy }, is_copys))
     }
 
     /// Whether something live stands beneath a path.

@@ -1,6 +1,7 @@
 //! Changing an index: all of a transaction, or nothing of it.
 
 use super::codec::{Table, Writer};
+use super::held::Held;
 use super::item::{ItemRow, Shows};
 use super::key::Key;
 use super::meta::{Field, write_number};
@@ -48,6 +49,8 @@ pub struct Transaction<'a> {
     uses: BTreeMap<RunId, i64>,
     /// The run that was last stored with: many versions come of one.
     run: Option<(RunId, Run)>,
+    /// What was read of late.
+    pub(super) held: Held,
     is_open: bool,
 }
 
@@ -60,7 +63,8 @@ impl<'a> Transaction<'a> {
         index.db.pragma_update(None, "synchronous", synchronous)?;
         index.db.execute_batch("BEGIN IMMEDIATE")?;
         let counters = index.counters;
-        Ok(Self { index, durability, counters, uses: BTreeMap::new(), run: None, is_open: true })
+        let (uses, run, held) = (BTreeMap::new(), None, Held::default());
+        Ok(Self { index, durability, counters, uses, run, held, is_open: true })
     }
 
     pub(super) fn db(&self) -> &Connection {
@@ -165,6 +169,11 @@ impl<'a> Transaction<'a> {
         let next = self.counters.last_seq.0.checked_add(1).filter(|&next| next < i64::MAX as u64);
         let seq = Seq(next.ok_or(IndexError::TooLarge { what: "the number of versions" })?);
         let stored = StoredVersion { seq, bytes: bytes.to_vec(), run, position };
+        if live {
+            self.held.comes_alive(key);
+        } else {
+            self.held.forget(key);
+        }
         let sql = "INSERT INTO versions(seq, value) VALUES(?, ?)";
         self.db().prepare_cached(sql)?.execute(params![column_of(seq), stored.encode()])?;
         let sql = "INSERT INTO paths(live, key, seq) VALUES(?, ?, ?)";
@@ -204,6 +213,7 @@ impl<'a> Transaction<'a> {
         gone: &Version,
         stored: &StoredVersion,
     ) -> Result<(), IndexError> {
+        self.held.goes(key);
         // What stands on disk stays described until something else does.
         if let Some(mut row) = self.read().item_row(key)?
             && row.shows == Shows::Held(stored.seq)
@@ -230,11 +240,8 @@ impl<'a> Transaction<'a> {
     /// [`IndexError`].
     pub fn place(&mut self, path: &RelPath, placed: Option<&Placed>) -> Result<(), IndexError> {
         let key = Key::of(path);
-        let sql = "DELETE FROM contents WHERE key = ? AND manifest = ?";
-        if let Some(Content::File { manifest, .. }) = self.content_at(path, &key)? {
-            self.db().prepare_cached(sql)?.execute(params![key.as_bytes(), &manifest.0[..]])?;
-        }
-        let linked = self.forget_inode(&key)?;
+        self.held.forget(&key);
+        let linked = self.unlist(path, &key)?;
         self.relist(&key, linked, placed)?;
         let row = match placed {
             Some(placed) => ItemRow::of(placed, self.shows_of(path, &key, &placed.version)?),
@@ -258,20 +265,18 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Returns the group in which the path is listed.
-    fn forget_inode(&self, key: &Key) -> Result<Option<LinkGroup>, IndexError> {
+    /// What stood at a path is not found there any more. Returns the group of names in which it is listed.
+    fn unlist(&self, path: &RelPath, key: &Key) -> Result<Option<LinkGroup>, IndexError> {
         let Some(row) = self.read().item_row(key)? else { return Ok(None) };
         let linked = row.meta.link;
-        let row = params![row.identity.inode.cast_signed(), key.as_bytes()];
+        let listed = params![row.identity.inode.cast_signed(), key.as_bytes()];
         let sql = "DELETE FROM inodes WHERE inode = ? AND key = ?";
-        self.db().prepare_cached(sql)?.execute(row)?;
+        self.db().prepare_cached(sql)?.execute(listed)?;
+        if let Content::File { manifest, .. } = self.read().placed_of(path, row)?.version.content {
+            let sql = "DELETE FROM contents WHERE key = ? AND manifest = ?";
+            self.db().prepare_cached(sql)?.execute(params![key.as_bytes(), &manifest.0[..]])?;
+        }
         Ok(linked)
-    }
-
-    /// What stands at a path as far as is known.
-    fn content_at(&self, path: &RelPath, key: &Key) -> Result<Option<Content>, IndexError> {
-        let Some(row) = self.read().item_row(key)? else { return Ok(None) };
-        Ok(Some(self.read().placed_of(path, row)?.version.content))
     }
 
     fn shows_of(&self, path: &RelPath, key: &Key, version: &Version) -> Result<Shows, IndexError> {

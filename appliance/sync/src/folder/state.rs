@@ -252,12 +252,17 @@ impl<I: Index> FolderState<I> {
             Ok(observed) => observed,
             Err(unpublished) => return Ok(Err(unpublished.into())),
         };
-        self.index.set_placed(path, item.placed.as_ref()).map_err(StateError::Index)?;
+        let placed = item.placed.as_ref();
         match observed {
-            Observed::Same | Observed::Adopted(_) => self.settle(path)?,
+            Observed::Same | Observed::Adopted(_) => {
+                self.index.set_placed(path, placed).map_err(StateError::Index)?;
+                self.settle(path)?;
+            }
             Observed::Published { version, covered } => {
                 published = true;
+                // First of all the version: an index need not keep it twice when it is what stands there.
                 self.keep_own(path, version, &covered)?;
+                self.index.set_placed(path, placed).map_err(StateError::Index)?;
                 self.changed(path, was_live)?;
             }
         }

@@ -38,6 +38,18 @@ fn seal<I: farhaul_sync::folder::Index>(state: &mut FolderState<I>) {
     }
 }
 
+/// What a transaction says of a path is what stands in the index by now, however often it was asked.
+fn check_held(begun: &index::Transaction<'_>) {
+    for n in 0..PATHS.len() {
+        let copies = begun.copies_of(&path(n)).expect("read");
+        for path in copies.into_iter().map(|(copy, _)| copy).chain([path(n)]) {
+            let item = begun.read().item(&path).expect("read");
+            assert_eq!(begun.placed(&path).expect("read"), item.placed, "{path}");
+            assert_eq!(begun.item(&path).expect("read"), item, "{path}");
+        }
+    }
+}
+
 /// The disk of one site is looked at `looks` times; a second site hears of some of it.
 fn compare(looks: &[(usize, u8, bool)]) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -52,6 +64,7 @@ fn compare(looks: &[(usize, u8, bool)]) {
     for (tick, (n, kind, is_told)) in (1..).zip(looks) {
         let begun = index.begin(Durability::Now).expect("begun");
         let mut state = FolderState::new(begun, FOLDER, publisher.clone());
+        check_held(state.index());
         if *is_told {
             teller.observe(&path(*n), found(tick, *kind), tick).expect("few versions");
             seal(&mut teller);
@@ -69,6 +82,7 @@ fn compare(looks: &[(usize, u8, bool)]) {
             seal(&mut memory);
             seal(&mut state);
         }
+        check_held(state.index());
         let (transaction, next) = state.into_parts();
         transaction.commit().expect("committed");
         publisher = next;
