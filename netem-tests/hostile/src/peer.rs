@@ -8,7 +8,7 @@
 
 use crate::KitError;
 use crate::lane::{Ear, Heard, Mouth, Packet, kind};
-use crate::report::{Notes, Report};
+use crate::report::{self, Notes, Report};
 use crate::site::Site;
 use crate::speech;
 use quinn::crypto::rustls::QuicClientConfig;
@@ -27,6 +27,9 @@ use tokio::time::timeout;
 const HEARD_MAX: usize = 65_536;
 /// How long a victim may take for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a packet is sent that has to arrive, and how long its report may take.
+const TRIES: u32 = 8;
+const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 /// The longest datagram: loopback carries the largest packets that there are (W-075).
 const DATAGRAM: usize = 16_384;
 
@@ -202,6 +205,35 @@ impl Peer {
             }
         }
         heard
+    }
+
+    /// What the victim says within so long that it received: the largest number, and how many.
+    pub async fn received(&mut self, span: Duration) -> Option<(u64, u64)> {
+        let heard = self.listen(span).await;
+        let reports = heard.iter().filter(|packet| packet.kind == kind::FEEDBACK);
+        reports.filter_map(|packet| report::read(&packet.payload)).max_by_key(|(_, count)| *count)
+    }
+
+    /// The same once `packet` arrived, and with it at least `least`; or what it says after some tries.
+    /// However often a packet is sent, it counts once: so it is, for on a busy machine the kernel drops
+    /// what it has no room for.
+    ///
+    /// # Errors
+    /// [`KitError`] if the victim says nothing at all.
+    pub async fn received_with(
+        &mut self,
+        packet: &[u8],
+        least: u64,
+    ) -> Result<(u64, u64), KitError> {
+        let mut told = None;
+        for _ in 0..TRIES {
+            self.send(packet).await?;
+            told = self.received(ANSWERS_WITHIN).await.max(told);
+            if told.is_some_and(|(_, count)| count >= least) {
+                break;
+            }
+        }
+        told.ok_or(KitError::Silent("report"))
     }
 
     /// Asks for a file and behaves, for so long.

@@ -90,10 +90,12 @@ async fn ends_with(victim: &Victim, lie: fn(&mut Report, u64, u64)) -> Result<Se
 async fn goes_on_with(victim: &Victim, lie: fn(&mut Report, u64, u64)) -> Result<Seen, KitError> {
     let mut peer = victim.peer().await?;
     peer.pull(FILE, HONEST_FOR).await?;
+    let begun = Instant::now();
     let bytes = lie_for(&mut peer, lie, LIES_FOR).await?;
+    let took = begun.elapsed();
     let alive = lives(&mut peer).await;
     peer.leave().await;
-    let share = bytes as f64 * 8.0 / LIES_FOR.as_secs_f64() / RATE;
+    let share = bytes as f64 * 8.0 / took.as_secs_f64() / RATE;
     let what = format!("{}, {share:.2} of its rate meanwhile", alive.what);
     Ok(Seen::new(what, alive.is_good && share > 0.0 && share <= SLACK))
 }

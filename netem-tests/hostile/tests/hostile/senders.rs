@@ -5,7 +5,7 @@ use crate::victim::Victim;
 use farhaul_hostile::KitError;
 use farhaul_hostile::lane::{Packet, kind};
 use farhaul_hostile::peer::Peer;
-use farhaul_hostile::{report, speech};
+use farhaul_hostile::speech;
 use std::time::Duration;
 
 const SYMBOL: usize = 1408;
@@ -62,25 +62,19 @@ async fn pushing(victim: &Victim, name: &str, size: u64) -> Result<Peer, KitErro
     Ok(peer)
 }
 
-/// How many packets of ours the victim received, by its newest report.
-async fn received(peer: &mut Peer, span: Duration) -> Option<u64> {
-    let heard = peer.listen(span).await;
-    let reports = heard.iter().filter(|packet| packet.kind == kind::FEEDBACK);
-    reports.filter_map(|packet| report::read(&packet.payload)).map(|(_, count)| count).max()
-}
-
 /// A piece of padding, a hundred bad symbols, padding again.
 async fn refused(victim: &Victim, block: u32, esi: u32, len: usize) -> Result<Seen, KitError> {
     let mut peer = pushing(victim, "refused", 3_000_000).await?;
     let pad = Packet { kind: kind::PAD, symbol: None, payload: &[0; 64] };
-    peer.lane(&pad).await?;
+    let first = peer.mouth.seal(&pad);
+    peer.received_with(&first, 1).await?;
     let payload = vec![7; len];
     for more in 0..100 {
         let symbol = Some((block, esi.saturating_add(more).min(0xff_ffff)));
         peer.lane(&Packet { kind: kind::DATA, symbol, payload: &payload }).await?;
     }
-    peer.lane(&pad).await?;
-    let count = received(&mut peer, Duration::from_millis(400)).await.unwrap_or(0);
+    let last = peer.mouth.seal(&pad);
+    let (_, count) = peer.received_with(&last, 2).await?;
     let alive = lives(&mut peer).await;
     let what = format!("{} of 100 acknowledged, {}", count.saturating_sub(2), alive.what);
     Ok(Seen::new(what, count == 2 && alive.is_good))
@@ -97,7 +91,7 @@ async fn floods(victim: &Victim) -> Result<Seen, KitError> {
             peer.listen(Duration::from_millis(4)).await;
         }
     }
-    let count = received(&mut peer, Duration::from_millis(400)).await.unwrap_or(0);
+    let count = peer.received(Duration::from_millis(400)).await.map_or(0, |(_, count)| count);
     let alive = lives(&mut peer).await;
     // Each time so many were tried in vain, the block begins anew, at most three times.
     let is_good = count <= 3 * 1024 && alive.is_good;
