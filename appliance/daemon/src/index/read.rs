@@ -368,7 +368,9 @@ impl<'a> Reading<'a> {
     }
 
     pub(super) fn versions_at(&self, key: &Key) -> Result<Vec<StoredVersion>, IndexError> {
-        let sql = "SELECT seq FROM paths WHERE live IN (0, 1) AND key = ?";
+        // Not `live IN (0, 1)`: for that SQLite makes a table, each time.
+        let sql = "SELECT seq FROM paths WHERE live = 0 AND key = ?1
+            UNION ALL SELECT seq FROM paths WHERE live = 1 AND key = ?1";
         let mut statement = self.db.prepare_cached(sql)?;
         let seqs = statement.query_map([key.as_bytes()], |row| row.get::<_, i64>(0))?;
         let mut versions = Vec::new();

@@ -7,6 +7,7 @@ use super::{IndexError, Kind, Reading, Seq, Standing};
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Incarnation;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 
 /// The format of the tables below. Who changes them raises it, and reads the old format into a new
@@ -98,6 +99,8 @@ pub(super) fn make(
 /// What a connection needs to know, which keeps so many KiB of pages in memory.
 pub(super) fn configure(db: &Connection, cache_kib: i64) -> Result<(), IndexError> {
     db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Else a statement with `LIMIT ?` is planned anew each time that it is used, for the number's sake.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // A reader may have to wait for the end of a checkpoint.
     db.busy_timeout(std::time::Duration::from_secs(10))?;
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
