@@ -47,9 +47,16 @@ struct Arguments {
     work: Option<PathBuf>,
 }
 
-fn main() -> Result<ExitCode, ChaosError> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    play(Arguments::parse()).unwrap_or_else(|error| {
+        eprintln!("chaos: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn play(arguments: Arguments) -> Result<ExitCode, ChaosError> {
     let parent = arguments.work.unwrap_or_else(std::env::temp_dir);
+    std::fs::create_dir_all(&parent)?;
     let mut directory = tempfile::Builder::new().prefix("chaos-").tempdir_in(parent)?;
     let mut plan = Plan::new(Duration::from_secs_f64(arguments.minutes * 60.0), arguments.seed);
     plan.sites = arguments.sites;
