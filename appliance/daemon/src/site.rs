@@ -6,6 +6,7 @@
 mod dial;
 mod known;
 mod lease;
+mod owed;
 mod parts;
 mod question;
 mod session;
@@ -13,6 +14,7 @@ mod session;
 pub use dial::{PeerPlace, Sites};
 pub use known::{CallFailed, SessionFacts, SitesView};
 pub use lease::Leased;
+pub use owed::Owing;
 pub use parts::{GatherSink, Opens, Part, PartsSource};
 pub use question::{Intake, NoAnswer, Question};
 pub use session::{Ended, Outbox, Outgoing};

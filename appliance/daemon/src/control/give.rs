@@ -4,17 +4,21 @@
 use super::contents::WHOLE_MAX;
 use super::folder::Folder;
 use crate::scan::identity_of;
-use crate::site::{Opens, Outbox, Outgoing, Part, PartsSource};
+use crate::site::{Opens, Outbox, Outgoing, Owing, Part, PartsSource};
 use crate::store::Store;
 use farhaul_engine::files::ConfineError;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::FileIdentity;
+use farhaul_sync::limits::PAGE_MAX;
 use farhaul_sync::message::{ByteRange, Wanted};
 use farhaul_sync::version::ManifestId;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+
+/// Bytes of memory that a piece of an answer costs, its path among them.
+const PART_COST: u64 = 512;
 
 /// A file with a content that somebody wants.
 #[derive(Clone)]
@@ -90,21 +94,31 @@ fn ranges(source: Source, ranges: &[ByteRange]) -> Given {
     Some((total, parts))
 }
 
-fn give(id: u64, given: Vec<Given>, outbox: &Outbox) {
+fn give(id: u64, given: Vec<Given>, owing: Owing, outbox: &Outbox) {
     let lens = given.iter().map(|given| given.as_ref().map(|(len, _)| *len)).collect();
     let parts = given.into_iter().flatten().flat_map(|(_, parts)| parts);
-    let source = PartsSource::new(parts.collect());
+    let source = PartsSource::new(parts.collect()).costing(owing);
     let _ = outbox.send(Outgoing::Give { id, lens, source });
 }
 
 /// For folders that are not here.
 pub(super) fn give_nothing(id: u64, count: usize, outbox: &Outbox) {
-    give(id, (0..count).map(|_| None).collect(), outbox);
+    give(id, (0..count).map(|_| None).collect(), outbox.owing(), outbox);
 }
 
-/// For folders that halt: nobody knows now what is in them.
+/// Where nobody can say what is here: the folder halts (spec: S-159), or whoever asks has not taken
+/// what it was given before (spec: S-161).
 pub(super) fn decline(id: u64, outbox: &Outbox) {
-    give(id, Vec::new(), outbox);
+    give(id, Vec::new(), outbox.owing(), outbox);
+}
+
+/// What it costs in memory to give something, until it was taken.
+fn cost(wanted: &Wanted) -> u64 {
+    match wanted {
+        Wanted::Page { .. } => PART_COST + PAGE_MAX as u64,
+        Wanted::Whole { .. } => PART_COST,
+        Wanted::Ranges { ranges, .. } => PART_COST * ranges.len() as u64,
+    }
 }
 
 impl Folder {
@@ -112,6 +126,11 @@ impl Folder {
     pub(super) fn asked(&mut self, peer: SiteId, id: u64, wanted: &[Wanted], outbox: &Outbox) {
         if !self.setup.peers.contains(&peer) {
             return give_nothing(id, wanted.len(), outbox);
+        }
+        let mut owing = outbox.owing();
+        if !owing.add(wanted.iter().map(cost).sum()) {
+            tracing::debug!(folder = %self.setup.name, %peer, "asks for more than it takes");
+            return decline(id, outbox);
         }
         let given = wanted.iter().map(|wanted| match wanted {
             Wanted::Page { page } => {
@@ -121,7 +140,7 @@ impl Folder {
             Wanted::Whole { manifest } => whole(self.find(*manifest)?),
             Wanted::Ranges { manifest, ranges: wanted } => ranges(self.find(*manifest)?, wanted),
         });
-        give(id, given.collect(), outbox);
+        give(id, given.collect(), owing, outbox);
     }
 
     /// A file of that content that is still as the index knows it, or is kept.

@@ -1,5 +1,6 @@
 //! Objects made of parts: pieces of files and of memory, one after the other.
 
+use super::owed::Owing;
 use farhaul_engine::disk::{DiskFile, Segment};
 use farhaul_engine::objects::{BlockSink, BlockSource, Failure, Load, Store};
 use farhaul_proto::content::Digest;
@@ -93,22 +94,31 @@ impl<T> Laid<T> {
 }
 
 /// An object that is read from its pieces.
-pub struct PartsSource(Laid<Part>);
+pub struct PartsSource {
+    laid: Laid<Part>,
+    /// What it costs, until it is dropped.
+    _owing: Option<Owing>,
+}
 
 impl PartsSource {
     /// The pieces in order.
     pub fn new(parts: Vec<Part>) -> Self {
-        Self(Laid::new(parts, Part::len))
+        Self { laid: Laid::new(parts, Part::len), _owing: None }
+    }
+
+    /// The same, and what it costs until it is dropped.
+    pub fn costing(self, owing: Owing) -> Self {
+        Self { _owing: Some(owing), ..self }
     }
 
     /// The bytes of all pieces.
     pub const fn len(&self) -> u64 {
-        self.0.end
+        self.laid.end
     }
 
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
-        self.0.end == 0
+        self.laid.end == 0
     }
 }
 
@@ -120,10 +130,10 @@ impl fmt::Debug for PartsSource {
 
 impl BlockSource for PartsSource {
     fn load(&self, placed: Placed, buffer: &mut [u8]) -> Result<Load, Failure> {
-        let range = range_of(placed, self.0.end)?;
+        let range = range_of(placed, self.laid.end)?;
         let mut reads = Vec::new();
         let mut opened: Option<(&Arc<dyn Opens>, Arc<DiskFile>)> = None;
-        for (part, run, at) in self.0.within(range) {
+        for (part, run, at) in self.laid.within(range) {
             let indexes = as_indexes(&run)?;
             let place = buffer.get_mut(at..at + indexes.len()).ok_or_else(outside)?;
             match part {

@@ -5,6 +5,7 @@
 
 use super::FromPeer;
 use super::lease::{Lease, Leased, Room};
+use super::owed::{Owed, Owing};
 use super::parts::{GatherSink, PartsSource};
 use super::question::{NoAnswer, Question};
 use farhaul_engine::control::{
@@ -82,6 +83,7 @@ pub struct Outbox {
     compares: bool,
     queue: mpsc::Sender<Outgoing>,
     came: Arc<AtomicU64>,
+    owed: Owed,
 }
 
 impl Outbox {
@@ -111,6 +113,11 @@ impl Outbox {
         &self.came
     }
 
+    /// For an answer to the peer: what it costs counts until the peer took it.
+    pub fn owing(&self) -> Owing {
+        self.owed.owing()
+    }
+
     /// Whether both lead into the same session.
     pub fn is_same(&self, other: &Self) -> bool {
         self.queue.same_channel(&other.queue)
@@ -122,7 +129,8 @@ impl Outbox {
     /// nothing.
     pub fn scripted(peer: SiteId) -> (Self, mpsc::Receiver<Outgoing>) {
         let (queue, said) = mpsc::channel(OUTGOING_MAX);
-        (Self { peer, compares: false, queue, came: Arc::default() }, said)
+        let (came, owed) = (Arc::default(), Owed::default());
+        (Self { peer, compares: false, queue, came, owed }, said)
     }
 
     /// One that leads nowhere but to the test.
@@ -214,7 +222,8 @@ pub(super) async fn run(
     let Peer { connection, sender, receiver, session, events: lane } = peer;
     let site = connection.peer;
     let (queue, outgoing) = mpsc::channel(OUTGOING_MAX);
-    let outbox = Outbox { peer: site, compares: false, queue, came: Arc::default() };
+    let (came, owed) = (Arc::default(), Owed::default());
+    let outbox = Outbox { peer: site, compares: false, queue, came, owed };
     let (frames, to_write) = mpsc::channel(OUTGOING_MAX);
     let (read, heard) = mpsc::channel(READ_AHEAD);
     let writer = tokio::spawn(write(sender, to_write));

@@ -5,6 +5,7 @@ use super::*;
 use crate::control::recover::tests::FAILS;
 use crate::site::{Outbox, Outgoing};
 use crate::store::NameTable;
+use farhaul_sync::chunk::PageId;
 use farhaul_sync::limits::FILE_MAX;
 use farhaul_sync::message::Wanted;
 use farhaul_sync::version::{ManifestId, Meta};
@@ -81,6 +82,39 @@ fn a_folder_that_halts_says_of_nothing_that_it_is_not_there() {
         };
         assert!(given == lens && source.is_empty(), "{given:?}");
     }
+}
+
+/// spec: S-161
+#[test]
+fn who_does_not_take_what_it_asked_for_is_given_no_more_until_it_does() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("a"), "a").unwrap();
+    bench.scan();
+    let Content::File { manifest, .. } = content_of(&mut bench, "a") else { panic!("no file") };
+    let peer = SiteId([2; 32]);
+    let (outbox, mut said) = Outbox::to_test(peer, false);
+    bench.body.take(Event::Peer(FromPeer::Up { peer, outbox: outbox.clone() }));
+    let mut ask = |wanted: Vec<Wanted>| {
+        let outbox = outbox.clone();
+        bench.folder().asked(peer, 7, &wanted, &outbox);
+        loop {
+            match said.try_recv().expect("an answer") {
+                Outgoing::Give { lens, source, .. } => return (lens, source),
+                _ => {}
+            }
+        }
+    };
+    let pages = vec![Wanted::Page { page: PageId([1; 32]) }; 1024];
+    let file = vec![Wanted::Whole { manifest }];
+    let (lens, not_taken) = ask(pages.clone());
+    assert_eq!(lens, vec![None; 1024]);
+    assert_eq!(ask(pages.clone()).0, [], "nobody is told that it is not here");
+    // What is small has room beside it.
+    assert_eq!(ask(file.clone()).0, [Some(1)]);
+    drop(not_taken);
+    assert_eq!(ask(pages).0.len(), 1024);
+    assert_eq!(ask(vec![Wanted::Page { page: PageId([1; 32]) }; 4096]).0, []);
+    assert_eq!(ask(file).0, [Some(1)]);
 }
 
 #[test]
