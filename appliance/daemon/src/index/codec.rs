@@ -153,8 +153,17 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn u128(&mut self) -> Option<u128> {
-        let mut n = 0_u128;
-        for shift in (0..128).step_by(7) {
+        // Nearly all numbers are short, times of files among them.
+        let mut short = 0_u64;
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            short |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(short.into());
+            }
+        }
+        let mut n = u128::from(short);
+        for shift in (63..128).step_by(7) {
             let byte = self.byte()?;
             let low = u128::from(byte & 0x7f);
             if (low << shift) >> shift != low {
