@@ -8,6 +8,7 @@ use crate::site::{Opens, Outbox, Outgoing, Owing, Part, PartsSource};
 use crate::store::Store;
 use farhaul_engine::files::ConfineError;
 use farhaul_proto::ids::SiteId;
+use farhaul_proto::limits::PATH_MAX;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::FileIdentity;
 use farhaul_sync::limits::PAGE_MAX;
@@ -17,8 +18,10 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-/// Bytes of memory that a piece of an answer costs, its path among them.
-const PART_COST: u64 = 512;
+/// Bytes of memory that a piece of an answer costs.
+const PART_COST: u64 = 128;
+/// And a file that pieces are of, whose path is as long as it may be.
+const FILE_COST: u64 = 512 + PATH_MAX as u64;
 
 /// A file with a content that somebody wants.
 #[derive(Clone)]
@@ -116,8 +119,8 @@ pub(super) fn decline(id: u64, outbox: &Outbox) {
 fn cost(wanted: &Wanted) -> u64 {
     match wanted {
         Wanted::Page { .. } => PART_COST + PAGE_MAX as u64,
-        Wanted::Whole { .. } => PART_COST,
-        Wanted::Ranges { ranges, .. } => PART_COST * ranges.len() as u64,
+        Wanted::Whole { .. } => PART_COST + FILE_COST,
+        Wanted::Ranges { ranges, .. } => FILE_COST + PART_COST * ranges.len() as u64,
     }
 }
 

@@ -23,7 +23,8 @@ pub(super) enum Miss {
     Stalled,
     /// The session is over, or has too much to say: nobody's fault, and soon over.
     Busy,
-    /// The folder halts there, and is opened again by itself (spec: S-159).
+    /// The folder halts there, and is opened again by itself (spec: S-159); or this site has not taken
+    /// what it was given before (spec: S-161).
     Halted,
 }
 
@@ -34,7 +35,9 @@ impl fmt::Display for Miss {
             Self::Bad => "what came is something else, or cannot be taken from there",
             Self::Stalled => "nothing came for too long",
             Self::Busy => "the session ended, or has too much to say",
-            Self::Halted => "its folder halts there",
+            Self::Halted => {
+                "its folder halts there, or much that was asked for before is on its way"
+            }
         })
     }
 }

@@ -23,8 +23,9 @@ pub enum NoAnswer {
     /// was asked for.
     #[error("the session is over")]
     Over,
-    /// The folder halts there: whether it has it is not known (spec: S-159).
-    #[error("the folder halts there")]
+    /// The folder halts there, or too much is on its way: whether it has it is not known (spec: S-159,
+    /// S-161).
+    #[error("the folder halts there, or too much is on its way")]
     Halted,
     /// The peer cannot give it after all.
     #[error("{0}")]
