@@ -32,7 +32,11 @@ impl LiveJob {
         while let Some(batch) = self.queue.take() {
             // Directories that were said to stand, so that they are not said again for each name.
             let mut said = BTreeSet::new();
-            for due in batch {
+            // What is gone comes last: until then a file that has another name now is known by the old
+            // one, and is not read.
+            let (standing, gone): (Vec<Due>, Vec<Due>) =
+                batch.into_iter().partition(|due| !self.is_gone(&due.path));
+            for due in standing.into_iter().chain(gone) {
                 if let Err(why) = self.look(&mut looker, &due, &mut said) {
                     if self.job.stop.is_set() {
                         return;
@@ -57,11 +61,7 @@ impl LiveJob {
         let known = self.known(path)?;
         let meta = match self.job.root.stat(path) {
             Ok(meta) => Some(meta),
-            Err(
-                ConfineError::NotFound { .. }
-                | ConfineError::NotDirectory { .. }
-                | ConfineError::SymlinkInPath { .. },
-            ) => None,
+            Err(error) if says_gone(&error) => None,
             // What is known of it stays.
             Err(ConfineError::CrossesMount { .. }) => return Ok(()),
             Err(error) => return Err(error.to_string()),
@@ -93,6 +93,11 @@ impl LiveJob {
             self.job.scan(looker, Some(path))?;
         }
         Ok(())
+    }
+
+    /// Whether nothing stands at a path.
+    fn is_gone(&self, path: &RelPath) -> bool {
+        self.job.root.stat(path).is_err_and(|error| says_gone(&error))
     }
 
     /// Says of directories above `path` that they stand, where the index does not know it: theirs
@@ -164,4 +169,14 @@ const fn kind_of(kind: FileKind) -> Option<Kind> {
         FileKind::File => Some(Kind::File),
         FileKind::Special => None,
     }
+}
+
+/// Whether an error says that nothing stands at a path.
+const fn says_gone(error: &ConfineError) -> bool {
+    matches!(
+        error,
+        ConfineError::NotFound { .. }
+            | ConfineError::NotDirectory { .. }
+            | ConfineError::SymlinkInPath { .. }
+    )
 }
