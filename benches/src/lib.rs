@@ -1,5 +1,5 @@
 //! Measurements: runs beside peers, on the same emulated link, interleaved, of transfers and of sites
-//! that keep trees equal; the cost of an interruption; how long the way to another carrier takes.
+//! that keep trees equal; a file that is longer than the disk; the cost of an interruption; how long the way to another carrier takes.
 //!
 //! Nothing here is needed to build or run the product.
 #![forbid(unsafe_code)]
@@ -7,6 +7,8 @@
 pub mod carriers;
 pub mod failure;
 pub mod files;
+pub mod huge_file;
+pub mod memory;
 pub mod quinn_copy;
 pub mod resume;
 pub mod rivals;

@@ -13,9 +13,12 @@ use std::process::Command;
 const FOLDER: &str = "tree";
 const PORT: u16 = 7411;
 
-/// Two sites that are connected.
+/// Two sites that are connected: of [`Site::BOTH`], in that order, those that run.
 #[derive(Debug)]
-pub struct FarhauldPair(Vec<Farhauld>);
+pub struct FarhauldPair {
+    sites: [Option<Farhauld>; 2],
+    ids: [String; 2],
+}
 
 impl FarhauldPair {
     /// Starts both, and waits until they have met and hear of changes.
@@ -23,20 +26,61 @@ impl FarhauldPair {
     /// # Errors
     /// If they do not.
     pub fn start(scene: &Scene<'_>) -> io::Result<Self> {
-        let homes = Site::BOTH.map(|site| scene.aside(&format!("farhauld-{}", site.letter())));
-        let ids = [identity(&homes[0])?, identity(&homes[1])?];
-        let mut sites = Vec::new();
+        let ids = [identity(&home(scene, Site::A))?, identity(&home(scene, Site::B))?];
+        let mut pair = Self { sites: [None, None], ids };
         for site in Site::BOTH {
-            let (here, there) = (usize::from(site == Site::B), usize::from(site == Site::A));
-            let peer = (ids[there].as_str(), Site::BOTH[there]);
-            sites.push(Farhauld::start(scene, site, &homes[here], Some(peer))?);
+            pair.start_again(scene, site)?;
         }
-        for site in &sites {
+        for site in pair.sites.iter().flatten() {
             until("two sites are connected", PATIENCE, LOOK_EVERY, || site.is_connected())?;
             until("a first scan", PATIENCE, LOOK_EVERY, || Ok(site.scan_ended()?.is_some()))?;
         }
-        Ok(Self(sites))
+        Ok(pair)
     }
+
+    /// Starts one that does not run, and waits until it answers.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start_again(&mut self, scene: &Scene<'_>, site: Site) -> io::Result<()> {
+        let there = usize::from(site == Site::A);
+        let peer = (self.ids[there].as_str(), Site::BOTH[there]);
+        let started = Farhauld::start(scene, site, &home(scene, site), Some(peer))?;
+        self.sites[number(site)] = Some(started);
+        Ok(())
+    }
+
+    /// Kills one (SIGKILL).
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn kill(&mut self, site: Site) -> io::Result<()> {
+        let running = self.sites[number(site)].take().ok_or_else(stopped)?;
+        running.running.kill().map(drop)
+    }
+
+    /// The process id of one.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn pid(&self, site: Site) -> io::Result<u32> {
+        self.sites[number(site)].as_ref().map(Farhauld::pid).ok_or_else(stopped)
+    }
+}
+
+const fn number(site: Site) -> usize {
+    match site {
+        Site::A => 0,
+        Site::B => 1,
+    }
+}
+
+fn home(scene: &Scene<'_>, site: Site) -> PathBuf {
+    scene.aside(&format!("farhauld-{}", site.letter()))
+}
+
+fn stopped() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "this site does not run")
 }
 
 impl Pair for FarhauldPair {
@@ -49,7 +93,7 @@ impl Pair for FarhauldPair {
     }
 
     fn end(self: Box<Self>) -> io::Result<()> {
-        self.0.into_iter().try_for_each(Farhauld::end)
+        self.sites.into_iter().flatten().try_for_each(Farhauld::end)
     }
 }
 

@@ -7,6 +7,7 @@ use super::report::Run;
 use super::rsync::RsyncPair;
 use super::syncer::{LOOK_EVERY, Pair, Scene, Syncer, until};
 use super::syncthing::{Device, Syncthing, generate};
+use crate::memory::resident;
 use crate::side_by_side::content::Content;
 use farhaul_netem_tests::Site;
 use std::fs;
@@ -117,23 +118,4 @@ fn remember(plan: &Plan, run: &mut Run, before: u64, after: u64) {
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
-}
-
-/// Bytes of a process that are in memory.
-fn resident(pid: u32) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib =
-        line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kib| kib.parse().ok());
-    kib.map(|kib: u64| kib * 1024).ok_or_else(|| io::Error::other("a process without memory"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_memory_of_a_process_is_told() {
-        assert!(resident(std::process::id()).expect("our own") > 1 << 20);
-    }
 }

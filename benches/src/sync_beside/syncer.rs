@@ -135,7 +135,7 @@ pub trait Pair {
 ///
 /// # Errors
 /// `TimedOut` with `what` after `limit`; those of `met`.
-pub(super) fn until(
+pub(crate) fn until(
     what: &str,
     limit: Duration,
     every: Duration,
