@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod cases;
 mod cbor;
 pub mod chunk;
 pub mod folder;

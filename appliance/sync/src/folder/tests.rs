@@ -294,7 +294,7 @@ fn who_puts_back_the_content_of_a_copy_chooses_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(crate::cases::cases(2000))]
 
     #[test]
     fn all_sites_end_alike_and_nothing_written_is_lost(

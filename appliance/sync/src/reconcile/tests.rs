@@ -326,7 +326,7 @@ fn apply(change: &Change, here: &mut Held, there: &mut Held, covered: &mut BTree
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(crate::cases::cases(96))]
     #[test]
     fn what_each_lacks_is_found_and_nothing_else(
         both in 0..1500_u64,

@@ -177,7 +177,7 @@ fn patchy() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(crate::cases::cases(48))]
 
     #[test]
     fn pieces_keep_their_bounds_and_make_the_file_again(bytes in patchy()) {

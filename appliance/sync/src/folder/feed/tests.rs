@@ -196,7 +196,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(crate::cases::cases(128))]
     #[test]
     fn who_compared_and_then_follows_each_other_holds_the_same(
         before in proptest::collection::vec(step(), 0..120),

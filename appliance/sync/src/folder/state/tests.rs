@@ -497,7 +497,7 @@ fn assert_alike(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(crate::cases::cases(2000))]
 
     #[test]
     fn all_trees_end_alike_and_nothing_written_is_lost(

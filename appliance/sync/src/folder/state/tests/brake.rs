@@ -376,7 +376,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(crate::cases::cases(400))]
 
     /// Invariants after every step, with brakes that trip at two files; in the end a person confirms
     /// whatever is held, and all trees are alike.

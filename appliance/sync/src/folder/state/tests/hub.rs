@@ -55,7 +55,7 @@ fn a_tombstone_of_its_own_that_a_site_never_dropped_is_one() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(crate::cases::cases(600))]
 
     #[test]
     fn through_a_hub_all_trees_end_alike_and_nobody_takes_a_new_name_for_nothing(

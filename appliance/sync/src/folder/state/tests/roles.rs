@@ -275,7 +275,7 @@ fn roles() -> impl Strategy<Value = [Role; SITES]> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(crate::cases::cases(600))]
 
     /// Invariants after every step; in the end, those who read and write are alike, and so is a
     /// receiver once its own edits are taken back.
