@@ -21,6 +21,7 @@ pub mod source;
 pub mod space;
 pub mod staging;
 pub mod stop;
+pub mod writeback;
 
 pub use commit::CommitError;
 pub use confine::{ConfineError, Root};

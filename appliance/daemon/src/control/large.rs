@@ -6,6 +6,7 @@
 //! early, and whoever goes on hashes what is there (spec: S-071, S-072).
 
 mod asking;
+mod behind;
 mod local;
 
 use super::fetch::{Shared, Wish};
@@ -14,7 +15,9 @@ use super::patience::Miss;
 use crate::index::chunks::Home;
 use crate::store::{Ready, Staged, StoreError};
 use asking::{Answer, Asking};
+use behind::Behind;
 use farhaul_engine::files::stop::Stop;
+use farhaul_engine::files::writeback;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::{Chunk, ChunkId, Entry, Leaf, ManifestReader, PageError, PageId};
 use local::Local;
@@ -121,6 +124,7 @@ impl LargeJob {
             staged,
             reader: ManifestReader::new(&shared.keys, *manifest, *size),
             local: Local::new(shared, staged),
+            behind: Behind::default(),
             asking: Asking::new(shared, &self.wish),
             pages: BTreeMap::new(),
             missing: VecDeque::new(),
@@ -145,6 +149,7 @@ struct Filling<'a> {
     staged: &'a Staged,
     reader: ManifestReader<'a>,
     local: Local<'a>,
+    behind: Behind,
     asking: Asking<'a>,
     /// Pages that came and were not taken yet.
     pages: BTreeMap<PageId, Vec<u8>>,
@@ -231,7 +236,9 @@ impl Filling<'_> {
         }
         if let Some(bytes) = self.local.find(chunk) {
             counts.reused.fetch_add(len, Ordering::Relaxed);
-            return self.staged.write_at(bytes, offset.get()).map_err(NotCome::from);
+            self.staged.write_at(bytes, offset.get())?;
+            self.wrote(offset.get(), len);
+            return Ok(());
         }
         self.repeats.entry(chunk.id).or_default();
         self.missing.push_back(Missing { chunk: *chunk, offset: offset.get() });
@@ -299,15 +306,22 @@ impl Filling<'_> {
     fn write(&mut self, chunks: Vec<Missing>, bytes: &[u8]) -> Result<(), NotCome> {
         let mut rest = bytes;
         for Missing { chunk, offset } in chunks {
-            let len = Bytes::new(u64::from(chunk.len)).as_len();
-            let Some((data, behind)) = rest.split_at_checked(len) else { return Ok(()) };
+            let len = Bytes::new(u64::from(chunk.len));
+            let Some((data, after)) = rest.split_at_checked(len.as_len()) else { return Ok(()) };
             let again = self.repeats.remove(&chunk.id).unwrap_or_default();
             for offset in again.into_iter().chain([offset]) {
                 self.staged.write_at(data, offset)?;
+                self.wrote(offset, len.get());
             }
             self.local.placed(&chunk, offset);
-            rest = behind;
+            rest = after;
         }
         Ok(())
+    }
+
+    fn wrote(&mut self, offset: u64, len: u64) {
+        if let Some(bytes) = self.behind.wrote(offset, len) {
+            writeback::begin(self.staged.file(), bytes);
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Local<'a> {
     keys: Arc<ContentKeys>,
     open: VecDeque<(Home, File)>,
     wrong: BTreeMap<Home, u32>,
+    /// Where the last chunk that was found elsewhere ended: the next one is there, most of the time.
+    behind: Option<(Home, u64)>,
     /// Where in the staged file chunks are that came over the network.
     placed: BTreeMap<ChunkId, u64>,
     buffer: Vec<u8>,
@@ -37,8 +39,17 @@ impl<'a> Local<'a> {
     pub(super) fn new(shared: &Shared, staged: &'a Staged) -> Self {
         let (store, contents) = (shared.store.clone(), shared.contents.clone());
         let keys = Arc::clone(&shared.keys);
-        let (open, wrong, placed) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
-        Self { staged, store, contents, keys, open, wrong, placed, buffer: Vec::new() }
+        Self {
+            staged,
+            store,
+            contents,
+            keys,
+            open: VecDeque::new(),
+            wrong: BTreeMap::new(),
+            behind: None,
+            placed: BTreeMap::new(),
+            buffer: Vec::new(),
+        }
     }
 
     /// A chunk that came is in the staged file.
@@ -68,11 +79,28 @@ impl<'a> Local<'a> {
     pub(super) fn find(&mut self, chunk: &Chunk) -> Option<&[u8]> {
         let placed = self.placed.get(&chunk.id).copied();
         let is_placed = placed.is_some_and(|offset| self.is_at(offset, chunk));
-        if !is_placed {
+        if !is_placed && !self.is_behind(chunk) {
             let places = self.contents.find(chunk.id);
-            places.into_iter().find(|place| self.is_there(place, chunk))?;
+            let place = places.into_iter().find(|place| self.is_there(place, chunk))?;
+            self.behind = Some((place.home, place.offset + u64::from(place.len)));
         }
         Some(room(&mut self.buffer, chunk))
+    }
+
+    /// Whether the chunk follows the last one that was found, as it does in a file of which a part
+    /// was changed: that spares asking the map. Then the buffer holds it.
+    fn is_behind(&mut self, chunk: &Chunk) -> bool {
+        let Some((home, offset)) = self.behind.take() else { return false };
+        let Some((_, file)) = self.open.iter().find(|(open, _)| *open == home) else {
+            return false;
+        };
+        let buffer = room(&mut self.buffer, chunk);
+        let is_read = file.read_exact_at(buffer, offset).is_ok();
+        let is_it = is_read && self.keys.chunk_id(buffer) == chunk.id;
+        if is_it {
+            self.behind = Some((home, offset + u64::from(chunk.len)));
+        }
+        is_it
     }
 
     /// Whether the chunk is at a place; then the buffer holds it.
