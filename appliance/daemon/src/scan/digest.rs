@@ -4,7 +4,7 @@
 //! the same state before and after; if not, it is said so, and what went to the sink is to be
 //! forgotten.
 
-use super::holes::holes_of;
+use super::holes::{NextHoles, holes_of};
 use super::identity::identity_of;
 use farhaul_engine::files::dir::Meta;
 use farhaul_engine::files::stop::Stop;
@@ -118,61 +118,60 @@ impl<'a> Digester<'a> {
             return Err(DigestError::TooLarge { size: size.get() });
         }
         sink.begin().map_err(DigestError::Sink)?;
-        let holes = holes_of(file, before);
-        let manifest = self.read(file, size, &holes, sink)?;
+        let manifest = self.read(file, before, sink)?;
         let after = Meta::of(file).map_err(|errno| DigestError::Read { offset: 0, errno })?;
         if identity_of(&after) != identity_of(before) {
             return Err(DigestError::Changed);
         }
-        Ok(Digested { manifest, size, holes, meta: after })
+        Ok(Digested { manifest, size, holes: holes_of(file, before), meta: after })
     }
 
     fn read(
         &mut self,
         file: &File,
-        size: Bytes,
-        holes: &Holes,
+        before: &Meta,
         sink: &mut dyn ContentSink,
     ) -> Result<ManifestId, DigestError> {
+        let size = Bytes::new(before.size());
         let mut cutter = Cutter::new(self.keys, size);
         let mut pages = Pages::new(self.keys, &cutter, sink);
-        let mut holes = holes.iter().peekable();
+        let mut holes = NextHoles::of(file, before);
         self.window.clear();
         while cutter.lookahead() > 0 {
             if self.stop.is_set() {
                 return Err(DigestError::Stopped);
             }
             let at = cutter.offset();
-            let is_behind = |hole: &&Hole| hole.offset + hole.len <= at;
-            while holes.next_if(is_behind).is_some() {}
-            let within = holes.peek().filter(|hole| hole.offset <= at);
+            let end = at + Bytes::of_len(cutter.lookahead());
+            let mut near = holes.between(at, end).peekable();
+            let within = near.peek().filter(|hole| hole.offset <= at);
             let len = within.map(|hole| hole.offset + hole.len - at);
-            match len.and_then(|len| cutter.hole(len)) {
-                Some(cut) => pages.push(at, cut, &[])?,
-                None => {
-                    let end = at + Bytes::of_len(cutter.lookahead());
-                    let mut near = holes.clone().take_while(|hole| hole.offset < end);
-                    let hole = near.find_map(|hole| run_in(hole, &cutter));
-                    // No more than tells that chunks end at the hole.
-                    let (need, until) = match hole.filter(|until| *until < end) {
-                        Some(until) => ((until - at).as_len(), until),
-                        None => (cutter.lookahead(), size),
-                    };
-                    let ahead = self.window.show(file, at.get(), need, until)?;
-                    let cut = cutter.cut(ahead).ok_or(DigestError::Changed)?;
+            if let Some(cut) = len.and_then(|len| cutter.hole(len)) {
+                pages.push(at, cut, &[])?;
+                continue;
+            }
+            // Nothing is read of a hole that ends the chunks before it.
+            if let Some((begin, len)) = near.find_map(|hole| run_in(hole, &cutter)) {
+                let ahead = self.window.show(file, at.get(), (begin - at).as_len(), begin)?;
+                if let Some(cut) = cutter.cut_before_hole(ahead, len) {
                     pages.push(at, cut, ahead)?;
+                    continue;
                 }
             }
+            let ahead = self.window.show(file, at.get(), cutter.lookahead(), size)?;
+            let cut = cutter.cut(ahead).ok_or(DigestError::Changed)?;
+            pages.push(at, cut, ahead)?;
         }
         pages.finish()
     }
 }
 
-/// How far a hole has to be shown for a run of zeros to be seen in it; `None` where it is too short.
-fn run_in(hole: &Hole, cutter: &Cutter<'_>) -> Option<Bytes> {
-    let begin = hole.offset.get().max(cutter.offset().get()).next_multiple_of(ZERO_BLOCK);
-    let until = Bytes::new(begin) + cutter.run_min();
-    (until <= hole.offset + hole.len).then_some(until)
+/// The blocks in a hole that chunks before it end at: where they begin, and how many bytes they have.
+/// `None` where they are too few, or nothing is before them.
+fn run_in(hole: &Hole, cutter: &Cutter<'_>) -> Option<(Bytes, Bytes)> {
+    let begin = Bytes::new(hole.offset.get().next_multiple_of(ZERO_BLOCK));
+    let len = (hole.offset + hole.len).saturating_sub(begin);
+    (begin > cutter.offset() && len >= cutter.run_min()).then_some((begin, len))
 }
 
 /// Names chunks and passes them on, with the pages that come of them.

@@ -83,11 +83,32 @@ impl<'a> Cutter<'a> {
         let end =
             if is_all { need } else { Bytes::new(end).saturating_sub(self.offset()).as_len() };
         let ahead = ahead.get(..end).filter(|ahead| !ahead.is_empty())?;
-        let goes_on = self.is_in_zeros && zeros_at(ahead, 0, 1) > 0;
-        let data = if goes_on { 0 } else { self.data_before_zeros(ahead) };
-        let cut = if data == ahead.len() && !is_all {
+        let data = self.data_before_zeros(ahead, Bytes::ZERO);
+        if data == ahead.len() && !is_all {
             return None;
-        } else if data == 0 {
+        }
+        Some(self.take(ahead, data))
+    }
+
+    /// What [`cut`](Self::cut) would give if `zeros` more bytes were shown, all of them zero, which
+    /// nobody has to read: a hole. `ahead` ends where a block does. `None` where these are no run by
+    /// themselves, and where nothing is shown.
+    pub fn cut_before_hole(&mut self, ahead: &[u8], zeros: Bytes) -> Option<Cut> {
+        if ahead.len() >= self.lookahead() {
+            return self.cut(ahead);
+        }
+        let behind = self.at + Bytes::of_len(ahead.len()).get();
+        let is_block = behind.is_multiple_of(ZERO_BLOCK) && !ahead.is_empty();
+        if !is_block || zeros < self.run_min() || zeros.get() > self.size - behind {
+            return None;
+        }
+        let data = self.data_before_zeros(ahead, zeros);
+        Some(self.take(ahead, data))
+    }
+
+    /// Cuts what is shown, of which so much is data.
+    fn take(&mut self, ahead: &[u8], data: usize) -> Cut {
+        let cut = if data == 0 {
             let len = zeros_at(ahead, 0, usize::MAX);
             self.is_in_zeros = len == ahead.len();
             Cut::Zeros { len: Bytes::of_len(len) }
@@ -99,7 +120,7 @@ impl<'a> Cutter<'a> {
             Cut::Chunk { len } => Bytes::of_len(len).get(),
             Cut::Zeros { len } => len.get(),
         };
-        Some(cut)
+        cut
     }
 
     /// What [`cut`](Self::cut) would give for the next `len` bytes of zeros, without them. `None`
@@ -122,18 +143,22 @@ impl<'a> Cutter<'a> {
         self.class.average()
     }
 
-    /// How much of `ahead` lies before the first run of zeros; all of it if there is none that a
-    /// chunk can reach.
-    fn data_before_zeros(&mut self, ahead: &[u8]) -> usize {
+    /// How much of `ahead` lies before the first run of zeros, of which some may be behind it; all of
+    /// it if there is none that a chunk can reach.
+    fn data_before_zeros(&mut self, ahead: &[u8], behind: Bytes) -> usize {
+        if self.is_in_zeros && zeros_at(ahead, 0, 1) > 0 {
+            return 0;
+        }
         let run_min = self.run_min().as_len();
         let first = self.at.next_multiple_of(ZERO_BLOCK).max(self.data_until);
         let mut begin = Bytes::new(first - self.at).as_len();
         while begin < ahead.len() {
             let run = zeros_at(ahead, begin, run_min);
-            if run >= run_min {
+            let is_last = begin + run == ahead.len();
+            if run >= run_min || (is_last && behind >= self.run_min()) {
                 return begin;
             }
-            if begin + run == ahead.len() {
+            if is_last {
                 break; // too short, or it begins beyond the longest chunk
             }
             begin += if run == 0 { block_at(ahead, begin).len() } else { run };

@@ -247,4 +247,27 @@ proptest! {
         }
         prop_assert_eq!(entries, manifest_of(&keys, &bytes).entries);
     }
+
+    /// spec: S-033
+    #[test]
+    fn of_a_hole_nothing_has_to_be_shown(bytes in patchy()) {
+        let keys = keys();
+        let mut cutter = Cutter::new(&keys, Bytes::of_len(bytes.len()));
+        let mut entries = Vec::new();
+        let zeros_from = |at: usize| bytes[at..].iter().take_while(|byte| **byte == 0).count();
+        while cutter.lookahead() > 0 {
+            let at = cutter.offset().as_len();
+            let end = at + cutter.lookahead();
+            let mut blocks = (at.next_multiple_of(BLOCK)..end).step_by(BLOCK);
+            let hole = blocks.find(|at| zeros_from(*at) >= RUN).filter(|hole| *hole > at);
+            let cut = cutter.hole(Bytes::of_len(zeros_from(at)));
+            let cut = cut.or_else(|| {
+                let hole = hole?;
+                cutter.cut_before_hole(&bytes[at..hole], Bytes::of_len(zeros_from(hole)))
+            });
+            let cut = cut.or_else(|| cutter.cut(&bytes[at..end])).expect("all is shown");
+            push(&keys, &mut entries, cut, &bytes[at..]);
+        }
+        prop_assert_eq!(entries, manifest_of(&keys, &bytes).entries);
+    }
 }
