@@ -32,6 +32,7 @@ mod room;
 mod rotten;
 mod rules;
 mod stops;
+mod telling;
 mod thin;
 
 /// Longer than any machine that is only busy needs.
