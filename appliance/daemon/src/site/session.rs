@@ -43,6 +43,13 @@ const RECORDS_IN_MAX: usize = 2;
 pub enum Outgoing {
     /// A message that announces no object.
     Say(Message),
+    /// A turn that answers one of a comparison.
+    Answer {
+        /// The message.
+        message: Message,
+        /// What it takes of the room, until it was written.
+        told: Told,
+    },
     /// Records of a folder.
     Records {
         /// Which.
@@ -88,9 +95,17 @@ pub struct Outbox {
     came: Arc<AtomicU64>,
     owed: Owed,
     telling: Telling,
+    answers: Telling,
 }
 
 impl Outbox {
+    /// One in which nothing was said yet, to a peer that is not known to compare.
+    fn new(peer: SiteId, queue: mpsc::Sender<Outgoing>) -> Self {
+        let (came, owed, compares) = (Arc::default(), Owed::default(), false);
+        let (telling, answers) = (Telling::records(), Telling::answers());
+        Self { peer, compares, queue, came, owed, telling, answers }
+    }
+
     /// Says something, or gives it back: the session is over, or the peer does not listen.
     ///
     /// # Errors
@@ -133,6 +148,17 @@ impl Outbox {
         self.telling.told(bytes)
     }
 
+    /// Whether the peer may be answered in a comparison: not if it does not take what it was answered
+    /// (spec: S-164).
+    pub fn may_answer(&self) -> bool {
+        self.answers.has_room()
+    }
+
+    /// For an answer of so many bytes: what it takes counts until it was written.
+    pub fn answered(&self, bytes: usize) -> Told {
+        self.answers.told(bytes)
+    }
+
     /// Whether both lead into the same session.
     pub fn is_same(&self, other: &Self) -> bool {
         self.queue.same_channel(&other.queue)
@@ -144,8 +170,7 @@ impl Outbox {
     /// nothing.
     pub fn scripted(peer: SiteId) -> (Self, mpsc::Receiver<Outgoing>) {
         let (queue, said) = mpsc::channel(OUTGOING_MAX);
-        let (came, owed, telling) = (Arc::default(), Owed::default(), Telling::default());
-        (Self { peer, compares: false, queue, came, owed, telling }, said)
+        (Self::new(peer, queue), said)
     }
 
     /// One that leads nowhere but to the test.
@@ -155,10 +180,10 @@ impl Outbox {
         (Self { compares, ..outbox }, said)
     }
 
-    /// The same, with room for so many bytes of records.
+    /// The same, with room for so many bytes of records, and of answers.
     #[cfg(test)]
     pub(crate) fn with_room(self, bytes: u64) -> Self {
-        Self { telling: Telling::of(bytes), ..self }
+        Self { telling: Telling::of(bytes), answers: Telling::of(bytes), ..self }
     }
 }
 
@@ -217,7 +242,7 @@ struct Announced {
 /// A frame to be written.
 struct Frame {
     body: Vec<u8>,
-    /// What stands in it of records takes room until it was written.
+    /// What stands in it of records or answers takes room until it was written.
     _told: Option<Told>,
 }
 
@@ -250,8 +275,7 @@ pub(super) async fn run(
     let Peer { connection, sender, receiver, session, events: lane } = peer;
     let site = connection.peer;
     let (queue, outgoing) = mpsc::channel(OUTGOING_MAX);
-    let (came, owed, telling) = (Arc::default(), Owed::default(), Telling::default());
-    let outbox = Outbox { peer: site, compares: false, queue, came, owed, telling };
+    let outbox = Outbox::new(site, queue);
     let (frames, to_write) = mpsc::channel(OUTGOING_MAX);
     let (read, heard) = mpsc::channel(READ_AHEAD);
     let writer = tokio::spawn(write(sender, to_write));
@@ -353,6 +377,7 @@ impl Session {
     async fn say(&mut self, outgoing: Outgoing) -> Result<(), Ended> {
         match outgoing {
             Outgoing::Say(message) => self.post(message.encode()),
+            Outgoing::Answer { message, told } => self.post_told(message.encode(), Some(told)),
             Outgoing::Records { folder, epoch, after, to, bytes, told } => {
                 let (carrier, told) = if bytes.len() <= INLINE_MAX {
                     (Carrier::Inline(bytes), Some(told))

@@ -1,5 +1,6 @@
 //! What a peer is told of folders and has not taken yet: records cost memory until then. All folders of
-//! a session have one room for them, and where that is full they wait in line (spec: S-162).
+//! a session have one room for them, and where that is full they wait in line (spec: S-162). Answers of
+//! comparisons have another, and no line (spec: S-164).
 
 use farhaul_engine::objects::{BlockSource, Failure, Load, MemorySource};
 use farhaul_proto::objects::Placed;
@@ -11,10 +12,13 @@ use tokio::sync::Notify;
 /// many that seven folders can be told at full pace, of four parts of a MiB each. What is held is at most
 /// this and one message more.
 const ROOM: u64 = 32 << 20;
+/// Bytes of answers of comparisons that were not written, from which on none are made up. Who asks as it
+/// should has 32 questions open in each folder, of 64 ranges each: 10 MiB of answers at most.
+const ANSWERS_ROOM: u64 = 64 << 20;
 /// What a message costs beside its records.
 const MESSAGE_COST: u64 = 512;
 
-/// The room of a session.
+/// A room of a session.
 #[derive(Clone, Debug)]
 pub(super) struct Telling(Arc<Room>);
 
@@ -35,13 +39,22 @@ struct Line {
     next: u64,
 }
 
-impl Default for Telling {
-    fn default() -> Self {
+impl Telling {
+    /// The room for records.
+    pub(super) fn records() -> Self {
         Self::of(ROOM)
     }
-}
 
-impl Telling {
+    /// The room for answers of comparisons.
+    pub(super) fn answers() -> Self {
+        Self::of(ANSWERS_ROOM)
+    }
+
+    /// Whether there is room, for whoever does not wait for it.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.lock().bytes < self.0.max
+    }
+
     /// One of so many bytes.
     pub(super) fn of(max: u64) -> Self {
         Self(Arc::new(Room { max, line: Mutex::default(), freed: Notify::new() }))
@@ -68,7 +81,7 @@ impl Telling {
         false
     }
 
-    /// So many bytes of records are told: they count until this is dropped.
+    /// So many bytes are said: they count until this is dropped.
     pub(super) fn told(&self, bytes: usize) -> Told {
         let bytes = (bytes as u64).saturating_add(MESSAGE_COST);
         self.0.lock().bytes += bytes;
@@ -108,7 +121,7 @@ impl Drop for InLine {
     }
 }
 
-/// What records take of the room, until it is dropped: when the peer took them, or nobody sends them any
+/// What is taken of a room, until it is dropped: when the peer took what was said, or nobody sends it any
 /// more.
 #[derive(Debug)]
 pub struct Told {
@@ -173,6 +186,18 @@ mod tests {
         drop((some, more));
         assert!(is_woken(&telling).await && telling.may_tell(&mut first));
         assert!(!is_woken(&telling).await, "nobody waits");
+    }
+
+    #[test]
+    fn who_does_not_wait_finds_room_or_not() {
+        let telling = Telling::of(1000);
+        let some = telling.told(100);
+        assert!(telling.has_room());
+        let more = telling.told(100);
+        assert!(!telling.has_room());
+        drop(some);
+        assert!(telling.has_room());
+        drop(more);
     }
 
     #[tokio::test]
