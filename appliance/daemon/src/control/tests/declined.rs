@@ -59,8 +59,10 @@ fn what_is_declined_several_times_is_not_lacked_and_comes_as_soon_as_it_is_given
                 _ if asked.len() <= DECLINED => question.end(Err(NoAnswer::Halted)),
                 [Wanted::Page { .. }] => give(question, &pages[0]),
                 [Wanted::Ranges { ranges, .. }] => {
-                    let range = |at: u64, len: u64| at as usize..(at + len) as usize;
-                    let ranges = ranges.iter().map(|part| &bytes[range(part.offset, part.len)]);
+                    let at = |byte: u64| Bytes::new(byte).as_len();
+                    let ranges = ranges
+                        .iter()
+                        .map(|part| &bytes[at(part.offset)..at(part.offset + part.len)]);
                     give(question, &ranges.collect::<Vec<_>>().concat());
                 }
                 other => panic!("{other:?}"),
