@@ -32,6 +32,7 @@ mod rot;
 mod scrub;
 mod setup;
 mod sift;
+mod tell;
 mod thin;
 mod turns;
 mod upkeep;
@@ -145,7 +146,8 @@ impl Event {
                 FromPeer::Asked { .. }
                 | FromPeer::Stored { .. }
                 | FromPeer::Compared { .. }
-                | FromPeer::Incomparable { .. },
+                | FromPeer::Incomparable { .. }
+                | FromPeer::Freed,
             )
             | Self::Stop => Furthers::Nothing,
             Self::Peer(FromPeer::Records { folder, .. })
@@ -471,6 +473,8 @@ impl Loop {
             FromPeer::Incomparable { peer, folder, salt } => {
                 self.with(folder, |folder| folder.incomparable(peer, salt));
             }
+            // Whoever waits for that is told when the loop goes round.
+            FromPeer::Freed => {}
             FromPeer::Asked { peer, id, folder, wanted } => {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
                 let is_member = |halted: &Halted| halted.setup.peers.contains(&peer);

@@ -10,6 +10,7 @@ mod owed;
 mod parts;
 mod question;
 mod session;
+mod telling;
 
 pub use dial::{PeerPlace, Sites};
 pub use known::{CallFailed, SessionFacts, SitesView};
@@ -18,6 +19,7 @@ pub use owed::Owing;
 pub use parts::{GatherSink, Opens, Part, PartsSource};
 pub use question::{Intake, NoAnswer, Question};
 pub use session::{Ended, Outbox, Outgoing};
+pub use telling::{InLine, Told};
 
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::message::{Shared, Wanted};
@@ -100,6 +102,8 @@ pub enum FromPeer {
         /// Names the comparison.
         salt: [u8; 32],
     },
+    /// The peer took something of what it was told: there is room for more (spec: S-162).
+    Freed,
     /// It is over.
     Down {
         /// With whom.

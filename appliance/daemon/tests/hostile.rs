@@ -9,4 +9,5 @@ mod hostile {
     mod records;
     mod said;
     mod sites;
+    mod takes;
 }

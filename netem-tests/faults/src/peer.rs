@@ -337,7 +337,7 @@ impl Inner {
                 }
                 Outgoing::Records { epoch, to, bytes, .. } => self.heard(epoch, to, &bytes, hears),
                 Outgoing::Ask { wanted, question, .. } => self.answer(&wanted, question),
-                Outgoing::Say(_) | Outgoing::Give { .. } => {}
+                Outgoing::Say(_) | Outgoing::Answer { .. } | Outgoing::Give { .. } => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::site::Outgoing;
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::message::{Followed, Message, Shared};
 use farhaul_sync::reconcile::{
-    Answer, Answerer, Asker, Outcome, ReconcileError, Turn, is_due, is_far,
+    Answer, Answerer, Asker, Outcome, Part, ReconcileError, Turn, is_due, is_far,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use std::time::{Duration, Instant};
@@ -174,6 +174,7 @@ impl Folder {
         self.index.sum_up()?;
         let (folder, up_to) = (self.setup.key, self.index.last_seq().get());
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
+        let may_answer = turn.is_last || neighbour.outbox.may_answer();
         let is_new = neighbour.comparison.as_ref().and_then(Comparison::salt) != Some(&salt);
         if is_new && turn.number == 1 {
             let held = neighbour.comparison.take().and_then(|before| before.held);
@@ -185,13 +186,19 @@ impl Folder {
                 if *answerer.salt() == salt =>
             {
                 *until = Instant::now() + PATIENCE;
+                // Before it is made up (spec: S-164).
+                if !may_answer {
+                    return Err(Faulty::Full);
+                }
                 let Answer::Say(turns) = answerer.answer(turn, &self.index.read())? else {
                     self.conclude_comparing(peer);
                     return Ok(());
                 };
                 for turn in turns {
-                    let said = Message::Compare { folder, salt, is_answer: true, turn };
-                    neighbour.outbox.send(Outgoing::Say(said)).map_err(|_| Faulty::Deaf)?;
+                    let told = neighbour.outbox.answered(len_of(&turn));
+                    let message = Message::Compare { folder, salt, is_answer: true, turn };
+                    let answer = Outgoing::Answer { message, told };
+                    neighbour.outbox.send(answer).map_err(|_| Faulty::Deaf)?;
                 }
                 Ok(())
             }
@@ -232,12 +239,24 @@ enum Faulty {
     Folder(#[from] FolderError),
     #[error("the neighbour does not listen")]
     Deaf,
+    #[error("the neighbour does not take what it was answered")]
+    Full,
 }
 
 impl From<IndexError> for Faulty {
     fn from(error: IndexError) -> Self {
         Self::Folder(error.into())
     }
+}
+
+/// How many bytes of memory a turn takes, about.
+fn len_of(turn: &Turn) -> usize {
+    let words = |part: &Part| match part {
+        Part::Split { prints: words, .. }
+        | Part::List { ids: words, .. }
+        | Part::Want { ids: words, .. } => words.len(),
+    };
+    turn.parts.iter().map(|part| 8 * words(part) + size_of::<Part>()).sum()
 }
 
 /// A name for a comparison that nobody foresees.

@@ -17,7 +17,7 @@ use super::watching::Ears;
 use super::work::Going;
 use crate::events::Said;
 use crate::index::{Durability, Index, Transaction};
-use crate::site::{Outbox, Outgoing};
+use crate::site::{InLine, Outbox, Outgoing};
 use crate::store::{Ready, Store};
 use crate::watch::Shown;
 use farhaul_api::EventKind;
@@ -39,8 +39,6 @@ use tokio::sync::mpsc;
 const SEALED: Purpose = Purpose::new(Statement::PURPOSE);
 /// How soon it is scanned after something that was found could not be taken in.
 const SCAN_AGAIN: Duration = Duration::from_mins(1);
-/// Parts of the index's stream that a peer is sent before it has said that one is durable.
-const UNSTORED_MAX: usize = 4;
 
 pub use super::setup::{FolderError, FolderSetup};
 
@@ -48,6 +46,8 @@ pub use super::setup::{FolderError, FolderSetup};
 pub(super) struct Neighbour {
     pub(super) outbox: Outbox,
     pub(super) feed: Feed,
+    /// That it is to be told more, and its session had no room for it.
+    pub(super) in_line: Option<InLine>,
     /// What both hold is compared.
     pub(super) comparison: Option<Comparison>,
     /// Its arrival numbers when it came.
@@ -378,8 +378,18 @@ impl Folder {
         }
         let stored = feed.sent();
         let (head, comparison, asked_again, is_held) = (theirs.head, None, false, false);
-        let neighbour =
-            Neighbour { outbox, feed, comparison, head, stale_until, stored, asked_again, is_held };
+        let in_line = None;
+        let neighbour = Neighbour {
+            outbox,
+            feed,
+            in_line,
+            comparison,
+            head,
+            stale_until,
+            stored,
+            asked_again,
+            is_held,
+        };
         self.neighbours.insert(peer, neighbour);
         self.fetching.givers().join(outbox_too);
         let came = self.came(peer, theirs);
@@ -546,30 +556,6 @@ impl Folder {
         }
         let state = self.state();
         self.health.is_at(state);
-    }
-
-    fn tell_neighbours(&mut self) -> Result<(), FolderError> {
-        let epoch = self.index.author().incarnation.get();
-        let gives = self.gives();
-        let last = if gives { self.index.last_seq().get() } else { 0 };
-        let folder = self.setup.key;
-        for neighbour in self.neighbours.values_mut().filter(|neighbour| !neighbour.waits()) {
-            while neighbour.feed.in_flight() < UNSTORED_MAX && neighbour.feed.has_more(last) {
-                let begun = self.index.begin(Durability::Later)?;
-                let mut feed = neighbour.feed.clone();
-                let fed = if gives { feed.next(&begun) } else { feed.greet(&begun) };
-                let fed = fed.map_err(|error| FolderError::Feed(error.to_string()))?;
-                let Some(fed) = fed else { break };
-                let (after, to, bytes) = (fed.after, fed.to, fed.records.encode());
-                let records = Outgoing::Records { folder, epoch, after, to, bytes };
-                // What was not taken is not told.
-                if neighbour.outbox.send(records).is_err() {
-                    break;
-                }
-                neighbour.feed = feed;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -34,6 +34,9 @@ const REPEATS_MAX: usize = 4096;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Where all neighbours lack it, it is given up after this, for others to have their turn.
 const LACKED_MAX: Duration = Duration::from_secs(3);
+/// Where somebody does not say whether it has it, after this: it may soon, and whoever goes on later
+/// reads again what is staged (spec: S-163).
+const UNSAID_MAX: Duration = Duration::from_secs(10);
 /// Without any neighbour, after this: others could not come either.
 const NOBODY_MAX: Duration = Duration::from_secs(300);
 
@@ -44,6 +47,8 @@ enum NotCome {
     Stopped,
     #[error("nobody who can be asked has it")]
     Nobody,
+    #[error("who may have it gives nothing of it at the moment")]
+    Unsaid,
     #[error("its chunk list breaks a rule, its author is at fault: {0}")]
     Manifest(PageError),
     #[error(transparent)]
@@ -93,7 +98,8 @@ impl LargeJob {
         let Self { shared, wish, .. } = self;
         match &came {
             Ok(_) => shared.givers.came(wish.manifest, HERE),
-            Err(NotCome::Stopped) => {}
+            // It was not lacked: it is tried as soon as somebody may be asked again.
+            Err(NotCome::Stopped | NotCome::Unsaid) => {}
             Err(NotCome::Nobody) => shared.givers.missed(wish.manifest, HERE, &Miss::HasNot),
             Err(_) => shared.givers.missed(wish.manifest, HERE, &Miss::Bad),
         }
@@ -132,6 +138,7 @@ impl LargeJob {
             repeats: BTreeMap::new(),
             filler: shared.contents.filler(),
             idle_since: None,
+            is_unsaid: false,
         };
         filling.run()?;
         filling.filler.done(&Home::Staged(*manifest), *size);
@@ -161,6 +168,8 @@ struct Filling<'a> {
     filler: super::contents::Filler,
     /// Since when nobody can be asked.
     idle_since: Option<Instant>,
+    /// Whether somebody did not say whether it has it, since something came last.
+    is_unsaid: bool,
 }
 
 impl Filling<'_> {
@@ -279,14 +288,15 @@ impl Filling<'_> {
     fn wait(&mut self) -> Result<(), NotCome> {
         match self.asking.wait(LOOK_EVERY) {
             Some(Answer::Pages(pages)) => {
-                self.idle_since = None;
+                (self.idle_since, self.is_unsaid) = (None, false);
                 self.pages.extend(pages);
             }
             Some(Answer::Chunks { chunks, bytes }) => {
-                self.idle_since = None;
+                (self.idle_since, self.is_unsaid) = (None, false);
                 self.write(chunks, &bytes)?;
             }
-            Some(Answer::Missed(chunks)) => {
+            Some(Answer::Missed { chunks, is_mute }) => {
+                self.is_unsaid |= is_mute;
                 self.missing_bytes += chunks.iter().map(|c| u64::from(c.chunk.len)).sum::<u64>();
                 chunks.into_iter().rev().for_each(|chunk| self.missing.push_front(chunk));
             }
@@ -294,9 +304,13 @@ impl Filling<'_> {
         }
         if self.asking.is_idle() {
             let since = *self.idle_since.get_or_insert_with(Instant::now);
-            let is_nobody = self.job.shared.givers.is_nobody();
-            if since.elapsed() > if is_nobody { NOBODY_MAX } else { LACKED_MAX } {
-                return Err(NotCome::Nobody);
+            let (most, why) = match (self.job.shared.givers.is_nobody(), self.is_unsaid) {
+                (true, _) => (NOBODY_MAX, NotCome::Nobody),
+                (false, true) => (UNSAID_MAX, NotCome::Unsaid),
+                (false, false) => (LACKED_MAX, NotCome::Nobody),
+            };
+            if since.elapsed() > most {
+                return Err(why);
             }
         }
         Ok(())

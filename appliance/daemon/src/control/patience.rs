@@ -43,6 +43,11 @@ impl fmt::Display for Miss {
 }
 
 impl Miss {
+    /// Whether it says nothing of the content: who was asked may have it (spec: S-163).
+    pub(super) const fn is_mute(&self) -> bool {
+        matches!(self, Self::Busy | Self::Halted)
+    }
+
     /// How long somebody is left alone for after the first time.
     const fn first_wait(&self) -> Duration {
         match self {
@@ -77,11 +82,10 @@ impl Patience {
         chance: u64,
     ) {
         let before = self.tried.get(&(content, site)).map_or(0, |tried| tried.times);
-        // Neither says anything of the content.
-        let is_mute = matches!(why, Miss::Busy | Miss::Halted);
-        let times = if is_mute { before } else { before.saturating_add(1) };
-        let wait = why.first_wait().saturating_mul(1 << times.saturating_sub(1).min(16));
-        let wait = wait.min(WAIT_MAX);
+        // How often it was lacked before says nothing of how soon somebody speaks again.
+        let (times, doubled) =
+            if why.is_mute() { (before, 0) } else { (before.saturating_add(1), before.min(16)) };
+        let wait = why.first_wait().saturating_mul(1 << doubled).min(WAIT_MAX);
         let spread = u32::try_from(875 + chance % 251).unwrap_or(1000);
         let not_before = now + wait * spread / 1000;
         self.tried.insert((content, site), Tried { times, not_before });
@@ -162,6 +166,15 @@ mod tests {
             assert_eq!(wait, Duration::from_secs(2));
         }
         assert_eq!(patience.times(CONTENT, SITE), 0);
+        // Nor does it wait longer because the content was lacked before.
+        for _ in 0..6 {
+            wait_after(&mut patience, &Miss::HasNot, now, 125);
+        }
+        let wait = wait_after(&mut patience, &Miss::Halted, now, 125);
+        assert_eq!((wait, patience.times(CONTENT, SITE)), (Duration::from_secs(2), 6));
+        let wait = wait_after(&mut patience, &Miss::Busy, now, 125);
+        assert_eq!((wait, patience.times(CONTENT, SITE)), (Duration::from_millis(250), 6));
+        patience.came(CONTENT, SITE);
         assert_eq!(wait_after(&mut patience, &Miss::HasNot, now, 125), Duration::from_millis(250));
     }
 

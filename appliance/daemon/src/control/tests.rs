@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 mod claims;
 mod copying;
+mod declined;
 mod elsewhere;
 mod guards;
 mod links;
@@ -31,6 +32,7 @@ mod room;
 mod rotten;
 mod rules;
 mod stops;
+mod telling;
 mod thin;
 
 /// Longer than any machine that is only busy needs.

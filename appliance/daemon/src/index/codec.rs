@@ -159,7 +159,8 @@ impl<'a> Reader<'a> {
             let byte = self.byte()?;
             short |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Some(short.into());
+                // Nobody writes more bytes than it takes.
+                return (byte != 0 || shift == 0).then_some(short.into());
             }
         }
         let mut n = u128::from(short);
@@ -171,7 +172,7 @@ impl<'a> Reader<'a> {
             }
             n |= low << shift;
             if byte & 0x80 == 0 {
-                return Some(n);
+                return (byte != 0).then_some(n);
             }
         }
         None
@@ -239,6 +240,61 @@ mod tests {
                 *last ^= 1;
                 assert_eq!(open(Table::Items, b"key", &value), None);
             }
+        }
+    }
+
+    fn read(payload: &[u8]) -> Option<u128> {
+        Reader::new(payload).u128()
+    }
+
+    /// Where the short way ends, and where the numbers do.
+    #[test]
+    fn numbers_at_each_bound_are_read_as_they_were_written() {
+        for bits in [0, 7, 14, 62, 63, 64, 70, 126, 127] {
+            for n in [(1_u128 << bits) - 1, 1 << bits, (1 << bits) + 1, u128::MAX >> (127 - bits)] {
+                let mut writer = Writer::new();
+                let payload = writer.u128(n).byte(9);
+                let payload = core::mem::replace(payload, Writer::new()).into_payload();
+                let mut reader = Reader::new(&payload);
+                assert_eq!(
+                    (reader.u128(), reader.byte(), reader.end()),
+                    (Some(n), Some(9), Some(()))
+                );
+                let mut narrow = Reader::new(&payload);
+                assert_eq!(narrow.u64(), u64::try_from(n).ok(), "{n}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_of_more_bytes_than_it_takes_is_nobodys() {
+        for zeros in 1..19 {
+            for first in [0x80, 0x81, 0xff] {
+                let padded = [&[first][..], &vec![0x80; zeros - 1], &[0]].concat();
+                assert_eq!(read(&padded), None, "{padded:x?}");
+            }
+        }
+        assert_eq!(read(&[0]), Some(0));
+        assert_eq!(read(&[0x80, 1]), Some(128));
+    }
+
+    #[test]
+    fn a_number_that_overflows_or_does_not_end_is_none() {
+        // 18 bytes of 7 bits, and two more.
+        let of = |last: u8| [&[0xff; 18][..], &[last]].concat();
+        assert_eq!(read(&of(3)), Some(u128::MAX));
+        for last in [4, 5, 0x7f, 0x84, 0x83, 0xff] {
+            assert_eq!(read(&of(last)), None, "{last:x}");
+        }
+        // What overflows narrower numbers is one of its own.
+        assert_eq!(Reader::new(&[0xff, 0xff, 4]).u16(), None);
+        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x10]).u32(), None);
+        let mut beyond = [0xff; 10];
+        beyond[9] = 2;
+        assert_eq!(Reader::new(&beyond).u64(), None);
+        for len in 0..30 {
+            assert_eq!(read(&vec![0x80; len]), None, "{len} bytes that do not end");
+            assert_eq!(read(&vec![0xff; len]), None, "{len} bytes that do not end");
         }
     }
 

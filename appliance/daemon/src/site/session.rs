@@ -8,12 +8,13 @@ use super::lease::{Lease, Leased, Room};
 use super::owed::{Owed, Owing};
 use super::parts::{GatherSink, PartsSource};
 use super::question::{NoAnswer, Question};
+use super::telling::{InLine, Telling, Told, ToldSource};
 use farhaul_engine::control::{
     CLOSE_FAILED, ControlConnection, ControlError, ControlReceiver, ControlSender,
 };
 use farhaul_engine::driver::command::SessionEvent;
 use farhaul_engine::engine::{Peer, SessionFault, SessionHandle};
-use farhaul_engine::objects::{BlockSink, MemorySink, MemorySource};
+use farhaul_engine::objects::{BlockSink, MemorySink};
 use farhaul_proto::ids::{ObjectId, SiteId};
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{Message as Greeting, reason};
@@ -42,6 +43,13 @@ const RECORDS_IN_MAX: usize = 2;
 pub enum Outgoing {
     /// A message that announces no object.
     Say(Message),
+    /// A turn that answers one of a comparison.
+    Answer {
+        /// The message.
+        message: Message,
+        /// What it takes of the room, until it was written.
+        told: Told,
+    },
     /// Records of a folder.
     Records {
         /// Which.
@@ -54,6 +62,8 @@ pub enum Outgoing {
         to: u64,
         /// Their encoding.
         bytes: Vec<u8>,
+        /// What they take of the room, until the peer took them.
+        told: Told,
     },
     /// The answer to a question.
     Give {
@@ -84,9 +94,18 @@ pub struct Outbox {
     queue: mpsc::Sender<Outgoing>,
     came: Arc<AtomicU64>,
     owed: Owed,
+    telling: Telling,
+    answers: Telling,
 }
 
 impl Outbox {
+    /// One in which nothing was said yet, to a peer that is not known to compare.
+    fn new(peer: SiteId, queue: mpsc::Sender<Outgoing>) -> Self {
+        let (came, owed, compares) = (Arc::default(), Owed::default(), false);
+        let (telling, answers) = (Telling::records(), Telling::answers());
+        Self { peer, compares, queue, came, owed, telling, answers }
+    }
+
     /// Says something, or gives it back: the session is over, or the peer does not listen.
     ///
     /// # Errors
@@ -118,6 +137,28 @@ impl Outbox {
         self.owed.owing()
     }
 
+    /// Whether the peer may be told of records now. If not, `place` is one in the line for that:
+    /// whoever has it asks again, or drops it (spec: S-162).
+    pub fn may_tell(&self, place: &mut Option<InLine>) -> bool {
+        self.telling.may_tell(place)
+    }
+
+    /// For records of so many bytes: what they take counts until the peer took them.
+    pub fn told(&self, bytes: usize) -> Told {
+        self.telling.told(bytes)
+    }
+
+    /// Whether the peer may be answered in a comparison: not if it does not take what it was answered
+    /// (spec: S-164).
+    pub fn may_answer(&self) -> bool {
+        self.answers.has_room()
+    }
+
+    /// For an answer of so many bytes: what it takes counts until it was written.
+    pub fn answered(&self, bytes: usize) -> Told {
+        self.answers.told(bytes)
+    }
+
     /// Whether both lead into the same session.
     pub fn is_same(&self, other: &Self) -> bool {
         self.queue.same_channel(&other.queue)
@@ -129,8 +170,7 @@ impl Outbox {
     /// nothing.
     pub fn scripted(peer: SiteId) -> (Self, mpsc::Receiver<Outgoing>) {
         let (queue, said) = mpsc::channel(OUTGOING_MAX);
-        let (came, owed) = (Arc::default(), Owed::default());
-        (Self { peer, compares: false, queue, came, owed }, said)
+        (Self::new(peer, queue), said)
     }
 
     /// One that leads nowhere but to the test.
@@ -138,6 +178,12 @@ impl Outbox {
     pub(crate) fn to_test(peer: SiteId, compares: bool) -> (Self, mpsc::Receiver<Outgoing>) {
         let (outbox, said) = Self::scripted(peer);
         (Self { compares, ..outbox }, said)
+    }
+
+    /// The same, with room for so many bytes of records, and of answers.
+    #[cfg(test)]
+    pub(crate) fn with_room(self, bytes: u64) -> Self {
+        Self { telling: Telling::of(bytes), answers: Telling::of(bytes), ..self }
     }
 }
 
@@ -193,11 +239,18 @@ struct Announced {
     len: u64,
 }
 
+/// A frame to be written.
+struct Frame {
+    body: Vec<u8>,
+    /// What stands in it of records or answers takes room until it was written.
+    _told: Option<Told>,
+}
+
 /// One session, from this side.
 pub(super) struct Session {
     peer: SiteId,
     handle: SessionHandle,
-    frames: mpsc::Sender<Vec<u8>>,
+    frames: mpsc::Sender<Frame>,
     events: mpsc::Sender<FromPeer>,
     incoming: BTreeMap<ObjectId, Incoming>,
     asked: BTreeMap<u64, Question>,
@@ -222,8 +275,7 @@ pub(super) async fn run(
     let Peer { connection, sender, receiver, session, events: lane } = peer;
     let site = connection.peer;
     let (queue, outgoing) = mpsc::channel(OUTGOING_MAX);
-    let (came, owed) = (Arc::default(), Owed::default());
-    let outbox = Outbox { peer: site, compares: false, queue, came, owed };
+    let outbox = Outbox::new(site, queue);
     let (frames, to_write) = mpsc::channel(OUTGOING_MAX);
     let (read, heard) = mpsc::channel(READ_AHEAD);
     let writer = tokio::spawn(write(sender, to_write));
@@ -284,6 +336,7 @@ impl Session {
             Err(error) => return Err(Ended::Violation(error.to_string())),
         };
         let outbox = Outbox { compares: theirs & FEATURE_COMPARES != 0, ..outbox.clone() };
+        let telling = outbox.telling.clone();
         self.tell(FromPeer::Up { peer: self.peer, outbox }).await?;
         loop {
             let (parked, room) = (self.parked, self.room.clone());
@@ -304,12 +357,17 @@ impl Session {
                     Some(said) => self.say(said).await?,
                     None => return Ok(()),
                 },
+                () = telling.freed() => self.tell(FromPeer::Freed).await?,
             }
         }
     }
 
-    fn post(&self, frame: Vec<u8>) -> Result<(), Ended> {
-        self.frames.try_send(frame).map_err(|_| Ended::Deaf)
+    fn post(&self, body: Vec<u8>) -> Result<(), Ended> {
+        self.post_told(body, None)
+    }
+
+    fn post_told(&self, body: Vec<u8>, told: Option<Told>) -> Result<(), Ended> {
+        self.frames.try_send(Frame { body, _told: told }).map_err(|_| Ended::Deaf)
     }
 
     async fn tell(&mut self, event: FromPeer) -> Result<(), Ended> {
@@ -319,16 +377,18 @@ impl Session {
     async fn say(&mut self, outgoing: Outgoing) -> Result<(), Ended> {
         match outgoing {
             Outgoing::Say(message) => self.post(message.encode()),
-            Outgoing::Records { folder, epoch, after, to, bytes } => {
-                let carrier = if bytes.len() <= INLINE_MAX {
-                    Carrier::Inline(bytes)
+            Outgoing::Answer { message, told } => self.post_told(message.encode(), Some(told)),
+            Outgoing::Records { folder, epoch, after, to, bytes, told } => {
+                let (carrier, told) = if bytes.len() <= INLINE_MAX {
+                    (Carrier::Inline(bytes), Some(told))
                 } else {
                     let len = bytes.len() as u64;
-                    let source = Arc::new(MemorySource(bytes));
+                    let source = Arc::new(ToldSource::new(bytes, told));
                     self.handle.declare_send(Bytes::new(len), Vec::new(), source).await?;
-                    Carrier::Object { len }
+                    (Carrier::Object { len }, None)
                 };
-                self.post(Message::Records { folder, epoch, after, to, carrier }.encode())
+                let message = Message::Records { folder, epoch, after, to, carrier };
+                self.post_told(message.encode(), told)
             }
             Outgoing::Give { id, lens, source } => {
                 self.open = self.open.saturating_sub(1);
@@ -511,9 +571,9 @@ impl Session {
     }
 }
 
-async fn write(mut sender: ControlSender, mut frames: mpsc::Receiver<Vec<u8>>) {
+async fn write(mut sender: ControlSender, mut frames: mpsc::Receiver<Frame>) {
     while let Some(frame) = frames.recv().await {
-        if sender.send(&frame).await.is_err() {
+        if sender.send(&frame.body).await.is_err() {
             // The reader hears why.
             return;
         }

@@ -3,10 +3,11 @@
 use super::said::{By, Said};
 use super::sites::{PATIENCE, SHARED, engine, options};
 use farhaul_engine::control::{ControlConnection, ControlSender};
+use farhaul_engine::driver::command::SessionEvent;
 use farhaul_engine::engine::{Engine, SessionHandle};
 use farhaul_engine::identity::{Identity, Purpose};
-use farhaul_engine::objects::MemorySource;
-use farhaul_proto::ids::SiteId;
+use farhaul_engine::objects::{MemorySink, MemorySource};
+use farhaul_proto::ids::{ObjectId, SiteId};
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::Message as Greeting;
 use farhaul_sync::message::{
@@ -29,6 +30,8 @@ pub(super) struct Member {
     session: SessionHandle,
     sender: ControlSender,
     heard: mpsc::UnboundedReceiver<Message>,
+    /// Objects of the victim's that it took.
+    came: mpsc::UnboundedReceiver<ObjectId>,
     /// The life of its index.
     pub(super) life: u64,
     /// Up to where the victim has what it told.
@@ -55,7 +58,14 @@ impl Member {
             }
         });
         let mut events = peer.events;
-        tokio::spawn(async move { while events.recv().await.is_some() {} });
+        let (took, came) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if let SessionEvent::RecvComplete(object, _) = event {
+                    let _ = took.send(object);
+                }
+            }
+        });
         let (life, told, next, serial) = (77, 0, 1, 0);
         let (sender, session) = (peer.sender, peer.session);
         let _connection = peer.connection;
@@ -66,6 +76,7 @@ impl Member {
             session,
             sender,
             heard,
+            came,
             life,
             told,
             next,
@@ -186,6 +197,19 @@ impl Member {
             self.session.declare_send(len, Vec::new(), source).await.expect("the session lives");
         }
         self.say(&Message::Give { id, lens }).await;
+    }
+
+    /// Takes the next object of the victim's, which has so many bytes.
+    pub(super) async fn take(&mut self, len: usize) -> Vec<u8> {
+        let sink = Arc::new(MemorySink::new(len));
+        let declared =
+            self.session.declare_recv(Bytes::of_len(len), Vec::new(), Arc::clone(&sink) as _);
+        let object = declared.await.expect("the session lives");
+        let came = async { while self.came.recv().await.expect("the session lives") != object {} };
+        let came = tokio::time::timeout(PATIENCE, came).await;
+        came.expect("after all patience: it does not come");
+        self.session.forget_recv(object);
+        sink.take()
     }
 
     /// Waits until the victim ends the session.

@@ -151,10 +151,7 @@ fn who_is_to_ask_and_says_nothing_is_told_everything_after_a_while() {
 #[test]
 fn a_question_of_an_unknown_comparison_is_refused_and_its_first_one_answered() {
     let (_home, mut folder, mut said) = folder(ASKING, true);
-    let nothing = farhaul_sync::reconcile::Part::Split {
-        range: farhaul_sync::reconcile::Range::ALL,
-        prints: vec![0; 256],
-    };
+    let nothing = Part::Split { range: farhaul_sync::reconcile::Range::ALL, prints: vec![0; 256] };
     let later = Turn { number: 2, is_last: false, parts: vec![nothing.clone()] };
     folder.compared(ASKING, [4; 32], false, &later);
     let refused = said.try_recv();
@@ -163,8 +160,62 @@ fn a_question_of_an_unknown_comparison_is_refused_and_its_first_one_answered() {
     );
     folder.compared(ASKING, [4; 32], false, &Turn { number: 1, ..later.clone() });
     let answer = said.try_recv();
-    assert!(matches!(answer, Ok(Outgoing::Say(Message::Compare { is_answer: true, .. }))));
+    let Ok(Outgoing::Answer { message: Message::Compare { is_answer: true, .. }, .. }) = answer
+    else {
+        panic!("no answer");
+    };
     assert_eq!(told(&mut folder, &mut said), None);
     folder.compared(ASKING, [4; 32], false, &Turn { number: 2, is_last: true, parts: vec![] });
     assert_eq!(told(&mut folder, &mut said), Some(20), "it holds nothing");
+}
+
+/// The first question of a comparison by who holds something else everywhere: how many answers there
+/// were, which are held, and whether it was refused.
+fn first_question(
+    folder: &mut Folder,
+    said: &mut mpsc::Receiver<Outgoing>,
+    salt: u8,
+    held: &mut Vec<Outgoing>,
+) -> (usize, bool) {
+    let range = farhaul_sync::reconcile::Range::ALL;
+    let parts = vec![Part::Split { range, prints: vec![1; 256] }];
+    folder.compared(ASKING, [salt; 32], false, &Turn { number: 1, is_last: false, parts });
+    let (mut answers, mut is_refused) = (0, false);
+    while let Ok(outgoing) = said.try_recv() {
+        match &outgoing {
+            Outgoing::Answer { .. } => answers += 1,
+            Outgoing::Say(Message::Incomparable { .. }) => is_refused = true,
+            _ => panic!("something else is said"),
+        }
+        held.push(outgoing);
+    }
+    (answers, is_refused)
+}
+
+/// spec: S-164
+#[test]
+fn who_asks_and_takes_no_answers_is_answered_no_more_and_told_everything() {
+    const ROOM: usize = 64 << 10;
+    let (_home, mut folder, _) = folder(ASKING, true);
+    let (outbox, mut said) = Outbox::to_test(ASKING, true);
+    let theirs = Shared { folder: folder.setup.key, epoch: 77, head: 0, followed: None };
+    folder.shared(ASKING, &theirs, outbox.with_room(ROOM as u64));
+    // An answer names each of 256 ranges, and what little is here.
+    let one = 256 * size_of::<Part>();
+    let (mut held, mut answers, mut salt) = (Vec::new(), 0, 0);
+    loop {
+        salt += 1;
+        let (more, is_refused) = first_question(&mut folder, &mut said, salt, &mut held);
+        assert_eq!(more, usize::from(!is_refused));
+        if is_refused {
+            break;
+        }
+        answers += 1;
+        assert!(answers * one < ROOM + one, "{answers} answers");
+    }
+    assert!(answers > 1 && (answers + 1) * (one + 1024) > ROOM, "{answers} answers");
+    assert_eq!(told(&mut folder, &mut said), Some(20), "everything, without a comparison");
+    // What it asks after it took them is answered.
+    drop(held);
+    assert_eq!(first_question(&mut folder, &mut said, salt + 1, &mut Vec::new()), (1, false));
 }

@@ -36,8 +36,8 @@ pub(super) enum Answer {
     Pages(Vec<(PageId, Vec<u8>)>),
     /// Chunks that are what they should be, one after the other.
     Chunks { chunks: Vec<Missing>, bytes: Vec<u8> },
-    /// Chunks that did not come.
-    Missed(Vec<Missing>),
+    /// Chunks that did not come; whether whoever was asked may have them all the same.
+    Missed { chunks: Vec<Missing>, is_mute: bool },
 }
 
 enum Of {
@@ -189,7 +189,7 @@ impl<'a> Asking<'a> {
                     tracing::warn!(peer = %from, "gave something else than was asked for");
                 }
                 self.shared.givers.missed(self.manifest, from, &miss);
-                Answer::Missed(chunks)
+                Answer::Missed { chunks, is_mute: miss.is_mute() }
             }
         }
     }
