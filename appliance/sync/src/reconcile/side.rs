@@ -30,6 +30,14 @@ impl Todo {
             Self::Differs(range, _) | Self::Want(range, _) => *range,
         }
     }
+
+    /// How many ranges and names it holds.
+    pub(super) const fn weight(&self) -> usize {
+        match self {
+            Self::Differs(..) => 1,
+            Self::Want(_, ids) => 1 + ids.len(),
+        }
+    }
 }
 
 /// What a peer lacks of what was here when the comparison began.

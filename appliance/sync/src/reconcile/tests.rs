@@ -5,8 +5,9 @@ use super::*;
 use crate::message::Message;
 use crate::seal::FolderKey;
 use core::convert::Infallible;
+use farhaul_proto::units::Bytes;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a site holds: places, and the arrival number of each.
 #[derive(Clone, Debug, Default)]
@@ -323,6 +324,44 @@ fn apply(change: &Change, here: &mut Held, there: &mut Held, covered: &mut BTree
             }
         }
     }
+}
+
+/// spec: S-129
+#[test]
+fn who_makes_up_records_without_an_end_is_given_up() {
+    const IDS: u64 = 256;
+    let here = held(0..200_000);
+    let mut asker = Asker::new([9; 32], here.last());
+    let (mut named, mut turns) = (0_u64, VecDeque::new());
+    let refused = loop {
+        turns.extend(core::iter::from_fn(|| asker.ask(&here).expect("in memory")));
+        let asked = turns.pop_front().expect("it does not come to an end by itself");
+        let mut parts = Vec::new();
+        for part in asked.parts {
+            let Part::Split { range, prints } = part else { continue };
+            let step = Part::step_of(prints.len()).expect("as asked");
+            for n in (0..).take(prints.len()) {
+                let range = range.child(step, n);
+                // So much differs that everything is divided further, and then all of it is new.
+                parts.push(if asked.number == 1 {
+                    Part::Split { range, prints: vec![u64::MAX; 256] }
+                } else {
+                    named += IDS;
+                    Part::List { range, ids: (named..named + IDS).collect() }
+                });
+            }
+        }
+        let said = parts.into_iter().map(|part| (false, vec![part]));
+        let mut said = said.chain([(true, Vec::new())]);
+        let heard = said.try_for_each(|(is_last, parts)| {
+            asker.hear(&Turn { number: asked.number, is_last, parts }, &here)
+        });
+        if let Err(refused) = heard {
+            break refused;
+        }
+        assert!(named <= 2 * Bytes::of_len(ask::PENDING_MAX).get(), "all of it is kept");
+    };
+    assert!(matches!(refused, ReconcileError::Endless), "{refused}");
 }
 
 proptest! {
