@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 mod two_sites {
     mod contents;
     mod links;
+    mod metadata;
 }
 
 /// Longer than any machine that is only busy needs.
