@@ -4,7 +4,7 @@
 //! It is a hint and never in the way: where the map fails, it is said once, and files are read and
 //! fetched as if nothing were known.
 
-use crate::index::chunks::{At, ContentMap, FileNumber, Home, Place};
+use crate::index::chunks::{At, ChunkMap, ContentMap, FileNumber, Home, Place};
 use crate::index::{IndexError, IndexReader, Kind};
 use crate::scan::{ContentSink, Digester, SinkError, identity_of};
 use farhaul_engine::files::Root;
@@ -30,7 +30,7 @@ const PAGE: usize = 1024;
 /// The map of one folder, shared by all who read its files.
 #[derive(Clone)]
 pub(super) struct Contents {
-    map: Arc<Mutex<ContentMap>>,
+    map: Arc<Mutex<dyn ChunkMap>>,
     has_failed: Arc<AtomicBool>,
 }
 
@@ -42,7 +42,7 @@ impl Contents {
     }
 
     /// Does something with the map; nothing where it fails.
-    fn with<T>(&self, act: impl FnOnce(&mut ContentMap) -> Result<T, IndexError>) -> Option<T> {
+    fn with<T>(&self, act: impl FnOnce(&mut dyn ChunkMap) -> Result<T, IndexError>) -> Option<T> {
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         match act(&mut map) {
             Ok(done) => Some(done),
@@ -133,7 +133,10 @@ impl Filler {
         }
         self.flush();
         if let Some(file) = self.file.take() {
-            self.contents.with(|map| map.settle(file, home));
+            self.contents.with(|map| {
+                map.settle(file, home)?;
+                map.sweep()
+            });
         }
     }
 
