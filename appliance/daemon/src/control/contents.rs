@@ -44,7 +44,7 @@ impl Contents {
     /// Does something with the map; nothing where it fails.
     fn with<T>(&self, act: impl FnOnce(&mut dyn ChunkMap) -> Result<T, IndexError>) -> Option<T> {
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        match act(&mut map) {
+        match act(&mut *map) {
             Ok(done) => Some(done),
             Err(error) => {
                 if !self.has_failed.swap(true, Ordering::Relaxed) {
@@ -93,19 +93,27 @@ impl Contents {
     /// Begins to note a file.
     pub(super) fn filler(&self) -> Filler {
         let (file, chunks, pages) = (None, Vec::new(), Vec::new());
-        Filler { contents: self.clone(), file, chunks, pages }
+        Filler { contents: self.clone(), is_read: false, file, chunks, pages }
     }
 }
 
 /// Notes one file while it is read, some of it at a time.
 pub(super) struct Filler {
     contents: Contents,
+    /// Whether a file was begun to be read.
+    is_read: bool,
     file: Option<FileNumber>,
     chunks: Vec<At>,
     pages: Vec<(PageId, Vec<u8>)>,
 }
 
 impl Filler {
+    /// Whether a file was read for it. Of one that is known without that nothing is noted anew, and
+    /// what was noted of it when it was read stays.
+    pub(super) const fn is_read(&self) -> bool {
+        self.is_read
+    }
+
     /// A chunk of it.
     pub(super) fn note(&mut self, offset: Bytes, chunk: &Chunk) {
         self.chunks.push(At { chunk: chunk.id, offset: offset.get(), len: chunk.len });
@@ -157,6 +165,7 @@ impl Drop for Filler {
 
 impl ContentSink for Filler {
     fn begin(&mut self) -> Result<(), SinkError> {
+        self.is_read = true;
         self.void();
         Ok(())
     }

@@ -47,8 +47,10 @@ pub(super) enum Told {
 impl ScanJob {
     /// Runs in a thread of its own.
     pub(super) fn run(self) {
-        let outcome = self.scan(&mut self.looker(), None);
-        let _ = self.events.blocking_send(Event::Scanned { folder: self.folder, outcome });
+        let mut looker = self.looker();
+        let outcome = self.scan(&mut looker, None);
+        let (folder, read) = (self.folder, looker.files_read());
+        let _ = self.events.blocking_send(Event::Scanned { folder, outcome, read });
     }
 
     pub(super) fn looker(&self) -> Looker<'_> {
@@ -157,8 +159,9 @@ impl ScanJob {
                 None
             }
             Ok(Look::Found(standing)) => {
-                if let Content::File { size, .. } = standing.found.content {
-                    filler.done(&home, size);
+                match standing.found.content {
+                    Content::File { size, .. } if filler.is_read() => filler.done(&home, size),
+                    _ => {}
                 }
                 Some(standing.found)
             }
@@ -187,8 +190,17 @@ impl ScanJob {
 }
 
 impl KnownContent for IndexReader {
-    fn content_of(&self, identity: &FileIdentity) -> Option<Content> {
-        let content = self.read().content_in_state(identity);
+    fn content_of(&self, path: &RelPath, identity: &FileIdentity) -> Option<Content> {
+        let reading = self.read();
+        let content = reading.content_in_state(identity).and_then(|content| match content {
+            Some(content) => Ok(Some(content)),
+            // What was found and waits, to be published or for whoever may say what becomes of it
+            // (spec: S-168).
+            None => {
+                let waits = reading.look(path)?.and_then(|look| look.found);
+                Ok(waits.filter(|found| found.identity == *identity).map(|found| found.content))
+            }
+        });
         content.unwrap_or_else(|error| {
             // Then it is read again.
             tracing::warn!(%error, "the index does not say what it knows of a file");
