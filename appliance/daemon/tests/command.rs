@@ -185,7 +185,7 @@ fn a_site_runs_until_it_is_told_to_stop() {
         let mut site = Site::start(&place.file(), "text");
         let line = site.line_with("listening");
         assert!(line.contains("udp=127.0.0.1:"), "{line}");
-        assert!(site.line_with("photos").contains("read-write"));
+        assert!(site.line_with("kept folder=photos").contains("read-write"));
         assert_eq!(site.stop(signal), Some(0));
         assert!(place.path("state/identity.key").exists());
     }

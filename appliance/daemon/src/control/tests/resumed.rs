@@ -24,9 +24,9 @@ fn make_tree(bench: &Bench) {
     for n in 0..FILES {
         let at = bench.root(&name_of(n));
         let _ = fs::create_dir(at.parent().unwrap());
-        let len = if n % 10 == 0 { 400 << 10 } else { 100 };
-        fs::write(at, (0..len).map(|at: usize| (at * at % 251 + n) as u8).collect::<Vec<_>>())
-            .unwrap();
+        let lines = if n % 10 == 0 { 25_000 } else { 5 };
+        let text: String = (0..lines).map(|line| format!("line {line} of {n}\n")).collect();
+        fs::write(at, text).unwrap();
     }
 }
 

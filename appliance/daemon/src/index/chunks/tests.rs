@@ -227,7 +227,10 @@ impl<M: ChunkMap> Player<M> {
             Act::AddPages(pages) => map.add_pages(pages),
             Act::ForgetPage(page) => map.forget_page(*page),
             Act::Sweep => map.sweep(),
-            Act::Stop => Ok(open.clear()),
+            Act::Stop => {
+                open.clear();
+                Ok(())
+            }
         };
         done.is_ok()
     }
