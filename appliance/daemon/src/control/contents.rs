@@ -12,6 +12,7 @@ use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::{Chunk, ChunkId, ContentKeys, PageId};
+use farhaul_sync::folder::Found;
 use farhaul_sync::version::{Content, ManifestId};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,28 +91,39 @@ impl Contents {
         self.with(|map| map.forget(home));
     }
 
+    /// Files are gone, and the index knows it. Not before: until then one of them may be found at
+    /// another path without being read, and what is known of its chunks goes there with it.
+    pub(super) fn forget_gone(&self, gone: Vec<RelPath>) {
+        gone.into_iter().for_each(|path| self.forget(&Home::Tree(path)));
+    }
+
     /// Begins to note a file.
     pub(super) fn filler(&self) -> Filler {
         let (file, chunks, pages) = (None, Vec::new(), Vec::new());
-        Filler { contents: self.clone(), is_read: false, file, chunks, pages }
+        Filler { contents: self.clone(), known_at: None, file, chunks, pages }
     }
+}
+
+/// Where looks found nothing.
+pub(super) fn gone(looks: &[(RelPath, Option<Found>)]) -> Vec<RelPath> {
+    let gone = looks.iter().filter(|(_, found)| found.is_none());
+    gone.map(|(path, _)| path.clone()).collect()
 }
 
 /// Notes one file while it is read, some of it at a time.
 pub(super) struct Filler {
     contents: Contents,
-    /// Whether a file was begun to be read.
-    is_read: bool,
+    /// Where the file is known from, if it need not be read.
+    known_at: Option<RelPath>,
     file: Option<FileNumber>,
     chunks: Vec<At>,
     pages: Vec<(PageId, Vec<u8>)>,
 }
 
 impl Filler {
-    /// Whether a file was read for it. Of one that is known without that nothing is noted anew, and
-    /// what was noted of it when it was read stays.
-    pub(super) const fn is_read(&self) -> bool {
-        self.is_read
+    /// Where the file is known from, if it need not be read: what was noted of it there holds.
+    pub(super) const fn known_at(&self) -> Option<&RelPath> {
+        self.known_at.as_ref()
     }
 
     /// A chunk of it.
@@ -139,6 +151,9 @@ impl Filler {
         if size <= WHOLE_MAX {
             return;
         }
+        if let Some(known_at) = self.known_at.take() {
+            return self.contents.moved(&Home::Tree(known_at), home);
+        }
         self.flush();
         if let Some(file) = self.file.take() {
             self.contents.with(|map| {
@@ -165,7 +180,7 @@ impl Drop for Filler {
 
 impl ContentSink for Filler {
     fn begin(&mut self) -> Result<(), SinkError> {
-        self.is_read = true;
+        self.known_at = None;
         self.void();
         Ok(())
     }
@@ -173,6 +188,10 @@ impl ContentSink for Filler {
     fn chunk(&mut self, offset: Bytes, chunk: &Chunk) -> Result<(), SinkError> {
         self.note(offset, chunk);
         Ok(())
+    }
+
+    fn known_at(&mut self, path: &RelPath) {
+        self.known_at = Some(path.clone());
     }
 
     fn page(&mut self, id: PageId, bytes: &[u8]) -> Result<(), SinkError> {

@@ -7,7 +7,7 @@ use crate::index::chunks::Home;
 use crate::index::{IndexError, IndexReader, Kind, Standing};
 use crate::scan::{
     DigestError, Known, KnownContent, KnownError, KnownItem, Look, LookError, Looker, Rules, Scan,
-    ScanError, Seen, WalkOptions,
+    ScanError, Seen, WalkOptions, identity_of,
 };
 use farhaul_engine::files::dir::FileKind;
 use farhaul_engine::files::stop::Stop;
@@ -154,13 +154,13 @@ impl ScanJob {
     pub(super) fn look(&self, looker: &mut Looker<'_>, path: RelPath) -> Result<Told, String> {
         let (mut filler, home) = (self.contents.filler(), Home::Tree(path.clone()));
         let found = match looker.look(&path, &mut filler) {
-            Ok(Look::Absent) => {
-                self.contents.forget(&home);
-                None
-            }
+            Ok(Look::Absent) => None,
             Ok(Look::Found(standing)) => {
+                let identity = &standing.found.identity;
+                // Another name of a file that is still where it is known from needs none of that.
+                let is_moved = filler.known_at().is_none_or(|at| !self.is_at(at, identity));
                 match standing.found.content {
-                    Content::File { size, .. } if filler.is_read() => filler.done(&home, size),
+                    Content::File { size, .. } if is_moved => filler.done(&home, size),
                     _ => {}
                 }
                 Some(standing.found)
@@ -182,6 +182,11 @@ impl ScanJob {
         said.map(|()| Told::All).map_err(|_| "this site stops".to_owned())
     }
 
+    /// Whether a file stands at a path.
+    fn is_at(&self, path: &RelPath, identity: &FileIdentity) -> bool {
+        self.root.stat(path).is_ok_and(|meta| identity_of(&meta) == *identity)
+    }
+
     /// Says that what stands at a path cannot be read.
     fn say_unread(&self, path: RelPath, why: String) -> Result<(), String> {
         let unread = Event::Unread { folder: self.folder, path, why };
@@ -190,15 +195,16 @@ impl ScanJob {
 }
 
 impl KnownContent for IndexReader {
-    fn content_of(&self, path: &RelPath, identity: &FileIdentity) -> Option<Content> {
+    fn content_of(&self, path: &RelPath, identity: &FileIdentity) -> Option<(Content, RelPath)> {
         let reading = self.read();
-        let content = reading.content_in_state(identity).and_then(|content| match content {
-            Some(content) => Ok(Some(content)),
+        let content = reading.content_in_state(identity).and_then(|known| match known {
+            Some(known) => Ok(Some(known)),
             // What was found and waits, to be published or for whoever may say what becomes of it
             // (spec: S-168).
             None => {
                 let waits = reading.look(path)?.and_then(|look| look.found);
-                Ok(waits.filter(|found| found.identity == *identity).map(|found| found.content))
+                let waits = waits.filter(|found| found.identity == *identity);
+                Ok(waits.map(|found| (found.content, path.clone())))
             }
         });
         content.unwrap_or_else(|error| {

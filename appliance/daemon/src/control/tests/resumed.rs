@@ -2,6 +2,7 @@
 //! again.
 
 use super::*;
+use crate::index::chunks::Home;
 use crate::scan::{ContentSink, Digester, SinkError};
 use farhaul_engine::files::dir::Meta;
 use farhaul_engine::files::stop::Stop;
@@ -57,6 +58,21 @@ fn scan_partly(mut bench: Bench) -> (tempfile::TempDir, Identity) {
     }
     bench.folder().stop_jobs();
     bench.killed()
+}
+
+/// Scans to the end; only then is it taken in what was found.
+fn scan_before_anything_is_taken_in(bench: &mut Bench) {
+    let (mut said, began) = (Vec::new(), Instant::now());
+    bench.folder().scan();
+    while !matches!(said.last(), Some(Event::Scanned { .. })) {
+        assert!(began.elapsed() < PATIENCE, "after all patience");
+        match bench.queue.try_recv() {
+            Ok(event) => said.push(event),
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    said.into_iter().for_each(|event| bench.body.take(event));
+    bench.settle();
 }
 
 /// Scans to the end, and says how many files were read.
@@ -119,6 +135,33 @@ fn chunks(bench: &mut Bench) -> Vec<ChunkId> {
     noted.0
 }
 
+/// How often each chunk of the large file is known.
+fn known(bench: &mut Bench, chunks: &[ChunkId]) -> Vec<usize> {
+    chunks.iter().map(|chunk| bench.folder().contents.find(*chunk).len()).collect()
+}
+
+#[test]
+fn the_chunks_of_a_large_file_are_known_where_its_directory_went() {
+    // In the order of the tree what is gone comes first, and last.
+    for to in ["zz", "a"] {
+        let mut bench = Bench::new();
+        make_tree(&bench);
+        bench.scan();
+        let chunks = chunks(&mut bench);
+        let once = vec![1; chunks.len()];
+        assert_eq!(known(&mut bench, &chunks), once);
+        fs::rename(bench.root("d0"), bench.root(to)).unwrap();
+        scan_before_anything_is_taken_in(&mut bench);
+        assert_eq!(known(&mut bench, &chunks), once, "{to}");
+        let homes = bench.folder().contents.find(chunks[0]);
+        assert_eq!(homes[0].home, Home::Tree(path(&format!("{to}/f000"))));
+        // What is gone altogether is known no more.
+        fs::remove_dir_all(bench.root(to)).unwrap();
+        bench.scan();
+        assert_eq!(known(&mut bench, &chunks), vec![0; chunks.len()], "{to}");
+    }
+}
+
 /// spec: S-168
 #[test]
 fn what_a_first_scan_published_before_a_kill_is_neither_read_nor_published_again() {
@@ -153,9 +196,8 @@ fn what_a_first_scan_found_before_neighbours_were_heard_is_not_read_again() {
     assert_eq!(bench.folder().index.read().look(&first_seen.0).unwrap(), Some(first_seen.1));
     assert!(published(&mut bench).is_empty());
     // What is known of the chunks of a file that is not read again stays known.
-    for chunk in chunks(&mut bench) {
-        assert_eq!(bench.folder().contents.find(chunk).len(), 1);
-    }
+    let chunks = chunks(&mut bench);
+    assert_eq!(known(&mut bench, &chunks), vec![1; chunks.len()]);
     // A file that was written to meanwhile is another one.
     fs::write(bench.root(&name_of(1)), "an edit").unwrap();
     assert_eq!(scan_counting(&mut bench), 1);
