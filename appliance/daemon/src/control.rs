@@ -95,8 +95,8 @@ pub(crate) enum Event {
     Loose { folder: FolderKey, seen: Vec<again::SeenLoose> },
     /// All of it was; whether some is to be looked at again.
     LooseLooked { folder: FolderKey, outcome: Result<bool, String> },
-    /// A scan came to its end, or did not.
-    Scanned { folder: FolderKey, outcome: Result<(), String> },
+    /// A scan came to its end, or did not, and read so many files.
+    Scanned { folder: FolderKey, outcome: Result<(), String>, read: u64 },
     /// Files were read again.
     Scrubbed { folder: FolderKey, seen: rot::Scrubbed },
     /// All of them were, or somebody stopped it.
@@ -395,8 +395,8 @@ impl Loop {
             Event::LooseLooked { folder, outcome } => {
                 self.with(folder, |folder| folder.loose_looked(outcome));
             }
-            Event::Scanned { folder, outcome } => {
-                self.with(folder, |folder| folder.scanned(outcome));
+            Event::Scanned { folder, outcome, read } => {
+                self.with(folder, |folder| folder.scanned(outcome, read));
             }
             Event::Scrubbed { folder, seen } => self.with(folder, |folder| folder.scrubbed(seen)),
             Event::ScrubEnded { folder, outcome } => {

@@ -26,6 +26,7 @@ mod links;
 mod loose;
 mod marks;
 mod meta;
+mod migrate;
 mod read;
 mod run;
 mod schema;
@@ -140,6 +141,7 @@ impl Index {
         for suffix in ["-wal", "-shm", "-new"] {
             remove_if_there(&beside(path, suffix))?;
         }
+        migrate::clear(path)?;
         // Made beside its name, so that a kill leaves no half-made index.
         let new = beside(path, "-new");
         let mut db = connect(&new, OpenFlags::SQLITE_OPEN_CREATE, schema::CACHE_KIB)?;
@@ -147,24 +149,48 @@ impl Index {
         close(db)?;
         std::fs::rename(&new, path).map_err(at(path))?;
         sync_dir_of(path)?;
-        Self::start(path, folder, site, lock)
+        let db = connect(path, OpenFlags::empty(), schema::CACHE_KIB)?;
+        Self::start(path, db, (folder, site), lock)
     }
 
-    /// Opens the index of a folder.
+    /// Opens the index of a folder. One of an older format is read into a new file first, which takes
+    /// some seconds for a million files, and room beside it.
     ///
     /// # Errors
     /// [`IndexError`]; where [`IndexError::is_damage`], [`quarantine`] and [`Index::create`] follow.
     pub fn open(path: &Path, folder: FolderKey, site: SiteId) -> Result<Self, IndexError> {
+        Self::open_telling(path, folder, site, &mut migrate::in_the_log(path))
+    }
+
+    fn open_telling(
+        path: &Path,
+        folder: FolderKey,
+        site: SiteId,
+        told: &mut dyn FnMut(migrate::Step),
+    ) -> Result<Self, IndexError> {
         let lock = lock(path)?;
         if !path.exists() {
             return Err(IndexError::Missing { path: path.into() });
         }
-        Self::start(path, folder, site, lock)
+        migrate::check_not_newer(path)?;
+        let open = || connect(path, OpenFlags::empty(), schema::CACHE_KIB);
+        let mut db = open()?;
+        if schema::age_of(&db)? == schema::Age::Older {
+            // That of another folder is refused before it is touched.
+            meta::check(&db, folder, site)?;
+            migrate::bring_up(path, db, folder, told)?;
+            db = open()?;
+            schema::age_of(&db)?;
+        }
+        Self::start(path, db, (folder, site), lock)
     }
 
-    fn start(path: &Path, folder: FolderKey, site: SiteId, lock: File) -> Result<Self, IndexError> {
-        let db = connect(path, OpenFlags::empty(), schema::CACHE_KIB)?;
-        schema::check_format(&db, folder)?;
+    fn start(
+        path: &Path,
+        db: Connection,
+        (folder, site): (FolderKey, SiteId),
+        lock: File,
+    ) -> Result<Self, IndexError> {
         schema::complete(&db)?;
         let counters = meta::check(&db, folder, site)?;
         let left_by = read_number(&db, Field::Unclean)?;

@@ -185,7 +185,7 @@ fn a_site_runs_until_it_is_told_to_stop() {
         let mut site = Site::start(&place.file(), "text");
         let line = site.line_with("listening");
         assert!(line.contains("udp=127.0.0.1:"), "{line}");
-        assert!(site.line_with("photos").contains("read-write"));
+        assert!(site.line_with("kept folder=photos").contains("read-write"));
         assert_eq!(site.stop(signal), Some(0));
         assert!(place.path("state/identity.key").exists());
     }
@@ -253,4 +253,45 @@ fn a_state_that_others_can_write_to_is_refused() {
     let (code, _, complained) = run(farhauld().arg("--config").arg(place.file()));
     assert_eq!(code, 4, "{complained}");
     assert!(complained.contains("chmod 700"), "{complained}");
+}
+
+/// The rows of a table of the folder's index.
+fn rows(place: &Place, table: &str) -> Option<u64> {
+    let index = place.path("state/folders/photos/index");
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let db = rusqlite::Connection::open_with_flags(index, flags).ok()?;
+    let sql = format!("SELECT count(*) FROM {table}");
+    db.query_row(&sql, [], |row| row.get::<_, i64>(0)).ok().map(i64::unsigned_abs)
+}
+
+/// A site that scanned for the first time until it was killed, and how many files it had noted.
+fn killed_amid_its_first_scan(files: u64) -> (Place, u64) {
+    let place = Place::new();
+    place.write("127.0.0.1:0", ID, "watch = \"off\"\n");
+    for n in 0..files {
+        let text = format!("{n} ").repeat(500);
+        std::fs::write(place.path("photos").join(format!("file {n}")), text).expect("written");
+    }
+    // Its peer is away, so nothing is published: all that it finds waits.
+    let site = Site::start(&place.file(), "text");
+    while rows(&place, "looks").unwrap_or(0) == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    site.stop(Signal::KILL);
+    let noted = rows(&place, "looks").expect("it is there");
+    (place, noted)
+}
+
+/// spec: S-168
+#[test]
+fn a_first_scan_that_is_killed_in_the_middle_is_taken_up_where_it_was() {
+    const FILES: u64 = 6000;
+    // On a machine that is busy with other things it may have been over before the kill.
+    let mut tries = (0..5).map(|_| killed_amid_its_first_scan(FILES));
+    let (place, noted) = tries.find(|(_, noted)| *noted < FILES).expect("killed amid it");
+    let mut site = Site::start(&place.file(), "text");
+    let line = site.line_with("were read by the scan");
+    assert!(line.contains(&format!("files={}", FILES - noted)), "{noted} were noted: {line}");
+    assert_eq!(site.stop(Signal::TERM), Some(0));
+    assert_eq!((rows(&place, "looks"), rows(&place, "versions")), (Some(FILES), Some(0)));
 }

@@ -36,6 +36,16 @@ pub(super) enum Entry<'t> {
     Section(Section<'t>),
 }
 
+impl Entry<'_> {
+    /// Where it begins.
+    pub(super) const fn at(&self) -> usize {
+        match self {
+            Self::Text(text) => text.at,
+            Self::Section(section) => section.at(),
+        }
+    }
+}
+
 /// The keys of a section that were not asked for yet are unknown ones in the end.
 pub(super) struct Section<'t> {
     title: &'static str,

@@ -51,6 +51,8 @@ const API_PORT: u16 = 7412;
 const NAME_MAX: usize = 64;
 /// Folders of a site: as many as fit into one message (S-051).
 const FOLDERS_MAX: usize = 4096;
+/// Peers of a site: each one is a session, which takes a megabyte and more while nothing happens.
+const PEERS_MAX: usize = 256;
 /// Bytes of the path of a socket: what the kernel's `sun_path` holds, with a zero byte.
 const SOCKET_PATH_MAX: usize = 107;
 /// Bytes of a host name (RFC 1035, section 2.3.4).
@@ -144,6 +146,15 @@ fn peers(
     host: Host,
     faults: &mut Faults,
 ) -> Known {
+    if let Some(section) = sections.get(PEERS_MAX) {
+        // (spec: S-166)
+        let what = format!("there are {} peers", sections.len());
+        let advice = format!(
+            "name {PEERS_MAX} at most, and have the others keep their folders with one of these (a \
+             hub): sites pass on what they have"
+        );
+        faults.add(section.at(), what, advice);
+    }
     let mut known = Known::new();
     let mut ids: BTreeMap<SiteId, String> = BTreeMap::new();
     for mut section in sections {

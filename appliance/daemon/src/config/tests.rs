@@ -345,6 +345,45 @@ fn every_fault_is_told_with_line_column_and_advice() {
     );
 }
 
+/// The id of the n-th peer.
+fn id_of(n: usize) -> String {
+    let letters = [n / 32 / 32 % 32, n / 32 % 32, n % 32].map(|digit| ALPHABET[digit] as char);
+    format!("b{}{}", letters.iter().collect::<String>(), "a".repeat(48))
+}
+const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// A site with so many peers, of which a folder names so many.
+fn crowded(peers: usize, named: usize) -> String {
+    let peer = |n| format!("[[peer]]\nname = \"s{n}\"\nid = \"{}\"\n", id_of(n));
+    let peers: String = (0..peers).map(peer).collect();
+    let named: Vec<String> = (0..named).map(|n| format!("\"s{n}\"")).collect();
+    let folder = format!("[[folder]]\nid = \"a\"\npath = \"/a\"\npeers = [{}]", named.join(", "));
+    format!("{SITE}{peers}{folder}\n")
+}
+
+/// spec: S-166
+#[test]
+fn a_folder_and_a_site_have_as_many_neighbours_as_they_can_talk_to() {
+    let read = config(&crowded(256, 64));
+    assert_eq!((read.peers.len(), read.folders[0].peers.len()), (256, 64));
+    let hub = "and have the others keep it with one of these (a hub): sites pass on what they have";
+    // The first that is too many, by its line and column.
+    let column = "peers = [".len() + (0..64).map(|n| format!("\"s{n}\", ").len()).sum::<usize>();
+    let expected = format!(
+        "{}:{}: a folder with 66 peers; name 64 at most, {hub}",
+        3 + 70 * 3 + 4,
+        column + 1
+    );
+    assert_eq!(fault(&crowded(70, 66)), expected);
+    let hub = hub.replace("keep it", "keep their folders");
+    let expected = format!("{}:1: there are 258 peers; name 256 at most, {hub}", 3 + 256 * 3 + 1);
+    assert_eq!(fault(&crowded(258, 1)), expected);
+    // Also of sections, and beside other faults.
+    let named: Vec<String> = (0..65).map(|n| format!("{{ name = \"s{n}\" }}")).collect();
+    let text = crowded(65, 0).replace("peers = []", &format!("peers = [{}]", named.join(", ")));
+    assert!(fault(&text).contains(": a folder with 65 peers; name 64 at most"), "{}", fault(&text));
+}
+
 #[test]
 fn all_faults_are_told_at_once_in_the_order_of_the_file() {
     let text = "[site]\nname = 7\nbuffers = \"a\"\n[[folder]]\nid = \"?\"\nrole = \"x\"\n[what]\n";

@@ -4,7 +4,7 @@
 //! It is a hint and never in the way: where the map fails, it is said once, and files are read and
 //! fetched as if nothing were known.
 
-use crate::index::chunks::{At, ContentMap, FileNumber, Home, Place};
+use crate::index::chunks::{At, ChunkMap, ContentMap, FileNumber, Home, Place};
 use crate::index::{IndexError, IndexReader, Kind};
 use crate::scan::{ContentSink, Digester, SinkError, identity_of};
 use farhaul_engine::files::Root;
@@ -12,6 +12,7 @@ use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::{Chunk, ChunkId, ContentKeys, PageId};
+use farhaul_sync::folder::Found;
 use farhaul_sync::version::{Content, ManifestId};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +31,7 @@ const PAGE: usize = 1024;
 /// The map of one folder, shared by all who read its files.
 #[derive(Clone)]
 pub(super) struct Contents {
-    map: Arc<Mutex<ContentMap>>,
+    map: Arc<Mutex<dyn ChunkMap>>,
     has_failed: Arc<AtomicBool>,
 }
 
@@ -42,9 +43,9 @@ impl Contents {
     }
 
     /// Does something with the map; nothing where it fails.
-    fn with<T>(&self, act: impl FnOnce(&mut ContentMap) -> Result<T, IndexError>) -> Option<T> {
+    fn with<T>(&self, act: impl FnOnce(&mut dyn ChunkMap) -> Result<T, IndexError>) -> Option<T> {
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        match act(&mut map) {
+        match act(&mut *map) {
             Ok(done) => Some(done),
             Err(error) => {
                 if !self.has_failed.swap(true, Ordering::Relaxed) {
@@ -90,22 +91,41 @@ impl Contents {
         self.with(|map| map.forget(home));
     }
 
+    /// Files are gone, and the index knows it. Not before: until then one of them may be found at
+    /// another path without being read, and what is known of its chunks goes there with it.
+    pub(super) fn forget_gone(&self, gone: Vec<RelPath>) {
+        gone.into_iter().for_each(|path| self.forget(&Home::Tree(path)));
+    }
+
     /// Begins to note a file.
     pub(super) fn filler(&self) -> Filler {
         let (file, chunks, pages) = (None, Vec::new(), Vec::new());
-        Filler { contents: self.clone(), file, chunks, pages }
+        Filler { contents: self.clone(), known_at: None, file, chunks, pages }
     }
+}
+
+/// Where looks found nothing.
+pub(super) fn gone(looks: &[(RelPath, Option<Found>)]) -> Vec<RelPath> {
+    let gone = looks.iter().filter(|(_, found)| found.is_none());
+    gone.map(|(path, _)| path.clone()).collect()
 }
 
 /// Notes one file while it is read, some of it at a time.
 pub(super) struct Filler {
     contents: Contents,
+    /// Where the file is known from, if it need not be read.
+    known_at: Option<RelPath>,
     file: Option<FileNumber>,
     chunks: Vec<At>,
     pages: Vec<(PageId, Vec<u8>)>,
 }
 
 impl Filler {
+    /// Where the file is known from, if it need not be read: what was noted of it there holds.
+    pub(super) const fn known_at(&self) -> Option<&RelPath> {
+        self.known_at.as_ref()
+    }
+
     /// A chunk of it.
     pub(super) fn note(&mut self, offset: Bytes, chunk: &Chunk) {
         self.chunks.push(At { chunk: chunk.id, offset: offset.get(), len: chunk.len });
@@ -131,9 +151,15 @@ impl Filler {
         if size <= WHOLE_MAX {
             return;
         }
+        if let Some(known_at) = self.known_at.take() {
+            return self.contents.moved(&Home::Tree(known_at), home);
+        }
         self.flush();
         if let Some(file) = self.file.take() {
-            self.contents.with(|map| map.settle(file, home));
+            self.contents.with(|map| {
+                map.settle(file, home)?;
+                map.sweep()
+            });
         }
     }
 
@@ -154,6 +180,7 @@ impl Drop for Filler {
 
 impl ContentSink for Filler {
     fn begin(&mut self) -> Result<(), SinkError> {
+        self.known_at = None;
         self.void();
         Ok(())
     }
@@ -161,6 +188,10 @@ impl ContentSink for Filler {
     fn chunk(&mut self, offset: Bytes, chunk: &Chunk) -> Result<(), SinkError> {
         self.note(offset, chunk);
         Ok(())
+    }
+
+    fn known_at(&mut self, path: &RelPath) {
+        self.known_at = Some(path.clone());
     }
 
     fn page(&mut self, id: PageId, bytes: &[u8]) -> Result<(), SinkError> {

@@ -295,6 +295,7 @@ impl Folder {
             return self.end_cut();
         }
         let names = (self.setup.key, self.identity.id());
+        let gone = super::contents::gone(&looks);
         let linked = self.change(Durability::Now, |state| {
             let mut linked = Vec::new();
             for (path, found) in &mut looks {
@@ -322,6 +323,7 @@ impl Folder {
             }
             Ok(linked)
         })?;
+        self.contents.forget_gone(gone);
         self.end_cut()?;
         self.note_brake()?;
         self.look_at_names(&linked)

@@ -74,7 +74,8 @@ impl HaltKind {
     pub const fn advice(self) -> &'static str {
         match self {
             Self::Elsewhere => "mount its disk, or put it back where it was",
-            Self::Disk | Self::Index => "see what the system's log says of the disk",
+            Self::Disk => "see what the system's log says of the disk",
+            Self::Index => "do what the reason says, or see what the system's log says of the disk",
             Self::Undecided | Self::Unopened => "see that it belongs to this user and can be read",
         }
     }

@@ -7,7 +7,7 @@ use crate::index::chunks::Home;
 use crate::index::{IndexError, IndexReader, Kind, Standing};
 use crate::scan::{
     DigestError, Known, KnownContent, KnownError, KnownItem, Look, LookError, Looker, Rules, Scan,
-    ScanError, Seen, WalkOptions,
+    ScanError, Seen, WalkOptions, identity_of,
 };
 use farhaul_engine::files::dir::FileKind;
 use farhaul_engine::files::stop::Stop;
@@ -47,8 +47,10 @@ pub(super) enum Told {
 impl ScanJob {
     /// Runs in a thread of its own.
     pub(super) fn run(self) {
-        let outcome = self.scan(&mut self.looker(), None);
-        let _ = self.events.blocking_send(Event::Scanned { folder: self.folder, outcome });
+        let mut looker = self.looker();
+        let outcome = self.scan(&mut looker, None);
+        let (folder, read) = (self.folder, looker.files_read());
+        let _ = self.events.blocking_send(Event::Scanned { folder, outcome, read });
     }
 
     pub(super) fn looker(&self) -> Looker<'_> {
@@ -152,13 +154,14 @@ impl ScanJob {
     pub(super) fn look(&self, looker: &mut Looker<'_>, path: RelPath) -> Result<Told, String> {
         let (mut filler, home) = (self.contents.filler(), Home::Tree(path.clone()));
         let found = match looker.look(&path, &mut filler) {
-            Ok(Look::Absent) => {
-                self.contents.forget(&home);
-                None
-            }
+            Ok(Look::Absent) => None,
             Ok(Look::Found(standing)) => {
-                if let Content::File { size, .. } = standing.found.content {
-                    filler.done(&home, size);
+                let identity = &standing.found.identity;
+                // Another name of a file that is still where it is known from needs none of that.
+                let is_moved = filler.known_at().is_none_or(|at| !self.is_at(at, identity));
+                match standing.found.content {
+                    Content::File { size, .. } if is_moved => filler.done(&home, size),
+                    _ => {}
                 }
                 Some(standing.found)
             }
@@ -179,6 +182,11 @@ impl ScanJob {
         said.map(|()| Told::All).map_err(|_| "this site stops".to_owned())
     }
 
+    /// Whether a file stands at a path.
+    fn is_at(&self, path: &RelPath, identity: &FileIdentity) -> bool {
+        self.root.stat(path).is_ok_and(|meta| identity_of(&meta) == *identity)
+    }
+
     /// Says that what stands at a path cannot be read.
     fn say_unread(&self, path: RelPath, why: String) -> Result<(), String> {
         let unread = Event::Unread { folder: self.folder, path, why };
@@ -187,8 +195,18 @@ impl ScanJob {
 }
 
 impl KnownContent for IndexReader {
-    fn content_of(&self, identity: &FileIdentity) -> Option<Content> {
-        let content = self.read().content_in_state(identity);
+    fn content_of(&self, path: &RelPath, identity: &FileIdentity) -> Option<(Content, RelPath)> {
+        let reading = self.read();
+        let content = reading.content_in_state(identity).and_then(|known| match known {
+            Some(known) => Ok(Some(known)),
+            // What was found and waits, to be published or for whoever may say what becomes of it
+            // (spec: S-168).
+            None => {
+                let waits = reading.look(path)?.and_then(|look| look.found);
+                let waits = waits.filter(|found| found.identity == *identity);
+                Ok(waits.map(|found| (found.content, path.clone())))
+            }
+        });
         content.unwrap_or_else(|error| {
             // Then it is read again.
             tracing::warn!(%error, "the index does not say what it knows of a file");

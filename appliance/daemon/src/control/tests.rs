@@ -28,6 +28,7 @@ mod elsewhere;
 mod guards;
 mod links;
 mod metadata;
+mod resumed;
 mod room;
 mod rotten;
 mod rules;

@@ -182,8 +182,11 @@ impl Folder {
     }
 
     /// A scan came to its end, or did not.
-    pub(super) fn scanned(&mut self, outcome: Result<(), String>) {
+    pub(super) fn scanned(&mut self, outcome: Result<(), String>, read: u64) {
         let now = Instant::now();
+        if read > 0 {
+            tracing::info!(folder = %self.setup.name, files = read, "were read by the scan");
+        }
         self.end_scan();
         self.last_scan = Some(now);
         self.next_scan = now + jittered(self.setup.scan_every);

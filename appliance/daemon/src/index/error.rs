@@ -1,5 +1,6 @@
 //! What can be wrong with an index, and what its owner does then.
 
+use farhaul_proto::units::Bytes;
 use farhaul_sync::record::RecordError;
 use farhaul_sync::seal::SealError;
 use rusqlite::ErrorCode;
@@ -35,6 +36,21 @@ pub enum IndexError {
         found: i64,
         /// The format of this program.
         known: i64,
+    },
+    /// It is of an older format, and there is no room to write it anew beside the old one, which is as
+    /// it was.
+    #[error(
+        "{}: the index is of an older format and has to be written anew, which takes {needed} for \
+         a while; {free} are free: make room there",
+        path.display()
+    )]
+    NoRoom {
+        /// In which directory.
+        path: PathBuf,
+        /// How much it takes at most.
+        needed: Bytes,
+        /// How much there is.
+        free: Bytes,
     },
     /// It is that of another folder or site.
     #[error("the index belongs to another folder or another site")]

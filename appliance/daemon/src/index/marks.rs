@@ -20,26 +20,32 @@ const TABLES: &str = "
     CREATE TABLE stale(bucket INTEGER PRIMARY KEY);
 ";
 
+/// Marks that are put in order in memory: some 16 MiB of them.
+const FILLED_AT_ONCE: usize = 1 << 18;
+
 /// Makes the tables in a new index.
 pub(super) fn make(db: &Connection) -> Result<(), IndexError> {
     Ok(db.execute_batch(TABLES)?)
 }
 
-/// Makes the tables in an index that does not have them, and marks what it holds. Part of a
-/// transaction: a kill leaves the index as it was.
-pub(super) fn make_for(reading: &Reading<'_>) -> Result<(), IndexError> {
-    make(reading.db())?;
-    // In the order of places: the other way each mark would be written into a page of its own.
+/// Marks all that an index holds that has no marks yet.
+pub(super) fn fill(reading: &Reading<'_>) -> Result<(), IndexError> {
+    // Some at a time in the order of places: the other way each mark would be written into a page of
+    // its own, and all at once they would take as much memory as there are versions.
     let mut marks: BTreeMap<Place, Seq> = BTreeMap::new();
     reading.each_version(&mut |stored| {
         let record = stored.record()?;
         marks.insert(Place::of(&record.path, leaf(&stored.bytes)), stored.seq);
-        Ok(())
+        if marks.len() < FILLED_AT_ONCE {
+            return Ok(());
+        }
+        add_all(reading.db(), &mut marks)
     })?;
-    for (place, seq) in marks {
-        add(reading.db(), place, seq)?;
-    }
-    Ok(())
+    add_all(reading.db(), &mut marks)
+}
+
+fn add_all(db: &Connection, marks: &mut BTreeMap<Place, Seq>) -> Result<(), IndexError> {
+    std::mem::take(marks).into_iter().try_for_each(|(place, seq)| add(db, place, seq))
 }
 
 /// The place of a record at a path.
@@ -205,4 +211,4 @@ impl Holdings for Reading<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

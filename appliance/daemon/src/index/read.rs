@@ -175,12 +175,15 @@ impl<'a> Reading<'a> {
         Ok(standing)
     }
 
-    /// The content of a file that stands somewhere in exactly this state. Another name of it, or the
+    /// The content of a file that stands somewhere in exactly this state, and where. Another name of it, or the
     /// name of a directory above it, changes nothing of that.
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn content_in_state(&self, state: &FileIdentity) -> Result<Option<Content>, IndexError> {
+    pub fn content_in_state(
+        &self,
+        state: &FileIdentity,
+    ) -> Result<Option<(Content, RelPath)>, IndexError> {
         let sql = "SELECT key FROM inodes WHERE inode = ? ORDER BY key LIMIT ?";
         let mut statement = self.db.prepare_cached(sql)?;
         let mut rows =
@@ -189,7 +192,7 @@ impl<'a> Reading<'a> {
             let path = path_of(blob(row, 0)?)?;
             match self.item_row(&Key::of(&path))? {
                 Some(row) if row.kind == Kind::File && row.identity == *state => {
-                    return Ok(Some(self.placed_of(&path, row)?.version.content));
+                    return Ok(Some((self.placed_of(&path, row)?.version.content, path)));
                 }
                 _ => {}
             }

@@ -1,23 +1,21 @@
 //! The tables, and how SQLite is set up for them.
 
-use super::key::Key;
-use super::marks;
 use super::meta::{Field, write_bytes, write_number};
-use super::{IndexError, Kind, Reading, Seq, Standing};
+use super::{IndexError, marks};
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Incarnation;
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, params};
 
-/// The format of the tables below. Who changes them raises it, and reads the old format into a new
-/// file beside the old one, which stays readable until the new one has its name; or, where tables
-/// are only added, adds them in one transaction.
+/// The format of the tables below. Who changes them raises it, and has `migrate` read the format before
+/// it into a new file beside the old one, which stays readable until the new one has its name; where
+/// tables are only added and whoever does not know them may leave them alone, `ADDED` is the place.
 pub(super) const FORMAT: i64 = 2;
 /// Before comparisons: without the tables of `marks`, and without some of the others.
 const FORMAT_UNMARKED: i64 = 1;
 /// `fhix`: tells this file from other databases.
-const APPLICATION: i64 = 0x6668_6978;
+pub(super) const APPLICATION: i64 = 0x6668_6978;
 /// Pages kept in memory by who writes, in KiB.
 pub(super) const CACHE_KIB: i64 = 16 << 10;
 /// By who only reads: in order, mostly, and the system keeps pages as well.
@@ -73,7 +71,16 @@ pub(super) fn complete(db: &Connection) -> Result<(), IndexError> {
     Ok(db.execute_batch(ADDED)?)
 }
 
-/// Makes the tables of a new index.
+/// Makes the tables of this format, with nothing in them, and says that they are of it.
+pub(super) fn make_tables(db: &Connection) -> Result<(), IndexError> {
+    db.execute_batch(TABLES)?;
+    db.execute_batch(ADDED)?;
+    marks::make(db)?;
+    db.pragma_update(None, "application_id", APPLICATION)?;
+    Ok(db.pragma_update(None, "user_version", FORMAT)?)
+}
+
+/// Makes a new index.
 pub(super) fn make(
     db: &mut Connection,
     folder: FolderKey,
@@ -81,11 +88,7 @@ pub(super) fn make(
     incarnation: Incarnation,
 ) -> Result<(), IndexError> {
     let making = db.transaction()?;
-    making.execute_batch(TABLES)?;
-    making.execute_batch(ADDED)?;
-    marks::make(&making)?;
-    making.pragma_update(None, "application_id", APPLICATION)?;
-    making.pragma_update(None, "user_version", FORMAT)?;
+    make_tables(&making)?;
     write_bytes(&making, Field::Folder, &folder.0)?;
     write_bytes(&making, Field::Site, &site.0)?;
     write_number(&making, Field::Incarnation, incarnation.get())?;
@@ -115,38 +118,26 @@ pub(super) fn configure(db: &Connection, cache_kib: i64) -> Result<(), IndexErro
     Ok(())
 }
 
-/// That this program can read the file; one of an older format is brought up to this one.
-pub(super) fn check_format(db: &Connection, folder: FolderKey) -> Result<(), IndexError> {
+/// What is to be done with an index before it can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    /// Nothing.
+    Present,
+    /// It is of the format before this one, and has to be read into a new one.
+    Older,
+}
+
+/// Whether this program can read the file.
+pub(super) fn age_of(db: &Connection) -> Result<Age, IndexError> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if number("application_id")? != APPLICATION {
         return Err(IndexError::damaged("it is no index"));
     }
     match number("user_version")? {
-        FORMAT => Ok(()),
-        FORMAT_UNMARKED => {
-            let adding = db.unchecked_transaction()?;
-            bring_up(&Reading::new(&adding, folder, Seq::default()))?;
-            adding.pragma_update(None, "user_version", FORMAT)?;
-            Ok(adding.commit()?)
-        }
+        FORMAT => Ok(Age::Present),
+        FORMAT_UNMARKED => Ok(Age::Older),
         found => Err(IndexError::Format { found, known: FORMAT }),
     }
-}
-
-/// Adds what an index of the older format lacks, and fills what follows from the rest.
-fn bring_up(old: &Reading<'_>) -> Result<(), IndexError> {
-    let tables = TABLES.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ");
-    let tables = tables.replace("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ");
-    old.db().execute_batch(&tables)?;
-    write_number(old.db(), Field::Floor, 0)?;
-    let mut inode = old.db().prepare("INSERT OR IGNORE INTO inodes(inode, key) VALUES(?, ?)")?;
-    for standing in old.all_standing(None) {
-        let Standing { path, kind, identity } = standing?;
-        if kind == Kind::File {
-            inode.execute(params![identity.inode.cast_signed(), Key::of(&path).as_bytes()])?;
-        }
-    }
-    marks::make_for(old)
 }
 
 /// That SQLite finds its own pages in order.

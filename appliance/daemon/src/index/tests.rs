@@ -69,7 +69,10 @@ fn a_content_is_found_by_the_state_in_which_its_file_is_and_no_other() {
     place(&mut index, &path("d/a"), Some(&placed(&one, u64::MAX)));
     place(&mut index, &path("d/b"), Some(&placed(&other, 5)));
     place(&mut index, &path("d"), Some(&placed(&dir, 6)));
-    let found = |index: &Index, identity| index.read().content_in_state(&identity).unwrap();
+    let found = |index: &Index, identity| {
+        let found = index.read().content_in_state(&identity).unwrap();
+        found.map(|(content, _)| content)
+    };
     let state = placed(&one, u64::MAX).identity;
     assert_eq!(found(&index, state), Some(one.content.clone()));
     assert_eq!(found(&index, placed(&other, 5).identity), Some(other.content.clone()));

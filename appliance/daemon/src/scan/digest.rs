@@ -8,6 +8,7 @@ use super::holes::{NextHoles, holes_of};
 use super::identity::identity_of;
 use farhaul_engine::files::dir::Meta;
 use farhaul_engine::files::stop::Stop;
+use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::{
     Chunk, ContentKeys, Cut, Cutter, Entry, Hole, Holes, ManifestBuilder, PageId,
@@ -44,6 +45,9 @@ pub trait ContentSink {
     /// # Errors
     /// As [`begin`](Self::begin).
     fn page(&mut self, id: PageId, bytes: &[u8]) -> Result<(), SinkError>;
+
+    /// The file is not read: it is in the state in which that at `path` was.
+    fn known_at(&mut self, _path: &RelPath) {}
 }
 
 /// What a file holds.

@@ -76,8 +76,9 @@ pub enum LookError {
 
 /// What is known of files by the state in which they are, wherever they stood.
 pub trait KnownContent {
-    /// The content of a file that was read in this very state; `None` where none is known.
-    fn content_of(&self, identity: &FileIdentity) -> Option<Content>;
+    /// The content of the file at a path, or anywhere else, that was read in this very state, and at
+    /// which path; `None` where none is known.
+    fn content_of(&self, path: &RelPath, identity: &FileIdentity) -> Option<(Content, RelPath)>;
 }
 
 /// How long to wait for a file to be left alone.
@@ -111,6 +112,8 @@ pub struct Looker<'a> {
     /// Whether the file system takes different names for one.
     folds: bool,
     known: Option<&'a dyn KnownContent>,
+    /// How many files were read, to their end or not.
+    read: u64,
 }
 
 fn at(path: &RelPath) -> impl Fn(Errno) -> ConfineError + '_ {
@@ -131,7 +134,12 @@ impl<'a> Looker<'a> {
         // Where that cannot be told, nothing can be looked at either.
         let folds = exact::folds(root.dir()).unwrap_or(false);
         let (clean_at, known) = (None, None);
-        Self { root, rules, owners, digester, patience, stop, clean_at, folds, known }
+        Self { root, rules, owners, digester, patience, stop, clean_at, folds, known, read: 0 }
+    }
+
+    /// How many files it has read so far, to their end or not.
+    pub const fn files_read(&self) -> u64 {
+        self.read
     }
 
     /// Which does not read files again that `known` has read in the state in which they are: those
@@ -248,11 +256,13 @@ impl<'a> Looker<'a> {
         let mut quiet = self.patience.quiet;
         for round in 1.. {
             let (file, before) = self.root.open_file_meta(path)?;
-            if let Some(digested) = self.read_before(&file, &before) {
+            if let Some((digested, at)) = self.read_before(path, &file, &before) {
+                sink.known_at(&at);
                 return Ok(digested);
             }
             self.wait(self.patience.tick.saturating_sub(age_of(&before)));
             self.clean(&before);
+            self.read += u64::from(round == 1);
             match self.digester.digest(&file, &before, sink) {
                 Ok(digested) => return Ok(digested),
                 Err(DigestError::Changed) if round < self.patience.tries => {
@@ -283,11 +293,12 @@ impl<'a> Looker<'a> {
     }
 
     /// What is known of a file that was read in the state in which it is (spec: S-093).
-    fn read_before(&self, file: &File, meta: &Meta) -> Option<Digested> {
-        let content = self.known?.content_of(&identity_of(meta))?;
+    fn read_before(&self, path: &RelPath, file: &File, meta: &Meta) -> Option<(Digested, RelPath)> {
+        let (content, at) = self.known?.content_of(path, &identity_of(meta))?;
         let Content::File { manifest, size } = content else { return None };
         let holes = holes_of(file, meta);
-        (size.get() == meta.size()).then_some(Digested { manifest, size, holes, meta: *meta })
+        let digested = Digested { manifest, size, holes, meta: *meta };
+        (size.get() == meta.size()).then_some((digested, at))
     }
 
     /// Waits, unless somebody says to stop.

@@ -15,6 +15,9 @@ const DELETES: Key = Key { name: "deletes", example: "\"follow\" or \"keep\"" };
 const BRAKE: Key = Key { name: "brake", example: "\"on\" or \"off\"" };
 const BRAKE_FILES: Key = Key { name: "brake-files", example: "1000" };
 const BRAKE_SHARE: Key = Key { name: "brake-share", example: "\"25 %\"" };
+/// Peers of a folder: each one is told every change apart and has a stream of the index open, with
+/// up to four parts of a megabyte each on their way.
+const NEIGHBOURS_MAX: usize = 64;
 /// Files beyond which a change is a mass change, at most.
 const FILES_MAX: u64 = 1_000_000_000;
 
@@ -28,9 +31,19 @@ pub(super) fn peers(
         section.missing(PEERS, faults);
     }
     let entries = section.entries(PEERS, "a peer of a folder", faults);
+    let entries = entries.unwrap_or_default();
+    if let Some(beyond) = entries.get(NEIGHBOURS_MAX) {
+        // (spec: S-166)
+        let what = format!("a folder with {} peers", entries.len());
+        let advice = format!(
+            "name {NEIGHBOURS_MAX} at most, and have the others keep it with one of these (a hub): \
+             sites pass on what they have"
+        );
+        faults.add(beyond.at(), what, advice);
+    }
     let mut peers = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for entry in entries.into_iter().flatten() {
+    for entry in entries {
         let (name, role) = match entry {
             Entry::Text(name) => (Some(name), Some(Role::default())),
             Entry::Section(mut peer) => {

@@ -309,3 +309,29 @@ fn nothing_is_put_in_place_where_the_root_was_replaced_since_the_last_scan() {
     assert_eq!(bench.halt("tree").expect("it halts").kind, HaltKind::Elsewhere);
     assert!(!aside.join("a").exists() && !root.join("a").exists());
 }
+
+#[test]
+fn an_index_of_a_newer_program_halts_its_folder_and_stays_where_it_is() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("a"), "old").unwrap();
+    bench.scan();
+    let (home, identity) = bench.closed();
+    let index = home.path().join("state/tree/index");
+    let newer = rusqlite::Connection::open(&index).unwrap();
+    newer.execute_batch("PRAGMA user_version = 3; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    drop(newer);
+    let before = fs::read(&index).unwrap();
+    let mut bench = Bench::empty(home, &identity);
+    bench.open(FOLDER, "tree", Arc::new(Unnamed));
+    let halt = bench.halt("tree").expect("it halts");
+    assert!(halt.reason.contains("use the newer program"), "{}", halt.reason);
+    assert_eq!(halt.kind, HaltKind::Index);
+    assert_eq!(fs::read(&index).unwrap(), before);
+    // The newer program goes on.
+    let newer = rusqlite::Connection::open(&index).unwrap();
+    newer.execute_batch("PRAGMA user_version = 2").unwrap();
+    drop(newer);
+    bench.retry();
+    assert!(bench.halt("tree").is_none());
+    assert_eq!(bench.placed("a").version.dot.serial.get(), 1);
+}

@@ -114,7 +114,7 @@ impl Scene {
                 Event::Scanned { outcome, .. } => {
                     self.scans += 1;
                     assert_eq!(outcome, Ok(()));
-                    self.folder.scanned(outcome);
+                    self.folder.scanned(outcome, 0);
                 }
                 Event::Heard { heard, .. } => self.folder.watcher_said(heard),
                 Event::LooseLooked { outcome, .. } => self.folder.loose_looked(outcome),

@@ -1,9 +1,12 @@
-//! Places are found as long as their file has its number; a damaged map is made anew.
+//! Places are found as long as their file has its number; a damaged map is made anew. Random
+//! histories go through the stored map and through the one in memory.
 
+use super::memory::MemoryMap;
+use super::stored::{DEAD_MIN, count};
 use super::*;
 use crate::sample::path;
-use farhaul_sync::chunk::PageId;
 use farhaul_sync::limits::PAGE_MAX;
+use proptest::prelude::*;
 
 fn map(home: &tempfile::TempDir) -> ContentMap {
     ContentMap::open(&home.path().join("chunks")).expect("opened")
@@ -29,6 +32,7 @@ fn note(map: &mut ContentMap, home: &Home, chunks: &[At]) {
     let file = map.begin().expect("begun");
     map.add(file, chunks).expect("added");
     map.settle(file, home).expect("settled");
+    map.sweep().expect("swept");
 }
 
 #[test]
@@ -142,5 +146,125 @@ fn a_damaged_map_is_made_anew() {
         assert_eq!(noted.find(id(1)).unwrap(), []);
         note(&mut noted, &tree("a"), &[at(1, 0)]);
         noted.close().unwrap();
+    }
+}
+
+/// A step of a history. Files that are being noted are named by their place among those.
+#[derive(Clone, Debug)]
+enum Act {
+    Begin,
+    Add(usize, Vec<At>),
+    Settle(usize, Home),
+    Abandon(usize),
+    Moved(Home, Home),
+    Forget(Home),
+    AddPages(Vec<(PageId, Vec<u8>)>),
+    ForgetPage(PageId),
+    Sweep,
+    /// The process ends, in order or not, and another one begins.
+    Stop,
+}
+
+const CHUNKS: u8 = 4;
+const PAGES: u8 = 3;
+
+fn some_home() -> impl Strategy<Value = Home> {
+    prop_oneof![
+        prop::sample::select(vec!["a", "b", "d/a"]).prop_map(tree),
+        Just(Home::Kept("k".to_owned())),
+        Just(Home::Staged(ManifestId([3; 32]))),
+    ]
+}
+
+fn some_chunks() -> impl Strategy<Value = Vec<At>> {
+    let chunk = (0..CHUNKS, 0..20_u64, 1..3_u32);
+    let chunk = chunk.prop_map(|(n, offset, len)| At { chunk: id(n), offset, len });
+    prop::collection::vec(chunk, 0..12)
+}
+
+fn some_pages() -> impl Strategy<Value = Vec<(PageId, Vec<u8>)>> {
+    let len = prop_oneof![9 => 0..4_usize, 1 => Just(PAGE_MAX + 1)];
+    let page = (0..PAGES, len).prop_map(|(n, len)| (PageId([n; 32]), vec![n; len]));
+    prop::collection::vec(page, 0..3)
+}
+
+fn some_act() -> impl Strategy<Value = Act> {
+    let which = || any::<prop::sample::Index>().prop_map(|which| which.index(1 << 16));
+    prop_oneof![
+        4 => Just(Act::Begin),
+        6 => (which(), some_chunks()).prop_map(|(which, chunks)| Act::Add(which, chunks)),
+        4 => (which(), some_home()).prop_map(|(which, home)| Act::Settle(which, home)),
+        1 => which().prop_map(Act::Abandon),
+        2 => (some_home(), some_home()).prop_map(|(from, to)| Act::Moved(from, to)),
+        1 => some_home().prop_map(Act::Forget),
+        1 => some_pages().prop_map(Act::AddPages),
+        1 => (0..PAGES).prop_map(|n| Act::ForgetPage(PageId([n; 32]))),
+        1 => Just(Act::Sweep),
+        1 => Just(Act::Stop),
+    ]
+}
+
+/// A map and the files that are being noted in it.
+struct Player<M> {
+    map: M,
+    open: Vec<FileNumber>,
+}
+
+impl<M: ChunkMap> Player<M> {
+    /// Does a step, and says whether it was done; what names a file while there is none does nothing.
+    fn act(&mut self, act: &Act) -> bool {
+        let (map, open) = (&mut self.map, &mut self.open);
+        let which = |which: usize, open: &[FileNumber]| which.checked_rem(open.len());
+        let done = match act {
+            Act::Begin => map.begin().map(|file| open.push(file)),
+            Act::Add(n, chunks) => which(*n, open).map_or(Ok(()), |at| map.add(open[at], chunks)),
+            Act::Settle(n, home) => {
+                which(*n, open).map_or(Ok(()), |at| map.settle(open.remove(at), home))
+            }
+            Act::Abandon(n) => which(*n, open).map_or(Ok(()), |at| map.abandon(open.remove(at))),
+            Act::Moved(from, to) => map.moved(from, to),
+            Act::Forget(home) => map.forget(home),
+            Act::AddPages(pages) => map.add_pages(pages),
+            Act::ForgetPage(page) => map.forget_page(*page),
+            Act::Sweep => map.sweep(),
+            Act::Stop => {
+                open.clear();
+                Ok(())
+            }
+        };
+        done.is_ok()
+    }
+
+    /// All that anybody can find out.
+    fn told(&self) -> (Vec<Vec<Place>>, Vec<Option<Vec<u8>>>) {
+        let places = (0..CHUNKS).map(|n| self.map.find(id(n)).expect("found"));
+        let pages = (0..PAGES).map(|n| {
+            let page = self.map.page(PageId([n; 32])).expect("read");
+            assert_eq!(self.map.has_page(PageId([n; 32])).expect("read"), page.is_some());
+            page
+        });
+        (places.collect(), pages.collect())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn the_stored_map_says_what_the_one_in_memory_says(
+        acts in prop::collection::vec(some_act(), 1..60),
+    ) {
+        let home = tempfile::tempdir().unwrap();
+        // So few that a history comes to sweeps that do something.
+        let open_map = || { let mut map = map(&home); map.dead_min = 3; map };
+        let mut stored = Player { map: open_map(), open: Vec::new() };
+        let mut model = Player { map: MemoryMap::default(), open: Vec::new() };
+        for act in &acts {
+            prop_assert_eq!(stored.act(act), model.act(act), "{:?}", act);
+            if matches!(act, Act::Stop) {
+                model.map.stop();
+                stored.map = open_map();
+            }
+            prop_assert_eq!(stored.told(), model.told(), "after {:?}", act);
+        }
     }
 }

@@ -1,13 +1,12 @@
-//! Marks and sums follow whatever happens to versions, and come into an index that had none.
+//! Marks and sums follow whatever happens to versions.
 
 use super::*;
 use crate::index::Inserted;
-use crate::sample::{FOLDER, SITE, dot, file, index, path, store, version};
-use farhaul_sync::folder::{FileIdentity, Placed};
+use crate::sample::{dot, file, index, path, store, version};
 use farhaul_sync::reconcile::{Answer, Answerer, Asker, Outcome};
 use farhaul_sync::version::Content;
 
-fn fill(index: &mut Index, count: u64) {
+pub(in crate::index) fn fill(index: &mut Index, count: u64) {
     for n in 1..=count {
         let at = path(&format!("dir {}/{n}", n % 7));
         store(index, &at, &version(dot(2, n), &[], file(&n.to_be_bytes())));
@@ -15,7 +14,7 @@ fn fill(index: &mut Index, count: u64) {
 }
 
 /// What the second lacks of the first, and the first of the second.
-fn compare(here: &mut Index, there: &mut Index) -> (Vec<u64>, Vec<u64>) {
+pub(in crate::index) fn compare(here: &mut Index, there: &mut Index) -> (Vec<u64>, Vec<u64>) {
     here.sum_up().unwrap();
     there.sum_up().unwrap();
     let (here, there) = (here.read(), there.read());
@@ -80,41 +79,6 @@ fn sums_are_read_as_they_were_until_they_are_brought_up_to_date() {
     index.sum_up().unwrap();
     assert_eq!(count(&index), 0);
     index.check().unwrap();
-}
-
-#[test]
-fn an_index_without_marks_gets_them_when_it_is_opened() {
-    let home = tempfile::tempdir().unwrap();
-    let mut old = index(home.path());
-    fill(&mut old, 50);
-    let (at, placed) = (path("dir 3/3"), version(dot(2, 3), &[], file(&3_u64.to_be_bytes())));
-    let identity = FileIdentity { inode: 77, ..FileIdentity::default() };
-    let placed = Placed { meta: placed.meta.clone(), version: placed, identity };
-    let mut placing = old.begin(Durability::Now).unwrap();
-    placing.place(&at, Some(&placed)).unwrap();
-    placing.commit().unwrap();
-    let location = home.path().join("index");
-    old.close().unwrap();
-    let db = Connection::open(&location).unwrap();
-    // As the first format was.
-    for table in ["marks", "sums", "stale", "inodes", "looks", "asides", "acked"] {
-        db.execute(&format!("DROP TABLE {table}"), []).unwrap();
-    }
-    let before = "DELETE FROM meta WHERE name = 'floor'; PRAGMA user_version = 1";
-    db.execute_batch(before).unwrap();
-    drop(db);
-    let mut opened = Index::open(&location, FOLDER, SITE).unwrap();
-    opened.check().unwrap();
-    assert_eq!(opened.read().floor().unwrap(), 0);
-    let sql = "SELECT count(*) FROM inodes WHERE inode = 77";
-    let inodes: i64 = opened.db.query_row(sql, [], |row| row.get(0)).unwrap();
-    assert_eq!(inodes, 1);
-    opened.sum_up().unwrap();
-    opened.check().unwrap();
-    let other = tempfile::tempdir().unwrap();
-    let mut never_old = index(other.path());
-    fill(&mut never_old, 50);
-    assert_eq!(compare(&mut opened, &mut never_old), (vec![], vec![]));
 }
 
 #[test]

@@ -312,8 +312,8 @@ fn what_the_disk_does_not_give_is_an_error_with_its_place() {
 struct KnownAs(FileIdentity, Content);
 
 impl KnownContent for KnownAs {
-    fn content_of(&self, identity: &FileIdentity) -> Option<Content> {
-        (*identity == self.0).then(|| self.1.clone())
+    fn content_of(&self, path: &RelPath, identity: &FileIdentity) -> Option<(Content, RelPath)> {
+        (*identity == self.0).then(|| (self.1.clone(), path.clone()))
     }
 }
 

@@ -1,0 +1,224 @@
+//! The map in an SQLite file of its own: nothing waits for its disk, and a damaged one is made anew.
+
+use super::{At, ChunkMap, FileNumber, Home, PLACES_MAX, Place};
+use crate::index::read::blob;
+use crate::index::{IndexError, beside, close, connect, remove_if_there};
+use farhaul_sync::chunk::{ChunkId, PageId};
+use farhaul_sync::limits::PAGE_MAX;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use std::path::Path;
+
+/// Places that nobody looks at any more, at which a sweep is worth it; also half of all.
+pub(super) const DEAD_MIN: u64 = 1 << 16;
+const FORMAT: i64 = 2;
+/// Pages kept in memory, in KiB: chunks come in no order, and the system keeps pages as well.
+const CACHE_KIB: i64 = 8 << 10;
+
+const TABLES: &str = "
+    CREATE TABLE files(number INTEGER PRIMARY KEY AUTOINCREMENT, home BLOB UNIQUE);
+    CREATE TABLE places(chunk BLOB NOT NULL, file INTEGER NOT NULL, offset INTEGER NOT NULL,
+        len INTEGER NOT NULL, PRIMARY KEY(chunk, file, offset)) WITHOUT ROWID;
+    CREATE TABLE pages(id BLOB PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
+";
+
+/// The map, in an SQLite file.
+#[derive(Debug)]
+pub struct ContentMap {
+    pub(super) db: Connection,
+    /// Places of files that have no number any more, as far as was counted, and all that were
+    /// added.
+    dead: u64,
+    added: u64,
+    files: u64,
+    /// [`DEAD_MIN`], or less in a test.
+    pub(super) dead_min: u64,
+}
+
+impl ContentMap {
+    /// Opens or makes the map at `path`. One that is damaged or of another format is made anew, and
+    /// empty: then whoever reads the files fills it.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn open(path: &Path) -> Result<Self, IndexError> {
+        match Self::open_there(path) {
+            Err(IndexError::Damaged { .. } | IndexError::Format { .. }) => {
+                for suffix in ["", "-wal", "-shm"] {
+                    remove_if_there(&beside(path, suffix))?;
+                }
+                Self::open_there(path)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_there(path: &Path) -> Result<Self, IndexError> {
+        let db = connect(path, OpenFlags::SQLITE_OPEN_CREATE, CACHE_KIB)?;
+        db.pragma_update(None, "synchronous", "OFF")?;
+        let found = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
+        match found {
+            FORMAT => {
+                let whole: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+                if whole != "ok" {
+                    return Err(IndexError::damaged(whole));
+                }
+            }
+            0 => {
+                db.execute_batch(TABLES)?;
+                db.pragma_update(None, "user_version", FORMAT)?;
+            }
+            found => return Err(IndexError::Format { found, known: FORMAT }),
+        }
+        // What a process before this one began and did not finish.
+        db.execute("DELETE FROM files WHERE home IS NULL", [])?;
+        let dead =
+            count(&db, "SELECT count(*) FROM places WHERE file NOT IN (SELECT number FROM files)")?;
+        let added = count(&db, "SELECT count(*) FROM places")?;
+        let files = count(&db, "SELECT count(*) FROM files")?;
+        Ok(Self { db, dead, added, files, dead_min: DEAD_MIN })
+    }
+
+    /// Ends work on it.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn close(self) -> Result<(), IndexError> {
+        close(self.db)
+    }
+
+    /// Takes the numbers of files away.
+    fn remove(&mut self, which: &str, with: &[&dyn rusqlite::ToSql]) -> Result<(), IndexError> {
+        let sql = format!("DELETE FROM files WHERE {which} RETURNING number");
+        let number: Option<i64> =
+            self.db.prepare_cached(&sql)?.query_row(with, |row| row.get(0)).optional()?;
+        // How many it had is not worth a search: a file has as many as the mean.
+        if number.is_some() {
+            self.dead = self.dead.saturating_add(self.added / self.files.max(1));
+            self.files = self.files.saturating_sub(1);
+        }
+        Ok(())
+    }
+}
+
+impl ChunkMap for ContentMap {
+    fn begin(&mut self) -> Result<FileNumber, IndexError> {
+        self.db.prepare_cached("INSERT INTO files(home) VALUES(NULL)")?.execute([])?;
+        self.files += 1;
+        Ok(FileNumber(self.db.last_insert_rowid()))
+    }
+
+    fn add(&mut self, file: FileNumber, chunks: &[At]) -> Result<(), IndexError> {
+        // In the order of the tree on disk, neighbours share their pages.
+        let mut sorted: Vec<&At> = chunks.iter().collect();
+        sorted.sort_unstable();
+        let adding = self.db.transaction()?;
+        {
+            let mut insert = adding.prepare_cached(
+                "INSERT OR IGNORE INTO places(chunk, file, offset, len) SELECT ?1, ?2, ?3, ?4
+                 WHERE (SELECT count(*) FROM places JOIN files ON number = file
+                    WHERE chunk = ?1) < ?5",
+            )?;
+            for At { chunk, offset, len } in sorted {
+                let offset = i64::try_from(*offset).unwrap_or(i64::MAX);
+                insert.execute(params![&chunk.0[..], file.0, offset, len, PLACES_MAX])?;
+            }
+        }
+        adding.commit()?;
+        self.added += chunks.len() as u64;
+        Ok(())
+    }
+
+    fn settle(&mut self, file: FileNumber, home: &Home) -> Result<(), IndexError> {
+        let home = home.encode();
+        self.remove("home = ?", params![home])?;
+        let mut naming = self.db.prepare_cached("UPDATE files SET home = ? WHERE number = ?")?;
+        naming.execute(params![home, file.0])?;
+        Ok(())
+    }
+
+    fn abandon(&mut self, file: FileNumber) -> Result<(), IndexError> {
+        self.remove("number = ?", params![file.0])
+    }
+
+    fn moved(&mut self, from: &Home, to: &Home) -> Result<(), IndexError> {
+        if from == to {
+            return Ok(());
+        }
+        let from = from.encode();
+        let is_known =
+            self.db.prepare_cached("SELECT 1 FROM files WHERE home = ?")?.exists([&from])?;
+        if is_known {
+            let to = to.encode();
+            self.remove("home = ?", params![to])?;
+            let sql = "UPDATE files SET home = ? WHERE home = ?";
+            self.db.prepare_cached(sql)?.execute(params![to, from])?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, home: &Home) -> Result<(), IndexError> {
+        self.remove("home = ?", params![home.encode()])
+    }
+
+    fn find(&self, id: ChunkId) -> Result<Vec<Place>, IndexError> {
+        let sql = "SELECT home, offset, len FROM places JOIN files ON number = file
+            WHERE chunk = ? AND home IS NOT NULL ORDER BY file DESC, offset";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let mut rows = statement.query([&id.0[..]])?;
+        let mut places = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (offset, len): (i64, i64) = (row.get(1)?, row.get(2)?);
+            let place = match (u64::try_from(offset), u32::try_from(len)) {
+                (Ok(offset), Ok(len)) => Place { home: Home::decode(blob(row, 0)?)?, offset, len },
+                _ => return Err(IndexError::damaged("the place of a chunk")),
+            };
+            places.push(place);
+        }
+        Ok(places)
+    }
+
+    fn add_pages(&mut self, pages: &[(PageId, Vec<u8>)]) -> Result<(), IndexError> {
+        if pages.iter().any(|(_, bytes)| bytes.len() > PAGE_MAX) {
+            return Err(IndexError::TooLarge { what: "a page of a manifest" });
+        }
+        let adding = self.db.transaction()?;
+        {
+            let sql = "INSERT OR IGNORE INTO pages(id, bytes) VALUES(?, ?)";
+            let mut insert = adding.prepare_cached(sql)?;
+            for (id, bytes) in pages {
+                insert.execute(params![&id.0[..], bytes])?;
+            }
+        }
+        Ok(adding.commit()?)
+    }
+
+    fn page(&self, id: PageId) -> Result<Option<Vec<u8>>, IndexError> {
+        let mut statement = self.db.prepare_cached("SELECT bytes FROM pages WHERE id = ?")?;
+        let mut rows = statement.query([&id.0[..]])?;
+        rows.next()?.map(|row| Ok(blob(row, 0)?.to_vec())).transpose()
+    }
+
+    fn has_page(&self, id: PageId) -> Result<bool, IndexError> {
+        Ok(self.db.prepare_cached("SELECT 1 FROM pages WHERE id = ?")?.exists([&id.0[..]])?)
+    }
+
+    fn forget_page(&mut self, id: PageId) -> Result<(), IndexError> {
+        self.db.prepare_cached("DELETE FROM pages WHERE id = ?")?.execute([&id.0[..]])?;
+        Ok(())
+    }
+
+    fn sweep(&mut self) -> Result<(), IndexError> {
+        if self.dead < self.dead_min || self.dead < self.added / 2 {
+            return Ok(());
+        }
+        let sql = "DELETE FROM places WHERE file NOT IN (SELECT number FROM files)";
+        self.db.execute(sql, [])?;
+        (self.dead, self.added) = (0, count(&self.db, "SELECT count(*) FROM places")?);
+        Ok(())
+    }
+}
+
+pub(super) fn count(db: &Connection, sql: &str) -> Result<u64, IndexError> {
+    let count: i64 = db.query_row(sql, [], |row| row.get(0))?;
+    u64::try_from(count).map_err(|_| IndexError::damaged("a count"))
+}
