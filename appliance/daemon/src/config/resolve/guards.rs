@@ -15,6 +15,7 @@ const DELETES: Key = Key { name: "deletes", example: "\"follow\" or \"keep\"" };
 const BRAKE: Key = Key { name: "brake", example: "\"on\" or \"off\"" };
 const BRAKE_FILES: Key = Key { name: "brake-files", example: "1000" };
 const BRAKE_SHARE: Key = Key { name: "brake-share", example: "\"25 %\"" };
+const ROOT_OWNED: Key = Key { name: "root-owned", example: "\"never\" or \"as-said\"" };
 /// Files beyond which a change is a mass change, at most.
 const FILES_MAX: u64 = 1_000_000_000;
 
@@ -87,6 +88,17 @@ pub(super) fn keeps_deleted(
         faults.add(written.at, what, "write role = \"sink-only\" or \"read-only\" as well");
     }
     keeps
+}
+
+/// Whether what others publish may become root's.
+pub(super) fn root_owned(section: &mut Section<'_>, faults: &mut Faults) -> bool {
+    let Some(written) = section.text(ROOT_OWNED, faults) else { return false };
+    let named = match written.value {
+        "never" => Some(false),
+        "as-said" => Some(true),
+        _ => None,
+    };
+    or_fault(ROOT_OWNED, written, named, faults).unwrap_or(false)
 }
 
 /// When a mass change waits for a person.

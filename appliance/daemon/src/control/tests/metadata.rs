@@ -246,3 +246,87 @@ fn a_mode_that_is_set_on_a_conflict_copy_is_set_back_to_that_of_its_version() {
     assert_eq!(mode_of(&bench.root(&copy)), before);
     assert!(bench.root(&copy).exists());
 }
+
+fn owner_of(path: &Path) -> (u32, u32) {
+    use std::os::unix::fs::MetadataExt;
+    let meta = fs::symlink_metadata(path).unwrap();
+    (meta.uid(), meta.gid())
+}
+
+/// Two users and two groups, one of each with number 0.
+fn names() -> NameTable {
+    NameTable::parse(b"root:x:0:0::/:\nann:x:1000:50::/:\n", b"root:x:0:\nstaff:x:50:\n")
+}
+
+fn belonging(mut version: Version, owner: &str, group: &str) -> Version {
+    version.meta.owner = Some(owner.as_bytes().into());
+    version.meta.group = Some(group.as_bytes().into());
+    version
+}
+
+#[test]
+fn nothing_becomes_roots_because_a_member_says_so() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: this process is not root");
+        return;
+    }
+    let mut bench = Bench::at(tempfile::tempdir().unwrap(), Arc::new(names()));
+    fs::write(bench.root("source"), "theirs").unwrap();
+    fs::write(bench.root("mine"), "ours").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "source");
+    let mine = bench.placed("mine").version;
+    let said = |serial, seen: &[Dot], content: &Content, owner, group| {
+        let mut version = belonging(version(dot(2, serial), seen, content.clone()), owner, group);
+        version.stamp.millis = mine.stamp.millis + serial;
+        version
+    };
+    bench.say("file", &said(1, &[], &theirs, "root", "root"));
+    bench.say("dir", &said(2, &[], &Content::Dir, "root", "0"));
+    bench.say("unknown", &said(3, &[], &theirs, "zed", "zeds"));
+    bench.say("known", &said(4, &[], &theirs, "ann", "staff"));
+    // What is root's already stays that under another content.
+    bench.say("mine", &said(5, &[mine.dot], &theirs, "root", "root"));
+    bench.settle();
+    let nobody = (65_534, 65_534);
+    for (name, belongs) in [
+        ("file", nobody),
+        ("dir", nobody),
+        ("unknown", nobody),
+        ("known", (1000, 50)),
+        ("mine", (0, 0)),
+    ] {
+        assert_eq!(owner_of(&bench.root(name)), belongs, "{name}");
+    }
+    assert_eq!(fs::read(bench.root("mine")).unwrap(), b"theirs");
+    // Nor what stands there already, and only gets another owner.
+    bench.say("known", &said(6, &[dot(2, 4)], &theirs, "root", "root"));
+    bench.settle();
+    assert_eq!(owner_of(&bench.root("known")), (1000, 50));
+    assert_eq!(bench.placed("known").version.dot, dot(2, 6));
+    // None of that is an edit, and the next edit says what the version said.
+    bench.scan();
+    for (name, serial) in [("file", 1), ("dir", 2), ("unknown", 3), ("mine", 5), ("known", 6)] {
+        assert_eq!(bench.placed(name).version.dot, dot(2, serial), "{name}");
+    }
+    fs::write(bench.root("file"), "edited").unwrap();
+    bench.scan();
+    assert_eq!(bench.placed("file").version.meta.owner.as_deref(), Some(&b"root"[..]));
+}
+
+#[test]
+fn where_the_configuration_allows_it_what_is_roots_elsewhere_is_roots_here() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: this process is not root");
+        return;
+    }
+    let mut bench = Bench::at(tempfile::tempdir().unwrap(), Arc::new(names().with_root()));
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "source");
+    bench.say("file", &belonging(version(dot(2, 1), &[], theirs), "root", "staff"));
+    bench.say("dir", &belonging(version(dot(2, 2), &[], Content::Dir), "zed", "zeds"));
+    bench.settle();
+    assert_eq!(owner_of(&bench.root("file")), (0, 50));
+    assert_eq!(owner_of(&bench.root("dir")), (0, 0));
+}
