@@ -9,6 +9,7 @@ mod compare;
 mod configure;
 mod contents;
 mod copying;
+mod doubts;
 mod fetch;
 mod fetching;
 mod folder;
@@ -145,7 +146,8 @@ impl Event {
                 FromPeer::Asked { .. }
                 | FromPeer::Stored { .. }
                 | FromPeer::Compared { .. }
-                | FromPeer::Incomparable { .. },
+                | FromPeer::Incomparable { .. }
+                | FromPeer::Twice { .. },
             )
             | Self::Stop => Furthers::Nothing,
             Self::Peer(FromPeer::Records { folder, .. })
@@ -470,6 +472,9 @@ impl Loop {
             }
             FromPeer::Incomparable { peer, folder, salt } => {
                 self.with(folder, |folder| folder.incomparable(peer, salt));
+            }
+            FromPeer::Twice { peer, who } => {
+                self.folders.values_mut().for_each(|folder| folder.seen_twice(peer, who));
             }
             FromPeer::Asked { peer, id, folder, wanted } => {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };

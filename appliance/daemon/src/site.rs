@@ -10,6 +10,7 @@ mod owed;
 mod parts;
 mod question;
 mod session;
+mod twins;
 
 pub use dial::{PeerPlace, Sites};
 pub use known::{CallFailed, SessionFacts, SitesView};
@@ -18,6 +19,8 @@ pub use owed::Owing;
 pub use parts::{GatherSink, Opens, Part, PartsSource};
 pub use question::{Intake, NoAnswer, Question};
 pub use session::{Ended, Outbox, Outgoing};
+pub(crate) use twins::COUNTS_FOR;
+pub use twins::Twice;
 
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::message::{Shared, Wanted};
@@ -99,6 +102,13 @@ pub enum FromPeer {
         folder: FolderKey,
         /// Names the comparison.
         salt: [u8; 32],
+    },
+    /// It, or this site, is there twice.
+    Twice {
+        /// The peer.
+        peer: SiteId,
+        /// Which of the two.
+        who: Twice,
     },
     /// It is over.
     Down {

@@ -27,6 +27,7 @@ mod elsewhere;
 mod guards;
 mod links;
 mod metadata;
+mod pages;
 mod room;
 mod rotten;
 mod rules;
