@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 mod claims;
 mod copying;
+mod crowd;
 mod elsewhere;
 mod guards;
 mod links;
