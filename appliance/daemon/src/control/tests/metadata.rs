@@ -163,6 +163,46 @@ fn what_a_disk_does_not_take_of_a_version_is_said_again_with_the_next_edit() {
     assert_eq!(now.meta.attrs, more.boxed());
 }
 
+/// F-31: ext4 has a block for the attributes of a file.
+#[test]
+fn what_a_disk_has_no_room_for_keeps_no_content_back_and_is_said_again() {
+    let mut bench = Bench::new();
+    if !has_attributes(&bench) {
+        return;
+    }
+    let long = vec![b'x'; 20_000];
+    fs::write(bench.root("probe"), "").unwrap();
+    let probe = fs::File::open(bench.root("probe")).unwrap();
+    let set = rustix::fs::fsetxattr(&probe, "user.long", &long, rustix::fs::XattrFlags::empty());
+    fs::remove_file(bench.root("probe")).unwrap();
+    if set.is_ok() {
+        println!("skipped: this file system has room for long attributes");
+        return;
+    }
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let mut said = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    let mut more = attrs();
+    more.xattrs.insert((*b"user.long").into(), long.into());
+    said.meta.attrs = more.clone().boxed();
+    bench.say("a", &said);
+    bench.scan();
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"theirs");
+    let file = fs::File::open(bench.root("a")).unwrap();
+    assert!(rustix::fs::fgetxattr(&file, "user.long", &mut [0; 99][..]).is_err());
+    assert_eq!(rustix::fs::fgetxattr(&file, "user.comment", &mut [0; 99][..]), Ok(6));
+    assert_eq!(bench.placed("a").version, said, "nobody edited it");
+    // A new mode alone, and a new content: what there is no room for is said each time.
+    fs::set_permissions(bench.root("a"), fs::Permissions::from_mode(0o600)).unwrap();
+    bench.scan();
+    assert_eq!(bench.placed("a").version.meta.attrs, more.clone().boxed());
+    fs::write(bench.root("a"), "ours").unwrap();
+    bench.scan();
+    let now = bench.placed("a").version;
+    assert!(now.content != said.content && now.meta.mode == 0o600);
+    assert_eq!(now.meta.attrs, more.boxed());
+}
+
 #[test]
 fn of_two_names_that_are_one_to_the_disk_neither_file_is_replaced() {
     let home = tempfile::tempdir().unwrap();
