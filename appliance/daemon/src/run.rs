@@ -12,7 +12,7 @@ use crate::events::{Events, Said};
 use crate::http::{Answering, Listening, ServeError, Sources};
 use crate::moment::now_millis;
 use crate::site::Sites;
-use crate::store::{NameTable, Principals, Unnamed};
+use crate::store::{NameTable, Principals};
 use crate::watch::Limits;
 use farhaul_api::EventKind;
 use farhaul_engine::disk::DiskKind;
@@ -246,13 +246,11 @@ fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
 
 /// Who is called how on this machine, for folders in which nothing becomes root's and for others.
 fn principals() -> (Arc<dyn Principals>, Arc<dyn Principals>) {
-    match NameTable::of_this_machine() {
-        Ok(table) => (Arc::new(table.clone()), Arc::new(table.with_root())),
-        Err(source) => {
-            tracing::warn!(%source, "names of owners cannot be read: owners are left alone");
-            (Arc::new(Unnamed), Arc::new(Unnamed))
-        }
-    }
+    let table = NameTable::of_this_machine().unwrap_or_else(|source| {
+        tracing::warn!(%source, "names of owners cannot be read: nobody is known here");
+        NameTable::default()
+    });
+    (Arc::new(table.clone()), Arc::new(table.with_root()))
 }
 
 fn engine_config(config: &Config, identity: Identity, allow: Allow) -> EngineConfig {

@@ -50,7 +50,7 @@ impl Numbers<'_> {
     }
 }
 
-/// For folders that leave owners alone.
+/// For folders that leave owners alone: everything is whose the site is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unnamed;
 
@@ -66,6 +66,9 @@ impl Principals for Unnamed {
     }
     fn group_name(&self, _: u32) -> Option<Box<[u8]>> {
         None
+    }
+    fn may_be_roots(&self) -> bool {
+        true
     }
 }
 
