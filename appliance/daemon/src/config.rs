@@ -186,6 +186,8 @@ pub struct Folder {
     pub scrub: ScrubPlan,
     /// What is kept of what was displaced in it.
     pub retention: Retention,
+    /// Whether what others publish may become root's.
+    pub root_owned: bool,
 }
 
 impl Folder {

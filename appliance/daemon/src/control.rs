@@ -9,6 +9,7 @@ mod compare;
 mod configure;
 mod contents;
 mod copying;
+mod doubts;
 mod fetch;
 mod fetching;
 mod folder;
@@ -147,7 +148,8 @@ impl Event {
                 | FromPeer::Stored { .. }
                 | FromPeer::Compared { .. }
                 | FromPeer::Incomparable { .. }
-                | FromPeer::Freed,
+                | FromPeer::Freed
+                | FromPeer::Twice { .. },
             )
             | Self::Stop => Furthers::Nothing,
             Self::Peer(FromPeer::Records { folder, .. })
@@ -475,6 +477,9 @@ impl Loop {
             }
             // Whoever waits for that is told when the loop goes round.
             FromPeer::Freed => {}
+            FromPeer::Twice { peer, who } => {
+                self.folders.values_mut().for_each(|folder| folder.seen_twice(peer, who));
+            }
             FromPeer::Asked { peer, id, folder, wanted } => {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
                 let is_member = |halted: &Halted| halted.setup.peers.contains(&peer);

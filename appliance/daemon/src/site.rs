@@ -11,6 +11,7 @@ mod parts;
 mod question;
 mod session;
 mod telling;
+mod twins;
 
 pub use dial::{PeerPlace, Sites};
 pub use known::{CallFailed, SessionFacts, SitesView};
@@ -20,6 +21,8 @@ pub use parts::{GatherSink, Opens, Part, PartsSource};
 pub use question::{Intake, NoAnswer, Question};
 pub use session::{Ended, Outbox, Outgoing};
 pub use telling::{InLine, Told};
+pub(crate) use twins::COUNTS_FOR;
+pub use twins::Twice;
 
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::message::{Shared, Wanted};
@@ -104,6 +107,13 @@ pub enum FromPeer {
     },
     /// The peer took something of what it was told: there is room for more (spec: S-162).
     Freed,
+    /// It, or this site, is there twice.
+    Twice {
+        /// The peer.
+        peer: SiteId,
+        /// Which of the two.
+        who: Twice,
+    },
     /// It is over.
     Down {
         /// With whom.

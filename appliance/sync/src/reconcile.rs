@@ -19,6 +19,7 @@
 
 mod answer;
 mod ask;
+mod cost;
 mod part;
 mod place;
 mod side;

@@ -43,6 +43,8 @@ pub const CLOSE_FAILED: u32 = 3;
 pub const CLOSE_SHUTDOWN: u32 = 4;
 /// Close code of a session too many.
 pub const CLOSE_BUSY: u32 = 5;
+/// Close code of a session whose place a newer one took that the same site called.
+pub const CLOSE_REPLACED: u32 = 6;
 /// Longest reason that is kept from a peer's close.
 const REASON_LEN_MAX: usize = 200;
 
@@ -231,6 +233,7 @@ fn closed(code: u64, reason: &str) -> String {
         Ok(0) => "the peer ended the session before everything was done".to_owned(),
         Ok(CLOSE_FAILED) => "the peer gave the session up".to_owned(),
         Ok(CLOSE_BUSY) => "the peer takes no more sessions".to_owned(),
+        Ok(CLOSE_REPLACED) => "a newer session of this site took its place".to_owned(),
         _ => format!("the peer closed the session with code {code}"),
     };
     if reason.is_empty() { meaning } else { format!("{meaning}: {reason}") }

@@ -131,6 +131,7 @@ impl Changes {
             ("versions-age", Effect::Live, old.retention.age != new.retention.age),
             ("versions-room", Effect::Live, old.retention.room != new.retention.room),
             ("watch", Effect::Restart, old.watch != new.watch),
+            ("root-owned", Effect::Restart, old.root_owned != new.root_owned),
         ] {
             self.if_differs(format!("{key} of {called}"), effect, differs);
         }

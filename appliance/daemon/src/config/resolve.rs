@@ -236,6 +236,7 @@ fn folders(
         });
         let scrub = scrub(&mut section, faults);
         let retention = retention(&mut section, faults);
+        let root_owned = guards::root_owned(&mut section, faults);
         section.end(faults);
         if let (Some(id), Some(path), Some(role), Some(watch)) = (id, path, role, watch) {
             let (id, scan_every) = (id.value, scan_every.unwrap_or(Duration::from_hours(1)));
@@ -251,6 +252,7 @@ fn folders(
                 watch,
                 scrub,
                 retention,
+                root_owned,
             });
         }
     }

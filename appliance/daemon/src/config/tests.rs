@@ -56,6 +56,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(folder.scrub, ScrubPlan { every, rate: BitRate::mbps(160) });
     let age = Some(Duration::from_hours(365 * 24));
     assert_eq!(folder.retention, Retention { age, room: None });
+    assert!(!folder.root_owned);
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn what_is_written_holds() {
          [[folder]]\nid = \"a\"\npath = \"/a\"\npeers = []\nrole = \"sink-only\"\n\
          ignore = [\"*.tmp\", \"!b.tmp\"]\nscan-every = \"90 s\"\nwatch = \"inotify\"\n\
          scrub-every = \"off\"\nscrub-rate = \"8 Mbit/s\"\n\
-         versions-age = \"forever\"\nversions-room = \"2 GiB\"\n"
+         versions-age = \"forever\"\nversions-room = \"2 GiB\"\nroot-owned = \"as-said\"\n"
     );
     let config = config(&text);
     assert_eq!(config.site.listen, "[::]:9".parse().unwrap());
@@ -101,6 +102,7 @@ fn what_is_written_holds() {
     assert_eq!(folder.watch, WatchMode::Inotify);
     assert_eq!(folder.scrub, ScrubPlan { every: None, rate: BitRate::mbps(8) });
     assert_eq!(folder.retention, Retention { age: None, room: Some(Bytes::mib(2048)) });
+    assert!(folder.root_owned);
     assert!(folder.ignore.rules().is_ignored(b"a.tmp", false));
     assert!(!folder.ignore.rules().is_ignored(b"b.tmp", false));
     assert_eq!(config.peer_name(ID.parse().unwrap()), Some("tokyo"));
@@ -318,6 +320,10 @@ fn of_folder_keys() -> Vec<(String, &'static str)> {
         (
             folder("a", "/a") + "scan-every = \"0.1 s\"\n",
             "11:14: `scan-every` = \"0.1 s\" is out of range; write 1 s to 30 d",
+        ),
+        (
+            folder("a", "/a") + "root-owned = \"yes\"\n",
+            "11:14: `root-owned` cannot be \"yes\"; write root-owned = \"never\" or \"as-said\"",
         ),
         (
             folder("a", "/a") + "watch = \"always\"\n",

@@ -4,6 +4,8 @@
 //! Of the two, the one with the lower id asks. Whatever goes wrong ends the comparison alone: the
 //! neighbour is then told everything, as one is that compares nothing.
 
+mod allowance;
+
 use super::folder::{Folder, FolderError, Neighbour};
 use crate::index::IndexError;
 use crate::site::Outgoing;
@@ -12,8 +14,11 @@ use farhaul_sync::message::{Followed, Message, Shared};
 use farhaul_sync::reconcile::{
     Answer, Answerer, Asker, Outcome, Part, ReconcileError, Turn, is_due, is_far,
 };
+use farhaul_sync::seal::FolderKey;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::time::{Duration, Instant};
+
+pub(super) use allowance::Allowances;
 
 /// How long a neighbour that says nothing is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -171,8 +176,11 @@ impl Folder {
         if self.identity.id() < peer {
             return Ok(());
         }
-        self.index.sum_up()?;
         let (folder, up_to) = (self.setup.key, self.index.last_seq().get());
+        if !self.allowances.has_left(peer, up_to, Instant::now()) {
+            return self.refuse_turn(peer, salt);
+        }
+        self.index.sum_up()?;
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
         let may_answer = turn.is_last || neighbour.outbox.may_answer();
         let is_new = neighbour.comparison.as_ref().and_then(Comparison::salt) != Some(&salt);
@@ -190,7 +198,10 @@ impl Folder {
                 if !may_answer {
                     return Err(Faulty::Full);
                 }
-                let Answer::Say(turns) = answerer.answer(turn, &self.index.read())? else {
+                let before = answerer.rows();
+                let answer = answerer.answer(turn, &self.index.read());
+                self.allowances.spend(peer, answerer.rows() - before, Instant::now());
+                let Answer::Say(turns) = answer? else {
                     self.conclude_comparing(peer);
                     return Ok(());
                 };
@@ -203,11 +214,18 @@ impl Folder {
                 Ok(())
             }
             // Of one that was given up here, or forgotten: who asks need not wait for answers.
-            _ => {
-                let said = Message::Incomparable { folder, salt };
-                neighbour.outbox.send(Outgoing::Say(said)).map_err(|_| Faulty::Deaf)
-            }
+            _ => refuse(neighbour, folder, salt),
         }
+    }
+
+    /// A neighbour has had too much compared lately: it is told everything instead, as one is whose
+    /// comparison comes to nothing.
+    fn refuse_turn(&mut self, peer: SiteId, salt: [u8; 32]) -> Result<(), Faulty> {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
+        if neighbour.comparison.take().is_some() {
+            tracing::warn!(folder = %self.setup.name, %peer, "has too much compared");
+        }
+        refuse(neighbour, self.setup.key, salt)
     }
 
     /// A comparison is over: a neighbour that waited for it is told what it lacks.
@@ -228,6 +246,12 @@ impl Folder {
             neighbour.feed = neighbour.feed.clone().compared(start, outcome);
         }
     }
+}
+
+/// Says that a comparison comes to nothing.
+fn refuse(neighbour: &Neighbour, folder: FolderKey, salt: [u8; 32]) -> Result<(), Faulty> {
+    let said = Message::Incomparable { folder, salt };
+    neighbour.outbox.send(Outgoing::Say(said)).map_err(|_| Faulty::Deaf)
 }
 
 /// Why a comparison does not go on.

@@ -1,8 +1,9 @@
 //! One folder in the control loop: its index, its store, its neighbours, and what is under way.
 
 use super::Event;
-use super::compare::Comparison;
+use super::compare::{Allowances, Comparison};
 use super::contents::{Contents, Refill};
+use super::doubts::Doubts;
 use super::fetching::Fetching;
 use super::health::Health;
 use super::holders::observe;
@@ -99,6 +100,8 @@ pub(super) struct Folder {
     pub(super) scrub: Scrub,
     pub(super) thinning: Thinning,
     pub(super) health: Health,
+    pub(super) doubts: Doubts,
+    pub(super) allowances: Allowances,
     /// The how manyth folder that was opened: whoever held something of another one asks anew.
     pub(super) opened: u64,
     /// Nothing is looked at, fetched or changed.
@@ -159,6 +162,8 @@ impl Folder {
             scrub: Scrub::default(),
             thinning: Thinning::default(),
             health,
+            doubts: Doubts::default(),
+            allowances: Allowances::default(),
             opened,
             is_paused,
             braked: BTreeSet::new(),
@@ -497,6 +502,7 @@ impl Folder {
             Ok((learned, refused))
         })?;
         self.note_refused(&refused);
+        self.doubt_clocks(opened.iter().flatten());
         self.note_brake()?;
         for path in &learned {
             self.fetching.changed(path);
@@ -526,6 +532,7 @@ impl Folder {
         self.note("what waits cannot be tried again", kept_up);
         self.keep_deciding();
         self.give_up_comparing();
+        self.say_doubts();
         self.keep_scrubbing();
         self.keep_thinning();
         let reweighed = self.reweigh();

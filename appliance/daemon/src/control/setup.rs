@@ -66,7 +66,15 @@ impl FolderSetup {
     /// Its index; where there is none, or a damaged one, a new one.
     pub(super) fn open_index(&self, site: SiteId) -> Result<Index, FolderError> {
         let place = self.state.join("index");
-        let index = match Index::open(&place, self.key, site) {
+        let opened = Index::open(&place, self.key, site).and_then(|index| {
+            // A row has a hash, but one that is not found any more has none to be wrong
+            // (spec: S-149).
+            if index.was_cut() {
+                index.check()?;
+            }
+            Ok(index)
+        });
+        let index = match opened {
             Err(IndexError::Missing { .. }) => Index::create(&place, self.key, site)?,
             // What it knew comes from the peers again, under a new incarnation.
             Err(error) if error.is_damage() => {

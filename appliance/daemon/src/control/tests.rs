@@ -23,11 +23,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 mod claims;
 mod copying;
+mod crowd;
 mod declined;
 mod elsewhere;
 mod guards;
 mod links;
 mod metadata;
+mod pages;
 mod resumed;
 mod room;
 mod rotten;

@@ -363,7 +363,7 @@ impl Folder {
             let begun = match now {
                 // It was finished as the version said that was wanted when it was asked for.
                 Some(now) if now.meta != version.meta => {
-                    match self.store.describe_ready(ready, &now.meta) {
+                    match self.store.describe_ready(path, ready, &now.meta) {
                         Ok(ready) => self.begin_arrived(path, &ready, now, placed.as_ref())?,
                         Err(error) => Err(error),
                     }

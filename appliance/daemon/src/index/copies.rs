@@ -24,6 +24,16 @@ impl Reading<'_> {
         Ok(versions.get(copy.dot).cloned().map(|loser| (copy, loser)))
     }
 
+    /// Whether something live is at a path or beneath it, and which copy has its place there. It reads
+    /// none of the versions that the copy is one of.
+    pub(super) fn taken(&self, path: &RelPath) -> Result<(bool, Option<CopyOf>), IndexError> {
+        let key = Key::of(path);
+        let sql = "SELECT 1 FROM paths WHERE live = 1 AND key = ? LIMIT 1";
+        let is_live = self.db().prepare_cached(sql)?.exists([key.as_bytes()])?;
+        let is_taken = is_live || self.has_children(path)?;
+        Ok((is_taken, self.copy_row(&key)?))
+    }
+
     /// Where the copies of a path stand.
     pub(crate) fn copies_of(&self, origin: &RelPath) -> Result<Vec<(RelPath, Dot)>, IndexError> {
         let sql = "SELECT key, value FROM copies WHERE origin = ? ORDER BY key";

@@ -80,12 +80,22 @@ impl Index for Transaction<'_> {
     }
 
     fn drop_version(&mut self, path: &RelPath, dot: Dot) -> Result<(), IndexError> {
+        self.drop_versions(path, &[dot])
+    }
+
+    fn drop_versions(&mut self, path: &RelPath, dots: &[Dot]) -> Result<(), IndexError> {
         let key = Key::of(path);
         let (_, rows) = self.read().set_of(path, &key)?;
-        match rows.iter().find(|(version, _)| version.dot == dot) {
-            Some((gone, stored)) => self.remove_covered(&key, gone, stored),
-            None => Ok(()),
+        let mut left = dots.to_vec();
+        left.sort_unstable();
+        for (version, stored) in rows {
+            // Once for each time that it is named: whoever lies may give a name twice.
+            if let Ok(at) = left.binary_search(&version.dot) {
+                left.remove(at);
+                self.remove_covered(&key, &version, &stored)?;
+            }
         }
+        Ok(())
     }
 
     fn next_run(&mut self) -> Result<RunRef, IndexError> {
@@ -161,6 +171,10 @@ impl Index for Transaction<'_> {
 
     fn copies_of(&self, origin: &RelPath) -> Result<Vec<(RelPath, Dot)>, IndexError> {
         self.read().copies_of(origin)
+    }
+
+    fn taken(&self, path: &RelPath) -> Result<(bool, Option<CopyOf>), IndexError> {
+        self.read().taken(path)
     }
 
     fn set_copy(&mut self, at: &RelPath, copy: Option<&CopyOf>) -> Result<(), IndexError> {

@@ -10,7 +10,7 @@ use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::{FileIdentity, Item, Placed};
 use farhaul_sync::record::Record;
 use farhaul_sync::seal::{FolderKey, Statement, leaf};
-use farhaul_sync::version::{Author, Content, Inserted, Version, VersionSet};
+use farhaul_sync::version::{Author, Content, Version, VersionSet};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Rows that are read at once where many are.
@@ -390,17 +390,16 @@ impl<'a> Reading<'a> {
         path: &RelPath,
         key: &Key,
     ) -> Result<(VersionSet, Vec<(Version, StoredVersion)>), IndexError> {
-        let mut set = VersionSet::new();
         let mut rows = Vec::new();
         for stored in self.versions_at(key)? {
             let record = stored.record()?;
-            let inserted = set.insert(record.version.clone());
-            let is_new = matches!(inserted, Ok(Inserted::New { covered }) if covered.is_empty());
-            if record.path != *path || !is_new {
+            if record.path != *path {
                 return Err(IndexError::damaged(format!("version {} of {path}", stored.seq.0)));
             }
             rows.push((record.version, stored));
         }
+        let set = VersionSet::of(rows.iter().map(|(version, _)| version.clone()).collect());
+        let set = set.ok_or_else(|| IndexError::damaged(format!("the versions of {path}")))?;
         Ok((set, rows))
     }
 

@@ -8,6 +8,8 @@ use farhaul_sync::record::Record;
 use farhaul_sync::version::{Content, Version};
 use proptest::prelude::*;
 
+mod damage;
+
 fn placed(version: &Version, inode: u64) -> Placed {
     let identity =
         FileIdentity { device: 1, inode, mtime: -5, ctime: 1 << 70, ..Default::default() };
@@ -348,53 +350,6 @@ fn a_walk_over_versions_sorts_nothing() {
     let steps = plan.query_map([], |row| row.get::<_, String>(3)).unwrap();
     let steps: Vec<String> = steps.map(Result::unwrap).collect();
     assert!(steps.iter().all(|step| !step.contains("TEMP B-TREE")), "{steps:?}");
-}
-
-/// What a user of an index can see of it.
-fn seen(index: &Index) -> Result<Vec<Item>, IndexError> {
-    let items = (1..=60).map(|n| index.read().item(&path(&format!("{}/{n}", n % 3))));
-    items.collect()
-}
-
-/// Puts other bytes into the place of an index.
-fn damage(location: &Path, bytes: &[u8]) {
-    for suffix in ["-wal", "-shm"] {
-        remove_if_there(&beside(location, suffix)).unwrap();
-    }
-    std::fs::write(location, bytes).unwrap();
-}
-
-#[test]
-fn a_flipped_byte_is_found_or_harmless() {
-    let home = tempfile::tempdir().unwrap();
-    let index = filled(home.path());
-    let whole = seen(&index).unwrap();
-    let location = index.path.clone();
-    index.close().unwrap();
-    let bytes = std::fs::read(&location).unwrap();
-    let (mut found, mut harmless) = (0, 0);
-    for at in (0..bytes.len()).step_by(bytes.len() / 500) {
-        let mut flipped = bytes.clone();
-        flipped[at] ^= 1 << (at % 8);
-        damage(&location, &flipped);
-        let opened = Index::open(&location, FOLDER, SITE);
-        let read = opened.and_then(|index| index.check().and_then(|()| seen(&index)));
-        match read {
-            Err(_) => found += 1,
-            Ok(read) => {
-                assert_eq!(read, whole, "byte {at}");
-                harmless += 1;
-            }
-        }
-    }
-    // Two tables have nothing in them.
-    assert!(found > 140, "{found} found, {harmless} harmless");
-    for len in (0..bytes.len()).step_by(4096) {
-        damage(&location, &bytes[..len]);
-        let opened = Index::open(&location, FOLDER, SITE);
-        let read = opened.and_then(|index| index.check().and_then(|()| seen(&index)));
-        assert!(read.is_err(), "truncated to {len}");
-    }
 }
 
 proptest! {

@@ -4,6 +4,7 @@ use super::FromPeer;
 use super::known::{CallFailed, SessionFacts, SitesView};
 use super::lease::Room;
 use super::session::{self, Ended};
+use super::twins::{Twice, Twins};
 use farhaul_engine::control::ControlError;
 use farhaul_engine::engine::{Engine, Incoming, Peer, SessionOptions};
 use farhaul_proto::ids::SiteId;
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     live: Mutex<BTreeMap<SiteId, Live>>,
     /// The last call to each peer, if it failed.
     pub(super) failed: Mutex<BTreeMap<SiteId, CallFailed>>,
+    /// Signs that somebody is there twice.
+    twins: Mutex<Twins>,
     /// Never sent: it goes with the last who holds this.
     _alive: mpsc::Sender<()>,
 }
@@ -65,8 +68,8 @@ struct Live {
     since: Instant,
     caller: SiteId,
     facts: SessionFacts,
-    /// Dropping it ends the session.
-    _stop: oneshot::Sender<()>,
+    /// A word on it says that the peer called anew; dropping it ends the session as well.
+    stop: oneshot::Sender<()>,
 }
 
 impl Sites {
@@ -80,7 +83,9 @@ impl Sites {
     ) -> Self {
         let (live, failed, options) = (Mutex::default(), Mutex::default(), Mutex::new(options));
         let (room, (alive, over)) = (Room::new(), mpsc::channel(1));
-        let shared = Shared { engine, me, options, events, room, live, failed, _alive: alive };
+        let twins = Mutex::default();
+        let shared =
+            Shared { engine, me, options, events, room, live, failed, twins, _alive: alive };
         let shared = Arc::new(shared);
         let answering = tokio::spawn(answer(Arc::clone(&shared)));
         let calls = BTreeMap::new();
@@ -148,6 +153,9 @@ pub(super) fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The number of a session, and where it hears that it is to end.
+type Taken = (u64, oneshot::Receiver<()>);
+
 impl Shared {
     /// The sessions that run.
     pub(super) fn sessions(&self) -> BTreeMap<SiteId, SessionFacts> {
@@ -162,8 +170,9 @@ impl Shared {
         lock(&self.live).contains_key(&peer)
     }
 
-    /// Takes a session in, unless another call with the same peer crossed it and wins.
-    fn take(&self, peer: &Peer, caller: SiteId) -> Option<(u64, oneshot::Receiver<()>)> {
+    /// Takes a session in, unless another call with the same peer crossed it and wins. Whether the peer
+    /// seems to be there twice.
+    fn take(&self, peer: &Peer, caller: SiteId) -> Option<(Taken, Option<Twice>)> {
         let facts = SessionFacts::of(&peer.connection);
         let peer = peer.connection.peer;
         let mut live = lock(&self.live);
@@ -177,28 +186,51 @@ impl Shared {
         }
         let number = live.get(&peer).map_or(0, |other| other.number + 1);
         let (stop, stopped) = oneshot::channel();
-        live.insert(peer, Live { number, since: now, caller, facts, _stop: stop });
-        Some((number, stopped))
+        let to = facts.addr;
+        let before = live.insert(peer, Live { number, since: now, caller, facts, stop });
+        let twice = before.filter(|_| caller == peer).and_then(|before| {
+            let from = before.facts.addr;
+            // If it is there still, it hears that it called anew: it may know nothing of that.
+            let _ = before.stop.send(());
+            lock(&self.twins).moved(peer, (from, to), now)
+        });
+        Some(((number, stopped), twice))
     }
 
-    fn leave(&self, peer: SiteId, number: u64) {
+    /// Whether it was the session with that peer until now.
+    fn leave(&self, peer: SiteId, number: u64) -> bool {
         let mut live = lock(&self.live);
-        if live.get(&peer).is_some_and(|session| session.number == number) {
+        let is_current = live.get(&peer).is_some_and(|session| session.number == number);
+        if is_current {
             live.remove(&peer);
+        }
+        is_current
+    }
+
+    /// Says that somebody is there twice.
+    async fn note_twice(&self, peer: SiteId, who: Option<Twice>) {
+        if let Some(who) = who {
+            tracing::warn!(?who, "two machines have the key of one site");
+            let _ = self.events.send(FromPeer::Twice { peer, who }).await;
         }
     }
 
     async fn run(&self, peer: Peer, caller: SiteId) -> Ended {
         let site = peer.connection.peer;
-        let Some((number, stop)) = self.take(&peer, caller) else {
+        let Some(((number, stop), twice)) = self.take(&peer, caller) else {
             peer.connection.close(0, "another session with this site is in use");
             return Ended::Closed;
         };
+        self.note_twice(site, twice).await;
         let SessionFacts { addr, carrier, .. } = SessionFacts::of(&peer.connection);
         tracing::info!(from = %addr, %carrier, "connected");
         let why = session::run(peer, self.events.clone(), self.room.clone(), stop).await;
-        self.leave(site, number);
+        let is_current = self.leave(site, number);
         tracing::info!(%why, "disconnected");
+        if is_current && matches!(why, Ended::Elsewhere) {
+            let twice = lock(&self.twins).replaced(site, Instant::now());
+            self.note_twice(site, twice).await;
+        }
         why
     }
 }

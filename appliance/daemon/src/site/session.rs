@@ -10,7 +10,7 @@ use super::parts::{GatherSink, PartsSource};
 use super::question::{NoAnswer, Question};
 use super::telling::{InLine, Telling, Told, ToldSource};
 use farhaul_engine::control::{
-    CLOSE_FAILED, ControlConnection, ControlError, ControlReceiver, ControlSender,
+    CLOSE_FAILED, CLOSE_REPLACED, ControlConnection, ControlError, ControlReceiver, ControlSender,
 };
 use farhaul_engine::driver::command::SessionEvent;
 use farhaul_engine::engine::{Peer, SessionFault, SessionHandle};
@@ -218,6 +218,12 @@ pub enum Ended {
     /// A newer session with the peer took its place, or this site stops.
     #[error("the session was closed here")]
     Closed,
+    /// The peer called anew, and that session took its place.
+    #[error("a newer session that this site called took its place")]
+    Replaced,
+    /// The peer has another session that this site is to have called.
+    #[error("the peer says that a newer session of this site took its place")]
+    Elsewhere,
     /// The peer does not take what it is sent.
     #[error("the peer does not listen any more")]
     Deaf,
@@ -265,7 +271,7 @@ pub(super) struct Session {
 }
 
 /// Runs a session to its end and tells `events` of everything.
-/// A word on `stop`, or its end, ends it in good order.
+/// A word on `stop` says that the peer called anew; its end, that this site is done with the session.
 pub(super) async fn run(
     peer: Peer,
     events: mpsc::Sender<FromPeer>,
@@ -294,17 +300,22 @@ pub(super) async fn run(
         room,
         open: 0,
     };
-    let why = tokio::select! {
+    let mut why = tokio::select! {
         talked = this.talk(&connection, (heard, lane, outgoing), &outbox) => match talked {
             Ok(()) => Ended::Closed,
             Err(why) => why,
         },
-        _ = stop => Ended::Closed,
+        stopped = stop => if stopped.is_ok() { Ended::Replaced } else { Ended::Closed },
     };
     if matches!(why, Ended::Message(_) | Ended::Violation(_)) {
         this.handle.bar_peer();
     }
-    connection.close(CLOSE_FAILED, &reason(&why.to_string()));
+    // Asked before this side closes it as well.
+    if connection.was_replaced() {
+        why = Ended::Elsewhere;
+    }
+    let code = if matches!(why, Ended::Replaced) { CLOSE_REPLACED } else { CLOSE_FAILED };
+    connection.close(code, &reason(&why.to_string()));
     reader.abort();
     writer.abort();
     // Whoever waits for an answer hears that there is none.

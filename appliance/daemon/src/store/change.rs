@@ -5,7 +5,7 @@
 //! the names durable, and only then there is a [`Committed`] for the index, after whose commit the
 //! world may be told (spec: S-043).
 
-use super::describe::describe;
+use super::describe::{Subject, describe};
 use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
 use super::intent::{Action, Intent, IntentId, Recorded};
@@ -428,7 +428,7 @@ impl Work<'_> {
         let described = match found.kind {
             FileKind::Symlink => self.parent.set_link_mtime(leaf, new.meta.mtime),
             FileKind::Dir => self.parent.open_dir(leaf).and_then(|dir| {
-                describe(&dir, &new.meta, principals)?;
+                describe(&dir, &new.meta, &Subject::Standing, principals)?;
                 dir.sync()
             }),
             FileKind::File | FileKind::Special => return self.describe_file(found, new),
@@ -449,7 +449,7 @@ impl Work<'_> {
         if !meta.identity.is_same_content(&found.identity) {
             return Err(self.changed());
         }
-        let described = describe(&file, &new.meta, principals);
+        let described = describe(&file, &new.meta, &Subject::Standing, principals);
         described.and_then(|()| rustix::fs::fsync(&file)).map_err(|e| self.half_done(e))?;
         step();
         let now = self.parent.stat(leaf).map_err(|errno| self.half_done(errno))?;

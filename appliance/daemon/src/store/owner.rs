@@ -16,6 +16,11 @@ pub trait Principals: Debug + Send + Sync {
     fn user_name(&self, id: u32) -> Option<Box<[u8]>>;
     /// The name of a group, likewise.
     fn group_name(&self, id: u32) -> Option<Box<[u8]>>;
+    /// Whether what others publish may become root's, because they say so or because nobody here has
+    /// the name that they say (spec: S-145).
+    fn may_be_roots(&self) -> bool {
+        false
+    }
 }
 
 /// The numbers of those in access control lists.
@@ -45,7 +50,7 @@ impl Numbers<'_> {
     }
 }
 
-/// For folders that leave owners alone.
+/// For folders that leave owners alone: everything is whose the site is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unnamed;
 
@@ -62,6 +67,9 @@ impl Principals for Unnamed {
     fn group_name(&self, _: u32) -> Option<Box<[u8]>> {
         None
     }
+    fn may_be_roots(&self) -> bool {
+        true
+    }
 }
 
 /// Names as `passwd(5)` and `group(5)` list them. The first of several lines counts.
@@ -69,6 +77,7 @@ impl Principals for Unnamed {
 pub struct NameTable {
     users: Names,
     groups: Names,
+    may_be_roots: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -80,7 +89,13 @@ struct Names {
 impl NameTable {
     /// Reads the text of the two files; lines of any other form are left out.
     pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
-        Self { users: names_of(passwd), groups: names_of(group) }
+        Self { users: names_of(passwd), groups: names_of(group), may_be_roots: false }
+    }
+
+    /// The same, for a folder in which what others publish may become root's.
+    #[must_use]
+    pub fn with_root(self) -> Self {
+        Self { may_be_roots: true, ..self }
     }
 
     /// Of this machine's own files.
@@ -118,6 +133,9 @@ impl Principals for NameTable {
     }
     fn group_name(&self, id: u32) -> Option<Box<[u8]>> {
         self.groups.names.get(&id).cloned()
+    }
+    fn may_be_roots(&self) -> bool {
+        self.may_be_roots
     }
 }
 

@@ -5,7 +5,7 @@
 //! else a user did meanwhile: it stays where it is, and a scan publishes it (spec: S-044).
 
 use super::change::{is_placed, is_same_content, is_set_to, is_untouched};
-use super::describe::describe;
+use super::describe::{Subject, describe};
 use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
 use super::intent::{Action, Intent, IntentId};
@@ -370,16 +370,17 @@ impl Look<'_> {
         let (leaf, principals) = (path.file_name(), &*self.store.principals);
         match found.kind {
             FileKind::Symlink => self.parent.set_link_mtime(leaf, new.meta.mtime),
-            FileKind::Dir => {
-                self.parent.open_dir(leaf).and_then(|dir| describe(&dir, &new.meta, principals))
-            }
+            FileKind::Dir => self
+                .parent
+                .open_dir(leaf)
+                .and_then(|dir| describe(&dir, &new.meta, &Subject::Standing, principals)),
             FileKind::File | FileKind::Special => {
                 let (file, meta) = self.parent.open_file(leaf).map_err(on(path))?;
                 // Written to since it was read: a scan reads it again.
                 if !meta.identity.is_same_content(&found.identity) {
                     return Ok(foreign(None));
                 }
-                describe(&file, &new.meta, principals)
+                describe(&file, &new.meta, &Subject::Standing, principals)
             }
         }
         .map_err(on(path))?;

@@ -4,7 +4,7 @@
 //! it again. What is in it is not trusted: whoever takes it up hashes its chunks. It becomes
 //! [`Ready`] once it has its length and metadata and is durable.
 
-use super::describe::describe;
+use super::describe::{Subject, describe};
 use super::error::{StoreError, at};
 use super::marker::errno_of;
 use super::{Store, random_name, step};
@@ -123,7 +123,7 @@ impl Store {
         let at = at("incoming");
         self.incoming.make_dir(name.as_bytes(), 0o700).map_err(&at)?;
         let made = self.incoming.open_dir(name.as_bytes()).and_then(|dir| {
-            describe(&dir, meta, &*self.principals)?;
+            describe(&dir, meta, &Subject::Staged(None), &*self.principals)?;
             dir.sync()
         });
         match made {
@@ -141,12 +141,17 @@ impl Store {
         Ok(Ready { name, kind, identity, content, is_another_name: false })
     }
 
-    /// Gives a file that is complete other metadata than it was finished with, durably: its version was
-    /// followed by one that says otherwise while it came. Other things are made anew.
+    /// Gives a file for `path` that is complete other metadata than it was finished with, durably: its
+    /// version was followed by one that says otherwise while it came. Other things are made anew.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn describe_ready(&self, ready: &Ready, meta: &Meta) -> Result<Ready, StoreError> {
+    pub fn describe_ready(
+        &self,
+        path: &RelPath,
+        ready: &Ready,
+        meta: &Meta,
+    ) -> Result<Ready, StoreError> {
         let at = at("incoming");
         let (file, _) = self.open_staged(ready.name.as_bytes()).map_err(&at)?;
         let found = DiskMeta::of(&file).map_err(&at)?;
@@ -154,9 +159,17 @@ impl Store {
         if ready.kind != FileKind::File || ready.is_another_name || found.links != 1 {
             return Err(at(Errno::INVAL));
         }
-        let done = describe(&file, meta, &*self.principals).and_then(|()| fsync(&file));
+        let subject = self.staged_for(path);
+        let done = describe(&file, meta, &subject, &*self.principals);
+        let done = done.and_then(|()| fsync(&file));
         let described = done.and_then(|()| DiskMeta::of(&file)).map_err(&at)?;
         Ok(Ready { identity: described.identity, ..ready.clone() })
+    }
+
+    /// A file on its way to `path`. What stands there and is root's may be root's again.
+    fn staged_for(&self, path: &RelPath) -> Subject {
+        let over = self.root.stat(path).ok();
+        Subject::Staged(over.filter(|over| over.kind == FileKind::File))
     }
 
     /// Gives up something that was to be put into the tree.
@@ -243,9 +256,10 @@ impl Staged {
     /// failed once to write has forgotten what it did not write.
     pub fn finish(self, meta: &Meta) -> Result<Ready, StoreError> {
         let principals = &*self.store.principals;
+        let subject = self.store.staged_for(&self.path);
         step();
         let described = ftruncate(&self.file, self.size.get())
-            .and_then(|()| describe(&self.file, meta, principals));
+            .and_then(|()| describe(&self.file, meta, &subject, principals));
         if let Err(errno) = described {
             // A later attempt has to be able to open it.
             let _ = fchmod(&self.file, Mode::RUSR | Mode::WUSR);

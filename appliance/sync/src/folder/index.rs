@@ -130,6 +130,14 @@ pub trait Index {
     /// The index cannot be written.
     fn drop_version(&mut self, path: &RelPath, dot: Dot) -> Result<(), Self::Error>;
 
+    /// Forgets several of one path.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    fn drop_versions(&mut self, path: &RelPath, dots: &[Dot]) -> Result<(), Self::Error> {
+        dots.iter().try_for_each(|dot| self.drop_version(path, *dot))
+    }
+
     /// A name for the next run.
     ///
     /// # Errors
@@ -213,6 +221,17 @@ pub trait Index {
     /// # Errors
     /// The index cannot be read.
     fn copies_of(&self, origin: &RelPath) -> Result<Vec<(RelPath, Dot)>, Self::Error>;
+
+    /// Whether something live is at a path or beneath it, and which conflict copy has its place there:
+    /// what is asked of each copy of a path, however many there are.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    fn taken(&self, path: &RelPath) -> Result<(bool, Option<CopyOf>), Self::Error> {
+        let item = self.item(path)?;
+        let is_live = item.versions.is_live() || item.has_children;
+        Ok((is_live, item.copy.map(|(copy, _)| copy)))
+    }
 
     /// Keeps that a path is where a conflict copy stands, or that it is no longer.
     ///

@@ -25,7 +25,7 @@ use super::policy::Policy;
 use super::publish::{Judged, Observed, Publisher, Unpublished, judge};
 use crate::record::Record;
 use crate::seal::{FolderKey, Hash, Proof, RUN_MAX, Statement, leaf, root};
-use crate::version::{Author, Content, Meta, Serial, Version};
+use crate::version::{Author, Content, Dot, Meta, Serial, Version};
 use copies::copy_on_disk;
 use farhaul_proto::path_name::RelPath;
 use std::collections::BTreeMap;
@@ -319,8 +319,9 @@ impl<I: Index> FolderState<I> {
         admitted: Admitted<'_>,
         covered: &[Version],
     ) -> Result<(), StateError<I::Error>> {
-        for version in covered {
-            self.index.drop_version(path, version.dot).map_err(StateError::Index)?;
+        if !covered.is_empty() {
+            let dots: Vec<Dot> = covered.iter().map(|version| version.dot).collect();
+            self.index.drop_versions(path, &dots).map_err(StateError::Index)?;
         }
         self.index.admit(path, admitted).map_err(StateError::Index)
     }

@@ -2,6 +2,7 @@
 
 use super::ReconcileError;
 use super::ask::{RANGES_MAX, TURNS_MAX, Turn};
+use super::cost::Counted;
 use super::part::{PARTS_MAX, Part};
 use super::side::{Outcome, Side};
 use super::sum::Holdings;
@@ -15,6 +16,8 @@ pub struct Answerer {
     side: Side,
     /// Turns that were answered.
     turns: u32,
+    /// Rows that were read for that.
+    rows: u64,
 }
 
 /// What follows from a question.
@@ -29,7 +32,7 @@ pub enum Answer {
 impl Answerer {
     /// Begins to answer; `up_to` is the highest arrival number that is durable.
     pub const fn new(salt: [u8; 32], up_to: u64) -> Self {
-        Self { side: Side::new(salt, up_to), turns: 0 }
+        Self { side: Side::new(salt, up_to), turns: 0, rows: 0 }
     }
 
     /// Of which comparison.
@@ -42,11 +45,27 @@ impl Answerer {
         self.turns
     }
 
+    /// How many rows of the index all answers took so far.
+    pub const fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Answers a question (spec: S-126).
     ///
     /// # Errors
     /// [`ReconcileError`].
     pub fn answer<H: Holdings>(
+        &mut self,
+        turn: &Turn,
+        holdings: &H,
+    ) -> Result<Answer, ReconcileError<H::Error>> {
+        let counted = Counted::new(holdings);
+        let answer = self.answer_from(turn, &counted);
+        self.rows = self.rows.saturating_add(counted.rows());
+        answer
+    }
+
+    fn answer_from<H: Holdings>(
         &mut self,
         turn: &Turn,
         holdings: &H,

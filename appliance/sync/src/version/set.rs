@@ -48,6 +48,28 @@ impl VersionSet {
         Self { versions: Vec::new() }
     }
 
+    /// A set of versions that were one: `None` where one of them covers another.
+    pub fn of(mut versions: Vec<Version>) -> Option<Self> {
+        versions.sort_unstable();
+        let is_twice = versions.windows(2).any(|pair| pair[0] == pair[1]);
+        let covers_none = |version: &Version| {
+            let is_seen =
+                |other: &Version| other.dot != version.dot && version.context.contains(other.dot);
+            if version.context.runs_len() > versions.len() {
+                return !versions.iter().any(is_seen);
+            }
+            // They are in the order of their names: each run of the context is a stretch of them.
+            version.context.runs().all(|(author, first, last)| {
+                let name = |held: &Version| (held.dot.author, held.dot.serial.get());
+                let from = versions.partition_point(|held| name(held) < (author, first));
+                let within = |held: &&Version| name(held) <= (author, last);
+                !versions[from..].iter().take_while(within).any(is_seen)
+            })
+        };
+        let is_one = !is_twice && versions.len() <= CONCURRENT_MAX;
+        (is_one && versions.iter().all(covers_none)).then_some(Self { versions })
+    }
+
     /// Takes in a version.
     ///
     /// # Errors
@@ -67,6 +89,12 @@ impl VersionSet {
         kept.insert(place, version);
         self.versions = kept;
         Ok(Inserted::New { covered })
+    }
+
+    /// Whether there is room for a version that is not in it.
+    pub fn has_room_for(&self, version: &Version) -> bool {
+        self.versions.len() < CONCURRENT_MAX
+            || self.versions.iter().any(|held| version.covers(held))
     }
 
     /// Takes in all of another set.

@@ -353,4 +353,26 @@ proptest! {
         }
         prop_assert!(holds.iter().all(|held| bounded.contains(held.dot)));
     }
+
+    #[test]
+    fn versions_are_a_set_if_and_only_if_none_covers_another(
+        versions in proptest::collection::vec(
+            (1..4_u8, 1..9_u64, proptest::collection::vec((1..4_u8, 1..9_u64), 0..6)), 0..8),
+    ) {
+        let versions: Vec<Version> = versions.into_iter().map(|(site, serial, seen)| {
+            let seen = seen.into_iter().map(|(site, serial)| dot(site, serial));
+            let this = dot(site, serial);
+            let seen: Vec<Dot> = seen.filter(|seen| *seen != this).collect();
+            version(this, &seen, &[site])
+        }).collect();
+        let covers = |(n, one): (usize, &Version)| {
+            versions.iter().enumerate().any(|(m, other)| n != m && one.covers(other))
+        };
+        let is_one = !versions.iter().enumerate().any(covers);
+        let read = VersionSet::of(versions.clone());
+        prop_assert_eq!(read.is_some(), is_one);
+        if let Some(read) = read {
+            prop_assert_eq!(read, set(&versions.iter().collect::<Vec<_>>()));
+        }
+    }
 }

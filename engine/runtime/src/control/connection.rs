@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::socket::Vouched;
 use super::stream::{ControlReceiver, ControlSender};
-use super::{CLOSE_FAILED, ControlError, PeerFault};
+use super::{CLOSE_FAILED, CLOSE_REPLACED, ControlError, PeerFault};
 use crate::identity::SiteId;
 use crate::net::link::LinkEnd;
 use crate::seal::{LaneIds, LaneSecrets, Side};
@@ -113,6 +113,15 @@ impl ControlConnection {
         let vouched = || Arc::clone(&self.vouched);
         let sender = ControlSender::new(send, self.addr, vouched());
         (sender, ControlReceiver::new(recv, self.addr, vouched()))
+    }
+
+    /// Whether it is over because the peer has a newer one with this site, which this site called.
+    pub fn was_replaced(&self) -> bool {
+        let code = u64::from(CLOSE_REPLACED);
+        matches!(
+            self.connection.close_reason(),
+            Some(ConnectionError::ApplicationClosed(close)) if close.error_code.into_inner() == code
+        )
     }
 
     /// Ends the connection; the peer learns `code` and `reason`. What was not delivered is lost.

@@ -18,6 +18,7 @@ const BRAKE_SHARE: Key = Key { name: "brake-share", example: "\"25 %\"" };
 /// Peers of a folder: each one is told every change apart and has a stream of the index open, with
 /// up to four parts of a megabyte each on their way.
 const NEIGHBOURS_MAX: usize = 64;
+const ROOT_OWNED: Key = Key { name: "root-owned", example: "\"never\" or \"as-said\"" };
 /// Files beyond which a change is a mass change, at most.
 const FILES_MAX: u64 = 1_000_000_000;
 
@@ -100,6 +101,17 @@ pub(super) fn keeps_deleted(
         faults.add(written.at, what, "write role = \"sink-only\" or \"read-only\" as well");
     }
     keeps
+}
+
+/// Whether what others publish may become root's.
+pub(super) fn root_owned(section: &mut Section<'_>, faults: &mut Faults) -> bool {
+    let Some(written) = section.text(ROOT_OWNED, faults) else { return false };
+    let named = match written.value {
+        "never" => Some(false),
+        "as-said" => Some(true),
+        _ => None,
+    };
+    or_fault(ROOT_OWNED, written, named, faults).unwrap_or(false)
 }
 
 /// When a mass change waits for a person.

@@ -12,7 +12,6 @@ use crate::store::Unnamed;
 use crate::watch::{Limits, WatchMode};
 use farhaul_engine::identity::Identity;
 use farhaul_sync::folder::{FileIdentity, Found};
-use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Meta;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -218,4 +217,31 @@ fn who_asks_and_takes_no_answers_is_answered_no_more_and_told_everything() {
     // What it asks after it took them is answered.
     drop(held);
     assert_eq!(first_question(&mut folder, &mut said, salt + 1, &mut Vec::new()), (1, false));
+}
+
+#[test]
+fn who_has_everything_gone_through_again_and_again_is_refused_and_told_everything() {
+    let (_home, mut folder, mut said) = folder(ASKING, true);
+    let all = Part::List { range: farhaul_sync::reconcile::Range::ALL, ids: vec![] };
+    // Each a comparison of its own, and each of a few bytes.
+    let mut asks = |folder: &mut Folder, salt| {
+        let turn = Turn { number: 1, is_last: false, parts: vec![all.clone()] };
+        folder.compared(ASKING, salt, false, &turn);
+        match said.try_recv() {
+            Ok(Outgoing::Answer { message: Message::Compare { is_answer: true, .. }, .. }) => true,
+            Ok(Outgoing::Say(Message::Incomparable { salt: of, .. })) => {
+                assert_eq!(of, salt);
+                false
+            }
+            _ => panic!("it is neither answered nor refused"),
+        }
+    };
+    assert!((1..30).all(|n| asks(&mut folder, [n; 32])));
+    // What that cost counts: 20 records each. The rest as if there were many more of them.
+    let asked = folder.allowances.spent(ASKING);
+    assert_eq!(asked, 29 * 20);
+    folder.allowances.spend(ASKING, 1 << 40, Instant::now());
+    assert!((30..60).all(|n| !asks(&mut folder, [n; 32])));
+    assert_eq!(folder.allowances.spent(ASKING) >> 20, 1 << 20, "it costs nothing any more");
+    assert_eq!(told(&mut folder, &mut said), Some(20));
 }

@@ -163,6 +163,47 @@ fn what_a_disk_does_not_take_of_a_version_is_said_again_with_the_next_edit() {
     assert_eq!(now.meta.attrs, more.boxed());
 }
 
+/// F-31: ext4 has a block for the attributes of a file.
+#[test]
+fn what_a_disk_has_no_room_for_keeps_no_content_back_and_is_said_again() {
+    let mut bench = Bench::new();
+    if !has_attributes(&bench) {
+        return;
+    }
+    let long = vec![b'x'; 20_000];
+    fs::write(bench.root("probe"), "").unwrap();
+    let probe = fs::File::open(bench.root("probe")).unwrap();
+    let set = rustix::fs::fsetxattr(&probe, "user.long", &long, rustix::fs::XattrFlags::empty());
+    fs::remove_file(bench.root("probe")).unwrap();
+    if set.is_ok() {
+        println!("skipped: this file system has room for long attributes");
+        return;
+    }
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let mut said = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    // Without a list: a mode changes its mask, and that is an edit of all that is said of attributes.
+    let mut more = Attrs { access: None, ..attrs() };
+    more.xattrs.insert((*b"user.long").into(), long.into());
+    said.meta.attrs = more.clone().boxed();
+    bench.say("a", &said);
+    bench.scan();
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"theirs");
+    let file = fs::File::open(bench.root("a")).unwrap();
+    assert!(rustix::fs::fgetxattr(&file, "user.long", &mut [0; 99][..]).is_err());
+    assert_eq!(rustix::fs::fgetxattr(&file, "user.comment", &mut [0; 99][..]), Ok(6));
+    assert_eq!(bench.placed("a").version, said, "nobody edited it");
+    // A new mode alone, and a new content: what there is no room for is said each time.
+    fs::set_permissions(bench.root("a"), fs::Permissions::from_mode(0o600)).unwrap();
+    bench.scan();
+    assert!(bench.placed("a").version.meta.attrs == more.clone().boxed(), "after a new mode");
+    fs::write(bench.root("a"), "ours").unwrap();
+    bench.scan();
+    let now = bench.placed("a").version;
+    assert!(now.content != said.content && now.meta.mode == 0o600);
+    assert!(now.meta.attrs == more.boxed(), "after an edit");
+}
+
 #[test]
 fn of_two_names_that_are_one_to_the_disk_neither_file_is_replaced() {
     let home = tempfile::tempdir().unwrap();
@@ -245,4 +286,88 @@ fn a_mode_that_is_set_on_a_conflict_copy_is_set_back_to_that_of_its_version() {
     bench.scan();
     assert_eq!(mode_of(&bench.root(&copy)), before);
     assert!(bench.root(&copy).exists());
+}
+
+fn owner_of(path: &Path) -> (u32, u32) {
+    use std::os::unix::fs::MetadataExt;
+    let meta = fs::symlink_metadata(path).unwrap();
+    (meta.uid(), meta.gid())
+}
+
+/// Two users and two groups, one of each with number 0.
+fn names() -> NameTable {
+    NameTable::parse(b"root:x:0:0::/:\nann:x:1000:50::/:\n", b"root:x:0:\nstaff:x:50:\n")
+}
+
+fn belonging(mut version: Version, owner: &str, group: &str) -> Version {
+    version.meta.owner = Some(owner.as_bytes().into());
+    version.meta.group = Some(group.as_bytes().into());
+    version
+}
+
+#[test]
+fn nothing_becomes_roots_because_a_member_says_so() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: this process is not root");
+        return;
+    }
+    let mut bench = Bench::at(tempfile::tempdir().unwrap(), Arc::new(names()));
+    fs::write(bench.root("source"), "theirs").unwrap();
+    fs::write(bench.root("mine"), "ours").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "source");
+    let mine = bench.placed("mine").version;
+    let said = |serial, seen: &[Dot], content: &Content, owner, group| {
+        let mut version = belonging(version(dot(2, serial), seen, content.clone()), owner, group);
+        version.stamp.millis = mine.stamp.millis + serial;
+        version
+    };
+    bench.say("file", &said(1, &[], &theirs, "root", "root"));
+    bench.say("dir", &said(2, &[], &Content::Dir, "root", "0"));
+    bench.say("unknown", &said(3, &[], &theirs, "zed", "zeds"));
+    bench.say("known", &said(4, &[], &theirs, "ann", "staff"));
+    // What is root's already stays that under another content.
+    bench.say("mine", &said(5, &[mine.dot], &theirs, "root", "root"));
+    bench.settle();
+    let nobody = (65_534, 65_534);
+    for (name, belongs) in [
+        ("file", nobody),
+        ("dir", nobody),
+        ("unknown", nobody),
+        ("known", (1000, 50)),
+        ("mine", (0, 0)),
+    ] {
+        assert_eq!(owner_of(&bench.root(name)), belongs, "{name}");
+    }
+    assert_eq!(fs::read(bench.root("mine")).unwrap(), b"theirs");
+    // Nor what stands there already, and only gets another owner.
+    bench.say("known", &said(6, &[dot(2, 4)], &theirs, "root", "root"));
+    bench.settle();
+    assert_eq!(owner_of(&bench.root("known")), (1000, 50));
+    assert_eq!(bench.placed("known").version.dot, dot(2, 6));
+    // None of that is an edit, and the next edit says what the version said.
+    bench.scan();
+    for (name, serial) in [("file", 1), ("dir", 2), ("unknown", 3), ("mine", 5), ("known", 6)] {
+        assert_eq!(bench.placed(name).version.dot, dot(2, serial), "{name}");
+    }
+    fs::write(bench.root("file"), "edited").unwrap();
+    bench.scan();
+    assert_eq!(bench.placed("file").version.meta.owner.as_deref(), Some(&b"root"[..]));
+}
+
+#[test]
+fn where_the_configuration_allows_it_what_is_roots_elsewhere_is_roots_here() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: this process is not root");
+        return;
+    }
+    let mut bench = Bench::at(tempfile::tempdir().unwrap(), Arc::new(names().with_root()));
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "source");
+    bench.say("file", &belonging(version(dot(2, 1), &[], theirs), "root", "staff"));
+    bench.say("dir", &belonging(version(dot(2, 2), &[], Content::Dir), "zed", "zeds"));
+    bench.settle();
+    assert_eq!(owner_of(&bench.root("file")), (0, 50));
+    assert_eq!(owner_of(&bench.root("dir")), (0, 0));
 }

@@ -34,9 +34,8 @@ impl<I: Index> FolderState<I> {
         for loser in &losers {
             for name in conflict_name(origin, loser) {
                 let copy = CopyOf { origin: origin.clone(), dot: loser.dot };
-                let there = self.index.item(&name).map_err(StateError::Index)?;
-                let is_file = there.versions.is_live() || there.has_children;
-                let other = there.copy.map(|(copy, _)| copy).filter(|at| at.origin != *origin);
+                let (is_file, there) = self.index.taken(&name).map_err(StateError::Index)?;
+                let other = there.filter(|at| at.origin != *origin);
                 let is_others = other.as_ref().is_some_and(|other| *other < copy);
                 if is_file || is_others || after.contains_key(&name) {
                     continue;

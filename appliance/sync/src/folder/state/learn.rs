@@ -3,10 +3,12 @@
 use super::{FolderState, Learned, StateError};
 use crate::folder::aside::{Aside, Why};
 use crate::folder::index::{Admitted, Index, KeptRun, RunRef};
+use crate::folder::item::Item;
 use crate::message::SealedRun;
 use crate::record::Record;
 use crate::seal::{Proof, leaf, reduce};
-use crate::version::{Author, Dot, Inserted, Serial};
+use crate::version::{Author, Dot, Inserted, Serial, Version};
+use farhaul_proto::path_name::RelPath;
 
 /// Records that are set aside at once. A neighbour that tells more of them is followed no further
 /// until some of them were taken in.
@@ -39,6 +41,24 @@ struct Source<'a> {
     teller: Teller,
     /// How far its author's numbers were known to go before.
     known: Option<Serial>,
+}
+
+/// A path of which a run tells.
+struct Open {
+    path: RelPath,
+    item: Item,
+    /// Whether something live was known of it before.
+    was_live: bool,
+    is_changed: bool,
+    /// Where files stand that these versions may take away elsewhere, and which was the first.
+    at_stake: Vec<(RelPath, Version)>,
+}
+
+impl Open {
+    fn new(path: &RelPath, item: Item) -> Self {
+        let was_live = item.versions.is_live();
+        Self { path: path.clone(), item, was_live, is_changed: false, at_stake: Vec::new() }
+    }
 }
 
 impl<I: Index> FolderState<I> {
@@ -88,14 +108,40 @@ impl<I: Index> FolderState<I> {
         self.index.add_run(name, &kept).map_err(StateError::Index)?;
         let source = Source { run, name, teller, known };
         let mut learned = Learned::default();
+        let mut open: Option<Open> = None;
         for (record, (number, bytes)) in records.iter().zip(&run.records) {
-            match self.learn_one(record, (*number, bytes), &source)? {
+            let path = &record.path;
+            let mut at = match open.take() {
+                Some(open) if open.path == *path => open,
+                before => {
+                    before.map_or(Ok(()), |before| self.end_path(before))?;
+                    Open::new(path, self.index.item(path).map_err(StateError::Index)?)
+                }
+            };
+            match self.learn_one(record, &mut at, (*number, bytes), &source)? {
                 Became::Old => {}
-                Became::New => learned.changed.push(record.path.clone()),
-                Became::Aside => learned.aside.push(record.path.clone()),
+                Became::New => learned.changed.push(path.clone()),
+                Became::Aside => learned.aside.push(path.clone()),
+            }
+            open = Some(at);
+        }
+        open.map_or(Ok(()), |open| self.end_path(open))?;
+        Ok(learned)
+    }
+
+    /// What follows from all that was told of one path in a row: copies are named once for all of them,
+    /// and not once for each.
+    fn end_path(&mut self, open: Open) -> Result<(), StateError<I::Error>> {
+        if open.is_changed {
+            self.changed(&open.path, open.was_live)?;
+        }
+        for (at, version) in open.at_stake {
+            let item = self.index.item(&at).map_err(StateError::Index)?;
+            if self.is_harmed(&item) {
+                self.note_harm(&at, &item, &version);
             }
         }
-        Ok(learned)
+        Ok(())
     }
 
     /// Takes in no more than its author's word for how far its numbers go: versions of others may
@@ -149,36 +195,34 @@ impl<I: Index> FolderState<I> {
     fn learn_one(
         &mut self,
         record: &Record,
+        open: &mut Open,
         (number, bytes): (u16, &[u8]),
         source: &Source<'_>,
     ) -> Result<Became, StateError<I::Error>> {
         self.check_given(record)?;
         let Record { path, version } = record;
-        let mut item = self.index.item(path).map_err(StateError::Index)?;
-        let was_live = item.versions.is_live();
-        let is_known = item.versions.iter().any(|held| held.covers(version));
+        let was_live = open.item.versions.is_live();
+        let is_known = open.item.versions.iter().any(|held| held.covers(version));
         let is_past = source.known.is_some_and(|known| version.dot.serial <= known);
         if source.teller == Teller::Stale && is_past && !is_known {
             return self.set_aside(record, number, source.run, Why::Stale);
         }
-        let was_harmed = self.is_harmed(&item);
-        let covered = match item.versions.insert(version.clone()) {
+        let was_harmed = self.is_harmed(&open.item);
+        let covered = match open.item.versions.insert(version.clone()) {
             Ok(Inserted::Old) => return Ok(Became::Old),
             Ok(Inserted::New { covered }) => covered,
             Err(_) => return self.set_aside(record, number, source.run, Why::Crowded),
         };
         let admitted = Admitted { version, record: bytes, run: source.name, number };
-        let at_stake = self.at_stake(path, &covered, !was_live)?;
-        self.replace(path, admitted, &covered)?;
-        self.changed(path, was_live)?;
-        if !was_harmed && self.is_harmed(&item) {
-            self.note_harm(path, &item, version);
-        }
-        for at in at_stake {
-            let item = self.index.item(&at).map_err(StateError::Index)?;
-            if self.is_harmed(&item) {
-                self.note_harm(&at, &item, version);
+        for at in self.at_stake(path, &covered, !was_live)? {
+            if open.at_stake.iter().all(|(known, _)| *known != at) {
+                open.at_stake.push((at, version.clone()));
             }
+        }
+        self.replace(path, admitted, &covered)?;
+        open.is_changed = true;
+        if !was_harmed && self.is_harmed(&open.item) {
+            self.note_harm(path, &open.item, version);
         }
         Ok(Became::New)
     }
@@ -233,8 +277,13 @@ impl<I: Index> FolderState<I> {
     ) -> Result<Option<Dot>, StateError<I::Error>> {
         let asides = self.index.asides(after, limit).map_err(StateError::Index)?;
         let last = asides.last().map(|aside| aside.dot).filter(|_| asides.len() == limit);
+        // Many may be of one path that is crowded: its versions are read once for all of them.
+        let mut at: Option<(RelPath, Item)> = None;
         for aside in asides {
-            let item = self.index.item(&aside.path).map_err(StateError::Index)?;
+            let item = match at.take().filter(|(path, _)| *path == aside.path) {
+                Some((_, item)) => item,
+                None => self.index.item(&aside.path).map_err(StateError::Index)?,
+            };
             let is_covered = item
                 .versions
                 .iter()
@@ -242,8 +291,13 @@ impl<I: Index> FolderState<I> {
             if is_covered {
                 self.index.set_aside(aside.dot, None).map_err(StateError::Index)?;
             } else if aside.why == Why::Crowded {
-                self.accept_aside(&aside)?;
+                let records = aside.run.open().map_err(|_| StateError::Unproven)?;
+                if records.iter().all(|record| item.versions.has_room_for(&record.version)) {
+                    self.accept_aside(&aside)?;
+                    continue;
+                }
             }
+            at = Some((aside.path, item));
         }
         Ok(last)
     }

@@ -6,6 +6,7 @@ mod brake;
 mod crowds;
 mod hub;
 mod invariants;
+mod many;
 mod moves;
 mod permutations;
 mod roles;
@@ -164,6 +165,7 @@ pub(super) fn state_of(site: usize, incarnation: u32) -> FolderState<MemoryIndex
     FolderState::new(MemoryIndex::new(), FOLDER, Publisher::new(author, Serial::FIRST))
 }
 
+/// The others of three.
 fn others(at: usize) -> impl Iterator<Item = usize> {
     (0..SITES).filter(move |other| *other != at)
 }
@@ -179,14 +181,19 @@ pub(super) fn file(tick: u32) -> Content {
 
 impl World {
     fn new() -> Self {
+        Self::with(SITES)
+    }
+
+    /// A world of so many sites.
+    fn with(count: usize) -> Self {
         let site = |at| Site {
             state: state_of(at, 0),
             policy: Arc::default(),
             tree: Tree::new(),
-            followed: vec![None; SITES],
-            acked: vec![None; SITES],
+            followed: vec![None; count],
+            acked: vec![None; count],
             listening: None,
-            wire: (0..SITES).map(|_| VecDeque::new()).collect(),
+            wire: (0..count).map(|_| VecDeque::new()).collect(),
             copy: None,
             clock: 0,
             aside: BTreeSet::new(),
@@ -195,7 +202,7 @@ impl World {
             is_old: false,
         };
         Self {
-            sites: (0..SITES).map(site).collect(),
+            sites: (0..count).map(site).collect(),
             cut: BTreeSet::new(),
             has_hub: false,
             needless: 0,
@@ -218,7 +225,8 @@ impl World {
     /// With whom a site shares the folder.
     fn members(&self, at: usize) -> impl Iterator<Item = usize> + use<> {
         let has_hub = self.has_hub;
-        others(at).filter(move |other| !has_hub || at == 0 || *other == 0)
+        let others = (0..self.sites.len()).filter(move |other| *other != at);
+        others.filter(move |other| !has_hub || at == 0 || *other == 0)
     }
 
     fn found(&self, content: Content) -> Found {
@@ -403,10 +411,10 @@ impl World {
             if round == 8 {
                 self.accept_all();
             }
-            for at in 0..SITES {
+            for at in 0..self.sites.len() {
                 self.tick += 1;
                 self.scan(at);
-                (0..SITES).for_each(|to| self.tell(at, to));
+                (0..self.sites.len()).for_each(|to| self.tell(at, to));
                 (0..4).for_each(|_| self.act(at));
             }
             self.check();
@@ -487,7 +495,7 @@ fn settled(steps: &[Step]) -> World {
 
 fn assert_alike(world: &World) {
     let first = world.visible(0);
-    for at in 1..SITES {
+    for at in 1..world.sites.len() {
         assert_eq!(world.visible(at), first, "site {at} differs");
     }
     for site in &world.sites {

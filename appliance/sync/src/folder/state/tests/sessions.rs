@@ -161,9 +161,10 @@ impl World {
 
     pub(super) fn forget(&mut self, at: usize) {
         self.tick += 1;
+        let count = self.sites.len();
         let site = &mut self.sites[at];
         (site.state, site.forgot) = (state_of(at, self.tick).under(&site.policy), true);
-        (site.followed, site.acked) = (vec![None; SITES], vec![None; SITES]);
+        (site.followed, site.acked) = (vec![None; count], vec![None; count]);
         site.is_old = false;
         self.start(at);
     }
