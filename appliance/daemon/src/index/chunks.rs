@@ -21,7 +21,7 @@ use std::path::Path;
 pub const PLACES_MAX: u32 = 8;
 /// Places that nobody looks at any more, at which a sweep is worth it; also half of all.
 const DEAD_MIN: u64 = 1 << 16;
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// Pages kept in memory, in KiB: chunks come in no order, and the system keeps pages as well.
 const CACHE_KIB: i64 = 8 << 10;
 

@@ -2,9 +2,10 @@
 
 use super::key::Key;
 use super::marks;
-use super::meta::{Field, write_bytes, write_number};
+use super::meta::{Field, read_bytes, read_number, write_bytes, write_number};
 use super::{IndexError, Kind, Reading, Seq, Standing};
 use farhaul_proto::ids::SiteId;
+use farhaul_sync::chunk::FORM;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Incarnation;
 use rusqlite::config::DbConfig;
@@ -88,6 +89,7 @@ pub(super) fn make(
     making.pragma_update(None, "user_version", FORMAT)?;
     write_bytes(&making, Field::Folder, &folder.0)?;
     write_bytes(&making, Field::Site, &site.0)?;
+    write_number(&making, Field::Form, FORM.into())?;
     write_number(&making, Field::Incarnation, incarnation.get())?;
     write_number(&making, Field::LastSeq, 0)?;
     write_number(&making, Field::NextSerial, 1)?;
@@ -115,13 +117,18 @@ pub(super) fn configure(db: &Connection, cache_kib: i64) -> Result<(), IndexErro
     Ok(())
 }
 
-/// That this program can read the file; one of an older format is brought up to this one.
+/// That this program can read the file, and that names of contents in it are what this program calls
+/// them (spec: S-115); one of an older format is brought up to this one.
 pub(super) fn check_format(db: &Connection, folder: FolderKey) -> Result<(), IndexError> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if number("application_id")? != APPLICATION {
         return Err(IndexError::damaged("it is no index"));
     }
-    match number("user_version")? {
+    let format = number("user_version")?;
+    if (FORMAT_UNMARKED..=FORMAT).contains(&format) {
+        check_form(db)?;
+    }
+    match format {
         FORMAT => Ok(()),
         FORMAT_UNMARKED => {
             let adding = db.unchecked_transaction()?;
@@ -131,6 +138,17 @@ pub(super) fn check_format(db: &Connection, folder: FolderKey) -> Result<(), Ind
         }
         found => Err(IndexError::Format { found, known: FORMAT }),
     }
+}
+
+/// In another form the same bytes have other names: whoever went on with those would take each file for
+/// one that nobody has.
+fn check_form(db: &Connection) -> Result<(), IndexError> {
+    let found = match read_bytes(db, Field::Form)? {
+        Some(_) => read_number(db, Field::Form)?,
+        None => 1,
+    };
+    let known = FORM.into();
+    if found == known { Ok(()) } else { Err(IndexError::Form { found, known }) }
 }
 
 /// Adds what an index of the older format lacks, and fills what follows from the rest.

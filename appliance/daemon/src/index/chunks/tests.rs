@@ -144,3 +144,18 @@ fn a_damaged_map_is_made_anew() {
         noted.close().unwrap();
     }
 }
+
+/// Chunks that were cut otherwise are found no more, and nobody needs them to be.
+#[test]
+fn a_map_of_another_format_is_made_anew() {
+    let home = tempfile::tempdir().unwrap();
+    let mut noted = map(&home);
+    note(&mut noted, &tree("a"), &[at(1, 0)]);
+    noted.db.pragma_update(None, "user_version", FORMAT - 1).unwrap();
+    noted.close().unwrap();
+    let mut again = map(&home);
+    assert_eq!(again.find(id(1)).unwrap(), []);
+    note(&mut again, &tree("a"), &[at(1, 0)]);
+    again.close().unwrap();
+    assert_eq!(map(&home).find(id(1)).unwrap(), [place(tree("a"), 0)]);
+}
