@@ -92,6 +92,17 @@ fn an_edit_changes_few_pages() {
     }
 }
 
+/// Each level more is a round trip more until the first chunk can be asked for.
+#[test]
+fn a_list_of_up_to_256_pages_has_one_level_above_them() {
+    let keys = keys();
+    for seed in 0..8 {
+        let pages = built(&keys, &chunks(seed << 20..(seed << 20) + 20_000)).1;
+        let (leaves, above): (Vec<_>, Vec<_>) = pages.values().partition(|page| page[1] == 0);
+        assert!((150..=256).contains(&leaves.len()) && above.len() == 1, "{}", leaves.len());
+    }
+}
+
 #[test]
 fn no_more_than_a_page_of_each_level_is_held_at_a_time() {
     let keys = keys();
