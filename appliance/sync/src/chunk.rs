@@ -22,7 +22,7 @@ pub use class::SizeClass;
 pub use cut::{Cut, Cutter};
 pub use holes::{Hole, Holes, HolesError};
 pub use key::{ChunkId, ContentKeys, PageId};
-pub use page::{Child, Chunk, Entry, Page, PageError};
+pub use page::{Child, Chunk, Entry, FORM, Page, PageError};
 pub use read::{Leaf, ManifestReader};
 
 #[cfg(test)]

@@ -29,16 +29,20 @@ pub const XATTR_NAME_MAX: usize = 255;
 pub const RECORD_MAX: usize = 128 << 10;
 /// Bytes of the aligned blocks of which runs of zeros consist: what file systems allocate by.
 pub const ZERO_BLOCK: u64 = 4096;
-/// Entries of a page of a manifest, unless it is the last of its level. So many at least keep the
-/// levels few, whatever names somebody makes chunks have.
-pub const PAGE_ENTRIES_MIN: usize = 64;
+/// Entries of a page of chunks, unless it is the last one. So many at least keep pages few, whatever
+/// names somebody makes chunks have.
+pub const LEAF_ENTRIES_MIN: usize = 32;
+/// Entries of a page of a higher level, unless it is the last of its level. So many at least keep the
+/// levels few: one above that of chunks for nearly all files below 8 GiB, whose lists have some 260
+/// pages at most.
+pub const NODE_ENTRIES_MIN: usize = 256;
 /// Entries of a page of a manifest.
 pub const PAGE_ENTRIES_MAX: usize = 1024;
 /// Bytes of a page of a manifest: a head and as many entries of 40 bytes as it may have.
 pub const PAGE_MAX: usize = 5 + PAGE_ENTRIES_MAX * 40;
 /// Levels of a manifest above its list of chunks. The longest list, of a file of [`FILE_MAX`] cut
-/// into shortest chunks and shortest runs of zeros, has less than 2^31 entries; each level has at
-/// most a 64th of the pages of the one below.
+/// into shortest chunks and shortest runs of zeros, has less than 2^31 entries; the lowest level has at
+/// most a 32nd as many pages, each further one a 256th of those of the one below.
 pub const PAGE_LEVEL_MAX: u8 = 6;
 /// Holes of a file that are listed; the list has at most 1 MiB.
 pub const HOLES_MAX: usize = 65_536;

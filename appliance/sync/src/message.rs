@@ -21,6 +21,9 @@ use minicbor::{Decode, Encode};
 pub const FEATURE_SITES: u64 = 1 << 16;
 /// Bit of the hello's `features`: the site compares what it holds ([`Message::Compare`]).
 pub const FEATURE_COMPARES: u64 = 1 << 17;
+/// Bit of the hello's `features`: the site cuts files and lists as [`FORM`](crate::chunk::FORM) 2 says,
+/// so that the names of contents mean the same to both (spec: S-115).
+pub const FEATURE_FORM: u64 = 1 << 18;
 /// Folders in one message.
 pub const FOLDERS_MAX: usize = 4096;
 /// Files of which something is asked in one message.

@@ -13,7 +13,7 @@ use farhaul_sim::check::Violation;
 use farhaul_sim::profile::{Jitter, LinkProfile, Loss};
 use farhaul_sim::report::{Direction, Report};
 use farhaul_sim::scenario::{
-    First, HostProfile, Interruption, Mutation, Outage, Scenario, Side, Step, cell, named,
+    First, HostProfile, Interruption, Mutation, Outage, Scenario, Side, Step, cell, named, warm,
 };
 use farhaul_sim::world::{Speech, run};
 
@@ -507,4 +507,18 @@ fn a_right_hint_shortens_a_short_transfer_and_a_wrong_one_does_not_prolong_it() 
     for wrong in [high, low] {
         assert!(wrong <= none.mul_f64(1.02), "{wrong:?} instead of {none:?}");
     }
+}
+
+/// Every report of the object named all that had been lost of the one before: seven of them, 1.2 KB each.
+#[test]
+fn a_small_object_after_a_pause_costs_small_reports() {
+    let back = |count| {
+        let link = cell(BitRate::mbps(100), Duration::from_millis(100), 0.01);
+        let mut scenario = warm(7, link, Bytes::kib(16), count);
+        scenario.loads[0][1..].iter_mut().for_each(|load| load.at += Duration::from_secs(3));
+        play(&scenario).directions[1].wire.get()
+    };
+    let each = (back(10) - back(0)) / 10;
+    println!("{each} bytes of reports for 16 KiB");
+    assert!(each < 2_000, "{each}");
 }

@@ -34,6 +34,8 @@ pub enum HaltKind {
     Disk,
     /// Its index failed or is damaged.
     Index,
+    /// Its index is of another version of the program.
+    Form,
     /// A change before the last stop cannot be told done from undone.
     Undecided,
     /// It cannot be opened.
@@ -46,6 +48,7 @@ impl fmt::Display for HaltKind {
             Self::Elsewhere => "not where it was",
             Self::Disk => "its disk failed",
             Self::Index => "its index failed",
+            Self::Form => "its index is of another version",
             Self::Undecided => "a change is undecided",
             Self::Unopened => "cannot be opened",
         })
@@ -76,6 +79,7 @@ impl HaltKind {
             Self::Elsewhere => "mount its disk, or put it back where it was",
             Self::Disk => "see what the system's log says of the disk",
             Self::Index => "do what the reason says, or see what the system's log says of the disk",
+            Self::Form => "move its index aside, or use the version that wrote it",
             Self::Undecided | Self::Unopened => "see that it belongs to this user and can be read",
         }
     }
@@ -143,6 +147,7 @@ impl Loop {
             }
             Err(error) => {
                 let kind = HaltKind::of(&error).unwrap_or(match &error {
+                    FolderError::Index(IndexError::Form { .. }) => HaltKind::Form,
                     FolderError::Index(_) => HaltKind::Index,
                     _ => HaltKind::Unopened,
                 });

@@ -14,7 +14,7 @@ use super::givers::HERE;
 use super::patience::Miss;
 use crate::index::chunks::Home;
 use crate::store::{Ready, Staged, StoreError};
-use asking::{Answer, Asking};
+use asking::{Answer, Asking, Worth};
 use behind::Behind;
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::writeback;
@@ -224,8 +224,18 @@ impl Filling<'_> {
                 Entry::Chunk(chunk) => self.place(offset, chunk)?,
             }
             offset += entry.len();
+            self.ask_behind(offset.get());
         }
         Ok(())
+    }
+
+    /// What is missing is on its way while the rest of the list is gone through, for what is here may be
+    /// much: but only once so much lies behind it that what was edited with it is probably known.
+    fn ask_behind(&mut self, offset: u64) {
+        let is_behind = |first: &Missing| offset.saturating_sub(first.offset) >= asking::QUESTION;
+        let is_behind = self.missing.front().is_some_and(is_behind);
+        let worth = if is_behind { Worth::First } else { Worth::Whole };
+        self.asking.ask_chunks(&mut self.missing, &mut self.missing_bytes, worth);
     }
 
     fn place(&mut self, offset: Bytes, chunk: &Chunk) -> Result<(), NotCome> {
@@ -252,8 +262,6 @@ impl Filling<'_> {
         self.repeats.entry(chunk.id).or_default();
         self.missing.push_back(Missing { chunk: *chunk, offset: offset.get() });
         self.missing_bytes += len;
-        // It is on its way while the rest of the list is gone through: what is here may be much.
-        self.asking.ask_chunks(&mut self.missing, &mut self.missing_bytes, false);
         Ok(())
     }
 
@@ -280,8 +288,8 @@ impl Filling<'_> {
         if !pages.is_empty() {
             self.asking.ask_pages(pages);
         }
-        let is_read = self.reader.is_complete();
-        self.asking.ask_chunks(&mut self.missing, &mut self.missing_bytes, is_read);
+        let worth = if self.reader.is_complete() { Worth::Last } else { Worth::First };
+        self.asking.ask_chunks(&mut self.missing, &mut self.missing_bytes, worth);
     }
 
     /// Waits for an answer, or for somebody who can be asked.

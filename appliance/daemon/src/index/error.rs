@@ -52,6 +52,17 @@ pub enum IndexError {
         /// How much there is.
         free: Bytes,
     },
+    /// Another version of the program wrote it, which names the same contents otherwise (spec: S-115).
+    #[error(
+        "the index names contents in form {found}, this program in form {known}: use the program that \
+         wrote it, or move the index aside, and all is read anew"
+    )]
+    Form {
+        /// The form of the file.
+        found: u64,
+        /// The form of this program.
+        known: u64,
+    },
     /// It is that of another folder or site.
     #[error("the index belongs to another folder or another site")]
     OtherFolder,

@@ -12,6 +12,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub(super) enum Field {
     Folder,
     Site,
+    /// In which form contents are named (S-115); absent: in the first one.
+    Form,
     Incarnation,
     LastSeq,
     /// The first number that was not reserved yet.
@@ -42,6 +44,7 @@ impl Field {
         match self {
             Self::Folder => "folder",
             Self::Site => "site",
+            Self::Form => "form",
             Self::Incarnation => "incarnation",
             Self::LastSeq => "last seq",
             Self::NextSerial => "next serial",

@@ -1,8 +1,9 @@
 //! The tables, and how SQLite is set up for them.
 
-use super::meta::{Field, write_bytes, write_number};
+use super::meta::{Field, read_bytes, read_number, write_bytes, write_number};
 use super::{IndexError, marks};
 use farhaul_proto::ids::SiteId;
+use farhaul_sync::chunk::FORM;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Incarnation;
 use rusqlite::Connection;
@@ -91,6 +92,7 @@ pub(super) fn make(
     make_tables(&making)?;
     write_bytes(&making, Field::Folder, &folder.0)?;
     write_bytes(&making, Field::Site, &site.0)?;
+    write_number(&making, Field::Form, FORM.into())?;
     write_number(&making, Field::Incarnation, incarnation.get())?;
     write_number(&making, Field::LastSeq, 0)?;
     write_number(&making, Field::NextSerial, 1)?;
@@ -127,17 +129,33 @@ pub(super) enum Age {
     Older,
 }
 
-/// Whether this program can read the file.
+/// Whether this program can read the file, and names of contents in it are what this program calls them
+/// (spec: S-115).
 pub(super) fn age_of(db: &Connection) -> Result<Age, IndexError> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if number("application_id")? != APPLICATION {
         return Err(IndexError::damaged("it is no index"));
     }
-    match number("user_version")? {
+    let format = number("user_version")?;
+    if (FORMAT_UNMARKED..=FORMAT).contains(&format) {
+        check_form(db)?;
+    }
+    match format {
         FORMAT => Ok(Age::Present),
         FORMAT_UNMARKED => Ok(Age::Older),
         found => Err(IndexError::Format { found, known: FORMAT }),
     }
+}
+
+/// In another form the same bytes have other names: whoever went on with those would take each file for
+/// one that nobody has.
+fn check_form(db: &Connection) -> Result<(), IndexError> {
+    let found = match read_bytes(db, Field::Form)? {
+        Some(_) => read_number(db, Field::Form)?,
+        None => 1,
+    };
+    let known = FORM.into();
+    if found == known { Ok(()) } else { Err(IndexError::Form { found, known }) }
 }
 
 /// That SQLite finds its own pages in order.

@@ -380,3 +380,28 @@ proptest! {
         index.check().unwrap();
     }
 }
+
+/// Its tables are the same, and nothing that it calls a content is one here. spec: S-115
+#[test]
+fn an_index_that_names_contents_otherwise_is_refused_and_left_as_it_is() {
+    for (form, found) in [(None, 1), (Some(1), 1), (Some(3), 3)] {
+        let home = tempfile::tempdir().unwrap();
+        let mut index = index(home.path());
+        store(&mut index, &path("a"), &version(dot(2, 1), &[], file(b"1")));
+        match form {
+            None => meta::remove(&index.db, Field::Form).unwrap(),
+            Some(form) => write_number(&index.db, Field::Form, form).unwrap(),
+        }
+        let place = index.path.clone();
+        index.close().unwrap();
+        let before = std::fs::read(&place).unwrap();
+        for _ in 0..2 {
+            let refused = Index::open(&place, FOLDER, SITE).map(drop);
+            let Err(IndexError::Form { found: told, known: 2 }) = refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(told, found);
+            assert_eq!(std::fs::read(&place).unwrap(), before);
+        }
+    }
+}

@@ -19,7 +19,8 @@ use farhaul_proto::ids::{ObjectId, SiteId};
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{Message as Greeting, reason};
 use farhaul_sync::message::{
-    Carrier, FEATURE_COMPARES, FEATURE_SITES, INLINE_MAX, Message, MessageError, Wanted,
+    Carrier, FEATURE_COMPARES, FEATURE_FORM, FEATURE_SITES, INLINE_MAX, Message, MessageError,
+    Wanted,
 };
 use farhaul_sync::seal::FolderKey;
 use std::collections::{BTreeMap, VecDeque};
@@ -212,6 +213,9 @@ pub enum Ended {
     /// It is no site.
     #[error("the peer is a program that transfers files, not a site")]
     NoSite,
+    /// It is one of an earlier version, which names the same contents otherwise (spec: S-115).
+    #[error("the peer is a site of another version, which cuts files otherwise: update it")]
+    OtherForm,
     /// The peer ended it in good order.
     #[error("the peer ended the session")]
     Finished,
@@ -338,11 +342,17 @@ impl Session {
         outbox: &Outbox,
     ) -> Result<(), Ended> {
         let agent = concat!("farhauld/", env!("CARGO_PKG_VERSION")).to_owned();
-        let features = FEATURE_SITES | FEATURE_COMPARES;
+        let features = FEATURE_SITES | FEATURE_COMPARES | FEATURE_FORM;
         self.post(Greeting::Hello { features, agent }.encode_body())?;
         let hello = heard.recv().await.unwrap_or(Err(Ended::Finished));
         let theirs = match hello.map(|frame| Greeting::decode(&frame))? {
-            Ok(Greeting::Hello { features, .. }) if features & FEATURE_SITES != 0 => features,
+            Ok(Greeting::Hello { features, .. }) if features & FEATURE_SITES == 0 => {
+                return Err(Ended::NoSite);
+            }
+            Ok(Greeting::Hello { features, .. }) if features & FEATURE_FORM == 0 => {
+                return Err(Ended::OtherForm);
+            }
+            Ok(Greeting::Hello { features, .. }) => features,
             Ok(_) => return Err(Ended::NoSite),
             Err(error) => return Err(Ended::Violation(error.to_string())),
         };

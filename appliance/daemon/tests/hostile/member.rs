@@ -11,7 +11,7 @@ use farhaul_proto::ids::{ObjectId, SiteId};
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::Message as Greeting;
 use farhaul_sync::message::{
-    Carrier, FEATURE_SITES, Followed, Message, Records, SealedRun, Shared,
+    Carrier, FEATURE_FORM, FEATURE_SITES, Followed, Message, Records, SealedRun, Shared,
 };
 use farhaul_sync::seal::{Proof, Statement, leaf, root};
 use farhaul_sync::version::{Author, Incarnation, Serial};
@@ -82,7 +82,8 @@ impl Member {
             next,
             serial,
         };
-        let hello = Greeting::Hello { features: FEATURE_SITES, agent: "member".to_owned() };
+        let features = FEATURE_SITES | FEATURE_FORM;
+        let hello = Greeting::Hello { features, agent: "member".to_owned() };
         this.sender.send(&hello.encode_body()).await.expect("it listens");
         this.share(0, None).await;
         this.say(&records((this.life, 0, 0), Vec::new())).await;

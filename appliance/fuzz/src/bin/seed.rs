@@ -270,7 +270,7 @@ fn manifests() -> (Vec<Seed>, Vec<Seed>) {
     let keys = ContentKeys::of(&FOLDER);
     let chunk = |n: u32, len: u32| Entry::Chunk(Chunk { id: keys.chunk_id(&n.to_be_bytes()), len });
     let zeros = Entry::Zeros { len: Bytes::kib(64) };
-    let few: Vec<Entry> = vec![chunk(0, 65_536), zeros, chunk(1, 70_000), chunk(2, 5)];
+    let few: Vec<Entry> = vec![chunk(0, 65_536), zeros, chunk(1, 60_000), chunk(2, 5)];
     // As many as fill some pages, and no more than a seed may be long.
     let many: Vec<Entry> = (0..1100).map(|n| chunk(n, 65_536)).collect();
     let (mut pages, mut lists) = (Vec::new(), Vec::new());

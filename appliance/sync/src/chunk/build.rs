@@ -84,6 +84,11 @@ struct Level {
     last: Option<Child>,
 }
 
+/// A level as pages have it.
+fn height_of(number: usize) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
 /// Where pages go.
 type Emit<'e> = dyn FnMut(PageId, &[u8]) + 'e;
 
@@ -138,12 +143,13 @@ impl<'a> ManifestBuilder<'a> {
             Entry::Chunk(chunk) => Some(&chunk.id.0),
             Entry::Zeros { .. } => None,
         };
-        let mut is_end = ends_page(usize::from(level.count), id);
+        let mut is_end = ends_page(0, usize::from(level.count), id);
         let mut number = 0;
         while is_end {
             let child = self.end_page(number, emit);
             number += 1;
-            is_end = ends_page(usize::from(self.levels[number].count), Some(&child.id.0));
+            let count = usize::from(self.levels[number].count);
+            is_end = ends_page(height_of(number), count, Some(&child.id.0));
         }
     }
 
@@ -153,8 +159,7 @@ impl<'a> ManifestBuilder<'a> {
             self.levels.push(Level::default());
         }
         let level = &mut self.levels[number];
-        let height = u8::try_from(number).unwrap_or(u8::MAX);
-        let mut page = encode_head(height, self.class, level.count).to_vec();
+        let mut page = encode_head(height_of(number), self.class, level.count).to_vec();
         page.append(&mut level.entries);
         let child = Child { id: self.keys.page_id(&page), span: level.span };
         (level.count, level.span) = (0, Bytes::ZERO);

@@ -5,11 +5,14 @@
 
 use super::class::SizeClass;
 use super::key::{ChunkId, PageId};
-use crate::limits::{FILE_MAX, PAGE_ENTRIES_MAX, PAGE_ENTRIES_MIN, PAGE_LEVEL_MAX, PAGE_MAX};
+use crate::limits::{FILE_MAX, LEAF_ENTRIES_MIN, NODE_ENTRIES_MIN};
+use crate::limits::{PAGE_ENTRIES_MAX, PAGE_LEVEL_MAX, PAGE_MAX};
 use farhaul_proto::units::Bytes;
 
-/// The form of a page that this room knows.
-const FORM: u8 = 1;
+/// The form of a page that this room knows. It says as well how files are cut and lists divided: the
+/// same content has another name in another form, so sites and indexes of different forms have nothing
+/// to tell each other (spec: S-115). Form 1 had chunks of 64 KiB at least on average.
+pub const FORM: u8 = 2;
 const HEAD: usize = 5;
 
 /// What an entry of a page of level 0 begins with.
@@ -103,7 +106,7 @@ pub enum PageError {
     #[error("these bytes are not the manifest page that was asked for")]
     OtherPage,
     /// A form that is not known here.
-    #[error("manifest pages of form {form} are not known here; a newer version may know them")]
+    #[error("manifest pages of form {form} are not known here, another version may know them")]
     Form {
         /// Its number.
         form: u8,
@@ -149,11 +152,15 @@ pub(super) fn encode_child(page: &mut Vec<u8>, child: &Child) {
     page.extend_from_slice(&child.id.0);
 }
 
-/// Whether a page ends behind its entry number `count` (from 1), which has this name if it has one
-/// (spec: S-034).
-pub(super) fn ends_page(count: usize, id: Option<&[u8; 32]>) -> bool {
-    let is_cut = id.is_some_and(|id| id[31] == 0);
-    count >= PAGE_ENTRIES_MAX || is_cut && count >= PAGE_ENTRIES_MIN
+/// Whether a page of this level ends behind its entry number `count` (from 1), which has this name if
+/// it has one (spec: S-034).
+///
+/// Of an edit a page of chunks travels and one of the next level: short pages of chunks cost little of
+/// the first kind, and long ones above keep that level one page, so that nobody waits for a third.
+pub(super) fn ends_page(level: u8, count: usize, id: Option<&[u8; 32]>) -> bool {
+    let (mask, min) = if level == 0 { (63, LEAF_ENTRIES_MIN) } else { (255, NODE_ENTRIES_MIN) };
+    let is_cut = id.is_some_and(|id| id[31] & mask == 0);
+    count >= PAGE_ENTRIES_MAX || is_cut && count >= min
 }
 
 impl Page {
@@ -238,8 +245,9 @@ impl Page {
             Self::Leaf { entries, .. } => entries.len(),
             Self::Node { children, .. } => children.len(),
         };
-        let ends_before = (1..count).any(|n| ends_page(n, id(n - 1)));
-        !ends_before && (is_last || count > 0 && ends_page(count, id(count - 1)))
+        let ends = |n: usize| ends_page(self.level(), n, id(n - 1));
+        let ends_before = (1..count).any(ends);
+        !ends_before && (is_last || count > 0 && ends(count))
     }
 }
 

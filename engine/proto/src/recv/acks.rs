@@ -20,6 +20,9 @@ const MARKS_MAX: usize = 15;
 const TRAINS_MAX: usize = 8;
 /// Reports that repeat a train.
 const TRAIN_REPEATS: u32 = 3;
+/// A sender that is silent for so long although it was told of everything has heard that: who has not
+/// asks after a second, and every two at most (W-058).
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// A train is silent for at least this long when it has ended.
 const TRAIN_END: Duration = Duration::from_millis(5);
 
@@ -69,6 +72,10 @@ pub struct AckRecorder {
     duplicates: u64,
     /// The largest number that the last report named.
     reported_to: u64,
+    /// The largest number that was named while nothing was missing.
+    settled_to: Option<u64>,
+    /// When the newest packet came that wants an answer.
+    newest_at: Option<Timestamp>,
     marks: Vec<(PacketNumber, Timestamp)>,
     mark_stride: u32,
     since_mark: u32,
@@ -108,8 +115,28 @@ impl AckRecorder {
         self.insert(arrival);
     }
 
+    /// The last report was made while every object was complete: once its sender has heard it, nothing
+    /// that it named is in doubt.
+    pub const fn on_settled(&mut self) {
+        self.settled_to = Some(self.reported_to);
+    }
+
+    /// Reports name no more what was settled before a pause: every one of them would repeat it, however
+    /// little comes now. spec: W-043
+    fn forget_settled(&mut self, at: Timestamp) {
+        let paused = self.newest_at.is_some_and(|newest| at.since(newest) >= SETTLED_AFTER);
+        self.newest_at = Some(at);
+        let Some(settled) = self.settled_to.take_if(|_| paused) else { return };
+        let floor = settled - settled % PROOF_STEP;
+        if floor > self.covered_from {
+            self.covered_from = floor;
+            self.received.remove_range(0, floor - 1);
+        }
+    }
+
     /// Writes down an authentic packet.
     pub fn on_packet(&mut self, arrival: &Arrival, bytes: Bytes) {
+        self.forget_settled(arrival.at);
         if !self.insert(arrival) {
             self.duplicates += 1;
             return;

@@ -145,6 +145,9 @@ impl Session {
         let receipt = |covered_from| self.acks.receipt(covered_from);
         feedback.encode_with(&mut payload, REPORT_LEN_MAX, receipt);
         let active = !self.receiver.is_idle();
+        if !active {
+            self.acks.on_settled();
+        }
         self.reports.on_sent(fresh, active, self.rtt.smoothed(), now);
         self.counters.reports_sent += 1;
         let number = self.ledger.next_number();

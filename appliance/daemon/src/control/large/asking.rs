@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Pages asked for at once.
 pub(super) const PAGES_AT_ONCE: usize = 64;
 /// Bytes of chunks in one question, and the chunk that goes beyond it.
-const QUESTION: u64 = 2 << 20;
+pub(super) const QUESTION: u64 = 2 << 20;
 /// Bytes of chunks that are asked for and did not come yet: at first, at least and at most.
 const WINDOW_FIRST: u64 = 4 << 20;
 const WINDOW_MIN: u64 = QUESTION;
@@ -38,6 +38,18 @@ pub(super) enum Answer {
     Chunks { chunks: Vec<Missing>, bytes: Vec<u8> },
     /// Chunks that did not come; whether whoever was asked may have them all the same.
     Missed { chunks: Vec<Missing>, is_mute: bool },
+}
+
+/// Which questions for chunks are worth asking. Each answer is an object of its own, with repair symbols
+/// and reports of its own: a few large ones cost less than many small ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// Only whole ones: more may follow at once.
+    Whole,
+    /// A smaller one too, while nobody is asked for anything.
+    First,
+    /// All: nothing follows.
+    Last,
 }
 
 enum Of {
@@ -89,16 +101,20 @@ impl<'a> Asking<'a> {
         self.ask(wanted, lens, Of::Pages(pages), 0);
     }
 
-    /// Asks for chunks from the front of `missing`, whole questions of them unless `is_all`.
+    /// Asks for chunks from the front of `missing`, as far as that is `worth` it.
     pub(super) fn ask_chunks(
         &mut self,
         missing: &mut VecDeque<Missing>,
         missing_bytes: &mut u64,
-        is_all: bool,
+        worth: Worth,
     ) {
         loop {
             let asked: u64 = self.open.values().map(|open| open.bytes).sum();
-            let is_enough = is_all || *missing_bytes >= QUESTION || self.is_idle();
+            let is_enough = match worth {
+                Worth::Last => true,
+                Worth::First if self.is_idle() => true,
+                Worth::First | Worth::Whole => *missing_bytes >= QUESTION,
+            };
             if missing.is_empty() || !is_enough || asked >= self.window {
                 return;
             }

@@ -335,3 +335,30 @@ fn an_index_of_a_newer_program_halts_its_folder_and_stays_where_it_is() {
     assert!(bench.halt("tree").is_none());
     assert_eq!(bench.placed("a").version.dot.serial.get(), 1);
 }
+
+/// Nothing is read into an index of a program that cut files otherwise, or taken from it. spec: S-115
+#[test]
+fn a_folder_with_an_index_of_another_form_halts_until_that_is_moved_aside() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("a"), "kept").unwrap();
+    bench.scan();
+    let (home, identity) = bench.closed();
+    let place = home.path().join("state/tree/index");
+    let db = rusqlite::Connection::open(&place).unwrap();
+    assert_eq!(db.execute("DELETE FROM meta WHERE name = 'form'", []).unwrap(), 1);
+    drop(db);
+    let mut bench = Bench::empty(home, &identity);
+    bench.open(FOLDER, "tree", Arc::new(Unnamed));
+    let halt = bench.halt("tree").expect("it halts");
+    assert_eq!(halt.kind, HaltKind::Form);
+    assert!(halt.reason.contains("names contents in form 1"), "{}", halt.reason);
+    assert!(bench.body.folders.is_empty());
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"kept");
+
+    fs::rename(&place, place.with_extension("aside")).unwrap();
+    bench.retry();
+    assert!(bench.halt("tree").is_none());
+    bench.scan();
+    assert_eq!(bench.placed("a").version.content, content_of(&mut bench, "a"));
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"kept");
+}

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Places that nobody looks at any more, at which a sweep is worth it; also half of all.
 pub(super) const DEAD_MIN: u64 = 1 << 16;
-const FORMAT: i64 = 2;
+pub(super) const FORMAT: i64 = 3;
 /// Pages kept in memory, in KiB: chunks come in no order, and the system keeps pages as well.
 const CACHE_KIB: i64 = 8 << 10;
 

@@ -2,7 +2,7 @@
 //! histories go through the stored map and through the one in memory.
 
 use super::memory::MemoryMap;
-use super::stored::{DEAD_MIN, count};
+use super::stored::{DEAD_MIN, FORMAT, count};
 use super::*;
 use crate::sample::path;
 use farhaul_sync::limits::PAGE_MAX;
@@ -267,4 +267,19 @@ proptest! {
             prop_assert_eq!(stored.told(), model.told(), "after {:?}", act);
         }
     }
+}
+
+/// Chunks that were cut otherwise are found no more, and nobody needs them to be.
+#[test]
+fn a_map_of_another_format_is_made_anew() {
+    let home = tempfile::tempdir().unwrap();
+    let mut noted = map(&home);
+    note(&mut noted, &tree("a"), &[at(1, 0)]);
+    noted.db.pragma_update(None, "user_version", FORMAT - 1).unwrap();
+    noted.close().unwrap();
+    let mut again = map(&home);
+    assert_eq!(again.find(id(1)).unwrap(), []);
+    note(&mut again, &tree("a"), &[at(1, 0)]);
+    again.close().unwrap();
+    assert_eq!(map(&home).find(id(1)).unwrap(), [place(tree("a"), 0)]);
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 const BLOCK: usize = 4 << 10;
 /// The shortest run of zeros in the smallest class.
-const RUN: usize = 64 << 10;
+const RUN: usize = 16 << 10;
 
 fn hex(id: &[u8; 32]) -> String {
     data_encoding::HEXLOWER.encode(id)
@@ -22,16 +22,20 @@ fn moved(old: &[Entry], new: &[Entry]) -> u64 {
 #[test]
 fn frozen_vectors_hold() {
     let keys = keys();
-    let bytes = [noise(1, 300_000), vec![0; 3 * RUN], noise(2, 70_001)].concat();
+    let bytes = [noise(1, 300_000), vec![0; 12 * RUN], noise(2, 70_001)].concat();
     let manifest = manifest_of(&keys, &bytes);
     let lens: Vec<u64> = manifest.entries.iter().map(|entry| entry.len().get()).collect();
-    assert_eq!(lens, [45_663, 70_944, 71_851, 73_214, 41_432, 192_512, 70_993]);
+    let expected = [
+        23_846, 21_817, 20_202, 19_067, 27_298, 31_724, 20_269, 24_235, 19_510, 19_787, 21_094,
+        25_390, 25_528, 3_337, 192_512, 24_296, 19_403, 16_612, 10_682,
+    ];
+    assert_eq!(lens, expected);
     let Some(Entry::Chunk(first)) = manifest.entries.first() else { panic!("a chunk") };
     let ids = [first.id.0, manifest.id(&keys).0, manifest_of(&keys, b"").id(&keys).0];
     let expected = [
-        "6237e16cf8c33fc4533996105ea7479587d4a0b50055c7b0cf36cf850797a96f",
-        "9ed29135a48120cb05ac0f570878a1f04dd25f53598727aa8a6d91180b7087f9",
-        "f714b8ff775e5a0bcac43dc2f2491637157e4985838dc0384e0927eb412841c8",
+        "441f366f770a40c0e5b37f253e9adb77a7a3ecd05c240f27f0b2b798f0eaead2",
+        "fcc76b60758ac40cf48bf5e0ace6542beb2733959d191f5c279eb1b491a32ecf",
+        "f53714b255ced9d189f4bf0b902903d715340c04089d704923cb557e74c7efee",
     ];
     assert_eq!(ids.each_ref().map(hex), expected);
 }
@@ -82,12 +86,18 @@ fn folders_share_neither_cuts_nor_names() {
 #[test]
 fn classes_grow_with_the_size_and_at_their_bounds() {
     let class = |size| SizeClass::of(Bytes::new(size)).number();
-    for number in 0..6 {
-        let bound = 1_u64 << (29 + 2 * number);
+    for (number, bits) in (0..).zip([29, 30, 31, 32, 33, 35, 37, 39]) {
+        let bound = 1_u64 << bits;
         assert_eq!([class(bound - 1), class(bound)], [number, number + 1]);
     }
-    assert_eq!([class(0), class(1 << 50)], [0, 6]);
-    assert_eq!(SizeClass::from_number(7), None);
+    assert_eq!([class(0), class(1 << 50)], [0, 8]);
+    assert_eq!(SizeClass::from_number(9), None);
+    for number in 0..=8 {
+        let class = SizeClass::from_number(number).expect("there is");
+        let lens = [class.min(), class.average(), class.max()].map(|len| len.get() >> number);
+        let min = [16 << 10, 8 << 10, 4 << 10][usize::from(number.min(2))];
+        assert_eq!(lens, [min, 16 << 10, 64 << 10], "{number}");
+    }
 }
 
 #[test]
@@ -96,7 +106,7 @@ fn one_byte_inserted_at_the_front_moves_one_chunk_or_two() {
     let old = noise(5, 16 << 20);
     let new = [b"x", &old[..]].concat();
     let moved = moved(&manifest_of(&keys, &old).entries, &manifest_of(&keys, &new).entries);
-    assert!(moved <= 300 << 10, "{moved}");
+    assert!(moved <= 100 << 10, "{moved}");
 }
 
 #[test]
@@ -110,7 +120,7 @@ fn what_is_overwritten_moves_with_little_more() {
         new[at..at + (1 << 20)].copy_from_slice(&noise(7, 1 << 20));
         extra += moved(&entries, &manifest_of(&keys, &new).entries) - (1 << 20);
     }
-    assert!(extra / 8 <= 150 << 10, "{}", extra / 8);
+    assert!(extra / 8 <= 60 << 10, "{}", extra / 8);
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn size_of(entries: &[Entry]) -> Bytes {
 #[test]
 fn a_list_of_any_length_comes_back() {
     let keys = keys();
-    for len in [0, 1, 63, 64, 65, 1000, 1024, 5000] {
+    for len in [0, 1, 31, 32, 33, 63, 64, 65, 1000, 1024, 5000] {
         let entries = chunks(0..len);
         let (id, pages) = built(&keys, &entries);
         assert_eq!(id, Manifest { class: CLASS, entries: entries.clone() }.id(&keys));
@@ -89,6 +89,17 @@ fn an_edit_changes_few_pages() {
         let fresh: Vec<_> = pages.iter().filter(|(id, _)| !old_pages.contains_key(id)).collect();
         let bytes: usize = fresh.iter().map(|(_, page)| page.len()).sum();
         assert!(fresh.len() <= 4 && bytes <= 100 << 10, "{} pages, {bytes} bytes", fresh.len());
+    }
+}
+
+/// Each level more is a round trip more until the first chunk can be asked for.
+#[test]
+fn a_list_of_up_to_256_pages_has_one_level_above_them() {
+    let keys = keys();
+    for seed in 0..8 {
+        let pages = built(&keys, &chunks(seed << 20..(seed << 20) + 20_000)).1;
+        let (leaves, above): (Vec<_>, Vec<_>) = pages.values().partition(|page| page[1] == 0);
+        assert!((150..=256).contains(&leaves.len()) && above.len() == 1, "{}", leaves.len());
     }
 }
 
@@ -158,7 +169,7 @@ fn lists_that_no_cutter_makes_are_refused() {
     let short = chunk(1, (16 << 10) - 1);
     let cases = [
         vec![chunk(1, 0)],
-        vec![chunk(1, (256 << 10) + 1)],
+        vec![chunk(1, (64 << 10) + 1)],
         vec![short, chunk(2, 16 << 10)],
         vec![zeros(Bytes::ZERO)],
         vec![zeros(block), zeros(block)],
@@ -179,9 +190,17 @@ fn lists_that_no_cutter_makes_are_refused() {
 
 #[test]
 fn pages_that_end_elsewhere_are_refused() {
-    let mut entries = chunks(0..100);
-    entries[80] = Entry::Chunk(Chunk { id: ChunkId([0; 32]), len: 16 << 10 });
-    assert!(answer_to(entries).is_err());
+    let named = |last_byte: u8| Entry::Chunk(Chunk { id: ChunkId([last_byte; 32]), len: 16 << 10 });
+    let entries = vec![named(1); 100];
+    assert_eq!(answer_to(entries.clone()), Ok(entries.clone()));
+    for (at, last_byte) in [(80, 0), (31, 64), (98, 192)] {
+        let mut entries = entries.clone();
+        entries[at] = named(last_byte);
+        assert!(answer_to(entries).is_err(), "{at}");
+    }
+    let mut few = entries;
+    few[30] = named(64);
+    assert_eq!(answer_to(few.clone()), Ok(few), "a page of 31 is none but the last");
     let keys = keys();
     let halves = [chunks(0..40), chunks(40..80)].map(|entries| {
         let span = size_of(&entries);
@@ -201,12 +220,27 @@ fn pages_that_end_elsewhere_are_refused() {
 fn claims_of_more_than_a_page_holds_are_refused_without_reading_on() {
     assert_eq!(Page::decode(&vec![1; PAGE_MAX + 1]), Err(PageError::TooLong { len: PAGE_MAX + 1 }));
     let too_many = u16::try_from(PAGE_ENTRIES_MAX + 1).expect("small").to_be_bytes();
-    assert!(Page::decode(&[1, 0, 0, too_many[0], too_many[1]]).is_err());
+    assert!(Page::decode(&[FORM, 0, 0, too_many[0], too_many[1]]).is_err());
     assert_eq!(Page::decode(&[9, 0, 0, 0, 0]), Err(PageError::Form { form: 9 }));
-    assert_eq!(Page::decode(&[1, 0, 0, 0, 1]), Err(PageError::Length));
-    assert_eq!(Page::decode(&[1, 0, 0, 0, 0, 0]), Err(PageError::Length));
-    assert!(Page::decode(&[1, 7, 0, 0, 2]).is_err());
-    assert!(Page::decode(&[1, 1, 7, 0, 2]).is_err());
+    assert_eq!(Page::decode(&[FORM, 0, 0, 0, 1]), Err(PageError::Length));
+    assert_eq!(Page::decode(&[FORM, 0, 0, 0, 0, 0]), Err(PageError::Length));
+    let refused = |field| Err(PageError::Range { field });
+    assert_eq!(Page::decode(&[FORM, 7, 0, 0, 2]), refused("number of entries or levels"));
+    assert_eq!(Page::decode(&[FORM, 1, 9, 0, 2]), refused("class"));
+}
+
+/// So are lists that a site of an earlier version made. spec: S-115
+#[test]
+fn pages_of_the_form_before_are_refused_by_their_first_byte() {
+    let keys = keys();
+    for mut page in built(&keys, &chunks(0..100)).1.into_values() {
+        assert!(Page::decode(&page).is_ok());
+        page[0] = 1;
+        assert_eq!(Page::decode(&page), Err(PageError::Form { form: 1 }));
+        let id = keys.page_id(&page).as_manifest();
+        let mut reader = ManifestReader::new(&keys, id, Bytes::kib(1600));
+        assert_eq!(reader.take(&page), Err(PageError::Form { form: 1 }));
+    }
 }
 
 /// Lists as a cutter makes them, with many names that end a page.
@@ -268,7 +302,7 @@ proptest! {
     fn no_bytes_make_a_page_panic(mut bytes in vec(any::<u8>(), 0..300), level in 0_u8..8, count in 0_u16..9) {
         let _ = Page::decode(&bytes);
         if bytes.len() >= 5 {
-            bytes[..5].copy_from_slice(&[1, level, 0, 0, u8::try_from(count).expect("small")]);
+            bytes[..5].copy_from_slice(&[FORM, level, 0, 0, u8::try_from(count).expect("small")]);
         }
         let keys = keys();
         let id = keys.page_id(&bytes);

@@ -121,3 +121,32 @@ fn a_receipt_covers_what_the_report_names_and_nothing_else() {
     let proofs = named.map(|n| Proof::new(u16::try_from(n % 60_000).unwrap() + 1));
     assert_eq!(said.receipt, proofs.fold(Proof::NONE, |a, b| a ^ b));
 }
+
+/// What arrives of so many numbers, each tenth of them lost, and then of the one behind them after
+/// `pause`: what a report names after that.
+fn named_after(pause: Duration, is_settled: bool) -> Feedback {
+    let mut acks = AckRecorder::new();
+    let lost = |number: &u64| number % 10 == 9;
+    (0..1_000).filter(|number| !lost(number)).for_each(|n| arrive(&mut acks, n, false, at(n)));
+    acks.report(at(1_000)).unwrap();
+    if is_settled {
+        acks.on_settled();
+    }
+    arrive(&mut acks, 1_000, false, at(998) + pause);
+    acks.report(at(1_000) + pause).unwrap()
+}
+
+/// spec: W-043
+#[test]
+fn what_was_settled_before_a_pause_is_named_no_more() {
+    let report = named_after(SETTLED_AFTER, true);
+    // From the step below what was named last.
+    assert_eq!(report.covered_from, PacketNumber::new(960));
+    assert_eq!(report.ranges.len(), 5);
+    assert_eq!((report.received_packets, report.duplicates), (901, 0));
+    let in_time = SETTLED_AFTER - Duration::from_micros(1);
+    for report in [named_after(in_time, true), named_after(SETTLED_AFTER * 9, false)] {
+        assert_eq!(report.covered_from, PacketNumber::new(0));
+        assert_eq!(report.ranges.len(), 101);
+    }
+}
