@@ -1,4 +1,4 @@
-//! The fault kit in its short form: some hundred power cuts of each class on ext4, a kill at some of
+//! The fault kit in its short form: twenty power cuts of each class on ext4, a kill at some of
 //! the syscalls, and planted faults that have to be found.
 //!
 //! ```text

@@ -18,7 +18,7 @@ const SHOWN_FOR: Duration = Duration::from_hours(1);
 /// Sites of which that is remembered: a folder has no more members (S-003).
 const SITES_MAX: usize = 1024;
 
-const TWICE_US: &str = "another machine has the key of this site";
+const TWICE_US: &str = "another machine may have the key of this site";
 const TWICE_THEM: &str = "a peer is there twice";
 const CLOCKS: &str = "clocks differ";
 
@@ -61,8 +61,9 @@ impl Doubts {
     fn said_of_us(&self) -> Option<String> {
         let (peer, _) = self.us?;
         Some(format!(
-            "{peer} replaced this site's sessions by others that it is to have called, and this process \
-             called none: stop the other machine, or give one of both a key of its own"
+            "{peer} says that it replaced this site's sessions by others that this site called, and this \
+             process called none: stop the other machine, or give one of both a key of its own; if there \
+             is no other machine, that peer is wrong"
         ))
     }
 

@@ -62,7 +62,9 @@ impl Givers {
     pub(super) fn join(&self, outbox: Outbox) {
         let seen = (0, Instant::now());
         let giver = Giver { seen, open: 0, outbox };
-        self.lock().live.insert(giver.outbox.peer(), giver);
+        let mut known = self.lock();
+        known.live.insert(giver.outbox.peer(), giver);
+        known.patience.somebody_came();
     }
 
     /// It is gone.

@@ -98,8 +98,9 @@ impl LargeJob {
         let Self { shared, wish, .. } = self;
         match &came {
             Ok(_) => shared.givers.came(wish.manifest, HERE),
-            // It was not lacked: it is tried as soon as somebody may be asked again.
-            Err(NotCome::Stopped | NotCome::Unsaid) => {}
+            Err(NotCome::Stopped) => {}
+            // Others have their turns before it is tried again.
+            Err(NotCome::Unsaid) => shared.givers.missed(wish.manifest, HERE, &Miss::Unsaid),
             Err(NotCome::Nobody) => shared.givers.missed(wish.manifest, HERE, &Miss::HasNot),
             Err(_) => shared.givers.missed(wish.manifest, HERE, &Miss::Bad),
         }

@@ -26,6 +26,8 @@ pub(super) enum Miss {
     /// The folder halts there, and is opened again by itself (spec: S-159); or this site has not taken
     /// what it was given before (spec: S-161).
     Halted,
+    /// Nobody who was asked said whether it is there: of this site, not of any of them (spec: S-163).
+    Unsaid,
 }
 
 impl fmt::Display for Miss {
@@ -38,6 +40,7 @@ impl fmt::Display for Miss {
             Self::Halted => {
                 "its folder halts there, or much that was asked for before is on its way"
             }
+            Self::Unsaid => "nobody who was asked said whether it is there",
         })
     }
 }
@@ -52,7 +55,7 @@ impl Miss {
     const fn first_wait(&self) -> Duration {
         match self {
             Self::HasNot => Duration::from_millis(250),
-            Self::Bad => Duration::from_secs(10),
+            Self::Bad | Self::Unsaid => Duration::from_secs(10),
             Self::Stalled => Duration::from_secs(30),
             Self::Busy => Duration::from_millis(250),
             Self::Halted => Duration::from_secs(2),
@@ -64,6 +67,7 @@ impl Miss {
 struct Tried {
     times: u32,
     not_before: Instant,
+    is_unsaid: bool,
 }
 
 /// What was tried in vain.
@@ -88,10 +92,16 @@ impl Patience {
         let wait = why.first_wait().saturating_mul(1 << doubled).min(WAIT_MAX);
         let spread = u32::try_from(875 + chance % 251).unwrap_or(1000);
         let not_before = now + wait * spread / 1000;
-        self.tried.insert((content, site), Tried { times, not_before });
+        let is_unsaid = *why == Miss::Unsaid;
+        self.tried.insert((content, site), Tried { times, not_before, is_unsaid });
         if self.tried.len() > REMEMBERED_MAX {
             self.forget_due(now);
         }
+    }
+
+    /// Somebody may be asked who could not be before: what nobody spoke of may be tried at once.
+    pub(super) fn somebody_came(&mut self) {
+        self.tried.retain(|_, tried| !tried.is_unsaid);
     }
 
     /// It came.
@@ -145,6 +155,21 @@ mod tests {
         assert_eq!(waits[11], WAIT_MAX);
         patience.came(CONTENT, SITE);
         assert_eq!(wait_after(&mut patience, &Miss::HasNot, now, 125), Duration::from_millis(250));
+    }
+
+    /// spec: S-163
+    #[test]
+    fn what_nobody_spoke_of_is_tried_twice_as_late_each_time_unless_somebody_comes() {
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        let waits = [10, 20, 40, 80, 160, 300, 300].map(Duration::from_secs);
+        for wait in waits {
+            assert_eq!(wait_after(&mut patience, &Miss::Unsaid, now, 125), wait);
+        }
+        patience.missed((ManifestId([2; 32]), SITE), &Miss::HasNot, now, 125);
+        patience.somebody_came();
+        assert_eq!(patience.not_before(CONTENT, SITE), None);
+        assert_eq!(patience.times(ManifestId([2; 32]), SITE), 1);
+        assert_eq!(wait_after(&mut patience, &Miss::Unsaid, now, 125), waits[0]);
     }
 
     #[test]

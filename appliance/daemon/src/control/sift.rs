@@ -90,6 +90,13 @@ impl Folder {
         if !is_old || self.setup.peers.is_empty() || found.content == placed.version.content {
             return Ok(false);
         }
+        // What waits to be published was read, and was durable, before the power went.
+        let waits = self.index.read().look(path)?.and_then(|look| look.found);
+        if waits
+            .is_some_and(|waits| waits.identity == found.identity && waits.content == found.content)
+        {
+            return Ok(false);
+        }
         let is_damaged = is < was || self.ends_in_zeros(path, is.get());
         if is_damaged {
             tracing::warn!(%path, "may be damaged by a power cut: is fetched again and kept");

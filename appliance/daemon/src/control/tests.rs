@@ -439,6 +439,34 @@ fn what_a_power_cut_left_of_a_file_is_fetched_again_and_kept_and_edits_are_publi
     }
 }
 
+/// spec: S-103
+#[test]
+fn an_edit_that_waited_before_the_power_went_is_no_damage() {
+    use farhaul_sync::folder::{Policy, Rights, Role};
+    SAID.set(Some(boot(7, -1000)));
+    let mut bench = Bench::new();
+    fs::write(bench.root("a"), "all of it").unwrap();
+    bench.scan();
+    let before = bench.placed("a").version;
+    let read_only = Policy { rights: Rights::new(Role::ReadOnly, []), ..Policy::default() };
+    bench.folder().setup.policy = Arc::new(read_only);
+    bench.folder().take_up_guards().unwrap();
+    fs::write(bench.root("a"), "less").unwrap();
+    bench.scan();
+    assert!(bench.folder().index.read().look(&path("a")).unwrap().is_some(), "it waits");
+    let (home, identity) = bench.killed();
+    SAID.set(Some(boot(8, 1000)));
+    let mut bench = Bench::empty(home, &identity);
+    bench.open(FOLDER, "tree", Arc::new(Unnamed));
+    assert!(bench.folder().index.was_cut());
+    bench.scan();
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"less");
+    let head = bench.item("a").versions.iter().next().cloned().expect("one");
+    assert!(head.dot != before.dot && head.covers(&before), "the edit is published");
+    assert_eq!(bench.kept().len(), 0);
+    SAID.set(None);
+}
+
 #[test]
 fn after_a_kill_without_a_power_cut_a_shorter_file_is_an_edit() {
     for (id, secs) in [(7, -1000), (8, -1000)] {

@@ -41,7 +41,7 @@ pub struct KeptAt {
 ///
 /// Of versions closer together than the step of their age, the first stays: its successor replaced
 /// it after the least time, and who looks for what was there on a day finds it. A clock that was
-/// set back makes everything look new, and nothing goes.
+/// set back makes everything look new, and only what is seconds apart goes.
 pub fn expired(now_secs: u64, age: Option<Duration>, kept: &[KeptAt]) -> Vec<usize> {
     let mut last_kept: Option<u64> = None;
     let mut expired = Vec::new();
