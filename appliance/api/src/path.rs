@@ -4,8 +4,9 @@ use core::fmt;
 use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 
-/// A path in a folder, its names joined by `/`. Bytes that are no UTF-8, control characters and the
-/// backslash are written `\xNN`, so that each path has one text and each text is one path.
+/// A path in a folder, its names joined by `/`. Bytes that are no UTF-8, characters that control a
+/// terminal or the direction of writing, and the backslash are written `\xNN`, so that each path has one
+/// text and each text is one path, and nobody reads another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -30,7 +31,7 @@ impl TreePath {
         let mut text = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {
             for c in chunk.valid().chars() {
-                if c.is_control() || c == '\\' {
+                if misleads(c) || c == '\\' {
                     let mut buffer = [0; 4];
                     escape(&mut text, c.encode_utf8(&mut buffer).as_bytes());
                 } else {
@@ -67,6 +68,15 @@ impl TreePath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Controls of terminals, and those of the order in which text is shown (Unicode TR9, TR36): names with
+/// them may look like others.
+fn misleads(c: char) -> bool {
+    let turns = ['\u{61c}', '\u{200e}', '\u{200f}'];
+    c.is_control()
+        || turns.contains(&c)
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn escape(text: &mut String, bytes: &[u8]) {
@@ -118,6 +128,8 @@ mod tests {
     #[test]
     fn what_could_mislead_a_terminal_is_escaped() {
         assert_eq!(TreePath::from_bytes(b"a\x1b[2J\\\xff").as_str(), "a\\x1b[2J\\x5c\\xff");
+        let name = "photo\u{202e}gpj.exe";
+        assert_eq!(TreePath::from_bytes(name.as_bytes()).as_str(), "photo\\xe2\\x80\\xaegpj.exe");
     }
 
     #[test]

@@ -64,6 +64,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const RESERVE: &str = "-reserve";
 /// Room for the intents and rows of some hundred thousand changes (F-03).
 const RESERVE_LEN: Bytes = Bytes::mib(64);
+/// Of an index that a power cut may have damaged, in [`Field::Cut`].
+const UNCHECKED: u64 = 1;
+/// It was compared with itself since.
+const CHECKED: u64 = 2;
 
 /// The how manyth version that this index stored: ascending without gaps, never given again within
 /// an incarnation. Neighbours ask for everything after the last one that they heard of. The first
@@ -123,6 +127,8 @@ pub struct Index {
     durable: Arc<AtomicU64>,
     was_unclean: bool,
     was_cut: bool,
+    /// All of it is to be compared with itself before it is used.
+    is_doubtful: bool,
     /// Held for as long as the index is open.
     _lock: File,
 }
@@ -197,17 +203,29 @@ impl Index {
         let boot = Boot::this().id;
         let was_unclean = left_by != 0;
         let is_cut = was_unclean && Some(left_by) != boot;
-        let was_cut = is_cut || meta::read_bytes(&db, Field::Cut)?.is_some();
+        let known = meta::read_bytes(&db, Field::Cut)?;
+        let was_cut = is_cut || known.is_some();
+        let is_doubtful = was_cut && (is_cut || known.as_deref() != Some(&CHECKED.to_be_bytes()));
         let durable = Arc::new(AtomicU64::new(0));
         let path = path.to_path_buf();
-        let mut index =
-            Self { db, path, folder, site, counters, durable, was_unclean, was_cut, _lock: lock };
+        let mut index = Self {
+            db,
+            path,
+            folder,
+            site,
+            counters,
+            durable,
+            was_unclean,
+            was_cut,
+            is_doubtful,
+            _lock: lock,
+        };
         // Also makes durable what a process before this one had committed for later.
         let opening = index.begin(Durability::Now)?;
         write_number(opening.db(), Field::Unclean, boot.unwrap_or(1))?;
         if was_cut {
             // Until what it left was looked at, which another stop may come before.
-            write_number(opening.db(), Field::Cut, 1)?;
+            write_number(opening.db(), Field::Cut, if is_doubtful { UNCHECKED } else { CHECKED })?;
         }
         opening.commit()?;
         Ok(index)
@@ -233,6 +251,23 @@ impl Index {
         meta::remove(ending.db(), Field::Cut)?;
         ending.commit()?;
         self.was_cut = false;
+        Ok(())
+    }
+
+    /// Compares all of it with itself where a power cut may have left it damaged, unless that was done
+    /// since (spec: S-149).
+    ///
+    /// # Errors
+    /// As [`Index::check`].
+    pub fn check_after_cut(&mut self) -> Result<(), IndexError> {
+        if !self.is_doubtful {
+            return Ok(());
+        }
+        self.check()?;
+        let noting = self.begin(Durability::Now)?;
+        write_number(noting.db(), Field::Cut, CHECKED)?;
+        noting.commit()?;
+        self.is_doubtful = false;
         Ok(())
     }
 

@@ -66,12 +66,9 @@ impl FolderSetup {
     /// Its index; where there is none, or a damaged one, a new one.
     pub(super) fn open_index(&self, site: SiteId) -> Result<Index, FolderError> {
         let place = self.state.join("index");
-        let opened = Index::open(&place, self.key, site).and_then(|index| {
-            // A row has a hash, but one that is not found any more has none to be wrong
-            // (spec: S-149).
-            if index.was_cut() {
-                index.check()?;
-            }
+        let opened = Index::open(&place, self.key, site).and_then(|mut index| {
+            // A row has a hash, but one that is not found any more has none to be wrong.
+            index.check_after_cut()?;
             Ok(index)
         });
         let index = match opened {

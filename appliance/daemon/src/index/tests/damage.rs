@@ -1,6 +1,8 @@
 //! Indexes that a disk gives otherwise than they were written.
 
 use super::*;
+use crate::boot::Boot;
+use crate::boot::tests::SAID;
 
 const PAGE: usize = 4096;
 
@@ -16,6 +18,36 @@ fn damage(location: &Path, bytes: &[u8]) {
         remove_if_there(&beside(location, suffix)).unwrap();
     }
     std::fs::write(location, bytes).unwrap();
+}
+
+/// spec: S-149
+#[test]
+fn after_a_power_cut_an_index_is_compared_with_itself_once() {
+    let started = |id| SAID.set(Some(Boot { id: Some(id), at_secs: 0 }));
+    let home = tempfile::tempdir().unwrap();
+    started(7);
+    let index = filled(home.path());
+    let location = index.path.clone();
+    drop(index);
+    for boot in [8, 9] {
+        started(boot);
+        let mut index = Index::open(&location, FOLDER, SITE).unwrap();
+        assert!(index.was_cut() && index.is_doubtful);
+        // Stopped before that came to its end.
+        drop(index);
+        index = Index::open(&location, FOLDER, SITE).unwrap();
+        assert!(index.was_cut() && index.is_doubtful);
+        index.check_after_cut().unwrap();
+        drop(index);
+        // What it left in the tree was not looked at yet.
+        index = Index::open(&location, FOLDER, SITE).unwrap();
+        assert!(index.was_cut() && !index.is_doubtful);
+    }
+    let mut index = Index::open(&location, FOLDER, SITE).unwrap();
+    index.end_cut().unwrap();
+    drop(index);
+    assert!(!Index::open(&location, FOLDER, SITE).unwrap().was_cut());
+    SAID.set(None);
 }
 
 #[test]
