@@ -67,10 +67,23 @@ fn a_kill_at_a_syscall_loses_nothing_that_was_announced_and_leaves_old_or_new() 
 fn planted_faults_are_found() {
     let test = "planted_faults_are_found";
     for (mutant, class) in PLANTED {
-        let arguments = ["power", "--images", "60", "--class", class, "--mutant", mutant];
-        let Some(ran) = kit(test, &arguments) else { return };
-        assert_eq!(ran.status.code(), Some(1), "{mutant} was not found");
-        let out = String::from_utf8_lossy(&ran.stdout);
-        assert!(out.contains("--cut"), "{mutant}: no cut is told:\n{out}");
+        // What a disk had in memory at a moment is chance, and so is it whether the fault did harm
+        // in a life: one in six of forgotten intents had no cut in which it did.
+        let is_found = (1..=5).any(|seed: u32| {
+            let seed = seed.to_string();
+            let arguments =
+                ["power", "--images", "60", "--seed", &seed, "--class", class, "--mutant", mutant];
+            let Some(ran) = kit(test, &arguments) else { return true };
+            let out = String::from_utf8_lossy(&ran.stdout);
+            match ran.status.code() {
+                Some(0) => false,
+                Some(1) => {
+                    assert!(out.contains("--cut"), "{mutant}: no cut is told:\n{out}");
+                    true
+                }
+                _ => panic!("{}\n{out}{}", ran.status, String::from_utf8_lossy(&ran.stderr)),
+            }
+        });
+        assert!(is_found, "{mutant} was not found");
     }
 }
