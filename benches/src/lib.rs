@@ -8,6 +8,7 @@ pub mod carriers;
 pub mod failure;
 pub mod files;
 pub mod huge_file;
+pub mod link;
 pub mod memory;
 pub mod quinn_copy;
 pub mod resume;

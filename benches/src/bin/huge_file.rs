@@ -2,28 +2,22 @@
 //!
 //! `cargo run --release -p farhaul-benches --bin huge_file -- --size 4TiB --islands 1000 --each 64KiB --work DIR`
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use farhaul_benches::files::FileOptions;
 use farhaul_benches::huge_file::{Figures, Islands, Plan, measure};
-use farhaul_netem_tests::LabProfile;
+use farhaul_benches::link::LinkOptions;
 use farhaul_proto::units::Bytes;
 use farhaul_sim::profile::{parse_size, parse_span};
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
-
-/// 200 Mbit/s, 100 ms there and back, 1 % lost each way.
-const LINK: &str = "rate = '200Mbit/s'\nrtt = '100ms'\nloss = '1%'\nqueue = '100ms'";
 
 /// Carries a file with data at intervals and holes in between from one site to another, and kills the
 /// receiver on the way. `--work` has to be on a file system that takes files of that length.
 #[derive(Debug, Parser)]
 #[command(name = "huge_file")]
 struct Arguments {
-    /// A link of one's own, instead of 200 Mbit/s, 100 ms, 1 %.
-    #[arg(long, value_name = "FILE")]
-    profile: Option<PathBuf>,
+    #[command(flatten)]
+    link: LinkOptions,
     /// Length of the file.
     #[arg(long, default_value = "4TiB", value_parser = parse_size)]
     size: Bytes,
@@ -45,19 +39,13 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let link = match &arguments.profile {
-        Some(path) => {
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
-        }
-        None => LINK.to_owned(),
-    };
     let plan = Plan {
         islands: Islands {
             size: arguments.size.get(),
             count: arguments.islands,
             each: arguments.each.get(),
         },
-        link: LabProfile::from_toml(&link)?,
+        link: arguments.link.link()?,
         seed: arguments.seed,
         limit: arguments.limit,
     };

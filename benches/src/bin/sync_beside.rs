@@ -2,29 +2,23 @@
 //!
 //! `cargo run --release -p farhaul-benches --bin sync_beside -- --rounds 3 --out sites`
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use farhaul_benches::files::FileOptions;
+use farhaul_benches::link::LinkOptions;
 use farhaul_benches::sync_beside::report::Run;
 use farhaul_benches::sync_beside::syncer::Syncer;
 use farhaul_benches::sync_beside::{Plan, measure};
-use farhaul_netem_tests::LabProfile;
 use farhaul_proto::units::Bytes;
 use farhaul_sim::profile::{parse_size, parse_span};
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
-
-/// 200 Mbit/s, 100 ms there and back, 1 % lost each way.
-const LINK: &str = "rate = '200Mbit/s'\nrtt = '100ms'\nloss = '1%'\nqueue = '100ms'";
 
 /// Has several programs keep two trees equal, in turn, over the same emulated link.
 #[derive(Debug, Parser)]
 #[command(name = "sync_beside")]
 struct Arguments {
-    /// A link of one's own, instead of 200 Mbit/s, 100 ms, 1 %.
-    #[arg(long, value_name = "FILE")]
-    profile: Option<PathBuf>,
+    #[command(flatten)]
+    link: LinkOptions,
     /// Who takes part; all that are installed, if not given.
     #[arg(long, value_enum, value_delimiter = ',')]
     peers: Vec<Syncer>,
@@ -55,12 +49,6 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let link = match &arguments.profile {
-        Some(path) => {
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
-        }
-        None => LINK.to_owned(),
-    };
     let wanted = if arguments.peers.is_empty() { &Syncer::ALL } else { &arguments.peers[..] };
     let mut peers = Vec::new();
     for peer in wanted {
@@ -72,7 +60,7 @@ fn main() -> Result<()> {
     let plan = Plan {
         peers,
         rounds: arguments.rounds,
-        link: LabProfile::from_toml(&link)?,
+        link: arguments.link.link()?,
         seed: arguments.seed,
         large: arguments.size.get(),
         small: arguments.files,
