@@ -88,6 +88,9 @@ pub struct FolderStatus {
     pub conflicts: u64,
     /// When it was last looked through.
     pub scan: ScanStatus,
+    /// How changes in it are heard of between scans.
+    #[serde(default)]
+    pub watch: WatchStatus,
     /// How its files were last read again.
     #[serde(default)]
     pub scrub: ScrubStatus,
@@ -139,6 +142,26 @@ pub struct ScanStatus {
     pub ended: Option<Time>,
     /// When the next one is due, in seconds from now.
     pub next_in_seconds: u64,
+}
+
+/// How changes in a folder are heard of as they happen. What is not heard of, scans find.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct WatchStatus {
+    /// `fanotify`, `inotify` or `nothing`.
+    pub by: String,
+    /// Watches that are held: directories, or 1 for a mark on the file system.
+    pub watches: u64,
+    /// Directories for which there was no watch left: they are looked at often instead.
+    pub unwatched: u64,
+    /// Why nothing watches, or not the best that there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How often more changed than could be heard of, so that the folder was scanned.
+    pub overflows: u64,
+    /// When that was the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_overflow: Option<Time>,
 }
 
 /// How the files of a folder are read again, to find what its disk gives wrong.
@@ -257,6 +280,6 @@ pub struct Done {
 pub struct Health {
     /// Whether it is.
     pub ok: bool,
-    /// What is not as it should be.
+    /// What is not as it should be; also what is halted while the rest goes on.
     pub why: Vec<String>,
 }

@@ -57,6 +57,7 @@ use crate::store::Ready;
 use crate::watch::{Shown, Watching};
 use alarm::Alarm;
 use farhaul_api::EventKind;
+use farhaul_engine::files::stop::Stop;
 use farhaul_engine::identity::Identity;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -106,8 +107,9 @@ pub(crate) enum Event {
     Expired { folder: FolderKey, expired: Vec<(RelPath, String)>, now_secs: u64 },
     /// All that is kept was looked through, or somebody stopped it.
     Thinned { folder: FolderKey, outcome: Result<Option<thin::Left>, String> },
-    /// Who watches a folder says something of itself.
-    Heard { folder: FolderKey, heard: Heard },
+    /// Who watches a folder says something of itself; it counts for nothing once `ended` is set, for
+    /// somebody else watches since then.
+    Heard { folder: FolderKey, ended: Stop, heard: Heard },
     /// A content came, or did not.
     Fetched {
         folder: FolderKey,
@@ -410,8 +412,10 @@ impl Loop {
             Event::Thinned { folder, outcome } => {
                 self.with(folder, |folder| folder.thinned(outcome));
             }
-            Event::Heard { folder, heard } => {
-                self.with(folder, |folder| folder.watcher_said(heard));
+            Event::Heard { folder, ended, heard } => {
+                if !ended.is_set() {
+                    self.with(folder, |folder| folder.watcher_said(heard));
+                }
             }
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));

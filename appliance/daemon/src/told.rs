@@ -9,6 +9,11 @@ use farhaul_sync::folder::Aside;
 use farhaul_sync::record::Record;
 use farhaul_sync::version::{Author, Content, Dot, Incarnation, Serial, Version};
 
+/// A number of things in words.
+pub(crate) fn count(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
 /// A path as text.
 pub(crate) fn text_of(path: &RelPath) -> TreePath {
     TreePath::from_bytes(path.as_bytes())

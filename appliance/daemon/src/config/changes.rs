@@ -130,7 +130,7 @@ impl Changes {
             ("scrub-rate", Effect::Live, old.scrub.rate != new.scrub.rate),
             ("versions-age", Effect::Live, old.retention.age != new.retention.age),
             ("versions-room", Effect::Live, old.retention.room != new.retention.room),
-            ("watch", Effect::Restart, old.watch != new.watch),
+            ("watch", Effect::Live, old.watch != new.watch),
             ("root-owned", Effect::Restart, old.root_owned != new.root_owned),
         ] {
             self.if_differs(format!("{key} of {called}"), effect, differs);

@@ -8,6 +8,7 @@ use crate::events::Events;
 use crate::index::IndexReader;
 use crate::moment::{millis_of, text_of_millis};
 use crate::store::Store;
+use crate::watch::Watching;
 use farhaul_api::{FolderState, KeptStatus, ScrubStatus, Trouble, Why};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -116,6 +117,8 @@ pub struct FolderFacts {
     pub scan_ended_millis: Option<u64>,
     /// When the next one is due.
     pub next_scan: Duration,
+    /// How changes in it are heard of.
+    pub watching: Watching,
     /// How its files are read again.
     pub scrub: ScrubStatus,
     /// What is kept of what was displaced in it.
@@ -379,6 +382,7 @@ fn facts_of(halted: &Halted) -> FolderFacts {
         is_scanning: false,
         scan_ended_millis: None,
         next_scan: next.saturating_duration_since(Instant::now()),
+        watching: Watching::default(),
         scrub: ScrubStatus::default(),
         kept: KeptStatus::default(),
         troubles: vec![trouble],
@@ -416,6 +420,7 @@ impl Folder {
     fn has_something_waiting(&self) -> bool {
         let reading = self.index.read();
         self.listening().is_some()
+            || self.is_alone()
             || self.health.has_troubles()
             || self.health.has_unread()
             || !self.undecided.is_empty()
@@ -428,7 +433,16 @@ impl Folder {
         if self.upkeep.is_full() {
             return Some("its disk is full: nothing is fetched until there is room".to_owned());
         }
-        self.listening().map(|_| "what changes here waits until its peers were heard".to_owned())
+        if self.listening().is_some() {
+            return Some("what changes here waits until its peers were heard".to_owned());
+        }
+        self.is_alone().then(|| "no peer that shares it is connected".to_owned())
+    }
+
+    /// Whether nobody can be told or asked of those who share it: whether it is the same elsewhere
+    /// is not known then.
+    pub(super) fn is_alone(&self) -> bool {
+        self.neighbours.is_empty() && !self.setup.peers.is_empty()
     }
 
     fn facts(&self) -> FolderFacts {
@@ -437,11 +451,7 @@ impl Folder {
         let trips = self.trips().unwrap_or_default();
         let reason = match state {
             FolderState::Paused => Some("somebody paused it".to_owned()),
-            _ if self.upkeep.is_full() || self.listening().is_some() => self.waits_for(),
-            FolderState::Syncing if self.neighbours.is_empty() => {
-                Some("no peer that shares it is connected".to_owned())
-            }
-            _ => None,
+            _ => self.waits_for(),
         };
         let last = self.index.last_seq().get();
         let peer = |&id: &SiteId| PeerFacts {
@@ -462,6 +472,7 @@ impl Folder {
             is_scanning: self.scan.is_some(),
             scan_ended_millis: self.health.scan_ended_millis(),
             next_scan: self.next_scan.saturating_duration_since(Instant::now()),
+            watching: self.shown.get(),
             scrub: self.scrub.status(self.setup.scrub),
             kept: self.thinning.status(),
             troubles: self.health.troubles(),

@@ -79,15 +79,19 @@ impl Folder {
         }
         self.next_scan = self.next_scan.min(std::time::Instant::now() + setup.scan_every);
         let path = self.setup.path.clone();
+        let is_watched_anew = self.setup.watch != setup.watch;
         self.setup = FolderSetup { path, ..setup };
         let taken_up = self.take_up_guards();
         self.note("roles and patterns cannot be taken up", taken_up);
-        if is_looked_at && !self.is_paused {
+        if self.is_paused {
+            return;
+        }
+        if is_looked_at && let Some(scan) = &self.scan {
             // A scan that runs leaves out what was to be left out before, and so does who watches.
-            if let Some(scan) = &self.scan {
-                scan.set();
-                self.scans_again = true;
-            }
+            scan.set();
+            self.scans_again = true;
+        }
+        if is_looked_at || is_watched_anew {
             self.ears = None;
             self.wake_up();
         }

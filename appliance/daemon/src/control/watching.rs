@@ -72,6 +72,10 @@ impl Folder {
             return;
         }
         if self.setup.watch == WatchMode::Off {
+            self.shown.set(|shown| {
+                (shown.by, shown.coverage) = (By::Nothing, Coverage::default());
+                shown.why = Some("it is switched off".to_owned());
+            });
             return self.scan();
         }
         match self.listen() {
@@ -256,7 +260,11 @@ impl Listener {
 
     fn say(&self, heard: Heard) {
         // Nobody hears it once the site stops.
-        let _ = self.events.blocking_send(Event::Heard { folder: self.folder, heard });
+        let _ = self.events.blocking_send(Event::Heard {
+            folder: self.folder,
+            ended: self.stop.clone(),
+            heard,
+        });
     }
 
     fn listen(&self) -> Result<(), String> {

@@ -8,6 +8,7 @@ use crate::scan::identity_of;
 use crate::told;
 use farhaul_api::{Fetching, Known, Spread, SpreadState, Task, Why};
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::units::Bytes;
 use farhaul_sync::folder::{Item, Origin, Want, Why as Unpublished};
 use farhaul_sync::version::{Content, Shown, Version, view};
 
@@ -106,7 +107,8 @@ impl Folder {
             reasons.push(unknown.to_owned());
         }
         if let Some(failure) = &why.failure {
-            reasons.push(format!("it failed {} times, last: {}", failure.times, failure.why));
+            let times = told::count(failure.times, "time", "times");
+            reasons.push(format!("it failed {times}, last: {}", failure.why));
         }
         for site in &why.sites {
             match site.knows {
@@ -122,30 +124,44 @@ impl Folder {
         }
         why.in_sync = reasons.is_empty();
         if reasons.is_empty() {
-            reasons.push("it is as it is to be, and every connected peer knows so".to_owned());
+            reasons.push(self.settled());
         }
         why.reasons = reasons;
+    }
+
+    /// That there is nothing to say of a path, and for whom that holds.
+    fn settled(&self) -> String {
+        let absent = self.setup.peers.len().saturating_sub(self.neighbours.len());
+        let settled = "it is as it is to be, and every connected peer knows so";
+        match absent {
+            0 => settled.to_owned(),
+            _ => {
+                let peers = told::count(absent as u64, "peer is", "peers are");
+                format!("{settled}; {peers} not connected")
+            }
+        }
     }
 
     /// What stands there now, if that is not what the index says.
     fn look_now(&self, path: &RelPath, item: &Item) -> Option<String> {
         let now = self.store.root().stat(path).ok();
+        let next = match self.setup.policy.rights.own().publishes() {
+            true => "the next scan publishes that",
+            false => "the next scan notes that, and this site publishes nothing",
+        };
         match (now, &item.placed) {
             (Some(now), Some(placed)) => {
                 let is_dir = placed.version.content == Content::Dir;
                 let is_same = is_dir || identity_of(&now) == placed.identity;
-                let changed = "it was changed on this disk after it was last looked at; \
-                    the next scan publishes that";
-                (!is_same).then(|| changed.to_owned())
+                let changed = "it was changed on this disk after it was last looked at";
+                (!is_same).then(|| format!("{changed}; {next}"))
             }
-            (Some(_), None) => Some(
-                "something stands there that was not looked at yet; the next scan does".to_owned(),
-            ),
-            (None, Some(_)) => Some(
-                "it is gone from this disk since it was last looked at; the next scan publishes \
-                 that"
-                    .to_owned(),
-            ),
+            (Some(_), None) => {
+                Some(format!("something stands there that was not looked at yet; {next}"))
+            }
+            (None, Some(_)) => {
+                Some(format!("it is gone from this disk since it was last looked at; {next}"))
+            }
             (None, None) => None,
         }
     }
@@ -164,10 +180,13 @@ impl Folder {
             Some(fetching) => {
                 let from =
                     fetching.from.as_ref().map_or("this disk or several peers", |site| &site.id);
-                reasons.push(format!("its {} bytes are on their way from {from}", fetching.size));
+                let size = Bytes::new(fetching.size);
+                reasons.push(format!("it is on its way from {from}, {size}"));
             }
+            // That was said.
+            None if self.is_alone() => {}
             None if self.neighbours.is_empty() => {
-                reasons.push("no peer that shares the folder is connected".to_owned());
+                reasons.push("no other site shares the folder".to_owned());
             }
             None if is_lacking => reasons.push(
                 "each connected peer was asked for it and did not give it; `farhaul folder \
@@ -175,8 +194,10 @@ impl Folder {
                     .to_owned(),
             ),
             None if self.fetching.is_full() => {
-                let (count, size) = (self.fetching.under_way().0, "as much as may be under way");
-                reasons.push(format!("{count} other files are asked for, {size}; it waits"));
+                let files = told::count(self.fetching.under_way().0, "other file", "other files");
+                reasons.push(format!(
+                    "it waits: {files} on the way, as much as may be asked for at a time"
+                ));
             }
             None => {}
         }

@@ -33,6 +33,27 @@ pub(super) async fn scrape(State(api): State<Api>) -> Result<Response, Failed> {
     Ok(([(header::CONTENT_TYPE, KIND)], text).into_response())
 }
 
+type OfFolder = fn(&farhaul_api::FolderStatus) -> u64;
+
+/// Gauges of each folder that need no more than a look at its status: name, help, value.
+const OF_FOLDERS: [(&str, &str, OfFolder); 11] = [
+    ("farhaul_folder_waiting", "Paths of which what was found is not published", |f| f.waiting),
+    ("farhaul_folder_set_aside", "Versions of neighbours that are set aside", |f| f.set_aside),
+    ("farhaul_folder_held", "Mass changes that wait for a person", |f| f.held.len() as u64),
+    ("farhaul_folder_unheard", "Peers that are heard first", |f| f.unheard.len() as u64),
+    ("farhaul_folder_peers", "Sites that share it", |f| f.peers.len() as u64),
+    ("farhaul_folder_peers_connected", "Those of them that are connected", |f| {
+        f.peers.iter().filter(|peer| peer.connected).count() as u64
+    }),
+    ("farhaul_folder_watched", "1 where changes are heard of as they happen", |f| {
+        u64::from(f.watch.watches > 0)
+    }),
+    ("farhaul_folder_unwatched", "Directories that there was no watch for", |f| f.watch.unwatched),
+    ("farhaul_folder_kept_versions", "What was displaced and is kept", |f| f.kept.versions),
+    ("farhaul_folder_kept_bytes", "Lengths of that together", |f| f.kept.bytes),
+    ("farhaul_folder_damaged", "Files that the last scrub found damaged", |f| f.scrub.damaged),
+];
+
 /// What is told at one scrape.
 #[derive(Debug)]
 struct Figures {
@@ -75,6 +96,33 @@ impl Figures {
         gauges(encoder, ("farhaul_folder_conflicts", "Conflict copies"), each(|f| f.conflicts))?;
         let help = ("farhaul_folder_troubles", "Things that do not work");
         gauges(encoder, help, each(|folder| folder.troubles.len() as u64))?;
+        for (name, help, read) in OF_FOLDERS {
+            gauges(encoder, (name, help), each(read))?;
+        }
+        let scanned = folders.iter().filter_map(|folder| {
+            let ended = crate::moment::secs_of(folder.scan.ended.as_deref()?)?;
+            Some(([("folder", folder.id.as_str())], ended))
+        });
+        let help = "When it was last looked through, in seconds since 1970";
+        gauges(encoder, ("farhaul_folder_scan_ended_seconds", help), scanned)?;
+        let mut overflows = encoder.encode_descriptor(
+            "farhaul_folder_watch_overflows",
+            "How often more changed than could be heard of, so that all was scanned",
+            None,
+            MetricType::Counter,
+        )?;
+        for folder in folders {
+            let labels = [("folder", folder.id.as_str())];
+            ConstCounter::new(folder.watch.overflows).encode(overflows.encode_family(&labels)?)?;
+        }
+        let outstanding = folders.iter().flat_map(|folder| {
+            folder.peers.iter().filter_map(|peer| {
+                let name = peer.site.name.as_deref().unwrap_or_default();
+                Some(([("folder", folder.id.as_str()), ("peer", name)], peer.outstanding?))
+            })
+        });
+        let help = "Records of ours that a connected peer has not called durable";
+        gauges(encoder, ("farhaul_folder_outstanding", help), outstanding)?;
         let files = |f: &farhaul_api::FolderStatus| f.contents.as_ref().map_or(0, |c| c.files);
         gauges(encoder, ("farhaul_folder_files", "Files that stand in it"), each(files))?;
         let bytes = |f: &farhaul_api::FolderStatus| f.contents.as_ref().map_or(0, |c| c.bytes);

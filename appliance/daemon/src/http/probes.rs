@@ -2,6 +2,7 @@
 
 use super::Api;
 use super::fail::Failed;
+use crate::told;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,8 +14,7 @@ use std::time::Duration;
 /// works takes for one batch.
 pub(super) const STUCK: Duration = Duration::from_secs(60);
 
-fn answer(why: Vec<String>) -> Response {
-    let ok = why.is_empty();
+fn answer(ok: bool, why: Vec<String>) -> Response {
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Health { ok, why })).into_response()
 }
@@ -36,19 +36,57 @@ fn faults(api: &Api) -> Vec<String> {
     (status = 200, body = Health), (status = 503, body = Health)
 ))]
 pub(super) async fn alive(State(api): State<Api>) -> Response {
-    answer(faults(&api))
+    let why = faults(&api);
+    answer(why.is_empty(), why)
 }
 
-/// Whether the site can work: it lives, and no folder is halted. Needs no token, and names no folder.
+/// Whether the site can work: it lives, and not each of its folders is halted. Needs no token, and
+/// names no folder; `why` has how many are halted though the others go on.
 #[utoipa::path(get, path = "/readyz", operation_id = "ready", responses(
     (status = 200, body = Health), (status = 503, body = Health)
 ))]
 pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Failed> {
-    let mut why = faults(&api);
     let folders = api.sources.control.folders().await?;
     let halted = folders.iter().filter(|folder| folder.state == FolderState::Halted).count();
+    let (is_ready, why) = readiness(faults(&api), halted, folders.len());
+    Ok(answer(is_ready, why))
+}
+
+/// Whether a site with so many folders is ready of which so many are halted, and what is to be said.
+fn readiness(faults: Vec<String>, halted: usize, folders: usize) -> (bool, Vec<String>) {
+    let is_ready = faults.is_empty() && (halted == 0 || halted < folders);
+    let mut why = faults;
     if halted > 0 {
-        why.push(format!("{halted} of {} folders are halted", folders.len()));
+        let are = if halted == 1 { "is" } else { "are" };
+        why.push(format!(
+            "{halted} of {} {are} halted",
+            told::count(folders as u64, "folder", "folders")
+        ));
     }
-    Ok(answer(why))
+    (is_ready, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_is_ready_while_one_of_its_folders_goes_on_and_tells_of_those_that_do_not() {
+        let fault = || vec!["the engine has ended".to_owned()];
+        for (faults, halted, folders, is_ready, said) in [
+            (vec![], 0, 0, true, None),
+            (vec![], 0, 3, true, None),
+            (vec![], 1, 3, true, Some("1 of 3 folders is halted")),
+            (vec![], 3, 3, false, Some("3 of 3 folders are halted")),
+            (vec![], 1, 1, false, Some("1 of 1 folder is halted")),
+            (fault(), 0, 3, false, Some("the engine has ended")),
+        ] {
+            let (ready, why) = readiness(faults, halted, folders);
+            assert_eq!(
+                (ready, why.last().map(String::as_str)),
+                (is_ready, said),
+                "{halted}/{folders}"
+            );
+        }
+    }
 }

@@ -8,13 +8,14 @@ use super::names::Names;
 use super::{Api, Shared};
 use crate::config::Config;
 use crate::control::{AskError, FolderFacts, PeerFacts};
-use crate::moment::text_of_millis;
+use crate::moment::{millis_of, text_of_millis};
 use crate::told;
+use crate::watch::Watching;
 use axum::Json;
 use axum::extract::{Path, State};
 use farhaul_api::{
     Braked, Call, FolderPeer, FolderState, FolderStatus, PeerStatus, Problem, ScanStatus,
-    SiteStatus,
+    SiteStatus, WatchStatus,
 };
 use farhaul_sync::folder::{Origin, Trip};
 
@@ -81,6 +82,18 @@ pub(super) async fn whole(api: &Shared) -> Result<SiteStatus, Failed> {
         folders,
         peers,
     })
+}
+
+fn watch_status(watching: Watching) -> WatchStatus {
+    let Watching { by, coverage, why, overflows, last_overflow, .. } = watching;
+    WatchStatus {
+        by: by.to_string(),
+        watches: coverage.watches,
+        unwatched: coverage.unwatched,
+        reason: why,
+        overflows,
+        last_overflow: last_overflow.map(|at| text_of_millis(millis_of(at))),
+    }
 }
 
 fn held(names: &Names, origin: Origin, trip: &Trip) -> Braked {
@@ -150,6 +163,7 @@ impl Shared {
                 ended: facts.scan_ended_millis.map(text_of_millis),
                 next_in_seconds: facts.next_scan.as_secs(),
             },
+            watch: watch_status(facts.watching),
             scrub: facts.scrub,
             kept: facts.kept,
             troubles: facts.troubles,

@@ -7,6 +7,7 @@ use super::*;
 use crate::control::{Control, FolderSetup};
 use crate::scan::{Rules, ScrubPlan};
 use crate::store::Unnamed;
+use crate::watch::WatchMode;
 use axum::body::Body;
 use axum::http::{Method, Response as Answered, header};
 use farhaul_api::{FolderState, FolderStatus, Health, Problem, SiteStatus, Why};
@@ -15,6 +16,7 @@ use farhaul_sync::seal::FolderKey;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
+use std::path::Path;
 use tower::ServiceExt;
 
 /// A site without an engine, with one folder.
@@ -29,6 +31,28 @@ const CONFIG: &str = "[site]\nname = \"berlin\"\nstate = \"/state\"\n\
     [[peer]]\nname = \"tokyo\"\nid = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
     [[folder]]\nid = \"photos\"\npath = \"/photos\"\npeers = [\"tokyo\"]\n";
 
+/// The folder of a site that keeps everything beneath `dir`.
+fn setup(dir: &Path, config: &Config) -> FolderSetup {
+    FolderSetup {
+        name: "photos".to_owned(),
+        key: FolderKey([5; 32]),
+        path: dir.join("tree"),
+        state: dir.join("state"),
+        peers: BTreeSet::from([config.peers[0].id]),
+        policy: Arc::default(),
+        rules: Rules::parse(&["*.tmp"]).expect("a pattern"),
+        scan_every: Duration::from_secs(3600),
+        watch: WatchMode::Off,
+        scrub: ScrubPlan::default(),
+        retention: crate::store::retention::Retention::default(),
+        watch_limits: crate::watch::Limits::default(),
+        principals: Arc::new(Unnamed),
+    }
+}
+
+/// What is said of a folder of which no peer is connected.
+const ALONE: &str = "no peer that shares it is connected";
+
 impl Site {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
@@ -37,21 +61,7 @@ impl Site {
         std::fs::create_dir(&state).expect("made");
         let config = Config::parse(CONFIG).expect("a configuration");
         let identity = Identity::ephemeral().expect("made");
-        let setup = FolderSetup {
-            name: "photos".to_owned(),
-            key: FolderKey([5; 32]),
-            path: tree,
-            state: state.clone(),
-            peers: BTreeSet::from([config.peers[0].id]),
-            policy: Arc::default(),
-            rules: Rules::parse(&["*.tmp"]).expect("a pattern"),
-            scan_every: Duration::from_secs(3600),
-            watch: crate::watch::WatchMode::Off,
-            scrub: ScrubPlan::default(),
-            retention: crate::store::retention::Retention::default(),
-            watch_limits: crate::watch::Limits::default(),
-            principals: Arc::new(Unnamed),
-        };
+        let setup = setup(dir.path(), &config);
         let control = Control::start(&identity, vec![setup]).expect("its own folder");
         let sources = Sources {
             control: control.asker().clone(),
@@ -224,20 +234,46 @@ async fn what_a_folder_holds_is_counted_and_a_path_explained() {
     std::fs::write(site.tree("b.tmp"), b"left out").expect("written");
     site.scan().await;
     let why: Why = site.get("/api/v1/folders/photos/why?path=a").await;
-    assert!(why.in_sync, "{why:?}");
+    // Nobody says how it is elsewhere.
+    assert_eq!((why.in_sync, why.reasons), (false, vec![ALONE.to_owned()]));
     assert_eq!(why.on_disk.as_ref().and_then(|version| version.size), Some(5));
     assert_eq!(why.versions[0].version.author.name.as_deref(), Some("berlin"));
     assert_eq!(why.sites[0].site.name.as_deref(), Some("tokyo"));
     let left_out: Why = site.get("/api/v1/folders/photos/why?path=b.tmp").await;
-    assert!(!left_out.in_sync && left_out.reasons[0].contains("ignore"), "{left_out:?}");
+    assert!(!left_out.in_sync && left_out.reasons[1].contains("ignore"), "{left_out:?}");
     let unknown: Why = site.get("/api/v1/folders/photos/why?path=never").await;
-    assert!(unknown.reasons[0].contains("nothing is known"), "{unknown:?}");
+    assert!(unknown.reasons[1].contains("nothing is known"), "{unknown:?}");
     std::fs::write(site.tree("a"), b"edited since").expect("written");
     let edited: Why = site.get("/api/v1/folders/photos/why?path=a").await;
-    assert!(edited.reasons[0].contains("changed on this disk"), "{edited:?}");
+    assert!(edited.reasons[1].contains("changed on this disk"), "{edited:?}");
     let status: SiteStatus = site.get("/api/v1/status").await;
     assert_eq!((status.name.as_str(), status.folders.len(), status.peers.len()), ("berlin", 1, 1));
     assert_eq!(status.peers[0].folders, ["photos"]);
+    let folder = &status.folders[0];
+    assert_eq!((folder.state, folder.reason.as_deref()), (FolderState::Waiting, Some(ALONE)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_folder_is_watched_is_shown_and_changes_while_it_runs() {
+    let site = Site::new();
+    let config = Config::parse(CONFIG).expect("a configuration");
+    for mode in [WatchMode::Inotify, WatchMode::Off, WatchMode::Inotify] {
+        let setup = FolderSetup { watch: mode, ..setup(site.dir.path(), &config) };
+        let failed = site.control.asker().configure(vec![setup], BTreeSet::new()).await;
+        assert_eq!(failed.expect("it runs"), []);
+        loop {
+            let watch = site.get::<FolderStatus>("/api/v1/folders/photos").await.watch;
+            let is_so = match mode {
+                WatchMode::Off => watch.by == "nothing" && watch.watches == 0,
+                _ => watch.by == mode.name() && watch.watches > 0,
+            };
+            if is_so {
+                assert_eq!(watch.reason.is_some(), mode == WatchMode::Off, "{watch:?}");
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +306,10 @@ async fn figures_have_no_names_of_files_and_probes_say_what_is_wrong() {
     assert_eq!(answered.status(), 200);
     let bytes = answered.into_body().collect().await.expect("a body").to_bytes();
     let text = String::from_utf8(bytes.to_vec()).expect("text");
-    assert!(text.contains("farhaul_folder_state{folder=\"photos\",state=\"in-sync\"} 1"), "{text}");
+    assert!(text.contains("farhaul_folder_state{folder=\"photos\",state=\"waiting\"} 1"), "{text}");
+    assert!(text.contains("farhaul_folder_peers_connected{folder=\"photos\"} 0"), "{text}");
+    assert!(text.contains("farhaul_folder_watch_overflows_total{folder=\"photos\"} 0"), "{text}");
+    assert!(text.contains("farhaul_folder_scan_ended_seconds{folder=\"photos\"} 1"), "{text}");
     assert!(text.contains("farhaul_peer_connected{peer=\"tokyo\"} 0"), "{text}");
     assert!(text.ends_with("# EOF\n") && !text.contains("secret"), "{text}");
     // There is no engine here.
@@ -317,7 +356,7 @@ async fn when_the_loop_is_over_whoever_asks_is_told() {
 /// `farhauld openapi > appliance/api/openapi.json` after a change of routes or types.
 #[test]
 fn the_committed_document_is_that_of_the_routes() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../api/openapi.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../api/openapi.json");
     let committed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         committed == openapi(),

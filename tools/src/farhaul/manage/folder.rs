@@ -6,7 +6,7 @@ use crate::farhaul::failure::Failure;
 use crate::farhaul::{Ended, text};
 use farhaul_api::{
     FolderStatus, KeptStatus, Missing, MissingPage, PeerStatus, ScrubStatus, SiteStatus, Task,
-    TreePath, Trouble,
+    TreePath, Trouble, WatchStatus,
 };
 use serde::Serialize;
 
@@ -41,12 +41,16 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
     let ended = folder.scan.ended.as_deref().unwrap_or("never yet");
     let next = folder.scan.next_in_seconds;
     text::answer(format_args!("  last scan: {ended}, next in {next} s"))?;
+    text::answer(watch_line(&folder.watch))?;
     text::answer(scrub_line(&folder.scrub))?;
     text::answer(kept_line(&folder.kept))?;
     for peer in &folder.peers {
         let state = match peer.outstanding {
             Some(0) => "connected, knows all that this site knows".to_owned(),
-            Some(count) => format!("connected, {count} records are not durable there yet"),
+            Some(count) => {
+                let records = lines::count(count, "record is", "records are");
+                format!("connected, {records} not durable there yet")
+            }
             None => "not connected".to_owned(),
         };
         text::answer(format_args!("  with {}: {state}", lines::site(&peer.site)))?;
@@ -61,12 +65,14 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
         ))?;
     }
     if folder.waiting > 0 {
-        let count = folder.waiting;
-        text::answer(format_args!("  {count} paths are not published: `farhaul folder waiting`"))?;
+        let paths = lines::count(folder.waiting, "path is", "paths are");
+        let id = &folder.id;
+        text::answer(format_args!("  {paths} not published: `farhaul folder waiting {id}`"))?;
     }
     if folder.set_aside > 0 {
-        let count = folder.set_aside;
-        text::answer(format_args!("  {count} versions are set aside: `farhaul aside list`"))?;
+        let versions = lines::count(folder.set_aside, "version is", "versions are");
+        let id = &folder.id;
+        text::answer(format_args!("  {versions} set aside: `farhaul aside list {id}`"))?;
     }
     for Trouble { what, why, since } in &folder.troubles {
         text::answer(format_args!("  {what} since {since}: {why}"))?;
@@ -74,9 +80,31 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
     Ok(())
 }
 
+fn watch_line(watch: &WatchStatus) -> String {
+    let WatchStatus { by, watches, unwatched, reason, overflows, last_overflow } = watch;
+    let mut line = match *watches {
+        0 => "  watched by nothing, changes are found by scans".to_owned(),
+        watches => format!("  watched by {by}, {}", lines::count(watches, "watch", "watches")),
+    };
+    if *unwatched > 0 {
+        let dirs = lines::count(*unwatched, "directory", "directories");
+        line.push_str(&format!(", none left for {dirs}"));
+    }
+    if *overflows > 0 {
+        let last = last_overflow.as_deref().unwrap_or("never");
+        let times = lines::count(*overflows, "time", "times");
+        line.push_str(&format!("; too much changed at once {times}, last at {last}"));
+    }
+    if let Some(reason) = reason {
+        line.push_str(&format!(": {reason}"));
+    }
+    line
+}
+
 fn scrub_line(scrub: &ScrubStatus) -> String {
     let ScrubStatus { files, bytes, damaged, .. } = scrub;
-    let read = format!("{files} files with {bytes} bytes read again, {damaged} of them damaged");
+    let (files, bytes) = (lines::count(*files, "file", "files"), lines::size(*bytes));
+    let read = format!("{files} of {bytes} read again, {damaged} damaged");
     let next = scrub.next_in_seconds.map(|next| format!(", next in {next} s")).unwrap_or_default();
     match (&scrub.began, &scrub.ended) {
         (Some(began), None) => format!("  scrub since {began}: {read} so far"),
@@ -88,7 +116,10 @@ fn scrub_line(scrub: &ScrubStatus) -> String {
 fn kept_line(kept: &KeptStatus) -> String {
     let KeptStatus { versions, bytes, counted } = kept;
     match counted {
-        Some(counted) => format!("  kept at {counted}: {versions} versions with {bytes} bytes"),
+        Some(counted) => {
+            let versions = lines::count(*versions, "version", "versions");
+            format!("  kept at {counted}: {versions} of {}", lines::size(*bytes))
+        }
         None => "  kept: not counted yet".to_owned(),
     }
 }
@@ -154,29 +185,41 @@ fn folder_line(folder: &FolderStatus) -> String {
     }
     if let Some(contents) = &folder.contents {
         let bytes = lines::size(contents.bytes);
-        line.push_str(&format!(", {} files of {bytes}", contents.files));
+        line.push_str(&format!(", {} of {bytes}", lines::count(contents.files, "file", "files")));
     }
     if folder.missing > 0 {
-        line.push_str(&format!(", {} paths to do", folder.missing));
+        line.push_str(&format!(", {} to do", lines::count(folder.missing, "path", "paths")));
     }
     if folder.fetching > 0 {
         let bytes = lines::size(folder.fetching_bytes);
-        line.push_str(&format!(", {} files of {bytes} on their way", folder.fetching));
+        line.push_str(&format!(
+            ", {} of {bytes} on the way",
+            lines::count(folder.fetching, "file", "files")
+        ));
     }
     if !folder.held.is_empty() {
         line.push_str(", a mass change is held");
     }
     if folder.waiting > 0 {
-        line.push_str(&format!(", {} paths not published", folder.waiting));
+        line.push_str(&format!(
+            ", {} not published",
+            lines::count(folder.waiting, "path", "paths")
+        ));
     }
     if folder.set_aside > 0 {
-        line.push_str(&format!(", {} versions set aside", folder.set_aside));
+        line.push_str(&format!(
+            ", {} set aside",
+            lines::count(folder.set_aside, "version", "versions")
+        ));
     }
     if folder.conflicts > 0 {
-        line.push_str(&format!(", {} conflicts", folder.conflicts));
+        line.push_str(&format!(", {}", lines::count(folder.conflicts, "conflict", "conflicts")));
     }
     if !folder.troubles.is_empty() {
-        line.push_str(&format!(", {} troubles", folder.troubles.len()));
+        line.push_str(&format!(
+            ", {}",
+            lines::count(folder.troubles.len() as u64, "trouble", "troubles")
+        ));
     }
     line
 }

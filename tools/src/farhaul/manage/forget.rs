@@ -49,7 +49,10 @@ pub(super) async fn forget(client: Client, args: &ForgetArgs) -> Ended {
     }
     if waits > 0 {
         let kind = if forgotten > 0 { Kind::Part } else { Kind::Transfer };
-        let what = format!("{waits} versions may be at sites that could not be asked");
+        let what = format!(
+            "{} may be at sites that could not be asked",
+            lines::count(waits, "version", "versions")
+        );
         let advice = "each is named above with those sites: have them connected and say it again, or \
                       name those that are gone for good with --without";
         return Err(Failure::new(kind, what, advice));

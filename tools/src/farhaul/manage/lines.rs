@@ -8,6 +8,11 @@ pub(super) fn size(bytes: u64) -> String {
     Bytes::new(bytes).to_string()
 }
 
+/// A number of things in words.
+pub(super) fn count(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
 /// What a site is called, or its id.
 pub(super) fn site(site: &SiteRef) -> &str {
     site.name.as_deref().unwrap_or(&site.id)

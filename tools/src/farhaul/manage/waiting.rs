@@ -91,9 +91,11 @@ pub(super) fn held_lines(held: &Braked) -> String {
         (None, _) => "sites that are not peers here".to_owned(),
     };
     let Braked { origin, since, deleted, rewritten, of, examples, .. } = held;
+    let files = lines::count(*deleted, "file", "files");
+    let paths = lines::count(*of, "path", "paths");
     let mut text = format!(
-        "  held since {since}, from {from}: {deleted} files deleted and {rewritten} rewritten of {of} \
-         paths; confirm or refuse {origin}"
+        "  held since {since}, from {from}: {files} deleted and {rewritten} rewritten of \
+         {paths}; confirm or refuse {origin}"
     );
     for example in examples {
         text.push_str(&format!("\n    {example}"));

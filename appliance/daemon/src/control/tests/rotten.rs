@@ -130,7 +130,7 @@ fn a_reading_that_is_stopped_says_up_to_where_it_came() {
     }
     bench.scan();
     let (events, mut queue) = mpsc::channel(8);
-    let (folder, stop) = (bench.folder(), farhaul_engine::files::stop::Stop::default());
+    let (folder, stop) = (bench.folder(), Stop::default());
     stop.set();
     let job = ScrubJob {
         folder: folder.setup.key,

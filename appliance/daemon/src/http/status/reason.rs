@@ -2,6 +2,7 @@
 
 use crate::control::FolderFacts;
 use crate::http::look::Counted;
+use crate::told;
 use farhaul_api::FolderState;
 use farhaul_sync::folder::Trip;
 
@@ -17,25 +18,44 @@ pub(super) fn of(facts: &FolderFacts, counted: Option<&Counted>) -> Option<Strin
         _ => reasons.extend(facts.reason.clone()),
     }
     for (origin, Trip { deleted, rewritten, of, .. }) in &facts.trips {
+        let (files, paths) =
+            (told::count(*deleted, "file", "files"), told::count(*of, "path", "paths"));
         reasons.push(format!(
-            "a mass change ({origin}) is held, {deleted} files deleted and {rewritten} rewritten of \
-             {of} paths: `farhaul folder show {name}`, then `farhaul folder confirm {name} {origin}` \
+            "a mass change ({origin}) is held, {files} deleted and {rewritten} rewritten of \
+             {paths}: `farhaul folder show {name}`, then `farhaul folder confirm {name} {origin}` \
              or `refuse`"
         ));
     }
     let count = |read: fn(&Counted) -> u64| counted.map_or(0, read);
-    for (count, what, next) in [
-        (count(|counted| counted.waiting), "paths are not published", "folder waiting"),
-        (count(|counted| counted.set_aside), "versions are set aside", "aside list"),
-        (facts.failing, "paths failed when they were last tried", "folder missing"),
+    for (count, one, more, next) in [
+        (
+            count(|counted| counted.waiting),
+            "path is not published",
+            "paths are not published",
+            "folder waiting",
+        ),
+        (
+            count(|counted| counted.set_aside),
+            "version is set aside",
+            "versions are set aside",
+            "aside list",
+        ),
+        (
+            facts.failing,
+            "path failed when it was last tried",
+            "paths failed when they were last tried",
+            "folder missing",
+        ),
     ] {
         if count > 0 {
-            reasons.push(format!("{count} {what}: `farhaul {next} {name}`"));
+            let what = told::count(count, one, more);
+            reasons.push(format!("{what}: `farhaul {next} {name}`"));
         }
     }
     if let Some(first) = facts.troubles.first() {
-        let count = facts.troubles.len();
-        let what = format!("{count} things do not work, first `{}`", first.what);
+        let count = facts.troubles.len() as u64;
+        let count = told::count(count, "thing does not work", "things do not work");
+        let what = format!("{count}, first `{}`", first.what);
         reasons.push(format!("{what}: `farhaul folder show {name}`"));
     }
     if reasons.is_empty() && facts.state == FolderState::Waiting {
@@ -47,6 +67,7 @@ pub(super) fn of(facts: &FolderFacts, counted: Option<&Counted>) -> Option<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::Watching;
     use farhaul_api::{KeptStatus, ScrubStatus, Trouble};
     use farhaul_sync::folder::Origin;
     use std::time::Duration;
@@ -63,6 +84,7 @@ mod tests {
             is_scanning: false,
             scan_ended_millis: None,
             next_scan: Duration::ZERO,
+            watching: Watching::default(),
             scrub: ScrubStatus::default(),
             kept: KeptStatus::default(),
             troubles: Vec::new(),
@@ -101,7 +123,7 @@ mod tests {
             "`farhaul folder confirm docs disk`",
             "3 paths failed",
             "`farhaul folder missing docs`",
-            "1 things do not work, first `cannot be scanned`",
+            "1 thing does not work, first `cannot be scanned`",
         ] {
             assert!(told.contains(part), "{told}");
         }
