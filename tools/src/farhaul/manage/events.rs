@@ -6,7 +6,8 @@ use crate::farhaul::failure::{Failure, Kind};
 use crate::farhaul::{Ended, text};
 use farhaul_api::{Event, Gap};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes};
+use std::fmt::Display;
 use std::time::Duration;
 
 /// Bytes of one event.
@@ -30,9 +31,12 @@ pub(super) async fn follow(client: Client, args: &EventsArgs) -> Ended {
             opened => opened?,
         };
         was_there = true;
-        read(body, args, &mut since).await?;
+        let end = read(body, args, &mut since).await?;
         if args.once {
-            return Ok(());
+            return match end {
+                End::Whole => Ok(()),
+                End::Broken(why) => Err(broken(&why, since.as_deref())),
+            };
         }
         tokio::time::sleep(BREAK).await;
     }
@@ -48,10 +52,44 @@ fn address(args: &EventsArgs, since: Option<&str>) -> String {
     address
 }
 
+/// How a conversation ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// As the site wished.
+    Whole,
+    /// Amid it: this is why.
+    Broken(String),
+}
+
+fn broken(why: &str, since: Option<&str>) -> Failure {
+    let what = format!("the site broke off: {why}; there may be more events than these");
+    let advice = match since {
+        Some(id) => format!("ask again, with `--since {id}` for what is missing"),
+        None => "ask again".to_owned(),
+    };
+    Failure::new(Kind::Transfer, what, advice)
+}
+
 /// Prints what comes until the conversation ends; `since` is the last event that was printed.
-async fn read(mut body: Incoming, args: &EventsArgs, since: &mut Option<String>) -> Ended {
+async fn read<B>(mut body: B, args: &EventsArgs, since: &mut Option<String>) -> Result<End, Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
     let mut lines = Lines::default();
-    while let Ok(Some(Ok(frame))) = tokio::time::timeout(SILENCE, body.frame()).await {
+    loop {
+        let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => return Ok(End::Broken(error.to_string())),
+            Ok(None) if lines.is_amid() => {
+                return Ok(End::Broken("the last event is cut off".to_owned()));
+            }
+            Ok(None) => return Ok(End::Whole),
+            Err(_) => {
+                let silence = SILENCE.as_secs();
+                return Ok(End::Broken(format!("nothing came for {silence} s")));
+            }
+        };
         let Ok(data) = frame.into_data() else { continue };
         for sent in lines.take(&data)? {
             sent.print(args.site.json)?;
@@ -60,7 +98,6 @@ async fn read(mut body: Incoming, args: &EventsArgs, since: &mut Option<String>)
             }
         }
     }
-    Ok(())
 }
 
 /// One message of the stream.
@@ -112,6 +149,11 @@ struct Lines {
 }
 
 impl Lines {
+    /// Whether a message has begun that did not end.
+    fn is_amid(&self) -> bool {
+        !self.buffer.is_empty() || self.sent != Sent::default()
+    }
+
     fn take(&mut self, data: &[u8]) -> Result<Vec<Sent>, Failure> {
         self.buffer.extend_from_slice(data);
         let mut all = Vec::new();
@@ -142,6 +184,11 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::farhaul::manage::SiteArgs;
+    use hyper::body::Frame;
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
     #[test]
     fn messages_are_read_however_they_are_cut() {
@@ -160,6 +207,46 @@ mod tests {
             }
             assert_eq!(all.len(), 2, "{cut}");
             assert_eq!((&all[0], &all[1]), (&first, &second), "{cut}");
+        }
+    }
+
+    type Part = Result<Frame<Bytes>, &'static str>;
+
+    /// What comes, one after the other.
+    struct Parts(VecDeque<Part>);
+
+    impl Body for Parts {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Part>> {
+            Poll::Ready(self.0.pop_front())
+        }
+    }
+
+    /// How a conversation of these parts ends.
+    async fn ends(parts: Vec<Part>) -> (Result<End, Failure>, Option<String>) {
+        let site = SiteArgs { api: None, token_file: None, config: None, json: true };
+        let args = EventsArgs { since: None, folder: None, once: true, site };
+        let mut since = None;
+        (read(Parts(parts.into()), &args, &mut since).await, since)
+    }
+
+    #[tokio::test]
+    async fn a_conversation_that_is_cut_off_is_told_from_one_that_ends() {
+        let part = |text: &'static str| Ok(Frame::data(Bytes::from_static(text.as_bytes())));
+        let event = "id: a-1\nevent: placed\ndata: {}\n\n";
+        let (end, since) = ends(vec![part(event)]).await;
+        assert_eq!((end.ok(), since.as_deref()), (Some(End::Whole), Some("a-1")));
+        assert_eq!(ends(Vec::new()).await.0.ok(), Some(End::Whole));
+        for amid in [part("id: a-2\nevent: pl"), part("id: a-2\n"), Err("connection reset")] {
+            let (end, since) = ends(vec![part(event), amid]).await;
+            assert!(matches!(end, Ok(End::Broken(_))), "{end:?}");
+            assert_eq!(
+                since.as_deref(),
+                Some("a-1"),
+                "what came is printed, and not asked for again"
+            );
         }
     }
 
