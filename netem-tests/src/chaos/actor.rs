@@ -5,6 +5,7 @@
 //! the oracle what it makes and what it destroys.
 
 mod contents;
+mod metadata;
 mod names;
 
 use super::dice::Dice;
@@ -43,7 +44,7 @@ const NAMES: [&[u8]; 16] = [
 ];
 
 /// What actors do, and how often.
-const ACTS: [(&str, usize); 22] = [
+const ACTS: [(&str, usize); 25] = [
     ("create", 14),
     ("rewrite", 10),
     ("append", 10),
@@ -61,6 +62,9 @@ const ACTS: [(&str, usize); 22] = [
     ("chmod", 5),
     ("link", 4),
     ("age", 3),
+    ("attribute", 4),
+    ("list-access", 3),
+    ("chown", 3),
     ("copy", 2),
     ("file-to-directory", 1),
     ("directory-to-file", 1),
@@ -99,7 +103,7 @@ pub struct Actor<'a> {
     oracle: &'a Oracle,
     /// Contents made so far: no two are equal.
     made: u64,
-    /// Whether modes and times of files are changed by themselves.
+    /// Whether what is said of files beside their contents is changed by itself.
     metadata: bool,
 }
 
@@ -110,7 +114,7 @@ impl<'a> Actor<'a> {
         Self { site, root: root.to_owned(), dice, oracle, made: 0, metadata: true }
     }
 
-    /// Which changes no mode and no time of a file by itself.
+    /// Which changes no mode, time, owner, list or attribute of a file by itself.
     #[must_use]
     pub fn without_metadata(self) -> Self {
         Self { metadata: false, ..self }
@@ -126,7 +130,8 @@ impl<'a> Actor<'a> {
         if listing.len() > ENTRIES_MAX && self.dice.chance(60) {
             act = if self.dice.chance(80) { "delete" } else { "remove-tree" };
         }
-        if !self.metadata && matches!(act, "chmod" | "age") {
+        if !self.metadata && matches!(act, "chmod" | "age" | "attribute" | "list-access" | "chown")
+        {
             act = "patch";
         }
         let Some(path) = self.subject(act, &listing) else { return Ok(()) };
@@ -161,6 +166,7 @@ impl<'a> Actor<'a> {
             "delete" | "rename" if self.dice.chance(10) => &listing.links,
             // Most files are new ones otherwise.
             "replace" if self.dice.chance(20) => return self.place(listing),
+            "attribute" | "list-access" | "chown" if self.dice.chance(20) => &listing.directories,
             _ => &listing.files,
         };
         self.dice.pick(among).cloned()
@@ -184,6 +190,9 @@ impl<'a> Actor<'a> {
             "chmod" | "chmod-directory" => self.chmod(path),
             "link" => self.link(path),
             "age" => self.age(path),
+            "attribute" => self.attribute(path),
+            "list-access" => self.list_access(path),
+            "chown" => self.chown(path),
             "copy" => self.copy(path, listing),
             "file-to-directory" => self.file_to_directory(path),
             "directory-to-file" => self.directory_to_file(path),

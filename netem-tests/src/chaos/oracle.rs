@@ -229,11 +229,12 @@ fn judge_tree(
 
 #[cfg(test)]
 mod tests {
+    use super::super::survey::Said;
     use super::*;
 
     fn file(content: &[u8]) -> Entry {
         let (hash, len) = (blake3::hash(content), content.len() as u64);
-        Entry::File { hash, len, mode: 0o644, modified: (0, 0) }
+        Entry::File { hash, len, mode: 0o644, modified: (0, 0), said: Said::default() }
     }
 
     fn oracle() -> (tempfile::TempDir, Oracle) {

@@ -177,7 +177,7 @@ fn config(
         "[site]\nname = 'site-{site}'\nstate = '{state}'\nlisten = '0.0.0.0:{PORT}'\n\
          api = 'unix:{api}'\nbuffers = '64 MiB'\n\
          [[folder]]\nid = '{FOLDER}'\npath = '{tree}'\npeers = [{names}]\nbrake = 'off'\n\
-         scan-every = '{scan} s'\nwatch = '{watch}'\n",
+         scan-every = '{scan} s'\nwatch = '{watch}'\nroot-owned = 'as-said'\n",
         state = home.join("state").display(),
         api = api.display(),
         tree = home.join("tree").display(),

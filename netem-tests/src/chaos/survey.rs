@@ -2,7 +2,10 @@
 //!
 //! It follows no links, and keeps hashes in place of contents.
 
+use rustix::fs::{lgetxattr, llistxattr};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,14 +15,29 @@ use std::path::Path;
 /// The product's own directory in a tree.
 pub const RESERVED: &[u8] = b".farhaul";
 
+/// Attributes that are lists of access rights.
+const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+/// Bytes of all names of attributes of a file, and of one value: more the kernel has not.
+const XATTR_LIST_MAX: usize = 64 << 10;
+const XATTR_MAX: usize = 64 << 10;
+
 /// The BLAKE3 hash of a content.
 pub type Hash = blake3::Hash;
+
+/// Owner, lists and attributes of a file or directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// User and group, by number: all sites are on one machine.
+    pub owner: (u32, u32),
+    /// Lists of access rights as the kernel gives them, and attributes that any user may set.
+    pub attributes: BTreeMap<String, String>,
+}
 
 /// One entry of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A file: its content, length, permission bits, and modification time in seconds and
-    /// nanoseconds.
+    /// A file: its content, length, permission bits, modification time in seconds and nanoseconds,
+    /// and what else is said of it.
     File {
         /// Of all of its bytes.
         hash: Hash,
@@ -29,11 +47,15 @@ pub enum Entry {
         mode: u32,
         /// When it was last modified.
         modified: (i64, i64),
+        /// What else is said of it.
+        said: Said,
     },
     /// A directory with its permission bits. Its time changes with what is in it.
     Directory {
         /// Permission bits.
         mode: u32,
+        /// What else is said of it.
+        said: Said,
     },
     /// A symbolic link and its target.
     Link(Vec<u8>),
@@ -73,15 +95,35 @@ fn look(path: &Path) -> io::Result<Entry> {
     let meta = fs::symlink_metadata(path)?;
     let (kind, mode) = (meta.file_type(), meta.mode() & 0o7777);
     Ok(if kind.is_dir() {
-        Entry::Directory { mode }
+        Entry::Directory { mode, said: said_of(path, &meta)? }
     } else if kind.is_symlink() {
         Entry::Link(fs::read_link(path)?.into_os_string().into_vec())
     } else if kind.is_file() {
         let modified = (meta.mtime(), meta.mtime_nsec());
-        Entry::File { hash: hash_of(path)?, len: meta.len(), mode, modified }
+        let said = said_of(path, &meta)?;
+        Entry::File { hash: hash_of(path)?, len: meta.len(), mode, modified, said }
     } else {
         Entry::Other
     })
+}
+
+fn said_of(path: &Path, meta: &fs::Metadata) -> io::Result<Said> {
+    let mut names = vec![0; XATTR_LIST_MAX];
+    let len = match llistxattr(path, &mut names) {
+        // There are no attributes on that file system.
+        Err(Errno::NOTSUP) => 0,
+        listed => listed?,
+    };
+    let mut attributes = BTreeMap::new();
+    for name in names[..len].split(|byte| *byte == 0) {
+        if LISTS.contains(&name) || name.starts_with(b"user.") {
+            let mut value = vec![0; XATTR_MAX];
+            let len = lgetxattr(path, OsStr::from_bytes(name), &mut value)?;
+            let name = name.escape_ascii().to_string();
+            attributes.insert(name, value[..len].escape_ascii().to_string());
+        }
+    }
+    Ok(Said { owner: (meta.uid(), meta.gid()), attributes })
 }
 
 fn hash_of(path: &Path) -> io::Result<Hash> {
@@ -179,7 +221,7 @@ mod tests {
         File::open(at("d/file")).and_then(|file| file.set_modified(time)).expect("set");
         says("modified: (0, 1)");
         fs::set_permissions(at("d"), PermissionsExt::from_mode(0o700)).expect("set");
-        says("Directory { mode: 448 } instead");
+        says("Directory { mode: 448, said: ");
         fs::remove_file(at("link")).expect("removed");
         says("link: Link(");
         fs::write(at("more"), "").expect("written");

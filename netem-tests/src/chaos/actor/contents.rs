@@ -5,21 +5,15 @@
 
 use super::Actor;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-/// Modes that files get.
-const MODES: [u32; 5] = [0o644, 0o600, 0o755, 0o640, 0o444];
-const DIRECTORY_MODES: [u32; 3] = [0o755, 0o700, 0o711];
 /// Longest pause between two writes into a file.
 const PAUSE_MAX: Duration = Duration::from_millis(60);
-/// A time in 2001 and how far later ones go.
-const OLD: u64 = 1_000_000_000;
-const OLD_SPAN: usize = 200_000_000;
 
 /// A step of an edit: where which bytes are written.
 struct Piece {
@@ -204,33 +198,15 @@ impl Actor<'_> {
         file.write_all_at(&content, 0)?;
         self.finish(&to, &mut file, &content)
     }
-
-    pub(super) fn chmod(&mut self, path: &Path) -> io::Result<String> {
-        let meta = fs::symlink_metadata(path)?;
-        let modes: &[u32] = if meta.is_dir() { &DIRECTORY_MODES } else { &MODES };
-        let mode = self.dice.pick(modes).copied().unwrap_or(0o600);
-        // By a descriptor: what stands at the path may be a link by now.
-        let options = open_as(OFlags::NOFOLLOW | OFlags::NONBLOCK);
-        options.open(path)?.set_permissions(PermissionsExt::from_mode(mode))?;
-        Ok(format!("{mode:o}"))
-    }
-
-    /// Sets an old time (S-36).
-    pub(super) fn age(&mut self, path: &Path) -> io::Result<String> {
-        let seconds = OLD + self.dice.below(OLD_SPAN) as u64;
-        let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, 123_456_789);
-        open(path, false)?.set_times(FileTimes::new().set_modified(time))?;
-        Ok(seconds.to_string())
-    }
 }
 
-fn open_as(flags: OFlags) -> fs::OpenOptions {
+pub(super) fn open_as(flags: OFlags) -> fs::OpenOptions {
     let mut options = File::options();
     options.read(true).custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
     options
 }
 
-fn open(path: &Path, create: bool) -> io::Result<File> {
+pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
     open_as(OFlags::NOFOLLOW).write(true).create(create).open(path)
 }
 
