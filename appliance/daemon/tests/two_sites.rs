@@ -26,6 +26,7 @@ mod two_sites {
     mod contents;
     mod links;
     mod metadata;
+    mod standing;
 }
 
 /// Longer than any machine that is only busy needs.
