@@ -4,6 +4,7 @@
 mod asides;
 mod brake;
 mod crowds;
+mod halves;
 mod hub;
 mod invariants;
 mod many;
@@ -31,6 +32,7 @@ const PATHS: [&str; 7] = ["a", "a/b", "a/b/c", "a/d", "e", "e/f", "g"];
 const FOLDER: FolderKey = FolderKey([9; 32]);
 
 type Tree = BTreeMap<RelPath, Found>;
+type Versions = BTreeMap<RelPath, Vec<Version>>;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -44,8 +46,12 @@ enum Step {
     TouchCopy(usize, bool),
     /// A site looks at all of its tree.
     Scan(usize),
+    /// A site looks at one path, as if it had heard of it.
+    Look(usize, usize),
     /// A site does what is to be done.
     Act(usize),
+    /// A site goes one step further with a change: what it looked at, the disk, then the index.
+    Further(usize),
     /// A session begins in which a site tells another one; what was on its way is lost.
     Send { from: usize, to: usize },
     /// Part of what is on its way arrives.
@@ -72,6 +78,24 @@ enum Step {
     Restore(usize),
 }
 
+impl Step {
+    /// Whose process does something else than to go on with a change. What users, links and clocks do
+    /// comes in between.
+    fn engine(&self) -> Option<usize> {
+        match self {
+            Self::Scan(at)
+            | Self::Look(at, _)
+            | Self::Act(at)
+            | Self::Collect(at)
+            | Self::Wait(at)
+            | Self::Restart(at)
+            | Self::Save(at) => Some(*at),
+            Self::Send { to, .. } | Self::Receive { to, .. } | Self::Tell { to, .. } => Some(*to),
+            _ => None,
+        }
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let site = || 0..SITES;
     let path = || 0..PATHS.len();
@@ -81,7 +105,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (site(), path()).prop_map(|(at, path)| Step::Delete(at, path)),
         1 => (site(), any::<bool>()).prop_map(|(at, deletes)| Step::TouchCopy(at, deletes)),
         5 => site().prop_map(Step::Scan),
+        3 => (site(), path()).prop_map(|(at, path)| Step::Look(at, path)),
         5 => site().prop_map(Step::Act),
+        4 => site().prop_map(Step::Further),
         2 => (site(), site()).prop_map(|(from, to)| Step::Send { from, to }),
         3 => (site(), site()).prop_map(|(from, to)| Step::Receive { from, to }),
         5 => (site(), site()).prop_map(|(from, to)| Step::Tell { from, to }),
@@ -130,6 +156,10 @@ struct Site {
     copy: Option<Database>,
     /// Milliseconds by which its clock is wrong.
     clock: i64,
+    /// A change that is under way.
+    half: Option<halves::Half>,
+    /// What changes displaced that nobody had seen, and that is not published yet.
+    loose: Vec<halves::Loose>,
     /// What the engine took from its place.
     aside: BTreeSet<Content>,
     /// What its users replaced or deleted, or its disk took with it.
@@ -138,6 +168,8 @@ struct Site {
     forgot: bool,
     /// Its index is an old copy of itself, and has no new name yet.
     is_old: bool,
+    /// How many indexes it had.
+    lives: u32,
 }
 
 struct World {
@@ -151,6 +183,12 @@ struct World {
     written: BTreeSet<Content>,
     /// Paths that a user wrote to.
     touched: BTreeSet<RelPath>,
+    /// What each site's index had before the last step, in which of its lives.
+    before: BTreeMap<usize, (u32, Versions)>,
+    /// Deletions that all sites knew of at a time.
+    deleted: BTreeMap<Dot, (RelPath, Version)>,
+    /// A person accepted what was set aside.
+    has_accepted: bool,
     /// Every version that anybody but its author ever heard of.
     dots: BTreeMap<Dot, (RelPath, Version)>,
 }
@@ -196,10 +234,13 @@ impl World {
             wire: (0..count).map(|_| VecDeque::new()).collect(),
             copy: None,
             clock: 0,
+            half: None,
+            loose: Vec::new(),
             aside: BTreeSet::new(),
             seen_off: BTreeSet::new(),
             forgot: false,
             is_old: false,
+            lives: 0,
         };
         Self {
             sites: (0..count).map(site).collect(),
@@ -209,6 +250,9 @@ impl World {
             tick: 0,
             written: BTreeSet::new(),
             touched: BTreeSet::new(),
+            before: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            has_accepted: false,
             dots: BTreeMap::new(),
         }
     }
@@ -238,13 +282,18 @@ impl World {
 
     fn take(&mut self, step: &Step) {
         self.tick += 1;
+        if let Some(at) = step.engine() {
+            self.finish(at);
+        }
         match step {
             Step::Write(at, place) => self.write(*at, &path(PATHS[*place]), file(self.tick)),
             Step::MakeDir(at, place) => self.write(*at, &path(PATHS[*place]), Content::Dir),
             Step::Delete(at, place) => self.delete(*at, &path(PATHS[*place])),
             Step::TouchCopy(at, deletes) => self.touch_copy(*at, *deletes),
             Step::Scan(at) => self.scan(*at),
+            Step::Look(at, place) => self.look(*at, &path(PATHS[*place])),
             Step::Act(at) => self.act(*at),
+            Step::Further(at) => self.further(*at),
             Step::Send { from, to } => self.send(*from, *to),
             Step::Receive { from, to } => self.receive(*from, *to),
             Step::Tell { from, to } => self.tell(*from, *to),
@@ -413,6 +462,7 @@ impl World {
             }
             for at in 0..self.sites.len() {
                 self.tick += 1;
+                self.finish(at);
                 self.scan(at);
                 (0..self.sites.len()).for_each(|to| self.tell(at, to));
                 (0..4).for_each(|_| self.act(at));
@@ -423,6 +473,7 @@ impl World {
 
     /// A person accepts what is set aside.
     fn accept_all(&mut self) {
+        self.has_accepted = true;
         for site in &mut self.sites {
             for aside in site.state.index().asides(None, 1000).expect("in memory") {
                 site.state.accept_aside(&aside).expect("in memory");

@@ -166,6 +166,9 @@ impl World {
         (site.state, site.forgot) = (state_of(at, self.tick).under(&site.policy), true);
         (site.followed, site.acked) = (vec![None; count], vec![None; count]);
         site.is_old = false;
+        // What was under way is forgotten with it; what is staged and kept stays.
+        (site.half, site.loose) = (None, Vec::new());
+        site.lives += 1;
         self.start(at);
     }
 
@@ -177,6 +180,8 @@ impl World {
         site.state = FolderState::new(copy.index, FOLDER, publisher).under(&site.policy);
         (site.followed, site.acked) = (copy.followed, copy.acked);
         (site.forgot, site.is_old) = (true, true);
+        (site.half, site.loose) = (None, Vec::new());
+        site.lives += 1;
         self.start(at);
     }
 
