@@ -18,6 +18,7 @@ mod look;
 mod metrics;
 mod names;
 mod orders;
+mod pace;
 mod probes;
 mod serve;
 mod status;
@@ -179,6 +180,7 @@ fn router(guard: &guard::Guard, sources: Arc<Sources>) -> Router {
         .with_state(Arc::new(shared))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(pace::Pace::default(), pace::hold))
         .layer(middleware::from_fn_with_state(guard.clone(), guard::check))
         .layer(middleware::map_response(fail::shape))
 }

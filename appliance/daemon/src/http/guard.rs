@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// What is answered without a token: whoever watches over processes has none, and it says nothing
 /// but yes or no.
-const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+pub(super) const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Who is let in.
 #[derive(Clone, Debug)]

@@ -126,7 +126,8 @@ async fn refused(response: Response<Incoming>) -> Failure {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => {
             Kind::Peer
         }
-        status if status.is_client_error() && status != StatusCode::CONFLICT => Kind::Usage,
+        StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => Kind::Transfer,
+        status if status.is_client_error() => Kind::Usage,
         _ => Kind::Transfer,
     };
     match object::<Problem>(response).await {
