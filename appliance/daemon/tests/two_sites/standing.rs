@@ -3,7 +3,6 @@
 use crate::*;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Files that come in a bundle, as one chunk, and as several.
@@ -29,7 +28,7 @@ fn put(root: &Path, name: &str, number: u8, len: usize) {
 }
 
 /// Opens the files again and again until told to end; counts what it read.
-fn watch(root: PathBuf, ends: &AtomicBool, read: &AtomicU64) {
+fn watch(root: &Path, ends: &AtomicBool, read: &AtomicU64) {
     let mut content = Vec::new();
     while !ends.load(Ordering::Relaxed) {
         for (name, len) in FILES {
@@ -57,7 +56,7 @@ async fn a_name_is_never_missing_and_never_half_written_while_versions_take_its_
     let (ends, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let watcher = {
         let (root, ends, read) = (there.tree(), Arc::clone(&ends), Arc::clone(&read));
-        std::thread::spawn(move || watch(root, &ends, &read))
+        std::thread::spawn(move || watch(&root, &ends, &read))
     };
     for number in 1..=VERSIONS {
         for (name, len) in FILES {
