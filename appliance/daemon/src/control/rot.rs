@@ -1,9 +1,11 @@
 //! Reading the files of a folder again, at a bounded rate: a thread that says which of those that are
-//! in the state in which they were read hold something else by now.
+//! in the state in which they were read hold something else by now; and then what is kept of versions
+//! that were displaced.
 
 use super::Event;
-use crate::index::{IndexReader, Kind, Standing};
+use crate::index::{IndexReader, Kept, Kind, Standing};
 use crate::scan::{DigestError, Digested, Digester, Pace, identity_of};
+use crate::store::Store;
 use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::Meta;
 use farhaul_engine::files::stop::Stop;
@@ -37,12 +39,17 @@ pub(crate) struct Scrubbed {
     pub(super) rotten: Vec<(RelPath, Found)>,
     /// Those that the disk does not give, and why.
     pub(super) unread: Vec<(RelPath, String)>,
+    /// What is kept of a path, by its name in the version store, and is not what it was kept as.
+    pub(super) broken: Vec<(RelPath, String)>,
 }
 
 impl Scrubbed {
+    fn is_bad(&self) -> bool {
+        !self.rotten.is_empty() || !self.unread.is_empty() || !self.broken.is_empty()
+    }
+
     fn is_worth_saying(&self) -> bool {
-        let is_bad = !self.rotten.is_empty() || !self.unread.is_empty();
-        is_bad || self.files >= FILES_MAX || self.bytes >= BYTES_MAX
+        self.is_bad() || self.files >= FILES_MAX || self.bytes >= BYTES_MAX
     }
 }
 
@@ -50,6 +57,7 @@ impl Scrubbed {
 pub(super) struct ScrubJob {
     pub(super) folder: FolderKey,
     pub(super) root: Root,
+    pub(super) store: Store,
     pub(super) keys: Arc<ContentKeys>,
     pub(super) reader: IndexReader,
     pub(super) after: Option<RelPath>,
@@ -83,7 +91,7 @@ impl ScrubJob {
         loop {
             let page = self.reader.read().standing(None, after.as_ref(), PAGE);
             let page = page.map_err(|error| error.to_string())?;
-            let Some(last) = page.last() else { return Ok(true) };
+            let Some(last) = page.last() else { return self.read_kept(&mut eye) };
             after = Some(last.path.clone());
             for standing in page {
                 if standing.kind == Kind::File {
@@ -103,9 +111,33 @@ impl ScrubJob {
         }
     }
 
+    /// What is kept is read last, and from the beginning after a stop. Whether it came to the end.
+    fn read_kept(&self, eye: &mut Eye<'_>) -> Result<bool, String> {
+        let mut after: Option<RelPath> = None;
+        loop {
+            let page = self.reader.read().kept_from(after.as_ref(), PAGE);
+            let page = page.map_err(|error| error.to_string())?;
+            let mut paths: Vec<RelPath> = page.into_iter().map(|kept| kept.path).collect();
+            paths.dedup();
+            let Some(last) = paths.last() else { return Ok(true) };
+            after = Some(last.clone());
+            for path in paths {
+                let kept = self.reader.read().kept_of(&path).map_err(|error| error.to_string())?;
+                for kept in kept {
+                    let mut seen = Scrubbed::default();
+                    eye.look_at_kept(&kept, &mut seen)?;
+                    if self.stop.is_set() {
+                        return Ok(false);
+                    }
+                    self.say(&mut seen)?;
+                }
+            }
+        }
+    }
+
     fn say(&self, seen: &mut Scrubbed) -> Result<(), String> {
         let seen = core::mem::take(seen);
-        if seen.after.is_none() {
+        if seen.after.is_none() && !seen.is_bad() {
             return Ok(());
         }
         let scrubbed = Event::Scrubbed { folder: self.folder, seen };
@@ -156,6 +188,41 @@ impl Eye<'_> {
         }
         seen.files += 1;
         Ok(())
+    }
+
+    /// Reads what is kept as a version of a file. What is looked through for late writes (spec: S-046)
+    /// is not judged yet, and what no version says is judged by nobody.
+    fn look_at_kept(&mut self, kept: &Kept, seen: &mut Scrubbed) -> Result<(), String> {
+        let content = kept.version.as_ref().map(|version| &version.content);
+        let Some(Content::File { manifest, size }) = content else { return Ok(()) };
+        let loose = self.job.reader.read().loose_one(&kept.name);
+        if loose.map_err(|error| error.to_string())?.is_some() {
+            return Ok(());
+        }
+        for is_second in [false, true] {
+            match self.read_kept(&kept.name) {
+                Read::All(read) if (read.manifest, read.size) == (*manifest, *size) => break,
+                Read::All(_) if is_second => {
+                    seen.broken.push((kept.path.clone(), kept.name.clone()));
+                }
+                Read::All(_) => {}
+                Read::Changed => break,
+                Read::Not(why) => {
+                    let why = format!("a version of it that is kept, `{}`: {why}", kept.name);
+                    seen.unread.push((kept.path.clone(), why));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// It may be thinned out in this moment.
+    fn read_kept(&mut self, name: &str) -> Read {
+        let Ok(file) = self.job.store.open_kept(name) else { return Read::Changed };
+        let Ok(before) = Meta::of(&file) else { return Read::Changed };
+        let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        self.digest(&file, &before)
     }
 
     fn read(&mut self, standing: &Standing) -> Read {

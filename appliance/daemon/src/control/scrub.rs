@@ -4,7 +4,7 @@
 use super::folder::{Folder, FolderError, wall_millis};
 use super::rot::{ScrubJob, Scrubbed};
 use crate::index::chunks::Home;
-use crate::index::{Durability, ScrubRound};
+use crate::index::{Durability, Kept, ScrubRound};
 use crate::moment::text_of_millis;
 use crate::scan::ScrubPlan;
 use farhaul_api::ScrubStatus;
@@ -111,6 +111,7 @@ impl Folder {
         let job = ScrubJob {
             folder: self.setup.key,
             root: self.store.root().clone(),
+            store: self.store.clone(),
             keys: self.keys.clone(),
             reader: self.index.reader()?,
             after: self.scrub.round.as_ref().and_then(|round| round.after.clone()),
@@ -131,16 +132,20 @@ impl Folder {
     }
 
     fn take_scrubbed(&mut self, seen: Scrubbed) -> Result<(), FolderError> {
-        let Scrubbed { after, files, bytes, rotten, unread } = seen;
+        let Scrubbed { after, files, bytes, rotten, unread, broken } = seen;
         for (path, why) in unread {
             self.health.failed(&path, why);
+        }
+        for (path, name) in broken {
+            self.is_broken(&path, &name)?;
         }
         let mut damaged = 0;
         for (path, found) in rotten {
             damaged += u64::from(self.is_rotten(&path, found)?);
         }
         let Some(mut round) = self.scrub.round.clone() else { return Ok(()) };
-        (round.after, round.files) = (after, round.files + files);
+        // Behind the last file comes what is kept.
+        (round.after, round.files) = (after.or(round.after), round.files + files);
         (round.bytes, round.damaged) = (round.bytes + bytes, round.damaged + damaged);
         self.keep_round(round)
     }
@@ -159,6 +164,23 @@ impl Folder {
         tracing::error!(folder = %self.setup.name, %path, "{why}");
         self.health.failed(path, why.to_owned());
         Ok(true)
+    }
+
+    /// What is kept under that name is not the version that it was kept as: nobody is given it as that
+    /// any more, and it stays for whoever looks into it.
+    fn is_broken(&mut self, path: &RelPath, name: &str) -> Result<(), FolderError> {
+        let Some(kept) = self.index.read().kept_as(path, name)? else { return Ok(()) };
+        let mut keeping = self.index.begin(Durability::Now)?;
+        keeping.write_kept(&Kept { version: None, ..kept })?;
+        keeping.commit()?;
+        self.contents.forget(&Home::Kept(name.to_owned()));
+        let why = format!(
+            "what is kept as `{name}` is not the version any more that it was: its disk gives \
+             something else than what was written, or a program wrote into it that had it open"
+        );
+        tracing::error!(folder = %self.setup.name, %path, "{why}");
+        self.health.failed(path, why);
+        Ok(())
     }
 
     /// All of the files were read again, or somebody stopped it.

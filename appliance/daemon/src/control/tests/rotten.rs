@@ -84,6 +84,43 @@ fn what_somebody_edits_is_no_damage_and_an_edit_of_what_is_damaged_is_one_of_wha
 }
 
 #[test]
+fn what_is_kept_and_rots_is_given_to_nobody_as_the_version_that_it_was() {
+    let mut bench = Bench::new();
+    for name in ["a", "b"] {
+        fs::write(bench.root(name), format!("{name} as it was")).unwrap();
+    }
+    bench.scan();
+    let before = ["a", "b"].map(|name| bench.placed(name).version);
+    fs::write(bench.root("theirs"), "from elsewhere").unwrap();
+    bench.scan();
+    for name in ["a", "b"] {
+        let theirs = content_of(&mut bench, "theirs");
+        bench.say_next(name, 1, theirs);
+    }
+    bench.scan();
+    let kept = bench.kept();
+    assert_eq!(kept.len(), 2);
+    // Nobody has them open any more.
+    let folder = bench.folder();
+    let mut keeping = folder.index.begin(crate::index::Durability::Now).unwrap();
+    kept.iter().for_each(|kept| keeping.forget_loose(&kept.name).unwrap());
+    keeping.commit().unwrap();
+    bench.scrub();
+    assert_eq!(bench.kept(), kept, "they are as they were");
+    let (rotten, other) = (&kept[0], &kept[1]);
+    fs::write(bench.root(&format!(".farhaul/versions/{}", rotten.name)), "a as it wa\u{3}")
+        .unwrap();
+    bench.scrub();
+    assert_eq!(bench.kept(), [Kept { version: None, ..rotten.clone() }, other.clone()]);
+    let Content::File { manifest, .. } = before[0].content else { panic!("a file") };
+    let folder = bench.folder();
+    assert_eq!(folder.index.read().kept_with(manifest).unwrap(), None);
+    let failure = folder.health.failure(&path("a")).expect("it is told");
+    assert!(failure.why.contains(&rotten.name), "{}", failure.why);
+    assert!(folder.health.failure(&path("b")).is_none());
+}
+
+#[test]
 fn a_round_that_was_stopped_goes_on_where_it_was_and_the_next_one_waits_its_time() {
     let mut bench = Bench::new();
     for name in ["a", "b", "c"] {
@@ -135,6 +172,7 @@ fn a_reading_that_is_stopped_says_up_to_where_it_came() {
     let job = ScrubJob {
         folder: folder.setup.key,
         root: folder.store.root().clone(),
+        store: folder.store.clone(),
         keys: folder.keys.clone(),
         reader: folder.index.reader().unwrap(),
         after: None,
