@@ -233,7 +233,7 @@ fn version(content: &Content) -> Version {
         (Who::Other, 0),
     ];
     let xattrs = [((*b"user.x").into(), (*b"y").into())].into();
-    let attrs = Attrs { access: Acl::new(list), default: None, xattrs };
+    let attrs = Attrs { access: Acl::new(list), default: None, xattrs, ..Attrs::default() };
     let (owner, group) = (Some((*b"ann").into()), Some((*b"staff").into()));
     let mtime = FileTime { secs: -1, nanos: 999_999_999 };
     let meta = Meta { mode: 0o640, mtime, owner, group, attrs: attrs.boxed(), link: None };

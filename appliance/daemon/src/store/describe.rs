@@ -1,7 +1,7 @@
 //! Metadata: set on descriptors, never on paths.
 
 use super::owner::{Numbers, Principals};
-use crate::attrs;
+use crate::attrs::{self, Over};
 use farhaul_engine::files::dir::times;
 use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_sync::limits::MODE_MASK;
@@ -9,6 +9,7 @@ use farhaul_sync::version::Meta;
 use rustix::fd::AsFd;
 use rustix::fs::{Gid, Mode, Uid, fchmod, fchown, futimens};
 use rustix::io::{Errno, Result};
+use std::fs::File;
 
 /// To whom what belongs to nobody in particular is given by a site that runs as root: what kernels and
 /// file servers call nobody (`overflowuid` of proc(5), root_squash of exports(5)).
@@ -17,10 +18,17 @@ const ROOT: u32 = 0;
 
 /// What is given metadata.
 pub(super) enum Subject {
-    /// Something of this site's, on its way in; to take the place of what is this, if of anything.
-    Staged(Option<DiskMeta>),
+    /// Something of this site's, on its way in; to take the place of this, if of anything.
+    Staged(Option<Before>),
     /// What stands in the tree.
     Standing,
+}
+
+/// A file that stands where another one is to stand.
+pub(super) struct Before {
+    pub(super) meta: DiskMeta,
+    /// `None`: it cannot be opened.
+    pub(super) file: Option<File>,
 }
 
 /// Gives what is open as `fd` its owner and group, where this process may and they have numbers
@@ -35,7 +43,7 @@ pub(super) fn describe(
     let fd = fd.as_fd();
     let found = DiskMeta::of(fd)?;
     let over = match subject {
-        Subject::Staged(over) => over.as_ref(),
+        Subject::Staged(over) => over.as_ref().map(|over| &over.meta),
         Subject::Standing => Some(&found),
     };
     let heir = |said: Option<u32>, has: u32, over: Option<u32>| {
@@ -58,7 +66,14 @@ pub(super) fn describe(
         }
     }
     let is_dir = found.kind == FileKind::Dir;
-    attrs::set(fd, meta.attrs.as_deref(), is_dir, &Numbers(principals))?;
+    let over = match subject {
+        Subject::Standing => Over::Itself,
+        Subject::Staged(over) => match over.as_ref().and_then(|over| over.file.as_ref()) {
+            Some(file) => Over::Other(file.as_fd()),
+            None => Over::Nothing,
+        },
+    };
+    attrs::set(fd, meta.attrs.as_deref(), is_dir, &Numbers(principals), over)?;
     fchmod(fd, Mode::from_raw_mode(meta.mode & MODE_MASK))?;
     futimens(fd, &times(meta.mtime))
 }

@@ -27,20 +27,13 @@ pub struct Shortfall {
 
 impl Shortfall {
     /// What is missing of `said` where the disk has `disk` and `raw`; `None`: nothing.
-    fn of(
-        said: &Meta,
-        disk: &DiskMeta,
-        raw: Option<Raw>,
-        principals: &dyn Principals,
-    ) -> Option<Self> {
+    fn of(said: &Meta, disk: &DiskMeta, raw: Raw, principals: &dyn Principals) -> Option<Self> {
         let is_owner = said.owner.is_some() && said.owner == principals.user_name(disk.owner);
         let is_group = said.group.is_some() && said.group == principals.group_name(disk.group);
-        let attrs = raw.and_then(|raw| {
-            let print = raw.fingerprint();
-            let mut name = |who| Ok::<_, Infallible>(Numbers(principals).name(who));
-            let Ok(has) = raw.named(&mut name);
-            (has.boxed() != said.attrs).then_some(print)
-        });
+        let print = raw.fingerprint();
+        let mut name = |who| Ok::<_, Infallible>(Numbers(principals).name(who));
+        let Ok(has) = raw.named(&mut name);
+        let attrs = (has.boxed() != said.attrs).then_some(print);
         let short = Self {
             owner: (!is_owner).then_some(disk.owner),
             group: (!is_group).then_some(disk.group),
@@ -103,7 +96,8 @@ impl Store {
             let Some(placed) = placed else { continue };
             let found = self.root.stat(path).ok();
             let Some(found) = found.filter(|found| is_that(found, placed)) else { continue };
-            let raw = placed.meta.attrs.as_ref().map(|_| self.raw_attrs(path, found.kind));
+            // Also where the version says that there are none: what is too large to travel stays.
+            let raw = self.raw_attrs(path, found.kind);
             let short = Shortfall::of(&placed.meta, &found, raw, &*self.principals);
             shortfalls.extend(short.map(|short| (path.clone(), short)));
         }

@@ -4,7 +4,7 @@
 //! it again. What is in it is not trusted: whoever takes it up hashes its chunks. It becomes
 //! [`Ready`] once it has its length and metadata and is durable.
 
-use super::describe::{Subject, describe};
+use super::describe::{Before, Subject, describe};
 use super::error::{StoreError, at};
 use super::marker::errno_of;
 use super::{Store, random_name, step};
@@ -166,10 +166,12 @@ impl Store {
         Ok(Ready { identity: described.identity, ..ready.clone() })
     }
 
-    /// A file on its way to `path`. What stands there and is root's may be root's again.
+    /// A file on its way to `path`. What stands there and is root's may be root's again, and has what a
+    /// version does not say of attributes.
     fn staged_for(&self, path: &RelPath) -> Subject {
-        let over = self.root.stat(path).ok();
-        Subject::Staged(over.filter(|over| over.kind == FileKind::File))
+        let over = self.root.stat(path).ok().filter(|over| over.kind == FileKind::File);
+        let file = || self.root.open_file(path).ok();
+        Subject::Staged(over.map(|meta| Before { meta, file: file() }))
     }
 
     /// Gives up something that was to be put into the tree.
