@@ -25,6 +25,7 @@ mod links;
 mod listen;
 mod live;
 mod look;
+mod naming;
 mod patience;
 mod question;
 mod recover;

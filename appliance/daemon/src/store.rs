@@ -28,7 +28,8 @@ pub use intent::{Action, Intent, IntentId, Recorded};
 pub use kept::{Fate, PurgeError};
 pub use linked::is_another_name_of;
 pub use marker::{FolderMark, is_marked};
-pub use owner::{NameTable, Principals, Unnamed};
+pub(crate) use owner::digits_of;
+pub use owner::{NameTable, Principals, Unnamed, Wake};
 pub use recover::{Hashing, Recovered, ends_in_zeros};
 pub use shortfall::{Shortfall, attrs_print};
 pub use staged::{Ready, Staged};
@@ -180,6 +181,11 @@ impl Store {
     /// What tells this folder's disk from any other.
     pub fn mark(&self) -> FolderMark {
         self.mark
+    }
+
+    /// Who is called how here.
+    pub const fn principals(&self) -> &Arc<dyn Principals> {
+        &self.principals
     }
 
     /// The tree.

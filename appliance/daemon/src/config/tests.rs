@@ -57,6 +57,7 @@ fn what_is_left_out_has_its_default() {
     let age = Some(Duration::from_hours(365 * 24));
     assert_eq!(folder.retention, Retention { age, room: None });
     assert!(!folder.root_owned);
+    assert_eq!((&folder.map_users, &folder.map_groups), (&NameMap::default(), &NameMap::default()));
 }
 
 #[test]
@@ -86,7 +87,9 @@ fn what_is_written_holds() {
          [[folder]]\nid = \"a\"\npath = \"/a\"\npeers = []\nrole = \"sink-only\"\n\
          ignore = [\"*.tmp\", \"!b.tmp\"]\nscan-every = \"90 s\"\nwatch = \"inotify\"\n\
          scrub-every = \"off\"\nscrub-rate = \"8 Mbit/s\"\n\
-         versions-age = \"forever\"\nversions-room = \"2 GiB\"\nroot-owned = \"as-said\"\n"
+         versions-age = \"forever\"\nversions-room = \"2 GiB\"\nroot-owned = \"as-said\"\n\
+         map-users = {{ \"alice\" = \"al\", \"1000\" = \"bob\" }}\n\
+         [folder.map-groups]\nstaff = \"users\"\n"
     );
     let config = config(&text);
     assert_eq!(config.site.listen, "[::]:9".parse().unwrap());
@@ -103,6 +106,9 @@ fn what_is_written_holds() {
     assert_eq!(folder.scrub, ScrubPlan { every: None, rate: BitRate::mbps(8) });
     assert_eq!(folder.retention, Retention { age: None, room: Some(Bytes::mib(2048)) });
     assert!(folder.root_owned);
+    assert_eq!(folder.map_users.here(b"alice"), Some(&b"al"[..]));
+    assert_eq!(folder.map_users.elsewhere(b"bob"), Some(&b"1000"[..]));
+    assert_eq!(folder.map_groups.here(b"staff"), Some(&b"users"[..]));
     assert!(folder.ignore.rules().is_ignored(b"a.tmp", false));
     assert!(!folder.ignore.rules().is_ignored(b"b.tmp", false));
     assert_eq!(config.peer_name(ID.parse().unwrap()), Some("tokyo"));
@@ -324,6 +330,19 @@ fn of_folder_keys() -> Vec<(String, &'static str)> {
         (
             folder("a", "/a") + "root-owned = \"yes\"\n",
             "11:14: `root-owned` cannot be \"yes\"; write root-owned = \"never\" or \"as-said\"",
+        ),
+        (
+            folder("a", "/a") + "map-users = { ann = \"al\", bob = \"al\" }\n",
+            "11:33: `map-users`: \"al\" is two at once; give each name one that no other one has",
+        ),
+        (
+            folder("a", "/a") + "map-groups = { staff = \"50\" }\n",
+            "11:24: `map-groups`: \"50\" is no name; write one as `getent` prints it: 1 to 255 bytes, \
+             no `:`, and on the right not only digits",
+        ),
+        (
+            folder("a", "/a") + "map-users = [\"ann\"]\n",
+            "11:13: `map-users` is not for a list; write map-users = { \"alice\" = \"al\" }",
         ),
         (
             folder("a", "/a") + "watch = \"always\"\n",

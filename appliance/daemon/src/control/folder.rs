@@ -9,6 +9,7 @@ use super::health::Health;
 use super::holders::observe;
 use super::links::{Linking, group_found};
 use super::listen::Hearing;
+use super::naming::Naming;
 use super::recover::Undecided;
 use super::scrub::Scrub;
 use super::sift::links_so;
@@ -93,6 +94,7 @@ pub(super) struct Folder {
     /// What came and is verified, and not in place yet.
     pub(super) arrived: Vec<(RelPath, Version, Ready)>,
     pub(super) going: Going,
+    pub(super) naming: Naming,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
     pub(super) undecided: Undecided,
@@ -155,6 +157,7 @@ impl Folder {
             looks: Vec::new(),
             arrived: Vec::new(),
             going: Going::default(),
+            naming: Naming::default(),
             hearing,
             upkeep: Upkeep::default(),
             undecided: Undecided::default(),

@@ -30,6 +30,7 @@ mod elsewhere;
 mod guards;
 mod links;
 mod metadata;
+mod owned;
 mod pages;
 mod resumed;
 mod room;
@@ -216,6 +217,11 @@ fn files_of(root: &Path) -> Vec<(String, Vec<u8>)> {
         }
     }
     found
+}
+
+/// The versions that are known of a path.
+fn dots(bench: &mut Bench, at: &str) -> Vec<Dot> {
+    bench.item(at).versions.iter().map(|version| version.dot).collect()
 }
 
 fn content_of(bench: &mut Bench, at: &str) -> Content {

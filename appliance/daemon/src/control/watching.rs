@@ -125,6 +125,7 @@ impl Folder {
             contents: self.contents.clone(),
             rules: self.setup.rules.clone(),
             reader: self.index.reader()?,
+            principals: Arc::clone(self.store.principals()),
             stop,
             events: self.events.clone(),
         })

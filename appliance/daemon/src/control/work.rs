@@ -54,7 +54,7 @@ impl Folder {
     pub(super) fn work(&mut self) -> Result<(), FolderError> {
         for _ in 0..ROUNDS_MAX {
             let (next, is_all) = self.fetching.next_turns();
-            self.going.is_due |= !is_all;
+            self.going.is_due |= !is_all || self.naming.is_due();
             if next.is_empty() {
                 break;
             }
@@ -172,6 +172,11 @@ impl Folder {
     ) -> Result<(), FolderError> {
         let Todo { path, task, placed } = todo;
         if self.upkeep.is_held(path) || self.undecided.has(path) {
+            return Ok(());
+        }
+        if let Task::SetMeta(version) | Task::Place(version) = task
+            && !self.is_named(version)
+        {
             return Ok(());
         }
         let old = placed.as_ref();

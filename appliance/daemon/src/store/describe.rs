@@ -52,8 +52,8 @@ pub(super) fn describe(
         let is_left_to_root = has == ROOT && matches!(subject, Subject::Staged(_));
         said.or((is_left_to_root && !principals.may_be_roots()).then_some(NOBODY))
     };
-    let owner = meta.owner.as_deref().and_then(|name| principals.user_id(name));
-    let group = meta.group.as_deref().and_then(|name| principals.group_id(name));
+    let owner = meta.owner.as_deref().and_then(|name| principals.user_number(name));
+    let group = meta.group.as_deref().and_then(|name| principals.group_number(name));
     let owner = heir(owner, found.owner, over.map(|over| over.owner)).map(Uid::from_raw);
     let group = heir(group, found.group, over.map(|over| over.group)).map(Gid::from_raw);
     // Each for itself: who may not give a file away may still give it to a group.

@@ -6,7 +6,7 @@
 
 use super::owner::{Numbers, Principals};
 use super::{Committed, Displaced, IntentId, Store, is_still};
-use crate::attrs::Raw;
+use crate::attrs::{Principal, Raw};
 use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Placed;
@@ -28,10 +28,11 @@ pub struct Shortfall {
 impl Shortfall {
     /// What is missing of `said` where the disk has `disk` and `raw`; `None`: nothing.
     fn of(said: &Meta, disk: &DiskMeta, raw: Raw, principals: &dyn Principals) -> Option<Self> {
-        let is_owner = said.owner.is_some() && said.owner == principals.user_name(disk.owner);
-        let is_group = said.group.is_some() && said.group == principals.group_name(disk.group);
+        let names = Numbers(principals);
+        let is_owner = said.owner.as_ref() == Some(&names.name(Principal::User(disk.owner)));
+        let is_group = said.group.as_ref() == Some(&names.name(Principal::Group(disk.group)));
         let print = raw.fingerprint();
-        let mut name = |who| Ok::<_, Infallible>(Numbers(principals).name(who));
+        let mut name = |who| Ok::<_, Infallible>(names.name(who));
         let Ok(has) = raw.named(&mut name);
         let attrs = (has.boxed() != said.attrs).then_some(print);
         let short = Self {

@@ -26,10 +26,6 @@ fn value(at: &Path, name: &str) -> Option<Vec<u8>> {
     Some(buffer)
 }
 
-fn dots(bench: &mut Bench, at: &str) -> Vec<Dot> {
-    bench.item(at).versions.iter().map(|version| version.dot).collect()
-}
-
 #[test]
 fn attributes_that_are_too_large_to_travel_are_never_said_to_be_gone() {
     let Some(mut bench) = roomy() else { return };
