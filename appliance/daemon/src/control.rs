@@ -30,6 +30,7 @@ mod patience;
 mod question;
 mod recover;
 mod revise;
+mod rooted;
 mod rot;
 mod scrub;
 mod setup;

@@ -18,6 +18,7 @@ mod marker;
 mod owner;
 mod recover;
 pub mod retention;
+mod rooted;
 mod shortfall;
 mod staged;
 
@@ -31,6 +32,7 @@ pub use marker::{FolderMark, is_marked};
 pub(crate) use owner::digits_of;
 pub use owner::{NameTable, Principals, Unnamed, Wake};
 pub use recover::{Hashing, Recovered, ends_in_zeros};
+pub use rooted::Rooted;
 pub use shortfall::{Shortfall, attrs_print};
 pub use staged::{Ready, Staged};
 
@@ -66,6 +68,8 @@ pub struct Store {
     principals: Arc<dyn Principals>,
     /// Whether the file system takes different names for one.
     folds: bool,
+    /// Whether files can be given away.
+    gives: Arc<rooted::Gives>,
     /// The marker, locked for as long as the store is open.
     lock: Arc<File>,
     /// Whether directories cannot be synced, for tests.
@@ -118,6 +122,7 @@ impl Store {
             mark,
             principals,
             folds,
+            gives: Arc::default(),
             lock,
             #[cfg(test)]
             failing: Arc::default(),

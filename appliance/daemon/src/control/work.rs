@@ -312,6 +312,10 @@ impl Folder {
             return Ok(None);
         }
         self.upkeep.set_unplaced(path, None);
+        if let Err(error) = self.store.check_owner(path, &version.meta) {
+            self.health.failed(path, error.to_string());
+            return Ok(None);
+        }
         let wish = Wish { path: path.clone(), version: version.clone(), manifest, size };
         if !self.fetching.may_try(manifest) || self.fetching.is_led(version) {
             return Ok(None);
@@ -413,7 +417,11 @@ impl Folder {
             }
             // Also where what stands there is a damaged file, whose other names are not known to be.
             Beside::Same | Beside::Alone => {
-                let begun = self.store.prepare_put(path, ready, version, old);
+                let ready = match self.as_it_was(path, ready, version)? {
+                    Ok(ready) => ready,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let begun = self.store.prepare_put(path, &ready, version, old);
                 if begun.is_ok() {
                     self.comes(version);
                 }

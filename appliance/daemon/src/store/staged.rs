@@ -4,7 +4,7 @@
 //! it again. What is in it is not trusted: whoever takes it up hashes its chunks. It becomes
 //! [`Ready`] once it has its length and metadata and is durable.
 
-use super::describe::{Before, Subject, describe};
+use super::describe::{Before, Subject, Undescribed, describe};
 use super::error::{StoreError, at};
 use super::marker::errno_of;
 use super::{Store, random_name, step};
@@ -122,15 +122,16 @@ impl Store {
         let name = random_name()?;
         let at = at("incoming");
         self.incoming.make_dir(name.as_bytes(), 0o700).map_err(&at)?;
-        let made = self.incoming.open_dir(name.as_bytes()).and_then(|dir| {
+        let made = self.incoming.open_dir(name.as_bytes()).map_err(Undescribed::from);
+        let made = made.and_then(|dir| {
             describe(&dir, meta, &Subject::Staged(None), &*self.principals)?;
-            dir.sync()
+            Ok(dir.sync()?)
         });
         match made {
             Ok(()) => self.ready(name, FileKind::Dir, Content::Dir),
-            Err(errno) => {
+            Err(why) => {
                 let _ = self.incoming.remove_dir(name.as_bytes());
-                Err(at(errno))
+                Err(why.told(at))
             }
         }
     }
@@ -161,8 +162,8 @@ impl Store {
         }
         let subject = self.staged_for(path);
         let done = describe(&file, meta, &subject, &*self.principals);
-        let done = done.and_then(|()| fsync(&file));
-        let described = done.and_then(|()| DiskMeta::of(&file)).map_err(&at)?;
+        done.map_err(|why| why.told(&at))?;
+        let described = fsync(&file).and_then(|()| DiskMeta::of(&file)).map_err(&at)?;
         Ok(Ready { identity: described.identity, ..ready.clone() })
     }
 
@@ -261,11 +262,12 @@ impl Staged {
         let subject = self.store.staged_for(&self.path);
         step();
         let described = ftruncate(&self.file, self.size.get())
+            .map_err(Undescribed::from)
             .and_then(|()| describe(&self.file, meta, &subject, principals));
-        if let Err(errno) = described {
+        if let Err(why) = described {
             // A later attempt has to be able to open it.
             let _ = fchmod(&self.file, Mode::RUSR | Mode::WUSR);
-            return Err(at("incoming")(errno));
+            return Err(why.told(at("incoming")));
         }
         step();
         if let Err(source) = fsync(&self.file) {

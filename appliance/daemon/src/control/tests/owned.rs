@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::NameTable;
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::os::unix::fs::MetadataExt;
 
 pub(super) fn owner_of(path: &Path) -> (u32, u32) {
@@ -23,6 +24,27 @@ pub(super) fn is_root() -> bool {
     is_root
 }
 
+/// This thread, and those that it begins, may give nothing away for as long as it lives.
+struct Withheld(CapabilitySet);
+
+impl Withheld {
+    fn chown() -> Self {
+        let mut sets = capabilities(None).unwrap();
+        let before = sets.effective;
+        sets.effective.remove(CapabilitySet::CHOWN);
+        set_capabilities(None, sets).unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for Withheld {
+    fn drop(&mut self) {
+        let mut sets = capabilities(None).unwrap();
+        sets.effective = self.0;
+        set_capabilities(None, sets).unwrap();
+    }
+}
+
 #[test]
 fn an_owner_without_a_name_is_that_number_elsewhere() {
     if !is_root() {
@@ -42,4 +64,74 @@ fn an_owner_without_a_name_is_that_number_elsewhere() {
     assert_eq!(owner_of(&bench.root("b")), (65_534, 65_534), "these are no numbers");
     bench.scan();
     assert_eq!(dots(&mut bench, "a"), [said.dot]);
+}
+
+fn names() -> NameTable {
+    NameTable::parse(b"root:x:0:0::/:\n", b"root:x:0:\n")
+}
+
+#[test]
+fn what_was_roots_here_is_roots_again_where_it_stands_as_a_conflict_copy() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::at(tempfile::tempdir().unwrap(), Arc::new(names()));
+    fs::write(bench.root("source"), "theirs").unwrap();
+    fs::write(bench.root("a"), "ours").unwrap();
+    bench.scan();
+    let ours = bench.placed("a").version;
+    assert_eq!(ours.meta.owner.as_deref(), Some(&b"root"[..]));
+    // Somebody who had not seen it put something else there, and it is what is shown.
+    let mut theirs = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    theirs.stamp.millis = ours.stamp.millis + 1;
+    bench.say("a", &belonging(theirs, "root", "root"));
+    bench.scan();
+    let files = files_of(&bench.root(""));
+    let copy = files.iter().find(|(name, _)| name.contains(".conflict-")).unwrap().0.clone();
+    assert_eq!(fs::read(bench.root(&copy)).unwrap(), b"ours");
+    assert_eq!(owner_of(&bench.root(&copy)), (0, 0), "it was root's here");
+    // A member that says so of other bytes, or of these under a name of its own, has no say.
+    let ours_said = |serial, content: &Content| {
+        let mut said = version(dot(2, serial), &[], content.clone());
+        said.meta = ours.meta.clone();
+        said
+    };
+    bench.say("b", &ours_said(2, &ours.content));
+    bench.settle();
+    assert_eq!(owner_of(&bench.root("b")), (65_534, 65_534));
+    // And back at its path, once the other is gone.
+    fs::remove_file(bench.root("a")).unwrap();
+    bench.scan();
+    assert_eq!(fs::read(bench.root("a")).unwrap(), b"ours");
+    assert_eq!(owner_of(&bench.root("a")), (0, 0));
+    assert_eq!(bench.placed("a").version, ours);
+}
+
+#[test]
+fn what_cannot_be_taken_from_root_is_not_put_in_place() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::at(tempfile::tempdir().unwrap(), Arc::new(names()));
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let withheld = Withheld::chown();
+    let mut theirs = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    theirs.meta.mode = 0o666;
+    bench.say("a", &belonging(theirs.clone(), "root", "root"));
+    bench.say("d", &belonging(version(dot(2, 2), &[], Content::Dir), "1234", "1234"));
+    bench.settle();
+    assert!(!bench.root("a").exists(), "a member's bytes as root's");
+    assert!(!bench.root("d").exists(), "a member's directory as root's");
+    let why = bench.folder().health.failure(&path("a")).unwrap().why;
+    assert!(why.contains("root-owned"), "{why}");
+    drop(withheld);
+    // That it can give files away is noticed after a moment.
+    let began = Instant::now();
+    while !bench.root("a").exists() && began.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(20));
+        bench.scan();
+    }
+    assert_eq!(owner_of(&bench.root("a")), (65_534, 65_534));
+    assert_eq!(owner_of(&bench.root("d")), (1234, 1234));
 }
