@@ -20,11 +20,13 @@ mod guards;
 mod halt;
 mod health;
 mod holders;
+mod lacks;
 mod large;
 mod links;
 mod listen;
 mod live;
 mod look;
+mod mending;
 mod naming;
 mod patience;
 mod question;
@@ -108,6 +110,10 @@ pub(crate) enum Event {
     Expired { folder: FolderKey, expired: Vec<(RelPath, String)>, now_secs: u64 },
     /// All that is kept was looked through, or somebody stopped it.
     Thinned { folder: FolderKey, outcome: Result<Option<thin::Left>, String> },
+    /// What a disk did not take of versions may be taken by now.
+    Mendable { folder: FolderKey, paths: Vec<(RelPath, crate::store::Lacks)> },
+    /// All of that was gone through, or it goes on from there after the next scan.
+    MendingEnded { folder: FolderKey, after: Option<RelPath> },
     /// Who watches a folder says something of itself.
     Heard { folder: FolderKey, heard: Heard },
     /// A content came, or did not.
@@ -165,6 +171,8 @@ impl Event {
             | Self::ScrubEnded { folder, .. }
             | Self::Expired { folder, .. }
             | Self::Thinned { folder, .. }
+            | Self::Mendable { folder, .. }
+            | Self::MendingEnded { folder, .. }
             | Self::Heard { folder, .. } => Furthers::One(*folder),
             Self::Peer(FromPeer::Up { .. } | FromPeer::Down { .. } | FromPeer::Shares { .. })
             | Self::More
@@ -411,6 +419,10 @@ impl Loop {
             }
             Event::Thinned { folder, outcome } => {
                 self.with(folder, |folder| folder.thinned(outcome));
+            }
+            Event::Mendable { folder, paths } => self.with(folder, |folder| folder.mend(paths)),
+            Event::MendingEnded { folder, after } => {
+                self.with(folder, |folder| folder.mending_ended(after));
             }
             Event::Heard { folder, heard } => {
                 self.with(folder, |folder| folder.watcher_said(heard));

@@ -49,6 +49,22 @@ impl People {
         Some(if is_user { Question::UserNamed(here) } else { Question::GroupNamed(here) })
     }
 
+    /// All that is to be known of whom a version names.
+    fn questions(&self, meta: &Meta) -> Vec<Question> {
+        let mut questions = Vec::new();
+        questions.extend(meta.owner.as_deref().and_then(|said| self.question(said, true)));
+        questions.extend(meta.group.as_deref().and_then(|said| self.question(said, false)));
+        let lists = meta.attrs.iter().flat_map(|attrs| [&attrs.access, &attrs.default]);
+        for (who, _) in lists.flatten().flat_map(|list| list.entries()) {
+            questions.extend(match who {
+                Who::User(name) => self.question(name, true),
+                Who::Group(name) => self.question(name, false),
+                _ => None,
+            });
+        }
+        questions
+    }
+
     fn number(&self, said: &[u8], is_user: bool) -> Option<u32> {
         match self.directory.known(&self.question(said, is_user)?)? {
             Answer::Number(id) => Some(id),
@@ -102,18 +118,15 @@ impl Principals for People {
     }
 
     fn is_ready(&self, meta: &Meta, wake: &mut dyn FnMut() -> Option<Wake>) -> bool {
-        let mut questions = Vec::new();
-        questions.extend(meta.owner.as_deref().and_then(|said| self.question(said, true)));
-        questions.extend(meta.group.as_deref().and_then(|said| self.question(said, false)));
-        let lists = meta.attrs.iter().flat_map(|attrs| [&attrs.access, &attrs.default]);
-        for (who, _) in lists.flatten().flat_map(|list| list.entries()) {
-            questions.extend(match who {
-                Who::User(name) => self.question(name, true),
-                Who::Group(name) => self.question(name, false),
-                _ => None,
-            });
+        self.directory.is_ready(self.questions(meta), wake)
+    }
+
+    fn learn(&self, meta: &Meta) {
+        for question in self.questions(meta) {
+            if let Err(errno) = self.directory.ask(&question) {
+                tracing::debug!(%errno, "a directory of users or groups does not answer");
+            }
         }
-        self.directory.is_ready(questions, wake)
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) use owner::digits_of;
 pub use owner::{NameTable, Principals, Unnamed, Wake};
 pub use recover::{Hashing, Recovered, ends_in_zeros};
 pub use rooted::Rooted;
-pub use shortfall::{Shortfall, attrs_print};
+pub use shortfall::{Lacks, Shortfall, attrs_print};
 pub use staged::{Ready, Staged};
 
 use crate::exact;

@@ -9,6 +9,7 @@ use super::health::Health;
 use super::holders::observe;
 use super::links::{Linking, group_found};
 use super::listen::Hearing;
+use super::mending::Mending;
 use super::naming::Naming;
 use super::recover::Undecided;
 use super::scrub::Scrub;
@@ -95,6 +96,7 @@ pub(super) struct Folder {
     pub(super) arrived: Vec<(RelPath, Version, Ready)>,
     pub(super) going: Going,
     pub(super) naming: Naming,
+    pub(super) mending: Mending,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
     pub(super) undecided: Undecided,
@@ -158,6 +160,7 @@ impl Folder {
             arrived: Vec::new(),
             going: Going::default(),
             naming: Naming::default(),
+            mending: Mending::default(),
             hearing,
             upkeep: Upkeep::default(),
             undecided: Undecided::default(),
@@ -197,6 +200,7 @@ impl Folder {
             || self.upkeep.is_busy()
             || self.scrub.is_busy()
             || self.thinning.is_busy()
+            || self.mending.is_busy()
     }
 
     /// Ends what runs in threads of its own.
@@ -208,6 +212,7 @@ impl Folder {
         self.upkeep.stop();
         self.scrub.stop();
         self.thinning.stop();
+        self.mending.stop();
     }
 
     /// What a peer is offered, if the folder is shared with it.

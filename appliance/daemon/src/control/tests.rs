@@ -36,6 +36,7 @@ mod resumed;
 mod room;
 mod rotten;
 mod rules;
+mod shortfalls;
 mod stops;
 mod telling;
 mod thin;

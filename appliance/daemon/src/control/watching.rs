@@ -201,7 +201,8 @@ impl Folder {
         self.health.scanned(outcome.is_ok());
         let ended = Said::that(EventKind::ScanEnded);
         self.health.say(outcome.as_ref().err().map_or(ended.clone(), |why| ended.text(why)));
-        if outcome.is_ok() {
+        let is_whole = outcome.is_ok();
+        if is_whole {
             self.upkeep.scanned();
         }
         let failed = outcome.err().filter(|_| !was_stopped);
@@ -214,6 +215,9 @@ impl Folder {
         }
         let last = LastScan { at: SystemTime::now(), failed };
         self.shown.set(|shown| shown.last_scan = Some(last));
+        if is_whole {
+            self.begin_mending();
+        }
     }
 }
 

@@ -163,6 +163,15 @@ impl Folder {
         })
     }
 
+    /// What is to be done at one path, and what stands there; `None`: that is for later.
+    pub(super) fn task_at(
+        &mut self,
+        path: &RelPath,
+    ) -> Result<Option<(Task, Option<Placed>)>, FolderError> {
+        let todo = self.tasks(vec![path.clone()])?.pop();
+        Ok(todo.map(|todo| (todo.task, todo.placed)))
+    }
+
     /// Begins what is to be done at a path, if it can be done now.
     fn begin(
         &mut self,
@@ -437,7 +446,7 @@ impl Folder {
 
     /// The commit order: intents durable, renames, names durable, index durable.
     /// Returns how many changes were made.
-    fn commit(&mut self, prepared: Vec<Prepared>) -> Result<usize, FolderError> {
+    pub(super) fn commit(&mut self, prepared: Vec<Prepared>) -> Result<usize, FolderError> {
         if prepared.is_empty() {
             return Ok(0);
         }

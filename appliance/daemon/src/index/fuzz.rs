@@ -148,7 +148,12 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let found =
         Found { content: file.content.clone(), meta: file.meta.clone(), identity: IDENTITY };
     let look = |found| aside::write_look(&Look { found, wall_millis: 5, why: Why::Listening }, KEY);
-    let shortfall = Shortfall { owner: Some(0), group: None, attrs: Some([7; 16]) };
+    let shortfall = Shortfall {
+        owner: Some(0),
+        attrs: Some([7; 16]),
+        mode: Some(0o640),
+        ..Shortfall::default()
+    };
     let loose = Loose {
         name: NAME.to_owned(),
         path: path.clone(),

@@ -78,7 +78,11 @@ pub(super) fn describe(
         },
     };
     attrs::set(fd, meta.attrs.as_deref(), is_dir, &Numbers(principals), over)?;
-    fchmod(fd, Mode::from_raw_mode(meta.mode & MODE_MASK))?;
+    match fchmod(fd, Mode::from_raw_mode(meta.mode & MODE_MASK)) {
+        // What the file system has instead is noted (S-100).
+        Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        Err(errno) => return Err(errno.into()),
+    }
     Ok(futimens(fd, &times(meta.mtime))?)
 }
 

@@ -46,6 +46,8 @@ pub trait Principals: Debug + Send + Sync {
     fn is_ready(&self, _meta: &Meta, _wake: &mut dyn FnMut() -> Option<Wake>) -> bool {
         true
     }
+    /// Asks for all that is to be known of whom `meta` names, and waits; not for the control loop.
+    fn learn(&self, _meta: &Meta) {}
     /// Whether what others publish may become root's, because they say so or because nobody here has
     /// the name that they say (spec: S-145).
     fn may_be_roots(&self) -> bool {

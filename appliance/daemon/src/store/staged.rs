@@ -7,7 +7,9 @@
 use super::describe::{Before, Subject, Undescribed, describe};
 use super::error::{StoreError, at};
 use super::marker::errno_of;
+use super::shortfall::{Lacks, Shortfall};
 use super::{Store, random_name, step};
+use crate::attrs::Raw;
 use farhaul_engine::files::confine::ShownPath;
 use farhaul_engine::files::dir::{FileKind, Identity, Meta as DiskMeta, times};
 use farhaul_engine::files::space;
@@ -173,6 +175,31 @@ impl Store {
         let over = self.root.stat(path).ok().filter(|over| over.kind == FileKind::File);
         let file = || self.root.open_file(path).ok();
         Subject::Staged(over.map(|meta| Before { meta, file: file() }))
+    }
+
+    /// What of this metadata could not be given to something that nobody else knows of: what a file
+    /// system or this process does not take; `None`: that cannot be tried.
+    pub fn would_lack(&self, meta: &Meta, is_dir: bool) -> Option<Lacks> {
+        let name = random_name().ok()?;
+        let name = name.as_bytes();
+        let tried = if is_dir {
+            self.incoming.make_dir(name, 0o700).and_then(|()| self.incoming.open_dir(name)).map(
+                |dir| {
+                    let done = describe(&dir, meta, &Subject::Staged(None), &*self.principals);
+                    done.is_ok().then(|| (DiskMeta::of(&dir), Raw::of(&dir)))
+                },
+            )
+        } else {
+            self.incoming.create_file(name).map(|file| {
+                let done = describe(&file, meta, &Subject::Staged(None), &*self.principals);
+                done.is_ok().then(|| (DiskMeta::of(&file), Raw::of(&file)))
+            })
+        };
+        let _ =
+            if is_dir { self.incoming.remove_dir(name) } else { self.incoming.remove_file(name) };
+        let (Ok(disk), Ok(raw)) = tried.ok().flatten()? else { return None };
+        let short = Shortfall::of(meta, &disk, raw, &*self.principals);
+        Some(short.map_or(Lacks::default(), |short| short.lacks))
     }
 
     /// Gives up something that was to be put into the tree.

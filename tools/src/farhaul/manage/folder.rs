@@ -5,8 +5,8 @@ use super::{lines, print, say};
 use crate::farhaul::failure::Failure;
 use crate::farhaul::{Ended, text};
 use farhaul_api::{
-    FolderStatus, KeptStatus, Missing, MissingPage, PeerStatus, ScrubStatus, SiteStatus, Task,
-    TreePath, Trouble,
+    FolderStatus, KeptStatus, Lacking, Missing, MissingPage, PeerStatus, ScrubStatus, SiteStatus,
+    Task, TreePath, Trouble,
 };
 use serde::Serialize;
 
@@ -68,10 +68,21 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
         let count = folder.set_aside;
         text::answer(format_args!("  {count} versions are set aside: `farhaul aside list`"))?;
     }
+    if folder.lacking.paths > 0 {
+        text::answer(lacking_line(&folder.lacking))?;
+    }
     for Trouble { what, why, since } in &folder.troubles {
         text::answer(format_args!("  {what} since {since}: {why}"))?;
     }
     Ok(())
+}
+
+fn lacking_line(lacking: &Lacking) -> String {
+    let Lacking { paths, owner, group, mode, attributes, unsaid } = lacking;
+    format!(
+        "  {paths} paths lack metadata: {owner} their owner, {group} their group, {mode} bits of their \
+         mode, {attributes} attributes, {unsaid} such as are more than travels; `farhaul why` says why"
+    )
 }
 
 fn scrub_line(scrub: &ScrubStatus) -> String {
@@ -174,6 +185,9 @@ fn folder_line(folder: &FolderStatus) -> String {
     }
     if folder.conflicts > 0 {
         line.push_str(&format!(", {} conflicts", folder.conflicts));
+    }
+    if folder.lacking.paths > 0 {
+        line.push_str(&format!(", {} paths lack metadata", folder.lacking.paths));
     }
     if !folder.troubles.is_empty() {
         line.push_str(&format!(", {} troubles", folder.troubles.len()));

@@ -37,6 +37,9 @@ fn attributes_that_are_too_large_to_travel_are_never_said_to_be_gone() {
     bench.scan();
     let ours = bench.placed("a").version;
     assert!(ours.meta.attrs.is_some(), "there is something");
+    // Whoever asks is told, here as well.
+    assert_eq!(bench.folder().index.read().lacking().unwrap(), (1, [0, 0, 0, 0, 1]));
+    assert_eq!(bench.folder().why(&path("a")).unwrap().lacks.len(), 1);
     // A neighbour that has none of it edits the content, and says of attributes what it heard.
     let mut theirs = version(dot(2, 1), &[ours.dot], content_of(&mut bench, "source"));
     theirs.meta = ours.meta.clone();
@@ -64,6 +67,7 @@ fn attributes_that_are_too_large_to_travel_are_never_said_to_be_gone() {
     give(&bench.root("a"), "user.note", b"ours");
     bench.scan();
     assert_eq!(bench.placed("a").version.meta.attrs, noted(b"ours"));
+    assert_eq!(bench.folder().index.read().lacking().unwrap(), (0, [0; 5]));
 }
 
 fn noted(note: &[u8]) -> Option<Box<farhaul_sync::version::Attrs>> {

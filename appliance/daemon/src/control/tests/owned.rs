@@ -25,10 +25,10 @@ pub(super) fn is_root() -> bool {
 }
 
 /// This thread, and those that it begins, may give nothing away for as long as it lives.
-struct Withheld(CapabilitySet);
+pub(super) struct Withheld(CapabilitySet);
 
 impl Withheld {
-    fn chown() -> Self {
+    pub(super) fn chown() -> Self {
         let mut sets = capabilities(None).unwrap();
         let before = sets.effective;
         sets.effective.remove(CapabilitySet::CHOWN);
