@@ -15,7 +15,7 @@ pub(crate) use directory::can_travel;
 use crate::scan::OwnersError;
 use crate::store::{Principals, Wake, digits_of};
 use directory::{Answer, Question};
-use farhaul_sync::version::{Meta, Who};
+use farhaul_sync::version::{Acl, Meta, Who};
 use std::sync::Arc;
 
 /// Who is called how in one folder.
@@ -55,7 +55,7 @@ impl People {
         questions.extend(meta.owner.as_deref().and_then(|said| self.question(said, true)));
         questions.extend(meta.group.as_deref().and_then(|said| self.question(said, false)));
         let lists = meta.attrs.iter().flat_map(|attrs| [&attrs.access, &attrs.default]);
-        for (who, _) in lists.flatten().flat_map(|list| list.entries()) {
+        for (who, _) in lists.flatten().flat_map(Acl::entries) {
             questions.extend(match who {
                 Who::User(name) => self.question(name, true),
                 Who::Group(name) => self.question(name, false),

@@ -277,6 +277,24 @@ fn of_folders() -> Vec<(String, &'static str)> {
 }
 
 /// And of their other keys.
+fn of_owners() -> Vec<(String, &'static str)> {
+    vec![
+        (
+            folder("a", "/a") + "map-users = { ann = \"al\", bob = \"al\" }\n",
+            "11:33: `map-users`: \"al\" is two at once; give each name one that no other one has",
+        ),
+        (
+            folder("a", "/a") + "map-groups = { staff = \"50\" }\n",
+            "11:24: `map-groups`: \"50\" is no name; write one as `getent` prints it: 1 to 255 bytes, \
+             no `:`, and on the right not only digits",
+        ),
+        (
+            folder("a", "/a") + "map-users = [\"ann\"]\n",
+            "11:13: `map-users` is not for a list; write map-users = { \"alice\" = \"al\" }",
+        ),
+    ]
+}
+
 fn of_folder_keys() -> Vec<(String, &'static str)> {
     vec![
         (
@@ -332,19 +350,6 @@ fn of_folder_keys() -> Vec<(String, &'static str)> {
             "11:14: `root-owned` cannot be \"yes\"; write root-owned = \"never\" or \"as-said\"",
         ),
         (
-            folder("a", "/a") + "map-users = { ann = \"al\", bob = \"al\" }\n",
-            "11:33: `map-users`: \"al\" is two at once; give each name one that no other one has",
-        ),
-        (
-            folder("a", "/a") + "map-groups = { staff = \"50\" }\n",
-            "11:24: `map-groups`: \"50\" is no name; write one as `getent` prints it: 1 to 255 bytes, \
-             no `:`, and on the right not only digits",
-        ),
-        (
-            folder("a", "/a") + "map-users = [\"ann\"]\n",
-            "11:13: `map-users` is not for a list; write map-users = { \"alice\" = \"al\" }",
-        ),
-        (
             folder("a", "/a") + "watch = \"always\"\n",
             "11:9: `watch` cannot be \"always\"; \
           write watch = \"auto\", \"fanotify\", \"inotify\" or \"off\"",
@@ -361,7 +366,8 @@ fn every_fault_is_told_with_line_column_and_advice() {
     for (more, expected) in OF_SITE {
         assert_eq!(fault(&format!("{SITE}{more}")), *expected, "{more}");
     }
-    for (more, expected) in of_peers().into_iter().chain(of_folders()).chain(of_folder_keys()) {
+    let of_folders = of_folders().into_iter().chain(of_folder_keys()).chain(of_owners());
+    for (more, expected) in of_peers().into_iter().chain(of_folders) {
         assert_eq!(fault(&with(&more)), expected, "{more}");
     }
     assert_eq!(

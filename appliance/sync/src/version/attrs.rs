@@ -86,7 +86,7 @@ impl Attrs {
             && self.xattrs.keys().all(|name| is_name(name))
             && !(self.unsaid.access && self.access.is_some())
             && !(self.unsaid.default && self.default.is_some())
-            && !(self.unsaid.xattrs && !self.xattrs.is_empty())
+            && (!self.unsaid.xattrs || self.xattrs.is_empty())
     }
 }
 

@@ -1,9 +1,11 @@
 //! Whose what is put in place becomes.
 
 use super::*;
-use crate::store::NameTable;
+use crate::store::{NameTable, Wake};
+use farhaul_sync::version::Meta;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Mutex;
 
 pub(super) fn owner_of(path: &Path) -> (u32, u32) {
     let meta = fs::symlink_metadata(path).unwrap();
@@ -134,4 +136,65 @@ fn what_cannot_be_taken_from_root_is_not_put_in_place() {
     }
     assert_eq!(owner_of(&bench.root("a")), (65_534, 65_534));
     assert_eq!(owner_of(&bench.root("d")), (1234, 1234));
+}
+
+/// A directory that takes its time.
+#[derive(Default)]
+struct Slow {
+    has_answered: AtomicBool,
+    wakes: Mutex<Vec<Wake>>,
+}
+
+impl std::fmt::Debug for Slow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Slow")
+    }
+}
+
+impl Principals for Slow {
+    fn user_id(&self, name: &[u8]) -> Option<u32> {
+        (self.has_answered.load(Ordering::SeqCst) && name == b"ann").then_some(1000)
+    }
+    fn group_id(&self, _: &[u8]) -> Option<u32> {
+        None
+    }
+    fn user_name(&self, _: u32) -> Option<Box<[u8]>> {
+        None
+    }
+    fn group_name(&self, _: u32) -> Option<Box<[u8]>> {
+        None
+    }
+    fn is_ready(&self, meta: &Meta, wake: &mut dyn FnMut() -> Option<Wake>) -> bool {
+        let is_ready = meta.owner.is_none() || self.has_answered.load(Ordering::SeqCst);
+        if !is_ready {
+            self.wakes.lock().unwrap().extend(wake());
+        }
+        is_ready
+    }
+}
+
+#[test]
+fn who_waits_for_a_directory_of_users_holds_nothing_else_up() {
+    let slow = Arc::new(Slow::default());
+    let home = tempfile::tempdir().unwrap();
+    let mut bench = Bench::at(home, Arc::clone(&slow) as Arc<dyn Principals>);
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "source");
+    for (serial, at) in (1..).zip(["a", "b", "c"]) {
+        let mut said = version(dot(2, serial), &[], theirs.clone());
+        said.meta.owner = (at != "c").then(|| (*b"ann").into());
+        bench.say(at, &said);
+    }
+    bench.settle();
+    assert!(bench.root("c").exists(), "nobody is to be asked for");
+    assert!(!bench.root("a").exists() && !bench.root("b").exists());
+    assert_eq!(slow.wakes.lock().unwrap().len(), 1, "once is enough");
+    slow.has_answered.store(true, Ordering::SeqCst);
+    std::mem::take(&mut *slow.wakes.lock().unwrap()).into_iter().for_each(|wake| wake());
+    bench.settle();
+    if rustix::process::geteuid().is_root() {
+        assert_eq!((owner_of(&bench.root("a")).0, owner_of(&bench.root("b")).0), (1000, 1000));
+    }
+    assert!(bench.root("a").exists() && bench.root("b").exists());
 }
