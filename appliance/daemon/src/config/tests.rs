@@ -506,14 +506,16 @@ fn a_file_that_cannot_be_a_configuration_is_refused_before_it_is_read_on() {
 fn changes_are_named_with_when_they_hold() {
     let old = config(&with(&(folder("a", "/a") + &folder("b", "/b"))));
     assert!(Changes::between(&old, &old).is_empty());
-    let text = with(&(folder("a", "/a2") + "role = \"read-only\"\nignore = [\"x\"]\n"));
+    let more = "role = \"read-only\"\nignore = [\"x\"]\nmap-users = { ann = \"al\" }\n";
+    let text = with(&(folder("a", "/a2") + more));
     let text = text.replace("\"/state\"", "\"/state\"\nworkers = 3\napi = \"127.0.0.1:1\"");
     let rome = format!("[[peer]]\nname = \"rome\"\nid = \"{OTHER_ID}\"\n");
     let new = config(&(text + &folder("c", "/c") + &rome + "[transfer]\nrate = \"1 Mbit/s\"\n"));
     let changes = Changes::between(&old, &new);
     let (live, restart): (Vec<_>, Vec<_>) =
         (changes.live().collect(), changes.after_restart().collect());
-    assert_eq!(restart, ["api of the site", "workers of the site", "path of folder a"]);
+    let expected = ["api of the site", "workers of the site", "path of folder a"];
+    assert_eq!(restart, [&expected[..], &["map-users of folder a"]].concat());
     let expected = [
         "peer rome, which is new",
         "role of folder a",

@@ -271,6 +271,7 @@ async fn figures_have_no_names_of_files_and_probes_say_what_is_wrong() {
     let bytes = answered.into_body().collect().await.expect("a body").to_bytes();
     let text = String::from_utf8(bytes.to_vec()).expect("text");
     assert!(text.contains("farhaul_folder_state{folder=\"photos\",state=\"in-sync\"} 1"), "{text}");
+    assert!(text.contains("farhaul_folder_lacking{folder=\"photos\",kind=\"owner\"} 0"), "{text}");
     assert!(text.contains("farhaul_peer_connected{peer=\"tokyo\"} 0"), "{text}");
     assert!(text.ends_with("# EOF\n") && !text.contains("secret"), "{text}");
     // There is no engine here.

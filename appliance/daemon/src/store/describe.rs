@@ -2,6 +2,7 @@
 
 use super::error::StoreError;
 use super::owner::{Numbers, Principals};
+use super::rooted::guards_root;
 use crate::attrs::{self, Over};
 use farhaul_engine::files::dir::times;
 use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
@@ -94,7 +95,7 @@ fn check_taken(
     [owner, group]: [Option<u32>; 2],
     principals: &dyn Principals,
 ) -> Result<(), Undescribed> {
-    if principals.may_be_roots() || !rustix::process::geteuid().is_root() {
+    if !guards_root(principals) {
         return Ok(());
     }
     let now = DiskMeta::of(fd)?;
