@@ -432,7 +432,7 @@ impl Loop {
             }
             Event::MovedOn { folder, path } => self.with(folder, |folder| folder.moved_on(&path)),
             Event::Command(command) => command.act(self),
-            Event::Rescan => self.folders.values_mut().for_each(Folder::scan),
+            Event::Rescan => self.folders.values_mut().for_each(Folder::scan_anew),
             Event::Tick => {
                 self.retry_halted();
                 self.folders.values_mut().for_each(Folder::tick);

@@ -141,6 +141,12 @@ impl MendJob {
 }
 
 impl Folder {
+    /// Somebody ordered a scan: what was tried in vain is tried again after it.
+    pub(super) fn scan_anew(&mut self) {
+        self.mending.in_vain.clear();
+        self.scan();
+    }
+
     /// A scan came to its end: what is lacking is gone through, unless that is under way.
     pub(super) fn begin_mending(&mut self) {
         let begun = self.try_mending();
@@ -196,7 +202,7 @@ impl Folder {
             if !is_short || self.is_described(&placed) || !self.is_named(&placed.version) {
                 continue;
             }
-            if !self.mending.tries(&path, lacks) {
+            if !self.mending.tries(&path, lacks) || !self.store.may_describe(&path) {
                 continue;
             }
             match self.store.prepare_describe(&path, &placed.version, &placed) {

@@ -12,6 +12,9 @@ use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Placed;
 use farhaul_sync::limits::MODE_MASK;
 use farhaul_sync::version::{Attrs, Meta};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+use rustix::thread::{CapabilitySet, capabilities};
 use std::convert::Infallible;
 use std::fs::File;
 
@@ -221,6 +224,23 @@ impl Store {
         self.raw_attrs(path, kind).fingerprint()
     }
 
+    /// Whether a try to describe what stands at a path can come to an end: a change that the kernel
+    /// refuses in the middle is one that is undecided.
+    pub fn may_describe(&self, path: &RelPath) -> bool {
+        let found = match self.root.stat(path) {
+            Ok(found) if found.kind == FileKind::Dir => {
+                self.root.open_dir(path).ok().map(|dir| (found.owner, can_change(dir)))
+            }
+            Ok(found) => self.root.open_file(path).ok().map(|file| (found.owner, can_change(file))),
+            Err(_) => None,
+        };
+        let is_of_all =
+            || capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::FOWNER));
+        found.is_some_and(|(owner, can_change)| {
+            can_change && (owner == rustix::process::geteuid().as_raw() || is_of_all())
+        })
+    }
+
     /// Nothing where it cannot be read: links have none.
     fn raw_attrs(&self, path: &RelPath, kind: FileKind) -> Raw {
         let raw = match kind {
@@ -230,6 +250,13 @@ impl Store {
         };
         raw.unwrap_or_default()
     }
+}
+
+/// Whether nobody said of an object that it does not change (chattr(1)).
+fn can_change(fd: impl AsFd) -> bool {
+    let found = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS);
+    let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+    found.is_ok_and(|found| !found.stx_attributes.intersects(fixed))
 }
 
 /// What an open file has of lists and attributes, by a name for exactly that; `None` where that

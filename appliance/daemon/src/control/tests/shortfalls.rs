@@ -111,3 +111,35 @@ fn what_is_to_be_given_away_is_tried_again_once_this_site_may() {
     bench.scan();
     assert_eq!(bench.folder().index.read().lacking().unwrap(), (0, [0; 5]));
 }
+
+#[test]
+fn what_nobody_may_change_is_not_tried_before_somebody_orders_it() {
+    if !is_root() {
+        return;
+    }
+    let names = Arc::new(Growing::default());
+    let home = tempfile::tempdir().unwrap();
+    let mut bench = Bench::at(home, Arc::clone(&names) as Arc<dyn Principals>);
+    fs::write(bench.root("source"), "theirs").unwrap();
+    bench.scan();
+    let mut said = version(dot(2, 1), &[], content_of(&mut bench, "source"));
+    said.meta.owner = Some((*b"ann").into());
+    bench.say("a", &said);
+    bench.scan();
+    let file = fs::File::open(bench.root("a")).unwrap();
+    if rustix::fs::ioctl_setflags(&file, rustix::fs::IFlags::IMMUTABLE).is_err() {
+        println!("skipped: this file system cannot keep files from being changed");
+        return;
+    }
+    *names.0.lock().unwrap() = true;
+    bench.scan();
+    let is_decided = bench.folder().index.read().intents().unwrap().is_empty();
+    rustix::fs::ioctl_setflags(&file, rustix::fs::IFlags::empty()).unwrap();
+    assert!(is_decided, "nothing is left half done");
+    bench.scan();
+    assert_eq!(owner_of(&bench.root("a")).0, 65_534, "it was in vain");
+    bench.body.take(Event::Rescan);
+    bench.settle();
+    assert_eq!(owner_of(&bench.root("a")).0, 1000);
+    assert_eq!(dots(&mut bench, "a"), [said.dot]);
+}
