@@ -168,6 +168,10 @@ pub struct Why {
     /// The path whose conflict copy this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<TreePath>,
+    /// What of the metadata of what stands there the disk or this site did not take, and why: one line
+    /// each. That is no reason to be out of sync.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
     /// The sites that share the folder.
     pub sites: Vec<Spread>,
 }

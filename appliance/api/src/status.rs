@@ -86,6 +86,9 @@ pub struct FolderStatus {
     pub fetching_bytes: u64,
     /// Conflict copies that stand or are to stand in it.
     pub conflicts: u64,
+    /// Paths of which the disk or this site did not take all metadata.
+    #[serde(default)]
+    pub lacking: Lacking,
     /// When it was last looked through.
     pub scan: ScanStatus,
     /// How changes in it are heard of between scans.
@@ -129,6 +132,25 @@ pub struct Contents {
     pub bytes: u64,
     /// When this was counted.
     pub counted: Time,
+}
+
+/// Of how many paths the disk or this site did not take all metadata: [`crate::Why::lacks`] says of one
+/// what, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Lacking {
+    /// Paths; some lack more than one thing.
+    pub paths: u64,
+    /// That lack their owner.
+    pub owner: u64,
+    /// That lack their group.
+    pub group: u64,
+    /// That lack bits of their mode.
+    pub mode: u64,
+    /// That lack lists or extended attributes.
+    pub attributes: u64,
+    /// That have lists or extended attributes which are more than travels, here or elsewhere.
+    pub unsaid: u64,
 }
 
 /// How scans of a folder go.

@@ -17,6 +17,7 @@ pub use farhaul_sync::folder::Role;
 pub use fault::{ConfigError, Fault};
 use host::Host;
 
+use crate::people::NameMap;
 use crate::scan::{Rules, ScrubPlan};
 use crate::site::PeerPlace;
 use crate::store::retention::Retention;
@@ -188,6 +189,10 @@ pub struct Folder {
     pub retention: Retention,
     /// Whether what others publish may become root's.
     pub root_owned: bool,
+    /// Which users of versions are which users here.
+    pub map_users: NameMap,
+    /// Which groups of versions are which groups here.
+    pub map_groups: NameMap,
 }
 
 impl Folder {

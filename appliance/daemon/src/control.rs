@@ -20,15 +20,19 @@ mod guards;
 mod halt;
 mod health;
 mod holders;
+mod lacks;
 mod large;
 mod links;
 mod listen;
 mod live;
 mod look;
+mod mending;
+mod naming;
 mod patience;
 mod question;
 mod recover;
 mod revise;
+mod rooted;
 mod rot;
 mod scrub;
 mod setup;
@@ -107,6 +111,10 @@ pub(crate) enum Event {
     Expired { folder: FolderKey, expired: Vec<(RelPath, String)>, now_secs: u64 },
     /// All that is kept was looked through, or somebody stopped it.
     Thinned { folder: FolderKey, outcome: Result<Option<thin::Left>, String> },
+    /// What a disk did not take of versions may be taken by now.
+    Mendable { folder: FolderKey, paths: Vec<(RelPath, crate::store::Lacks)> },
+    /// All of that was gone through, or it goes on from there after the next scan.
+    MendingEnded { folder: FolderKey, after: Option<RelPath> },
     /// Who watches a folder says something of itself; it counts for nothing once `ended` is set, for
     /// somebody else watches since then.
     Heard { folder: FolderKey, ended: Stop, heard: Heard },
@@ -165,6 +173,8 @@ impl Event {
             | Self::ScrubEnded { folder, .. }
             | Self::Expired { folder, .. }
             | Self::Thinned { folder, .. }
+            | Self::Mendable { folder, .. }
+            | Self::MendingEnded { folder, .. }
             | Self::Heard { folder, .. } => Furthers::One(*folder),
             Self::Peer(FromPeer::Up { .. } | FromPeer::Down { .. } | FromPeer::Shares { .. })
             | Self::More
@@ -412,6 +422,10 @@ impl Loop {
             Event::Thinned { folder, outcome } => {
                 self.with(folder, |folder| folder.thinned(outcome));
             }
+            Event::Mendable { folder, paths } => self.with(folder, |folder| folder.mend(paths)),
+            Event::MendingEnded { folder, after } => {
+                self.with(folder, |folder| folder.mending_ended(after));
+            }
             Event::Heard { folder, ended, heard } => {
                 if !ended.is_set() {
                     self.with(folder, |folder| folder.watcher_said(heard));
@@ -422,7 +436,7 @@ impl Loop {
             }
             Event::MovedOn { folder, path } => self.with(folder, |folder| folder.moved_on(&path)),
             Event::Command(command) => command.act(self),
-            Event::Rescan => self.folders.values_mut().for_each(Folder::scan),
+            Event::Rescan => self.folders.values_mut().for_each(Folder::scan_anew),
             Event::Tick => {
                 self.retry_halted();
                 self.folders.values_mut().for_each(Folder::tick);

@@ -11,6 +11,7 @@ pub mod fuzz;
 pub mod http;
 pub mod index;
 mod moment;
+pub mod people;
 pub mod restore;
 pub mod run;
 pub mod scan;

@@ -11,8 +11,8 @@ use crate::control::{Control, FolderError, FolderSetup};
 use crate::events::{Events, Said};
 use crate::http::{Answering, Listening, ServeError, Sources};
 use crate::moment::now_millis;
+use crate::people::{Directory, People};
 use crate::site::Sites;
-use crate::store::{NameTable, Principals};
 use crate::watch::Limits;
 use farhaul_api::EventKind;
 use farhaul_engine::disk::DiskKind;
@@ -219,7 +219,7 @@ fn start_folders(
 
 /// The folders as the control loop takes them; their state directories are made.
 fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
-    let (principals, with_root) = principals();
+    let directory = Directory::of_this_machine();
     let mut folders = Vec::new();
     for folder in &config.folders {
         let state = config.site.state.join("folders").join(folder.id.as_str());
@@ -238,19 +238,14 @@ fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
             scrub: folder.scrub,
             retention: folder.retention,
             watch_limits: Limits::default(),
-            principals: Arc::clone(if folder.root_owned { &with_root } else { &principals }),
+            principals: Arc::new(People::new(
+                Arc::clone(&directory),
+                (folder.map_users.clone(), folder.map_groups.clone()),
+                folder.root_owned,
+            )),
         });
     }
     Ok(folders)
-}
-
-/// Who is called how on this machine, for folders in which nothing becomes root's and for others.
-fn principals() -> (Arc<dyn Principals>, Arc<dyn Principals>) {
-    let table = NameTable::of_this_machine().unwrap_or_else(|source| {
-        tracing::warn!(%source, "names of owners cannot be read: nobody is known here");
-        NameTable::default()
-    });
-    (Arc::new(table.clone()), Arc::new(table.with_root()))
 }
 
 fn engine_config(config: &Config, identity: Identity, allow: Allow) -> EngineConfig {

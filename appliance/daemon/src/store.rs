@@ -18,6 +18,7 @@ mod marker;
 mod owner;
 mod recover;
 pub mod retention;
+mod rooted;
 mod shortfall;
 mod staged;
 
@@ -28,9 +29,11 @@ pub use intent::{Action, Intent, IntentId, Recorded};
 pub use kept::{Fate, PurgeError};
 pub use linked::is_another_name_of;
 pub use marker::{FolderMark, is_marked};
-pub use owner::{NameTable, Principals, Unnamed};
+pub(crate) use owner::digits_of;
+pub use owner::{NameTable, Principals, Unnamed, Wake};
 pub use recover::{Hashing, Recovered, ends_in_zeros};
-pub use shortfall::{Shortfall, attrs_print};
+pub use rooted::Rooted;
+pub use shortfall::{Lacks, Shortfall, attrs_print};
 pub use staged::{Ready, Staged};
 
 use crate::exact;
@@ -65,6 +68,8 @@ pub struct Store {
     principals: Arc<dyn Principals>,
     /// Whether the file system takes different names for one.
     folds: bool,
+    /// Whether files can be given away.
+    gives: Arc<rooted::Gives>,
     /// The marker, locked for as long as the store is open.
     lock: Arc<File>,
     /// Whether directories cannot be synced, for tests.
@@ -117,6 +122,7 @@ impl Store {
             mark,
             principals,
             folds,
+            gives: Arc::default(),
             lock,
             #[cfg(test)]
             failing: Arc::default(),
@@ -180,6 +186,11 @@ impl Store {
     /// What tells this folder's disk from any other.
     pub fn mark(&self) -> FolderMark {
         self.mark
+    }
+
+    /// Who is called how here.
+    pub const fn principals(&self) -> &Arc<dyn Principals> {
+        &self.principals
     }
 
     /// The tree.

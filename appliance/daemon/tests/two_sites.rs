@@ -11,9 +11,9 @@ use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::seal::FolderKey;
 use farhauld::control::{Control, FolderSetup};
+use farhauld::people::{Directory, NameMap, People};
 use farhauld::scan::{Rules, ScrubPlan};
 use farhauld::site::{PeerPlace, Sites};
-use farhauld::store::NameTable;
 use farhauld::watch::{Limits, WatchMode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -121,7 +121,11 @@ fn site(home: Home, engine: Arc<Engine>, peer: SiteId, at: Option<SocketAddr>) -
         scrub: ScrubPlan::default(),
         retention: farhauld::store::retention::Retention::default(),
         watch_limits: Limits::default(),
-        principals: Arc::new(NameTable::of_this_machine().expect("read").with_root()),
+        principals: Arc::new(People::new(
+            Directory::of_this_machine(),
+            <(NameMap, NameMap)>::default(),
+            true,
+        )),
     };
     let control = Control::start(&home.identity, vec![setup]).expect("its own folder");
     let address = at.map(|at| at.to_string());

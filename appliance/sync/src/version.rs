@@ -13,7 +13,7 @@ mod set;
 mod stamp;
 mod view;
 
-pub use attrs::{Acl, Attrs, Who};
+pub use attrs::{Acl, Attrs, Unsaid, Who};
 pub use context::Context;
 pub use dot::{Author, Dot, Incarnation, Serial};
 pub use edit::{bounded_context, dismissal_context, refusal_context, successor_context};

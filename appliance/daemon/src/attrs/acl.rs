@@ -1,6 +1,7 @@
 //! The kernel's form of an access control list: a version, then entries of 8 bytes (tag, permissions,
 //! number), little-endian (`linux/posix_acl_xattr.h`).
 
+use farhaul_sync::limits::ACL_ENTRIES_MAX;
 use farhaul_sync::version::{Acl, Who};
 
 const VERSION: u32 = 2;
@@ -52,20 +53,36 @@ pub(super) fn encode(list: &Acl, ids: &dyn Ids) -> Vec<u8> {
     bytes
 }
 
-/// Reads the kernel's form; `None` where it is none, and where the mode says as much.
+/// What a list is to those elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// The mode says as much.
+    Mode,
+    /// This.
+    List(Acl),
+    /// None that a version can say: it is too long, names somebody twice, or is in no known form.
+    Unsaid,
+}
+
+/// Whether the kernel's form has more entries than a version may.
+pub(super) const fn is_long(bytes: &[u8]) -> bool {
+    bytes.len() > 4 + 8 * ACL_ENTRIES_MAX
+}
+
+/// Reads the kernel's form.
 pub(super) fn decode<E>(
     bytes: &[u8],
     name_of: &mut dyn FnMut(Principal) -> Result<Box<[u8]>, E>,
-) -> Result<Option<Acl>, E> {
-    let Some((version, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+) -> Result<Read, E> {
+    let Some((version, rest)) = bytes.split_first_chunk::<4>() else { return Ok(Read::Unsaid) };
     let (entries, rest) = rest.as_chunks::<8>();
-    if u32::from_le_bytes(*version) != VERSION || !rest.is_empty() {
-        return Ok(None);
+    if u32::from_le_bytes(*version) != VERSION || !rest.is_empty() || is_long(bytes) {
+        return Ok(Read::Unsaid);
     }
     let mut read = Vec::with_capacity(entries.len());
     for &[t0, t1, p0, p1, i0, i1, i2, i3] in entries {
         let (tag, id) = (u16::from_le_bytes([t0, t1]), u32::from_le_bytes([i0, i1, i2, i3]));
-        let Ok(perms) = u8::try_from(u16::from_le_bytes([p0, p1])) else { return Ok(None) };
+        let Ok(perms) = u8::try_from(u16::from_le_bytes([p0, p1])) else { return Ok(Read::Unsaid) };
         let who = match tag {
             OWNER => Who::Owner,
             USER => Who::User(name_of(Principal::User(id))?),
@@ -73,15 +90,15 @@ pub(super) fn decode<E>(
             GROUP => Who::Group(name_of(Principal::Group(id))?),
             MASK => Who::Mask,
             OTHER => Who::Other,
-            _ => return Ok(None),
+            _ => return Ok(Read::Unsaid),
         };
         read.push((who, perms));
     }
     let says_more = |(who, _): &(Who, u8)| matches!(who, Who::User(_) | Who::Group(_) | Who::Mask);
     if !read.iter().any(says_more) {
-        return Ok(None);
+        return Ok(Read::Mode);
     }
-    Ok(Acl::new(read))
+    Ok(Acl::new(read).map_or(Read::Unsaid, Read::List))
 }
 
 #[cfg(test)]
@@ -98,6 +115,28 @@ mod tests {
     }
 
     #[test]
+    fn what_no_version_can_say_is_not_nothing() {
+        let entry = |tag: u16, id: u32| {
+            [&tag.to_le_bytes()[..], &4_u16.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let base = [(OWNER, NOBODY), (OWNING_GROUP, NOBODY), (MASK, NOBODY), (OTHER, NOBODY)];
+        let base: Vec<u8> = base.into_iter().flat_map(|(tag, id)| entry(tag, id)).collect();
+        let with = |users: u32| {
+            let users: Vec<u8> = (0..users).flat_map(|id| entry(USER, id)).collect();
+            [&VERSION.to_le_bytes()[..], &base, &users].concat()
+        };
+        let mut digits = |who| match who {
+            Principal::User(id) | Principal::Group(id) => {
+                Ok::<_, ()>(id.to_string().into_bytes().into())
+            }
+        };
+        assert!(matches!(decode(&with(28), &mut digits), Ok(Read::List(_))));
+        assert_eq!(decode(&with(29), &mut digits), Ok(Read::Unsaid), "too long");
+        // Two users of one name.
+        assert_eq!(decode(&with(2), &mut |_| Ok::<_, ()>((*b"ann").into())), Ok(Read::Unsaid));
+    }
+
+    #[test]
     fn the_mode_in_another_form_is_no_list() {
         let list =
             [(OWNER, 6), (OWNING_GROUP, 4), (OTHER, 4_u16)].map(|(tag, perms): (u16, u16)| {
@@ -105,6 +144,6 @@ mod tests {
             });
         let bytes = [&[2, 0, 0, 0][..], &list.concat()].concat();
         let mut digits = |_| Ok::<_, ()>((*b"7").into());
-        assert_eq!(decode(&bytes, &mut digits), Ok(None));
+        assert_eq!(decode(&bytes, &mut digits), Ok(Read::Mode));
     }
 }

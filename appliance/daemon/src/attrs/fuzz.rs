@@ -1,6 +1,6 @@
 //! Access control lists as a file system may give them.
 
-use super::acl::{Ids, Principal, decode, encode};
+use super::acl::{Ids, Principal, Read, decode, encode};
 use farhaul_sync::version::{Acl, Who};
 use std::convert::Infallible;
 
@@ -23,7 +23,10 @@ fn read(bytes: &[u8]) -> Option<Acl> {
         }
     };
     let Ok(list) = decode(bytes, &mut digits);
-    list
+    match list {
+        Read::List(list) => Some(list),
+        Read::Mode | Read::Unsaid => None,
+    }
 }
 
 /// A list that can be read is the same once it was set.

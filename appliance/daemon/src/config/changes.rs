@@ -132,6 +132,8 @@ impl Changes {
             ("versions-room", Effect::Live, old.retention.room != new.retention.room),
             ("watch", Effect::Live, old.watch != new.watch),
             ("root-owned", Effect::Restart, old.root_owned != new.root_owned),
+            ("map-users", Effect::Restart, old.map_users != new.map_users),
+            ("map-groups", Effect::Restart, old.map_groups != new.map_groups),
         ] {
             self.if_differs(format!("{key} of {called}"), effect, differs);
         }

@@ -124,6 +124,31 @@ impl<'t> Section<'t> {
         Some(At { at: value.span().start, value: texts })
     }
 
+    /// Texts with texts for names, if the key is written; in the order in which they are written.
+    pub(super) fn pairs(
+        &mut self,
+        key: Key,
+        faults: &mut Faults,
+    ) -> Option<Vec<(At<&'t str>, At<&'t str>)>> {
+        let value = self.value(key.name)?;
+        let Some(table) = value.get_ref().as_table() else {
+            wrong_type(key, value, faults);
+            return None;
+        };
+        let mut pairs = Vec::with_capacity(table.len());
+        for (name, value) in table {
+            match value.get_ref().as_str() {
+                Some(text) => {
+                    let name: At<&'t str> = At { at: name.span().start, value: name.get_ref() };
+                    pairs.push((name, At { at: value.span().start, value: text }));
+                }
+                None => wrong_type(key, value, faults),
+            }
+        }
+        pairs.sort_by_key(|(name, _)| name.at);
+        Some(pairs)
+    }
+
     /// A list of texts and sections, if the key is written.
     pub(super) fn entries(
         &mut self,

@@ -1,6 +1,7 @@
 //! From the sections of a file to a configuration: defaults, ranges, and what has to fit together.
 
 mod guards;
+mod owners;
 
 use super::fault::{Fault, Faults, shown};
 use super::host::{self, Host};
@@ -237,6 +238,8 @@ fn folders(
         let scrub = scrub(&mut section, faults);
         let retention = retention(&mut section, faults);
         let root_owned = guards::root_owned(&mut section, faults);
+        let map_users = owners::users(&mut section, faults);
+        let map_groups = owners::groups(&mut section, faults);
         section.end(faults);
         if let (Some(id), Some(path), Some(role), Some(watch)) = (id, path, role, watch) {
             let (id, scan_every) = (id.value, scan_every.unwrap_or(Duration::from_hours(1)));
@@ -253,6 +256,8 @@ fn folders(
                 scrub,
                 retention,
                 root_owned,
+                map_users,
+                map_groups,
             });
         }
     }

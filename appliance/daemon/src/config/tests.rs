@@ -57,6 +57,7 @@ fn what_is_left_out_has_its_default() {
     let age = Some(Duration::from_hours(365 * 24));
     assert_eq!(folder.retention, Retention { age, room: None });
     assert!(!folder.root_owned);
+    assert_eq!((&folder.map_users, &folder.map_groups), (&NameMap::default(), &NameMap::default()));
 }
 
 #[test]
@@ -86,7 +87,9 @@ fn what_is_written_holds() {
          [[folder]]\nid = \"a\"\npath = \"/a\"\npeers = []\nrole = \"sink-only\"\n\
          ignore = [\"*.tmp\", \"!b.tmp\"]\nscan-every = \"90 s\"\nwatch = \"inotify\"\n\
          scrub-every = \"off\"\nscrub-rate = \"8 Mbit/s\"\n\
-         versions-age = \"forever\"\nversions-room = \"2 GiB\"\nroot-owned = \"as-said\"\n"
+         versions-age = \"forever\"\nversions-room = \"2 GiB\"\nroot-owned = \"as-said\"\n\
+         map-users = {{ \"alice\" = \"al\", \"1000\" = \"bob\" }}\n\
+         [folder.map-groups]\nstaff = \"users\"\n"
     );
     let config = config(&text);
     assert_eq!(config.site.listen, "[::]:9".parse().unwrap());
@@ -103,6 +106,9 @@ fn what_is_written_holds() {
     assert_eq!(folder.scrub, ScrubPlan { every: None, rate: BitRate::mbps(8) });
     assert_eq!(folder.retention, Retention { age: None, room: Some(Bytes::mib(2048)) });
     assert!(folder.root_owned);
+    assert_eq!(folder.map_users.here(b"alice"), Some(&b"al"[..]));
+    assert_eq!(folder.map_users.elsewhere(b"bob"), Some(&b"1000"[..]));
+    assert_eq!(folder.map_groups.here(b"staff"), Some(&b"users"[..]));
     assert!(folder.ignore.rules().is_ignored(b"a.tmp", false));
     assert!(!folder.ignore.rules().is_ignored(b"b.tmp", false));
     assert_eq!(config.peer_name(ID.parse().unwrap()), Some("tokyo"));
@@ -271,6 +277,24 @@ fn of_folders() -> Vec<(String, &'static str)> {
 }
 
 /// And of their other keys.
+fn of_owners() -> Vec<(String, &'static str)> {
+    vec![
+        (
+            folder("a", "/a") + "map-users = { ann = \"al\", bob = \"al\" }\n",
+            "11:33: `map-users`: \"al\" is two at once; give each name one that no other one has",
+        ),
+        (
+            folder("a", "/a") + "map-groups = { staff = \"50\" }\n",
+            "11:24: `map-groups`: \"50\" is no name; write one as `getent` prints it: 1 to 255 bytes, \
+             no `:`, and on the right not only digits",
+        ),
+        (
+            folder("a", "/a") + "map-users = [\"ann\"]\n",
+            "11:13: `map-users` is not for a list; write map-users = { \"alice\" = \"al\" }",
+        ),
+    ]
+}
+
 fn of_folder_keys() -> Vec<(String, &'static str)> {
     vec![
         (
@@ -342,7 +366,8 @@ fn every_fault_is_told_with_line_column_and_advice() {
     for (more, expected) in OF_SITE {
         assert_eq!(fault(&format!("{SITE}{more}")), *expected, "{more}");
     }
-    for (more, expected) in of_peers().into_iter().chain(of_folders()).chain(of_folder_keys()) {
+    let of_folders = of_folders().into_iter().chain(of_folder_keys()).chain(of_owners());
+    for (more, expected) in of_peers().into_iter().chain(of_folders) {
         assert_eq!(fault(&with(&more)), expected, "{more}");
     }
     assert_eq!(
@@ -481,14 +506,16 @@ fn a_file_that_cannot_be_a_configuration_is_refused_before_it_is_read_on() {
 fn changes_are_named_with_when_they_hold() {
     let old = config(&with(&(folder("a", "/a") + &folder("b", "/b"))));
     assert!(Changes::between(&old, &old).is_empty());
-    let text = with(&(folder("a", "/a2") + "role = \"read-only\"\nignore = [\"x\"]\n"));
+    let more = "role = \"read-only\"\nignore = [\"x\"]\nmap-users = { ann = \"al\" }\n";
+    let text = with(&(folder("a", "/a2") + more));
     let text = text.replace("\"/state\"", "\"/state\"\nworkers = 3\napi = \"127.0.0.1:1\"");
     let rome = format!("[[peer]]\nname = \"rome\"\nid = \"{OTHER_ID}\"\n");
     let new = config(&(text + &folder("c", "/c") + &rome + "[transfer]\nrate = \"1 Mbit/s\"\n"));
     let changes = Changes::between(&old, &new);
     let (live, restart): (Vec<_>, Vec<_>) =
         (changes.live().collect(), changes.after_restart().collect());
-    assert_eq!(restart, ["api of the site", "workers of the site", "path of folder a"]);
+    let expected = ["api of the site", "workers of the site", "path of folder a"];
+    assert_eq!(restart, [&expected[..], &["map-users of folder a"]].concat());
     let expected = [
         "peer rome, which is new",
         "role of folder a",

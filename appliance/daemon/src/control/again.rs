@@ -95,7 +95,7 @@ impl LooseJob {
     /// Whether something is left to be looked at later.
     fn look_at_all(&self) -> Result<bool, String> {
         let mut digester = Digester::new(&self.keys, self.stop.clone());
-        let mut owners = Owners::default();
+        let owners = Owners::of(Arc::clone(self.store.principals()));
         let mut kept_names = None;
         let (mut after, mut count) = (String::new(), 0);
         loop {
@@ -108,7 +108,7 @@ impl LooseJob {
                     return Ok(true);
                 }
                 count += 1;
-                match self.look(&loose, &mut digester, &mut owners, &mut kept_names) {
+                match self.look(&loose, &mut digester, &owners, &mut kept_names) {
                     Ok(Some(what)) => seen.push(SeenLoose { name: loose.name, what }),
                     Ok(None) => {}
                     Err(why) => {
@@ -126,7 +126,7 @@ impl LooseJob {
         &self,
         loose: &Loose,
         digester: &mut Digester<'_>,
-        owners: &mut Owners,
+        owners: &Owners,
         kept_names: &mut Option<KeptNames>,
     ) -> Result<Option<LooseLook>, String> {
         let meta = self.store.kept_meta(&loose.name).map_err(|error| error.to_string())?;

@@ -262,7 +262,7 @@ impl Asker {
         let scan = |folder: &mut Folder| match folder.is_paused {
             true => Err(AskError::Paused),
             false => {
-                folder.scan();
+                folder.scan_anew();
                 Ok(())
             }
         };

@@ -9,6 +9,8 @@ use super::health::Health;
 use super::holders::observe;
 use super::links::{Linking, group_found};
 use super::listen::Hearing;
+use super::mending::Mending;
+use super::naming::Naming;
 use super::recover::Undecided;
 use super::scrub::Scrub;
 use super::sift::links_so;
@@ -93,6 +95,8 @@ pub(super) struct Folder {
     /// What came and is verified, and not in place yet.
     pub(super) arrived: Vec<(RelPath, Version, Ready)>,
     pub(super) going: Going,
+    pub(super) naming: Naming,
+    pub(super) mending: Mending,
     pub(super) hearing: Hearing,
     pub(super) upkeep: Upkeep,
     pub(super) undecided: Undecided,
@@ -155,6 +159,8 @@ impl Folder {
             looks: Vec::new(),
             arrived: Vec::new(),
             going: Going::default(),
+            naming: Naming::default(),
+            mending: Mending::default(),
             hearing,
             upkeep: Upkeep::default(),
             undecided: Undecided::default(),
@@ -194,6 +200,7 @@ impl Folder {
             || self.upkeep.is_busy()
             || self.scrub.is_busy()
             || self.thinning.is_busy()
+            || self.mending.is_busy()
     }
 
     /// Ends what runs in threads of its own.
@@ -205,6 +212,7 @@ impl Folder {
         self.upkeep.stop();
         self.scrub.stop();
         self.thinning.stop();
+        self.mending.stop();
     }
 
     /// What a peer is offered, if the folder is shared with it.

@@ -9,6 +9,7 @@ use crate::scan::{
     DigestError, Known, KnownContent, KnownError, KnownItem, Look, LookError, Looker, Rules, Scan,
     ScanError, Seen, WalkOptions, identity_of,
 };
+use crate::store::Principals;
 use farhaul_engine::files::dir::FileKind;
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
@@ -31,6 +32,7 @@ pub(super) struct ScanJob {
     pub(super) contents: Contents,
     pub(super) rules: Rules,
     pub(super) reader: IndexReader,
+    pub(super) principals: Arc<dyn Principals>,
     pub(super) stop: Stop,
     pub(super) events: mpsc::Sender<Event>,
 }
@@ -55,7 +57,7 @@ impl ScanJob {
 
     pub(super) fn looker(&self) -> Looker<'_> {
         let looker = Looker::new(&self.root, &self.keys, self.rules.clone(), self.stop.clone());
-        looker.with_known(&self.reader)
+        looker.with_known(&self.reader).with_principals(Arc::clone(&self.principals))
     }
 
     /// Goes through all of the folder, or what is beneath a directory.

@@ -5,7 +5,7 @@ use super::folder::{Folder, FolderError};
 use crate::boot::Boot;
 use crate::exact;
 use crate::index::Durability;
-use crate::store::{Shortfall, ends_in_zeros, is_still};
+use crate::store::{Lacks, Shortfall, ends_in_zeros, is_still};
 use farhaul_engine::files::{ConfineError, Root};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Found;
@@ -24,8 +24,9 @@ impl Folder {
         }
         for (path, found) in looks.iter_mut() {
             self.upkeep.let_go(path);
-            if let Some(found) = found {
-                self.cover(path, found)?;
+            match found {
+                Some(found) => self.cover(path, found)?,
+                None => self.lacks_nothing(path)?,
             }
         }
         let Some(boot) = self.upkeep.cut else { return Ok(Vec::new()) };
@@ -60,17 +61,39 @@ impl Folder {
     /// Where this site could not give a path what its version says, what it has instead counts as
     /// said (spec: S-100).
     fn cover(&mut self, path: &RelPath, found: &mut Found) -> Result<(), FolderError> {
-        let Some(short) = self.index.read().shortfall(path)? else { return Ok(()) };
+        let is_unsaid = found.meta.attrs.as_ref().is_some_and(|attrs| !attrs.unsaid.is_none());
+        let short = self.index.read().shortfall(path)?;
+        if short.is_none() && !is_unsaid {
+            return Ok(());
+        }
+        let short = short.unwrap_or_default();
         let placed = self.index.read().item(path)?.placed;
         let disk = self.store.root().stat(path).ok();
         let disk = disk.filter(|disk| is_still(disk, &found.content, &found.identity));
-        let (Some(placed), Some(disk)) = (placed, disk) else { return Ok(()) };
+        let Some(disk) = disk else { return Ok(()) };
         let print = short.attrs.map(|_| self.store.attrs_print(path, disk.kind));
-        let left = short.cover(&mut found.meta, &disk, print, &placed.meta);
+        let left = match placed {
+            Some(placed) => short.cover(&mut found.meta, &disk, print, &placed.meta),
+            None => Shortfall::default(),
+        };
+        // What nobody else is told of is shown here as well.
+        let unsaid = found.meta.attrs.as_ref().is_some_and(|attrs| !attrs.unsaid.is_none());
+        let lacks = left.lacks.without(Lacks::UNSAID).with_if(Lacks::UNSAID, is_unsaid || unsaid);
+        let left = Shortfall { lacks, ..left };
         if left != short {
             let mut keeping = self.index.begin(Durability::Later)?;
             let is_any = left != Shortfall::default();
             keeping.set_shortfall(path, is_any.then_some(&left))?;
+            keeping.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Nothing stands at a path any more.
+    fn lacks_nothing(&mut self, path: &RelPath) -> Result<(), FolderError> {
+        if self.index.read().shortfall(path)?.is_some() {
+            let mut keeping = self.index.begin(Durability::Later)?;
+            keeping.set_shortfall(path, None)?;
             keeping.commit()?;
         }
         Ok(())

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+mod beyond;
 mod claims;
 mod copying;
 mod crowd;
@@ -29,11 +30,13 @@ mod elsewhere;
 mod guards;
 mod links;
 mod metadata;
+mod owned;
 mod pages;
 mod resumed;
 mod room;
 mod rotten;
 mod rules;
+mod shortfalls;
 mod stops;
 mod telling;
 mod thin;
@@ -215,6 +218,11 @@ fn files_of(root: &Path) -> Vec<(String, Vec<u8>)> {
         }
     }
     found
+}
+
+/// The versions that are known of a path.
+fn dots(bench: &mut Bench, at: &str) -> Vec<Dot> {
+    bench.item(at).versions.iter().map(|version| version.dot).collect()
 }
 
 fn content_of(bench: &mut Bench, at: &str) -> Content {

@@ -129,6 +129,7 @@ impl Folder {
             contents: self.contents.clone(),
             rules: self.setup.rules.clone(),
             reader: self.index.reader()?,
+            principals: Arc::clone(self.store.principals()),
             stop,
             events: self.events.clone(),
         })
@@ -204,7 +205,8 @@ impl Folder {
         self.health.scanned(outcome.is_ok());
         let ended = Said::that(EventKind::ScanEnded);
         self.health.say(outcome.as_ref().err().map_or(ended.clone(), |why| ended.text(why)));
-        if outcome.is_ok() {
+        let is_whole = outcome.is_ok();
+        if is_whole {
             self.upkeep.scanned();
         }
         let failed = outcome.err().filter(|_| !was_stopped);
@@ -217,6 +219,9 @@ impl Folder {
         }
         let last = LastScan { at: SystemTime::now(), failed };
         self.shown.set(|shown| shown.last_scan = Some(last));
+        if is_whole {
+            self.begin_mending();
+        }
     }
 }
 

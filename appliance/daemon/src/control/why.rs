@@ -36,6 +36,9 @@ impl Folder {
         let is_kept = self.setup.policy.keeps_deleted && !item.versions.is_empty();
         let task = task.filter(|task| *task != Task::Remove || !is_kept);
         let sites = self.spread(newest, wanted);
+        let short = reading.shortfall(path).map_err(read)?;
+        let lacks = item.placed.as_ref().zip(short);
+        let lacks = lacks.map(|(placed, short)| self.lacks_of(&placed.meta, &short));
         let mut why = Why {
             path: told::text_of(path),
             in_sync: false,
@@ -51,6 +54,7 @@ impl Folder {
             failure: self.health.failure(path),
             next: None,
             copy_of: item.copy.as_ref().map(|(copy, _)| told::text_of(&copy.origin)),
+            lacks: lacks.unwrap_or_default(),
             sites,
         };
         self.judge(path, &item, held, &mut why);

@@ -54,7 +54,7 @@ impl Folder {
     pub(super) fn work(&mut self) -> Result<(), FolderError> {
         for _ in 0..ROUNDS_MAX {
             let (next, is_all) = self.fetching.next_turns();
-            self.going.is_due |= !is_all;
+            self.going.is_due |= !is_all || self.naming.is_due();
             if next.is_empty() {
                 break;
             }
@@ -163,6 +163,15 @@ impl Folder {
         })
     }
 
+    /// What is to be done at one path, and what stands there; `None`: that is for later.
+    pub(super) fn task_at(
+        &mut self,
+        path: &RelPath,
+    ) -> Result<Option<(Task, Option<Placed>)>, FolderError> {
+        let todo = self.tasks(vec![path.clone()])?.pop();
+        Ok(todo.map(|todo| (todo.task, todo.placed)))
+    }
+
     /// Begins what is to be done at a path, if it can be done now.
     fn begin(
         &mut self,
@@ -172,6 +181,11 @@ impl Folder {
     ) -> Result<(), FolderError> {
         let Todo { path, task, placed } = todo;
         if self.upkeep.is_held(path) || self.undecided.has(path) {
+            return Ok(());
+        }
+        if let Task::SetMeta(version) | Task::Place(version) = task
+            && !self.is_named(version)
+        {
             return Ok(());
         }
         let old = placed.as_ref();
@@ -307,6 +321,10 @@ impl Folder {
             return Ok(None);
         }
         self.upkeep.set_unplaced(path, None);
+        if let Err(error) = self.store.check_owner(path, &version.meta) {
+            self.health.failed(path, error.to_string());
+            return Ok(None);
+        }
         let wish = Wish { path: path.clone(), version: version.clone(), manifest, size };
         if !self.fetching.may_try(manifest) || self.fetching.is_led(version) {
             return Ok(None);
@@ -408,7 +426,11 @@ impl Folder {
             }
             // Also where what stands there is a damaged file, whose other names are not known to be.
             Beside::Same | Beside::Alone => {
-                let begun = self.store.prepare_put(path, ready, version, old);
+                let ready = match self.as_it_was(path, ready, version)? {
+                    Ok(ready) => ready,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let begun = self.store.prepare_put(path, &ready, version, old);
                 if begun.is_ok() {
                     self.comes(version);
                 }
@@ -424,7 +446,7 @@ impl Folder {
 
     /// The commit order: intents durable, renames, names durable, index durable.
     /// Returns how many changes were made.
-    fn commit(&mut self, prepared: Vec<Prepared>) -> Result<usize, FolderError> {
+    pub(super) fn commit(&mut self, prepared: Vec<Prepared>) -> Result<usize, FolderError> {
         if prepared.is_empty() {
             return Ok(0);
         }

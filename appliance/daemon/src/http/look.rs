@@ -6,7 +6,7 @@ use super::fail::Failed;
 use crate::control::Reader;
 use crate::index::{IndexError, Kind, Reading};
 use crate::moment;
-use farhaul_api::{Contents, TreePath};
+use farhaul_api::{Contents, Lacking, TreePath};
 use farhaul_proto::path_name::RelPath;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +34,7 @@ pub(super) struct Counted {
     pub(super) conflicts: u64,
     pub(super) waiting: u64,
     pub(super) set_aside: u64,
+    pub(super) lacking: Lacking,
     opened: u64,
     again: Instant,
 }
@@ -75,11 +76,13 @@ impl Shared {
         let counted = self.look(name, Some(opened), |reading| {
             let (missing, conflicts) = (reading.unsettled_count()?, reading.conflict_count()?);
             let (waiting, set_aside) = (reading.look_count()?, reading.aside_count()? as u64);
-            Ok((contents(reading)?, missing, conflicts, waiting, set_aside))
+            let lacking = lacking(reading)?;
+            Ok((contents(reading)?, missing, conflicts, waiting, set_aside, lacking))
         });
-        let (contents, missing, conflicts, waiting, set_aside) = counted.await?;
+        let (contents, missing, conflicts, waiting, set_aside, lacking) = counted.await?;
         let again = Instant::now() + (began.elapsed() * REST).max(REST_MIN);
-        let counted = Counted { contents, missing, conflicts, waiting, set_aside, opened, again };
+        let counted =
+            Counted { contents, missing, conflicts, waiting, set_aside, lacking, opened, again };
         lock(&self.looks.counts).insert(name.to_owned(), counted.clone());
         Ok(counted)
     }
@@ -93,6 +96,11 @@ impl Shared {
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lacking(reading: Reading<'_>) -> Result<Lacking, IndexError> {
+    let (paths, [owner, group, mode, attributes, unsaid]) = reading.lacking()?;
+    Ok(Lacking { paths, owner, group, mode, attributes, unsaid })
 }
 
 fn contents(reading: Reading<'_>) -> Result<Contents, IndexError> {

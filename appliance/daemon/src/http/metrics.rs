@@ -127,6 +127,19 @@ impl Figures {
         gauges(encoder, ("farhaul_folder_files", "Files that stand in it"), each(files))?;
         let bytes = |f: &farhaul_api::FolderStatus| f.contents.as_ref().map_or(0, |c| c.bytes);
         gauges(encoder, ("farhaul_folder_bytes", "Lengths of these files"), each(bytes))?;
+        let lacking = folders.iter().flat_map(|folder| {
+            let lacking = &folder.lacking;
+            let kinds = [
+                ("owner", lacking.owner),
+                ("group", lacking.group),
+                ("mode", lacking.mode),
+                ("attributes", lacking.attributes),
+                ("unsaid", lacking.unsaid),
+            ];
+            kinds.map(|(kind, count)| ([("folder", folder.id.as_str()), ("kind", kind)], count))
+        });
+        let help = "Paths of which the disk or this site did not take that of the metadata";
+        gauges(encoder, ("farhaul_folder_lacking", help), lacking)?;
         let states = folders.iter().flat_map(|folder| {
             FolderState::ALL.map(|state| {
                 let labels = [("folder", folder.id.as_str()), ("state", state.name())];

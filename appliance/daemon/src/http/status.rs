@@ -158,6 +158,7 @@ impl Shared {
             fetching: facts.fetching,
             fetching_bytes: facts.fetching_bytes,
             conflicts: number(|counted| counted.conflicts),
+            lacking: counted.as_ref().map(|counted| counted.lacking.clone()).unwrap_or_default(),
             scan: ScanStatus {
                 running: facts.is_scanning,
                 ended: facts.scan_ended_millis.map(text_of_millis),

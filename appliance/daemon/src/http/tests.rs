@@ -310,6 +310,7 @@ async fn figures_have_no_names_of_files_and_probes_say_what_is_wrong() {
     assert!(text.contains("farhaul_folder_peers_connected{folder=\"photos\"} 0"), "{text}");
     assert!(text.contains("farhaul_folder_watch_overflows_total{folder=\"photos\"} 0"), "{text}");
     assert!(text.contains("farhaul_folder_scan_ended_seconds{folder=\"photos\"} 1"), "{text}");
+    assert!(text.contains("farhaul_folder_lacking{folder=\"photos\",kind=\"owner\"} 0"), "{text}");
     assert!(text.contains("farhaul_peer_connected{peer=\"tokyo\"} 0"), "{text}");
     assert!(text.ends_with("# EOF\n") && !text.contains("secret"), "{text}");
     // There is no engine here.

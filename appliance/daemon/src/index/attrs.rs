@@ -1,12 +1,19 @@
 //! Access control lists and extended attributes, as they lie in a row.
 
 use super::codec::{Reader, Writer};
-use farhaul_sync::version::{Acl, Attrs, Who};
+use farhaul_sync::version::{Acl, Attrs, Unsaid, Who};
 use std::collections::BTreeMap;
 
+/// In the place of a count: what is counted is not said.
+const UNSAID: u16 = u16::MAX;
+
 pub(super) fn write(writer: &mut Writer, attrs: &Attrs) {
-    let Attrs { access, default, xattrs } = attrs;
-    for list in [access, default] {
+    let Attrs { access, default, xattrs, unsaid } = attrs;
+    for (list, is_unsaid) in [(access, unsaid.access), (default, unsaid.default)] {
+        if is_unsaid {
+            writer.u64(UNSAID.into());
+            continue;
+        }
         let entries = list.as_ref().map(Acl::entries).unwrap_or_default();
         writer.u64(entries.len() as u64);
         for (who, perms) in entries {
@@ -21,26 +28,31 @@ pub(super) fn write(writer: &mut Writer, attrs: &Attrs) {
             writer.byte(tag).byte(*perms).bytes(name);
         }
     }
-    writer.u64(xattrs.len() as u64);
+    writer.u64(if unsaid.xattrs { UNSAID.into() } else { xattrs.len() as u64 });
     for (name, value) in xattrs {
         writer.bytes(name).bytes(value);
     }
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Attrs> {
-    let (access, default) = (read_list(reader)?, read_list(reader)?);
+    let mut unsaid = Unsaid::default();
+    let access = read_list(reader, &mut unsaid.access)?;
+    let default = read_list(reader, &mut unsaid.default)?;
     let mut xattrs = BTreeMap::new();
-    for _ in 0..reader.u16()? {
+    let count = reader.u16()?;
+    unsaid.xattrs = count == UNSAID;
+    for _ in 0..if unsaid.xattrs { 0 } else { count } {
         xattrs.insert(reader.bytes()?.into(), reader.bytes()?.into());
     }
-    Some(Attrs { access, default, xattrs }).filter(Attrs::fits)
+    Some(Attrs { access, default, xattrs, unsaid }).filter(Attrs::fits)
 }
 
 /// `None`: it cannot be read.
 #[expect(clippy::option_option, reason = "whether it can be read, and whether there is one")]
-fn read_list(reader: &mut Reader<'_>) -> Option<Option<Acl>> {
+fn read_list(reader: &mut Reader<'_>, is_unsaid: &mut bool) -> Option<Option<Acl>> {
     let count = reader.u16()?;
-    if count == 0 {
+    *is_unsaid = count == UNSAID;
+    if count == 0 || *is_unsaid {
         return Some(None);
     }
     let mut entries = Vec::new();

@@ -148,7 +148,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let found =
         Found { content: file.content.clone(), meta: file.meta.clone(), identity: IDENTITY };
     let look = |found| aside::write_look(&Look { found, wall_millis: 5, why: Why::Listening }, KEY);
-    let shortfall = Shortfall { owner: Some(0), group: None, attrs: Some([7; 16]) };
+    let (shortfall, with_mode) = (lacking(None), lacking(Some(0o640)));
     let loose = Loose {
         name: NAME.to_owned(),
         path: path.clone(),
@@ -191,6 +191,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         (6, "kept", kept.encode()),
         (7, "copy", copies::encode(&copy, KEY)),
         (8, "shortfall", part(&|writer| shortfall::write(writer, &shortfall))),
+        (8, "shortfall-mode", part(&|writer| shortfall::write(writer, &with_mode))),
         (9, "statement", part(&|writer| write_statement(writer, &statement, &signature))),
         (10, "aside", aside::write_aside(&aside, &DOT_KEY)),
     ];
@@ -198,6 +199,14 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         [("home-tree", &b"\x0bta\0b"[..]), ("home-kept", b"\x0bkname"), ("key", b"\x0ba\0b")];
     let plain = plain.map(|(name, input)| (name, input.to_vec()));
     sealed.map(behind).into_iter().chain(plain).collect()
+}
+
+/// An owner and attributes that are others, and a mode, all of which is lacking.
+fn lacking(mode: Option<u32>) -> Shortfall {
+    let mut short = Shortfall { owner: Some(0), attrs: Some([7; 16]), ..Shortfall::default() };
+    short.mode = mode;
+    short.lacks = short.presumed();
+    short
 }
 
 /// A part of a row as if it were one.
@@ -233,7 +242,7 @@ fn version(content: &Content) -> Version {
         (Who::Other, 0),
     ];
     let xattrs = [((*b"user.x").into(), (*b"y").into())].into();
-    let attrs = Attrs { access: Acl::new(list), default: None, xattrs };
+    let attrs = Attrs { access: Acl::new(list), default: None, xattrs, ..Attrs::default() };
     let (owner, group) = (Some((*b"ann").into()), Some((*b"staff").into()));
     let mtime = FileTime { secs: -1, nanos: 999_999_999 };
     let meta = Meta { mode: 0o640, mtime, owner, group, attrs: attrs.boxed(), link: None };

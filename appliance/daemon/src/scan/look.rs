@@ -7,6 +7,7 @@ use super::owners::{Owners, OwnersError};
 use super::rules::Rules;
 use super::walk::LeftOut;
 use crate::exact;
+use crate::store::Principals;
 use farhaul_engine::files::dir::{FileKind, Meta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
@@ -19,6 +20,7 @@ use farhaul_sync::version::{Content, Meta as SyncMeta};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a look came to.
@@ -147,6 +149,12 @@ impl<'a> Looker<'a> {
     #[must_use]
     pub fn with_known(self, known: &'a dyn KnownContent) -> Self {
         Self { known: Some(known), ..self }
+    }
+
+    /// Which calls owners and groups as these do.
+    #[must_use]
+    pub fn with_principals(self, principals: Arc<dyn Principals>) -> Self {
+        Self { owners: Owners::of(principals), ..self }
     }
 
     /// With another patience.

@@ -5,7 +5,7 @@
 //! the names durable, and only then there is a [`Committed`] for the index, after whose commit the
 //! world may be told (spec: S-043).
 
-use super::describe::{Subject, describe};
+use super::describe::{Subject, Undescribed, describe};
 use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
 use super::intent::{Action, Intent, IntentId, Recorded};
@@ -428,7 +428,8 @@ impl Work<'_> {
         let described = match found.kind {
             FileKind::Symlink => self.parent.set_link_mtime(leaf, new.meta.mtime),
             FileKind::Dir => self.parent.open_dir(leaf).and_then(|dir| {
-                describe(&dir, &new.meta, &Subject::Standing, principals)?;
+                let done = describe(&dir, &new.meta, &Subject::Standing, principals);
+                done.map_err(Undescribed::errno)?;
                 dir.sync()
             }),
             FileKind::File | FileKind::Special => return self.describe_file(found, new),
@@ -450,6 +451,7 @@ impl Work<'_> {
             return Err(self.changed());
         }
         let described = describe(&file, &new.meta, &Subject::Standing, principals);
+        let described = described.map_err(Undescribed::errno);
         described.and_then(|()| rustix::fs::fsync(&file)).map_err(|e| self.half_done(e))?;
         step();
         let now = self.parent.stat(leaf).map_err(|errno| self.half_done(errno))?;

@@ -136,6 +136,13 @@ pub enum StoreError {
         /// Of which path.
         path: ShownPath,
     },
+    /// What a member published would become root's here: this site runs as root, and may not or cannot
+    /// give it to anybody else.
+    #[error(
+        "it would become root's here, and cannot be given to anybody else: let the site give files \
+         away (CAP_CHOWN, a file system that keeps owners), or write root-owned = \"as-said\""
+    )]
+    Roots,
     /// No random numbers to be had from the system.
     #[error("the system gives no random numbers")]
     Randomness,

@@ -11,7 +11,7 @@ use farhaul_engine::files::space;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::FileIdentity;
 use farhaul_sync::version::Content;
-use rustix::fs::{Mode, SeekFrom, fchmod, fsync, futimens, seek};
+use rustix::fs::{Gid, Mode, SeekFrom, Uid, fchmod, fchown, fsync, futimens, seek};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -121,6 +121,9 @@ impl Store {
         if !is_whole(&to).map_err(failed)? {
             return Ok(false);
         }
+        // Whose it was says later whether it was root's (spec: S-173).
+        let (owner, group) = (Uid::from_raw(meta.owner), Gid::from_raw(meta.group));
+        let _ = fchown(&to, Some(owner), Some(group));
         let mode = Mode::from_raw_mode(meta.mode & 0o777);
         let described = fchmod(&to, mode).and_then(|()| futimens(&to, &times(meta.mtime())));
         described.and_then(|()| fsync(&to)).map_err(at("incoming"))?;

@@ -1,7 +1,9 @@
 //! The numbers that owners and groups have on this machine.
 
 use crate::attrs::{Ids, Principal};
-use farhaul_sync::version::Who;
+use crate::people::system_name;
+use crate::scan::OwnersError;
+use farhaul_sync::version::{Meta, Who};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -16,11 +18,53 @@ pub trait Principals: Debug + Send + Sync {
     fn user_name(&self, id: u32) -> Option<Box<[u8]>>;
     /// The name of a group, likewise.
     fn group_name(&self, id: u32) -> Option<Box<[u8]>>;
+    /// The number of a user that a version names: where nobody had a name for it, that is its digits.
+    fn user_number(&self, said: &[u8]) -> Option<u32> {
+        self.user_id(said).or_else(|| digits_of(said))
+    }
+    /// The number of a group, likewise.
+    fn group_number(&self, said: &[u8]) -> Option<u32> {
+        self.group_id(said).or_else(|| digits_of(said))
+    }
+    /// What a user of this machine is called in versions: its digits where it has no name that can
+    /// travel. Asks, and waits; not for the control loop.
+    ///
+    /// # Errors
+    /// The system's directory does not answer.
+    fn called_user(&self, id: u32) -> Result<Box<[u8]>, OwnersError> {
+        system_name(id, true)
+    }
+    /// What a group is called in versions, likewise.
+    ///
+    /// # Errors
+    /// As [`called_user`](Self::called_user).
+    fn called_group(&self, id: u32) -> Result<Box<[u8]>, OwnersError> {
+        system_name(id, false)
+    }
+    /// Whether all that is to be known of whom `meta` names is known; if not it is asked for, and what
+    /// `wake` gives is called then.
+    fn is_ready(&self, _meta: &Meta, _wake: &mut dyn FnMut() -> Option<Wake>) -> bool {
+        true
+    }
+    /// Asks for all that is to be known of whom `meta` names, and waits; not for the control loop.
+    fn learn(&self, _meta: &Meta) {}
     /// Whether what others publish may become root's, because they say so or because nobody here has
     /// the name that they say (spec: S-145).
     fn may_be_roots(&self) -> bool {
         false
     }
+}
+
+/// Called once what somebody waits for is known.
+pub type Wake = Box<dyn FnOnce() + Send>;
+
+/// The number that digits are, as they are written for one that has no name (spec: S-171).
+pub(crate) fn digits_of(said: &[u8]) -> Option<u32> {
+    let is_number =
+        said.iter().all(u8::is_ascii_digit) && (said == b"0" || !said.starts_with(b"0"));
+    let id = core::str::from_utf8(said).ok().filter(|_| is_number)?.parse().ok();
+    // The highest number means "nobody in particular" to the kernel.
+    id.filter(|&id| id != u32::MAX)
 }
 
 /// The numbers of those in access control lists.
@@ -33,9 +77,7 @@ impl Ids for Numbers<'_> {
             Who::Group(name) => (name, self.0.group_id(name)),
             _ => return None,
         };
-        // Where nobody had a name for a number, its digits travelled.
-        let digits = || core::str::from_utf8(name).ok()?.parse().ok();
-        known.or_else(digits).filter(|&id| id != u32::MAX)
+        known.or_else(|| digits_of(name))
     }
 }
 
@@ -67,12 +109,19 @@ impl Principals for Unnamed {
     fn group_name(&self, _: u32) -> Option<Box<[u8]>> {
         None
     }
+    fn user_number(&self, _: &[u8]) -> Option<u32> {
+        None
+    }
+    fn group_number(&self, _: &[u8]) -> Option<u32> {
+        None
+    }
     fn may_be_roots(&self) -> bool {
         true
     }
 }
 
-/// Names as `passwd(5)` and `group(5)` list them. The first of several lines counts.
+/// Names as `passwd(5)` and `group(5)` list them, for tests and tools: a site asks the system
+/// ([`crate::people`]). The first of several lines counts.
 #[derive(Clone, Debug, Default)]
 pub struct NameTable {
     users: Names,
@@ -96,14 +145,6 @@ impl NameTable {
     #[must_use]
     pub fn with_root(self) -> Self {
         Self { may_be_roots: true, ..self }
-    }
-
-    /// Of this machine's own files.
-    ///
-    /// # Errors
-    /// What the system says of them.
-    pub fn of_this_machine() -> std::io::Result<Self> {
-        Ok(Self::parse(&std::fs::read("/etc/passwd")?, &std::fs::read("/etc/group")?))
     }
 }
 
@@ -142,6 +183,14 @@ impl Principals for NameTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_are_a_number_as_it_is_written_and_in_no_other_way() {
+        assert_eq!((digits_of(b"0"), digits_of(b"1234")), (Some(0), Some(1234)));
+        for said in [&b""[..], b"+7", b"-1", b"007", b"7 ", b"4294967295", b"4294967296", b"ann"] {
+            assert_eq!(digits_of(said), None, "{said:?}");
+        }
+    }
 
     #[test]
     fn names_have_numbers_and_lines_of_other_forms_none() {

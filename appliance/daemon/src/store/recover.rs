@@ -5,7 +5,7 @@
 //! else a user did meanwhile: it stays where it is, and a scan publishes it (spec: S-044).
 
 use super::change::{is_placed, is_same_content, is_set_to, is_untouched};
-use super::describe::{Subject, describe};
+use super::describe::{Subject, Undescribed, describe};
 use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
 use super::intent::{Action, Intent, IntentId};
@@ -373,14 +373,17 @@ impl Look<'_> {
             FileKind::Dir => self
                 .parent
                 .open_dir(leaf)
-                .and_then(|dir| describe(&dir, &new.meta, &Subject::Standing, principals)),
+                .map_err(Undescribed::from)
+                .and_then(|dir| describe(&dir, &new.meta, &Subject::Standing, principals))
+                .map_err(Undescribed::errno),
             FileKind::File | FileKind::Special => {
                 let (file, meta) = self.parent.open_file(leaf).map_err(on(path))?;
                 // Written to since it was read: a scan reads it again.
                 if !meta.identity.is_same_content(&found.identity) {
                     return Ok(foreign(None));
                 }
-                describe(&file, &new.meta, &Subject::Standing, principals)
+                let done = describe(&file, &new.meta, &Subject::Standing, principals);
+                done.map_err(Undescribed::errno)
             }
         }
         .map_err(on(path))?;

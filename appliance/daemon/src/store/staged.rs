@@ -4,10 +4,12 @@
 //! it again. What is in it is not trusted: whoever takes it up hashes its chunks. It becomes
 //! [`Ready`] once it has its length and metadata and is durable.
 
-use super::describe::{Subject, describe};
+use super::describe::{Before, Subject, Undescribed, describe};
 use super::error::{StoreError, at};
 use super::marker::errno_of;
+use super::shortfall::{Lacks, Shortfall};
 use super::{Store, random_name, step};
+use crate::attrs::Raw;
 use farhaul_engine::files::confine::ShownPath;
 use farhaul_engine::files::dir::{FileKind, Identity, Meta as DiskMeta, times};
 use farhaul_engine::files::space;
@@ -122,15 +124,16 @@ impl Store {
         let name = random_name()?;
         let at = at("incoming");
         self.incoming.make_dir(name.as_bytes(), 0o700).map_err(&at)?;
-        let made = self.incoming.open_dir(name.as_bytes()).and_then(|dir| {
+        let made = self.incoming.open_dir(name.as_bytes()).map_err(Undescribed::from);
+        let made = made.and_then(|dir| {
             describe(&dir, meta, &Subject::Staged(None), &*self.principals)?;
-            dir.sync()
+            Ok(dir.sync()?)
         });
         match made {
             Ok(()) => self.ready(name, FileKind::Dir, Content::Dir),
-            Err(errno) => {
+            Err(why) => {
                 let _ = self.incoming.remove_dir(name.as_bytes());
-                Err(at(errno))
+                Err(why.told(at))
             }
         }
     }
@@ -161,15 +164,42 @@ impl Store {
         }
         let subject = self.staged_for(path);
         let done = describe(&file, meta, &subject, &*self.principals);
-        let done = done.and_then(|()| fsync(&file));
-        let described = done.and_then(|()| DiskMeta::of(&file)).map_err(&at)?;
+        done.map_err(|why| why.told(&at))?;
+        let described = fsync(&file).and_then(|()| DiskMeta::of(&file)).map_err(&at)?;
         Ok(Ready { identity: described.identity, ..ready.clone() })
     }
 
-    /// A file on its way to `path`. What stands there and is root's may be root's again.
+    /// A file on its way to `path`. What stands there and is root's may be root's again, and has what a
+    /// version does not say of attributes.
     fn staged_for(&self, path: &RelPath) -> Subject {
-        let over = self.root.stat(path).ok();
-        Subject::Staged(over.filter(|over| over.kind == FileKind::File))
+        let over = self.root.stat(path).ok().filter(|over| over.kind == FileKind::File);
+        let file = || self.root.open_file(path).ok();
+        Subject::Staged(over.map(|meta| Before { meta, file: file() }))
+    }
+
+    /// What of this metadata could not be given to something that nobody else knows of: what a file
+    /// system or this process does not take; `None`: that cannot be tried.
+    pub fn would_lack(&self, meta: &Meta, is_dir: bool) -> Option<Lacks> {
+        let name = random_name().ok()?;
+        let name = name.as_bytes();
+        let tried = if is_dir {
+            self.incoming.make_dir(name, 0o700).and_then(|()| self.incoming.open_dir(name)).map(
+                |dir| {
+                    let done = describe(&dir, meta, &Subject::Staged(None), &*self.principals);
+                    done.is_ok().then(|| (DiskMeta::of(&dir), Raw::of(&dir)))
+                },
+            )
+        } else {
+            self.incoming.create_file(name).map(|file| {
+                let done = describe(&file, meta, &Subject::Staged(None), &*self.principals);
+                done.is_ok().then(|| (DiskMeta::of(&file), Raw::of(&file)))
+            })
+        };
+        let _ =
+            if is_dir { self.incoming.remove_dir(name) } else { self.incoming.remove_file(name) };
+        let (Ok(disk), Ok(raw)) = tried.ok().flatten()? else { return None };
+        let short = Shortfall::of(meta, &disk, raw, &*self.principals);
+        Some(short.map_or(Lacks::default(), |short| short.lacks))
     }
 
     /// Gives up something that was to be put into the tree.
@@ -259,11 +289,12 @@ impl Staged {
         let subject = self.store.staged_for(&self.path);
         step();
         let described = ftruncate(&self.file, self.size.get())
+            .map_err(Undescribed::from)
             .and_then(|()| describe(&self.file, meta, &subject, principals));
-        if let Err(errno) = described {
+        if let Err(why) = described {
             // A later attempt has to be able to open it.
             let _ = fchmod(&self.file, Mode::RUSR | Mode::WUSR);
-            return Err(at("incoming")(errno));
+            return Err(why.told(at("incoming")));
         }
         step();
         if let Err(source) = fsync(&self.file) {

@@ -131,7 +131,7 @@ fn records() -> Vec<(String, Record)> {
         (Who::Other, 0),
     ];
     let xattrs = [((*b"user.x").into(), (*b"y").into())].into();
-    let attrs = Attrs { access: Acl::new(list.clone()), default: Acl::new(list), xattrs };
+    let attrs = Attrs { access: Acl::new(list.clone()), default: Acl::new(list), xattrs, ..Attrs::default() };
     let (owner, group) = (Some((*b"root").into()), Some((*b"staff").into()));
     full.version.meta = Meta { owner, group, attrs: attrs.boxed(), ..full.version.meta };
     let mut edge = record(b"a", dot(2, u64::MAX), &[dot(1, u64::MAX)], file(0));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::version::{
     Acl, Attrs, Author, Content, Context, Dot, Incarnation, LinkGroup, ManifestId, Meta, Serial,
-    Stamp, Who,
+    Stamp, Unsaid, Who,
 };
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{Bytes, FileTime};
@@ -64,9 +64,15 @@ fn attrs() -> impl Strategy<Value = Attrs> {
     };
     let xattrs =
         proptest::collection::btree_map("user[.][a-z]{1,9}", vec(any::<u8>(), 0..20), 0..4);
-    (acl(), acl(), xattrs).prop_map(|(access, default, xattrs)| {
+    (acl(), acl(), xattrs, 0_u8..8).prop_map(|(access, default, xattrs, bits)| {
         let own = |(name, value): (String, Vec<u8>)| (name.into_bytes().into(), value.into());
-        Attrs { access, default, xattrs: xattrs.into_iter().map(own).collect() }
+        let unsaid = Unsaid::from_bits(bits).expect("bits");
+        Attrs {
+            access: access.filter(|_| !unsaid.access),
+            default: default.filter(|_| !unsaid.default),
+            xattrs: xattrs.into_iter().map(own).filter(|_| !unsaid.xattrs).collect(),
+            unsaid,
+        }
     })
 }
 
@@ -258,6 +264,8 @@ fn fields_out_of_range_are_named() {
     assert_eq!(number(6, 9), "the record is of no known kind (9)");
     assert_eq!(number(9, 1), "the record's content is out of range");
     assert_eq!(number(10, 0o4755), "the record's mode is out of range");
+    assert_eq!(number(19, 0), "the record's list of what is unsaid is out of range");
+    assert_eq!(number(19, 8), "the record's list of what is unsaid is out of range");
     assert_eq!(number(12, 1_000_000_000), "the record's time is out of range");
     let path = with_field(0, |encoder| {
         encoder.bytes(b"../etc/passwd").expect("memory");

@@ -7,7 +7,7 @@ use crate::limits::{
 };
 use crate::version::{
     Acl, Attrs, Author, Content, Context, Dot, Incarnation, LinkGroup, ManifestId, Meta, Serial,
-    Stamp, Version, Who,
+    Stamp, Unsaid, Version, Who,
 };
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -65,6 +65,8 @@ pub(super) struct Record<'a> {
     xattrs: Option<Vec<Xattr<'a>>>,
     #[b(18)]
     link: Option<&'a ByteSlice>,
+    #[n(19)]
+    unsaid: Option<u8>,
 }
 
 #[derive(Encode, Decode)]
@@ -201,6 +203,7 @@ impl<'a> From<&'a super::Record> for Record<'a> {
             default: meta.attrs.as_ref().and_then(|attrs| attrs.default.as_ref()).map(acl_of),
             xattrs: meta.attrs.as_ref().and_then(|attrs| xattrs_of(attrs)),
             link: meta.link.as_ref().map(|group| group.0[..].into()),
+            unsaid: meta.attrs.as_ref().map(|attrs| attrs.unsaid.bits()).filter(|&bits| bits != 0),
         }
     }
 }
@@ -280,7 +283,13 @@ impl Record<'_> {
         let access = self.access.as_deref().map(check_acl).transpose()?;
         let default = self.default.as_deref().map(check_acl).transpose()?;
         let xattrs = self.xattrs.as_deref().map(check_xattrs).transpose()?.unwrap_or_default();
-        let attrs = Attrs { access, default, xattrs };
+        // Nothing that is unsaid is how it is written, not a zero.
+        let unsaid = match self.unsaid {
+            None => Some(Unsaid::default()),
+            Some(bits) => Unsaid::from_bits(bits).filter(|unsaid| !unsaid.is_none()),
+        };
+        let unsaid = unsaid.ok_or_else(|| range("list of what is unsaid"))?;
+        let attrs = Attrs { access, default, xattrs, unsaid };
         if attrs.fits() { Ok(attrs) } else { Err(range("extended attributes")) }
     }
 }

@@ -14,6 +14,59 @@ pub struct Attrs {
     pub default: Option<Acl>,
     /// Extended attributes, by their full names (`user.comment`).
     pub xattrs: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// Of which of these its author says nothing: what is above says nothing of them either.
+    pub unsaid: Unsaid,
+}
+
+/// What a path has and no version can say, for it is more than travels: whoever puts such a version
+/// in place leaves alone what stands there of it (spec: S-169).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Unsaid {
+    /// Who may do what.
+    pub access: bool,
+    /// What is made in a directory begins with.
+    pub default: bool,
+    /// Extended attributes, all of them.
+    pub xattrs: bool,
+}
+
+impl Unsaid {
+    const ACCESS: u8 = 1;
+    const DEFAULT: u8 = 2;
+    const XATTRS: u8 = 4;
+
+    /// As it travels, and as it is kept.
+    pub fn bits(self) -> u8 {
+        let bit = |is_so, bit| if is_so { bit } else { 0 };
+        bit(self.access, Self::ACCESS)
+            | bit(self.default, Self::DEFAULT)
+            | bit(self.xattrs, Self::XATTRS)
+    }
+
+    /// The same read; `None` where there are bits that mean nothing.
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        if bits & !(Self::ACCESS | Self::DEFAULT | Self::XATTRS) != 0 {
+            return None;
+        }
+        let has = |bit| bits & bit != 0;
+        let (access, default) = (has(Self::ACCESS), has(Self::DEFAULT));
+        Some(Self { access, default, xattrs: has(Self::XATTRS) })
+    }
+
+    /// Whether all is said.
+    pub fn is_none(self) -> bool {
+        self.bits() == 0
+    }
+
+    /// What one or the other does not say.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self {
+            access: self.access || other.access,
+            default: self.default || other.default,
+            xattrs: self.xattrs || other.xattrs,
+        }
+    }
 }
 
 impl Attrs {
@@ -22,7 +75,8 @@ impl Attrs {
         (self != Self::default()).then(|| Box::new(self))
     }
 
-    /// Whether the extended attributes are few and short enough to travel.
+    /// Whether the extended attributes are few and short enough to travel, and nothing is said and
+    /// unsaid.
     pub fn fits(&self) -> bool {
         let bytes = self.xattrs.iter().map(|(name, value)| name.len() + value.len());
         let is_name =
@@ -30,6 +84,9 @@ impl Attrs {
         self.xattrs.len() <= XATTRS_MAX
             && bytes.sum::<usize>() <= XATTR_BYTES_MAX
             && self.xattrs.keys().all(|name| is_name(name))
+            && !(self.unsaid.access && self.access.is_some())
+            && !(self.unsaid.default && self.default.is_some())
+            && (!self.unsaid.xattrs || self.xattrs.is_empty())
     }
 }
 

@@ -5,8 +5,8 @@ use super::{lines, print, say};
 use crate::farhaul::failure::Failure;
 use crate::farhaul::{Ended, text};
 use farhaul_api::{
-    FolderStatus, KeptStatus, Missing, MissingPage, PeerStatus, ScrubStatus, SiteStatus, Task,
-    TreePath, Trouble, WatchStatus,
+    FolderStatus, KeptStatus, Lacking, Missing, MissingPage, PeerStatus, ScrubStatus, SiteStatus,
+    Task, TreePath, Trouble, WatchStatus,
 };
 use serde::Serialize;
 
@@ -74,6 +74,9 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
         let id = &folder.id;
         text::answer(format_args!("  {versions} set aside: `farhaul aside list {id}`"))?;
     }
+    if folder.lacking.paths > 0 {
+        text::answer(lacking_line(&folder.lacking))?;
+    }
     for Trouble { what, why, since } in &folder.troubles {
         text::answer(format_args!("  {what} since {since}: {why}"))?;
     }
@@ -99,6 +102,15 @@ fn watch_line(watch: &WatchStatus) -> String {
         line.push_str(&format!(": {reason}"));
     }
     line
+}
+
+fn lacking_line(lacking: &Lacking) -> String {
+    let Lacking { paths, owner, group, mode, attributes, unsaid } = lacking;
+    let paths = lines::count(*paths, "path lacks", "paths lack");
+    format!(
+        "  {paths} metadata: {owner} their owner, {group} their group, {mode} bits of their \
+         mode, {attributes} attributes, {unsaid} such as are more than travels; `farhaul why` says why"
+    )
 }
 
 fn scrub_line(scrub: &ScrubStatus) -> String {
@@ -214,6 +226,10 @@ fn folder_line(folder: &FolderStatus) -> String {
     }
     if folder.conflicts > 0 {
         line.push_str(&format!(", {}", lines::count(folder.conflicts, "conflict", "conflicts")));
+    }
+    if folder.lacking.paths > 0 {
+        let paths = lines::count(folder.lacking.paths, "path lacks", "paths lack");
+        line.push_str(&format!(", {paths} metadata"));
     }
     if !folder.troubles.is_empty() {
         line.push_str(&format!(

@@ -19,6 +19,7 @@ pub(super) async fn why(client: Client, folder: &str, path: TreePath, json: bool
     if let Some(placed) = &why.on_disk {
         text::answer(format_args!("  on disk: {}", lines::version(placed)))?;
     }
+    why.lacks.iter().try_for_each(|lack| text::answer(format_args!("  not taken: {lack}")))?;
     for known in &why.versions {
         let place = match (&known.copy, known.shown) {
             (Some(copy), _) => format!(" (its copy: {copy})"),

@@ -83,7 +83,7 @@ fn metadata_is_that_of_the_path_and_owners_have_names() {
     symlink("f", tree.at("l")).expect("made");
     std::fs::set_permissions(tree.at("f"), std::fs::Permissions::from_mode(0o6751))
         .expect("changed");
-    let mut owners = Owners::default();
+    let owners = Owners::default();
     let me = rustix::process::geteuid().as_raw();
     let group =
         std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(tree.at("f")).expect("there"));
