@@ -32,6 +32,8 @@ pub enum FolderState {
     Paused,
     /// It cannot be worked on: its disk is not mounted, or another folder stands there.
     Halted,
+    /// It is being opened: `reason` says how far that is.
+    Opening,
     /// The tree is being looked through.
     Scanning,
     /// Something is to be done that is known of.
@@ -44,14 +46,22 @@ pub enum FolderState {
 
 impl FolderState {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Paused, Self::Halted, Self::Scanning, Self::Syncing, Self::Waiting, Self::InSync];
+    pub const ALL: [Self; 7] = [
+        Self::Paused,
+        Self::Halted,
+        Self::Opening,
+        Self::Scanning,
+        Self::Syncing,
+        Self::Waiting,
+        Self::InSync,
+    ];
 
     /// As it is written.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Paused => "paused",
             Self::Halted => "halted",
+            Self::Opening => "opening",
             Self::Scanning => "scanning",
             Self::Syncing => "syncing",
             Self::Waiting => "waiting",

@@ -25,6 +25,7 @@ mod links;
 mod listen;
 mod live;
 mod look;
+mod opening;
 mod patience;
 mod question;
 mod recover;
@@ -66,6 +67,7 @@ use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Version;
 use folder::Folder;
 use halt::{Conditions, Halted};
+use opening::{FirstTime, Opening};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,6 +80,8 @@ use watching::Heard;
 const EVENTS_MAX: usize = 1024;
 /// How often what did not work is tried again.
 const TICK: Duration = Duration::from_secs(2);
+/// How long who starts folders waits for them.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Events that are taken in before what follows from them is done.
 const BATCH: usize = 1024;
 
@@ -108,6 +112,8 @@ pub(crate) enum Event {
     Thinned { folder: FolderKey, outcome: Result<Option<thin::Left>, String> },
     /// Who watches a folder says something of itself.
     Heard { folder: FolderKey, heard: Heard },
+    /// A folder was opened, or cannot be.
+    Opened { folder: FolderKey, outcome: opening::Opened },
     /// A content came, or did not.
     Fetched {
         folder: FolderKey,
@@ -151,6 +157,7 @@ impl Event {
                 | FromPeer::Freed
                 | FromPeer::Twice { .. },
             )
+            | Self::Opened { .. }
             | Self::Stop => Furthers::Nothing,
             Self::Peer(FromPeer::Records { folder, .. })
             | Self::Looked { folder, .. }
@@ -164,11 +171,7 @@ impl Event {
             | Self::Expired { folder, .. }
             | Self::Thinned { folder, .. }
             | Self::Heard { folder, .. } => Furthers::One(*folder),
-            Self::Peer(FromPeer::Up { .. } | FromPeer::Down { .. } | FromPeer::Shares { .. })
-            | Self::More
-            | Self::Rescan
-            | Self::Command(_)
-            | Self::Tick => Furthers::All,
+            Self::More | Self::Rescan | Self::Command(_) | Self::Tick => Furthers::All,
         }
     }
 }
@@ -182,19 +185,23 @@ pub struct Control {
     conditions: Conditions,
     shown: BTreeMap<FolderKey, Arc<Shown>>,
     counts: Counted,
+    first_time: Arc<FirstTime>,
 }
 
 impl Control {
     /// Opens the folders and runs them. One that cannot be opened halts, and is tried again; the
-    /// others run.
+    /// others run. Returns when each was opened or halts; one whose disk does not answer is waited for
+    /// a minute.
     ///
     /// # Errors
     /// [`FolderError::Thread`].
     pub fn start(identity: &Identity, folders: Vec<FolderSetup>) -> Result<Self, FolderError> {
-        Self::start_telling(identity, folders, Events::default())
+        let control = Self::start_telling(identity, folders, Events::default())?;
+        control.is_open_within(START_PATIENCE);
+        Ok(control)
     }
 
-    /// As [`Control::start`]; what happens is said to `log`.
+    /// As [`Control::start`], and waits for nothing; what happens is said to `log`.
     ///
     /// # Errors
     /// As there.
@@ -206,22 +213,25 @@ impl Control {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
         let asker = Asker::new(&events, log.clone());
         let mut body = Loop::new(identity, events.clone(), (log, Arc::clone(asker.beat())));
-        for setup in folders {
-            body.shown.insert(setup.key, Arc::default());
-            body.open(setup);
-        }
+        body.open_first(folders);
         let shown = body.shown.clone();
         let conditions = Arc::clone(&body.conditions);
-        let counts = Arc::clone(&body.counts);
+        let (counts, first_time) = (Arc::clone(&body.counts), Arc::clone(&body.first_time));
         let (ticks, alarm) = (events.clone(), Arc::clone(&body.alarm));
         let ticker = std::thread::Builder::new().name("farhaul-tick".to_owned());
         ticker.spawn(move || tick(&ticks, &alarm)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, asker, thread: Some(thread), conditions, shown, counts })
+        Ok(Self { events, asker, thread: Some(thread), conditions, shown, counts, first_time })
     }
 
-    /// How each folder is, by name.
+    /// Waits until each folder was opened or halts, at most so long. Whether that is so; those of which
+    /// it is not go on being opened.
+    pub fn is_open_within(&self, patience: Duration) -> bool {
+        self.first_time.wait(patience)
+    }
+
+    /// How each folder is, by name; but for those that are being opened for the first time.
     pub fn conditions(&self) -> Vec<FolderCondition> {
         let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<FolderCondition> = conditions.values().cloned().collect();
@@ -309,6 +319,8 @@ pub(crate) struct Loop {
     events: mpsc::Sender<Event>,
     folders: BTreeMap<FolderKey, Folder>,
     halted: BTreeMap<FolderKey, Halted>,
+    opening: BTreeMap<FolderKey, Opening>,
+    first_time: Arc<FirstTime>,
     outboxes: BTreeMap<SiteId, crate::site::Outbox>,
     /// What connected peers said last of folders of ours.
     offers: BTreeMap<(SiteId, FolderKey), Shared>,
@@ -322,6 +334,9 @@ pub(crate) struct Loop {
     alarm: Arc<Alarm>,
     /// How many folders were opened so far.
     opened: u64,
+    /// Folders are opened on this very thread.
+    #[cfg(test)]
+    opens_here: bool,
 }
 
 impl Loop {
@@ -335,6 +350,8 @@ impl Loop {
             events,
             folders: BTreeMap::new(),
             halted: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            first_time: Arc::default(),
             outboxes: BTreeMap::new(),
             offers: BTreeMap::new(),
             conditions: Conditions::default(),
@@ -344,11 +361,12 @@ impl Loop {
             beat,
             alarm: Arc::default(),
             opened: 0,
+            #[cfg(test)]
+            opens_here: false,
         }
     }
 
     fn run(&mut self, mut queue: mpsc::Receiver<Event>) {
-        self.folders.values_mut().for_each(Folder::wake_up);
         'running: while let Some(event) = queue.blocking_recv() {
             let mut events = vec![event];
             while events.len() < BATCH
@@ -376,6 +394,7 @@ impl Loop {
         for (_, folder) in std::mem::take(&mut self.folders) {
             folder.close();
         }
+        self.end_opening(&mut queue);
     }
 
     fn take(&mut self, event: Event) {
@@ -413,6 +432,7 @@ impl Loop {
             Event::Heard { folder, heard } => {
                 self.with(folder, |folder| folder.watcher_said(heard));
             }
+            Event::Opened { folder, outcome } => self.opening_ended(folder, outcome),
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
@@ -432,6 +452,18 @@ impl Loop {
         if let Some(folder) = self.folders.get_mut(&folder) {
             act(folder);
         }
+    }
+
+    /// Whether a folder is kept here, however it is just now.
+    fn keeps(&self, key: FolderKey) -> bool {
+        let is_opened = self.opening.get(&key).is_some_and(|it| it.wanted().is_some());
+        is_opened || self.folders.contains_key(&key) || self.halted.contains_key(&key)
+    }
+
+    /// With whom a folder is shared that does not run just now.
+    fn shared_later(&self, key: FolderKey) -> Option<&FolderSetup> {
+        let halted = self.halted.get(&key).map(|halted| &halted.setup);
+        halted.or_else(|| self.opening.get(&key).and_then(Opening::wanted))
     }
 
     fn heard(&mut self, event: FromPeer) {
@@ -457,7 +489,7 @@ impl Loop {
                 for shared in folders {
                     let outbox = outbox.clone();
                     let key = shared.folder;
-                    if self.folders.contains_key(&key) || self.halted.contains_key(&key) {
+                    if self.keeps(key) {
                         self.offers.insert((peer, key), shared.clone());
                     }
                     self.with(shared.folder, |folder| folder.shared(peer, &shared, outbox));
@@ -482,10 +514,11 @@ impl Loop {
             }
             FromPeer::Asked { peer, id, folder, wanted } => {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
-                let is_member = |halted: &Halted| halted.setup.peers.contains(&peer);
+                let is_member = |setup: &FolderSetup| setup.peers.contains(&peer);
+                let is_later = self.shared_later(folder).is_some_and(is_member);
                 match self.folders.get_mut(&folder) {
                     Some(folder) if folder.gives() => folder.asked(peer, id, &wanted, &outbox),
-                    None if self.halted.get(&folder).is_some_and(is_member) => {
+                    None if is_later => {
                         give::decline(id, &outbox);
                     }
                     _ => give::give_nothing(id, wanted.len(), &outbox),

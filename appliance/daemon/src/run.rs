@@ -30,6 +30,9 @@ use std::time::Duration;
 
 /// How often it is asked whether the engine still works.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long a site that starts waits for its folders before it says that it is ready: whoever asks right
+/// after that finds them, and those that take longer go on being opened.
+const OPEN_PATIENCE: Duration = Duration::from_secs(3);
 /// The file in the state directory that a running site has locked.
 const LOCK_FILE: &str = "lock";
 
@@ -207,6 +210,9 @@ fn start_folders(
     let log = Events::default();
     log.say(Said::that(EventKind::Started));
     let control = Control::start_telling(identity, setups(config)?, log)?;
+    if !control.is_open_within(OPEN_PATIENCE) {
+        tracing::warn!("not all folders are open yet: `farhaul status` says how far they are");
+    }
     for folder in &config.folders {
         let (path, role) = (folder.path.display(), folder.role.name());
         tracing::info!(folder = %folder.id, %path, role, peers = folder.peers.len(), "kept");

@@ -1,8 +1,9 @@
 //! Questions and orders for the loop: each is a deed that the loop does between events, so that it
 //! stays the only one that changes folders, and an answer that whoever asked waits for.
 
-use super::folder::{Folder, FolderError};
+use super::folder::{Folder, FolderError, FolderSetup};
 use super::halt::Halted;
+use super::opening::Opening;
 use super::{Beat, Event, Loop, Revision};
 use crate::events::Events;
 use crate::index::IndexReader;
@@ -55,6 +56,12 @@ pub enum AskError {
     Halted {
         /// Why.
         reason: String,
+    },
+    /// The folder is being opened.
+    #[error("the folder is being opened: {stage}")]
+    Opening {
+        /// What is done just now.
+        stage: String,
     },
     /// No conflict copy stands there.
     #[error("no copy of a conflict stands at {path}")]
@@ -200,11 +207,7 @@ impl Asker {
             if let Some(folder) = folder {
                 return act(folder);
             }
-            let halted = body.halted.values().find(|halted| halted.setup.name == name);
-            Err(match halted {
-                Some(halted) => AskError::Halted { reason: halted.halt.reason.clone() },
-                None => AskError::NoFolder { name },
-            })
+            Err(body.why_not(name))
         });
         done.await?
     }
@@ -223,8 +226,9 @@ impl Asker {
     pub async fn folders(&self) -> Result<Vec<FolderFacts>, AskError> {
         self.ask(|body| {
             let open = body.folders.values().map(Folder::facts);
-            let mut all: Vec<FolderFacts> =
-                open.chain(body.halted.values().map(facts_of)).collect();
+            let halted = body.halted.values().map(facts_of);
+            let opening = body.opening.values().filter_map(facts_of_opening);
+            let mut all: Vec<FolderFacts> = open.chain(halted).chain(opening).collect();
             all.sort_by(|a, b| a.name.cmp(&b.name));
             all
         })
@@ -360,6 +364,34 @@ impl Asker {
     }
 }
 
+impl Loop {
+    /// Why nothing can be asked of a folder that does not run.
+    fn why_not(&self, name: String) -> AskError {
+        let is_it = |setup: &FolderSetup| setup.name == name;
+        let of = |halted: &Halted| AskError::Halted { reason: halted.halt.reason.clone() };
+        if let Some(halted) = self.halted.values().find(|halted| is_it(&halted.setup)) {
+            return of(halted);
+        }
+        match self.opening.values().find(|opening| opening.wanted().is_some_and(is_it)) {
+            Some(opening) => match opening.still_halts() {
+                Some(halted) => of(halted),
+                None => AskError::Opening { stage: opening.stage().to_string() },
+            },
+            None => AskError::NoFolder { name },
+        }
+    }
+}
+
+/// What a folder that is being opened is at; none if nobody wants it any more.
+fn facts_of_opening(opening: &Opening) -> Option<FolderFacts> {
+    let setup = opening.wanted()?;
+    if let Some(halted) = opening.still_halts() {
+        return Some(facts_of(halted));
+    }
+    let reason = Some(opening.stage().to_string());
+    Some(facts_of_closed(setup, FolderState::Opening, reason, Vec::new()))
+}
+
 /// What a folder that halts is at.
 fn facts_of(halted: &Halted) -> FolderFacts {
     let Halted { setup, halt, next, .. } = halted;
@@ -368,20 +400,33 @@ fn facts_of(halted: &Halted) -> FolderFacts {
         why: format!("{}; {}", halt.reason, halt.kind.advice()),
         since: text_of_millis(millis_of(halt.since)),
     };
+    let reason = Some(halt.reason.clone());
+    let next_scan = next.saturating_duration_since(Instant::now());
+    let facts = facts_of_closed(setup, FolderState::Halted, reason, vec![trouble]);
+    FolderFacts { next_scan, ..facts }
+}
+
+/// What a folder is at of which nothing is open.
+fn facts_of_closed(
+    setup: &FolderSetup,
+    state: FolderState,
+    reason: Option<String>,
+    troubles: Vec<Trouble>,
+) -> FolderFacts {
     FolderFacts {
         name: setup.name.clone(),
         path: setup.path.clone(),
         opened: 0,
-        state: FolderState::Halted,
-        reason: Some(halt.reason.clone()),
+        state,
+        reason,
         fetching: 0,
         fetching_bytes: 0,
         is_scanning: false,
         scan_ended_millis: None,
-        next_scan: next.saturating_duration_since(Instant::now()),
+        next_scan: Duration::ZERO,
         scrub: ScrubStatus::default(),
         kept: KeptStatus::default(),
-        troubles: vec![trouble],
+        troubles,
         failing: 0,
         trips: Vec::new(),
         unheard: Vec::new(),

@@ -9,6 +9,7 @@ use super::health::Health;
 use super::holders::observe;
 use super::links::{Linking, group_found};
 use super::listen::Hearing;
+use super::opening::{Progress, Stage};
 use super::recover::Undecided;
 use super::scrub::Scrub;
 use super::sift::links_so;
@@ -64,7 +65,7 @@ pub(super) struct Neighbour {
 }
 
 /// One folder.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     pub(super) setup: FolderSetup,
     pub(super) index: Index,
     pub(super) store: Store,
@@ -113,21 +114,34 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// Opens it, which may take minutes: not in the loop.
     pub(super) fn open(
         setup: FolderSetup,
         identity: &Identity,
         events: mpsc::Sender<Event>,
         (health, opened): (Health, u64),
+        progress: &Progress,
     ) -> Result<Self, FolderError> {
+        progress.is_at(Stage::Disk);
         let store = setup.open_store()?;
-        let mut index = setup.open_index(identity.id())?;
+        progress.is_at(Stage::Index);
+        let mut index = setup.open_index(identity.id(), progress)?;
         let next = index.begin(Durability::Now)?.next_serial().unwrap_or(Serial::FIRST);
         // Nothing is published before the neighbours are heard (spec: S-024).
         let publisher = Publisher::new(index.author(), next).silent(true);
         let hearing = Hearing::new(setup.peers.iter().copied());
         let keys = Arc::new(ContentKeys::of(&setup.key));
         let (identity, public) = (identity.clone(), identity.public_key());
-        let contents = Contents::open(&setup.state.join("chunks"))?;
+        progress.is_at(Stage::Chunks);
+        let contents = match Contents::open(&setup.state.join("chunks"), progress.stop()) {
+            Ok(contents) => contents,
+            // Nothing was done with it.
+            Err(error) => {
+                index.close()?;
+                return Err(error.into());
+            }
+        };
+        progress.is_at(Stage::Deciding);
         let (folder, stop) = (setup.key, Stop::default());
         let (root, reader) = (store.root().clone(), index.reader()?);
         let refill = Refill::new((root, reader), &keys, &contents, &stop);

@@ -1,5 +1,6 @@
 //! A folder that is to be opened: what is said of it, its disk and its index; and why it cannot be.
 
+use super::opening::{Progress, Stage};
 use crate::index::{Index, IndexError};
 use crate::scan::{Rules, ScrubPlan};
 use crate::store::retention::Retention;
@@ -64,14 +65,24 @@ impl FolderSetup {
     }
 
     /// Its index; where there is none, or a damaged one, a new one.
-    pub(super) fn open_index(&self, site: SiteId) -> Result<Index, FolderError> {
-        let place = self.state.join("index");
-        let opened = Index::open(&place, self.key, site).and_then(|mut index| {
+    pub(super) fn open_index(
+        &self,
+        site: SiteId,
+        progress: &Progress,
+    ) -> Result<Index, FolderError> {
+        let (place, stop) = (self.state.join("index"), progress.stop());
+        let told = &mut |rows, of| progress.is_at(Stage::Migrating { rows, of });
+        let opened = Index::open_under(&place, (self.key, site), stop, told);
+        let opened = opened.and_then(|mut index| {
+            progress.is_at(Stage::Checking);
             // A row has a hash, but one that is not found any more has none to be wrong.
             index.check_after_cut()?;
+            index.let_go()?;
             Ok(index)
         });
         let index = match opened {
+            // What was not read to its end says nothing.
+            Err(error) if stop.is_set() => return Err(error.into()),
             Err(IndexError::Missing { .. }) => Index::create(&place, self.key, site)?,
             // What it knew comes from the peers again, under a new incarnation.
             Err(error) if error.is_damage() => {
@@ -81,6 +92,10 @@ impl FolderSetup {
             }
             opened => opened?,
         };
+        if stop.is_set() {
+            index.close()?;
+            return Err(FolderError::Unwanted);
+        }
         Ok(index)
     }
 }
@@ -113,6 +128,9 @@ pub enum FolderError {
     /// What is to be sent cannot be read.
     #[error("neighbours cannot be told: {0}")]
     Feed(String),
+    /// It was removed, or the site stops.
+    #[error("nobody waits for it any more")]
+    Unwanted,
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

@@ -39,7 +39,7 @@ pub(super) async fn alive(State(api): State<Api>) -> Response {
     answer(faults(&api))
 }
 
-/// Whether the site can work: it lives, and no folder is halted. Needs no token, and names no folder.
+/// Whether the site can work: it lives, and no folder is halted or being opened. Needs no token, and names no folder.
 #[utoipa::path(get, path = "/readyz", operation_id = "ready", responses(
     (status = 200, body = Health), (status = 503, body = Health)
 ))]
@@ -49,6 +49,10 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Failed> {
     let halted = folders.iter().filter(|folder| folder.state == FolderState::Halted).count();
     if halted > 0 {
         why.push(format!("{halted} of {} folders are halted", folders.len()));
+    }
+    let opening = folders.iter().filter(|folder| folder.state == FolderState::Opening).count();
+    if opening > 0 {
+        why.push(format!("{opening} of {} folders are being opened", folders.len()));
     }
     Ok(answer(why))
 }

@@ -116,7 +116,7 @@ impl Shared {
     ) -> Result<FolderStatus, Failed> {
         // Of one that halts nothing is counted: it is told of with why, and so are the others.
         let counted = match facts.state {
-            FolderState::Halted => None,
+            FolderState::Halted | FolderState::Opening => None,
             // It may have halted since.
             _ => self.counted(&facts.name, facts.opened).await.ok(),
         };

@@ -3,6 +3,7 @@
 use super::super::health::Health;
 use super::*;
 use crate::control::folder::FolderSetup;
+use crate::control::opening::Progress;
 use crate::events::Events;
 use crate::index::Durability;
 use crate::sample::{file, path};
@@ -44,7 +45,8 @@ fn folder(peer: SiteId, compares: bool) -> (tempfile::TempDir, Folder, mpsc::Rec
     };
     let identity = Identity::ephemeral().expect("made");
     let (events, _) = mpsc::channel(9);
-    let mut folder = Folder::open(setup, &identity, events, unsaid()).expect("its own");
+    let mut folder =
+        Folder::open(setup, &identity, events, unsaid(), &Progress::default()).expect("its own");
     // It would listen for its neighbour first.
     folder.publisher = folder.publisher.clone().silent(false);
     let published = folder.change(Durability::Now, |state| {
