@@ -53,7 +53,7 @@ pub use revise::Revision;
 pub(crate) use why::task_of;
 
 use crate::events::{Events, Said};
-use crate::site::FromPeer;
+use crate::site::{FromPeer, PeerEvent};
 use crate::store::Ready;
 use crate::watch::{Shown, Watching};
 use alarm::Alarm;
@@ -89,7 +89,7 @@ const BATCH: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A session says something.
-    Peer(FromPeer),
+    Peer(PeerEvent),
     /// Somebody looked at a path; `None`: nothing stands there.
     Looked { folder: FolderKey, path: RelPath, found: Option<Found> },
     /// Somebody looked at a path, and the disk does not give what stands there.
@@ -145,22 +145,24 @@ enum Furthers {
 impl Event {
     const fn furthers(&self) -> Furthers {
         match self {
-            // Files that come make room for others of their kind, which wait for that; what peers ask,
-            // have taken in or compare is about what is here.
-            Self::Fetched { .. }
-            | Self::MovedOn { .. }
-            | Self::Peer(
+            Self::Peer(PeerEvent { what, .. }) => match what {
+                // What peers ask, have taken in or compare is about what is here.
                 FromPeer::Asked { .. }
                 | FromPeer::Stored { .. }
                 | FromPeer::Compared { .. }
                 | FromPeer::Incomparable { .. }
                 | FromPeer::Freed
-                | FromPeer::Twice { .. },
-            )
-            | Self::Opened { .. }
-            | Self::Stop => Furthers::Nothing,
-            Self::Peer(FromPeer::Records { folder, .. })
-            | Self::Looked { folder, .. }
+                | FromPeer::Twice { .. } => Furthers::Nothing,
+                FromPeer::Records { folder, .. } => Furthers::One(*folder),
+                FromPeer::Up { .. } | FromPeer::Down { .. } | FromPeer::Shares { .. } => {
+                    Furthers::All
+                }
+            },
+            // Files that come make room for others of their kind, which wait for that.
+            Self::Fetched { .. } | Self::MovedOn { .. } | Self::Opened { .. } | Self::Stop => {
+                Furthers::Nothing
+            }
+            Self::Looked { folder, .. }
             | Self::Unread { folder, .. }
             | Self::LookedAgain { folder }
             | Self::Loose { folder, .. }
@@ -240,7 +242,7 @@ impl Control {
     }
 
     /// Where sessions say what happens; must be called within a tokio runtime.
-    pub fn hears_sessions(&self) -> mpsc::Sender<FromPeer> {
+    pub fn hears_sessions(&self) -> mpsc::Sender<PeerEvent> {
         let (said, mut hear) = mpsc::channel(EVENTS_MAX);
         let events = self.events.clone();
         tokio::spawn(async move {
@@ -404,7 +406,7 @@ impl Loop {
             Furthers::All => self.folders.values_mut().for_each(|folder| folder.going.is_due()),
         }
         match event {
-            Event::Peer(event) => self.heard(event),
+            Event::Peer(PeerEvent { what, room: _room }) => self.heard(what),
             Event::Looked { folder, path, found } => {
                 self.with(folder, |folder| folder.looked(path, found));
             }
