@@ -172,15 +172,16 @@ pub async fn run(
         config: RwLock::new(Arc::new(config)),
     });
     let answering = Answering::start(listening, Arc::clone(&sources));
+    if let Err(source) = manager::feed_watchdog(control.asker().beat()) {
+        return Err(EngineError::Thread(source).into());
+    }
     manager::is_ready();
     let ended = {
-        let watched = manager::watched(control.asker().beat());
-        let (stop, watched) = (std::pin::pin!(stop), std::pin::pin!(watched));
+        let stop = std::pin::pin!(stop);
         let mut over = std::pin::pin!(async {
             tokio::select! {
                 error = broken(&engine) => Err(RunError::from(error)),
                 () = stop => Ok(()),
-                never = watched => match never {},
             }
         });
         loop {

@@ -5,6 +5,7 @@ use super::*;
 use crate::control::ask::FolderFacts;
 use farhaul_api::FolderState;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::sync::atomic::AtomicU64;
 
 const SLOW: FolderKey = FolderKey([9; 32]);
 
@@ -169,4 +170,41 @@ async fn a_folder_that_is_removed_while_it_is_opened_and_added_again_is_opened_o
     let (failed, ()) = tokio::join!(again, answers);
     assert_eq!(failed.unwrap(), []);
     wait_for(&control, "slow", is_open).await;
+}
+
+/// What the watchdog is fed with comes from the loop, not from a clock beside it.
+#[tokio::test]
+async fn a_loop_that_hangs_feeds_nobody_and_one_that_goes_round_does() {
+    let slow = Slow::new();
+    let control = Control::start(&slow.identity, slow.setups()).unwrap();
+    let fed = Arc::new(AtomicU64::new(0));
+    let counts = Arc::clone(&fed);
+    let feed = move || _ = counts.fetch_add(1, Ordering::Relaxed);
+    control.asker().beat().feed(Duration::ZERO, feed);
+    let more_than = async |than| {
+        let waits = async {
+            while fed.load(Ordering::Relaxed) <= than {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waits).await.expect("it is fed");
+    };
+    more_than(1).await;
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    let (began, at) = tokio::sync::oneshot::channel();
+    let hanging = control.asker().ask(move |_| {
+        let _ = began.send(());
+        let _ = hangs.recv();
+    });
+    let looks = async {
+        at.await.expect("it hangs from here on");
+        let before = fed.load(Ordering::Relaxed);
+        tokio::time::sleep(TICK + Duration::from_millis(500)).await;
+        assert_eq!(fed.load(Ordering::Relaxed), before, "a tick has passed, and no round");
+        release.send(()).expect("it waits for that");
+        before
+    };
+    let (done, before) = tokio::join!(hanging, looks);
+    done.expect("the loop goes on");
+    more_than(before).await;
 }
