@@ -77,6 +77,13 @@ impl Folder {
             return;
         }
         let held = is_far(theirs.followed, ours.epoch, ours.head).then_some(start.min(ours.head));
+        // It is told everything from there.
+        if let Err(fault) = self.check_left(peer) {
+            let fault = fault.to_string();
+            tracing::warn!(folder = %self.setup.name, %peer, fault, "nothing is compared");
+            return;
+        }
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let role = match salt().filter(|_| asks) {
             Some(salt) => Role::Asking(Box::new(Asker::new(salt, ours.head))),
             None => Role::Awaiting,
@@ -138,16 +145,45 @@ impl Folder {
         }
     }
 
+    /// That a neighbour may have this site read on (spec: S-146).
+    fn check_left(&mut self, peer: SiteId) -> Result<(), Faulty> {
+        let (allowances, index) = (&mut self.allowances, &self.index);
+        let held = allowances.held(index.last_seq().get(), || index.read().held())?;
+        match allowances.has_left(peer, held, Instant::now()) {
+            true => Ok(()),
+            false => Err(Faulty::Spent),
+        }
+    }
+
+    /// Brings sums up to date: that is for whoever is compared with.
+    fn sum_up_for(&mut self, peer: SiteId) -> Result<(), Faulty> {
+        let rows = self.index.sum_up()?;
+        self.allowances.spend(peer, rows, Instant::now());
+        Ok(())
+    }
+
     /// Asks whatever can be asked now.
     fn compare_on(&mut self, peer: SiteId) -> Result<(), Faulty> {
-        self.index.sum_up()?;
-        let folder = self.setup.key;
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
-        let Some(Comparison { role: Role::Asking(asker), .. }) = &mut neighbour.comparison else {
-            return Ok(());
+        let is_asking = |neighbour: &Neighbour| match &neighbour.comparison {
+            Some(comparison) => matches!(comparison.role, Role::Asking(_)),
+            None => false,
         };
-        let salt = *asker.salt();
-        while let Some(turn) = asker.ask(&self.index.read())? {
+        if !self.neighbours.get(&peer).is_some_and(is_asking) {
+            return Ok(());
+        }
+        self.sum_up_for(peer)?;
+        let folder = self.setup.key;
+        loop {
+            self.check_left(peer)?;
+            let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
+            let Some(Comparison { role: Role::Asking(asker), .. }) = &mut neighbour.comparison
+            else {
+                return Ok(());
+            };
+            let (salt, before) = (*asker.salt(), asker.rows());
+            let asked = asker.ask(&self.index.read());
+            self.allowances.spend(peer, asker.rows() - before, Instant::now());
+            let Some(turn) = asked? else { return Ok(()) };
             let (is_last, is_answer) = (turn.is_last, false);
             let said = Message::Compare { folder, salt, is_answer, turn };
             neighbour.outbox.send(Outgoing::Say(said)).map_err(|_| Faulty::Deaf)?;
@@ -156,7 +192,6 @@ impl Folder {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     fn hear_answer(&mut self, peer: SiteId, salt: [u8; 32], turn: &Turn) -> Result<(), Faulty> {
@@ -164,7 +199,10 @@ impl Folder {
         match &mut neighbour.comparison {
             Some(Comparison { role: Role::Asking(asker), until, .. }) if *asker.salt() == salt => {
                 *until = Instant::now() + PATIENCE;
-                asker.hear(turn, &self.index.read())?;
+                let before = asker.rows();
+                let heard = asker.hear(turn, &self.index.read());
+                self.allowances.spend(peer, asker.rows() - before, Instant::now());
+                heard?;
             }
             // Of one that was given up.
             _ => return Ok(()),
@@ -177,10 +215,11 @@ impl Folder {
             return Ok(());
         }
         let (folder, up_to) = (self.setup.key, self.index.last_seq().get());
-        if !self.allowances.has_left(peer, up_to, Instant::now()) {
-            return self.refuse_turn(peer, salt);
+        match self.check_left(peer) {
+            Err(Faulty::Spent) => return self.refuse_turn(peer, salt),
+            left => left?,
         }
-        self.index.sum_up()?;
+        self.sum_up_for(peer)?;
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
         let may_answer = turn.is_last || neighbour.outbox.may_answer();
         let is_new = neighbour.comparison.as_ref().and_then(Comparison::salt) != Some(&salt);
@@ -265,6 +304,8 @@ enum Faulty {
     Deaf,
     #[error("the neighbour does not take what it was answered")]
     Full,
+    #[error("the neighbour had this site read too much lately")]
+    Spent,
 }
 
 impl From<IndexError> for Faulty {
