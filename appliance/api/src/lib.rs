@@ -23,8 +23,8 @@ pub use item::{
 pub use path::{BadPath, TreePath};
 pub use problem::Problem;
 pub use status::{
-    Call, Contents, Done, FolderPeer, FolderState, FolderStatus, Health, KeptStatus, PeerStatus,
-    ScanStatus, ScrubStatus, SiteStatus, Trouble,
+    Call, Contents, Done, FolderPeer, FolderState, FolderStatus, Health, KeptStatus, PeerCompared,
+    PeerStatus, ScanStatus, ScrubStatus, SiteStatus, Trouble,
 };
 pub use version::{
     GoneVersion, KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions,

@@ -19,6 +19,7 @@ mod givers;
 mod guards;
 mod halt;
 mod health;
+mod hear;
 mod holders;
 mod large;
 mod links;
@@ -45,6 +46,7 @@ mod work;
 
 pub use ask::{AskError, Asker, FolderFacts, PeerFacts, Reader};
 pub use beat::Beat;
+pub use compare::Agreement;
 pub use fetching::ContentCounts;
 pub use folder::{FolderError, FolderSetup};
 pub use halt::{FolderCondition, Halt, HaltKind};

@@ -4,7 +4,7 @@
 use super::folder::{Folder, FolderError, FolderSetup};
 use super::halt::Halted;
 use super::opening::Opening;
-use super::{Beat, Event, Loop, Revision};
+use super::{Agreement, Beat, Event, Loop, Revision};
 use crate::events::Events;
 use crate::index::IndexReader;
 use crate::moment::{millis_of, text_of_millis};
@@ -146,6 +146,8 @@ pub struct PeerFacts {
     pub id: SiteId,
     /// Records that it has not called durable, if it shares the folder now.
     pub outstanding: Option<u64>,
+    /// What came of the last comparison of what both hold, of those that follow each other.
+    pub compared: Option<Agreement>,
 }
 
 /// A way to look into a folder from another thread.
@@ -430,7 +432,11 @@ fn facts_of_closed(
         failing: 0,
         trips: Vec::new(),
         unheard: Vec::new(),
-        peers: setup.peers.iter().map(|&id| PeerFacts { id, outstanding: None }).collect(),
+        peers: setup
+            .peers
+            .iter()
+            .map(|&id| PeerFacts { id, outstanding: None, compared: None })
+            .collect(),
     }
 }
 
@@ -492,6 +498,7 @@ impl Folder {
         let peer = |&id: &SiteId| PeerFacts {
             id,
             outstanding: self.neighbours.get(&id).map(|peer| last.saturating_sub(peer.stored)),
+            compared: self.checks.last(id),
         };
         let (fetching, fetching_bytes) = self.fetching.under_way();
         let heard = self.listening().into_iter().flat_map(Listening::neighbours);

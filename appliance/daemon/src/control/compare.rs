@@ -5,6 +5,7 @@
 //! neighbour is then told everything, as one is that compares nothing.
 
 mod allowance;
+mod check;
 
 use super::folder::{Folder, FolderError, Neighbour};
 use crate::index::IndexError;
@@ -19,6 +20,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::time::{Duration, Instant};
 
 pub(super) use allowance::Allowances;
+pub use check::Agreement;
+pub(super) use check::Checks;
+use check::Known;
 
 /// How long a neighbour that says nothing is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,6 +32,8 @@ pub(super) struct Comparison {
     role: Role,
     /// From where the neighbour is told when it is over; `None`: it is told meanwhile.
     held: Option<u64>,
+    /// Of two that follow each other: what was known when it began.
+    known: Option<Known>,
     /// When it is given up, unless something is heard.
     until: Instant,
 }
@@ -41,7 +47,7 @@ enum Role {
 
 impl Comparison {
     fn new(role: Role, held: Option<u64>) -> Self {
-        Self { role, held, until: Instant::now() + PATIENCE }
+        Self { role, held, known: None, until: Instant::now() + PATIENCE }
     }
 
     /// Whether the neighbour is told nothing until it is over.
@@ -132,7 +138,7 @@ impl Folder {
         let folder = self.setup.key;
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let Some(comparison) = neighbour.comparison.take() else { return };
-        tracing::warn!(folder = %self.setup.name, %peer, why, "no comparison: it is told everything");
+        tracing::warn!(folder = %self.setup.name, %peer, why, "a comparison comes to nothing");
         if let Some(salt) = comparison.salt().copied() {
             let said = Message::Incomparable { folder, salt };
             let _ = neighbour.outbox.send(Outgoing::Say(said));
@@ -220,13 +226,17 @@ impl Folder {
             left => left?,
         }
         self.sum_up_for(peer)?;
+        let known = self.known_of(peer);
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
         let may_answer = turn.is_last || neighbour.outbox.may_answer();
         let is_new = neighbour.comparison.as_ref().and_then(Comparison::salt) != Some(&salt);
         if is_new && turn.number == 1 {
-            let held = neighbour.comparison.take().and_then(|before| before.held);
+            let before = neighbour.comparison.take();
+            // Nobody waited for it: the two follow each other.
+            let known = before.as_ref().map_or(Some(known), |before| before.known);
+            let held = before.and_then(|before| before.held);
             let role = Role::Answering(Box::new(Answerer::new(salt, up_to)));
-            neighbour.comparison = Some(Comparison::new(role, held));
+            neighbour.comparison = Some(Comparison { known, ..Comparison::new(role, held) });
         }
         match &mut neighbour.comparison {
             Some(Comparison { role: Role::Answering(answerer), until, .. })
@@ -270,7 +280,9 @@ impl Folder {
     /// A comparison is over: a neighbour that waited for it is told what it lacks.
     fn conclude_comparing(&mut self, peer: SiteId) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        let Some(Comparison { role, held, .. }) = neighbour.comparison.take() else { return };
+        let Some(Comparison { role, held, known, .. }) = neighbour.comparison.take() else {
+            return;
+        };
         let (turns, outcome) = match role {
             Role::Asking(asker) => (asker.turns(), asker.outcome()),
             Role::Answering(answerer) => (answerer.turns(), answerer.outcome()),
@@ -283,6 +295,8 @@ impl Folder {
         tracing::info!(folder = %self.setup.name, %peer, turns, %lacking, "compared");
         if let Some(start) = held {
             neighbour.feed = neighbour.feed.clone().compared(start, outcome);
+        } else if let Some(known) = known {
+            self.checked(peer, known, outcome);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A folder that is to be opened: what is said of it, its disk and its index; and why it cannot be.
 
+use super::contents::Contents;
 use super::opening::{Progress, Stage};
 use crate::index::{Index, IndexError};
 use crate::scan::{Rules, ScrubPlan};
@@ -50,8 +51,31 @@ pub struct FolderSetup {
 }
 
 impl FolderSetup {
+    /// All that is opened of it, which may take minutes.
+    pub(super) fn open_all(
+        &self,
+        site: SiteId,
+        progress: &Progress,
+    ) -> Result<(Store, Index, Contents), FolderError> {
+        progress.is_at(Stage::Disk);
+        let store = self.open_store()?;
+        progress.is_at(Stage::Index);
+        let index = self.open_index(site, progress)?;
+        progress.is_at(Stage::Chunks);
+        let contents = match Contents::open(&self.state.join("chunks"), progress.stop()) {
+            Ok(contents) => contents,
+            // Nothing was done with it.
+            Err(error) => {
+                index.close()?;
+                return Err(error.into());
+            }
+        };
+        progress.is_at(Stage::Deciding);
+        Ok((store, index, contents))
+    }
+
     /// Its disk; a directory that is none yet is made one.
-    pub(super) fn open_store(&self) -> Result<Store, FolderError> {
+    fn open_store(&self) -> Result<Store, FolderError> {
         let principals = Arc::clone(&self.principals);
         let marked = self.state.join("mark");
         match FolderMark::load(&marked)? {
@@ -65,11 +89,7 @@ impl FolderSetup {
     }
 
     /// Its index; where there is none, or a damaged one, a new one.
-    pub(super) fn open_index(
-        &self,
-        site: SiteId,
-        progress: &Progress,
-    ) -> Result<Index, FolderError> {
+    fn open_index(&self, site: SiteId, progress: &Progress) -> Result<Index, FolderError> {
         let (place, stop) = (self.state.join("index"), progress.stop());
         let told = &mut |rows, of| progress.is_at(Stage::Migrating { rows, of });
         let opened = Index::open_under(&place, (self.key, site), stop, told);

@@ -13,8 +13,8 @@ use crate::told;
 use axum::Json;
 use axum::extract::{Path, State};
 use farhaul_api::{
-    Braked, Call, FolderPeer, FolderState, FolderStatus, PeerStatus, Problem, ScanStatus,
-    SiteStatus,
+    Braked, Call, FolderPeer, FolderState, FolderStatus, PeerCompared, PeerStatus, Problem,
+    ScanStatus, SiteStatus,
 };
 use farhaul_sync::folder::{Origin, Trip};
 
@@ -127,7 +127,13 @@ impl Shared {
             let mut site = told::site(peer.id);
             names.site(&mut site);
             let (connected, outstanding) = (peer.outstanding.is_some(), peer.outstanding);
-            FolderPeer { site, connected, outstanding }
+            let compared = peer.compared.map(|compared| PeerCompared {
+                at: text_of_millis(compared.at_millis),
+                agreed: compared.lacked == 0 && compared.regained == 0,
+                lacked: compared.lacked,
+                regained: compared.regained,
+            });
+            FolderPeer { site, connected, outstanding, compared }
         };
         let named = |id| {
             let mut site = told::site(id);
