@@ -296,7 +296,7 @@ impl Folder {
         if let Some(start) = held {
             neighbour.feed = neighbour.feed.clone().compared(start, outcome);
         } else if let Some(known) = known {
-            self.checked(peer, known, outcome);
+            self.checked(peer, known, &outcome);
         }
     }
 }

@@ -123,7 +123,7 @@ impl Folder {
     }
 
     /// A comparison with a neighbour that is followed and follows came to its end.
-    pub(super) fn checked(&mut self, peer: SiteId, began: Known, outcome: Outcome) {
+    pub(super) fn checked(&mut self, peer: SiteId, began: Known, outcome: &Outcome) {
         if self.known_of(peer) != began {
             let next = Instant::now() + spread(SOON, peer);
             let check = self.checks.of(peer);
@@ -150,7 +150,7 @@ impl Folder {
     }
 
     /// What a neighbour called durable and does not hold: no tombstones, which it may have dropped.
-    fn lost_there(&self, peer: SiteId, outcome: Outcome) -> Result<Vec<u64>, IndexError> {
+    fn lost_there(&self, peer: SiteId, outcome: &Outcome) -> Result<Vec<u64>, IndexError> {
         let Some(neighbour) = self.neighbours.get(&peer).filter(|_| self.gives()) else {
             return Ok(Vec::new());
         };
@@ -160,7 +160,7 @@ impl Folder {
             Ok::<_, IndexError>(is_told && stored.record()?.version.is_live())
         };
         let mut lost = Vec::new();
-        let found: Box<dyn Iterator<Item = u64>> = match &outcome {
+        let found: Box<dyn Iterator<Item = u64>> = match outcome {
             Outcome::Lacking(lacking) => Box::new(lacking.seqs.iter().copied()),
             Outcome::Everything => Box::new(1..=neighbour.stored),
         };
