@@ -24,7 +24,7 @@ pub use path::{BadPath, TreePath};
 pub use problem::Problem;
 pub use status::{
     Call, Contents, Done, FolderPeer, FolderState, FolderStatus, Health, KeptStatus, Lacking,
-    PeerStatus, ScanStatus, ScrubStatus, SiteStatus, Trouble, WatchStatus,
+    PeerCompared, PeerStatus, ScanStatus, ScrubStatus, SiteStatus, Trouble, WatchStatus,
 };
 pub use version::{
     GoneVersion, KeptVersion, Restore, RestoreAction, RestoreItem, RestorePage, Versions,

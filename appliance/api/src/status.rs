@@ -32,6 +32,8 @@ pub enum FolderState {
     Paused,
     /// It cannot be worked on: its disk is not mounted, or another folder stands there.
     Halted,
+    /// It is being opened: `reason` says how far that is.
+    Opening,
     /// The tree is being looked through.
     Scanning,
     /// Something is to be done that is known of.
@@ -44,14 +46,22 @@ pub enum FolderState {
 
 impl FolderState {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Paused, Self::Halted, Self::Scanning, Self::Syncing, Self::Waiting, Self::InSync];
+    pub const ALL: [Self; 7] = [
+        Self::Paused,
+        Self::Halted,
+        Self::Opening,
+        Self::Scanning,
+        Self::Syncing,
+        Self::Waiting,
+        Self::InSync,
+    ];
 
     /// As it is written.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Paused => "paused",
             Self::Halted => "halted",
+            Self::Opening => "opening",
             Self::Scanning => "scanning",
             Self::Syncing => "syncing",
             Self::Waiting => "waiting",
@@ -245,6 +255,24 @@ pub struct FolderPeer {
     /// Records of ours that it has not called durable; absent while it is not connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outstanding: Option<u64>,
+    /// The last comparison of what both hold, of sites that follow each other: about one an hour. Absent
+    /// while there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<PeerCompared>,
+}
+
+/// What came of a comparison of what this site and a peer hold of a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct PeerCompared {
+    /// When it was, RFC 3339.
+    pub at: String,
+    /// Whether both held the same.
+    pub agreed: bool,
+    /// Records of this site's that the peer had lost, and was told again.
+    pub lacked: u64,
+    /// Records that this site had lost, and was told again.
+    pub regained: u64,
 }
 
 /// A peer.

@@ -19,6 +19,7 @@ mod givers;
 mod guards;
 mod halt;
 mod health;
+mod hear;
 mod holders;
 mod lacks;
 mod large;
@@ -28,6 +29,7 @@ mod live;
 mod look;
 mod mending;
 mod naming;
+mod opening;
 mod patience;
 mod question;
 mod recover;
@@ -48,6 +50,7 @@ mod work;
 
 pub use ask::{AskError, Asker, FolderFacts, PeerFacts, Reader};
 pub use beat::Beat;
+pub use compare::Agreement;
 pub use fetching::ContentCounts;
 pub use folder::{FolderError, FolderSetup};
 pub use halt::{FolderCondition, Halt, HaltKind};
@@ -56,7 +59,7 @@ pub use revise::Revision;
 pub(crate) use why::task_of;
 
 use crate::events::{Events, Said};
-use crate::site::FromPeer;
+use crate::site::{FromPeer, PeerEvent};
 use crate::store::Ready;
 use crate::watch::{Shown, Watching};
 use alarm::Alarm;
@@ -71,6 +74,7 @@ use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Version;
 use folder::Folder;
 use halt::{Conditions, Halted};
+use opening::{FirstTime, Opening};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,6 +87,8 @@ use watching::Heard;
 const EVENTS_MAX: usize = 1024;
 /// How often what did not work is tried again.
 const TICK: Duration = Duration::from_secs(2);
+/// How long who starts folders waits for them.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Events that are taken in before what follows from them is done.
 const BATCH: usize = 1024;
 
@@ -90,7 +96,7 @@ const BATCH: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A session says something.
-    Peer(FromPeer),
+    Peer(PeerEvent),
     /// Somebody looked at a path; `None`: nothing stands there.
     Looked { folder: FolderKey, path: RelPath, found: Option<Found> },
     /// Somebody looked at a path, and the disk does not give what stands there.
@@ -118,6 +124,8 @@ pub(crate) enum Event {
     /// Who watches a folder says something of itself; it counts for nothing once `ended` is set, for
     /// somebody else watches since then.
     Heard { folder: FolderKey, ended: Stop, heard: Heard },
+    /// A folder was opened, or cannot be.
+    Opened { folder: FolderKey, outcome: opening::Opened },
     /// A content came, or did not.
     Fetched {
         folder: FolderKey,
@@ -149,21 +157,24 @@ enum Furthers {
 impl Event {
     const fn furthers(&self) -> Furthers {
         match self {
-            // Files that come make room for others of their kind, which wait for that; what peers ask,
-            // have taken in or compare is about what is here.
-            Self::Fetched { .. }
-            | Self::MovedOn { .. }
-            | Self::Peer(
+            Self::Peer(PeerEvent { what, .. }) => match what {
+                // What peers ask, have taken in or compare is about what is here.
                 FromPeer::Asked { .. }
                 | FromPeer::Stored { .. }
                 | FromPeer::Compared { .. }
                 | FromPeer::Incomparable { .. }
                 | FromPeer::Freed
-                | FromPeer::Twice { .. },
-            )
-            | Self::Stop => Furthers::Nothing,
-            Self::Peer(FromPeer::Records { folder, .. })
-            | Self::Looked { folder, .. }
+                | FromPeer::Twice { .. } => Furthers::Nothing,
+                FromPeer::Records { folder, .. } => Furthers::One(*folder),
+                FromPeer::Up { .. } | FromPeer::Down { .. } | FromPeer::Shares { .. } => {
+                    Furthers::All
+                }
+            },
+            // Files that come make room for others of their kind, which wait for that.
+            Self::Fetched { .. } | Self::MovedOn { .. } | Self::Opened { .. } | Self::Stop => {
+                Furthers::Nothing
+            }
+            Self::Looked { folder, .. }
             | Self::Unread { folder, .. }
             | Self::LookedAgain { folder }
             | Self::Loose { folder, .. }
@@ -176,11 +187,7 @@ impl Event {
             | Self::Mendable { folder, .. }
             | Self::MendingEnded { folder, .. }
             | Self::Heard { folder, .. } => Furthers::One(*folder),
-            Self::Peer(FromPeer::Up { .. } | FromPeer::Down { .. } | FromPeer::Shares { .. })
-            | Self::More
-            | Self::Rescan
-            | Self::Command(_)
-            | Self::Tick => Furthers::All,
+            Self::More | Self::Rescan | Self::Command(_) | Self::Tick => Furthers::All,
         }
     }
 }
@@ -194,19 +201,23 @@ pub struct Control {
     conditions: Conditions,
     shown: BTreeMap<FolderKey, Arc<Shown>>,
     counts: Counted,
+    first_time: Arc<FirstTime>,
 }
 
 impl Control {
     /// Opens the folders and runs them. One that cannot be opened halts, and is tried again; the
-    /// others run.
+    /// others run. Returns when each was opened or halts; one whose disk does not answer is waited for
+    /// a minute.
     ///
     /// # Errors
     /// [`FolderError::Thread`].
     pub fn start(identity: &Identity, folders: Vec<FolderSetup>) -> Result<Self, FolderError> {
-        Self::start_telling(identity, folders, Events::default())
+        let control = Self::start_telling(identity, folders, Events::default())?;
+        control.is_open_within(START_PATIENCE);
+        Ok(control)
     }
 
-    /// As [`Control::start`]; what happens is said to `log`.
+    /// As [`Control::start`], and waits for nothing; what happens is said to `log`.
     ///
     /// # Errors
     /// As there.
@@ -218,22 +229,25 @@ impl Control {
         let (events, queue) = mpsc::channel(EVENTS_MAX);
         let asker = Asker::new(&events, log.clone());
         let mut body = Loop::new(identity, events.clone(), (log, Arc::clone(asker.beat())));
-        for setup in folders {
-            body.shown.insert(setup.key, Arc::default());
-            body.open(setup);
-        }
+        body.open_first(folders);
         let shown = body.shown.clone();
         let conditions = Arc::clone(&body.conditions);
-        let counts = Arc::clone(&body.counts);
+        let (counts, first_time) = (Arc::clone(&body.counts), Arc::clone(&body.first_time));
         let (ticks, alarm) = (events.clone(), Arc::clone(&body.alarm));
         let ticker = std::thread::Builder::new().name("farhaul-tick".to_owned());
         ticker.spawn(move || tick(&ticks, &alarm)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, asker, thread: Some(thread), conditions, shown, counts })
+        Ok(Self { events, asker, thread: Some(thread), conditions, shown, counts, first_time })
     }
 
-    /// How each folder is, by name.
+    /// Waits until each folder was opened or halts, at most so long. Whether that is so; those of which
+    /// it is not go on being opened.
+    pub fn is_open_within(&self, patience: Duration) -> bool {
+        self.first_time.wait(patience)
+    }
+
+    /// How each folder is, by name; but for those that are being opened for the first time.
     pub fn conditions(&self) -> Vec<FolderCondition> {
         let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<FolderCondition> = conditions.values().cloned().collect();
@@ -242,7 +256,7 @@ impl Control {
     }
 
     /// Where sessions say what happens; must be called within a tokio runtime.
-    pub fn hears_sessions(&self) -> mpsc::Sender<FromPeer> {
+    pub fn hears_sessions(&self) -> mpsc::Sender<PeerEvent> {
         let (said, mut hear) = mpsc::channel(EVENTS_MAX);
         let events = self.events.clone();
         tokio::spawn(async move {
@@ -321,6 +335,8 @@ pub(crate) struct Loop {
     events: mpsc::Sender<Event>,
     folders: BTreeMap<FolderKey, Folder>,
     halted: BTreeMap<FolderKey, Halted>,
+    opening: BTreeMap<FolderKey, Opening>,
+    first_time: Arc<FirstTime>,
     outboxes: BTreeMap<SiteId, crate::site::Outbox>,
     /// What connected peers said last of folders of ours.
     offers: BTreeMap<(SiteId, FolderKey), Shared>,
@@ -334,6 +350,9 @@ pub(crate) struct Loop {
     alarm: Arc<Alarm>,
     /// How many folders were opened so far.
     opened: u64,
+    /// Folders are opened on this very thread.
+    #[cfg(test)]
+    opens_here: bool,
 }
 
 impl Loop {
@@ -347,6 +366,8 @@ impl Loop {
             events,
             folders: BTreeMap::new(),
             halted: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            first_time: Arc::default(),
             outboxes: BTreeMap::new(),
             offers: BTreeMap::new(),
             conditions: Conditions::default(),
@@ -356,11 +377,12 @@ impl Loop {
             beat,
             alarm: Arc::default(),
             opened: 0,
+            #[cfg(test)]
+            opens_here: false,
         }
     }
 
     fn run(&mut self, mut queue: mpsc::Receiver<Event>) {
-        self.folders.values_mut().for_each(Folder::wake_up);
         'running: while let Some(event) = queue.blocking_recv() {
             let mut events = vec![event];
             while events.len() < BATCH
@@ -388,6 +410,7 @@ impl Loop {
         for (_, folder) in std::mem::take(&mut self.folders) {
             folder.close();
         }
+        self.end_opening(&mut queue);
     }
 
     fn take(&mut self, event: Event) {
@@ -397,7 +420,7 @@ impl Loop {
             Furthers::All => self.folders.values_mut().for_each(|folder| folder.going.is_due()),
         }
         match event {
-            Event::Peer(event) => self.heard(event),
+            Event::Peer(PeerEvent { what, room: _room }) => self.heard(what),
             Event::Looked { folder, path, found } => {
                 self.with(folder, |folder| folder.looked(path, found));
             }
@@ -431,6 +454,7 @@ impl Loop {
                     self.with(folder, |folder| folder.watcher_said(heard));
                 }
             }
+            Event::Opened { folder, outcome } => self.opening_ended(folder, outcome),
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
@@ -450,6 +474,18 @@ impl Loop {
         if let Some(folder) = self.folders.get_mut(&folder) {
             act(folder);
         }
+    }
+
+    /// Whether a folder is kept here, however it is just now.
+    fn keeps(&self, key: FolderKey) -> bool {
+        let is_opened = self.opening.get(&key).is_some_and(|it| it.wanted().is_some());
+        is_opened || self.folders.contains_key(&key) || self.halted.contains_key(&key)
+    }
+
+    /// With whom a folder is shared that does not run just now.
+    fn shared_later(&self, key: FolderKey) -> Option<&FolderSetup> {
+        let halted = self.halted.get(&key).map(|halted| &halted.setup);
+        halted.or_else(|| self.opening.get(&key).and_then(Opening::wanted))
     }
 
     fn heard(&mut self, event: FromPeer) {
@@ -475,7 +511,7 @@ impl Loop {
                 for shared in folders {
                     let outbox = outbox.clone();
                     let key = shared.folder;
-                    if self.folders.contains_key(&key) || self.halted.contains_key(&key) {
+                    if self.keeps(key) {
                         self.offers.insert((peer, key), shared.clone());
                     }
                     self.with(shared.folder, |folder| folder.shared(peer, &shared, outbox));
@@ -500,10 +536,11 @@ impl Loop {
             }
             FromPeer::Asked { peer, id, folder, wanted } => {
                 let Some(outbox) = self.outboxes.get(&peer).cloned() else { return };
-                let is_member = |halted: &Halted| halted.setup.peers.contains(&peer);
+                let is_member = |setup: &FolderSetup| setup.peers.contains(&peer);
+                let is_later = self.shared_later(folder).is_some_and(is_member);
                 match self.folders.get_mut(&folder) {
                     Some(folder) if folder.gives() => folder.asked(peer, id, &wanted, &outbox),
-                    None if self.halted.get(&folder).is_some_and(is_member) => {
+                    None if is_later => {
                         give::decline(id, &outbox);
                     }
                     _ => give::give_nothing(id, wanted.len(), &outbox),

@@ -46,6 +46,7 @@ pub use scrub::ScrubRound;
 pub use write::{Inserted, Transaction};
 
 use crate::boot::Boot;
+use farhaul_engine::files::stop::Stop;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::seal::FolderKey;
@@ -61,6 +62,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// After how many steps of its machine SQLite asks whether to go on: some milliseconds.
+const STEPS: i32 = if cfg!(test) { 50 } else { 100_000 };
 const RESERVE: &str = "-reserve";
 /// Room for the intents and rows of some hundred thousand changes (F-03).
 const RESERVE_LEN: Bytes = Bytes::mib(64);
@@ -165,13 +168,42 @@ impl Index {
     /// # Errors
     /// [`IndexError`]; where [`IndexError::is_damage`], [`quarantine`] and [`Index::create`] follow.
     pub fn open(path: &Path, folder: FolderKey, site: SiteId) -> Result<Self, IndexError> {
-        Self::open_telling(path, folder, site, &mut migrate::in_the_log(path))
+        Self::open_telling(path, (folder, site), &Stop::default(), &mut migrate::in_the_log(path))
+    }
+
+    /// As [`Index::open`]; ends early, with an error, once `stop` is set, and leaves what was there. How
+    /// many rows of how many were read anew is told now and then. Until [`Index::let_go`] whatever is done
+    /// with the index ends then.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn open_under(
+        path: &Path,
+        names: (FolderKey, SiteId),
+        stop: &Stop,
+        told: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, IndexError> {
+        let mut log = migrate::in_the_log(path);
+        Self::open_telling(path, names, stop, &mut |step| {
+            if let migrate::Step::Copied { rows, of } = step {
+                told(rows, of);
+            }
+            log(step);
+        })
+    }
+
+    /// The wish to stop ends nothing more that is done with the index.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) fn let_go(&self) -> Result<(), IndexError> {
+        Ok(self.db.progress_handler(0, None::<fn() -> bool>)?)
     }
 
     fn open_telling(
         path: &Path,
-        folder: FolderKey,
-        site: SiteId,
+        (folder, site): (FolderKey, SiteId),
+        stop: &Stop,
         told: &mut dyn FnMut(migrate::Step),
     ) -> Result<Self, IndexError> {
         let lock = lock(path)?;
@@ -179,12 +211,16 @@ impl Index {
             return Err(IndexError::Missing { path: path.into() });
         }
         migrate::check_not_newer(path)?;
-        let open = || connect(path, OpenFlags::empty(), schema::CACHE_KIB);
+        let open = || {
+            let db = connect(path, OpenFlags::empty(), schema::CACHE_KIB)?;
+            obey(&db, stop)?;
+            Ok::<_, IndexError>(db)
+        };
         let mut db = open()?;
         if schema::age_of(&db)? == schema::Age::Older {
             // That of another folder is refused before it is touched.
             meta::check(&db, folder, site)?;
-            migrate::bring_up(path, db, folder, told)?;
+            migrate::bring_up(path, (db, stop), folder, told)?;
             db = open()?;
             schema::age_of(&db)?;
         }
@@ -429,6 +465,12 @@ fn connect(path: &Path, flags: OpenFlags, cache_kib: i64) -> Result<Connection, 
     let db = Connection::open_with_flags(path, base | flags)?;
     schema::configure(&db, cache_kib)?;
     Ok(db)
+}
+
+/// Ends whatever is done with a database once `stop` is set: a pass over all of an index takes minutes.
+fn obey(db: &Connection, stop: &Stop) -> Result<(), IndexError> {
+    let stop = stop.clone();
+    Ok(db.progress_handler(STEPS, Some(move || stop.is_set()))?)
 }
 
 fn close(db: Connection) -> Result<(), IndexError> {

@@ -30,6 +30,9 @@ use std::time::Duration;
 
 /// How often it is asked whether the engine still works.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long a site that starts waits for its folders before it says that it is ready: whoever asks right
+/// after that finds them, and those that take longer go on being opened.
+const OPEN_PATIENCE: Duration = Duration::from_secs(3);
 /// The file in the state directory that a running site has locked.
 const LOCK_FILE: &str = "lock";
 
@@ -169,15 +172,16 @@ pub async fn run(
         config: RwLock::new(Arc::new(config)),
     });
     let answering = Answering::start(listening, Arc::clone(&sources));
+    if let Err(source) = manager::feed_watchdog(control.asker().beat()) {
+        return Err(EngineError::Thread(source).into());
+    }
     manager::is_ready();
     let ended = {
-        let watched = manager::watched(control.asker().beat());
-        let (stop, watched) = (std::pin::pin!(stop), std::pin::pin!(watched));
+        let stop = std::pin::pin!(stop);
         let mut over = std::pin::pin!(async {
             tokio::select! {
                 error = broken(&engine) => Err(RunError::from(error)),
                 () = stop => Ok(()),
-                never = watched => match never {},
             }
         });
         loop {
@@ -207,6 +211,9 @@ fn start_folders(
     let log = Events::default();
     log.say(Said::that(EventKind::Started));
     let control = Control::start_telling(identity, setups(config)?, log)?;
+    if !control.is_open_within(OPEN_PATIENCE) {
+        tracing::warn!("not all folders are open yet: `farhaul status` says how far they are");
+    }
     for folder in &config.folders {
         let (path, role) = (folder.path.display(), folder.role.name());
         tracing::info!(folder = %folder.id, %path, role, peers = folder.peers.len(), "kept");

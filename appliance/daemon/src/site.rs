@@ -31,6 +31,21 @@ use farhaul_sync::message::{Shared, Wanted};
 use farhaul_sync::reconcile::Turn;
 use farhaul_sync::seal::FolderKey;
 
+/// What happened at a session, with the room that it takes of the peer until somebody took it in.
+#[derive(Debug)]
+pub struct PeerEvent {
+    /// What.
+    pub(crate) what: FromPeer,
+    pub(crate) room: Option<lease::MailLease>,
+}
+
+/// What no session brought takes no room of theirs.
+impl From<FromPeer> for PeerEvent {
+    fn from(what: FromPeer) -> Self {
+        Self { what, room: None }
+    }
+}
+
 /// What happened at a session.
 #[derive(Debug)]
 pub enum FromPeer {

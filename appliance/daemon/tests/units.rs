@@ -41,6 +41,31 @@ fn each_line_that_takes_something_away_is_followed_by_no_other_without_a_reason(
     }
 }
 
+/// A reason per line: nobody can tell later what a line is for that stands among others.
+#[test]
+fn every_directive_has_a_comment_of_its_own_directly_above_it() {
+    let (text, mut before, mut directives) = (unit(), "", 0);
+    for line in text.lines() {
+        let is_directive = !line.is_empty() && !line.starts_with(['#', '[']);
+        if is_directive {
+            directives += 1;
+            assert!(before.starts_with("# "), "`{line}` has no reason of its own");
+        }
+        before = line;
+    }
+    assert!(directives > 40, "{directives} directives");
+}
+
+/// With it systemd forbids `openat2`, by which paths are resolved in one call.
+#[test]
+fn nothing_keeps_it_from_resolving_paths_by_the_kernel() {
+    let text = unit();
+    let settings = || text.lines().filter(|line| !line.starts_with('#'));
+    for forbids in ["RestrictSUIDSGID=", "DynamicUser="] {
+        assert!(settings().all(|line| !line.starts_with(forbids)), "{forbids} forbids openat2");
+    }
+}
+
 /// What it exits with for faults that another start does not mend is what the unit does not restart.
 #[test]
 fn faults_that_stay_are_not_tried_again() {

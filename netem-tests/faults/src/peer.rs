@@ -18,7 +18,7 @@ use farhaul_sync::seal::{FolderKey, Proof, Statement, leaf, root};
 use farhaul_sync::version::{
     Author, Content, Context, Dot, Incarnation, ManifestId, Meta, Serial, Stamp, Version,
 };
-use farhauld::site::{FromPeer, NoAnswer, Outbox, Outgoing, Question};
+use farhauld::site::{FromPeer, NoAnswer, Outbox, Outgoing, PeerEvent, Question};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -161,7 +161,7 @@ struct Inner {
     site: SiteId,
     contents: Arc<Contents>,
     memory: Arc<Memory>,
-    says: mpsc::Sender<FromPeer>,
+    says: mpsc::Sender<PeerEvent>,
 }
 
 /// A neighbour that is connected until this is dropped.
@@ -179,7 +179,7 @@ impl Peer {
     pub fn connect(
         (identity, site): (&Identity, SiteId),
         (contents, memory): (Arc<Contents>, Arc<Memory>),
-        says: mpsc::Sender<FromPeer>,
+        says: mpsc::Sender<PeerEvent>,
         hears: Hears,
     ) -> Result<Self, KitError> {
         let (outbox, said) = Outbox::scripted(identity.id());
@@ -250,7 +250,7 @@ impl Inner {
 
     fn say(&self, event: FromPeer) {
         // A site that is gone hears nothing.
-        let _ = self.says.blocking_send(event);
+        let _ = self.says.blocking_send(event.into());
     }
 
     fn shared(&self) -> Shared {

@@ -1,9 +1,10 @@
 //! Questions and orders for the loop: each is a deed that the loop does between events, so that it
 //! stays the only one that changes folders, and an answer that whoever asked waits for.
 
-use super::folder::{Folder, FolderError};
+use super::folder::{Folder, FolderError, FolderSetup};
 use super::halt::Halted;
-use super::{Beat, Event, Loop, Revision};
+use super::opening::Opening;
+use super::{Agreement, Beat, Event, Loop, Revision};
 use crate::events::Events;
 use crate::index::IndexReader;
 use crate::moment::{millis_of, text_of_millis};
@@ -56,6 +57,12 @@ pub enum AskError {
     Halted {
         /// Why.
         reason: String,
+    },
+    /// The folder is being opened.
+    #[error("the folder is being opened: {stage}")]
+    Opening {
+        /// What is done just now.
+        stage: String,
     },
     /// No conflict copy stands there.
     #[error("no copy of a conflict stands at {path}")]
@@ -142,6 +149,8 @@ pub struct PeerFacts {
     pub id: SiteId,
     /// Records that it has not called durable, if it shares the folder now.
     pub outstanding: Option<u64>,
+    /// What came of the last comparison of what both hold, of those that follow each other.
+    pub compared: Option<Agreement>,
 }
 
 /// A way to look into a folder from another thread.
@@ -203,11 +212,7 @@ impl Asker {
             if let Some(folder) = folder {
                 return act(folder);
             }
-            let halted = body.halted.values().find(|halted| halted.setup.name == name);
-            Err(match halted {
-                Some(halted) => AskError::Halted { reason: halted.halt.reason.clone() },
-                None => AskError::NoFolder { name },
-            })
+            Err(body.why_not(name))
         });
         done.await?
     }
@@ -226,8 +231,9 @@ impl Asker {
     pub async fn folders(&self) -> Result<Vec<FolderFacts>, AskError> {
         self.ask(|body| {
             let open = body.folders.values().map(Folder::facts);
-            let mut all: Vec<FolderFacts> =
-                open.chain(body.halted.values().map(facts_of)).collect();
+            let halted = body.halted.values().map(facts_of);
+            let opening = body.opening.values().filter_map(facts_of_opening);
+            let mut all: Vec<FolderFacts> = open.chain(halted).chain(opening).collect();
             all.sort_by(|a, b| a.name.cmp(&b.name));
             all
         })
@@ -363,6 +369,34 @@ impl Asker {
     }
 }
 
+impl Loop {
+    /// Why nothing can be asked of a folder that does not run.
+    fn why_not(&self, name: String) -> AskError {
+        let is_it = |setup: &FolderSetup| setup.name == name;
+        let of = |halted: &Halted| AskError::Halted { reason: halted.halt.reason.clone() };
+        if let Some(halted) = self.halted.values().find(|halted| is_it(&halted.setup)) {
+            return of(halted);
+        }
+        match self.opening.values().find(|opening| opening.wanted().is_some_and(is_it)) {
+            Some(opening) => match opening.still_halts() {
+                Some(halted) => of(halted),
+                None => AskError::Opening { stage: opening.stage().to_string() },
+            },
+            None => AskError::NoFolder { name },
+        }
+    }
+}
+
+/// What a folder that is being opened is at; none if nobody wants it any more.
+fn facts_of_opening(opening: &Opening) -> Option<FolderFacts> {
+    let setup = opening.wanted()?;
+    if let Some(halted) = opening.still_halts() {
+        return Some(facts_of(halted));
+    }
+    let reason = Some(opening.stage().to_string());
+    Some(facts_of_closed(setup, FolderState::Opening, reason, Vec::new()))
+}
+
 /// What a folder that halts is at.
 fn facts_of(halted: &Halted) -> FolderFacts {
     let Halted { setup, halt, next, .. } = halted;
@@ -371,25 +405,42 @@ fn facts_of(halted: &Halted) -> FolderFacts {
         why: format!("{}; {}", halt.reason, halt.kind.advice()),
         since: text_of_millis(millis_of(halt.since)),
     };
+    let reason = Some(halt.reason.clone());
+    let next_scan = next.saturating_duration_since(Instant::now());
+    let facts = facts_of_closed(setup, FolderState::Halted, reason, vec![trouble]);
+    FolderFacts { next_scan, ..facts }
+}
+
+/// What a folder is at of which nothing is open.
+fn facts_of_closed(
+    setup: &FolderSetup,
+    state: FolderState,
+    reason: Option<String>,
+    troubles: Vec<Trouble>,
+) -> FolderFacts {
     FolderFacts {
         name: setup.name.clone(),
         path: setup.path.clone(),
         opened: 0,
-        state: FolderState::Halted,
-        reason: Some(halt.reason.clone()),
+        state,
+        reason,
         fetching: 0,
         fetching_bytes: 0,
         is_scanning: false,
         scan_ended_millis: None,
-        next_scan: next.saturating_duration_since(Instant::now()),
+        next_scan: Duration::ZERO,
         watching: Watching::default(),
         scrub: ScrubStatus::default(),
         kept: KeptStatus::default(),
-        troubles: vec![trouble],
+        troubles,
         failing: 0,
         trips: Vec::new(),
         unheard: Vec::new(),
-        peers: setup.peers.iter().map(|&id| PeerFacts { id, outstanding: None }).collect(),
+        peers: setup
+            .peers
+            .iter()
+            .map(|&id| PeerFacts { id, outstanding: None, compared: None })
+            .collect(),
     }
 }
 
@@ -457,6 +508,7 @@ impl Folder {
         let peer = |&id: &SiteId| PeerFacts {
             id,
             outstanding: self.neighbours.get(&id).map(|peer| last.saturating_sub(peer.stored)),
+            compared: self.checks.last(id),
         };
         let (fetching, fetching_bytes) = self.fetching.under_way();
         let heard = self.listening().into_iter().flat_map(Listening::neighbours);

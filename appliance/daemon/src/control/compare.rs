@@ -5,6 +5,7 @@
 //! neighbour is then told everything, as one is that compares nothing.
 
 mod allowance;
+mod check;
 
 use super::folder::{Folder, FolderError, Neighbour};
 use crate::index::IndexError;
@@ -19,6 +20,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::time::{Duration, Instant};
 
 pub(super) use allowance::Allowances;
+pub use check::Agreement;
+pub(super) use check::Checks;
+use check::Known;
 
 /// How long a neighbour that says nothing is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,6 +32,8 @@ pub(super) struct Comparison {
     role: Role,
     /// From where the neighbour is told when it is over; `None`: it is told meanwhile.
     held: Option<u64>,
+    /// Of two that follow each other: what was known when it began.
+    known: Option<Known>,
     /// When it is given up, unless something is heard.
     until: Instant,
 }
@@ -41,7 +47,7 @@ enum Role {
 
 impl Comparison {
     fn new(role: Role, held: Option<u64>) -> Self {
-        Self { role, held, until: Instant::now() + PATIENCE }
+        Self { role, held, known: None, until: Instant::now() + PATIENCE }
     }
 
     /// Whether the neighbour is told nothing until it is over.
@@ -77,6 +83,13 @@ impl Folder {
             return;
         }
         let held = is_far(theirs.followed, ours.epoch, ours.head).then_some(start.min(ours.head));
+        // It is told everything from there.
+        if let Err(fault) = self.check_left(peer) {
+            let fault = fault.to_string();
+            tracing::warn!(folder = %self.setup.name, %peer, fault, "nothing is compared");
+            return;
+        }
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let role = match salt().filter(|_| asks) {
             Some(salt) => Role::Asking(Box::new(Asker::new(salt, ours.head))),
             None => Role::Awaiting,
@@ -125,7 +138,7 @@ impl Folder {
         let folder = self.setup.key;
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let Some(comparison) = neighbour.comparison.take() else { return };
-        tracing::warn!(folder = %self.setup.name, %peer, why, "no comparison: it is told everything");
+        tracing::warn!(folder = %self.setup.name, %peer, why, "a comparison comes to nothing");
         if let Some(salt) = comparison.salt().copied() {
             let said = Message::Incomparable { folder, salt };
             let _ = neighbour.outbox.send(Outgoing::Say(said));
@@ -138,16 +151,45 @@ impl Folder {
         }
     }
 
+    /// That a neighbour may have this site read on (spec: S-146).
+    fn check_left(&mut self, peer: SiteId) -> Result<(), Faulty> {
+        let (allowances, index) = (&mut self.allowances, &self.index);
+        let held = allowances.held(index.last_seq().get(), || index.read().held())?;
+        match allowances.has_left(peer, held, Instant::now()) {
+            true => Ok(()),
+            false => Err(Faulty::Spent),
+        }
+    }
+
+    /// Brings sums up to date: that is for whoever is compared with.
+    fn sum_up_for(&mut self, peer: SiteId) -> Result<(), Faulty> {
+        let rows = self.index.sum_up()?;
+        self.allowances.spend(peer, rows, Instant::now());
+        Ok(())
+    }
+
     /// Asks whatever can be asked now.
     fn compare_on(&mut self, peer: SiteId) -> Result<(), Faulty> {
-        self.index.sum_up()?;
-        let folder = self.setup.key;
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
-        let Some(Comparison { role: Role::Asking(asker), .. }) = &mut neighbour.comparison else {
-            return Ok(());
+        let is_asking = |neighbour: &Neighbour| match &neighbour.comparison {
+            Some(comparison) => matches!(comparison.role, Role::Asking(_)),
+            None => false,
         };
-        let salt = *asker.salt();
-        while let Some(turn) = asker.ask(&self.index.read())? {
+        if !self.neighbours.get(&peer).is_some_and(is_asking) {
+            return Ok(());
+        }
+        self.sum_up_for(peer)?;
+        let folder = self.setup.key;
+        loop {
+            self.check_left(peer)?;
+            let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
+            let Some(Comparison { role: Role::Asking(asker), .. }) = &mut neighbour.comparison
+            else {
+                return Ok(());
+            };
+            let (salt, before) = (*asker.salt(), asker.rows());
+            let asked = asker.ask(&self.index.read());
+            self.allowances.spend(peer, asker.rows() - before, Instant::now());
+            let Some(turn) = asked? else { return Ok(()) };
             let (is_last, is_answer) = (turn.is_last, false);
             let said = Message::Compare { folder, salt, is_answer, turn };
             neighbour.outbox.send(Outgoing::Say(said)).map_err(|_| Faulty::Deaf)?;
@@ -156,7 +198,6 @@ impl Folder {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     fn hear_answer(&mut self, peer: SiteId, salt: [u8; 32], turn: &Turn) -> Result<(), Faulty> {
@@ -164,7 +205,10 @@ impl Folder {
         match &mut neighbour.comparison {
             Some(Comparison { role: Role::Asking(asker), until, .. }) if *asker.salt() == salt => {
                 *until = Instant::now() + PATIENCE;
-                asker.hear(turn, &self.index.read())?;
+                let before = asker.rows();
+                let heard = asker.hear(turn, &self.index.read());
+                self.allowances.spend(peer, asker.rows() - before, Instant::now());
+                heard?;
             }
             // Of one that was given up.
             _ => return Ok(()),
@@ -177,17 +221,22 @@ impl Folder {
             return Ok(());
         }
         let (folder, up_to) = (self.setup.key, self.index.last_seq().get());
-        if !self.allowances.has_left(peer, up_to, Instant::now()) {
-            return self.refuse_turn(peer, salt);
+        match self.check_left(peer) {
+            Err(Faulty::Spent) => return self.refuse_turn(peer, salt),
+            left => left?,
         }
-        self.index.sum_up()?;
+        self.sum_up_for(peer)?;
+        let known = self.known_of(peer);
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
         let may_answer = turn.is_last || neighbour.outbox.may_answer();
         let is_new = neighbour.comparison.as_ref().and_then(Comparison::salt) != Some(&salt);
         if is_new && turn.number == 1 {
-            let held = neighbour.comparison.take().and_then(|before| before.held);
+            let before = neighbour.comparison.take();
+            // Nobody waited for it: the two follow each other.
+            let known = before.as_ref().map_or(Some(known), |before| before.known);
+            let held = before.and_then(|before| before.held);
             let role = Role::Answering(Box::new(Answerer::new(salt, up_to)));
-            neighbour.comparison = Some(Comparison::new(role, held));
+            neighbour.comparison = Some(Comparison { known, ..Comparison::new(role, held) });
         }
         match &mut neighbour.comparison {
             Some(Comparison { role: Role::Answering(answerer), until, .. })
@@ -231,7 +280,9 @@ impl Folder {
     /// A comparison is over: a neighbour that waited for it is told what it lacks.
     fn conclude_comparing(&mut self, peer: SiteId) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        let Some(Comparison { role, held, .. }) = neighbour.comparison.take() else { return };
+        let Some(Comparison { role, held, known, .. }) = neighbour.comparison.take() else {
+            return;
+        };
         let (turns, outcome) = match role {
             Role::Asking(asker) => (asker.turns(), asker.outcome()),
             Role::Answering(answerer) => (answerer.turns(), answerer.outcome()),
@@ -244,6 +295,8 @@ impl Folder {
         tracing::info!(folder = %self.setup.name, %peer, turns, %lacking, "compared");
         if let Some(start) = held {
             neighbour.feed = neighbour.feed.clone().compared(start, outcome);
+        } else if let Some(known) = known {
+            self.checked(peer, known, &outcome);
         }
     }
 }
@@ -265,6 +318,8 @@ enum Faulty {
     Deaf,
     #[error("the neighbour does not take what it was answered")]
     Full,
+    #[error("the neighbour had this site read too much lately")]
+    Spent,
 }
 
 impl From<IndexError> for Faulty {

@@ -9,10 +9,16 @@ use farhaul_proto::ids::SiteId;
 use farhaul_sync::message::Message;
 use farhaul_sync::seal::FolderKey;
 use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long folders are waited for that are opened because the configuration names them.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Asker {
     /// Keeps these folders from now on; those named in `looked` are looked through, because what is
-    /// left out of them has changed. The folders that could not be opened.
+    /// left out of them has changed. The folders that could not be opened; new ones are waited for a few
+    /// seconds, and go on being opened after that.
     ///
     /// # Errors
     /// [`AskError::Over`].
@@ -21,7 +27,14 @@ impl Asker {
         wanted: Vec<FolderSetup>,
         looked: BTreeSet<FolderKey>,
     ) -> Result<Vec<(String, String)>, AskError> {
-        self.ask(move |body| body.configure(wanted, &looked)).await
+        let opening = self.ask(move |body| body.configure(wanted, &looked)).await?;
+        let (mut failed, until) = (Vec::new(), tokio::time::Instant::now() + PATIENCE);
+        for (name, told) in opening {
+            if let Ok(Ok(Err(why))) = tokio::time::timeout_at(until, told).await {
+                failed.push((name, why));
+            }
+        }
+        Ok(failed)
     }
 }
 
@@ -30,7 +43,7 @@ impl Loop {
         &mut self,
         wanted: Vec<FolderSetup>,
         looked: &BTreeSet<FolderKey>,
-    ) -> Vec<(String, String)> {
+    ) -> Vec<(String, oneshot::Receiver<Result<(), String>>)> {
         let stay: BTreeSet<FolderKey> = wanted.iter().map(|setup| setup.key).collect();
         let all: Vec<FolderKey> = self.folders.keys().copied().collect();
         for gone in all.iter().filter(|key| !stay.contains(key)) {
@@ -39,8 +52,10 @@ impl Loop {
             }
         }
         self.halted.retain(|key, _| stay.contains(key));
+        let gone = self.opening.iter_mut().filter(|(key, _)| !stay.contains(key));
+        gone.for_each(|(_, opening)| opening.leave());
         self.forget_all_but(&stay);
-        let mut failed = Vec::new();
+        let mut opened = Vec::new();
         for setup in wanted {
             if let Some(folder) = self.folders.get_mut(&setup.key) {
                 let is_looked_at = looked.contains(&setup.key);
@@ -50,14 +65,16 @@ impl Loop {
             let (name, key) = (setup.name.clone(), setup.key);
             self.halted.remove(&key);
             self.shown.entry(key).or_default();
-            if self.open(setup) {
-                self.with(key, Folder::wake_up);
-            } else if let Some(halted) = self.halted.get(&key) {
-                failed.push((name, halted.halt.reason.clone()));
+            match self.opening.get_mut(&key) {
+                Some(opening) => opening.want(setup, looked.contains(&key)),
+                None => self.begin_to_open(setup, None, false),
+            }
+            if let Some(opening) = self.opening.get_mut(&key) {
+                opened.push((name, opening.tell()));
             }
         }
         self.share_anew();
-        failed
+        opened
     }
 
     fn share_anew(&self) {
@@ -72,7 +89,7 @@ impl Loop {
 
 impl Folder {
     /// Takes up what may change while it is open; it stays where it stands.
-    fn configure(&mut self, setup: FolderSetup, is_looked_at: bool) {
+    pub(super) fn configure(&mut self, setup: FolderSetup, is_looked_at: bool) {
         let left: Vec<SiteId> = self.setup.peers.difference(&setup.peers).copied().collect();
         for peer in left {
             self.lost(peer);

@@ -4,7 +4,7 @@
 //! It is a hint and never in the way: where the map fails, it is said once, and files are read and
 //! fetched as if nothing were known.
 
-use crate::index::chunks::{At, ChunkMap, ContentMap, FileNumber, Home, Place};
+use crate::index::chunks::{At, ChunkMap, ContentMap, Counts, FileNumber, Home, Place};
 use crate::index::{IndexError, IndexReader, Kind};
 use crate::scan::{ContentSink, Digester, SinkError, identity_of};
 use farhaul_engine::files::Root;
@@ -32,14 +32,28 @@ const PAGE: usize = 1024;
 #[derive(Clone)]
 pub(super) struct Contents {
     map: Arc<Mutex<dyn ChunkMap>>,
+    /// The same, of which is counted what it holds.
+    stored: Arc<Mutex<ContentMap>>,
     has_failed: Arc<AtomicBool>,
 }
 
 impl Contents {
-    /// Opens or makes the map at `path`.
-    pub(super) fn open(path: &Path) -> Result<Self, IndexError> {
-        let map = Arc::new(Mutex::new(ContentMap::open(path)?));
-        Ok(Self { map, has_failed: Arc::default() })
+    /// Opens or makes the map at `path`; ends early once `stop` is set.
+    pub(super) fn open(path: &Path, stop: &Stop) -> Result<Self, IndexError> {
+        let stored = Arc::new(Mutex::new(ContentMap::open_under(path, stop)?));
+        let map = Arc::clone(&stored);
+        Ok(Self { map, stored, has_failed: Arc::default() })
+    }
+
+    /// Counts what the map holds, without holding it: others go on with it meanwhile.
+    fn count(&self, stop: &Stop) {
+        let lock = || self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(path) = lock().uncounted() else { return };
+        match Counts::of(&path, stop) {
+            Ok(counts) => lock().counted(counts),
+            // What is dead in it takes its room until the next start.
+            Err(error) => tracing::debug!(%error, "what is known of contents was not counted"),
+        }
     }
 
     /// Does something with the map; nothing where it fails.
@@ -231,6 +245,7 @@ impl Refill {
     }
 
     fn run(self) {
+        self.contents.count(&self.stop);
         match self.fill() {
             Ok(0) => {}
             Ok(files) => tracing::info!(files, "were read again to know their chunks"),

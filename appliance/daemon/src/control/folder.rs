@@ -1,7 +1,7 @@
 //! One folder in the control loop: its index, its store, its neighbours, and what is under way.
 
 use super::Event;
-use super::compare::{Allowances, Comparison};
+use super::compare::{Allowances, Checks, Comparison};
 use super::contents::{Contents, Refill};
 use super::doubts::Doubts;
 use super::fetching::Fetching;
@@ -11,6 +11,7 @@ use super::links::{Linking, group_found};
 use super::listen::Hearing;
 use super::mending::Mending;
 use super::naming::Naming;
+use super::opening::Progress;
 use super::recover::Undecided;
 use super::scrub::Scrub;
 use super::sift::links_so;
@@ -20,7 +21,7 @@ use super::watching::Ears;
 use super::work::Going;
 use crate::events::Said;
 use crate::index::{Durability, Index, Transaction};
-use crate::site::{InLine, Outbox, Outgoing};
+use crate::site::{InLine, Outbox};
 use crate::store::{Ready, Store};
 use crate::watch::Shown;
 use farhaul_api::EventKind;
@@ -29,17 +30,17 @@ use farhaul_engine::identity::{Identity, PublicKey, Purpose};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::chunk::ContentKeys;
-use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Origin, Publisher, StateError, Teller};
-use farhaul_sync::message::{Followed, Message, Records, Shared};
+use farhaul_sync::folder::{Ack, Feed, FolderState, Found, Origin, Publisher};
+use farhaul_sync::message::{Followed, Shared};
 use farhaul_sync::seal::Statement;
-use farhaul_sync::version::{Author, Dot, Incarnation, Serial, Version};
+use farhaul_sync::version::{Author, Incarnation, Serial, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 /// What an author signs when it seals records (S-022).
-const SEALED: Purpose = Purpose::new(Statement::PURPOSE);
+pub(super) const SEALED: Purpose = Purpose::new(Statement::PURPOSE);
 /// How soon it is scanned after something that was found could not be taken in.
 const SCAN_AGAIN: Duration = Duration::from_mins(1);
 
@@ -56,7 +57,7 @@ pub(super) struct Neighbour {
     /// Its arrival numbers when it came.
     pub(super) head: u64,
     /// What it tells up to this number of its may have been deleted since.
-    stale_until: u64,
+    pub(super) stale_until: u64,
     /// Up to where it called what it was sent durable, in this session.
     pub(super) stored: u64,
     /// It was asked to tell again from where it is followed, and has not yet.
@@ -66,7 +67,7 @@ pub(super) struct Neighbour {
 }
 
 /// One folder.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     pub(super) setup: FolderSetup,
     pub(super) index: Index,
     pub(super) store: Store,
@@ -106,6 +107,7 @@ pub(super) struct Folder {
     pub(super) health: Health,
     pub(super) doubts: Doubts,
     pub(super) allowances: Allowances,
+    pub(super) checks: Checks,
     /// The how manyth folder that was opened: whoever held something of another one asks anew.
     pub(super) opened: u64,
     /// Nothing is looked at, fetched or changed.
@@ -117,21 +119,21 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// Opens it, which may take minutes: not in the loop.
     pub(super) fn open(
         setup: FolderSetup,
         identity: &Identity,
         events: mpsc::Sender<Event>,
         (health, opened): (Health, u64),
+        progress: &Progress,
     ) -> Result<Self, FolderError> {
-        let store = setup.open_store()?;
-        let mut index = setup.open_index(identity.id())?;
+        let (store, mut index, contents) = setup.open_all(identity.id(), progress)?;
         let next = index.begin(Durability::Now)?.next_serial().unwrap_or(Serial::FIRST);
         // Nothing is published before the neighbours are heard (spec: S-024).
         let publisher = Publisher::new(index.author(), next).silent(true);
         let hearing = Hearing::new(setup.peers.iter().copied());
         let keys = Arc::new(ContentKeys::of(&setup.key));
         let (identity, public) = (identity.clone(), identity.public_key());
-        let contents = Contents::open(&setup.state.join("chunks"))?;
         let (folder, stop) = (setup.key, Stop::default());
         let (root, reader) = (store.root().clone(), index.reader()?);
         let refill = Refill::new((root, reader), &keys, &contents, &stop);
@@ -170,6 +172,7 @@ impl Folder {
             health,
             doubts: Doubts::default(),
             allowances: Allowances::default(),
+            checks: Checks::default(),
             opened,
             is_paused,
             braked: BTreeSet::new(),
@@ -425,100 +428,6 @@ impl Folder {
         self.fetching.givers().leave(peer);
     }
 
-    /// Records of a peer: all of them are durable here before the peer hears so.
-    pub(super) fn told(&mut self, peer: SiteId, (epoch, after, to): (u64, u64, u64), bytes: &[u8]) {
-        if !self.neighbours.contains_key(&peer) {
-            return;
-        }
-        let known = self.index.read().followed(peer).unwrap_or(None);
-        let known = known.filter(|known| known.epoch == epoch).map_or(0, |known| known.up_to);
-        // Without what comes before, it would look as if that had been told.
-        if after > known {
-            return self.ask_again(peer);
-        }
-        let to = to.max(known);
-        let stale_until = self.neighbours.get(&peer).map_or(0, |known| known.stale_until);
-        let teller = if after < stale_until { Teller::Stale } else { Teller::Current };
-        let learned = self.learn(bytes, peer, Followed { epoch, up_to: to }, teller);
-        if let Err(FolderError::State(StateError::RolledBack)) = &learned {
-            let renewed = self.renew();
-            return self.note("no new incarnation", renewed);
-        }
-        let is_learned = learned.is_ok();
-        let is_held = matches!(&learned, Err(FolderError::State(StateError::TooManyAside)));
-        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-            neighbour.is_held |= is_held;
-        }
-        if is_learned {
-            self.heard(peer, to);
-        }
-        let (versions, learned) = match learned {
-            Ok(versions) => (versions, Ok(())),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        self.note("records cannot be taken in", learned);
-        let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| is_learned) else { return };
-        if teller == Teller::Current {
-            neighbour.feed.heard_of(versions);
-        }
-        neighbour.asked_again = false;
-        let stored = Message::Stored { folder: self.setup.key, epoch, up_to: to };
-        let _ = neighbour.outbox.send(Outgoing::Say(stored));
-    }
-
-    /// Has a neighbour tell again from where it is followed.
-    pub(super) fn ask_again(&mut self, peer: SiteId) {
-        let folders = self.share_with(peer).into_iter().collect();
-        if let Some(neighbour) = self.neighbours.get_mut(&peer)
-            && !neighbour.asked_again
-        {
-            let share = Outgoing::Say(Message::Share { folders });
-            neighbour.asked_again = neighbour.outbox.send(share).is_ok();
-        }
-    }
-
-    /// Takes in what a peer told. Which versions that were.
-    fn learn(
-        &mut self,
-        bytes: &[u8],
-        peer: SiteId,
-        followed: Followed,
-        teller: Teller,
-    ) -> Result<Vec<Dot>, FolderError> {
-        let records = Records::decode(bytes, self.setup.key)?;
-        let mut opened = Vec::with_capacity(records.runs.len());
-        for run in &records.runs {
-            let key = PublicKey(run.key);
-            let is_signed = key.site() == run.statement.author.site
-                && key.has_signed(SEALED, &run.statement.to_bytes(), &run.signature);
-            opened.push(if is_signed { run.open()? } else { return Err(FolderError::Forged) });
-        }
-        let (learned, refused) = self.change(Durability::Now, |state| {
-            let (mut learned, mut refused) = (Vec::new(), BTreeSet::new());
-            for (run, opened) in records.runs.iter().zip(&opened) {
-                let taken = state.learn_from(run, opened, teller)?;
-                for path in &taken.aside {
-                    tracing::warn!(%path, "what a neighbour told of it is set aside");
-                }
-                learned.extend(taken.changed);
-                if taken.refused > 0 {
-                    refused.insert(run.statement.author.site);
-                }
-            }
-            state.weigh_learned(wall_millis())?;
-            state.index_mut().follow(peer, followed)?;
-            Ok((learned, refused))
-        })?;
-        self.note_refused(&refused);
-        self.doubt_clocks(opened.iter().flatten());
-        self.note_brake()?;
-        for path in &learned {
-            self.fetching.changed(path);
-            self.health.say(Said::that(EventKind::Learned).peer(peer).path(path));
-        }
-        Ok(opened.iter().flatten().map(|record| record.version.dot).collect())
-    }
-
     pub(super) fn stored(&mut self, peer: SiteId, epoch: u64, up_to: u64) {
         let ours = self.index.author().incarnation.get();
         if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| epoch == ours) {
@@ -540,6 +449,7 @@ impl Folder {
         self.note("what waits cannot be tried again", kept_up);
         self.keep_deciding();
         self.give_up_comparing();
+        self.keep_checking();
         self.say_doubts();
         self.keep_scrubbing();
         self.keep_thinning();

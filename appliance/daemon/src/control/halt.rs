@@ -2,12 +2,11 @@
 //! a while, which decides whatever was half-done (spec: S-049).
 
 use super::Loop;
-use super::folder::{Folder, FolderError, FolderSetup};
-use super::health::Health;
+use super::folder::{FolderError, FolderSetup};
 use crate::events::Said;
 use crate::index::IndexError;
 use crate::site::Outgoing;
-use crate::store::{StoreError, is_marked};
+use crate::store::StoreError;
 use farhaul_api::EventKind;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::StateError;
@@ -19,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Before a halted folder is opened for the first time; twice as long before each further one.
-const RETRY_FIRST: Duration = Duration::from_secs(2);
+pub(super) const RETRY_FIRST: Duration = Duration::from_secs(2);
 /// The longest pause.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
@@ -126,38 +125,20 @@ pub(super) struct Halted {
     pause: Duration,
 }
 
-impl Loop {
-    /// Opens a folder, or has it halt.
-    pub(super) fn open(&mut self, setup: FolderSetup) -> bool {
-        let key = setup.key;
-        self.opened += 1;
-        let said = (Health::new(&setup.name, self.log.clone()), self.opened);
-        match Folder::open(setup.clone(), &self.identity, self.events.clone(), said) {
-            Ok(mut folder) => {
-                if let Some(shown) = self.shown.get(&key) {
-                    folder.shown = Arc::clone(shown);
-                }
-                let counts = folder.fetching.counts();
-                self.counts.lock().unwrap_or_else(PoisonError::into_inner).push(counts);
-                if self.show(key, &setup.name, None).is_some() {
-                    self.log.say(Said::that(EventKind::Resumed).folder(&setup.name));
-                }
-                self.folders.insert(key, folder);
-                true
-            }
-            Err(error) => {
-                let kind = HaltKind::of(&error).unwrap_or(match &error {
-                    FolderError::Index(IndexError::Form { .. }) => HaltKind::Form,
-                    FolderError::Index(_) => HaltKind::Index,
-                    _ => HaltKind::Unopened,
-                });
-                self.halt(setup, Halt::new(kind, &error), RETRY_FIRST);
-                false
-            }
-        }
+impl Halted {
+    /// Before it is opened once more, if it cannot be this time.
+    pub(super) fn next_pause(&self) -> Duration {
+        (self.pause * 2).min(RETRY_MAX)
     }
 
-    fn halt(&mut self, setup: FolderSetup, halt: Halt, pause: Duration) {
+    /// The same with that configuration, opened again after a while.
+    pub(super) fn again_in(self, setup: FolderSetup, pause: Duration) -> Self {
+        Self { setup, next: Instant::now() + pause, pause, ..self }
+    }
+}
+
+impl Loop {
+    pub(super) fn halt(&mut self, setup: FolderSetup, halt: Halt, pause: Duration) {
         let Halt { kind, reason, .. } = &halt;
         let before = self.show(setup.key, &setup.name, Some(halt.clone()));
         // Said once for each reason, however often it is tried again.
@@ -191,37 +172,20 @@ impl Loop {
         }
     }
 
-    /// Opens halted folders whose time has come.
+    /// Has halted folders opened whose time has come.
     pub(super) fn retry_halted(&mut self) {
         let now = Instant::now();
-        for halted in self.halted.values_mut().filter(|halted| halted.next <= now) {
-            // A disk that comes back is found at the next look, however long that takes.
-            if halted.halt.kind == HaltKind::Elsewhere && !is_marked(&halted.setup.path) {
-                (halted.next, halted.pause) = (now + RETRY_FIRST, RETRY_FIRST);
-            }
-        }
         let due = self.halted.iter().filter(|(_, halted)| halted.next <= now);
         let due: Vec<FolderKey> = due.map(|(key, _)| *key).collect();
         for key in due {
-            let Some(Halted { setup, halt: before, pause, .. }) = self.halted.remove(&key) else {
-                continue;
-            };
-            let name = setup.name.clone();
-            if self.open(setup) {
-                tracing::info!(folder = %name, "was opened again and goes on");
-                self.rejoin(key);
-            } else if let Some(halted) = self.halted.get_mut(&key) {
-                halted.pause = (pause * 2).min(RETRY_MAX);
-                halted.next = now + halted.pause;
-                halted.halt.since = before.since;
-                let halt = halted.halt.clone();
-                _ = self.show(key, &name, Some(halt));
+            if let Some(halted) = self.halted.remove(&key) {
+                self.begin_to_open(halted.setup.clone(), Some(halted), false);
             }
         }
     }
 
     /// A folder runs again: it is scanned, and its neighbours tell it what they have.
-    fn rejoin(&mut self, key: FolderKey) {
+    pub(super) fn rejoin(&mut self, key: FolderKey) {
         let Some(folder) = self.folders.get_mut(&key) else { return };
         folder.wake_up();
         for (peer, outbox) in &self.outboxes {
@@ -243,7 +207,7 @@ impl Loop {
     }
 
     /// Why it halted before, if it did.
-    fn show(&self, key: FolderKey, name: &str, halt: Option<Halt>) -> Option<Halt> {
+    pub(super) fn show(&self, key: FolderKey, name: &str, halt: Option<Halt>) -> Option<Halt> {
         let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
         let (is_full, unplaced) = (false, Vec::new());
         let name = name.to_owned();

@@ -1,5 +1,7 @@
 //! A folder that is to be opened: what is said of it, its disk and its index; and why it cannot be.
 
+use super::contents::Contents;
+use super::opening::{Progress, Stage};
 use crate::index::{Index, IndexError};
 use crate::scan::{Rules, ScrubPlan};
 use crate::store::retention::Retention;
@@ -49,8 +51,31 @@ pub struct FolderSetup {
 }
 
 impl FolderSetup {
+    /// All that is opened of it, which may take minutes.
+    pub(super) fn open_all(
+        &self,
+        site: SiteId,
+        progress: &Progress,
+    ) -> Result<(Store, Index, Contents), FolderError> {
+        progress.is_at(Stage::Disk);
+        let store = self.open_store()?;
+        progress.is_at(Stage::Index);
+        let index = self.open_index(site, progress)?;
+        progress.is_at(Stage::Chunks);
+        let contents = match Contents::open(&self.state.join("chunks"), progress.stop()) {
+            Ok(contents) => contents,
+            // Nothing was done with it.
+            Err(error) => {
+                index.close()?;
+                return Err(error.into());
+            }
+        };
+        progress.is_at(Stage::Deciding);
+        Ok((store, index, contents))
+    }
+
     /// Its disk; a directory that is none yet is made one.
-    pub(super) fn open_store(&self) -> Result<Store, FolderError> {
+    fn open_store(&self) -> Result<Store, FolderError> {
         let principals = Arc::clone(&self.principals);
         let marked = self.state.join("mark");
         match FolderMark::load(&marked)? {
@@ -64,14 +89,20 @@ impl FolderSetup {
     }
 
     /// Its index; where there is none, or a damaged one, a new one.
-    pub(super) fn open_index(&self, site: SiteId) -> Result<Index, FolderError> {
-        let place = self.state.join("index");
-        let opened = Index::open(&place, self.key, site).and_then(|mut index| {
+    fn open_index(&self, site: SiteId, progress: &Progress) -> Result<Index, FolderError> {
+        let (place, stop) = (self.state.join("index"), progress.stop());
+        let told = &mut |rows, of| progress.is_at(Stage::Migrating { rows, of });
+        let opened = Index::open_under(&place, (self.key, site), stop, told);
+        let opened = opened.and_then(|mut index| {
+            progress.is_at(Stage::Checking);
             // A row has a hash, but one that is not found any more has none to be wrong.
             index.check_after_cut()?;
+            index.let_go()?;
             Ok(index)
         });
         let index = match opened {
+            // What was not read to its end says nothing.
+            Err(error) if stop.is_set() => return Err(error.into()),
             Err(IndexError::Missing { .. }) => Index::create(&place, self.key, site)?,
             // What it knew comes from the peers again, under a new incarnation.
             Err(error) if error.is_damage() => {
@@ -81,6 +112,10 @@ impl FolderSetup {
             }
             opened => opened?,
         };
+        if stop.is_set() {
+            index.close()?;
+            return Err(FolderError::Unwanted);
+        }
         Ok(index)
     }
 }
@@ -113,6 +148,9 @@ pub enum FolderError {
     /// What is to be sent cannot be read.
     #[error("neighbours cannot be told: {0}")]
     Feed(String),
+    /// It was removed, or the site stops.
+    #[error("nobody waits for it any more")]
+    Unwanted,
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

@@ -30,6 +30,7 @@ mod elsewhere;
 mod guards;
 mod links;
 mod metadata;
+mod opening;
 mod owned;
 mod pages;
 mod resumed;
@@ -66,30 +67,13 @@ impl Bench {
 
     fn empty(home: tempfile::TempDir, identity: &Identity) -> Self {
         let (events, queue) = mpsc::channel(1 << 16);
-        Self { body: Loop::new(identity, events, (Events::default(), Arc::default())), queue, home }
+        let mut body = Loop::new(identity, events, (Events::default(), Arc::default()));
+        body.opens_here = true;
+        Self { body, queue, home }
     }
 
     pub(super) fn open(&mut self, key: FolderKey, name: &str, principals: Arc<dyn Principals>) {
-        let (root, state) =
-            (self.home.path().join(name), self.home.path().join("state").join(name));
-        let _ = fs::create_dir(&root);
-        fs::create_dir_all(&state).unwrap();
-        let setup = FolderSetup {
-            name: name.to_owned(),
-            key,
-            path: root,
-            state,
-            peers: BTreeSet::from([SiteId([2; 32])]),
-            policy: Arc::default(),
-            rules: Rules::default(),
-            scan_every: Duration::from_secs(3600),
-            watch: WatchMode::Off,
-            scrub: ScrubPlan::default(),
-            retention: crate::store::retention::Retention::default(),
-            watch_limits: Limits::default(),
-            principals,
-        };
-        self.body.open(setup);
+        self.body.open(setup_at(self.home.path(), key, name, principals));
         self.body.folders.values_mut().for_each(Folder::hear_all);
     }
 
@@ -205,6 +189,33 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(100));
         }
         self.settle();
+    }
+}
+
+/// A folder and what this site knows of it, both in `home`.
+fn setup_at(
+    home: &Path,
+    key: FolderKey,
+    name: &str,
+    principals: Arc<dyn Principals>,
+) -> FolderSetup {
+    let (root, state) = (home.join(name), home.join("state").join(name));
+    let _ = fs::create_dir(&root);
+    fs::create_dir_all(&state).unwrap();
+    FolderSetup {
+        name: name.to_owned(),
+        key,
+        path: root,
+        state,
+        peers: BTreeSet::from([SiteId([2; 32])]),
+        policy: Arc::default(),
+        rules: Rules::default(),
+        scan_every: Duration::from_secs(3600),
+        watch: WatchMode::Off,
+        scrub: ScrubPlan::default(),
+        retention: crate::store::retention::Retention::default(),
+        watch_limits: Limits::default(),
+        principals,
     }
 }
 

@@ -73,6 +73,12 @@ impl From<AskError> for Failed {
                 reason,
                 "`farhaul status` says what to mend; it goes on by itself then",
             ),
+            AskError::Opening { stage } => Self::new(
+                StatusCode::CONFLICT,
+                "the folder is being opened",
+                stage,
+                "try again in a moment; `farhaul status` says how far it is",
+            ),
             AskError::Paused => Self::new(
                 StatusCode::CONFLICT,
                 "the folder is paused",

@@ -40,28 +40,31 @@ pub(super) async fn alive(State(api): State<Api>) -> Response {
     answer(why.is_empty(), why)
 }
 
-/// Whether the site can work: it lives, and not each of its folders is halted. Needs no token, and
-/// names no folder; `why` has how many are halted though the others go on.
+/// Whether the site can work: it lives, and not each of its folders is halted or being opened. Needs
+/// no token, and names no folder; `why` has how many are though the others go on.
 #[utoipa::path(get, path = "/readyz", operation_id = "ready", responses(
     (status = 200, body = Health), (status = 503, body = Health)
 ))]
 pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Failed> {
     let folders = api.sources.control.folders().await?;
     let halted = folders.iter().filter(|folder| folder.state == FolderState::Halted).count();
-    let (is_ready, why) = readiness(faults(&api), halted, folders.len());
+    let opening = folders.iter().filter(|folder| folder.state == FolderState::Opening).count();
+    let (is_ready, why) = readiness(faults(&api), [halted, opening], folders.len());
     Ok(answer(is_ready, why))
 }
 
-/// Whether a site with so many folders is ready of which so many are halted, and what is to be said.
-fn readiness(faults: Vec<String>, halted: usize, folders: usize) -> (bool, Vec<String>) {
-    let is_ready = faults.is_empty() && (halted == 0 || halted < folders);
+/// Whether a site with so many folders is ready of which so many are halted and so many being opened,
+/// and what is to be said.
+fn readiness(faults: Vec<String>, idle: [usize; 2], folders: usize) -> (bool, Vec<String>) {
+    let works = folders == 0 || idle.iter().sum::<usize>() < folders;
+    let is_ready = faults.is_empty() && works;
     let mut why = faults;
-    if halted > 0 {
-        let are = if halted == 1 { "is" } else { "are" };
-        why.push(format!(
-            "{halted} of {} {are} halted",
-            told::count(folders as u64, "folder", "folders")
-        ));
+    for (count, state) in idle.into_iter().zip(["halted", "being opened"]) {
+        if count > 0 {
+            let are = if count == 1 { "is" } else { "are" };
+            let of = told::count(folders as u64, "folder", "folders");
+            why.push(format!("{count} of {of} {are} {state}"));
+        }
     }
     (is_ready, why)
 }
@@ -73,20 +76,19 @@ mod tests {
     #[test]
     fn a_site_is_ready_while_one_of_its_folders_goes_on_and_tells_of_those_that_do_not() {
         let fault = || vec!["the engine has ended".to_owned()];
-        for (faults, halted, folders, is_ready, said) in [
-            (vec![], 0, 0, true, None),
-            (vec![], 0, 3, true, None),
-            (vec![], 1, 3, true, Some("1 of 3 folders is halted")),
-            (vec![], 3, 3, false, Some("3 of 3 folders are halted")),
-            (vec![], 1, 1, false, Some("1 of 1 folder is halted")),
-            (fault(), 0, 3, false, Some("the engine has ended")),
+        for (faults, idle, folders, is_ready, said) in [
+            (vec![], [0, 0], 0, true, None),
+            (vec![], [0, 0], 3, true, None),
+            (vec![], [1, 0], 3, true, Some("1 of 3 folders is halted")),
+            (vec![], [1, 1], 3, true, Some("1 of 3 folders is being opened")),
+            (vec![], [3, 0], 3, false, Some("3 of 3 folders are halted")),
+            (vec![], [1, 2], 3, false, Some("2 of 3 folders are being opened")),
+            (vec![], [1, 0], 1, false, Some("1 of 1 folder is halted")),
+            (fault(), [0, 0], 3, false, Some("the engine has ended")),
         ] {
-            let (ready, why) = readiness(faults, halted, folders);
-            assert_eq!(
-                (ready, why.last().map(String::as_str)),
-                (is_ready, said),
-                "{halted}/{folders}"
-            );
+            let (ready, why) = readiness(faults, idle, folders);
+            let last = why.last().map(String::as_str);
+            assert_eq!((ready, last), (is_ready, said), "{idle:?} of {folders}");
         }
     }
 }

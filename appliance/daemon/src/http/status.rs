@@ -14,8 +14,8 @@ use crate::watch::Watching;
 use axum::Json;
 use axum::extract::{Path, State};
 use farhaul_api::{
-    Braked, Call, FolderPeer, FolderState, FolderStatus, PeerStatus, Problem, ScanStatus,
-    SiteStatus, WatchStatus,
+    Braked, Call, FolderPeer, FolderState, FolderStatus, PeerCompared, PeerStatus, Problem,
+    ScanStatus, SiteStatus, WatchStatus,
 };
 use farhaul_sync::folder::{Origin, Trip};
 
@@ -129,7 +129,7 @@ impl Shared {
     ) -> Result<FolderStatus, Failed> {
         // Of one that halts nothing is counted: it is told of with why, and so are the others.
         let counted = match facts.state {
-            FolderState::Halted => None,
+            FolderState::Halted | FolderState::Opening => None,
             // It may have halted since.
             _ => self.counted(&facts.name, facts.opened).await.ok(),
         };
@@ -140,7 +140,13 @@ impl Shared {
             let mut site = told::site(peer.id);
             names.site(&mut site);
             let (connected, outstanding) = (peer.outstanding.is_some(), peer.outstanding);
-            FolderPeer { site, connected, outstanding }
+            let compared = peer.compared.map(|compared| PeerCompared {
+                at: text_of_millis(compared.at_millis),
+                agreed: compared.lacked == 0 && compared.regained == 0,
+                lacked: compared.lacked,
+                regained: compared.regained,
+            });
+            FolderPeer { site, connected, outstanding, compared }
         };
         let named = |id| {
             let mut site = told::site(id);

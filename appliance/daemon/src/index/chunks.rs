@@ -9,7 +9,7 @@
 mod memory;
 mod stored;
 
-pub use stored::ContentMap;
+pub use stored::{ContentMap, Counts};
 
 use super::IndexError;
 use super::key::{Key, path_of};

@@ -92,14 +92,16 @@ impl Transaction<'_> {
         note_stale(self.db(), place.bucket())
     }
 
-    /// Computes the sums of those buckets that changed. Returns how many.
-    fn sum_up(&self) -> Result<usize, IndexError> {
+    /// Computes the sums of those buckets that changed. Returns how many rows it read for that.
+    fn sum_up(&self) -> Result<u64, IndexError> {
         let mut stale = self.db().prepare("SELECT bucket FROM stale ORDER BY bucket")?;
         let stale = stale.query_map([], |row| row.get::<_, i64>(0))?;
         let stale = stale.collect::<Result<Vec<i64>, _>>()?;
+        let mut rows = stale.len() as u64;
         for bucket in &stale {
             let bucket = bucket_of(*bucket)?;
             let Sum { digest, count } = self.read().list_sum(bucket)?;
+            rows = rows.saturating_add(count);
             if count == 0 {
                 self.db().prepare_cached("DELETE FROM sums WHERE bucket = ?")?.execute([bucket])?;
                 continue;
@@ -111,29 +113,41 @@ impl Transaction<'_> {
             self.db().prepare_cached(sql)?.execute(params![bucket, value])?;
         }
         self.db().execute("DELETE FROM stale", [])?;
-        Ok(stale.len())
+        Ok(rows)
     }
 }
 
 impl Index {
-    /// Brings the sums that comparisons read up to date: they are as of the last call.
+    /// Brings the sums that comparisons read up to date: they are as of the last call. Returns how many
+    /// rows that took.
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn sum_up(&mut self) -> Result<(), IndexError> {
+    pub fn sum_up(&mut self) -> Result<u64, IndexError> {
         let mut is_stale = self.db.prepare_cached("SELECT 1 FROM stale LIMIT 1")?;
         if !is_stale.exists([])? {
-            return Ok(());
+            return Ok(0);
         }
         drop(is_stale);
         // A power cut that takes it back leaves the buckets stale.
         let summing = self.begin(Durability::Later)?;
-        summing.sum_up()?;
-        summing.commit()
+        let rows = summing.sum_up()?;
+        summing.commit()?;
+        Ok(rows)
     }
 }
 
 impl Reading<'_> {
+    /// How many records are held: a pass over all of their marks.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn held(&self) -> Result<u64, IndexError> {
+        let sql = "SELECT count(*) FROM marks";
+        let count: i64 = self.db().query_row(sql, [], |row| row.get(0))?;
+        u64::try_from(count).map_err(|_| IndexError::damaged("the number of marks"))
+    }
+
     /// The sum of a bucket by its marks.
     fn list_sum(&self, bucket: u16) -> Result<Sum, IndexError> {
         let mut list = ListSum::new();

@@ -6,7 +6,8 @@
 use super::key::Key;
 use super::meta::{self, Field};
 use super::{IndexError, Kind, Reading, Seq, Standing};
-use super::{at, beside, close, connect, marks, remove_if_there, schema, sync_dir_of};
+use super::{at, beside, close, connect, marks, obey, remove_if_there, schema, sync_dir_of};
+use farhaul_engine::files::stop::Stop;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::seal::FolderKey;
 use rusqlite::types::ToSqlOutput;
@@ -125,18 +126,18 @@ pub(super) fn clear(path: &Path) -> Result<(), IndexError> {
 }
 
 /// Reads `old`, the index at `path` in the format before this one, into a new file that takes its
-/// place. Nobody else has it open.
+/// place. Nobody else has it open. Ends early once `stop` is set.
 ///
 /// # Errors
 /// [`IndexError`]; the old one is as it was.
 pub(super) fn bring_up(
     path: &Path,
-    old: Connection,
+    (old, stop): (Connection, &Stop),
     folder: FolderKey,
     told: &mut dyn FnMut(Step),
 ) -> Result<(), IndexError> {
     clear(path)?;
-    let done = make_beside(path, &old, folder, told).and_then(|()| {
+    let done = make_beside(path, (&old, stop), folder, told).and_then(|()| {
         end_old(path, old)?;
         told(Step::Closed);
         std::fs::rename(beside(path, BESIDE), path).map_err(at(path))?;
@@ -152,7 +153,7 @@ pub(super) fn bring_up(
 
 fn make_beside(
     path: &Path,
-    old: &Connection,
+    (old, stop): (&Connection, &Stop),
     folder: FolderKey,
     told: &mut dyn FnMut(Step),
 ) -> Result<(), IndexError> {
@@ -162,6 +163,7 @@ fn make_beside(
     let new = beside(path, BESIDE);
     let flags = OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_READ_WRITE;
     let mut db = Connection::open_with_flags(&new, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    obey(&db, stop)?;
     // A stop makes it worth nothing, whatever is on the disk: it is synced once, as a whole.
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "off", |row| row.get(0))?;
     if mode != "off" {

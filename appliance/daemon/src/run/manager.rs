@@ -3,11 +3,8 @@
 
 use crate::control::Beat;
 use sd_notify::NotifyState;
-use std::convert::Infallible;
-use std::time::Duration;
-
-/// The control loop goes round every two seconds; at this age something holds it up for good.
-const STUCK: Duration = Duration::from_secs(60);
+use std::io;
+use std::sync::mpsc;
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
@@ -32,16 +29,17 @@ pub(super) fn stops() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Feeds the watchdog for as long as the control loop goes round: a site whose loop hangs is killed
-/// and started anew, whatever else of it still answers.
-pub(super) async fn watched(beat: &Beat) -> Infallible {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
-    loop {
-        if beat.age() < STUCK {
-            tell(&[NotifyState::Watchdog]);
-        } else {
-            tracing::error!(age = ?beat.age(), "the control loop does not go round");
-        }
-        tokio::time::sleep(limit / 3).await;
-    }
+/// Has the control loop feed the watchdog, if the service manager wants it fed: a site whose loop hangs
+/// is killed and started anew, whatever else of it still answers. What the loop says is passed on by a
+/// thread that does nothing else, so a service manager that does not listen holds up no loop.
+///
+/// # Errors
+/// There is no thread.
+pub(super) fn feed_watchdog(beat: &Beat) -> io::Result<()> {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return Ok(()) };
+    let (says, said) = mpsc::sync_channel(1);
+    let passing_on = move || said.iter().for_each(|()| tell(&[NotifyState::Watchdog]));
+    std::thread::Builder::new().name("farhaul-beat".to_owned()).spawn(passing_on)?;
+    beat.feed(limit / 3, move || _ = says.try_send(()));
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! Who is reached, and when: one session with each peer, whoever called.
 
-use super::FromPeer;
 use super::known::{CallFailed, SessionFacts, SitesView};
 use super::lease::Room;
 use super::session::{self, Ended};
 use super::twins::{Twice, Twins};
+use super::{FromPeer, PeerEvent};
 use farhaul_engine::control::ControlError;
 use farhaul_engine::engine::{Engine, Incoming, Peer, SessionOptions};
 use farhaul_proto::ids::SiteId;
@@ -51,8 +51,9 @@ pub(super) struct Shared {
     me: SiteId,
     /// For sessions that begin from now on.
     options: Mutex<SessionOptions>,
-    events: mpsc::Sender<FromPeer>,
-    room: Room,
+    events: mpsc::Sender<PeerEvent>,
+    /// For records, and for messages.
+    rooms: (Room, Room),
     live: Mutex<BTreeMap<SiteId, Live>>,
     /// The last call to each peer, if it failed.
     pub(super) failed: Mutex<BTreeMap<SiteId, CallFailed>>,
@@ -79,13 +80,13 @@ impl Sites {
         me: SiteId,
         options: SessionOptions,
         peers: Vec<PeerPlace>,
-        events: mpsc::Sender<FromPeer>,
+        events: mpsc::Sender<PeerEvent>,
     ) -> Self {
         let (live, failed, options) = (Mutex::default(), Mutex::default(), Mutex::new(options));
-        let (room, (alive, over)) = (Room::new(), mpsc::channel(1));
+        let (rooms, (alive, over)) = ((Room::records(), Room::messages()), mpsc::channel(1));
         let twins = Mutex::default();
         let shared =
-            Shared { engine, me, options, events, room, live, failed, twins, _alive: alive };
+            Shared { engine, me, options, events, rooms, live, failed, twins, _alive: alive };
         let shared = Arc::new(shared);
         let answering = tokio::spawn(answer(Arc::clone(&shared)));
         let calls = BTreeMap::new();
@@ -211,7 +212,7 @@ impl Shared {
     async fn note_twice(&self, peer: SiteId, who: Option<Twice>) {
         if let Some(who) = who {
             tracing::warn!(?who, "two machines have the key of one site");
-            let _ = self.events.send(FromPeer::Twice { peer, who }).await;
+            let _ = self.events.send(FromPeer::Twice { peer, who }.into()).await;
         }
     }
 
@@ -224,7 +225,7 @@ impl Shared {
         self.note_twice(site, twice).await;
         let SessionFacts { addr, carrier, .. } = SessionFacts::of(&peer.connection);
         tracing::info!(from = %addr, %carrier, "connected");
-        let why = session::run(peer, self.events.clone(), self.room.clone(), stop).await;
+        let why = session::run(peer, self.events.clone(), self.rooms.clone(), stop).await;
         let is_current = self.leave(site, number);
         tracing::info!(%why, "disconnected");
         if is_current && matches!(why, Ended::Elsewhere) {

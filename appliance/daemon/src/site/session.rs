@@ -3,12 +3,12 @@
 //! Both ends count the objects of each direction, so a message that announces one is sent after the
 //! object was declared, and heard before the next is.
 
-use super::FromPeer;
-use super::lease::{Lease, Leased, Room};
+use super::lease::{Lease, Leased, Mail, MailLease, Room};
 use super::outbox::{OUTGOING_MAX, Outbox, Outgoing};
 use super::parts::GatherSink;
 use super::question::{NoAnswer, Question};
 use super::telling::{Told, ToldSource};
+use super::{FromPeer, PeerEvent};
 use farhaul_engine::control::{
     CLOSE_FAILED, CLOSE_REPLACED, ControlConnection, ControlError, ControlReceiver, ControlSender,
 };
@@ -103,7 +103,7 @@ pub(super) struct Session {
     peer: SiteId,
     handle: SessionHandle,
     frames: mpsc::Sender<Frame>,
-    events: mpsc::Sender<FromPeer>,
+    events: mpsc::Sender<PeerEvent>,
     incoming: BTreeMap<ObjectId, Incoming>,
     asked: BTreeMap<u64, Question>,
     next_ask: u64,
@@ -120,8 +120,8 @@ pub(super) struct Session {
 /// A word on `stop` says that the peer called anew; its end, that this site is done with the session.
 pub(super) async fn run(
     peer: Peer,
-    events: mpsc::Sender<FromPeer>,
-    room: Room,
+    events: mpsc::Sender<PeerEvent>,
+    (room, messages): (Room, Room),
     stop: oneshot::Receiver<()>,
 ) -> Ended {
     let Peer { connection, sender, receiver, session, events: lane } = peer;
@@ -131,7 +131,7 @@ pub(super) async fn run(
     let (frames, to_write) = mpsc::channel(OUTGOING_MAX);
     let (read, heard) = mpsc::channel(READ_AHEAD);
     let writer = tokio::spawn(write(sender, to_write));
-    let reader = tokio::spawn(read_frames(receiver, read));
+    let reader = tokio::spawn(read_frames(receiver, read, Mail::new(messages)));
     let (incoming, asked) = (BTreeMap::new(), BTreeMap::new());
     let mut this = Session {
         peer: site,
@@ -166,15 +166,12 @@ pub(super) async fn run(
     writer.abort();
     // Whoever waits for an answer hears that there is none.
     drop(this);
-    let _ = events.send(FromPeer::Down { peer: site, outbox }).await;
+    let _ = events.send(FromPeer::Down { peer: site, outbox }.into()).await;
     why
 }
 
-type Sources = (
-    mpsc::Receiver<Result<Vec<u8>, Ended>>,
-    mpsc::Receiver<SessionEvent>,
-    mpsc::Receiver<Outgoing>,
-);
+type Sources =
+    (mpsc::Receiver<Result<Read, Ended>>, mpsc::Receiver<SessionEvent>, mpsc::Receiver<Outgoing>);
 
 impl Session {
     async fn talk(
@@ -187,7 +184,7 @@ impl Session {
         let features = FEATURE_SITES | FEATURE_COMPARES | FEATURE_FORM;
         self.post(Greeting::Hello { features, agent }.encode_body())?;
         let hello = heard.recv().await.unwrap_or(Err(Ended::Finished));
-        let theirs = match hello.map(|frame| Greeting::decode(&frame))? {
+        let theirs = match hello.map(|read| Greeting::decode(&read.frame))? {
             Ok(Greeting::Hello { features, .. }) if features & FEATURE_SITES == 0 => {
                 return Err(Ended::NoSite);
             }
@@ -205,8 +202,11 @@ impl Session {
             let (parked, room) = (self.parked, self.room.clone());
             tokio::select! {
                 frame = heard.recv(), if parked.is_none() => {
-                    let frame = frame.unwrap_or(Err(Ended::Finished))?;
-                    self.hear(Message::decode(&frame)?).await?;
+                    let Read { frame, room } = frame.unwrap_or(Err(Ended::Finished))?;
+                    let message = Message::decode(&frame)?;
+                    // What is waited for below is in memory once.
+                    drop(frame);
+                    self.hear(message, room).await?;
                 }
                 lease = room.lease(parked.map_or(0, |records| records.len)),
                     if parked.is_some() && self.records_in() < RECORDS_IN_MAX => {
@@ -233,7 +233,13 @@ impl Session {
         self.frames.try_send(Frame { body, _told: told }).map_err(|_| Ended::Deaf)
     }
 
-    async fn tell(&mut self, event: FromPeer) -> Result<(), Ended> {
+    async fn tell(&mut self, what: FromPeer) -> Result<(), Ended> {
+        self.tell_read(what, None).await
+    }
+
+    /// Tells what was read, with the room that it takes.
+    async fn tell_read(&mut self, what: FromPeer, room: Option<MailLease>) -> Result<(), Ended> {
+        let event = PeerEvent { what, room };
         self.events.send(event).await.map_err(|_| Ended::Closed)
     }
 
@@ -299,14 +305,20 @@ impl Session {
         Ok(())
     }
 
-    async fn hear(&mut self, message: Message) -> Result<(), Ended> {
-        let peer = self.peer;
+    async fn hear(&mut self, message: Message, room: MailLease) -> Result<(), Ended> {
+        let (peer, room) = (self.peer, Some(room));
         match message {
-            Message::Share { folders } => self.tell(FromPeer::Shares { peer, folders }).await,
+            Message::Share { folders } => {
+                self.tell_read(FromPeer::Shares { peer, folders }, room).await
+            }
             Message::Records { folder, epoch, after, to, carrier } => match carrier {
                 Carrier::Inline(bytes) => {
                     let bytes = Leased::new(bytes, None);
-                    self.tell(FromPeer::Records { peer, folder, epoch, after, to, bytes }).await
+                    self.tell_read(
+                        FromPeer::Records { peer, folder, epoch, after, to, bytes },
+                        room,
+                    )
+                    .await
                 }
                 Carrier::Object { len } => {
                     self.parked = Some(Announced { folder, epoch, after, to, len });
@@ -314,24 +326,25 @@ impl Session {
                 }
             },
             Message::Stored { folder, epoch, up_to } => {
-                self.tell(FromPeer::Stored { peer, folder, epoch, up_to }).await
+                self.tell_read(FromPeer::Stored { peer, folder, epoch, up_to }, room).await
             }
             Message::Ask { id, folder, wanted } => {
                 self.open += 1;
                 if self.open > ASKED_MAX {
                     return Err(Ended::Violation("it asks without waiting for answers".to_owned()));
                 }
-                self.tell(FromPeer::Asked { peer, id, folder, wanted }).await
+                self.tell_read(FromPeer::Asked { peer, id, folder, wanted }, room).await
             }
             Message::Give { id, lens } => {
                 self.given(id, &lens).await?;
                 self.ask_waiting()
             }
             Message::Compare { folder, salt, is_answer, turn } => {
-                self.tell(FromPeer::Compared { peer, folder, salt, is_answer, turn }).await
+                self.tell_read(FromPeer::Compared { peer, folder, salt, is_answer, turn }, room)
+                    .await
             }
             Message::Incomparable { folder, salt } => {
-                self.tell(FromPeer::Incomparable { peer, folder, salt }).await
+                self.tell_read(FromPeer::Incomparable { peer, folder, salt }, room).await
             }
             Message::Failed { object, is_yours: true, reason } => {
                 tracing::warn!(%peer, %object, reason, "the peer cannot take what it asked for");
@@ -443,10 +456,36 @@ async fn write(mut sender: ControlSender, mut frames: mpsc::Receiver<Frame>) {
     }
 }
 
-async fn read_frames(mut receiver: ControlReceiver, heard: mpsc::Sender<Result<Vec<u8>, Ended>>) {
+/// Where frames come from.
+trait Frames: Send {
+    /// The next one; `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, ControlError>> + Send;
+}
+
+impl Frames for ControlReceiver {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, ControlError> {
+        self.recv().await
+    }
+}
+
+/// A frame, with the room that it takes until the control loop took in what stands in it.
+struct Read {
+    frame: Vec<u8>,
+    room: MailLease,
+}
+
+/// Reads as much as there is room for: a peer whose messages wait is read no further, and waits too.
+async fn read_frames(
+    mut frames: impl Frames,
+    heard: mpsc::Sender<Result<Read, Ended>>,
+    mail: Mail,
+) {
     loop {
-        let frame = match receiver.recv().await {
-            Ok(Some(frame)) => Ok(frame),
+        let frame = match frames.next().await {
+            Ok(Some(frame)) => match mail.lease(frame.len()).await {
+                Some(room) => Ok(Read { frame, room }),
+                None => Err(Ended::Closed),
+            },
             Ok(None) => Err(Ended::Finished),
             Err(error) => Err(error.into()),
         };
@@ -454,5 +493,92 @@ async fn read_frames(mut receiver: ControlReceiver, heard: mpsc::Sender<Result<V
         if heard.send(frame).await.is_err() || is_last {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// As long as a message may be.
+    const LONG: usize = 2 << 20;
+
+    /// A peer that says one message of that length after the other.
+    struct Talks(usize, Arc<AtomicUsize>);
+
+    impl Frames for Talks {
+        async fn next(&mut self) -> Result<Option<Vec<u8>>, ControlError> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Ok(Some(vec![0; self.0]))
+        }
+    }
+
+    /// A session that reads what such a peer says.
+    struct Scene {
+        heard: mpsc::Receiver<Result<Read, Ended>>,
+        said: Arc<AtomicUsize>,
+    }
+
+    impl Scene {
+        fn new(len: usize, all: &Room) -> Self {
+            let (read, heard) = mpsc::channel(READ_AHEAD);
+            let said = Arc::<AtomicUsize>::default();
+            tokio::spawn(read_frames(Talks(len, Arc::clone(&said)), read, Mail::new(all.clone())));
+            Self { heard, said }
+        }
+
+        /// Takes what there is, as the control loop's queue does, until nothing comes any more.
+        async fn take_all(&mut self, held: &mut Vec<Read>) {
+            let before = held.len();
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+                while let Ok(read) = self.heard.try_recv() {
+                    held.push(read.expect("it goes on for ever"));
+                }
+                assert!(held.len() - before < 10_000, "without a bound");
+            }
+        }
+    }
+
+    /// spec: S-184
+    #[tokio::test]
+    async fn of_messages_that_wait_for_the_loop_a_session_has_four_mebibytes_and_one_more() {
+        let (all, mut held) = (Room::messages(), Vec::new());
+        let mut scene = Scene::new(LONG, &all);
+        scene.take_all(&mut held).await;
+        assert_eq!(held.len(), 2);
+        assert_eq!(scene.said.load(Ordering::Relaxed), 3, "the third waits for room");
+        // Nothing is lost: it comes once something was taken in.
+        held.pop();
+        scene.take_all(&mut held).await;
+        assert_eq!((held.len(), scene.said.load(Ordering::Relaxed)), (2, 4));
+        // Others have room of their own.
+        let (mut other, mut theirs) = (Scene::new(LONG, &all), Vec::new());
+        other.take_all(&mut theirs).await;
+        assert_eq!(theirs.len(), 2);
+        // Of short ones there are more, and not without a bound.
+        let (mut short, mut many) = (Scene::new(1, &all), Vec::new());
+        short.take_all(&mut many).await;
+        assert_eq!(many.len(), 4096);
+    }
+
+    /// spec: S-184
+    #[tokio::test]
+    async fn all_sessions_together_have_sixty_four_mebibytes() {
+        let (all, mut held) = (Room::messages(), Vec::new());
+        let mut scenes: Vec<Scene> = (0..20).map(|_| Scene::new(LONG, &all)).collect();
+        for scene in &mut scenes {
+            scene.take_all(&mut held).await;
+        }
+        assert_eq!(held.len(), 32);
+        let said: usize = scenes.iter().map(|scene| scene.said.load(Ordering::Relaxed)).sum();
+        assert!(said <= 32 + scenes.len(), "each has one in hand at most, {said} were said");
+        // Whoever waits comes once others were taken in.
+        held.clear();
+        for scene in &mut scenes {
+            scene.take_all(&mut held).await;
+        }
+        assert_eq!(held.len(), 32);
     }
 }

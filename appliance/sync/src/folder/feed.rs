@@ -38,6 +38,8 @@ pub struct Feed {
     lacking: Option<Lacking>,
     /// What the neighbour told in this session: it has that.
     theirs: BTreeSet<Dot>,
+    /// Arrival numbers of what is told once more: the neighbour was told of it and does not hold it.
+    again: BTreeSet<u64>,
 }
 
 /// What of some arrivals goes at once.
@@ -89,6 +91,7 @@ impl Feed {
             in_flight: VecDeque::new(),
             lacking: None,
             theirs: BTreeSet::new(),
+            again: BTreeSet::new(),
         }
     }
 
@@ -101,8 +104,15 @@ impl Feed {
     }
 
     /// Whether there is something to tell, of an index that has given numbers up to `last`.
-    pub const fn has_more(&self, last: u64) -> bool {
-        self.greeting.is_some() || self.after < last
+    pub fn has_more(&self, last: u64) -> bool {
+        self.greeting.is_some() || self.after < last || !self.again.is_empty()
+    }
+
+    /// Tells these once more, as far as they were told: the neighbour was found not to hold them,
+    /// although it called them durable (spec: S-182).
+    pub fn tell_again(&mut self, seqs: impl IntoIterator<Item = u64>) {
+        let after = self.after;
+        self.again.extend(seqs.into_iter().filter(|&seq| seq <= after));
     }
 
     /// The neighbour told of these versions: it is not told of them (spec: S-160).
@@ -150,6 +160,14 @@ impl Feed {
         if !self.has_more(last) {
             return Ok(None);
         }
+        if self.greeting.is_none()
+            && let Some(fed) = self.next_again(index)?
+        {
+            return Ok(Some(fed));
+        }
+        if self.greeting.is_none() && self.after >= last {
+            return Ok(None);
+        }
         let (arrivals, all) = match &self.lacking {
             Some(lacking) => lacking_of(index, lacking, self.after).map_err(FeedError::Index)?,
             None => following(index, self.after, last).map_err(FeedError::Index)?,
@@ -170,6 +188,37 @@ impl Feed {
             self.theirs.clear();
         }
         Ok(Some(Fed { after, to, records: Records { runs } }))
+    }
+
+    /// The next of what is told once more: a part that goes no further than what was sent before. What
+    /// was covered meanwhile is not there any more.
+    fn next_again<I: Index>(&mut self, index: &I) -> Result<Option<Fed>, FeedError<I::Error>> {
+        while !self.again.is_empty() {
+            let seqs: Vec<u64> = self.again.iter().copied().take(RECORDS_MAX).collect();
+            let lacking = Lacking { up_to: self.after, seqs: seqs.into() };
+            let (arrivals, up_to) = lacking_of(index, &lacking, 0).map_err(FeedError::Index)?;
+            let theirs = core::mem::take(&mut self.theirs);
+            let fitting = self.fitting(arrivals);
+            self.theirs = theirs;
+            let Fitting { arrivals, named, up_to: cut } = fitting?;
+            // Of those up to there it was looked for all.
+            let done = cut.unwrap_or(up_to);
+            let last = lacking.seqs.last().map_or(done, |&last| last.min(done));
+            self.again = self.again.split_off(&(last + 1));
+            if arrivals.is_empty() {
+                continue;
+            }
+            let mut runs = self.words(index, named)?;
+            for (run, part) in by_run(&arrivals) {
+                let run = part_of(index.run(run).map_err(FeedError::Index)?, &part)?;
+                self.heard(run.statement.author, run.statement.head);
+                runs.push(run);
+            }
+            self.in_flight.push_back(self.after);
+            let records = Records { runs };
+            return Ok(Some(Fed { after: self.after, to: self.after, records }));
+        }
+        Ok(None)
     }
 
     /// What a neighbour is told that is told of no versions: what is known of its own numbers, once

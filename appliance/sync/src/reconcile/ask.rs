@@ -1,6 +1,7 @@
 //! The side that asks: it holds what is still to be found out, and keeps a few turns under way.
 
 use super::ReconcileError;
+use super::cost::Counted;
 use super::part::Part;
 use super::place::Range;
 use super::side::{Outcome, Side, Todo};
@@ -59,6 +60,8 @@ pub struct Asker {
     flying: BTreeMap<u32, Flying>,
     next: u32,
     is_over: bool,
+    /// Rows that were read to ask.
+    rows: u64,
 }
 
 impl Asker {
@@ -67,7 +70,12 @@ impl Asker {
     pub fn new(salt: [u8; 32], up_to: u64) -> Self {
         let pending = VecDeque::from([Todo::Differs(Range::ALL, u64::MAX)]);
         let side = Side::new(salt, up_to);
-        Self { side, pending, weight: 1, flying: BTreeMap::new(), next: 1, is_over: false }
+        Self { side, pending, weight: 1, flying: BTreeMap::new(), next: 1, is_over: false, rows: 0 }
+    }
+
+    /// How many rows of the index all questions, and hearing the answers, took so far.
+    pub const fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// Its salt.
@@ -86,6 +94,16 @@ impl Asker {
     /// # Errors
     /// [`ReconcileError`].
     pub fn ask<H: Holdings>(
+        &mut self,
+        holdings: &H,
+    ) -> Result<Option<Turn>, ReconcileError<H::Error>> {
+        let counted = Counted::new(holdings);
+        let asked = self.ask_of(&counted);
+        self.rows = self.rows.saturating_add(counted.rows());
+        asked
+    }
+
+    fn ask_of<H: Holdings>(
         &mut self,
         holdings: &H,
     ) -> Result<Option<Turn>, ReconcileError<H::Error>> {
@@ -120,6 +138,17 @@ impl Asker {
     /// # Errors
     /// [`ReconcileError`].
     pub fn hear<H: Holdings>(
+        &mut self,
+        turn: &Turn,
+        holdings: &H,
+    ) -> Result<(), ReconcileError<H::Error>> {
+        let counted = Counted::new(holdings);
+        let heard = self.hear_of(turn, &counted);
+        self.rows = self.rows.saturating_add(counted.rows());
+        heard
+    }
+
+    fn hear_of<H: Holdings>(
         &mut self,
         turn: &Turn,
         holdings: &H,

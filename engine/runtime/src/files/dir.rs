@@ -8,7 +8,7 @@
 use farhaul_proto::manifest::FileTime;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    self, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags,
+    self, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags,
 };
 use rustix::io::{Errno, Result};
 use std::fs::File;
@@ -19,7 +19,8 @@ use std::sync::Arc;
 pub enum Resolver {
     /// By the kernel, in one call (Linux 5.6).
     Openat2,
-    /// Component by component; the device number stands in for the mount.
+    /// Component by component; each is on the mount of the first, or refused. Before Linux 5.8 the
+    /// kernel does not tell mounts apart, and the device number stands in for that.
     Walk,
 }
 
@@ -155,8 +156,31 @@ const TMPFS: u32 = 0x0102_1994;
 #[derive(Clone, Debug)]
 pub struct Dir {
     fd: Arc<OwnedFd>,
-    dev: u64,
+    mount: Mount,
     resolver: Resolver,
+}
+
+/// Where something is mounted: a directory that is bound to another place has the same device there,
+/// and is another mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mount {
+    dev: u64,
+    /// `None` where the kernel does not tell.
+    id: Option<u64>,
+}
+
+impl Mount {
+    fn of(fd: &OwnedFd) -> Result<Self> {
+        let told = fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID);
+        match told {
+            Ok(told) if told.stx_mask & StatxFlags::MNT_ID.bits() != 0 => {
+                let dev = fs::makedev(told.stx_dev_major, told.stx_dev_minor);
+                Ok(Self { dev, id: Some(told.stx_mnt_id) })
+            }
+            // An older kernel, or one that is kept from telling.
+            _ => Ok(Self { dev: fs::fstat(fd)?.st_dev, id: None }),
+        }
+    }
 }
 
 impl AsFd for Dir {
@@ -170,8 +194,8 @@ impl Dir {
     pub(crate) fn open_trusted(path: &std::path::Path, resolver: Option<Resolver>) -> Result<Self> {
         let fd = fs::open(path, DIR_FLAGS, Mode::empty())?;
         let resolver = resolver.unwrap_or_else(|| resolver_of(&fd));
-        let dev = fs::fstat(&fd)?.st_dev;
-        Ok(Self { fd: Arc::new(fd), dev, resolver })
+        let mount = Mount::of(&fd)?;
+        Ok(Self { fd: Arc::new(fd), mount, resolver })
     }
 
     /// How this directory resolves paths.
@@ -192,8 +216,8 @@ impl Dir {
     /// user of this machine gave, never for names found or received.
     pub(crate) fn open_named_dir(&self, name: &[u8]) -> Result<Self> {
         let fd = fs::openat(&self.fd, leaf(name)?, DIR_FLAGS | OFlags::NOFOLLOW, Mode::empty())?;
-        let dev = fs::fstat(&fd)?.st_dev;
-        Ok(Self { fd: Arc::new(fd), dev, resolver: self.resolver })
+        let mount = Mount::of(&fd)?;
+        Ok(Self { fd: Arc::new(fd), mount, resolver: self.resolver })
     }
 
     /// Opens the regular file at `path` beneath this directory for reading. Never blocks.
@@ -426,7 +450,7 @@ impl Dir {
             Err(Errno::NOTDIR) if is_symlink(at, name) => return Err(Errno::LOOP),
             Err(errno) => return Err(errno),
         };
-        if fs::fstat(&fd)?.st_dev == self.dev { Ok(fd) } else { Err(Errno::XDEV) }
+        if Mount::of(&fd)? == self.mount { Ok(fd) } else { Err(Errno::XDEV) }
     }
 }
 

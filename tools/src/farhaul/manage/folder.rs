@@ -5,8 +5,8 @@ use super::{lines, print, say};
 use crate::farhaul::failure::Failure;
 use crate::farhaul::{Ended, text};
 use farhaul_api::{
-    FolderStatus, KeptStatus, Lacking, Missing, MissingPage, PeerStatus, ScrubStatus, SiteStatus,
-    Task, TreePath, Trouble, WatchStatus,
+    FolderStatus, KeptStatus, Lacking, Missing, MissingPage, PeerCompared, PeerStatus, ScrubStatus,
+    SiteStatus, Task, TreePath, Trouble, WatchStatus,
 };
 use serde::Serialize;
 
@@ -53,7 +53,8 @@ pub(super) async fn show(client: Client, folder: &str, json: bool) -> Ended {
             }
             None => "not connected".to_owned(),
         };
-        text::answer(format_args!("  with {}: {state}", lines::site(&peer.site)))?;
+        let compared = peer.compared.as_ref().map_or(String::new(), compared_text);
+        text::answer(format_args!("  with {}: {state}{compared}", lines::site(&peer.site)))?;
     }
     for held in &folder.held {
         text::answer(super::waiting::held_lines(held))?;
@@ -238,6 +239,17 @@ fn folder_line(folder: &FolderStatus) -> String {
         ));
     }
     line
+}
+
+/// What came of the last comparison with a peer.
+fn compared_text(compared: &PeerCompared) -> String {
+    let PeerCompared { at, agreed, lacked, regained } = compared;
+    match agreed {
+        true => format!("; both held the same at {at}"),
+        false => format!(
+            "; at {at} it lacked {lacked} records and this site {regained}, which were told again"
+        ),
+    }
 }
 
 fn peer_line(peer: &PeerStatus) -> String {

@@ -16,9 +16,35 @@ const PER_SECOND: u64 = 20_000;
 #[derive(Debug, Default)]
 pub(in super::super) struct Allowances {
     spent: BTreeMap<SiteId, (u64, Instant)>,
+    /// How many records were held when they were counted, and the arrival number then.
+    held: Option<(u64, u64)>,
 }
 
 impl Allowances {
+    /// How many records are held, about, of an index that has given arrival numbers up to `last`: one
+    /// with a long history has given many more than it holds. Counting is a pass over all of them, so
+    /// it is done anew when there may be an eighth more.
+    ///
+    /// # Errors
+    /// Those of `count`.
+    pub(super) fn held<E>(
+        &mut self,
+        last: u64,
+        count: impl FnOnce() -> Result<u64, E>,
+    ) -> Result<u64, E> {
+        if last <= HELD_MIN {
+            return Ok(last);
+        }
+        if let Some((held, then)) = self.held
+            && last.saturating_sub(then) <= (held / 8).max(HELD_MIN)
+        {
+            return Ok(held);
+        }
+        let held = count()?;
+        self.held = Some((held, last));
+        Ok(held)
+    }
+
     /// Whether a neighbour may ask on, of a site that holds about `held` records.
     pub(super) fn has_left(&mut self, peer: SiteId, held: u64, now: Instant) -> bool {
         let Some((spent, since)) = self.spent.get_mut(&peer) else { return true };
@@ -48,6 +74,20 @@ mod tests {
 
     const A: SiteId = SiteId([1; 32]);
     const B: SiteId = SiteId([2; 32]);
+
+    #[test]
+    fn what_is_held_is_counted_and_not_what_once_came() {
+        let mut allowances = Allowances::default();
+        let nobody = || -> Result<u64, ()> { panic!("it is known") };
+        assert_eq!(allowances.held(HELD_MIN, nobody), Ok(HELD_MIN), "no more than that");
+        // Three million versions came, of which others cover all but 100,000.
+        let held = allowances.held(3_000_000, || Ok::<_, ()>(100_000)).expect("counted");
+        assert_eq!(held, 100_000);
+        assert_eq!(allowances.held(3_000_000 + HELD_MIN, nobody), Ok(100_000));
+        let more = allowances.held(3_000_001 + HELD_MIN, || Ok::<_, ()>(160_000));
+        assert_eq!(more, Ok(160_000));
+        assert_eq!(allowances.held(9_000_000, || Err(())), Err(()));
+    }
 
     #[test]
     fn sixteen_passes_at_once_and_then_as_many_as_time_allows() {

@@ -3,6 +3,7 @@
 use super::super::health::Health;
 use super::*;
 use crate::control::folder::FolderSetup;
+use crate::control::opening::Progress;
 use crate::events::Events;
 use crate::index::Durability;
 use crate::sample::{file, path};
@@ -12,6 +13,7 @@ use crate::store::Unnamed;
 use crate::watch::{Limits, WatchMode};
 use farhaul_engine::identity::Identity;
 use farhaul_sync::folder::{FileIdentity, Found};
+use farhaul_sync::reconcile::{Holdings, Place, Range, Sum};
 use farhaul_sync::version::Meta;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,7 +46,8 @@ fn folder(peer: SiteId, compares: bool) -> (tempfile::TempDir, Folder, mpsc::Rec
     };
     let identity = Identity::ephemeral().expect("made");
     let (events, _) = mpsc::channel(9);
-    let mut folder = Folder::open(setup, &identity, events, unsaid()).expect("its own");
+    let mut folder =
+        Folder::open(setup, &identity, events, unsaid(), &Progress::default()).expect("its own");
     // It would listen for its neighbour first.
     folder.publisher = folder.publisher.clone().silent(false);
     let published = folder.change(Durability::Now, |state| {
@@ -150,7 +153,7 @@ fn who_is_to_ask_and_says_nothing_is_told_everything_after_a_while() {
 #[test]
 fn a_question_of_an_unknown_comparison_is_refused_and_its_first_one_answered() {
     let (_home, mut folder, mut said) = folder(ASKING, true);
-    let nothing = Part::Split { range: farhaul_sync::reconcile::Range::ALL, prints: vec![0; 256] };
+    let nothing = Part::Split { range: Range::ALL, prints: vec![0; 256] };
     let later = Turn { number: 2, is_last: false, parts: vec![nothing.clone()] };
     folder.compared(ASKING, [4; 32], false, &later);
     let refused = said.try_recv();
@@ -176,7 +179,7 @@ fn first_question(
     salt: u8,
     held: &mut Vec<Outgoing>,
 ) -> (usize, bool) {
-    let range = farhaul_sync::reconcile::Range::ALL;
+    let range = Range::ALL;
     let parts = vec![Part::Split { range, prints: vec![1; 256] }];
     folder.compared(ASKING, [salt; 32], false, &Turn { number: 1, is_last: false, parts });
     let (mut answers, mut is_refused) = (0, false);
@@ -222,7 +225,7 @@ fn who_asks_and_takes_no_answers_is_answered_no_more_and_told_everything() {
 #[test]
 fn who_has_everything_gone_through_again_and_again_is_refused_and_told_everything() {
     let (_home, mut folder, mut said) = folder(ASKING, true);
-    let all = Part::List { range: farhaul_sync::reconcile::Range::ALL, ids: vec![] };
+    let all = Part::List { range: Range::ALL, ids: vec![] };
     // Each a comparison of its own, and each of a few bytes.
     let mut asks = |folder: &mut Folder, salt| {
         let turn = Turn { number: 1, is_last: false, parts: vec![all.clone()] };
@@ -237,11 +240,79 @@ fn who_has_everything_gone_through_again_and_again_is_refused_and_told_everythin
         }
     };
     assert!((1..30).all(|n| asks(&mut folder, [n; 32])));
-    // What that cost counts: 20 records each. The rest as if there were many more of them.
+    // What that cost counts: 20 records each, once more for the sum of their bucket, and that. The
+    // rest as if there were many more of them.
     let asked = folder.allowances.spent(ASKING);
-    assert_eq!(asked, 29 * 20);
+    assert_eq!(asked, 29 * 20 + 20 + 1);
     folder.allowances.spend(ASKING, 1 << 40, Instant::now());
     assert!((30..60).all(|n| !asks(&mut folder, [n; 32])));
     assert_eq!(folder.allowances.spent(ASKING) >> 20, 1 << 20, "it costs nothing any more");
     assert_eq!(told(&mut folder, &mut said), Some(20));
+}
+
+/// A neighbour that holds nothing.
+struct Nothing;
+
+impl Holdings for Nothing {
+    type Error = core::convert::Infallible;
+
+    fn buckets(&self, _: u16, _: u16, _: &mut dyn FnMut(u16, Sum)) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn places(&self, _: Range, _: &mut dyn FnMut(Place, u64)) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// It begins a session in which it follows nobody.
+fn join(folder: &mut Folder, peer: SiteId) -> mpsc::Receiver<Outgoing> {
+    let (outbox, said) = Outbox::to_test(peer, true);
+    let theirs = Shared { folder: folder.setup.key, epoch: 77, head: 0, followed: None };
+    folder.shared(peer, &theirs, outbox);
+    said
+}
+
+/// Publishes another version of a file.
+fn publish(folder: &mut Folder, n: u8) {
+    let published = folder.change(Durability::Now, |state| {
+        let (content, identity) = (file(&[100 + n]), FileIdentity::default());
+        let found = Found { content, meta: Meta::default(), identity };
+        Ok(state.observe(&path("file 1"), Some(found), 2000 + u64::from(n))?)
+    });
+    published.expect("an edit");
+}
+
+/// spec: S-146
+#[test]
+fn what_this_site_reads_to_ask_and_to_sum_up_counts_as_what_it_reads_to_answer() {
+    let (_home, mut folder, mut said) = folder(ASKED, true);
+    // The sum of the bucket, and what the first question took.
+    let mut spent = folder.allowances.spent(ASKED);
+    assert_eq!(spent, (20 + 1) + 1);
+    let answer = |salt, turn: &Turn| match Answerer::new(salt, 0).answer(turn, &Nothing) {
+        Ok(Answer::Say(mut turns)) => turns.pop().expect("a last one"),
+        other => panic!("{other:?}"),
+    };
+    for n in 0..3 {
+        let (salt, turn) = question(&mut said).expect("the first");
+        folder.compared(ASKED, salt, true, &answer(salt, &turn));
+        // It is known to lack all of it: that was read to hear so.
+        assert_eq!(folder.allowances.spent(ASKED), spent + 20);
+        // A change, and a session that is begun anew: the bucket is summed up again.
+        publish(&mut folder, n);
+        said = join(&mut folder, ASKED);
+        assert_eq!(folder.allowances.spent(ASKED), spent + 20 + (20 + 1) + 1);
+        spent = folder.allowances.spent(ASKED);
+    }
+    // The rest as if there were many more records.
+    let (salt, turn) = question(&mut said).expect("the first");
+    folder.allowances.spend(ASKED, 1 << 40, Instant::now());
+    folder.compared(ASKED, salt, true, &answer(salt, &turn));
+    assert!(matches!(said.try_recv(), Ok(Outgoing::Say(Message::Incomparable { .. }))));
+    assert_eq!(told(&mut folder, &mut said), Some(23), "everything, without a comparison");
+    // And in the next session nothing is compared before time has passed.
+    let mut said = join(&mut folder, ASKED);
+    assert_eq!(question(&mut said), None);
+    assert_eq!(told(&mut folder, &mut said), Some(23));
 }

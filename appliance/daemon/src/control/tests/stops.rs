@@ -73,9 +73,11 @@ fn a_folder_that_halts_says_of_nothing_that_it_is_not_there() {
     let (neighbour, stranger) = (SiteId([2; 32]), SiteId([9; 32]));
     for (peer, lens) in [(neighbour, vec![]), (stranger, vec![None])] {
         let (outbox, mut said) = Outbox::to_test(peer, false);
-        bench.body.take(Event::Peer(FromPeer::Up { peer, outbox }));
+        bench.body.take(Event::Peer(FromPeer::Up { peer, outbox }.into()));
         let wanted = vec![Wanted::Whole { manifest: ManifestId([1; 32]) }];
-        bench.body.take(Event::Peer(FromPeer::Asked { peer, id: 7, folder: FOLDER, wanted }));
+        bench
+            .body
+            .take(Event::Peer(FromPeer::Asked { peer, id: 7, folder: FOLDER, wanted }.into()));
         assert!(matches!(said.try_recv(), Ok(Outgoing::Say(Message::Share { .. }))));
         let Ok(Outgoing::Give { id: 7, lens: given, source }) = said.try_recv() else {
             panic!("no answer");
@@ -93,7 +95,7 @@ fn who_does_not_take_what_it_asked_for_is_given_no_more_until_it_does() {
     let Content::File { manifest, .. } = content_of(&mut bench, "a") else { panic!("no file") };
     let peer = SiteId([2; 32]);
     let (outbox, mut said) = Outbox::to_test(peer, false);
-    bench.body.take(Event::Peer(FromPeer::Up { peer, outbox: outbox.clone() }));
+    bench.body.take(Event::Peer(FromPeer::Up { peer, outbox: outbox.clone() }.into()));
     let mut ask = |wanted: Vec<Wanted>| {
         let outbox = outbox.clone();
         bench.folder().asked(peer, 7, &wanted, &outbox);

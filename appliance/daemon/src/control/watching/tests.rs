@@ -72,7 +72,8 @@ impl Scene {
         let mut folder = {
             let health =
                 super::super::health::Health::new("tree", crate::events::Events::default());
-            Folder::open(setup, &identity, events, (health, 1))
+            let progress = crate::control::opening::Progress::default();
+            Folder::open(setup, &identity, events, (health, 1), &progress)
         }
         .expect("it opens");
         folder.wake_up();

@@ -2,11 +2,12 @@
 
 use super::{At, ChunkMap, FileNumber, Home, PLACES_MAX, Place};
 use crate::index::read::blob;
-use crate::index::{IndexError, beside, close, connect, remove_if_there};
+use crate::index::{IndexError, beside, close, connect, obey, remove_if_there};
+use farhaul_engine::files::stop::Stop;
 use farhaul_sync::chunk::{ChunkId, PageId};
 use farhaul_sync::limits::PAGE_MAX;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Places that nobody looks at any more, at which a sweep is worth it; also half of all.
 pub(super) const DEAD_MIN: u64 = 1 << 16;
@@ -25,13 +26,39 @@ const TABLES: &str = "
 #[derive(Debug)]
 pub struct ContentMap {
     pub(super) db: Connection,
-    /// Places of files that have no number any more, as far as was counted, and all that were
-    /// added.
-    dead: u64,
-    added: u64,
-    files: u64,
+    path: PathBuf,
+    counts: Counts,
+    /// Whether what was there when it was opened is among them.
+    is_counted: bool,
     /// [`DEAD_MIN`], or less in a test.
     pub(super) dead_min: u64,
+}
+
+/// How much there is, by which it is told when a sweep is worth it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Places of files that have no number any more, as far as was counted.
+    dead: u64,
+    /// All places that were added.
+    added: u64,
+    files: u64,
+}
+
+impl Counts {
+    /// Counts what is in the map at `path`, which somebody has open: a pass over all of it, minutes
+    /// where there are terabytes. Ends early, with an error, once `stop` is set.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn of(path: &Path, stop: &Stop) -> Result<Self, IndexError> {
+        let db = connect(path, OpenFlags::empty(), CACHE_KIB)?;
+        obey(&db, stop)?;
+        let sql = "SELECT count(*) FROM places WHERE file NOT IN (SELECT number FROM files)";
+        let (dead, added) = (count(&db, sql)?, count(&db, "SELECT count(*) FROM places")?);
+        let files = count(&db, "SELECT count(*) FROM files")?;
+        close(db)?;
+        Ok(Self { dead, added, files })
+    }
 }
 
 impl ContentMap {
@@ -41,19 +68,28 @@ impl ContentMap {
     /// # Errors
     /// [`IndexError`].
     pub fn open(path: &Path) -> Result<Self, IndexError> {
-        match Self::open_there(path) {
-            Err(IndexError::Damaged { .. } | IndexError::Format { .. }) => {
+        Self::open_under(path, &Stop::default())
+    }
+
+    /// The same; ends early, with an error, once `stop` is set.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) fn open_under(path: &Path, stop: &Stop) -> Result<Self, IndexError> {
+        match Self::open_there(path, stop) {
+            Err(IndexError::Damaged { .. } | IndexError::Format { .. }) if !stop.is_set() => {
                 for suffix in ["", "-wal", "-shm"] {
                     remove_if_there(&beside(path, suffix))?;
                 }
-                Self::open_there(path)
+                Self::open_there(path, stop)
             }
             opened => opened,
         }
     }
 
-    fn open_there(path: &Path) -> Result<Self, IndexError> {
+    fn open_there(path: &Path, stop: &Stop) -> Result<Self, IndexError> {
         let db = connect(path, OpenFlags::SQLITE_OPEN_CREATE, CACHE_KIB)?;
+        obey(&db, stop)?;
         db.pragma_update(None, "synchronous", "OFF")?;
         let found = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
         match found {
@@ -71,11 +107,23 @@ impl ContentMap {
         }
         // What a process before this one began and did not finish.
         db.execute("DELETE FROM files WHERE home IS NULL", [])?;
-        let dead =
-            count(&db, "SELECT count(*) FROM places WHERE file NOT IN (SELECT number FROM files)")?;
-        let added = count(&db, "SELECT count(*) FROM places")?;
-        let files = count(&db, "SELECT count(*) FROM files")?;
-        Ok(Self { db, dead, added, files, dead_min: DEAD_MIN })
+        db.progress_handler(0, None::<fn() -> bool>)?;
+        let (path, counts, is_counted) = (path.to_path_buf(), Counts::default(), found == 0);
+        Ok(Self { db, path, counts, is_counted, dead_min: DEAD_MIN })
+    }
+
+    /// Where it is to be counted what was there when it was opened ([`Counts::of`]), by somebody who does
+    /// not hold the map meanwhile; until then nothing is swept. `None`: that was done.
+    pub(crate) fn uncounted(&self) -> Option<PathBuf> {
+        (!self.is_counted).then(|| self.path.clone())
+    }
+
+    /// It was counted. What came meanwhile may count twice: what follows is a guess as it is.
+    pub(crate) fn counted(&mut self, counts: Counts) {
+        self.counts.dead = self.counts.dead.saturating_add(counts.dead);
+        self.counts.added = self.counts.added.saturating_add(counts.added);
+        self.counts.files = self.counts.files.saturating_add(counts.files);
+        self.is_counted = true;
     }
 
     /// Ends work on it.
@@ -93,8 +141,9 @@ impl ContentMap {
             self.db.prepare_cached(&sql)?.query_row(with, |row| row.get(0)).optional()?;
         // How many it had is not worth a search: a file has as many as the mean.
         if number.is_some() {
-            self.dead = self.dead.saturating_add(self.added / self.files.max(1));
-            self.files = self.files.saturating_sub(1);
+            let Counts { dead, added, files } = &mut self.counts;
+            *dead = dead.saturating_add(*added / (*files).max(1));
+            *files = files.saturating_sub(1);
         }
         Ok(())
     }
@@ -103,7 +152,7 @@ impl ContentMap {
 impl ChunkMap for ContentMap {
     fn begin(&mut self) -> Result<FileNumber, IndexError> {
         self.db.prepare_cached("INSERT INTO files(home) VALUES(NULL)")?.execute([])?;
-        self.files += 1;
+        self.counts.files += 1;
         Ok(FileNumber(self.db.last_insert_rowid()))
     }
 
@@ -124,7 +173,7 @@ impl ChunkMap for ContentMap {
             }
         }
         adding.commit()?;
-        self.added += chunks.len() as u64;
+        self.counts.added += chunks.len() as u64;
         Ok(())
     }
 
@@ -208,12 +257,14 @@ impl ChunkMap for ContentMap {
     }
 
     fn sweep(&mut self) -> Result<(), IndexError> {
-        if self.dead < self.dead_min || self.dead < self.added / 2 {
+        let Counts { dead, added, .. } = self.counts;
+        if !self.is_counted || dead < self.dead_min || dead < added / 2 {
             return Ok(());
         }
         let sql = "DELETE FROM places WHERE file NOT IN (SELECT number FROM files)";
         self.db.execute(sql, [])?;
-        (self.dead, self.added) = (0, count(&self.db, "SELECT count(*) FROM places")?);
+        let added = count(&self.db, "SELECT count(*) FROM places")?;
+        self.counts = Counts { dead: 0, added, ..self.counts };
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use super::memory::MemoryMap;
 use super::stored::{DEAD_MIN, FORMAT, count};
 use super::*;
 use crate::sample::path;
+use farhaul_engine::files::stop::Stop;
 use farhaul_sync::limits::PAGE_MAX;
 use proptest::prelude::*;
 
@@ -116,6 +117,29 @@ fn dead_places_are_swept_when_they_are_many() {
     let left = count(&map.db, "SELECT count(*) FROM places").unwrap();
     assert_eq!(left, 5);
     assert_eq!(map.find(chunks[4].chunk).unwrap().len(), 1);
+}
+
+#[test]
+fn what_was_there_is_counted_by_somebody_else_and_swept_after_that() {
+    let home = tempfile::tempdir().unwrap();
+    let mut noted = map(&home);
+    assert_eq!(noted.uncounted(), None, "nothing was there");
+    note(&mut noted, &tree("a"), &[at(1, 0), at(2, 65_536), at(3, 131_072)]);
+    // The process ends before it sweeps.
+    noted.forget(&tree("a")).unwrap();
+    drop(noted);
+    let mut again = map(&home);
+    again.dead_min = 3;
+    let left = |map: &ContentMap| count(&map.db, "SELECT count(*) FROM places").unwrap();
+    again.sweep().unwrap();
+    assert_eq!(left(&again), 3, "nobody counted yet");
+    let uncounted = again.uncounted().expect("it is to be counted");
+    let stopped = Stop::default();
+    let counts = Counts::of(&uncounted, &stopped).expect("nobody holds it");
+    again.counted(counts);
+    assert_eq!(again.uncounted(), None);
+    again.sweep().unwrap();
+    assert_eq!(left(&again), 0);
 }
 
 #[test]

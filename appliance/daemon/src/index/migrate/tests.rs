@@ -166,10 +166,31 @@ fn an_index_of_the_older_format_says_the_same_in_this_one() {
     opened.check().unwrap();
     opened.close().unwrap();
     // And it is done once.
-    let again = Index::open_telling(&home.path().join("index"), FOLDER, SITE, &mut |step| {
-        panic!("{step:?} of an index of this format");
-    });
+    let again = Index::open_telling(
+        &home.path().join("index"),
+        (FOLDER, SITE),
+        &Stop::default(),
+        &mut |step| {
+            panic!("{step:?} of an index of this format");
+        },
+    );
     assert_eq!(told(&again.unwrap()), expected);
+}
+
+/// As where the process stops while a folder is opened. spec: S-181
+#[test]
+fn who_is_told_to_stop_leaves_the_old_index_and_begins_anew() {
+    let (home, expected) = old_index();
+    let (place, stop) = (home.path().join("index"), Stop::default());
+    let stops = stop.clone();
+    let opened = Index::open_telling(&place, (FOLDER, SITE), &stop, &mut |step| {
+        if matches!(step, Step::Filled) {
+            stops.set();
+        }
+    });
+    let error = opened.expect_err("somebody stopped it");
+    assert!(!error.is_damage(), "{error}");
+    assert_eq!(told(&open(home.path()).unwrap()), expected);
 }
 
 /// spec: S-167
@@ -177,9 +198,14 @@ fn an_index_of_the_older_format_says_the_same_in_this_one() {
 fn a_stop_after_any_step_leaves_the_old_index_or_the_new_one() {
     let (home, expected) = old_index();
     let mut images = Vec::new();
-    let opened = Index::open_telling(&home.path().join("index"), FOLDER, SITE, &mut |step| {
-        images.push((step, image_of(home.path())));
-    });
+    let opened = Index::open_telling(
+        &home.path().join("index"),
+        (FOLDER, SITE),
+        &Stop::default(),
+        &mut |step| {
+            images.push((step, image_of(home.path())));
+        },
+    );
     drop(opened.unwrap());
     let copied = images.iter().filter(|(step, _)| matches!(step, Step::Copied { .. })).count();
     assert!(copied > 5, "stopped {copied} times amid the rows");

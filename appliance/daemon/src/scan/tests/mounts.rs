@@ -1,6 +1,7 @@
 //! What is mounted inside a folder is no part of it. Runs in a mount namespace of its own.
 
 use super::*;
+use farhaul_engine::files::dir::Resolver;
 use std::process::Command;
 
 /// Set in the inner half: the tree.
@@ -38,7 +39,14 @@ fn inside_the_namespace() {
         // The other half runs it where it belongs.
         return;
     };
-    let root = Root::open(Path::new(&dir)).expect("opened");
+    // The kernel's own way, and the one where that is missing or forbidden.
+    for resolver in [Resolver::Openat2, Resolver::Walk] {
+        leaves_out_what_is_mounted(Path::new(&dir), resolver);
+    }
+}
+
+fn leaves_out_what_is_mounted(dir: &Path, resolver: Resolver) {
+    let root = Root::open_with(dir, resolver).expect("opened");
     let known = [("a", FileKind::File), ("bound", FileKind::Dir), ("bound/x", FileKind::File)];
     let more = [("mounted", FileKind::Dir), ("mounted/x", FileKind::Dir)];
     let items = known.into_iter().chain(more);

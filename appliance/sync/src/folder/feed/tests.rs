@@ -266,3 +266,38 @@ fn what_a_neighbour_told_it_is_not_told_back_and_everything_else_is() {
     let fed = Feed::default().next(world.sites[1].index()).expect("in memory").expect("all of it");
     assert_eq!(fed.records.runs.iter().map(|run| run.records.len()).sum::<usize>(), 8);
 }
+
+/// spec: S-182
+#[test]
+fn what_is_told_again_goes_once_more_and_no_further_than_what_was_sent() {
+    let mut world = World::new();
+    (0..200).for_each(|path| world.publish(0, path));
+    let mut feed = Feed::default();
+    while let Some(fed) = feed.next(world.sites[0].index()).expect("in memory") {
+        feed.stored(fed.to);
+    }
+    let arrivals = world.sites[0].index().arrivals(0, 1000).expect("in memory");
+    let seqs: Vec<u64> = arrivals.iter().map(|arrival| arrival.seq).collect();
+    let sent = world.last(0);
+    // Covered since, and told as what covers it.
+    world.publish(0, 7);
+    // Also those that the neighbour told in this session; not what it was never told.
+    let held = world.versions(0);
+    feed.heard_of(held.iter().flat_map(|(_, set)| set.iter().map(|version| version.dot)));
+    let last = world.last(0);
+    feed.tell_again([seqs[0], seqs[7], seqs[149], seqs[199], last, last + 9999]);
+    let fed = feed.next(world.sites[0].index()).expect("in memory").expect("three records");
+    assert_eq!((fed.after, fed.to), (sent, sent));
+    world.learn(1, &fed);
+    assert_eq!(world.versions(1).len(), 3);
+    assert_eq!(feed.in_flight(), 1);
+    let next = feed.next(world.sites[0].index()).expect("in memory").expect("what came then");
+    assert_eq!((next.after, next.to), (sent, last));
+    feed.stored(last);
+    assert_eq!((feed.in_flight(), feed.has_more(last)), (0, false));
+    // Where nothing of it is left there is nothing to say.
+    feed.tell_again([seqs[7]]);
+    assert!(feed.has_more(last));
+    assert_eq!(feed.next(world.sites[0].index()).expect("in memory"), None);
+    assert!(!feed.has_more(last));
+}
