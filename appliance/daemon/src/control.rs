@@ -31,6 +31,7 @@ mod recover;
 mod revise;
 mod rot;
 mod scrub;
+mod service;
 mod setup;
 mod sift;
 mod tell;
@@ -49,6 +50,7 @@ pub use folder::{FolderError, FolderSetup};
 pub use halt::{FolderCondition, Halt, HaltKind};
 pub use holders::Holders;
 pub use revise::Revision;
+pub(crate) use service::note_unkept;
 pub(crate) use why::task_of;
 
 use crate::events::{Events, Said};

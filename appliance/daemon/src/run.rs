@@ -7,7 +7,7 @@ mod reload;
 pub use reload::Reloads;
 
 use crate::config::Config;
-use crate::control::{Control, FolderError, FolderSetup};
+use crate::control::{Control, FolderError, FolderSetup, note_unkept};
 use crate::events::{Events, Said};
 use crate::http::{Answering, Listening, ServeError, Sources};
 use crate::moment::now_millis;
@@ -21,6 +21,7 @@ use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::remember::PathStore;
 use farhaul_engine::tls::Allow;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -217,12 +218,13 @@ fn start_folders(
     Ok((sites, control))
 }
 
-/// The folders as the control loop takes them; their state directories are made.
+/// The folders as the control loop takes them; their state directories are made, and those of other
+/// folders say that these are not kept.
 fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
     let (principals, with_root) = principals();
-    let mut folders = Vec::new();
+    let (mut folders, states) = (Vec::new(), config.site.state.join("folders"));
     for folder in &config.folders {
-        let state = config.site.state.join("folders").join(folder.id.as_str());
+        let state = states.join(folder.id.as_str());
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&state);
         made.map_err(|source| RunError::State { path: state.clone(), source })?;
         folders.push(FolderSetup {
@@ -241,6 +243,8 @@ fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
             principals: Arc::clone(if folder.root_owned { &with_root } else { &principals }),
         });
     }
+    let kept = config.folders.iter().map(|folder| OsStr::new(folder.id.as_str())).collect();
+    note_unkept(&states, &kept).map_err(|source| RunError::State { path: states, source })?;
     Ok(folders)
 }
 

@@ -34,6 +34,7 @@ mod resumed;
 mod room;
 mod rotten;
 mod rules;
+mod service;
 mod stops;
 mod telling;
 mod thin;
