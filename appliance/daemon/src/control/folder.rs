@@ -291,7 +291,13 @@ impl Folder {
             match links {
                 Some(links) if links > 1 => _ = named.insert(path.clone(), links),
                 Some(_) => {}
-                None => outdated.push(path.clone()),
+                None => {
+                    // A further name that went changes a state as well, and nobody tells of that.
+                    if found.is_some() {
+                        self.upkeep.look_again(path);
+                    }
+                    outdated.push(path.clone());
+                }
             }
             links.is_some()
         });
