@@ -1,15 +1,15 @@
 //! Looking at one path: what the brain is told stands there.
 
-use super::digest::{ContentSink, DigestError, Digested, Digester};
-use super::holes::holes_of;
-use super::identity::identity_of;
+use super::identity_of;
 use super::owners::{Owners, OwnersError};
 use super::rules::Rules;
 use super::walk::LeftOut;
+use super::{ContentSink, DigestError, Digested, Digester};
 use crate::exact;
 use farhaul_engine::files::dir::{FileKind, Meta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
+use farhaul_files::holes_of;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::FileTime;
 use farhaul_sync::chunk::{ContentKeys, Holes};

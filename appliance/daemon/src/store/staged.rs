@@ -4,13 +4,13 @@
 //! it again. What is in it is not trusted: whoever takes it up hashes its chunks. It becomes
 //! [`Ready`] once it has its length and metadata and is durable.
 
-use super::describe::{Subject, describe};
 use super::error::{StoreError, at};
 use super::marker::errno_of;
 use super::{Store, random_name, step};
 use farhaul_engine::files::confine::ShownPath;
 use farhaul_engine::files::dir::{FileKind, Identity, Meta as DiskMeta, times};
 use farhaul_engine::files::space;
+use farhaul_files::{Subject, describe};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::version::{Content, ManifestId, Meta};

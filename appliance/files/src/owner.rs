@@ -24,7 +24,7 @@ pub trait Principals: Debug + Send + Sync {
 }
 
 /// The numbers of those in access control lists.
-pub(super) struct Numbers<'a>(pub(super) &'a dyn Principals);
+pub struct Numbers<'a>(pub &'a dyn Principals);
 
 impl Ids for Numbers<'_> {
     fn id(&self, who: &Who) -> Option<u32> {
@@ -41,7 +41,7 @@ impl Ids for Numbers<'_> {
 
 impl Numbers<'_> {
     /// The name of who is in a list, or digits.
-    pub(super) fn name(&self, who: Principal) -> Box<[u8]> {
+    pub fn name(&self, who: Principal) -> Box<[u8]> {
         let (name, id) = match who {
             Principal::User(id) => (self.0.user_name(id), id),
             Principal::Group(id) => (self.0.group_name(id), id),

@@ -1,7 +1,7 @@
 //! Metadata: set on descriptors, never on paths.
 
-use super::owner::{Numbers, Principals};
 use crate::attrs;
+use crate::owner::{Numbers, Principals};
 use farhaul_engine::files::dir::times;
 use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_sync::limits::MODE_MASK;
@@ -16,7 +16,7 @@ const NOBODY: u32 = 65_534;
 const ROOT: u32 = 0;
 
 /// What is given metadata.
-pub(super) enum Subject {
+pub enum Subject {
     /// Something of this site's, on its way in; to take the place of what is this, if of anything.
     Staged(Option<DiskMeta>),
     /// What stands in the tree.
@@ -26,7 +26,7 @@ pub(super) enum Subject {
 /// Gives what is open as `fd` its owner and group, where this process may and they have numbers
 /// here; then its lists and attributes, as far as the file system takes them; then its mode, which a
 /// change of the owner would take bits of and a list would change; then its time.
-pub(super) fn describe(
+pub fn describe(
     fd: impl AsFd,
     meta: &Meta,
     subject: &Subject,
