@@ -102,9 +102,6 @@ pub struct Peer {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FolderId(String);
 
-/// What the key of a folder is derived for.
-const KEY_CONTEXT: &str = "farhaul folder key v1";
-
 impl FolderId {
     /// Bytes of an id.
     pub const LEN_MAX: usize = 64;
@@ -126,7 +123,7 @@ impl FolderId {
 
     /// What the folder is called on the wire. spec: S-058
     pub fn key(&self) -> FolderKey {
-        FolderKey(blake3::derive_key(KEY_CONTEXT, self.0.as_bytes()))
+        FolderKey::of_id(&self.0)
     }
 }
 

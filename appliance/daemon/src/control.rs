@@ -5,6 +5,7 @@ mod again;
 mod alarm;
 mod ask;
 mod beat;
+mod borrow;
 mod compare;
 mod configure;
 mod contents;
@@ -45,6 +46,7 @@ mod work;
 
 pub use ask::{AskError, Asker, FolderFacts, PeerFacts, Reader};
 pub use beat::Beat;
+pub use borrow::{Piece, Pieces};
 pub use fetching::ContentCounts;
 pub use folder::{FolderError, FolderSetup};
 pub use halt::{FolderCondition, Halt, HaltKind};

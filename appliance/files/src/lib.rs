@@ -12,6 +12,7 @@ mod digest;
 mod holes;
 mod identity;
 mod owner;
+pub mod sparse;
 
 pub use describe::{Subject, describe};
 pub use digest::{ContentSink, DigestError, Digested, Digester, SinkError};
