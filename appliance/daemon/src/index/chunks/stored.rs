@@ -5,17 +5,19 @@ use crate::index::read::blob;
 use crate::index::{IndexError, beside, close, connect, remove_if_there};
 use farhaul_sync::chunk::{ChunkId, PageId};
 use farhaul_sync::limits::PAGE_MAX;
+use farhaul_sync::version::ManifestId;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::path::Path;
 
 /// Places that nobody looks at any more, at which a sweep is worth it; also half of all.
 pub(super) const DEAD_MIN: u64 = 1 << 16;
-pub(super) const FORMAT: i64 = 3;
+pub(super) const FORMAT: i64 = 4;
 /// Pages kept in memory, in KiB: chunks come in no order, and the system keeps pages as well.
 const CACHE_KIB: i64 = 8 << 10;
 
 const TABLES: &str = "
-    CREATE TABLE files(number INTEGER PRIMARY KEY AUTOINCREMENT, home BLOB UNIQUE);
+    CREATE TABLE files(number INTEGER PRIMARY KEY AUTOINCREMENT, home BLOB UNIQUE, content BLOB);
+    CREATE INDEX displaced ON files(content) WHERE home IS NULL AND content IS NOT NULL;
     CREATE TABLE places(chunk BLOB NOT NULL, file INTEGER NOT NULL, offset INTEGER NOT NULL,
         len INTEGER NOT NULL, PRIMARY KEY(chunk, file, offset)) WITHOUT ROWID;
     CREATE TABLE pages(id BLOB PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
@@ -27,8 +29,8 @@ pub struct ContentMap {
     pub(super) db: Connection,
     /// Places of files that have no number any more, as far as was counted, and all that were
     /// added.
-    dead: u64,
-    added: u64,
+    pub(super) dead: u64,
+    pub(super) added: u64,
     files: u64,
     /// [`DEAD_MIN`], or less in a test.
     pub(super) dead_min: u64,
@@ -86,6 +88,29 @@ impl ContentMap {
         close(self.db)
     }
 
+    /// Another file takes the place: what was noted of the one there is remembered, and counts as dead.
+    fn displace(&mut self, home: &[u8]) -> Result<(), IndexError> {
+        let sql = "UPDATE files SET home = NULL WHERE home = ? AND content IS NOT NULL";
+        if self.db.prepare_cached(sql)?.execute([home])? > 0 {
+            self.dead = self.dead.saturating_add(self.added / self.files.max(1));
+            self.files = self.files.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// The file with that content at that place.
+    fn number_at(&self, home: &[u8], content: &[u8]) -> Result<Option<i64>, IndexError> {
+        let sql = "SELECT number FROM files WHERE home = ? AND content = ?";
+        let mut there = self.db.prepare_cached(sql)?;
+        Ok(there.query_row(params![home, content], |row| row.get(0)).optional()?)
+    }
+
+    /// A file with that content whose place another one took.
+    fn displaced(&self, content: &[u8]) -> Result<Option<i64>, IndexError> {
+        let sql = "SELECT max(number) FROM files WHERE home IS NULL AND content = ?";
+        Ok(self.db.prepare_cached(sql)?.query_row([content], |row| row.get(0))?)
+    }
+
     /// Takes the numbers of files away.
     fn remove(&mut self, which: &str, with: &[&dyn rusqlite::ToSql]) -> Result<(), IndexError> {
         let sql = format!("DELETE FROM files WHERE {which} RETURNING number");
@@ -116,7 +141,7 @@ impl ChunkMap for ContentMap {
             let mut insert = adding.prepare_cached(
                 "INSERT OR IGNORE INTO places(chunk, file, offset, len) SELECT ?1, ?2, ?3, ?4
                  WHERE (SELECT count(*) FROM places JOIN files ON number = file
-                    WHERE chunk = ?1) < ?5",
+                    WHERE chunk = ?1 AND (home IS NOT NULL OR content IS NULL)) < ?5",
             )?;
             for At { chunk, offset, len } in sorted {
                 let offset = i64::try_from(*offset).unwrap_or(i64::MAX);
@@ -128,11 +153,36 @@ impl ChunkMap for ContentMap {
         Ok(())
     }
 
-    fn settle(&mut self, file: FileNumber, home: &Home) -> Result<(), IndexError> {
+    fn settle(
+        &mut self,
+        file: FileNumber,
+        home: &Home,
+        content: ManifestId,
+    ) -> Result<(), IndexError> {
         let home = home.encode();
-        self.remove("home = ?", params![home])?;
-        let mut naming = self.db.prepare_cached("UPDATE files SET home = ? WHERE number = ?")?;
-        naming.execute(params![home, file.0])?;
+        self.displace(&home)?;
+        let sql = "UPDATE files SET home = ?, content = ? WHERE number = ?";
+        self.db.prepare_cached(sql)?.execute(params![home, &content.0[..], file.0])?;
+        Ok(())
+    }
+
+    fn found_at(&mut self, content: ManifestId, from: &Home, to: &Home) -> Result<(), IndexError> {
+        let (from, to, content) = (from.encode(), to.encode(), &content.0[..]);
+        if from == to {
+            return Ok(());
+        }
+        let number = match self.number_at(&from, content)? {
+            Some(number) => Some(number),
+            None => {
+                let number = self.displaced(content)?;
+                self.files += u64::from(number.is_some());
+                number
+            }
+        };
+        let Some(number) = number else { return Ok(()) };
+        self.displace(&to)?;
+        let sql = "UPDATE files SET home = ? WHERE number = ?";
+        self.db.prepare_cached(sql)?.execute(params![to, number])?;
         Ok(())
     }
 
@@ -211,6 +261,7 @@ impl ChunkMap for ContentMap {
         if self.dead < self.dead_min || self.dead < self.added / 2 {
             return Ok(());
         }
+        self.db.execute("DELETE FROM files WHERE home IS NULL AND content IS NOT NULL", [])?;
         let sql = "DELETE FROM places WHERE file NOT IN (SELECT number FROM files)";
         self.db.execute(sql, [])?;
         (self.dead, self.added) = (0, count(&self.db, "SELECT count(*) FROM places")?);
