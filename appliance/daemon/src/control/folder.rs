@@ -38,8 +38,8 @@ use tokio::sync::mpsc;
 
 /// What an author signs when it seals records (S-022).
 const SEALED: Purpose = Purpose::new(Statement::PURPOSE);
-/// How soon it is scanned after something that was found could not be taken in.
-const SCAN_AGAIN: Duration = Duration::from_mins(1);
+/// How soon it is scanned after something that was found could not be taken in, or was not found.
+pub(super) const SCAN_AGAIN: Duration = Duration::from_mins(1);
 
 pub use super::setup::{FolderError, FolderSetup};
 
@@ -388,7 +388,7 @@ impl Folder {
         let stale_until = if is_stale.unwrap_or(true) { theirs.head } else { 0 };
         if stale_until > 0 {
             let anew = self.follow_anew(peer, theirs.epoch);
-            self.note("a neighbour is not followed anew", anew);
+            self.note_once("a neighbour is not followed anew", anew);
         }
         let stored = feed.sent();
         let (head, comparison, asked_again, is_held) = (theirs.head, None, false, false);
@@ -407,13 +407,13 @@ impl Folder {
         self.neighbours.insert(peer, neighbour);
         self.fetching.givers().join(outbox_too);
         let came = self.came(peer, theirs);
-        self.note("what a neighbour has cannot be kept", came);
+        self.note_once("what a neighbour has cannot be kept", came);
         if stale_until > 0 {
             self.ask_again(peer);
         }
         if is_ahead {
             let renewed = self.renew();
-            self.note("no new incarnation", renewed);
+            self.note_once("no new incarnation", renewed);
         }
         self.begin_to_compare(peer, theirs);
     }
@@ -441,7 +441,7 @@ impl Folder {
         let learned = self.learn(bytes, peer, Followed { epoch, up_to: to }, teller);
         if let Err(FolderError::State(StateError::RolledBack)) = &learned {
             let renewed = self.renew();
-            return self.note("no new incarnation", renewed);
+            return self.note_once("no new incarnation", renewed);
         }
         let is_learned = learned.is_ok();
         let is_held = matches!(&learned, Err(FolderError::State(StateError::TooManyAside)));
@@ -455,7 +455,7 @@ impl Folder {
             Ok(versions) => (versions, Ok(())),
             Err(error) => (Vec::new(), Err(error)),
         };
-        self.note("records cannot be taken in", learned);
+        self.note_once("records cannot be taken in", learned);
         let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| is_learned) else { return };
         if teller == Teller::Current {
             neighbour.feed.heard_of(versions);
@@ -532,6 +532,7 @@ impl Folder {
             return;
         }
         self.look_for_room();
+        self.health.let_pass(Instant::now());
         if Instant::now() >= self.next_scan {
             self.scan();
         }
