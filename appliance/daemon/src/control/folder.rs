@@ -11,7 +11,7 @@ use super::links::{Linking, group_found};
 use super::listen::Hearing;
 use super::recover::Undecided;
 use super::scrub::Scrub;
-use super::sift::links_so;
+use super::sift::{links_so, over};
 use super::thin::Thinning;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
@@ -291,13 +291,7 @@ impl Folder {
             match links {
                 Some(links) if links > 1 => _ = named.insert(path.clone(), links),
                 Some(_) => {}
-                None => {
-                    // A further name that went changes a state as well, and nobody tells of that.
-                    if found.is_some() {
-                        self.upkeep.look_again(path);
-                    }
-                    outdated.push(path.clone());
-                }
+                None => outdated.push(over(&mut self.upkeep, path, found.as_ref())),
             }
             links.is_some()
         });
