@@ -116,6 +116,17 @@ pub struct Looker<'a> {
     read: u64,
 }
 
+/// Whether an error says that something is no file, directory or link, as which it was opened.
+fn is_of_another_kind(error: &ConfineError) -> bool {
+    matches!(
+        error,
+        ConfineError::IsDirectory { .. }
+            | ConfineError::NotDirectory { .. }
+            | ConfineError::SymlinkInPath { .. }
+            | ConfineError::Io { source: Errno::INVAL, .. }
+    )
+}
+
 fn at(path: &RelPath) -> impl Fn(Errno) -> ConfineError + '_ {
     move |errno| ConfineError::at(path, errno)
 }
@@ -160,6 +171,16 @@ impl<'a> Looker<'a> {
     /// # Errors
     /// [`LookError`]. A file that changes whenever it is read is [`DigestError::Changed`].
     pub fn look(&mut self, path: &RelPath, sink: &mut dyn ContentSink) -> Result<Look, LookError> {
+        match self.look_at(path, sink) {
+            // It can be read, and is something else than a moment ago.
+            Err(LookError::Confine(error)) if is_of_another_kind(&error) => {
+                Err(LookError::Digest { path: path.clone(), fault: DigestError::Changed })
+            }
+            looked => looked,
+        }
+    }
+
+    fn look_at(&mut self, path: &RelPath, sink: &mut dyn ContentSink) -> Result<Look, LookError> {
         let meta = match self.root.stat(path) {
             Ok(meta) => meta,
             // Nothing at the path itself, or no directory any more where it was in.
