@@ -26,7 +26,8 @@ pub enum EventKind {
     /// A folder does nothing any more, and goes on by itself once the cause is gone; `text` says why
     /// and what to do.
     Halted,
-    /// A folder that halted goes on.
+    /// A folder that halted goes on, or one that was not kept for a while is kept again; then `text`
+    /// says what of it was gone.
     Resumed,
     /// Something in a folder does not work; `text` says what and why.
     Trouble,

@@ -41,6 +41,8 @@ pub struct Versions {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct GoneVersion {
+    /// Its name, by which it can be restored.
+    pub name: String,
     /// What it was.
     pub version: VersionInfo,
     /// When this site saw that it was gone.
@@ -64,8 +66,13 @@ pub struct Restore {
     /// A file, or a directory with all beneath it; absent for the whole folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<TreePath>,
-    /// When.
-    pub at: Time,
+    /// When; absent if `version` says what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
+    /// The name of what is to come back at `path`, as a list of its versions has it: of what is kept,
+    /// or of what users of this site wrote over or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Whether what came after that time is removed.
     #[serde(default)]
     pub exact: bool,
@@ -75,6 +82,9 @@ pub struct Restore {
     /// Whether what need not change is told as well.
     #[serde(default)]
     pub all: bool,
+    /// Whether `record` is told of each path, for whoever restores to another place.
+    #[serde(default)]
+    pub records: bool,
     /// The `next` of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<TreePath>,
@@ -111,6 +121,14 @@ pub struct RestoreItem {
     /// The name of what is kept of it; absent where it still stands, or is not kept here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<String>,
+    /// The name of its version, where its bytes are not kept of this path but to be had: at another
+    /// path of this site, or from `sites`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<String>,
+    /// What its version says, as a record (SYNC.md, S-020) in hexadecimal digits, without what it has
+    /// seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
     /// Peers that have its bytes, where this site has not: they come from there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sites: Vec<SiteRef>,

@@ -17,12 +17,12 @@ pub use farhaul_sync::folder::Role;
 pub use fault::{ConfigError, Fault};
 use host::Host;
 
-use crate::people::NameMap;
 use crate::scan::{Rules, ScrubPlan};
 use crate::site::PeerPlace;
 use crate::store::retention::Retention;
 use crate::watch::WatchMode;
 use farhaul_engine::engine::SessionOptions;
+use farhaul_files::people::NameMap;
 use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::SiteId;
@@ -103,9 +103,6 @@ pub struct Peer {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FolderId(String);
 
-/// What the key of a folder is derived for.
-const KEY_CONTEXT: &str = "farhaul folder key v1";
-
 impl FolderId {
     /// Bytes of an id.
     pub const LEN_MAX: usize = 64;
@@ -127,7 +124,7 @@ impl FolderId {
 
     /// What the folder is called on the wire. spec: S-058
     pub fn key(&self) -> FolderKey {
-        FolderKey(blake3::derive_key(KEY_CONTEXT, self.0.as_bytes()))
+        FolderKey::of_id(&self.0)
     }
 }
 

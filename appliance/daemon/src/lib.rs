@@ -11,7 +11,6 @@ pub mod fuzz;
 pub mod http;
 pub mod index;
 mod moment;
-pub mod people;
 pub mod restore;
 pub mod run;
 pub mod scan;

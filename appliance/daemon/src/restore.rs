@@ -5,6 +5,7 @@
 //! that it was: the bytes are kept where the edit arrived, if they are.
 
 use crate::index::{Elsewhere, IndexError, Kept, Reading};
+use crate::told;
 use farhaul_api::RestoreAction;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Item;
@@ -169,6 +170,30 @@ fn step(reading: Reading<'_>, wish: &Wish, path: RelPath) -> Result<Option<Step>
         && action != RestoreAction::Same;
     let (version, kept) = (version.cloned(), kept.cloned());
     Ok(Some(Step { path, action, version, kept, is_elsewhere }))
+}
+
+/// What brings back at a path what is kept of it under a name, or what a user of this site wrote over
+/// or deleted there and [`told::dot`] names; `None`: there is no such thing.
+///
+/// # Errors
+/// [`IndexError`].
+pub fn named(reading: Reading<'_>, path: &RelPath, name: &str) -> Result<Option<Step>, IndexError> {
+    let placed = reading.item(path)?.placed;
+    let now = placed.as_ref().map(|placed| (&placed.version.content, &placed.meta));
+    let path = path.clone();
+    if let Some(kept) = reading.kept_of(&path)?.into_iter().find(|kept| kept.name == name) {
+        let version = kept.version.clone();
+        let action = version.as_ref().map_or(RestoreAction::Unavailable, |is| back_to(is, now));
+        let kept = Some(kept).filter(|_| action != RestoreAction::Same);
+        return Ok(Some(Step { path, action, version, kept, is_elsewhere: false }));
+    }
+    let gone = reading.elsewhere_of(&path)?.into_iter();
+    let gone = gone.map(|gone| gone.version).find(|gone| told::dot(gone.dot) == name);
+    Ok(gone.map(|version| {
+        let action = back_to(&version, now);
+        let is_elsewhere = action != RestoreAction::Same;
+        Step { path, action, version: Some(version), kept: None, is_elsewhere }
+    }))
 }
 
 /// What brings a path back to a version, where `now` stands.

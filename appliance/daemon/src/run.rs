@@ -7,11 +7,10 @@ mod reload;
 pub use reload::Reloads;
 
 use crate::config::Config;
-use crate::control::{Control, FolderError, FolderSetup};
+use crate::control::{Control, FolderError, FolderSetup, note_unkept};
 use crate::events::{Events, Said};
 use crate::http::{Answering, Listening, ServeError, Sources};
 use crate::moment::now_millis;
-use crate::people::{Directory, People};
 use crate::site::Sites;
 use crate::watch::Limits;
 use farhaul_api::EventKind;
@@ -20,7 +19,9 @@ use farhaul_engine::engine::{Engine, EngineConfig, EngineError, TcpPort};
 use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::remember::PathStore;
 use farhaul_engine::tls::Allow;
+use farhaul_files::people::{Directory, People};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -224,12 +225,13 @@ fn start_folders(
     Ok((sites, control))
 }
 
-/// The folders as the control loop takes them; their state directories are made.
+/// The folders as the control loop takes them; their state directories are made, and those of other
+/// folders say that these are not kept.
 fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
     let directory = Directory::of_this_machine();
-    let mut folders = Vec::new();
+    let (mut folders, states) = (Vec::new(), config.site.state.join("folders"));
     for folder in &config.folders {
-        let state = config.site.state.join("folders").join(folder.id.as_str());
+        let state = states.join(folder.id.as_str());
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&state);
         made.map_err(|source| RunError::State { path: state.clone(), source })?;
         folders.push(FolderSetup {
@@ -252,6 +254,8 @@ fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
             )),
         });
     }
+    let kept = config.folders.iter().map(|folder| OsStr::new(folder.id.as_str())).collect();
+    note_unkept(&states, &kept).map_err(|source| RunError::State { path: states, source })?;
     Ok(folders)
 }
 

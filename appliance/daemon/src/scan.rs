@@ -8,9 +8,6 @@
 
 mod ahead;
 mod compare;
-mod digest;
-mod holes;
-mod identity;
 mod look;
 mod names;
 mod owners;
@@ -19,10 +16,10 @@ mod scrub;
 mod walk;
 
 pub use compare::{Change, Counts, Known, KnownError, KnownItem, Scan, ScanError, Seen};
-pub use digest::{ContentSink, DigestError, Digested, Digester, SinkError};
-pub use identity::identity_of;
+pub use farhaul_files::people::OwnersError;
+pub use farhaul_files::{ContentSink, DigestError, Digested, Digester, SinkError, identity_of};
 pub use look::{KnownContent, Look, LookError, Looker, Patience, Standing};
-pub use owners::{Owners, OwnersError};
+pub use owners::Owners;
 pub use rules::{RuleError, Rules};
 pub(crate) use scrub::Pace;
 pub use scrub::ScrubPlan;

@@ -6,7 +6,6 @@
 //! versions, and what is read or sent is not its business.
 
 mod change;
-mod describe;
 mod displaced;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -15,7 +14,6 @@ mod intent;
 mod kept;
 mod linked;
 mod marker;
-mod owner;
 mod recover;
 pub mod retention;
 mod rooted;
@@ -25,12 +23,11 @@ mod staged;
 pub use change::{Committed, Prepared, Swapped};
 pub use displaced::{Displaced, Origin};
 pub use error::StoreError;
+pub use farhaul_files::{NameTable, Principals, Unnamed, Wake};
 pub use intent::{Action, Intent, IntentId, Recorded};
 pub use kept::{Fate, PurgeError};
 pub use linked::is_another_name_of;
 pub use marker::{FolderMark, is_marked};
-pub(crate) use owner::digits_of;
-pub use owner::{NameTable, Principals, Unnamed, Wake};
 pub use recover::{Hashing, Recovered, ends_in_zeros};
 pub use rooted::Rooted;
 pub use shortfall::{Lacks, Shortfall, attrs_print};

@@ -53,6 +53,13 @@ impl Place {
         std::fs::write(self.file(), text).expect("written");
     }
 
+    /// A configuration that has commented out its folder.
+    fn write_without_folder(&self) {
+        let text = std::fs::read_to_string(self.file()).expect("written before");
+        let (site, _) = text.split_once("[[folder]]").expect("it has one");
+        std::fs::write(self.file(), site).expect("written");
+    }
+
     fn check(&self) -> (i32, String, String) {
         run(farhauld().arg("check").arg(self.file()))
     }
@@ -189,6 +196,32 @@ fn a_site_runs_until_it_is_told_to_stop() {
         assert_eq!(site.stop(signal), Some(0));
         assert!(place.path("state/identity.key").exists());
     }
+}
+
+/// spec: S-175, S-38
+#[test]
+fn a_site_that_runs_without_a_folder_notes_that_it_is_out_of_service() {
+    let place = Place::new();
+    let unkept = place.path("state/folders/photos/unkept");
+    let mut site = Site::start(&place.file(), "text");
+    site.line_with("kept folder=photos");
+    assert!(!unkept.exists());
+    // While it runs, or at its next start.
+    place.write_without_folder();
+    kill_process(Pid::from_child(&site.child), Signal::HUP).expect("it runs");
+    site.line_with("the configuration was read again");
+    assert!(unkept.exists());
+    assert_eq!(site.stop(Signal::TERM), Some(0));
+    std::fs::remove_file(&unkept).expect("there");
+    let mut site = Site::start(&place.file(), "text");
+    site.line_with("photos is not kept any more");
+    assert_eq!(site.stop(Signal::TERM), Some(0));
+    assert!(unkept.exists());
+    place.write("127.0.0.1:0", ID, "");
+    let mut site = Site::start(&place.file(), "text");
+    site.line_with("it was not kept for a while; nothing of it is gone");
+    assert_eq!(site.stop(Signal::TERM), Some(0));
+    assert!(!unkept.exists());
 }
 
 #[test]

@@ -22,6 +22,13 @@ pub struct Hash(pub [u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FolderKey(pub [u8; 32]);
 
+impl FolderKey {
+    /// That of the folder with this id (spec: S-058).
+    pub fn of_id(id: &str) -> Self {
+        Self(blake3::derive_key("farhaul folder key v1", id.as_bytes()))
+    }
+}
+
 /// What an author signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {

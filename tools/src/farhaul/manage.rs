@@ -234,13 +234,22 @@ pub struct RestoreArgs {
     #[arg(value_name = "PATH")]
     pub path: Option<PathBuf>,
     /// When it stood: `2026-11-22 14:30` by the local clock, `2026-11-22T14:30:00Z`, or `2 h ago`.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub at: Moment,
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        required_unless_present = "version"
+    )]
+    pub at: Option<Moment>,
+    /// Instead of a time, what `farhaul version list` names so in brackets.
+    #[arg(long, value_name = "NAME", requires = "path", conflicts_with = "at")]
+    pub version: Option<String>,
     /// Write it into this directory, and leave the folder alone. What stands there is not touched.
+    /// Everything is verified; owners are set where this user may, and nothing becomes root's.
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
     /// Remove what came after that time from the folder.
-    #[arg(long, conflicts_with = "to")]
+    #[arg(long, conflicts_with_all = ["to", "version"])]
     pub exact: bool,
     /// Only say what would be done.
     #[arg(long)]

@@ -14,21 +14,40 @@ struct Fence {
     tests: &'static [&'static str],
 }
 
-const FENCES: [Fence; 13] = [
+const FENCES: [Fence; 14] = [
     Fence { name: "farhaul-proto", normal: &[], tests: &[] },
     Fence { name: "farhaul-engine", normal: &["farhaul-proto"], tests: &["farhaul-sim"] },
     Fence { name: "farhaul-sim", normal: &["farhaul-proto", "farhaul-sync"], tests: &[] },
     Fence { name: "farhaul-sync", normal: &["farhaul-proto"], tests: &["farhaul-sim"] },
     Fence { name: "farhaul-api", normal: &[], tests: &[] },
+    // What the daemon and the command both do to files, so that neither does it otherwise.
+    Fence {
+        name: "farhaul-files",
+        normal: &["farhaul-proto", "farhaul-engine", "farhaul-sync"],
+        tests: &[],
+    },
     Fence {
         name: "farhauld",
-        normal: &["farhaul-proto", "farhaul-engine", "farhaul-sync", "farhaul-api"],
+        normal: &[
+            "farhaul-proto",
+            "farhaul-engine",
+            "farhaul-sync",
+            "farhaul-api",
+            "farhaul-files",
+        ],
         tests: &["farhaul-sim"],
     },
     // The WAN emulator in tools is the simulator's link model in real time.
     Fence {
         name: "farhaul-tools",
-        normal: &["farhaul-proto", "farhaul-engine", "farhaul-sim", "farhaul-api"],
+        normal: &[
+            "farhaul-proto",
+            "farhaul-engine",
+            "farhaul-sim",
+            "farhaul-sync",
+            "farhaul-api",
+            "farhaul-files",
+        ],
         tests: &[],
     },
     // Whole binaries are tested from outside; the lab comes from tools.

@@ -40,7 +40,7 @@ const WINGS: [(&str, &[&str]); 2] = [
             "sim",
         ],
     ),
-    ("appliance", &["FAULTS.md", "README.md", "SYNC.md", "api", "daemon", "fuzz", "sync"]),
+    ("appliance", &["FAULTS.md", "README.md", "SYNC.md", "api", "daemon", "files", "fuzz", "sync"]),
 ];
 
 /// Every path lies in a known room.

@@ -1,6 +1,6 @@
 //! Access control lists as a file system may give them.
 
-use super::acl::{Ids, Principal, Read, decode, encode};
+use farhaul_files::attrs::acl::{Ids, Principal, Read, decode, encode};
 use farhaul_sync::version::{Acl, Who};
 use std::convert::Infallible;
 

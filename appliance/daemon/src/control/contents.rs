@@ -160,18 +160,19 @@ impl Filler {
         self.file = noted.or(file);
     }
 
-    /// The file was read to its end and is at `home`. Of a small one nothing is noted.
-    pub(super) fn done(mut self, home: &Home, size: Bytes) {
+    /// The file was read to its end, has that content and is at `home`. Of a small one nothing is noted.
+    pub(super) fn done(mut self, home: &Home, (content, size): (ManifestId, Bytes)) {
         if size <= WHOLE_MAX {
             return;
         }
         if let Some(known_at) = self.known_at.take() {
-            return self.contents.moved(&Home::Tree(known_at), home);
+            self.contents.with(|map| map.found_at(content, &Home::Tree(known_at), home));
+            return;
         }
         self.flush();
         if let Some(file) = self.file.take() {
             self.contents.with(|map| {
-                map.settle(file, home)?;
+                map.settle(file, home, content)?;
                 map.sweep()
             });
         }
@@ -286,7 +287,7 @@ impl Refill {
         let mut filler = self.contents.filler();
         match digester.digest(&file, &before, &mut filler) {
             Ok(digested) if digested.manifest == manifest => {
-                filler.done(&Home::Tree(path.clone()), size);
+                filler.done(&Home::Tree(path.clone()), (manifest, size));
                 Ok(true)
             }
             // A scan sees what became of it.

@@ -242,6 +242,6 @@ fn verified(shared: &Shared, wish: &Wish, staged: Staged) -> Result<Ready, Strin
         staged.discard();
         return Err("it is not what it was".to_owned());
     }
-    filler.done(&Home::Staged(wish.manifest), wish.size);
+    filler.done(&Home::Staged(wish.manifest), (wish.manifest, wish.size));
     staged.finish(&wish.version.meta).map_err(|error| error.to_string())
 }

@@ -14,7 +14,7 @@ use super::naming::Naming;
 use super::opening::Progress;
 use super::recover::Undecided;
 use super::scrub::Scrub;
-use super::sift::links_so;
+use super::sift::{links_so, over};
 use super::thin::Thinning;
 use super::upkeep::Upkeep;
 use super::watching::Ears;
@@ -41,8 +41,8 @@ use tokio::sync::mpsc;
 
 /// What an author signs when it seals records (S-022).
 pub(super) const SEALED: Purpose = Purpose::new(Statement::PURPOSE);
-/// How soon it is scanned after something that was found could not be taken in.
-const SCAN_AGAIN: Duration = Duration::from_mins(1);
+/// How soon it is scanned after something that was found could not be taken in, or was not found.
+pub(super) const SCAN_AGAIN: Duration = Duration::from_mins(1);
 
 pub use super::setup::{FolderError, FolderSetup};
 
@@ -180,6 +180,7 @@ impl Folder {
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
+        folder.return_to_service()?;
         folder.open_scrub()?;
         folder.take_up_guards()?;
         refill.start().map_err(FolderError::Thread)?;
@@ -301,7 +302,7 @@ impl Folder {
             match links {
                 Some(links) if links > 1 => _ = named.insert(path.clone(), links),
                 Some(_) => {}
-                None => outdated.push(path.clone()),
+                None => outdated.push(over(&mut self.upkeep, path, found.as_ref())),
             }
             links.is_some()
         });
@@ -392,7 +393,7 @@ impl Folder {
         let stale_until = if is_stale.unwrap_or(true) { theirs.head } else { 0 };
         if stale_until > 0 {
             let anew = self.follow_anew(peer, theirs.epoch);
-            self.note("a neighbour is not followed anew", anew);
+            self.note_once("a neighbour is not followed anew", anew);
         }
         let stored = feed.sent();
         let (head, comparison, asked_again, is_held) = (theirs.head, None, false, false);
@@ -411,13 +412,13 @@ impl Folder {
         self.neighbours.insert(peer, neighbour);
         self.fetching.givers().join(outbox_too);
         let came = self.came(peer, theirs);
-        self.note("what a neighbour has cannot be kept", came);
+        self.note_once("what a neighbour has cannot be kept", came);
         if stale_until > 0 {
             self.ask_again(peer);
         }
         if is_ahead {
             let renewed = self.renew();
-            self.note("no new incarnation", renewed);
+            self.note_once("no new incarnation", renewed);
         }
         self.begin_to_compare(peer, theirs);
     }
@@ -442,6 +443,7 @@ impl Folder {
             return;
         }
         self.look_for_room();
+        self.health.let_pass(Instant::now());
         if Instant::now() >= self.next_scan {
             self.scan();
         }

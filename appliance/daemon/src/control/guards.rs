@@ -124,7 +124,9 @@ impl Folder {
             } else {
                 "this site is source-only: it takes nothing of others".to_owned()
             };
-            self.health.went(&format!("refuses what {site} publishes"), Some(role));
+            let what = format!("refuses what {site} publishes");
+            self.health.went(&what, Some(role));
+            self.health.passes(&what);
         }
     }
 

@@ -5,9 +5,13 @@ use crate::moment::{now_millis, text_of_millis};
 use farhaul_api::{EventKind, Failure, FolderState, Trouble};
 use farhaul_proto::path_name::RelPath;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// Paths whose last failure is remembered; the ones that failed longest ago go.
 const FAILURES_MAX: usize = 1024;
+
+/// How long after the last time something is shown that nobody tries again.
+const PASSES_AFTER: Duration = Duration::from_mins(10);
 
 /// Something that fails.
 struct Fails {
@@ -19,12 +23,15 @@ struct Fails {
     number: u64,
     /// What stands there cannot be read, as far as the last look says.
     is_unread: bool,
+    /// When it is shown no more, if it comes from what happened once.
+    passes: Option<Instant>,
 }
 
 impl Fails {
     fn new(why: String) -> Self {
         let now = now_millis();
-        Self { why, since_millis: now, last_millis: now, times: 0, number: 0, is_unread: false }
+        let (number, is_unread, passes) = (0, false, None);
+        Self { why, since_millis: now, last_millis: now, times: 0, number, is_unread, passes }
     }
 }
 
@@ -39,6 +46,7 @@ pub(super) struct Health {
     number: u64,
     /// The number of the last failure when the last scan began.
     scan_began: u64,
+    scan_began_at: Option<Instant>,
     scan_ended_millis: Option<u64>,
     /// What was last said that the folder is at.
     told: Option<FolderState>,
@@ -54,6 +62,7 @@ impl Health {
             order: BTreeMap::new(),
             number: 0,
             scan_began: 0,
+            scan_began_at: None,
             scan_ended_millis: None,
             told: None,
         }
@@ -77,6 +86,19 @@ impl Health {
             fails.why.clone_from(&why);
             self.say(Said::that(EventKind::Trouble).text(format!("{what}: {why}")));
         }
+    }
+
+    /// What failed, if it did, comes from something that happened: a peer came, or said something. Nobody
+    /// tries that again, so nobody would say that it works: it is shown for a while after the last time.
+    pub(super) fn passes(&mut self, what: &str) {
+        if let Some(fails) = self.troubles.get_mut(what) {
+            fails.passes = Some(Instant::now() + PASSES_AFTER);
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn let_pass(&mut self, now: Instant) {
+        self.troubles.retain(|_, fails| fails.passes.is_none_or(|at| at > now));
     }
 
     pub(super) fn troubles(&self) -> Vec<Trouble> {
@@ -175,6 +197,12 @@ impl Health {
 
     pub(super) fn scan_begins(&mut self) {
         self.scan_began = self.number;
+        self.scan_began_at = Some(Instant::now());
+    }
+
+    /// How long the last scan has taken by now.
+    pub(super) fn scan_took(&self) -> Duration {
+        self.scan_began_at.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
     /// A scan ended: if it came to its end, all that cannot be read was said anew.
@@ -249,5 +277,21 @@ mod tests {
         health.went("scan", None);
         assert_eq!(health.troubles(), []);
         assert_eq!(events.since(From::Number(0), 9).events[0].folder.as_deref(), Some("photos"));
+    }
+
+    #[test]
+    fn what_went_wrong_once_is_shown_for_a_while_after_the_last_time_and_what_is_tried_again_until_it_works()
+     {
+        let mut health = Health::new("photos", Events::default());
+        health.went("once", Some("wrong".to_owned()));
+        health.passes("once");
+        health.passes("never");
+        health.went("scan", Some("unreadable".to_owned()));
+        let began = Instant::now();
+        health.let_pass(began);
+        assert_eq!(health.troubles().len(), 2);
+        health.let_pass(began + PASSES_AFTER);
+        let left: Vec<String> = health.troubles().into_iter().map(|trouble| trouble.what).collect();
+        assert_eq!(left, ["scan"]);
     }
 }

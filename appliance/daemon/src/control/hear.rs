@@ -32,7 +32,7 @@ impl Folder {
         let learned = self.learn(bytes, peer, Followed { epoch, up_to: to }, teller);
         if let Err(FolderError::State(StateError::RolledBack)) = &learned {
             let renewed = self.renew();
-            return self.note("no new incarnation", renewed);
+            return self.note_once("no new incarnation", renewed);
         }
         let is_learned = learned.is_ok();
         let is_held = matches!(&learned, Err(FolderError::State(StateError::TooManyAside)));
@@ -49,7 +49,7 @@ impl Folder {
         if is_again && is_learned {
             learned = self.told_again(peer, &records, new);
         }
-        self.note("records cannot be taken in", learned);
+        self.note_once("records cannot be taken in", learned);
         let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| is_learned) else { return };
         if teller == Teller::Current {
             neighbour.feed.heard_of(records.iter().map(|record| record.version.dot));

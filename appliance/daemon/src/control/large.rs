@@ -142,7 +142,7 @@ impl LargeJob {
             is_unsaid: false,
         };
         filling.run()?;
-        filling.filler.done(&Home::Staged(*manifest), *size);
+        filling.filler.done(&Home::Staged(*manifest), (*manifest, *size));
         Ok(())
     }
 

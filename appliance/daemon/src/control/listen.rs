@@ -162,7 +162,7 @@ impl Folder {
         Ok(())
     }
 
-    fn rename(&mut self) -> Result<(), FolderError> {
+    pub(super) fn rename(&mut self) -> Result<(), FolderError> {
         self.index.renew()?;
         self.publisher = Publisher::new(self.index.author(), Serial::FIRST);
         self.hearing.is_drawn = true;

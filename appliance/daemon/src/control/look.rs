@@ -162,7 +162,9 @@ impl ScanJob {
                 // Another name of a file that is still where it is known from needs none of that.
                 let is_moved = filler.known_at().is_none_or(|at| !self.is_at(at, identity));
                 match standing.found.content {
-                    Content::File { size, .. } if is_moved => filler.done(&home, size),
+                    Content::File { manifest, size } if is_moved => {
+                        filler.done(&home, (manifest, size));
+                    }
                     _ => {}
                 }
                 Some(standing.found)

@@ -2,6 +2,7 @@
 //! disk did not take of a version is no edit, and neither is what a power cut left.
 
 use super::folder::{Folder, FolderError};
+use super::upkeep::Upkeep;
 use crate::boot::Boot;
 use crate::exact;
 use crate::index::Durability;
@@ -156,4 +157,13 @@ pub(super) fn links_so(root: &Root, path: &RelPath, found: Option<&Found>) -> Op
         }
     };
     is_so.then_some(0)
+}
+
+/// What was seen at a path does not stand there any more. Somebody has to look again: a further name
+/// of the file that went changes its state as well, and nobody tells of that.
+pub(super) fn over(upkeep: &mut Upkeep, path: &RelPath, seen: Option<&Found>) -> RelPath {
+    if seen.is_some() {
+        upkeep.look_again(path);
+    }
+    path.clone()
 }

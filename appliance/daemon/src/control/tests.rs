@@ -37,6 +37,7 @@ mod resumed;
 mod room;
 mod rotten;
 mod rules;
+mod service;
 mod shortfalls;
 mod stops;
 mod telling;

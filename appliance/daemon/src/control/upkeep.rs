@@ -202,6 +202,12 @@ impl Upkeep {
 }
 
 impl Folder {
+    /// Says what failed of something that happened once, which nobody tries again.
+    pub(super) fn note_once(&mut self, what: &str, outcome: Result<(), FolderError>) {
+        self.note(what, outcome);
+        self.health.passes(what);
+    }
+
     /// The disk is full: what takes room waits until a fiftieth of it is free, and the index has the
     /// room that was kept for it (F-03).
     pub(super) fn pause_for_room(&mut self, why: &dyn std::fmt::Display) {
@@ -210,7 +216,7 @@ impl Folder {
         }
         self.upkeep.set_full(true);
         let released = self.index.release_reserve();
-        self.note(
+        self.note_once(
             "the room kept for the index cannot be given to it",
             released.map_err(Into::into),
         );

@@ -2,7 +2,7 @@
 //! all of it is scanned.
 
 use super::Event;
-use super::folder::{Folder, FolderError};
+use super::folder::{Folder, FolderError, SCAN_AGAIN};
 use super::live::LiveJob;
 use super::look::ScanJob;
 use crate::events::Said;
@@ -17,6 +17,8 @@ use tokio::sync::mpsc;
 
 /// Between the end of a scan and one that is begun because changes were lost.
 const SCAN_GAP: Duration = Duration::from_secs(5);
+/// How much longer than a scan that failed the pause before the next one is.
+const SCAN_REST: u32 = 10;
 /// For how long a scan waits until a folder is watched.
 const BEGIN_MAX: Duration = Duration::from_secs(30);
 /// How often what is not watched is looked through: a part of the interval of scans, within these.
@@ -216,6 +218,9 @@ impl Folder {
         self.note("is not where it was", there);
         if let Some(why) = &failed {
             tracing::warn!(folder = %self.setup.name, why, "the scan did not come to its end");
+            // What was in its way may be gone, and until then nobody knows what is in sync.
+            let pause = SCAN_AGAIN.max(self.health.scan_took() * SCAN_REST);
+            self.next_scan = self.next_scan.min(now + pause);
         }
         let last = LastScan { at: SystemTime::now(), failed };
         self.shown.set(|shown| shown.last_scan = Some(last));

@@ -18,8 +18,10 @@ use farhaul_api::{
     GoneVersion, Problem, Restore, RestoreAction, RestoreItem, RestorePage, SiteRef, Versions,
 };
 use farhaul_proto::ids::SiteId;
+use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
-use farhaul_sync::version::{Content, ManifestId, Meta, Version};
+use farhaul_sync::record::Record;
+use farhaul_sync::version::{Content, Context, ManifestId, Meta, Version};
 use tokio::task::spawn_blocking;
 
 /// What is and was at a path, as far as it was displaced at this site, or gone by a user of it.
@@ -62,7 +64,8 @@ fn gone_version(gone: &Elsewhere, holders: &Holders, names: &Names) -> GoneVersi
     let sites = file.into_iter().flat_map(|manifest| holders.sites(manifest));
     let unasked = holders.silent().iter().copied().filter(|_| !here);
     let (sites, unasked) = (named(sites, names), named(unasked, names));
-    GoneVersion { version: told, gone: text_of_secs(*at_secs), here, sites, unasked }
+    let name = told::dot(version.dot);
+    GoneVersion { name, version: told, gone: text_of_secs(*at_secs), here, sites, unasked }
 }
 
 pub(super) fn named(sites: impl Iterator<Item = SiteId>, names: &Names) -> Vec<SiteRef> {
@@ -92,25 +95,7 @@ pub(super) async fn restore(
     Path(name): Path<String>,
     Json(order): Json<Restore>,
 ) -> Answer<RestorePage> {
-    let Some(at_secs) = moment::secs_of(&order.at) else {
-        let detail = format!("`{}` is none since 1970", order.at);
-        return Err(Failed::wrong("no moment", detail, "write it as 2026-11-22T14:30:00Z"));
-    };
-    let wish = Wish { within: path_if(order.path.as_ref())?, at_secs, exact: order.exact };
-    let after = path_if(order.cursor.as_ref())?;
-    let looked = api.look(&name, None, move |reading| {
-        let (steps, next) = restore::steps(reading, &wish, after.as_ref())?;
-        let is_first = after.is_none() && next.is_none() && steps.is_empty();
-        let near = match wish.within.as_ref().filter(|_| is_first) {
-            Some(path) => near::unknown(reading, path)?,
-            None => None,
-        };
-        Ok((steps, next, near))
-    });
-    let (mut steps, next, unknown) = looked.await?;
-    if let Some(unknown) = unknown {
-        return Err(unknown);
-    }
+    let (mut steps, next) = api.steps(&name, &order).await?;
     api.check_kept(&name, &mut steps).await?;
     let gone = steps.iter().filter(|step| step.is_elsewhere);
     let holders = api.holders(&name, gone.filter_map(|step| step.version.as_ref())).await?;
@@ -124,11 +109,76 @@ pub(super) async fn restore(
     }
     let is_told = |step: &Step| order.all || step.action != RestoreAction::Same;
     let names = api.names();
-    let items = steps.into_iter().filter(is_told).map(|step| item(&step, &holders, &names));
+    let items = steps.into_iter().filter(is_told).map(|step| {
+        let record = order.records.then(|| record(&step)).flatten();
+        RestoreItem { record, ..item(&step, &holders, &names) }
+    });
     Ok(Json(RestorePage { items: items.collect(), next: next.as_ref().map(told::text_of) }))
 }
 
+/// What the version says that comes back, without what it has seen.
+fn record(step: &Step) -> Option<String> {
+    let version = Version { context: Context::new(), ..step.version.clone()? };
+    let record = Record { path: step.path.clone(), version };
+    Some(data_encoding::HEXLOWER.encode(&record.encode()))
+}
+
 impl Shared {
+    /// What is to be done at the paths of a page, and where the next one begins.
+    async fn steps(
+        &self,
+        name: &str,
+        order: &Restore,
+    ) -> Result<(Vec<Step>, Option<RelPath>), Failed> {
+        let within = path_if(order.path.as_ref())?;
+        let at_secs = match (&order.at, &order.version, &within) {
+            (None, Some(version), Some(path)) => {
+                return self.named(name, path.clone(), version.clone()).await;
+            }
+            (Some(at), None, _) => moment::secs_of(at).ok_or_else(|| {
+                let detail = format!("`{at}` is none since 1970");
+                Failed::wrong("no moment", detail, "write it as 2026-11-22T14:30:00Z")
+            })?,
+            _ => {
+                let detail =
+                    "either the time `at` or the `version` of a `path` says what comes back";
+                return Err(Failed::wrong("not clear", detail, "give one of the two"));
+            }
+        };
+        let wish = Wish { within, at_secs, exact: order.exact };
+        let after = path_if(order.cursor.as_ref())?;
+        let looked = self.look(name, None, move |reading| {
+            let (steps, next) = restore::steps(reading, &wish, after.as_ref())?;
+            let is_first = after.is_none() && next.is_none() && steps.is_empty();
+            let near = match wish.within.as_ref().filter(|_| is_first) {
+                Some(path) => near::unknown(reading, path)?,
+                None => None,
+            };
+            Ok((steps, next, near))
+        });
+        let (steps, next, unknown) = looked.await?;
+        unknown.map_or(Ok((steps, next)), Err)
+    }
+
+    /// The one step that brings back what a list of versions names.
+    async fn named(
+        &self,
+        name: &str,
+        path: RelPath,
+        version: String,
+    ) -> Result<(Vec<Step>, Option<RelPath>), Failed> {
+        let detail = format!("nothing of {} is kept or known as `{version}`", told::text_of(&path));
+        let looked = self.look(name, None, move |reading| restore::named(reading, &path, &version));
+        let step = looked.await?.ok_or_else(|| {
+            Failed::missing(
+                "no such version",
+                detail,
+                "`farhaul version list FOLDER PATH` names them",
+            )
+        })?;
+        Ok((vec![step], None))
+    }
+
     /// Who has the files among these versions.
     async fn holders(
         &self,
@@ -198,6 +248,12 @@ fn revision(step: &Step, holders: &Holders) -> Option<Revision> {
 fn item(step: &Step, holders: &Holders, names: &Names) -> RestoreItem {
     let file = step.version.as_ref().and_then(file_of).filter(|_| comes(step, holders));
     let sites = file.into_iter().flat_map(|(manifest, _)| holders.sites(manifest));
+    let is_had = |(manifest, _): &(ManifestId, Bytes)| {
+        holders.is_here(*manifest) || holders.sites(*manifest).next().is_some()
+    };
+    let gone = step.version.as_ref().filter(|_| step.is_elsewhere);
+    let gone = gone.filter(|version| file_of(version).as_ref().is_some_and(is_had));
+    let gone = gone.map(|version| told::dot(version.dot));
     let mut version = step.version.as_ref().map(told::version);
     version.iter_mut().for_each(|version| names.version(version));
     RestoreItem {
@@ -205,6 +261,8 @@ fn item(step: &Step, holders: &Holders, names: &Names) -> RestoreItem {
         action: step.action,
         version,
         kept: step.kept.as_ref().map(|kept| kept.name.clone()),
+        gone,
+        record: None,
         sites: named(sites, names),
         why: why(step, holders, names),
     }

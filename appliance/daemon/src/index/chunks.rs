@@ -89,12 +89,25 @@ pub trait ChunkMap: Send {
     /// [`IndexError`]; none of them is noted.
     fn add(&mut self, file: FileNumber, chunks: &[At]) -> Result<(), IndexError>;
 
-    /// The file that was noted is the one at `home` from now on; what was known of another there
-    /// is dead.
+    /// The file that was noted is the one at `home` from now on, and has that content; what was known of
+    /// another there is found no more, unless that is [`found_at`](Self::found_at) another place.
     ///
     /// # Errors
     /// [`IndexError`].
-    fn settle(&mut self, file: FileNumber, home: &Home) -> Result<(), IndexError>;
+    fn settle(
+        &mut self,
+        file: FileNumber,
+        home: &Home,
+        content: ManifestId,
+    ) -> Result<(), IndexError>;
+
+    /// A file with that content, which was last known at `from`, stands at `to`. By now another one may
+    /// be at `from`, which stays there: what was noted of a file whose place was taken is remembered
+    /// until the next [`sweep`](Self::sweep) or start.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    fn found_at(&mut self, content: ManifestId, from: &Home, to: &Home) -> Result<(), IndexError>;
 
     /// What was noted of a file counts no more.
     ///

@@ -52,6 +52,19 @@ pub enum IndexError {
         /// How much there is.
         free: Bytes,
     },
+    /// It is of an older format, and the new one that is made beside it is not what was written, or
+    /// cannot be read: the disk or memory is at fault. The old one is as it was, and it is tried again.
+    #[error(
+        "{}: the index is of an older format, is as it was, and cannot be written anew here: {why}; see \
+         what the system's log says of the disk",
+        path.display()
+    )]
+    Unmade {
+        /// The new one.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Another version of the program wrote it, which names the same contents otherwise (spec: S-115).
     #[error(
         "the index names contents in form {found}, this program in form {known}: use the program that \

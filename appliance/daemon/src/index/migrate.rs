@@ -161,35 +161,74 @@ fn make_beside(
     check_room(path, room_for(size))?;
     told(Step::Begun { size });
     let new = beside(path, BESIDE);
-    let flags = OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_READ_WRITE;
-    let mut db = Connection::open_with_flags(&new, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    obey(&db, stop)?;
-    // A stop makes it worth nothing, whatever is on the disk: it is synced once, as a whole.
-    let mode: String = db.pragma_update_and_check(None, "journal_mode", "off", |row| row.get(0))?;
-    if mode != "off" {
-        return Err(IndexError::damaged(format!("the new one keeps a journal ({mode})")));
-    }
-    db.pragma_update(None, "synchronous", "OFF")?;
-    db.pragma_update(None, "cache_size", -schema::CACHE_KIB)?;
-    let filling = db.transaction()?;
-    schema::make_tables(&filling)?;
+    let mut db = make(&new, stop).map_err(unmade(&new))?;
+    let filling = db.transaction().map_err(|error| unmade(&new)(error.into()))?;
+    schema::make_tables(&filling).map_err(unmade(&new))?;
     told(Step::Made);
-    copy(old, &filling, told)?;
-    complete(&Reading::new(&filling, folder, Seq::default()))?;
-    filling.commit()?;
+    copy(old, (&filling, &new), told)?;
+    let completed = complete(&Reading::new(&filling, folder, Seq::default()));
+    // A row that cannot be read may have been so before it was copied.
+    completed.or_else(|error| check_rows(old, folder).and(Err(unmade(&new)(error))))?;
+    filling.commit().map_err(|error| unmade(&new)(error.into()))?;
     told(Step::Filled);
-    schema::check_pages(&db)?;
-    close(db)?;
-    // From here on as any index is: this sets the log that is written ahead, which stays set.
-    close(connect(&new, OpenFlags::empty(), schema::CACHE_KIB)?)?;
-    File::open(&new).and_then(|file| file.sync_all()).map_err(at(&new))?;
-    sync_dir_of(&new)?;
+    finish(&new, db).map_err(unmade(&new))?;
     told(Step::Synced);
     Ok(())
 }
 
+/// An error of the new file: what its disk makes of it says nothing of the old one, which is moved
+/// aside where it is damaged.
+fn unmade(new: &Path) -> impl Fn(IndexError) -> IndexError + '_ {
+    |error| match error {
+        IndexError::Damaged { what } => IndexError::Unmade { path: new.into(), why: what },
+        error => error,
+    }
+}
+
+/// Begins the new file.
+fn make(new: &Path, stop: &Stop) -> Result<Connection, IndexError> {
+    let flags = OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let db = Connection::open_with_flags(new, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    obey(&db, stop)?;
+    // A stop makes it worth nothing, whatever is on the disk: it is synced once, as a whole.
+    let mode: String = db.pragma_update_and_check(None, "journal_mode", "off", |row| row.get(0))?;
+    if mode != "off" {
+        return Err(IndexError::damaged(format!("it keeps a journal ({mode})")));
+    }
+    db.pragma_update(None, "synchronous", "OFF")?;
+    db.pragma_update(None, "cache_size", -schema::CACHE_KIB)?;
+    #[cfg(test)]
+    if let Some(pages) = tests::PAGES.get() {
+        db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+    }
+    Ok(db)
+}
+
+/// Ends work on the new file: it is whole, and on the disk.
+fn finish(new: &Path, db: Connection) -> Result<(), IndexError> {
+    schema::check_pages(&db)?;
+    close(db)?;
+    // From here on as any index is: this sets the log that is written ahead, which stays set.
+    close(connect(new, OpenFlags::empty(), schema::CACHE_KIB)?)?;
+    File::open(new).and_then(|file| file.sync_all()).map_err(at(new))?;
+    sync_dir_of(new)
+}
+
+/// Reads what [`complete`] reads, in the old one.
+fn check_rows(old: &Connection, folder: FolderKey) -> Result<(), IndexError> {
+    let reading = Reading::new(old, folder, Seq::default());
+    reading.all_standing(None).try_for_each(|standing| standing.map(drop))?;
+    reading.each_version(&mut |stored| stored.record().map(drop))?;
+    schema::check_pages(old)
+}
+
 /// Copies the rows that are the same in both formats.
-fn copy(old: &Connection, new: &Connection, told: &mut dyn FnMut(Step)) -> Result<(), IndexError> {
+fn copy(
+    old: &Connection,
+    (new, place): (&Connection, &Path),
+    told: &mut dyn FnMut(Step),
+) -> Result<(), IndexError> {
+    let failed = |error: rusqlite::Error| unmade(place)(error.into());
     let mut known = old.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?")?;
     let (mut tables, mut of) = (Vec::new(), 0);
     for (table, columns) in COPIED {
@@ -205,11 +244,12 @@ fn copy(old: &Connection, new: &Connection, told: &mut dyn FnMut(Step)) -> Resul
         let marks = vec!["?"; count].join(", ");
         let mut read = old.prepare(&format!("SELECT {columns} FROM {table}"))?;
         let sql = format!("INSERT INTO {table}({columns}) VALUES({marks})");
-        let mut write = new.prepare(&sql)?;
+        let mut write = new.prepare(&sql).map_err(failed)?;
         let mut reading = read.query([])?;
         while let Some(row) = reading.next()? {
             let values: Result<Vec<_>, _> = (0..count).map(|n| row.get_ref(n)).collect();
-            write.execute(params_from_iter(values?.into_iter().map(ToSqlOutput::Borrowed)))?;
+            let values = values?.into_iter().map(ToSqlOutput::Borrowed);
+            write.execute(params_from_iter(values)).map_err(failed)?;
             rows += 1;
             if rows % TOLD_EVERY == 0 {
                 told(Step::Copied { rows, of });

@@ -5,7 +5,7 @@
 //! or beneath something that is left out, or where the folder's rules say to look away. A scan only
 //! says where to look: before anything is published, [`Looker`](super::Looker) looks there.
 
-use super::identity::identity_of;
+use super::identity_of;
 use super::rules::Rules;
 use super::walk::{LeftOut, Step, Walk, WalkOptions};
 use farhaul_engine::files::confine::ShownPath;

@@ -1,16 +1,17 @@
 //! Looking at one path: what the brain is told stands there.
 
-use super::digest::{ContentSink, DigestError, Digested, Digester};
-use super::holes::holes_of;
-use super::identity::identity_of;
-use super::owners::{Owners, OwnersError};
+use super::identity_of;
+use super::owners::Owners;
 use super::rules::Rules;
 use super::walk::LeftOut;
+use super::{ContentSink, DigestError, Digested, Digester};
 use crate::exact;
 use crate::store::Principals;
 use farhaul_engine::files::dir::{FileKind, Meta};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
+use farhaul_files::holes_of;
+use farhaul_files::people::OwnersError;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::FileTime;
 use farhaul_sync::chunk::{ContentKeys, Holes};
@@ -118,6 +119,17 @@ pub struct Looker<'a> {
     read: u64,
 }
 
+/// Whether an error says that something is no file, directory or link, as which it was opened.
+fn is_of_another_kind(error: &ConfineError) -> bool {
+    matches!(
+        error,
+        ConfineError::IsDirectory { .. }
+            | ConfineError::NotDirectory { .. }
+            | ConfineError::SymlinkInPath { .. }
+            | ConfineError::Io { source: Errno::INVAL, .. }
+    )
+}
+
 fn at(path: &RelPath) -> impl Fn(Errno) -> ConfineError + '_ {
     move |errno| ConfineError::at(path, errno)
 }
@@ -168,6 +180,16 @@ impl<'a> Looker<'a> {
     /// # Errors
     /// [`LookError`]. A file that changes whenever it is read is [`DigestError::Changed`].
     pub fn look(&mut self, path: &RelPath, sink: &mut dyn ContentSink) -> Result<Look, LookError> {
+        match self.look_at(path, sink) {
+            // It can be read, and is something else than a moment ago.
+            Err(LookError::Confine(error)) if is_of_another_kind(&error) => {
+                Err(LookError::Digest { path: path.clone(), fault: DigestError::Changed })
+            }
+            looked => looked,
+        }
+    }
+
+    fn look_at(&mut self, path: &RelPath, sink: &mut dyn ContentSink) -> Result<Look, LookError> {
         let meta = match self.root.stat(path) {
             Ok(meta) => meta,
             // Nothing at the path itself, or no directory any more where it was in.

@@ -5,6 +5,7 @@
 
 use crate::attrs::{Principal, Raw};
 use crate::store::{Principals, Unnamed};
+use farhaul_files::people::OwnersError;
 use farhaul_sync::version::Attrs;
 use nix::errno::Errno;
 use rustix::fd::AsFd;
@@ -21,17 +22,6 @@ impl Default for Owners {
     fn default() -> Self {
         Self::of(Arc::new(Unnamed))
     }
-}
-
-/// The system's directory of users and groups does not answer. That is no reason to say that
-/// anybody else owns a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the name of user or group {id} cannot be looked up: {errno}")]
-pub struct OwnersError {
-    /// Whose.
-    pub id: u32,
-    /// What the system says.
-    pub errno: Errno,
 }
 
 impl Owners {

@@ -1,6 +1,6 @@
 //! How files that nobody changed are read again: how often, and how fast.
 
-use super::digest::{ContentSink, SinkError};
+use super::{ContentSink, SinkError};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sync::chunk::{Chunk, PageId};

@@ -5,7 +5,6 @@
 //! the names durable, and only then there is a [`Committed`] for the index, after whose commit the
 //! world may be told (spec: S-043).
 
-use super::describe::{Subject, Undescribed, describe};
 use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
 use super::intent::{Action, Intent, IntentId, Recorded};
@@ -16,6 +15,7 @@ use super::{Store, identity_of, key_of, random_name, state_of, step};
 use crate::exact;
 use farhaul_engine::files::confine::ShownPath;
 use farhaul_engine::files::dir::{Dir, FileKind, Meta as DiskMeta};
+use farhaul_files::{Subject, Undescribed, describe};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::FileTime;
 use farhaul_sync::folder::{FileIdentity, Placed};

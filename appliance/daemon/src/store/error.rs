@@ -4,6 +4,7 @@ use farhaul_engine::files::ConfineError;
 use farhaul_engine::files::confine::ShownPath;
 use farhaul_engine::files::dir::FileKind;
 use farhaul_engine::files::space::NoSpace;
+use farhaul_files::Undescribed;
 use farhaul_proto::path_name::RESERVED_NAME;
 use rustix::io::Errno;
 use std::path::PathBuf;
@@ -193,4 +194,12 @@ pub(super) fn at(name: &str) -> impl Fn(Errno) -> StoreError + '_ {
 /// An error of the kernel about a path of the tree.
 pub(super) fn on(path: &farhaul_proto::path_name::RelPath) -> impl Fn(Errno) -> StoreError + '_ {
     move |errno| ConfineError::at(path, errno).into()
+}
+
+/// Why something was not given its metadata; `at` tells what the kernel says.
+pub(super) fn undescribed(why: Undescribed, at: impl FnOnce(Errno) -> StoreError) -> StoreError {
+    match why {
+        Undescribed::Errno(errno) => at(errno),
+        Undescribed::Roots => StoreError::Roots,
+    }
 }

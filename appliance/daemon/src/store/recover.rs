@@ -5,13 +5,13 @@
 //! else a user did meanwhile: it stays where it is, and a scan publishes it (spec: S-044).
 
 use super::change::{is_placed, is_same_content, is_set_to, is_untouched};
-use super::describe::{Subject, Undescribed, describe};
 use super::displaced::{Displaced, Origin, displaced};
 use super::error::{StoreError, at, on};
 use super::intent::{Action, Intent, IntentId};
 use super::{Committed, Store, Swapped, identity_of, nanos_of};
 use farhaul_engine::files::ConfineError;
 use farhaul_engine::files::dir::{Dir, FileKind, Meta as DiskMeta};
+use farhaul_files::{Subject, Undescribed, describe};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::{FileIdentity, Placed};
 use farhaul_sync::limits::{MODE_MASK, ZERO_BLOCK};

@@ -4,10 +4,10 @@
 //! version says: what stands on disk is no edit of anybody's for as long as it is what this site
 //! left there (spec: S-100).
 
-use super::owner::{Numbers, Principals};
 use super::{Committed, Displaced, IntentId, Store, is_still};
 use crate::attrs::{Principal, Raw};
 use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
+use farhaul_files::{Numbers, Principals};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Placed;
 use farhaul_sync::limits::MODE_MASK;

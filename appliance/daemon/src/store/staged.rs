@@ -4,8 +4,7 @@
 //! it again. What is in it is not trusted: whoever takes it up hashes its chunks. It becomes
 //! [`Ready`] once it has its length and metadata and is durable.
 
-use super::describe::{Before, Subject, Undescribed, describe};
-use super::error::{StoreError, at};
+use super::error::{StoreError, at, undescribed};
 use super::marker::errno_of;
 use super::shortfall::{Lacks, Shortfall};
 use super::{Store, random_name, step};
@@ -13,6 +12,7 @@ use crate::attrs::Raw;
 use farhaul_engine::files::confine::ShownPath;
 use farhaul_engine::files::dir::{FileKind, Identity, Meta as DiskMeta, times};
 use farhaul_engine::files::space;
+use farhaul_files::{Before, Subject, Undescribed, describe};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::version::{Content, ManifestId, Meta};
@@ -133,7 +133,7 @@ impl Store {
             Ok(()) => self.ready(name, FileKind::Dir, Content::Dir),
             Err(why) => {
                 let _ = self.incoming.remove_dir(name.as_bytes());
-                Err(why.told(at))
+                Err(undescribed(why, at))
             }
         }
     }
@@ -164,7 +164,7 @@ impl Store {
         }
         let subject = self.staged_for(path);
         let done = describe(&file, meta, &subject, &*self.principals);
-        done.map_err(|why| why.told(&at))?;
+        done.map_err(|why| undescribed(why, &at))?;
         let described = fsync(&file).and_then(|()| DiskMeta::of(&file)).map_err(&at)?;
         Ok(Ready { identity: described.identity, ..ready.clone() })
     }
@@ -294,7 +294,7 @@ impl Staged {
         if let Err(why) = described {
             // A later attempt has to be able to open it.
             let _ = fchmod(&self.file, Mode::RUSR | Mode::WUSR);
-            return Err(why.told(at("incoming")));
+            return Err(undescribed(why, at("incoming")));
         }
         step();
         if let Err(source) = fsync(&self.file) {

@@ -4,13 +4,13 @@
 mod aside;
 
 use super::client::{Client, of_folder, with_path};
+use super::moment::Moment;
 use super::{RestoreArgs, lines, print, typed};
 use crate::farhaul::failure::{Failure, Kind};
 use crate::farhaul::{Ended, text};
 use aside::Aside;
 use farhaul_api::{
-    GoneVersion, ItemKind, Restore, RestoreAction, RestoreItem, RestorePage, SiteRef, TreePath,
-    Versions,
+    GoneVersion, Restore, RestoreAction, RestoreItem, RestorePage, SiteRef, TreePath, Versions,
 };
 use serde::Serialize;
 
@@ -27,7 +27,8 @@ pub(super) async fn versions(client: Client, folder: &str, path: TreePath, json:
     }
     for gone in &versions.elsewhere {
         let what = lines::version(&gone.version);
-        text::answer(format_args!("until {}: {what}  {}", gone.gone, held_by(gone)))?;
+        let (until, name) = (&gone.gone, &gone.name);
+        text::answer(format_args!("until {until}: {what}  [{name}] {}", held_by(gone)))?;
     }
     match &versions.now {
         Some(now) => text::answer(format_args!("now: {}", lines::version(now))),
@@ -42,17 +43,17 @@ pub(super) async fn versions(client: Client, folder: &str, path: TreePath, json:
 fn held_by(gone: &GoneVersion) -> String {
     let list = |sites: &[SiteRef]| sites.iter().map(lines::site).collect::<Vec<_>>().join(", ");
     match (gone.here, gone.sites.is_empty(), gone.unasked.is_empty()) {
-        (true, ..) => "[not kept of this path, but its bytes are here]".to_owned(),
+        (true, ..) => "(not kept of this path, but its bytes are here)".to_owned(),
         (false, false, _) => {
-            format!("[not kept here; at {}: `farhaul restore` has it come]", list(&gone.sites))
+            format!("(not kept here; at {}: `farhaul restore` has it come)", list(&gone.sites))
         }
         (false, true, false) => {
             format!(
-                "[not kept here, nor at any peer that is connected; not asked: {}]",
+                "(not kept here, nor at any peer that is connected; not asked: {})",
                 list(&gone.unasked)
             )
         }
-        (false, true, true) => "[not kept here, and no peer has it any more]".to_owned(),
+        (false, true, true) => "(not kept here, and no peer has it any more)".to_owned(),
     }
 }
 
@@ -67,19 +68,31 @@ struct Counts {
     dry_run: bool,
 }
 
+/// A path in JSON: what the site says of it, and what became of it.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    item: &'a RestoreItem,
+    outcome: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
 pub(super) async fn restore(client: Client, args: &RestoreArgs) -> Ended {
     let mut aside = match (&args.to, args.dry_run) {
-        (Some(to), false) => Some(Aside::open(to)?),
+        (Some(to), false) => Some(Aside::open(to, &args.folder)?),
         _ => None,
     };
     let path = args.path.as_ref().map(|path| typed(path.as_os_str()));
     let mut order = Restore {
         path: path.filter(|path| !path.as_str().is_empty() && path.as_str() != "."),
-        at: args.at.text(),
+        at: args.at.map(Moment::text),
+        version: args.version.clone(),
         exact: args.exact,
         // What goes elsewhere changes nothing in the folder.
         dry_run: args.dry_run || args.to.is_some(),
         all: args.to.is_some(),
+        records: aside.is_some(),
         cursor: None,
     };
     let address = of_folder(&args.folder, "/restore");
@@ -108,13 +121,11 @@ async fn take(
     (aside, counts): (Option<&mut Aside>, &mut Counts),
 ) -> Ended {
     let is_aside = args.to.is_some();
-    // Bytes that are not kept here come into the folder and nowhere else.
-    let is_file = item.version.as_ref().is_some_and(|version| version.kind == ItemKind::File);
     let comes_back = match item.action {
-        RestoreAction::Restore => !is_aside || !is_file || item.kept.is_some(),
+        RestoreAction::Restore => true,
         RestoreAction::Same => is_aside,
-        // What no version speaks of has bytes all the same.
-        RestoreAction::Unavailable => is_aside && item.kept.is_some(),
+        // What no version speaks of has bytes all the same, and so has what something is in the way of.
+        RestoreAction::Unavailable => is_aside && (item.kept.is_some() || item.gone.is_some()),
         RestoreAction::Remove | RestoreAction::Newer => false,
     };
     let mut failed = None;
@@ -149,15 +160,11 @@ async fn take(
         (RestoreAction::Same, ..) => return Ok(()),
     };
     if args.site.json {
-        return print(item);
+        return print(&Told { item, outcome: word, error: failed.as_deref() });
     }
     let more = match (&failed, &item.why, &item.version) {
         (Some(why), ..) => why.clone(),
         (None, Some(why), _) if !comes_back => why.clone(),
-        (None, None, _) if item.action == RestoreAction::Restore && !comes_back => {
-            "it is not kept here: restore it into the folder (without --to), and copy it then"
-                .to_owned()
-        }
         (None, _, version) => {
             let what = version.as_ref().map(lines::version).unwrap_or_default();
             let sites: Vec<&str> = item.sites.iter().map(lines::site).collect();
@@ -187,9 +194,9 @@ fn summary(counts: &Counts, args: &RestoreArgs) -> Ended {
         text::answer(line)?;
     }
     if counts.failed > 0 {
-        let what = format!("{} paths could not be written", counts.failed);
-        let advice = "each is named above with its reason; the same command to an empty directory \
-                      writes all of them";
+        let what = format!("{} paths could not be written, or not as they stood", counts.failed);
+        let advice = "each is named above with its reason; all else is there, and the same command to \
+                      an empty directory tries all of it again";
         return Err(Failure::new(Kind::Disk, what, advice));
     }
     if counts.unavailable > 0 {

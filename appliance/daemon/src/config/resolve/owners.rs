@@ -2,8 +2,8 @@
 
 use super::super::raw::{At, Key, Section};
 use super::{Faults, shown};
-use crate::people::{NameMap, can_travel};
-use crate::store::digits_of;
+use farhaul_files::digits_of;
+use farhaul_files::people::{NameMap, can_travel};
 
 const MAP_USERS: Key = Key { name: "map-users", example: "{ \"alice\" = \"al\" }" };
 const MAP_GROUPS: Key = Key { name: "map-groups", example: "{ \"staff\" = \"users\" }" };

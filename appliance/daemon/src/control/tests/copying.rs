@@ -3,6 +3,8 @@
 use super::*;
 use crate::control::fetch::Wish;
 use crate::control::givers::HERE;
+use crate::index::chunks::Home;
+use farhaul_sync::chunk::{Entry, Manifest};
 
 /// More than are copied at a time.
 const FILES: usize = 1500;
@@ -96,4 +98,50 @@ fn a_copy_whose_source_went_elsewhere_is_made_from_there_at_once() {
     assert!(!bench.folder().fetching.givers().was_missed(manifest, HERE));
     bench.settle();
     assert_eq!(fs::read(bench.root("c")).unwrap(), b"the same");
+}
+
+/// Bytes of which no two stretches are the same.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    let mut noise = vec![0; 1 << 20];
+    hasher.finalize_xof().fill(&mut noise);
+    noise
+}
+
+/// Where the first chunk of a file is, as far as the map knows.
+fn places_of(bench: &mut Bench, text: &[u8]) -> Vec<Home> {
+    let manifest = Manifest::of(&bench.folder().keys, text);
+    let first = manifest.entries.iter().find_map(|entry| match entry {
+        Entry::Chunk(chunk) => Some(chunk.id),
+        Entry::Zeros { .. } => None,
+    });
+    let places = bench.folder().contents.find(first.expect("it has some"));
+    places.into_iter().map(|place| place.home).collect()
+}
+
+/// What took the place of a directory that was renamed comes first in the tree, and is read before that
+/// is found, whose files need not be read: the chunks of each are known where it is.
+#[test]
+fn files_of_a_directory_that_is_moved_aside_for_a_new_one_are_known_by_their_chunks_as_the_new_ones_are()
+ {
+    let mut bench = Bench::new();
+    let (old, new) = (noise(1), noise(2));
+    fs::create_dir(bench.root("logs")).unwrap();
+    fs::write(bench.root("logs/a"), &old).unwrap();
+    bench.scan();
+    assert_eq!(places_of(&mut bench, &old), [Home::Tree(path("logs/a"))]);
+    fs::rename(bench.root("logs"), bench.root("logs.1")).unwrap();
+    fs::create_dir(bench.root("logs")).unwrap();
+    fs::write(bench.root("logs/a"), &new).unwrap();
+    // What is found is taken in once all was looked at.
+    bench.body.folders.values_mut().for_each(Folder::scan);
+    let began = Instant::now();
+    while bench.queue.len() < 5 {
+        assert!(began.elapsed() < PATIENCE, "{} things were found", bench.queue.len());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    bench.settle();
+    assert_eq!(places_of(&mut bench, &old), [Home::Tree(path("logs.1/a"))]);
+    assert_eq!(places_of(&mut bench, &new), [Home::Tree(path("logs/a"))]);
 }

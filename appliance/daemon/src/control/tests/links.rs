@@ -1,6 +1,7 @@
 //! Files with several names: told, placed, edited, parted.
 
 use super::*;
+use farhaul_sync::folder::Found;
 use farhaul_sync::version::{LinkGroup, Version};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -303,6 +304,23 @@ fn what_was_written_by_another_name_before_that_is_no_edit_of_what_was_displaced
     assert!(bench.kept().is_empty());
     assert_eq!(fs::read(bench.root("b")).unwrap(), b"an edit");
     bench.says_nothing();
+}
+
+/// As when a kept name of the file goes in the moment in which an edit of it is seen: its time of
+/// change is another one then, and nobody tells of that.
+#[test]
+fn an_edit_that_was_seen_in_a_state_that_is_over_is_looked_at_again_before_the_next_scan() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("a"), "old").unwrap();
+    bench.scan();
+    let before = bench.placed("a");
+    fs::write(bench.root("a"), "an edit").unwrap();
+    let (content, meta) = (before.version.content.clone(), before.meta);
+    let seen = Found { content, meta, identity: before.identity };
+    bench.folder().looked(path("a"), Some(seen));
+    bench.settle();
+    let now = bench.placed("a").version;
+    assert!(matches!(now.content, Content::File { size, .. } if size.get() == 7), "{now:?}");
 }
 
 #[test]

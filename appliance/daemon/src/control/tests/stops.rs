@@ -364,3 +364,25 @@ fn a_folder_with_an_index_of_another_form_halts_until_that_is_moved_aside() {
     assert_eq!(bench.placed("a").version.content, content_of(&mut bench, "a"));
     assert_eq!(fs::read(bench.root("a")).unwrap(), b"kept");
 }
+
+/// One that was in the way for a moment is no reason to wait an hour for the next scan.
+#[test]
+fn a_scan_that_fails_once_is_begun_again_soon_and_the_folder_is_in_sync_after_it() {
+    use farhaul_api::FolderState::{InSync, Waiting};
+    let mut bench = Bench::new();
+    bench.folder().setup.peers.clear();
+    bench.scan();
+    assert_eq!(bench.folder().state(), InSync);
+    bench.folder().health.scan_begins();
+    bench.folder().scanned(Err("nobody may look".to_owned()), 0);
+    assert_eq!(bench.folder().state(), Waiting);
+    let soon = Instant::now() + folder::SCAN_AGAIN + Duration::from_secs(5);
+    assert!(bench.folder().next_scan <= soon, "it is tried again");
+    bench.scan();
+    assert_eq!(bench.folder().state(), InSync);
+    // What a neighbour did once is tried again by nobody.
+    bench.folder().note_once("records cannot be taken in", Err(FolderError::Forged));
+    assert_eq!(bench.folder().state(), Waiting);
+    bench.folder().health.let_pass(Instant::now() + Duration::from_mins(11));
+    assert_eq!(bench.folder().state(), InSync);
+}

@@ -4,6 +4,7 @@ use super::{At, ChunkMap, FileNumber, Home, PLACES_MAX, Place};
 use crate::index::IndexError;
 use farhaul_sync::chunk::{ChunkId, PageId};
 use farhaul_sync::limits::PAGE_MAX;
+use farhaul_sync::version::ManifestId;
 use std::collections::BTreeMap;
 
 /// The map, in memory. Nothing is ever lost but by a stop ([`MemoryMap::stop`]).
@@ -55,10 +56,14 @@ impl ChunkMap for MemoryMap {
         Ok(())
     }
 
-    fn settle(&mut self, file: FileNumber, home: &Home) -> Result<(), IndexError> {
+    fn settle(&mut self, file: FileNumber, home: &Home, _: ManifestId) -> Result<(), IndexError> {
         self.forget(home)?;
         self.files.insert(file.0, Some(home.clone()));
         Ok(())
+    }
+
+    fn found_at(&mut self, _: ManifestId, from: &Home, to: &Home) -> Result<(), IndexError> {
+        self.moved(from, to)
     }
 
     fn abandon(&mut self, file: FileNumber) -> Result<(), IndexError> {

@@ -6,17 +6,19 @@ use crate::index::{IndexError, beside, close, connect, obey, remove_if_there};
 use farhaul_engine::files::stop::Stop;
 use farhaul_sync::chunk::{ChunkId, PageId};
 use farhaul_sync::limits::PAGE_MAX;
+use farhaul_sync::version::ManifestId;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 
 /// Places that nobody looks at any more, at which a sweep is worth it; also half of all.
 pub(super) const DEAD_MIN: u64 = 1 << 16;
-pub(super) const FORMAT: i64 = 3;
+pub(super) const FORMAT: i64 = 4;
 /// Pages kept in memory, in KiB: chunks come in no order, and the system keeps pages as well.
 const CACHE_KIB: i64 = 8 << 10;
 
 const TABLES: &str = "
-    CREATE TABLE files(number INTEGER PRIMARY KEY AUTOINCREMENT, home BLOB UNIQUE);
+    CREATE TABLE files(number INTEGER PRIMARY KEY AUTOINCREMENT, home BLOB UNIQUE, content BLOB);
+    CREATE INDEX displaced ON files(content) WHERE home IS NULL AND content IS NOT NULL;
     CREATE TABLE places(chunk BLOB NOT NULL, file INTEGER NOT NULL, offset INTEGER NOT NULL,
         len INTEGER NOT NULL, PRIMARY KEY(chunk, file, offset)) WITHOUT ROWID;
     CREATE TABLE pages(id BLOB PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
@@ -45,6 +47,13 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// A file has no place any more. How many chunks it had is not worth a search: as many as the mean.
+    const fn lose_one(&mut self) {
+        let files = if self.files == 0 { 1 } else { self.files };
+        self.dead = self.dead.saturating_add(self.added / files);
+        self.files = self.files.saturating_sub(1);
+    }
+
     /// Counts what is in the map at `path`, which somebody has open: a pass over all of it, minutes
     /// where there are terabytes. Ends early, with an error, once `stop` is set.
     ///
@@ -126,6 +135,13 @@ impl ContentMap {
         self.is_counted = true;
     }
 
+    /// Counts anew, as if it had just been opened.
+    #[cfg(test)]
+    pub(super) fn recount(&mut self) {
+        self.counts = Counts::of(&self.path, &Stop::default()).expect("readable");
+        self.counts.dead = self.counts.dead.max(self.counts.added);
+    }
+
     /// Ends work on it.
     ///
     /// # Errors
@@ -134,16 +150,35 @@ impl ContentMap {
         close(self.db)
     }
 
+    /// Another file takes the place: what was noted of the one there is remembered, and counts as dead.
+    fn displace(&mut self, home: &[u8]) -> Result<(), IndexError> {
+        let sql = "UPDATE files SET home = NULL WHERE home = ? AND content IS NOT NULL";
+        if self.db.prepare_cached(sql)?.execute([home])? > 0 {
+            self.counts.lose_one();
+        }
+        Ok(())
+    }
+
+    /// The file with that content at that place.
+    fn number_at(&self, home: &[u8], content: &[u8]) -> Result<Option<i64>, IndexError> {
+        let sql = "SELECT number FROM files WHERE home = ? AND content = ?";
+        let mut there = self.db.prepare_cached(sql)?;
+        Ok(there.query_row(params![home, content], |row| row.get(0)).optional()?)
+    }
+
+    /// A file with that content whose place another one took.
+    fn displaced(&self, content: &[u8]) -> Result<Option<i64>, IndexError> {
+        let sql = "SELECT max(number) FROM files WHERE home IS NULL AND content = ?";
+        Ok(self.db.prepare_cached(sql)?.query_row([content], |row| row.get(0))?)
+    }
+
     /// Takes the numbers of files away.
     fn remove(&mut self, which: &str, with: &[&dyn rusqlite::ToSql]) -> Result<(), IndexError> {
         let sql = format!("DELETE FROM files WHERE {which} RETURNING number");
         let number: Option<i64> =
             self.db.prepare_cached(&sql)?.query_row(with, |row| row.get(0)).optional()?;
-        // How many it had is not worth a search: a file has as many as the mean.
         if number.is_some() {
-            let Counts { dead, added, files } = &mut self.counts;
-            *dead = dead.saturating_add(*added / (*files).max(1));
-            *files = files.saturating_sub(1);
+            self.counts.lose_one();
         }
         Ok(())
     }
@@ -165,7 +200,7 @@ impl ChunkMap for ContentMap {
             let mut insert = adding.prepare_cached(
                 "INSERT OR IGNORE INTO places(chunk, file, offset, len) SELECT ?1, ?2, ?3, ?4
                  WHERE (SELECT count(*) FROM places JOIN files ON number = file
-                    WHERE chunk = ?1) < ?5",
+                    WHERE chunk = ?1 AND (home IS NOT NULL OR content IS NULL)) < ?5",
             )?;
             for At { chunk, offset, len } in sorted {
                 let offset = i64::try_from(*offset).unwrap_or(i64::MAX);
@@ -177,11 +212,36 @@ impl ChunkMap for ContentMap {
         Ok(())
     }
 
-    fn settle(&mut self, file: FileNumber, home: &Home) -> Result<(), IndexError> {
+    fn settle(
+        &mut self,
+        file: FileNumber,
+        home: &Home,
+        content: ManifestId,
+    ) -> Result<(), IndexError> {
         let home = home.encode();
-        self.remove("home = ?", params![home])?;
-        let mut naming = self.db.prepare_cached("UPDATE files SET home = ? WHERE number = ?")?;
-        naming.execute(params![home, file.0])?;
+        self.displace(&home)?;
+        let sql = "UPDATE files SET home = ?, content = ? WHERE number = ?";
+        self.db.prepare_cached(sql)?.execute(params![home, &content.0[..], file.0])?;
+        Ok(())
+    }
+
+    fn found_at(&mut self, content: ManifestId, from: &Home, to: &Home) -> Result<(), IndexError> {
+        let (from, to, content) = (from.encode(), to.encode(), &content.0[..]);
+        if from == to {
+            return Ok(());
+        }
+        let number = match self.number_at(&from, content)? {
+            Some(number) => Some(number),
+            None => {
+                let number = self.displaced(content)?;
+                self.counts.files += u64::from(number.is_some());
+                number
+            }
+        };
+        let Some(number) = number else { return Ok(()) };
+        self.displace(&to)?;
+        let sql = "UPDATE files SET home = ? WHERE number = ?";
+        self.db.prepare_cached(sql)?.execute(params![to, number])?;
         Ok(())
     }
 
@@ -261,6 +321,7 @@ impl ChunkMap for ContentMap {
         if !self.is_counted || dead < self.dead_min || dead < added / 2 {
             return Ok(());
         }
+        self.db.execute("DELETE FROM files WHERE home IS NULL AND content IS NOT NULL", [])?;
         let sql = "DELETE FROM places WHERE file NOT IN (SELECT number FROM files)";
         self.db.execute(sql, [])?;
         let added = count(&self.db, "SELECT count(*) FROM places")?;

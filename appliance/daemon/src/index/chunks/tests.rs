@@ -17,6 +17,10 @@ fn id(n: u8) -> ChunkId {
     ChunkId([n; 32])
 }
 
+fn content(n: u8) -> ManifestId {
+    ManifestId([n; 32])
+}
+
 fn tree(at: &str) -> Home {
     Home::Tree(path(at))
 }
@@ -32,7 +36,7 @@ fn place(home: Home, offset: u64) -> Place {
 fn note(map: &mut ContentMap, home: &Home, chunks: &[At]) {
     let file = map.begin().expect("begun");
     map.add(file, chunks).expect("added");
-    map.settle(file, home).expect("settled");
+    map.settle(file, home, content(chunks[0].chunk.0[0])).expect("settled");
     map.sweep().expect("swept");
 }
 
@@ -75,6 +79,34 @@ fn a_file_that_is_displaced_is_found_where_it_is_kept() {
     // What was never noted takes nothing away.
     map.moved(&tree("unknown"), &tree("a")).unwrap();
     assert_eq!(map.find(id(2)).unwrap(), [place(tree("a"), 0)]);
+}
+
+/// As a log that is moved aside while another one is begun in its place, which is read first.
+#[test]
+fn a_file_that_is_found_elsewhere_when_its_place_is_taken_is_known_there() {
+    let home = tempfile::tempdir().unwrap();
+    let mut map = map(&home);
+    note(&mut map, &tree("log"), &[at(1, 0)]);
+    note(&mut map, &tree("log"), &[at(2, 0)]);
+    map.found_at(content(1), &tree("log"), &tree("log.1")).unwrap();
+    assert_eq!(map.find(id(1)).unwrap(), [place(tree("log.1"), 0)]);
+    assert_eq!(map.find(id(2)).unwrap(), [place(tree("log"), 0)]);
+    // Two that changed places.
+    map.found_at(content(1), &tree("log.1"), &tree("log")).unwrap();
+    map.found_at(content(2), &tree("log"), &tree("log.1")).unwrap();
+    assert_eq!(map.find(id(1)).unwrap(), [place(tree("log"), 0)]);
+    assert_eq!(map.find(id(2)).unwrap(), [place(tree("log.1"), 0)]);
+    // What is remembered takes no room among those that are here, and goes with a sweep.
+    for _ in 0..2 * PLACES_MAX {
+        note(&mut map, &tree("log"), &[at(1, 0)]);
+    }
+    assert_eq!(map.find(id(1)).unwrap(), [place(tree("log"), 0)]);
+    // Whoever opens it again counts what is dead.
+    map.dead_min = 0;
+    map.recount();
+    map.sweep().unwrap();
+    assert_eq!(count(&map.db, "SELECT count(*) FROM files").unwrap(), 2);
+    assert_eq!(count(&map.db, "SELECT count(*) FROM places").unwrap(), 2);
 }
 
 #[test]
@@ -243,7 +275,7 @@ impl<M: ChunkMap> Player<M> {
             Act::Begin => map.begin().map(|file| open.push(file)),
             Act::Add(n, chunks) => which(*n, open).map_or(Ok(()), |at| map.add(open[at], chunks)),
             Act::Settle(n, home) => {
-                which(*n, open).map_or(Ok(()), |at| map.settle(open.remove(at), home))
+                which(*n, open).map_or(Ok(()), |at| map.settle(open.remove(at), home, content(7)))
             }
             Act::Abandon(n) => which(*n, open).map_or(Ok(()), |at| map.abandon(open.remove(at))),
             Act::Moved(from, to) => map.moved(from, to),

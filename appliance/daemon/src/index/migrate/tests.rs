@@ -16,6 +16,8 @@ use tempfile::TempDir;
 thread_local! {
     /// What is free on the disk, if a test says so.
     pub(super) static FREE: Cell<Option<Bytes>> = const { Cell::new(None) };
+    /// How many pages the new file may have at most, if a test says so: then its disk is full.
+    pub(super) static PAGES: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
 /// The tables of format 1, as the last program that made them had them.
@@ -268,6 +270,53 @@ fn a_damaged_index_of_the_older_format_is_as_it_was_and_nothing_lies_beside_it()
     let before = files_of(home.path());
     assert!(open(home.path()).unwrap_err().is_damage());
     assert_eq!(files_of(home.path()), before);
+}
+
+/// What the disk makes of the new file is no damage of the old one, which would be moved aside for it.
+#[test]
+fn a_new_file_that_is_damaged_while_it_is_made_leaves_the_old_index_alone() {
+    // All of it, what it begins with, and its end: a disk that drops what it was given.
+    for damage in 0..3 {
+        let (home, expected) = old_index();
+        let before = as_it_is(home.path());
+        let new = home.path().join("index-migrating");
+        let (path, ids, stop) = (home.path().join("index"), (FOLDER, SITE), Stop::default());
+        let damaged = Index::open_telling(&path, ids, &stop, &mut |step| {
+            if step == Step::Filled {
+                let mut bytes = std::fs::read(&new).unwrap();
+                match damage {
+                    0 => bytes.fill(0xa5),
+                    1 => bytes[..4096].fill(0),
+                    _ => bytes.truncate(bytes.len() / 2),
+                }
+                std::fs::write(&new, bytes).unwrap();
+            }
+        });
+        let error = damaged.unwrap_err();
+        assert!(matches!(error, IndexError::Unmade { .. }), "{damage}: {error:?}");
+        assert!(!error.is_damage() && error.to_string().contains("is as it was"), "{error}");
+        assert_eq!(as_it_is(home.path()), before);
+        assert!(!new.exists(), "its room is wanted");
+        assert_eq!(told(&open(home.path()).unwrap()), expected);
+    }
+}
+
+#[test]
+fn a_disk_that_becomes_full_while_the_new_file_is_made_leaves_the_old_index_alone() {
+    let (home, expected) = old_index();
+    let before = as_it_is(home.path());
+    let other = image_of(home.path());
+    let whole =
+        open(other.path()).unwrap().db.pragma_query_value(None, "page_count", |row| row.get(0));
+    let whole: u32 = whole.unwrap();
+    for pages in [whole / 4, whole / 2, whole * 3 / 4, whole - 1] {
+        PAGES.set(Some(pages));
+        let error = open(home.path()).unwrap_err();
+        assert!(matches!(error, IndexError::Full), "{pages}: {error:?}");
+        assert_eq!(as_it_is(home.path()), before);
+    }
+    PAGES.set(None);
+    assert_eq!(told(&open(home.path()).unwrap()), expected);
 }
 
 #[test]

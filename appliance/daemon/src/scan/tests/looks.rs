@@ -1,10 +1,12 @@
 //! What a look at one path gives.
 
 use super::*;
+use farhaul_engine::files::ConfineError;
 use farhaul_sync::chunk::{Cut, Cutter, Entry, Hole, ManifestReader};
 use farhaul_sync::folder::Found;
 use farhaul_sync::version::{Content, ManifestId};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::collections::BTreeSet;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::time::Duration;
 
@@ -344,4 +346,37 @@ fn a_file_that_was_read_in_the_state_in_which_it_is_is_not_read_again() {
     let wrong = Content::File { manifest: ManifestId([9; 32]), size: Bytes::new(5) };
     let (now, ..) = found(&tree, b"b/g");
     assert_eq!(look(b"b/g", &KnownAs(now.identity, wrong)), before.content);
+}
+
+#[test]
+fn what_becomes_something_else_while_it_is_looked_at_changes_and_is_not_called_unreadable() {
+    let tree = Tree::new();
+    let at = tree.dir.path().join("a");
+    let stop = Stop::default();
+    let stops = stop.clone();
+    let changing = std::thread::spawn(move || {
+        while !stops.is_set() {
+            std::fs::write(&at, "a file").unwrap();
+            std::fs::remove_file(&at).unwrap();
+            std::fs::create_dir(&at).unwrap();
+            std::fs::remove_dir(&at).unwrap();
+            symlink("somewhere", &at).unwrap();
+            std::fs::remove_file(&at).unwrap();
+        }
+    });
+    let keys = keys();
+    let now = Patience { tick: Duration::ZERO, quiet: Duration::ZERO, tries: 1 };
+    let looker = Looker::new(&tree.root, &keys, Rules::default(), Stop::default());
+    let mut looker = looker.with_patience(now);
+    let mut seen = BTreeSet::new();
+    for _ in 0..20_000 {
+        match looker.look(&rel(b"a"), &mut Kept::default()) {
+            Ok(_) | Err(LookError::Confine(ConfineError::NotFound { .. })) => {}
+            Err(error) => _ = seen.insert(error.to_string()),
+        }
+    }
+    stop.set();
+    changing.join().unwrap();
+    seen.remove("a: changes while being read");
+    assert_eq!(seen, BTreeSet::new());
 }

@@ -1,35 +1,70 @@
 //! Writing what is restored to another place than the folder: beneath one directory, whatever names
-//! the site gives, and over nothing that stands there.
+//! the site gives, and over nothing that stands there. It becomes what a site would put into the
+//! folder: with its holes, its metadata and its names, and verified.
 
 use super::super::client::{Client, encoded, of_folder, with_path};
 use crate::farhaul::failure::{self, Failure, Kind};
-use farhaul_api::{ItemKind, RestoreItem, VersionInfo};
+use data_encoding::HEXLOWER;
+use farhaul_api::{ItemKind, RestoreItem};
 use farhaul_engine::files::Root;
-use farhaul_engine::files::dir::Dir;
+use farhaul_engine::files::dir::{Dir, Meta as DiskMeta};
+use farhaul_engine::files::stop::Stop;
+use farhaul_files::people::{Directory, NameMap, People};
+use farhaul_files::{
+    ContentSink, Digester, Principals, SinkError, Subject, Undescribed, describe, sparse,
+    sparse::Taker,
+};
 use farhaul_proto::path_name::RelPath;
+use farhaul_proto::units::Bytes;
+use farhaul_sync::chunk::{Chunk, ContentKeys, PageId};
+use farhaul_sync::record::Record;
+use farhaul_sync::seal::FolderKey;
+use farhaul_sync::version::{Content, LinkGroup, Meta, Version};
 use http_body_util::BodyExt;
-use rustix::fs::{Mode, Timespec, Timestamps, fchmod, fsync, futimens};
+use rustix::fs::fsync;
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
-
-/// Permission bits that are taken over; a set-user-id bit would be the caller's.
-const MODE_MASK: u32 = 0o1777;
 
 /// A directory that is written into.
 pub(super) struct Aside {
     root: Root,
-    /// Directories that get their modes and times when all is in them.
-    dirs: Vec<(RelPath, u32)>,
+    keys: ContentKeys,
+    principals: People,
+    /// Directories that get their metadata when all is in them.
+    dirs: Vec<(RelPath, Meta)>,
+    /// Files that may have further names: the first name of each group, and what it says.
+    links: BTreeMap<LinkGroup, (RelPath, Version)>,
+}
+
+/// Only the name of what was written is wanted.
+struct Nowhere;
+
+impl ContentSink for Nowhere {
+    fn begin(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn chunk(&mut self, _: Bytes, _: &Chunk) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn page(&mut self, _: PageId, _: &[u8]) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 impl Aside {
-    pub(super) fn open(to: &Path) -> Result<Self, Failure> {
+    /// Into the directory `to`, which is made if it is not there, of what stood in `folder`.
+    pub(super) fn open(to: &Path, folder: &str) -> Result<Self, Failure> {
         let at = |error| failure::disk(to.display(), &error);
         std::fs::create_dir_all(to).map_err(at)?;
         let root = Root::open(to)
             .map_err(|error| Failure::new(Kind::Disk, error, "name another directory"))?;
-        Ok(Self { root, dirs: Vec::new() })
+        let unmapped = (NameMap::default(), NameMap::default());
+        let principals = People::new(Directory::of_this_machine(), unmapped, false);
+        let keys = ContentKeys::of(&FolderKey::of_id(folder));
+        Ok(Self { root, keys, principals, dirs: Vec::new(), links: BTreeMap::new() })
     }
 
     /// Writes one path; in words, why it could not be. What breaks the conversation with the site is a
@@ -42,19 +77,24 @@ impl Aside {
     ) -> Result<Option<String>, Failure> {
         let path = item.path.to_bytes().ok().and_then(|bytes| RelPath::parse(&bytes).ok());
         let Some(path) = path else { return Ok(Some("the site gives no path".to_owned())) };
-        let kind = item.version.as_ref().map_or(ItemKind::File, |version| version.kind);
-        let made = match kind {
-            ItemKind::Gone => Ok(()),
-            ItemKind::Dir => self.make_dir(&path, item.version.as_ref()),
-            ItemKind::Link => self.link(&path, item.version.as_ref()),
-            ItemKind::File => return self.file(client, folder, (&path, item)).await,
+        let version = match record_of(item, &path) {
+            Ok(version) => version,
+            Err(why) => return Ok(Some(why)),
+        };
+        let made = match version.as_ref().map(|version| &version.content) {
+            Some(Content::Gone) => Ok(()),
+            Some(Content::Dir) => self.make_dir(&path, version.as_ref()),
+            Some(Content::Symlink { target }) => self.link(&path, target, version.as_ref()),
+            Some(Content::File { .. }) | None => {
+                return self.file(client, folder, (&path, item), version).await;
+            }
         };
         Ok(made.err())
     }
 
-    fn make_dir(&mut self, path: &RelPath, version: Option<&VersionInfo>) -> Result<(), String> {
+    fn make_dir(&mut self, path: &RelPath, version: Option<&Version>) -> Result<(), String> {
         self.root.make_dirs(path, 0o700).map_err(|error| error.to_string())?;
-        self.dirs.push((path.clone(), version.map_or(0o755, |version| version.mode)));
+        self.dirs.extend(version.map(|version| (path.clone(), version.meta.clone())));
         Ok(())
     }
 
@@ -65,71 +105,91 @@ impl Aside {
         }
     }
 
-    fn link(&self, path: &RelPath, version: Option<&VersionInfo>) -> Result<(), String> {
-        let target = version.and_then(|version| version.target.as_ref());
-        let target = target.and_then(|target| target.to_bytes().ok()).unwrap_or_default();
+    fn link(&self, path: &RelPath, target: &[u8], version: Option<&Version>) -> Result<(), String> {
         let parent = self.parent(path)?;
-        parent.symlink(&target, path.file_name()).map_err(|errno| errno.to_string())
+        parent.symlink(target, path.file_name()).map_err(|errno| errno.to_string())?;
+        let dated = version.map(|said| parent.set_link_mtime(path.file_name(), said.meta.mtime));
+        dated.unwrap_or(Ok(())).map_err(|errno| errno.to_string())
+    }
+
+    /// A further name of a file that was written before, if that is what it is and can be.
+    fn further_name(&self, path: &RelPath, version: &Version) -> Result<bool, String> {
+        let first = version.meta.link.and_then(|group| self.links.get(&group));
+        let Some((first, _)) = first.filter(|(_, said)| said.is_one_file_with(version)) else {
+            return Ok(false);
+        };
+        let (to, from) = (self.parent(path)?, self.parent(first)?);
+        // Where there can be no further name it becomes a copy.
+        Ok(from.link(first.file_name(), &to, path.file_name()).is_ok())
     }
 
     async fn file(
-        &self,
+        &mut self,
         client: &Client,
         folder: &str,
         (path, item): (&RelPath, &RestoreItem),
+        version: Option<Version>,
     ) -> Result<Option<String>, Failure> {
-        let mut address = with_path(&of_folder(folder, "/content"), "path", &item.path);
-        if let Some(kept) = &item.kept {
-            address.push_str(&format!("&kept={}", encoded(kept)));
+        match version.as_ref().map(|version| self.further_name(path, version)) {
+            Some(Ok(true)) => return Ok(None),
+            Some(Err(why)) => return Ok(Some(why)),
+            Some(Ok(false)) | None => {}
         }
         let parent = match self.parent(path) {
             Ok(parent) => parent,
             Err(why) => return Ok(Some(why)),
         };
-        let mut body = match client.open(&address).await {
-            Ok(body) => body,
-            // One that is gone meanwhile is no reason to leave the others.
-            Err(failure) if failure.code() == Kind::Usage as u8 => {
-                return Ok(Some(failure.to_string()));
-            }
-            Err(failure) => return Err(failure),
-        };
-        let mut file = match parent.create_file(path.file_name()) {
+        let file = match parent.create_file(path.file_name()) {
             Ok(file) => file,
             Err(errno) => return Ok(Some(errno.to_string())),
         };
-        let mut written = 0;
-        while let Some(frame) = body.frame().await {
-            let chunk = frame.map_err(|error| error.to_string());
-            let chunk = chunk.map(|frame| frame.into_data().unwrap_or_default());
-            let chunk = chunk.and_then(|chunk| {
-                written += chunk.len() as u64;
-                file.write_all(&chunk).map_err(|error| error.to_string())
-            });
-            if let Err(why) = chunk {
+        let written = match fetch(client, folder, item, &file).await {
+            Ok(written) => written.and_then(|()| self.complete(&file, version.as_ref())),
+            Err(failure) => {
                 let _ = parent.remove_file(path.file_name());
-                return Ok(Some(why));
+                return Err(failure);
             }
-        }
-        let is_whole =
-            item.version.as_ref().and_then(|v| v.size).is_none_or(|size| size == written);
-        let described = match is_whole {
-            true => describe(&file, item.version.as_ref()).map_err(|errno| errno.to_string()),
-            false => Err(format!("{written} bytes came, which is not its length")),
         };
-        if described.is_err() {
+        if written.is_err() {
             let _ = parent.remove_file(path.file_name());
+        } else if let Some(version) = version
+            && let Some(group) = version.meta.link
+        {
+            self.links.entry(group).or_insert_with(|| (path.clone(), version));
         }
-        Ok(described.err())
+        Ok(written.err())
     }
 
-    /// Gives directories their modes, the deepest first, and makes all of it durable.
+    /// Verifies what was written, and gives it its metadata, durably (spec: S-176).
+    fn complete(&self, file: &File, version: Option<&Version>) -> Result<(), String> {
+        // What no version speaks of can be compared with nothing.
+        let Some(version) = version else {
+            return fsync(file).map_err(|errno| errno.to_string());
+        };
+        let before = DiskMeta::of(file).map_err(|errno| errno.to_string())?;
+        let mut digester = Digester::new(&self.keys, Stop::default());
+        let came =
+            digester.digest(file, &before, &mut Nowhere).map_err(|error| error.to_string())?;
+        let came = Content::File { manifest: came.manifest, size: came.size };
+        if came != version.content {
+            return Err(wrong(&came, &version.content));
+        }
+        self.principals.learn(&version.meta);
+        describe(file, &version.meta, &Subject::Staged(None), &self.principals)
+            .and_then(|()| fsync(file).map_err(Undescribed::from))
+            .map_err(|why| why.to_string())
+    }
+
+    /// Gives directories their metadata, the deepest first, and makes all of it durable.
     pub(super) fn finish(self) -> Result<(), Failure> {
-        for (path, mode) in self.dirs.iter().rev() {
+        for (path, said) in self.dirs.iter().rev() {
             // One that is not there any more was taken by somebody else.
-            if let Ok(dir) = self.root.open_dir(path) {
-                let _ = fchmod(&dir, Mode::from_raw_mode(mode & MODE_MASK));
-            }
+            let Ok(dir) = self.root.open_dir(path) else { continue };
+            // Its times say when it was made here: none travel.
+            let mtime = dir.meta().map_or(said.mtime, |now| now.mtime());
+            let said = Meta { mtime, ..said.clone() };
+            self.principals.learn(&said);
+            let _ = describe(&dir, &said, &Subject::Staged(None), &self.principals);
         }
         self.root
             .dir()
@@ -138,18 +198,68 @@ impl Aside {
     }
 }
 
-fn describe(file: &File, version: Option<&VersionInfo>) -> rustix::io::Result<()> {
-    let Some(version) = version else { return Ok(()) };
-    fchmod(file, Mode::from_raw_mode(version.mode & MODE_MASK))?;
-    let modified = version.modified.as_ref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    if let Some(modified) = modified {
-        // Rounded down, so that the part behind the point is never below zero.
-        let nanos = modified.as_nanosecond();
-        let time = Timespec {
-            tv_sec: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(0),
-            tv_nsec: i64::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0),
+/// What the site says that stood at a path; `None` where no version says it.
+fn record_of(item: &RestoreItem, path: &RelPath) -> Result<Option<Version>, String> {
+    let Some(record) = &item.record else {
+        let is_said = item.version.as_ref().is_some_and(|said| said.kind != ItemKind::Gone);
+        return match is_said {
+            true => Err("the site does not tell its version: use its own release".to_owned()),
+            false => Ok(None),
         };
-        futimens(file, &Timestamps { last_access: time, last_modification: time })?;
+    };
+    let bytes = HEXLOWER.decode(record.as_bytes()).map_err(|_| "the site gives no record")?;
+    let record = Record::decode(&bytes).map_err(|error| error.to_string())?;
+    if record.path != *path {
+        return Err("the site gives the record of another path".to_owned());
     }
-    fsync(file)
+    Ok(Some(record.version))
+}
+
+fn wrong(came: &Content, said: &Content) -> String {
+    let lens = match (came, said) {
+        (Content::File { size: came, .. }, Content::File { size: said, .. }) if came != said => {
+            format!(" ({} bytes instead of {})", came.get(), said.get())
+        }
+        _ => String::new(),
+    };
+    format!(
+        "what came is not what stood there by its hash{lens}: it changed just now, or a disk or a peer \
+         gave something else; try again, and see `farhaul folder scrub`"
+    )
+}
+
+/// Writes what the site has of a file; in words, why not.
+async fn fetch(
+    client: &Client,
+    folder: &str,
+    item: &RestoreItem,
+    file: &File,
+) -> Result<Result<(), String>, Failure> {
+    let mut address = with_path(&of_folder(folder, "/content?sparse=true"), "path", &item.path);
+    for (name, value) in [("kept", &item.kept), ("gone", &item.gone)] {
+        if let Some(value) = value {
+            address.push_str(&format!("&{name}={}", encoded(value)));
+        }
+    }
+    let mut body = match client.open(&address).await {
+        Ok(body) => body,
+        // One that is gone meanwhile is no reason to leave the others.
+        Err(failure) if failure.code() == Kind::Usage as u8 => return Ok(Err(failure.to_string())),
+        Err(failure) => return Err(failure),
+    };
+    let mut taker = Taker::default();
+    while let Some(frame) = body.frame().await {
+        let taken = frame.map_err(|error| error.to_string()).and_then(|frame| {
+            let bytes = frame.into_data().unwrap_or_default();
+            let mut write = |at, data: &[u8]| sparse::write_data(file, at, data);
+            taker.take(&bytes, &mut write).map_err(|error| error.to_string())
+        });
+        if let Err(why) = taken {
+            return Ok(Err(why));
+        }
+    }
+    let Some(size) = taker.size() else {
+        return Ok(Err("the site broke off: its log says why".to_owned()));
+    };
+    Ok(file.set_len(size).map_err(|error| error.to_string()))
 }

@@ -1,7 +1,7 @@
 //! The users and groups of this machine, asked through the system (getpwnam_r(3) and its like), which may
 //! have to ask others and take its time.
 
-use crate::store::Wake;
+use crate::owner::Wake;
 use farhaul_sync::limits::PRINCIPAL_MAX;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User};
@@ -268,7 +268,7 @@ fn named(name: String) -> Answer {
 }
 
 /// Whether a record may hold a name, and it is no digits.
-pub(crate) fn can_travel(name: &[u8]) -> bool {
+pub fn can_travel(name: &[u8]) -> bool {
     let is_plain = |byte: &u8| *byte >= b' ' && *byte != b':' && *byte != 0x7f;
     (1..=PRINCIPAL_MAX).contains(&name.len())
         && name.iter().all(is_plain)

@@ -1,9 +1,8 @@
 //! Metadata: set on descriptors, never on paths.
 
-use super::error::StoreError;
-use super::owner::{Numbers, Principals};
-use super::rooted::guards_root;
 use crate::attrs::{self, Over};
+use crate::owner::{Numbers, Principals};
+use crate::rooted::guards_root;
 use farhaul_engine::files::dir::times;
 use farhaul_engine::files::dir::{FileKind, Meta as DiskMeta};
 use farhaul_sync::limits::MODE_MASK;
@@ -15,11 +14,12 @@ use std::fs::File;
 
 /// To whom what belongs to nobody in particular is given by a site that runs as root: what kernels and
 /// file servers call nobody (`overflowuid` of proc(5), root_squash of exports(5)).
-pub(super) const NOBODY: u32 = 65_534;
-pub(super) const ROOT: u32 = 0;
+pub const NOBODY: u32 = 65_534;
+/// The number of root, as user and as group.
+pub const ROOT: u32 = 0;
 
 /// What is given metadata.
-pub(super) enum Subject {
+pub enum Subject {
     /// Something of this site's, on its way in; to take the place of this, if of anything.
     Staged(Option<Before>),
     /// What stands in the tree.
@@ -27,16 +27,17 @@ pub(super) enum Subject {
 }
 
 /// A file that stands where another one is to stand.
-pub(super) struct Before {
-    pub(super) meta: DiskMeta,
+pub struct Before {
+    /// What it is on disk.
+    pub meta: DiskMeta,
     /// `None`: it cannot be opened.
-    pub(super) file: Option<File>,
+    pub file: Option<File>,
 }
 
 /// Gives what is open as `fd` its owner and group, where this process may and they have numbers
 /// here; then its lists and attributes, as far as the file system takes them; then its mode, which a
 /// change of the owner would take bits of and a list would change; then its time.
-pub(super) fn describe(
+pub fn describe(
     fd: impl AsFd,
     meta: &Meta,
     subject: &Subject,
@@ -107,11 +108,13 @@ fn check_taken(
 }
 
 /// Why something has not the metadata that it should.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Undescribed {
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum Undescribed {
     /// The kernel refuses.
+    #[error("{0}")]
     Errno(Errno),
-    /// It would be root's ([`StoreError::Roots`]).
+    /// It would be root's.
+    #[error("it would be root's here, and root may not give it away")]
     Roots,
 }
 
@@ -122,16 +125,8 @@ impl From<Errno> for Undescribed {
 }
 
 impl Undescribed {
-    /// What is told of it; `at` tells what the kernel says.
-    pub(super) fn told(self, at: impl FnOnce(Errno) -> StoreError) -> StoreError {
-        match self {
-            Self::Errno(errno) => at(errno),
-            Self::Roots => StoreError::Roots,
-        }
-    }
-
     /// Of what stands, which is never refused for being root's.
-    pub(super) const fn errno(self) -> Errno {
+    pub const fn errno(self) -> Errno {
         match self {
             Self::Errno(errno) => errno,
             Self::Roots => Errno::PERM,

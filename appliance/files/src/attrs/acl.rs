@@ -16,19 +16,21 @@ const OTHER: u16 = 0x20;
 
 /// Whom a number means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Principal {
+pub enum Principal {
+    /// A user.
     User(u32),
+    /// A group.
     Group(u32),
 }
 
 /// Who has which number here.
-pub(crate) trait Ids {
+pub trait Ids {
     /// The number of a user or group; `None` where there is none.
     fn id(&self, who: &Who) -> Option<u32>;
 }
 
 /// The kernel's form. Who has no number here is left out.
-pub(super) fn encode(list: &Acl, ids: &dyn Ids) -> Vec<u8> {
+pub fn encode(list: &Acl, ids: &dyn Ids) -> Vec<u8> {
     let mut entries: Vec<(u16, u32, u8)> = Vec::new();
     for (who, perms) in list.entries() {
         let (tag, id) = match who {
@@ -55,7 +57,7 @@ pub(super) fn encode(list: &Acl, ids: &dyn Ids) -> Vec<u8> {
 
 /// What a list is to those elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub enum Read {
     /// The mode says as much.
     Mode,
     /// This.
@@ -65,12 +67,12 @@ pub(super) enum Read {
 }
 
 /// Whether the kernel's form has more entries than a version may.
-pub(super) const fn is_long(bytes: &[u8]) -> bool {
+pub const fn is_long(bytes: &[u8]) -> bool {
     bytes.len() > 4 + 8 * ACL_ENTRIES_MAX
 }
 
 /// Reads the kernel's form.
-pub(super) fn decode<E>(
+pub fn decode<E>(
     bytes: &[u8],
     name_of: &mut dyn FnMut(Principal) -> Result<Box<[u8]>, E>,
 ) -> Result<Read, E> {

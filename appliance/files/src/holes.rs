@@ -11,7 +11,7 @@ use std::fs::File;
 
 /// The holes of `file`, of which `meta` was told, as many as a list has; none where the file system
 /// does not say. Moves the file's position.
-pub(super) fn holes_of(file: &File, meta: &Meta) -> Holes {
+pub fn holes_of(file: &File, meta: &Meta) -> Holes {
     let mut next = NextHoles::of(file, meta);
     let mut holes = Holes::default();
     while let Some(hole) = next.find().filter(|_| holes.count() < HOLES_MAX) {
@@ -22,7 +22,7 @@ pub(super) fn holes_of(file: &File, meta: &Meta) -> Holes {
 
 /// The holes of a file from its beginning to its end, asked for as they are needed: images have any
 /// number of them. Moves the file's position.
-pub(super) struct NextHoles<'f> {
+pub struct NextHoles<'f> {
     file: &'f File,
     size: u64,
     /// Up to where the file system was asked.
@@ -33,7 +33,7 @@ pub(super) struct NextHoles<'f> {
 
 impl<'f> NextHoles<'f> {
     /// Of a file that has `meta`.
-    pub(super) fn of(file: &'f File, meta: &Meta) -> Self {
+    pub fn of(file: &'f File, meta: &Meta) -> Self {
         let size = meta.size();
         // What takes as much room as it has bytes has none.
         let at = if meta.allocated >= size { size } else { 0 };
@@ -42,7 +42,7 @@ impl<'f> NextHoles<'f> {
 
     /// Those that end behind `from` and begin before `until`, in order. What ends before `from` is not
     /// told again.
-    pub(super) fn between(&mut self, from: Bytes, until: Bytes) -> impl Iterator<Item = &Hole> {
+    pub fn between(&mut self, from: Bytes, until: Bytes) -> impl Iterator<Item = &Hole> {
         while self.known.front().is_some_and(|hole| hole.offset + hole.len <= from) {
             self.known.pop_front();
         }

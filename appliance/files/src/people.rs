@@ -10,13 +10,24 @@ mod map;
 pub use directory::Directory;
 pub use map::{NameMap, TwoOfOne};
 
-pub(crate) use directory::can_travel;
+pub use directory::can_travel;
 
-use crate::scan::OwnersError;
-use crate::store::{Principals, Wake, digits_of};
+use crate::owner::{Principals, Wake, digits_of};
 use directory::{Answer, Question};
 use farhaul_sync::version::{Acl, Meta, Who};
+use nix::errno::Errno;
 use std::sync::Arc;
+
+/// The system's directory of users and groups does not answer. That is no reason to say that
+/// anybody else owns a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name of user or group {id} cannot be looked up: {errno}")]
+pub struct OwnersError {
+    /// Whose.
+    pub id: u32,
+    /// What the system says.
+    pub errno: Errno,
+}
 
 /// Who is called how in one folder.
 #[derive(Clone, Debug)]

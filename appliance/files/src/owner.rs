@@ -1,8 +1,7 @@
 //! The numbers that owners and groups have on this machine.
 
 use crate::attrs::{Ids, Principal};
-use crate::people::system_name;
-use crate::scan::OwnersError;
+use crate::people::{OwnersError, system_name};
 use farhaul_sync::version::{Meta, Who};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -59,7 +58,7 @@ pub trait Principals: Debug + Send + Sync {
 pub type Wake = Box<dyn FnOnce() + Send>;
 
 /// The number that digits are, as they are written for one that has no name (spec: S-171).
-pub(crate) fn digits_of(said: &[u8]) -> Option<u32> {
+pub fn digits_of(said: &[u8]) -> Option<u32> {
     let is_number =
         said.iter().all(u8::is_ascii_digit) && (said == b"0" || !said.starts_with(b"0"));
     let id = core::str::from_utf8(said).ok().filter(|_| is_number)?.parse().ok();
@@ -68,7 +67,7 @@ pub(crate) fn digits_of(said: &[u8]) -> Option<u32> {
 }
 
 /// The numbers of those in access control lists.
-pub(super) struct Numbers<'a>(pub(super) &'a dyn Principals);
+pub struct Numbers<'a>(pub &'a dyn Principals);
 
 impl Ids for Numbers<'_> {
     fn id(&self, who: &Who) -> Option<u32> {
@@ -83,7 +82,7 @@ impl Ids for Numbers<'_> {
 
 impl Numbers<'_> {
     /// The name of who is in a list, or digits.
-    pub(super) fn name(&self, who: Principal) -> Box<[u8]> {
+    pub fn name(&self, who: Principal) -> Box<[u8]> {
         let (name, id) = match who {
             Principal::User(id) => (self.0.user_name(id), id),
             Principal::Group(id) => (self.0.group_name(id), id),
