@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
+/// After so long without any peer a folder waits for one.
+const ALONE_AFTER: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(30) };
+
 /// A deed for the loop.
 pub(crate) struct Command(Box<dyn FnOnce(&mut Loop) + Send>);
 
@@ -471,7 +474,7 @@ impl Folder {
     fn has_something_waiting(&self) -> bool {
         let reading = self.index.read();
         self.listening().is_some()
-            || self.is_alone()
+            || self.is_alone_for_long()
             || self.health.has_troubles()
             || self.health.has_unread()
             || !self.undecided.is_empty()
@@ -494,6 +497,11 @@ impl Folder {
     /// is not known then.
     pub(super) fn is_alone(&self) -> bool {
         self.neighbours.is_empty() && !self.setup.peers.is_empty()
+    }
+
+    /// The same, and no link that only comes and goes: each change of a state is told.
+    fn is_alone_for_long(&self) -> bool {
+        self.is_alone() && self.together.elapsed() >= ALONE_AFTER
     }
 
     fn facts(&self) -> FolderFacts {

@@ -77,6 +77,8 @@ pub(crate) struct Folder {
     pub(super) public: PublicKey,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) neighbours: BTreeMap<SiteId, Neighbour>,
+    /// When there was one for the last time; before the first, when it was opened.
+    pub(super) together: Instant,
     /// What is known of its contents.
     pub(super) contents: Contents,
     /// Files that are on their way in.
@@ -150,6 +152,7 @@ impl Folder {
             public,
             events,
             neighbours,
+            together: Instant::now(),
             contents,
             fetching,
             scan,
@@ -425,6 +428,7 @@ impl Folder {
 
     pub(super) fn lost(&mut self, peer: SiteId) {
         self.neighbours.remove(&peer);
+        self.together = Instant::now();
         self.left(peer);
         self.fetching.givers().leave(peer);
     }

@@ -25,6 +25,8 @@ const PAGE: usize = 1024;
 /// What was read is said after so many files, or so many bytes: as much is read twice after a stop.
 const FILES_MAX: u64 = 1024;
 const BYTES_MAX: Bytes = Bytes::mib(256);
+/// The same for paths of which something is kept.
+const KEPT_PATHS: u64 = 64;
 
 /// Files that were read again.
 #[derive(Debug, Default)]
@@ -39,8 +41,10 @@ pub(crate) struct Scrubbed {
     pub(super) rotten: Vec<(RelPath, Found)>,
     /// Those that the disk does not give, and why.
     pub(super) unread: Vec<(RelPath, String)>,
-    /// What is kept of a path, by its name in the version store, and is not what it was kept as.
-    pub(super) broken: Vec<(RelPath, String)>,
+    /// What is kept as a version and is not that any more, as the catalogue had it.
+    pub(super) broken: Vec<Kept>,
+    /// The last path of which all that is kept was read.
+    pub(super) kept_after: Option<RelPath>,
 }
 
 impl Scrubbed {
@@ -111,9 +115,10 @@ impl ScrubJob {
         }
     }
 
-    /// What is kept is read last, and from the beginning after a stop. Whether it came to the end.
+    /// What is kept is read last. Whether it came to the end.
     fn read_kept(&self, eye: &mut Eye<'_>) -> Result<bool, String> {
-        let mut after: Option<RelPath> = None;
+        let mut after = self.reader.read().kept_scrubbed().map_err(|error| error.to_string())?;
+        let (mut seen, mut paths_read) = (Scrubbed::default(), 0);
         loop {
             let page = self.reader.read().kept_from(after.as_ref(), PAGE);
             let page = page.map_err(|error| error.to_string())?;
@@ -123,21 +128,26 @@ impl ScrubJob {
             after = Some(last.clone());
             for path in paths {
                 let kept = self.reader.read().kept_of(&path).map_err(|error| error.to_string())?;
+                let mut bytes = Bytes::ZERO;
                 for kept in kept {
-                    let mut seen = Scrubbed::default();
-                    eye.look_at_kept(&kept, &mut seen)?;
+                    bytes += eye.look_at_kept(&kept, &mut seen)?;
                     if self.stop.is_set() {
                         return Ok(false);
                     }
+                }
+                seen.kept_after = Some(path);
+                paths_read += 1;
+                if seen.is_bad() || bytes >= BYTES_MAX || paths_read % KEPT_PATHS == 0 {
                     self.say(&mut seen)?;
                 }
             }
+            self.say(&mut seen)?;
         }
     }
 
     fn say(&self, seen: &mut Scrubbed) -> Result<(), String> {
         let seen = core::mem::take(seen);
-        if seen.after.is_none() && !seen.is_bad() {
+        if seen.after.is_none() && seen.kept_after.is_none() && !seen.is_bad() {
             return Ok(());
         }
         let scrubbed = Event::Scrubbed { folder: self.folder, seen };
@@ -191,30 +201,40 @@ impl Eye<'_> {
     }
 
     /// Reads what is kept as a version of a file. What is looked through for late writes (spec: S-046)
-    /// is not judged yet, and what no version says is judged by nobody.
-    fn look_at_kept(&mut self, kept: &Kept, seen: &mut Scrubbed) -> Result<(), String> {
+    /// is not judged yet, and what no version says is judged by nobody. How much it was.
+    fn look_at_kept(&mut self, kept: &Kept, seen: &mut Scrubbed) -> Result<Bytes, String> {
         let content = kept.version.as_ref().map(|version| &version.content);
-        let Some(Content::File { manifest, size }) = content else { return Ok(()) };
-        let loose = self.job.reader.read().loose_one(&kept.name);
-        if loose.map_err(|error| error.to_string())?.is_some() {
-            return Ok(());
-        }
+        let Some(Content::File { manifest, size }) = content else { return Ok(Bytes::ZERO) };
         for is_second in [false, true] {
+            // It may have become another version since the catalogue was read.
+            if !self.is_still(kept)? {
+                return Ok(Bytes::ZERO);
+            }
             match self.read_kept(&kept.name) {
                 Read::All(read) if (read.manifest, read.size) == (*manifest, *size) => break,
                 Read::All(_) if is_second => {
-                    seen.broken.push((kept.path.clone(), kept.name.clone()));
+                    if self.is_still(kept)? {
+                        seen.broken.push(kept.clone());
+                    }
                 }
                 Read::All(_) => {}
                 Read::Changed => break,
                 Read::Not(why) => {
                     let why = format!("a version of it that is kept, `{}`: {why}", kept.name);
-                    seen.unread.push((kept.path.clone(), why));
+                    tracing::error!(path = %kept.path, "{why}");
                     break;
                 }
             }
         }
-        Ok(())
+        Ok(*size)
+    }
+
+    /// Whether something is kept as it was, and nobody may be writing into it.
+    fn is_still(&self, kept: &Kept) -> Result<bool, String> {
+        let reading = self.job.reader.read();
+        let now = reading.kept_as(&kept.path, &kept.name).map_err(|error| error.to_string())?;
+        let loose = reading.loose_one(&kept.name).map_err(|error| error.to_string())?;
+        Ok(now.as_ref() == Some(kept) && loose.is_none())
     }
 
     /// It may be thinned out in this moment.

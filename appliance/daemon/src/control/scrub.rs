@@ -3,11 +3,12 @@
 
 use super::folder::{Folder, FolderError, wall_millis};
 use super::rot::{ScrubJob, Scrubbed};
+use crate::events::Said;
 use crate::index::chunks::Home;
 use crate::index::{Durability, Kept, ScrubRound};
 use crate::moment::text_of_millis;
 use crate::scan::ScrubPlan;
-use farhaul_api::ScrubStatus;
+use farhaul_api::{EventKind, ScrubStatus};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Found;
@@ -132,14 +133,19 @@ impl Folder {
     }
 
     fn take_scrubbed(&mut self, seen: Scrubbed) -> Result<(), FolderError> {
-        let Scrubbed { after, files, bytes, rotten, unread, broken } = seen;
+        let Scrubbed { after, files, bytes, rotten, unread, broken, kept_after } = seen;
         for (path, why) in unread {
             self.health.failed(&path, why);
         }
-        for (path, name) in broken {
-            self.is_broken(&path, &name)?;
-        }
         let mut damaged = 0;
+        for kept in broken {
+            damaged += u64::from(self.is_broken(&kept)?);
+        }
+        if kept_after.is_some() {
+            let mut keeping = self.index.begin(Durability::Later)?;
+            keeping.set_kept_scrubbed(kept_after.as_ref())?;
+            keeping.commit()?;
+        }
         for (path, found) in rotten {
             damaged += u64::from(self.is_rotten(&path, found)?);
         }
@@ -166,21 +172,33 @@ impl Folder {
         Ok(true)
     }
 
-    /// What is kept under that name is not the version that it was kept as: nobody is given it as that
-    /// any more, and it stays for whoever looks into it.
-    fn is_broken(&mut self, path: &RelPath, name: &str) -> Result<(), FolderError> {
-        let Some(kept) = self.index.read().kept_as(path, name)? else { return Ok(()) };
+    /// What is kept is not the version any more that it was kept as: nobody is given it as that, and it
+    /// stays for whoever looks into it. Whether it is still so.
+    fn is_broken(&mut self, kept: &Kept) -> Result<bool, FolderError> {
+        let now = self.index.read().kept_as(&kept.path, &kept.name)?;
+        if now.as_ref() != Some(kept) {
+            return Ok(false);
+        }
         let mut keeping = self.index.begin(Durability::Now)?;
-        keeping.write_kept(&Kept { version: None, ..kept })?;
+        keeping.write_kept(&Kept { version: None, ..kept.clone() })?;
         keeping.commit()?;
-        self.contents.forget(&Home::Kept(name.to_owned()));
+        self.contents.forget(&Home::Kept(kept.name.clone()));
         let why = format!(
-            "what is kept as `{name}` is not the version any more that it was: its disk gives \
-             something else than what was written, or a program wrote into it that had it open"
+            "what is kept as `{}` is not the version any more that it was: its disk gives something \
+             else than what was written, or a program wrote into it that had it open",
+            kept.name
         );
-        tracing::error!(folder = %self.setup.name, %path, "{why}");
-        self.health.failed(path, why);
-        Ok(())
+        tracing::error!(folder = %self.setup.name, path = %kept.path, "{why}");
+        // Of what stands at the path it says nothing.
+        self.health.say(Said::that(EventKind::Failed).path(&kept.path).text(why));
+        Ok(true)
+    }
+
+    /// The next round begins with the first of what is kept.
+    fn kept_anew(&mut self) -> Result<(), FolderError> {
+        let mut keeping = self.index.begin(Durability::Later)?;
+        keeping.set_kept_scrubbed(None)?;
+        Ok(keeping.commit()?)
     }
 
     /// All of the files were read again, or somebody stopped it.
@@ -192,6 +210,8 @@ impl Folder {
                 let name = &self.setup.name;
                 tracing::info!(folder = %name, files, %bytes, damaged, "all files were read again");
                 let ended_millis = wall_millis().max(1);
+                let begins_anew = self.kept_anew();
+                self.note("how far what is kept was read cannot be kept", begins_anew);
                 self.keep_round(ScrubRound { ended_millis, after: None, ..round })
             }
             (Err(why), _) => {

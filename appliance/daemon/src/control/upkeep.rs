@@ -5,7 +5,7 @@ use super::again::{LooseJob, LooseLook, PathsJob, SeenLoose};
 use super::folder::{Folder, FolderError, seal, wall_millis};
 use super::halt::{Halt, HaltKind};
 use crate::boot::Boot;
-use crate::index::{Durability, Loose};
+use crate::index::{Durability, Kept, Loose};
 use crate::store::{Committed, Origin, attrs_print};
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::ids::SiteId;
@@ -379,8 +379,12 @@ impl Folder {
                 Err(Why::ReadOnly) => {
                     // It stays where it is kept; what is written into it is looked for as long as
                     // into anything else.
+                    let index = state.index_mut();
+                    if let Some(kept) = index.read().kept_as(&loose.path, &loose.name)? {
+                        index.write_kept(&Kept { version: None, size, ..kept })?;
+                    }
                     let next = Loose { said: Some(identity), ..loose };
-                    return Ok(state.index_mut().write_loose(&next)?);
+                    return Ok(index.write_loose(&next)?);
                 }
                 Err(why) => {
                     tracing::info!(path = %loose.path, %why, "what was displaced waits");

@@ -42,7 +42,7 @@ impl Pace {
 /// which a restore asks for one after the other, are not counted.
 pub(super) async fn hold(State(pace): State<Pace>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if OPEN.contains(&path) || path.ends_with("/content") {
+    if OPEN.contains(&path) || is_of_a_file(path) {
         return next.run(request).await;
     }
     match pace.take(Instant::now()) {
@@ -54,6 +54,12 @@ pub(super) async fn hold(State(pace): State<Pace>, request: Request, next: Next)
         }
         Err(wait) => too_many(wait),
     }
+}
+
+/// Whether it is `/api/v1/folders/NAME/content`.
+fn is_of_a_file(path: &str) -> bool {
+    let rest = path.strip_prefix("/api/v1/folders/").and_then(|rest| rest.split_once('/'));
+    rest.is_some_and(|(_, what)| what == "content")
 }
 
 fn too_many(wait: Duration) -> Response {
@@ -86,6 +92,14 @@ mod tests {
         let later = start + INTERVAL * (BURST + 50);
         assert!((0..BURST).all(|_| pace.take(later) == Ok(Duration::ZERO)));
         assert_eq!(pace.take(later), Ok(INTERVAL));
+    }
+
+    #[test]
+    fn only_bytes_of_files_are_not_counted() {
+        assert!(is_of_a_file("/api/v1/folders/docs/content"));
+        for path in ["/api/v1/folders/content", "/content", "/api/v1/folders/a/scan/content"] {
+            assert!(!is_of_a_file(path), "{path}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(super) enum Field {
     Cut,
     /// How far its files were read again; absent before that was begun.
     Scrub,
+    /// The last path of which what is kept was read again; absent: the first is next.
+    KeptScrub,
     /// Up to when what is kept was looked through, in seconds since 1970; absent: never.
     Thinned,
     /// What is counted of changes, and what waits; absent: nothing ever was.
@@ -53,6 +55,7 @@ impl Field {
             Self::Unclean => "unclean",
             Self::Cut => "cut",
             Self::Scrub => "scrub",
+            Self::KeptScrub => "kept scrub",
             Self::Thinned => "thinned",
             Self::Brake => "brake",
             Self::Rights => "rights",

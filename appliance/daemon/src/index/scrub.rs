@@ -2,7 +2,7 @@
 
 use super::IndexError;
 use super::codec::{Reader, Writer};
-use super::meta::{Field, read_bytes, write_bytes};
+use super::meta::{Field, read_bytes, remove, write_bytes};
 use super::read::Reading;
 use super::write::Transaction;
 use farhaul_proto::path_name::RelPath;
@@ -43,6 +43,31 @@ impl ScrubRound {
             path => Some(RelPath::parse(path).ok()?),
         };
         Some(Self { began_millis, ended_millis, files, bytes, damaged, after })
+    }
+}
+
+impl Reading<'_> {
+    /// The last path of which what is kept was read again in this round; `None`: the first is next.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn kept_scrubbed(&self) -> Result<Option<RelPath>, IndexError> {
+        let Some(payload) = read_bytes(self.db(), Field::KeptScrub)? else { return Ok(None) };
+        let path = RelPath::parse(&payload);
+        path.map(Some).map_err(|_| IndexError::damaged("how far what is kept was read again"))
+    }
+}
+
+impl Transaction<'_> {
+    /// Notes how far what is kept was read again.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn set_kept_scrubbed(&mut self, after: Option<&RelPath>) -> Result<(), IndexError> {
+        match after {
+            Some(path) => write_bytes(self.db(), Field::KeptScrub, path.as_bytes()),
+            None => remove(self.db(), Field::KeptScrub),
+        }
     }
 }
 

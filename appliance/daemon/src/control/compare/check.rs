@@ -23,8 +23,11 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_hours(1);
 /// After one during which something changed.
 const SOON: Duration = Duration::from_mins(5);
-/// Records of one comparison that are told again: the next one finds the others.
-const AGAIN_MAX: usize = 1 << 16;
+/// Records that are looked at after one comparison, for those to be told again: the loop does so between
+/// its other work, and the next comparison goes on from there.
+const LOOKED_MAX: usize = if cfg!(test) { 16 } else { 1 << 13 };
+/// Records read at a time.
+const PAGE: usize = if cfg!(test) { 4 } else { 1024 };
 
 /// What came of the last comparison with a neighbour that is followed and follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +48,15 @@ pub(in super::super) struct Checks(BTreeMap<SiteId, Check>);
 struct Check {
     next: Instant,
     last: Option<Agreement>,
-    /// A hash of what was told again the last time.
+    /// A hash of what was told again first.
     told: Option<u64>,
+    /// Up to where records were looked at, if the last comparison found more than can be at a time.
+    after: u64,
 }
 
 impl Check {
     fn new(peer: SiteId) -> Self {
-        Self { next: Instant::now() + spread(EVERY, peer) / 2, last: None, told: None }
+        Self { next: Instant::now() + spread(EVERY, peer) / 2, last: None, told: None, after: 0 }
     }
 }
 
@@ -130,18 +135,26 @@ impl Folder {
             check.next = check.next.min(next);
             return;
         }
-        let lacking = self.lost_there(peer, outcome);
-        let lacking = lacking.unwrap_or_else(|error| {
+        let began_at = self.checks.of(peer).after;
+        let looked = self.lost_there(peer, outcome, began_at);
+        let (lacking, after) = looked.unwrap_or_else(|error| {
             tracing::error!(%error, "it is not known what a neighbour lost");
-            Vec::new()
+            (Vec::new(), None)
         });
         let last = Agreement { at_millis: now_millis(), lacked: lacking.len() as u64, regained: 0 };
+        let soon = Instant::now() + spread(SOON, peer);
         let check = self.checks.of(peer);
         check.last = Some(last);
         let told = (!lacking.is_empty()).then(|| hash_of(&lacking));
         // What it does not take in, because it is not for it, say, it is not told for ever.
-        let is_new = told.is_some() && told != check.told;
-        check.told = told;
+        let is_new = told.is_some() && (began_at > 0 || told != check.told);
+        if began_at == 0 {
+            check.told = told;
+        }
+        check.after = after.filter(|_| is_new || lacking.is_empty()).unwrap_or(0);
+        if check.after > 0 {
+            check.next = check.next.min(soon);
+        }
         if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| is_new) {
             let lacked = lacking.len();
             tracing::warn!(folder = %self.setup.name, %peer, lacked, "lost records: told again");
@@ -149,33 +162,51 @@ impl Folder {
         }
     }
 
-    /// What a neighbour called durable and does not hold: no tombstones, which it may have dropped.
-    fn lost_there(&self, peer: SiteId, outcome: &Outcome) -> Result<Vec<u64>, IndexError> {
-        let Some(neighbour) = self.neighbours.get(&peer).filter(|_| self.gives()) else {
-            return Ok(Vec::new());
+    /// What a neighbour called durable and does not hold, of the arrival numbers behind `after`: no
+    /// tombstones, which it may have dropped. Also up to where was looked, if there are more.
+    fn lost_there(
+        &mut self,
+        peer: SiteId,
+        outcome: &Outcome,
+        after: u64,
+    ) -> Result<(Vec<u64>, Option<u64>), IndexError> {
+        let gives = self.gives();
+        let Some(neighbour) = self.neighbours.get(&peer).filter(|_| gives) else {
+            return Ok((Vec::new(), None));
         };
-        let reading = self.index.read();
-        let is_lost = |stored: &crate::index::StoredVersion| {
-            let is_told = stored.seq.get() <= neighbour.stored;
-            Ok::<_, IndexError>(is_told && stored.record()?.version.is_live())
-        };
-        let mut lost = Vec::new();
-        let found: Box<dyn Iterator<Item = u64>> = match outcome {
-            Outcome::Lacking(lacking) => Box::new(lacking.seqs.iter().copied()),
-            Outcome::Everything => Box::new(1..=neighbour.stored),
-        };
-        for seq in found {
-            let stored = reading.versions_since(Seq::new(seq.saturating_sub(1)), 1)?;
-            if let Some(stored) = stored.first().filter(|stored| stored.seq.get() == seq)
-                && is_lost(stored)?
-            {
-                lost.push(seq);
-                if lost.len() >= AGAIN_MAX {
-                    break;
-                }
+        let (stored, reading) = (neighbour.stored, self.index.read());
+        let (mut lost, mut looked, mut upto) = (Vec::new(), 0, after);
+        let mut look = |found: &crate::index::StoredVersion| {
+            if found.seq.get() <= stored && found.record()?.version.is_live() {
+                lost.push(found.seq.get());
             }
-        }
-        Ok(lost)
+            Ok::<_, IndexError>(())
+        };
+        let is_all = match outcome {
+            Outcome::Lacking(lacking) => {
+                let mut left = lacking.seqs.iter().copied().filter(|seq| *seq > after);
+                for seq in left.by_ref().take(LOOKED_MAX) {
+                    let found = reading.versions_since(Seq::new(seq.saturating_sub(1)), 1)?;
+                    found.iter().filter(|found| found.seq.get() == seq).try_for_each(&mut look)?;
+                    (looked, upto) = (looked + 1, seq);
+                }
+                left.next().is_none()
+            }
+            Outcome::Everything => loop {
+                let page = reading.versions_since(Seq::new(upto), PAGE)?;
+                page.iter().try_for_each(&mut look)?;
+                looked += page.len();
+                match page.last().map(|last| last.seq.get()) {
+                    Some(last) if last < stored => upto = last,
+                    _ => break true,
+                }
+                if looked >= LOOKED_MAX {
+                    break false;
+                }
+            },
+        };
+        self.allowances.spend(peer, looked as u64, Instant::now());
+        Ok((lost, (!is_all).then_some(upto)))
     }
 
     /// A neighbour told records again that this site did not hold. Where it does not know what covers
@@ -189,13 +220,18 @@ impl Folder {
         if let Some(last) = &mut self.checks.of(peer).last {
             last.regained += regained as u64;
         }
+        // Whoever tells again without end has this site read no more than by comparing.
+        if self.check_left(peer).is_err() {
+            return Ok(());
+        }
         let mut paths: BTreeMap<&RelPath, Vec<&Record>> = BTreeMap::new();
         for record in records.iter().filter(|record| record.version.is_live()) {
             paths.entry(&record.path).or_default().push(record);
         }
-        let mut covering = Vec::new();
+        let (mut covering, mut looked) = (Vec::new(), 0);
         for (path, records) in paths {
             for stored in self.index.read().versions_of(path)? {
+                looked += 1;
                 let held = stored.record()?.version;
                 let covers = |record: &&&Record| {
                     held.dot != record.version.dot && held.covers(&record.version)
@@ -205,6 +241,7 @@ impl Folder {
                 }
             }
         }
+        self.allowances.spend(peer, looked, Instant::now());
         let gives = self.gives();
         if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|_| gives) {
             neighbour.feed.tell_again(covering);

@@ -110,14 +110,34 @@ fn what_is_kept_and_rots_is_given_to_nobody_as_the_version_that_it_was() {
     let (rotten, other) = (&kept[0], &kept[1]);
     fs::write(bench.root(&format!(".farhaul/versions/{}", rotten.name)), "a as it wa\u{3}")
         .unwrap();
-    bench.scrub();
+    let scrub = bench.scrub();
+    assert_eq!(scrub.damaged, 1);
     assert_eq!(bench.kept(), [Kept { version: None, ..rotten.clone() }, other.clone()]);
     let Content::File { manifest, .. } = before[0].content else { panic!("a file") };
     let folder = bench.folder();
     assert_eq!(folder.index.read().kept_with(manifest).unwrap(), None);
-    let failure = folder.health.failure(&path("a")).expect("it is told");
-    assert!(failure.why.contains(&rotten.name), "{}", failure.why);
-    assert!(folder.health.failure(&path("b")).is_none());
+    // What stands there is as it should be.
+    assert!(folder.health.failure(&path("a")).is_none());
+    assert_eq!(bench.scrub().damaged, 0, "it is told once");
+}
+
+/// As if the catalogue had been read before a late write was published.
+#[test]
+fn what_became_another_version_while_it_was_read_is_not_judged_by_the_one_before() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("a"), "as it was").unwrap();
+    fs::write(bench.root("theirs"), "from elsewhere").unwrap();
+    bench.scan();
+    let theirs = content_of(&mut bench, "theirs");
+    bench.say_next("a", 1, theirs);
+    bench.scan();
+    let kept = bench.kept().remove(0);
+    let mut version = kept.version.clone().expect("one");
+    version.dot = Dot::NOBODY;
+    let before = Kept { version: Some(version), ..kept.clone() };
+    let seen = rot::Scrubbed { broken: vec![before], ..Default::default() };
+    bench.folder().scrubbed(seen);
+    assert_eq!(bench.kept(), [kept]);
 }
 
 #[test]

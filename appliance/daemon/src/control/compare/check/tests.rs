@@ -231,6 +231,37 @@ fn a_record_that_one_lost_though_it_follows_is_found_and_told_again() {
     }
 }
 
+/// The loop looks at some of them at a time, and the next comparison is soon.
+/// spec: S-182
+#[test]
+fn many_records_that_one_lost_are_told_again_over_some_comparisons() {
+    for before in [0, 3] {
+        let mut pair = Pair::new();
+        for n in 0..before {
+            pair.0[0].publish(&format!("before {n}"), Some(n));
+        }
+        pair.settle();
+        pair.0[0].is_lost = true;
+        for n in 0..50 {
+            pair.0[0].publish(&format!("lost {n}"), Some(n));
+        }
+        pair.settle();
+        pair.0[0].is_lost = false;
+        let peer = pair.0[1].id();
+        let there =
+            |pair: &Pair| (0..50).filter(|n| pair.0[1].is_live(&format!("lost {n}"))).count();
+        for round in 1..=4 {
+            pair.check();
+            assert_eq!(there(&pair), (round * LOOKED_MAX).min(50 + usize::from(before)).min(50));
+            let next = pair.0[0].folder.checks.of(peer).next;
+            let is_soon = next < Instant::now() + EVERY / 2;
+            assert_eq!(is_soon, round < 4, "round {round}");
+        }
+        pair.check();
+        assert_eq!(pair.agreements(), [Some((0, 0)); 2]);
+    }
+}
+
 /// spec: S-182
 #[test]
 fn a_deletion_and_an_edit_that_one_lost_are_told_again_too() {
