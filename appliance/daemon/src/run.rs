@@ -229,7 +229,7 @@ fn start_folders(
 /// folders say that these are not kept.
 fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
     let directory = Directory::of_this_machine();
-    let (mut folders, states) = (Vec::new(), config.site.state.join("folders"));
+    let (mut folders, states) = (Vec::new(), states(config));
     for folder in &config.folders {
         let state = states.join(folder.id.as_str());
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&state);
@@ -254,9 +254,20 @@ fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
             )),
         });
     }
-    let kept = config.folders.iter().map(|folder| OsStr::new(folder.id.as_str())).collect();
-    note_unkept(&states, &kept).map_err(|source| RunError::State { path: states, source })?;
+    note_others(config)?;
     Ok(folders)
+}
+
+/// Where what this site knows of its folders is.
+fn states(config: &Config) -> PathBuf {
+    config.site.state.join("folders")
+}
+
+/// Notes that a site runs that keeps these folders and no other.
+fn note_others(config: &Config) -> Result<(), RunError> {
+    let (states, folders) = (states(config), config.folders.iter());
+    let kept = folders.map(|folder| OsStr::new(folder.id.as_str())).collect();
+    note_unkept(&states, &kept).map_err(|source| RunError::State { path: states, source })
 }
 
 fn engine_config(config: &Config, identity: Identity, allow: Allow) -> EngineConfig {

@@ -19,11 +19,16 @@ pub trait Principals: Debug + Send + Sync {
     fn group_name(&self, id: u32) -> Option<Box<[u8]>>;
     /// The number of a user that a version names: where nobody had a name for it, that is its digits.
     fn user_number(&self, said: &[u8]) -> Option<u32> {
-        self.user_id(said).or_else(|| digits_of(said))
+        self.user_id(said).or_else(|| self.digits(said, true))
     }
     /// The number of a group, likewise.
     fn group_number(&self, said: &[u8]) -> Option<u32> {
-        self.group_id(said).or_else(|| digits_of(said))
+        self.group_id(said).or_else(|| self.digits(said, false))
+    }
+    /// The number that a user or group of a version is, if it is called by digits that stand for nobody
+    /// else here, known or not.
+    fn digits(&self, said: &[u8], _is_user: bool) -> Option<u32> {
+        digits_of(said)
     }
     /// What a user of this machine is called in versions: its digits where it has no name that can
     /// travel. Asks, and waits; not for the control loop.
@@ -71,12 +76,11 @@ pub struct Numbers<'a>(pub &'a dyn Principals);
 
 impl Ids for Numbers<'_> {
     fn id(&self, who: &Who) -> Option<u32> {
-        let (name, known) = match who {
-            Who::User(name) => (name, self.0.user_id(name)),
-            Who::Group(name) => (name, self.0.group_id(name)),
-            _ => return None,
-        };
-        known.or_else(|| digits_of(name))
+        match who {
+            Who::User(name) => self.0.user_id(name).or_else(|| self.0.digits(name, true)),
+            Who::Group(name) => self.0.group_id(name).or_else(|| self.0.digits(name, false)),
+            _ => None,
+        }
     }
 }
 

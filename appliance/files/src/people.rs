@@ -108,6 +108,13 @@ impl Principals for People {
         self.number(name, false)
     }
 
+    /// Whom the map has given digits to may be unknown here, or the directory silent: whoever has that
+    /// number is somebody else.
+    fn digits(&self, said: &[u8], is_user: bool) -> Option<u32> {
+        let map = if is_user { &self.users } else { &self.groups };
+        digits_of(said).filter(|_| map.here(said) == Some(said))
+    }
+
     fn user_name(&self, id: u32) -> Option<Box<[u8]>> {
         self.called(self.directory.known(&Question::User(id)), true)
     }
@@ -154,6 +161,8 @@ pub(crate) fn system_name(id: u32, is_user: bool) -> Result<Box<[u8]>, OwnersErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attrs::Ids;
+    use crate::owner::Numbers;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -201,6 +210,28 @@ mod tests {
         assert_eq!(answered(&people, "77"), Some(1002));
         assert_eq!(people.called_user(1002).as_deref(), Ok(&b"77"[..]));
         assert_eq!(people.question(b"78", true), None, "a number is a number");
+    }
+
+    /// spec: S-172
+    #[test]
+    fn a_number_that_is_mapped_is_nobody_elses_while_its_name_is_unknown_here() {
+        let people = people(&BTreeMap::new(), &[("1005", "backup"), ("ann", "1006")]);
+        let lists = Numbers(&people);
+        let numbers = |said: &[u8]| {
+            let listed = lists.id(&Who::User(said.into()));
+            assert_eq!(people.user_number(said), listed, "of owners as of lists");
+            listed
+        };
+        // Not asked yet, or the directory does not answer; and then nobody has that name.
+        assert_eq!(
+            (numbers(b"1005"), numbers(b"1006"), numbers(b"1007")),
+            (None, None, Some(1007))
+        );
+        assert_eq!(answered(&people, "1005"), None);
+        assert_eq!(numbers(b"1005"), None);
+        // Groups have a map of their own.
+        assert_eq!(people.group_number(b"1005"), Some(1005));
+        assert_eq!(lists.id(&Who::Group((*b"1005").into())), Some(1005));
     }
 
     proptest! {

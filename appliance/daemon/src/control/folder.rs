@@ -183,7 +183,7 @@ impl Folder {
         };
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
-        folder.return_to_service()?;
+        folder.return_to_service(progress.stop())?;
         folder.open_scrub()?;
         folder.take_up_guards()?;
         refill.start().map_err(FolderError::Thread)?;

@@ -162,9 +162,11 @@ impl Folder {
         Ok(())
     }
 
+    /// Goes on in another incarnation; who did not publish yet still does not (spec: S-024).
     pub(super) fn rename(&mut self) -> Result<(), FolderError> {
         self.index.renew()?;
-        self.publisher = Publisher::new(self.index.author(), Serial::FIRST);
+        let is_silent = self.publisher.is_silent();
+        self.publisher = Publisher::new(self.index.author(), Serial::FIRST).silent(is_silent);
         self.hearing.is_drawn = true;
         self.hearing.collected = 0;
         self.share_again();

@@ -16,6 +16,7 @@ use farhaul_engine::files::stop::Stop;
 use farhaul_engine::identity::Identity;
 use farhaul_sync::seal::FolderKey;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -137,6 +138,9 @@ impl FirstTime {
     }
 }
 
+/// Is told that it was opened, or why not.
+type Told = oneshot::Sender<Result<(), String>>;
+
 /// A folder that is being opened. There is one opening of a folder at a time, whoever wants it.
 pub(super) struct Opening {
     /// How it is to be once it is open; `None`: it was removed meanwhile.
@@ -147,7 +151,7 @@ pub(super) struct Opening {
     /// How it halted before.
     before: Option<Halted>,
     /// Who wants to know what came of it.
-    told: Vec<oneshot::Sender<Result<(), String>>>,
+    told: Vec<Told>,
     /// It is one that was to be there at the start.
     is_first: bool,
     thread: Option<JoinHandle<()>>,
@@ -207,7 +211,12 @@ struct Job {
 }
 
 impl Job {
+    /// Whatever happens in it, the loop hears of its end, and tries it again.
     fn run(self) -> Opened {
+        caught(|| self.open())
+    }
+
+    fn open(self) -> Opened {
         let Self { setup, identity, events, said, shown, progress, was_elsewhere } = self;
         // A disk that comes back is found at the next look, however long that takes.
         if was_elsewhere && !is_marked(&setup.path) {
@@ -223,6 +232,15 @@ impl Job {
             Err(error) => Opened::Fails(error),
         }
     }
+}
+
+/// What comes of an opening, also of one that panics: what it held is dropped, as after a kill.
+fn caught(open: impl FnOnce() -> Opened) -> Opened {
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason");
+        Opened::Fails(FolderError::Broken(text.to_owned()))
+    })
 }
 
 impl Loop {
@@ -256,15 +274,26 @@ impl Loop {
         before: Option<Halted>,
         is_first: bool,
     ) {
-        let key = setup.key;
-        if let Some(opening) = self.opening.get_mut(&key) {
+        if let Some(opening) = self.opening.get_mut(&setup.key) {
             return opening.want(setup, false);
         }
+        self.open_for(setup, before, is_first, Vec::new());
+    }
+
+    /// The same for those that wait for what comes of it; it is not under way.
+    fn open_for(
+        &mut self,
+        setup: FolderSetup,
+        before: Option<Halted>,
+        is_first: bool,
+        told: Vec<Told>,
+    ) {
+        let key = setup.key;
         let progress = Progress::default();
         let is_elsewhere = |halted: &Halted| halted.halt.kind == HaltKind::Elsewhere;
         let was_elsewhere = before.as_ref().is_some_and(is_elsewhere);
         let job = self.job(setup.clone(), progress.clone(), was_elsewhere);
-        let (wanted, changed, told, thread) = (Some(setup), None, Vec::new(), None);
+        let (wanted, changed, thread) = (Some(setup), None, None);
         let opening = Opening { wanted, changed, progress, before, told, is_first, thread };
         self.opening.insert(key, opening);
         #[cfg(test)]
@@ -305,7 +334,7 @@ impl Loop {
         // It was removed and is there again.
         if progress.stop().is_set() {
             outcome.end();
-            return self.begin_to_open(setup, None, is_first);
+            return self.open_for(setup, None, is_first, told);
         }
         let runs = match outcome {
             Opened::Runs(folder) => {
@@ -405,5 +434,19 @@ impl Loop {
             }
             Opened::Elsewhere => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_opening_that_panics_fails_with_a_reason() {
+        for broken in [caught(|| panic!("at {}", 7)), caught(|| panic!("at 7"))] {
+            let Opened::Fails(error) = broken else { panic!("it did not open: {broken:?}") };
+            assert!(error.to_string().contains("at 7"), "{error}");
+        }
+        assert!(matches!(caught(|| Opened::Elsewhere), Opened::Elsewhere));
     }
 }

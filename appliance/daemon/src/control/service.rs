@@ -6,38 +6,73 @@ use super::folder::{Folder, FolderError};
 use crate::events::Said;
 use crate::index::{Durability, IndexError};
 use farhaul_api::EventKind;
+use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{ConfineError, Root};
 use farhaul_proto::path_name::RelPath;
+use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-/// The file in a folder's state that says that a site ran that did not keep the folder.
-const UNKEPT: &str = "unkept";
+/// The file in a folder's state that says that a site ran that did not keep the folder; in it a token
+/// that is another one each time that is noted.
+pub(super) const UNKEPT: &str = "unkept";
+/// The file in a folder's state that says for which of those tokens another incarnation was drawn.
+const DRAWN: &str = "drawn";
+/// The bytes of a token.
+const TOKEN_LEN: usize = 16;
 /// Paths that are gone through in one transaction.
 const PAGE: usize = 1024;
 
+/// Held while a note is written, or compared and removed: a folder may cease to be kept while a thread
+/// still opens it.
+static NOTES: Mutex<()> = Mutex::new(());
+
 /// Notes, durably, that the folders in `states` that are not among `kept` are out of service from now
-/// on at the latest: a site runs without them.
+/// on at the latest: a site runs without them. That is noted anew of those of which it was noted
+/// before: who brings one back at this moment does not take it for done.
 ///
 /// # Errors
-/// What the system says; of some it may be noted then.
+/// What the system says; then it is noted of no folder of which it was not before.
 pub(crate) fn note_unkept(states: &Path, kept: &BTreeSet<&OsStr>) -> io::Result<()> {
+    let _notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut noted = Vec::new();
+    let done = note_each(states, kept, &mut noted);
+    if done.is_err() {
+        // The site goes on with those that it runs.
+        for state in noted {
+            if let Err(error) = remove_durably(&state, UNKEPT) {
+                let state = state.display();
+                tracing::error!(%state, %error, "a folder is noted as not kept, and is");
+            }
+        }
+    }
+    done
+}
+
+/// Those of which it was not noted before come into `noted`.
+fn note_each(states: &Path, kept: &BTreeSet<&OsStr>, noted: &mut Vec<PathBuf>) -> io::Result<()> {
     let entries = match std::fs::read_dir(states) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
     for entry in entries {
         let entry = entry?;
-        let place = entry.path().join(UNKEPT);
         if kept.contains(&*entry.file_name()) || !entry.file_type()?.is_dir() {
             continue;
         }
-        if !place.try_exists()? {
-            File::create(&place)?.sync_all()?;
-            File::open(entry.path())?.sync_all()?;
+        let state = entry.path();
+        let is_new = !state.join(UNKEPT).try_exists()?;
+        let mut token = [0; TOKEN_LEN];
+        SystemRandom::new().fill(&mut token).map_err(|_| io::Error::other("no randomness"))?;
+        if is_new {
+            noted.push(state.clone());
+        }
+        write_durably(&state, UNKEPT, &token)?;
+        if is_new {
             let folder = entry.file_name();
             let folder = folder.display();
             tracing::info!("{folder} is not kept any more; what is known of it stays");
@@ -46,19 +81,54 @@ pub(crate) fn note_unkept(states: &Path, kept: &BTreeSet<&OsStr>) -> io::Result<
     Ok(())
 }
 
-/// Whether a site ran without the folder since it was last open. Where nobody can tell, one did.
-pub(super) fn was_unkept(state: &Path) -> bool {
-    state.join(UNKEPT).try_exists().unwrap_or(true)
+fn write_durably(state: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = state.join(format!("{name}.new"));
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(new, state.join(name))?;
+    File::open(state)?.sync_all()
 }
 
-fn forget_unkept(state: &Path) -> Result<(), FolderError> {
-    let place = state.join(UNKEPT);
-    let at = |source| IndexError::File { path: place.clone(), source };
-    match std::fs::remove_file(&place) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error).into()),
+fn remove_durably(state: &Path, name: &str) -> io::Result<()> {
+    match std::fs::remove_file(state.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    Ok(File::open(state).and_then(|dir| dir.sync_all()).map_err(at)?)
+    File::open(state)?.sync_all()
+}
+
+/// What a file in the state of a folder says; `None`: there is none.
+pub(super) fn said_in(state: &Path, name: &str) -> Result<Option<Vec<u8>>, FolderError> {
+    let path = state.join(name);
+    match std::fs::read(&path) {
+        Ok(said) => Ok(Some(said)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(IndexError::File { path, source }.into()),
+    }
+}
+
+/// Whether it is noted that a site ran without the folder since it was last open.
+#[cfg(test)]
+pub(super) fn was_unkept(state: &Path) -> bool {
+    state.join(UNKEPT).exists()
+}
+
+/// What was noted with `token` is dealt with.
+///
+/// # Errors
+/// [`FolderError::Unwanted`]: the folder ceased to be kept again since; that stays noted.
+pub(super) fn forget_unkept(state: &Path, token: &[u8], stop: &Stop) -> Result<(), FolderError> {
+    let _notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
+    if stop.is_set() || said_in(state, UNKEPT)?.as_deref() != Some(token) {
+        return Err(FolderError::Unwanted);
+    }
+    let at = |name: &str| {
+        let path = state.join(name);
+        move |source| IndexError::File { path, source }
+    };
+    remove_durably(state, UNKEPT).map_err(at(UNKEPT))?;
+    Ok(remove_durably(state, DRAWN).map_err(at(DRAWN))?)
 }
 
 impl Folder {
@@ -66,20 +136,24 @@ impl Folder {
     /// never stood there, so it comes again from whoever has it, unless neighbours say that it is
     /// deleted; what was put or written there meanwhile is found like any other edit. A stop in between
     /// leaves all of it to be done again. Without peers there is nobody to have anything from, nor to
-    /// be told: the folder is as one whose site was stopped.
-    pub(super) fn return_to_service(&mut self) -> Result<(), FolderError> {
-        if !was_unkept(&self.setup.state) {
-            return Ok(());
-        }
+    /// be told: the folder is as one whose site was stopped. Nothing is published before neighbours are
+    /// heard, as after any other start.
+    pub(super) fn return_to_service(&mut self, stop: &Stop) -> Result<(), FolderError> {
+        let state = self.setup.state.clone();
+        let Some(token) = said_in(&state, UNKEPT)? else { return Ok(()) };
         if self.setup.peers.is_empty() {
-            return forget_unkept(&self.setup.state);
+            return forget_unkept(&state, &token, stop);
         }
-        // Another life of the index, as of one that was lost (spec: S-001).
-        self.rename()?;
-        let gone = self.forget_absent()?;
+        // Another life of the index, as of one that was lost (spec: S-001); one for all the tries.
+        if said_in(&state, DRAWN)?.as_deref() != Some(&token[..]) {
+            self.rename()?;
+            let at = |source| IndexError::File { path: state.join(DRAWN), source };
+            write_durably(&state, DRAWN, &token).map_err(at)?;
+        }
+        let gone = self.forget_absent(stop)?;
         // What was forgotten is durable before it is forgotten why.
         self.index.begin(Durability::Now)?.commit()?;
-        forget_unkept(&self.setup.state)?;
+        forget_unkept(&state, &token, stop)?;
         let text = if gone == 0 {
             "it was not kept for a while; nothing of it is gone".to_owned()
         } else {
@@ -95,9 +169,12 @@ impl Folder {
 
     /// Forgets what stood at paths at which nothing stands any more, and has what versions say put
     /// there. How many there are.
-    fn forget_absent(&mut self) -> Result<u64, FolderError> {
+    fn forget_absent(&mut self, stop: &Stop) -> Result<u64, FolderError> {
         let (mut after, mut gone): (Option<RelPath>, u64) = (None, 0);
         loop {
+            if stop.is_set() {
+                return Err(FolderError::Unwanted);
+            }
             let page = self.index.read().standing(None, after.as_ref(), PAGE)?;
             let Some(last) = page.last() else { return Ok(gone) };
             after = Some(last.path.clone());

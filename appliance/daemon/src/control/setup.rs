@@ -151,6 +151,9 @@ pub enum FolderError {
     /// It was removed, or the site stops.
     #[error("nobody waits for it any more")]
     Unwanted,
+    /// The thread that opened it ended by a panic.
+    #[error("opening it broke off, which is a fault of this program: {0}; please report it")]
+    Broken(String),
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

@@ -1,7 +1,7 @@
 //! A configuration that is read again while the site runs: what may change does, what may not is named,
 //! and a file with a fault changes nothing.
 
-use super::{Allowed, RunError, manager, setups};
+use super::{Allowed, RunError, manager, note_others, setups};
 use crate::config::{Changes, Config, ConfigError};
 use crate::control::AskError;
 use crate::events::Said;
@@ -87,6 +87,13 @@ async fn take_up(
     // Nobody who may not connect any more does so between this and what follows.
     allowed.set(&new);
     let failed = sources.control.configure(folders, looked).await?;
+    // Whoever still opened a folder that was removed may have dealt with the note before it was told
+    // to stop.
+    let config = Arc::clone(&new);
+    let noted = spawn_blocking(move || note_others(&config)).await;
+    if let Err(error) = noted.map_err(|_| ReloadError::Unread).and_then(|done| Ok(done?)) {
+        tracing::error!(%error, "it is not noted anew which folders are not kept");
+    }
     sites.configure(told.1, told.0);
     *sources.config.write().unwrap_or_else(PoisonError::into_inner) = new;
     for change in changes.iter() {

@@ -59,7 +59,17 @@ pub struct Directory {
 #[derive(Clone, Debug)]
 struct Known {
     answer: Option<Answer>,
+    /// Why the last question was not answered, if it was not.
+    failed: Option<Errno>,
     until: Instant,
+}
+
+impl Known {
+    /// The last answer there was, however old; only without any, why there is none.
+    fn said(&self) -> Option<Result<Answer, Errno>> {
+        let answer = self.answer.clone().map(Ok);
+        answer.or_else(|| self.failed.map(Err))
+    }
 }
 
 #[derive(Default)]
@@ -112,20 +122,19 @@ impl Directory {
         self.state().known.get(question)?.answer.clone()
     }
 
-    /// Asks, and waits, unless there is an answer that counts.
+    /// Asks, and waits, unless it was asked a short while ago. While the directory does not answer, its
+    /// last answer counts on, and who has none is told so without a wait of its own each time.
     ///
     /// # Errors
-    /// What the system says: the directory does not answer.
+    /// What the system says: the directory does not answer, and never did.
     pub(super) fn ask(&self, question: &Question) -> Result<Answer, Errno> {
         let known = self.state().known.get(question).cloned();
-        if let Some(Known { answer: Some(answer), until }) = known
-            && Instant::now() < until
-        {
-            return Ok(answer);
+        let known = known.filter(|known| Instant::now() < known.until);
+        if let Some(said) = known.and_then(|known| known.said()) {
+            return said;
         }
         let found = (self.find)(question);
-        self.state().learn(question, found.as_ref().ok(), Instant::now());
-        found
+        self.state().learn(question, &found, Instant::now()).unwrap_or(found)
     }
 
     /// Whether all of this is answered, or was waited for in vain; what is not is asked by a thread of
@@ -183,7 +192,7 @@ impl Directory {
             if let Some(back) = back.filter(|back| !state.known.contains_key(back)) {
                 state.queue.insert(back);
             }
-            state.learn(&question, found.as_ref().ok(), Instant::now());
+            let _ = state.learn(&question, &found, Instant::now());
         }
     }
 }
@@ -197,23 +206,32 @@ impl State {
             }
             return true;
         }
+        let waited = |since: &Instant| now.saturating_duration_since(*since) >= PATIENCE;
         if self.waiting.len() >= QUESTIONS_MAX && !self.waiting.contains_key(question) {
-            return false;
+            // There is no room while nothing is answered: nobody waits for that longer than for an
+            // answer, and it is asked once there is room.
+            return self.waiting.values().any(waited);
         }
         let since = self.waiting.entry(question.clone()).or_insert_with(|| {
             self.queue.insert(question.clone());
             now
         });
-        now.saturating_duration_since(*since) >= PATIENCE
+        waited(since)
     }
 
-    /// Takes in an answer; `None`: there was none, and one that there is counts on.
-    fn learn(&mut self, question: &Question, answer: Option<&Answer>, now: Instant) {
+    /// Takes in an answer, or that there was none: then one that there is counts on. What is to be
+    /// said from now on.
+    fn learn(
+        &mut self,
+        question: &Question,
+        found: &Result<Answer, Errno>,
+        now: Instant,
+    ) -> Option<Result<Answer, Errno>> {
         self.waiting.remove(question);
-        let fresh = match answer {
-            Some(Answer::Nobody) => FRESH_NOBODY,
-            Some(_) => FRESH,
-            None => AGAIN,
+        let fresh = match found {
+            Ok(Answer::Nobody) => FRESH_NOBODY,
+            Ok(_) => FRESH,
+            Err(_) => AGAIN,
         };
         let before = self.known.remove(question).and_then(|known| known.answer);
         if self.known.len() >= ANSWERS_MAX {
@@ -222,8 +240,11 @@ impl State {
         if self.known.len() >= ANSWERS_MAX {
             self.known.clear();
         }
-        let known = Known { answer: answer.cloned().or(before), until: now + fresh };
+        let answer = found.as_ref().ok().cloned().or(before);
+        let known = Known { answer, failed: found.as_ref().err().copied(), until: now + fresh };
+        let said = known.said();
         self.known.insert(question.clone(), known);
+        said
     }
 }
 
@@ -349,12 +370,12 @@ mod tests {
         let ann = Question::UserNamed((*b"ann").into());
         assert!(!state.is_ready(&ann, now));
         assert!(state.is_ready(&ann, now + PATIENCE), "after all patience");
-        state.learn(&ann, Some(&Answer::Number(7)), now);
+        let _ = state.learn(&ann, &Ok(Answer::Number(7)), now);
         state.queue.clear();
         assert!(state.is_ready(&ann, now + FRESH / 2) && state.queue.is_empty());
         assert!(state.is_ready(&ann, now + FRESH), "it counts until there is another");
         assert_eq!(state.queue.len(), 1);
-        state.learn(&ann, None, now + FRESH);
+        let _ = state.learn(&ann, &Err(Errno::EIO), now + FRESH);
         assert_eq!(state.known[&ann].answer, Some(Answer::Number(7)));
     }
 
@@ -362,12 +383,45 @@ mod tests {
     fn what_is_kept_has_a_bound() {
         let (mut state, now) = (State::default(), Instant::now());
         for id in 0..u32::try_from(ANSWERS_MAX).unwrap() + 10 {
-            state.learn(&Question::User(id), Some(&Answer::Nobody), now);
+            let _ = state.learn(&Question::User(id), &Ok(Answer::Nobody), now);
         }
         assert!(state.known.len() <= ANSWERS_MAX);
         for id in 0..u32::try_from(QUESTIONS_MAX).unwrap() + 10 {
             assert!(!state.is_ready(&Question::Group(id), now));
         }
         assert_eq!((state.waiting.len(), state.queue.len()), (QUESTIONS_MAX, QUESTIONS_MAX));
+        // Nobody waits without end for room that does not come.
+        let more = Question::UserNamed((*b"ann").into());
+        assert!(!state.is_ready(&more, now + PATIENCE / 2));
+        assert!(state.is_ready(&more, now + PATIENCE));
+        assert_eq!((state.waiting.len(), state.queue.len()), (QUESTIONS_MAX, QUESTIONS_MAX));
+        let _ = state.learn(&Question::Group(0), &Ok(Answer::Nobody), now + PATIENCE);
+        assert!(!state.is_ready(&more, now + PATIENCE), "there is room: it is asked");
+    }
+
+    #[test]
+    fn a_directory_that_does_not_answer_is_not_asked_each_time_and_its_last_answer_counts() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let asked = Arc::clone(&count);
+        let directory = Directory::of(move |question| {
+            let before = asked.fetch_add(1, Ordering::SeqCst);
+            let is_there = before == 0 && *question == Question::User(7);
+            if is_there { Ok(Answer::Name((*b"ann").into())) } else { Err(Errno::EIO) }
+        });
+        let (ann, bob) = (Question::User(7), Question::User(8));
+        let called = Ok(Answer::Name((*b"ann").into()));
+        assert_eq!(directory.ask(&ann), called);
+        for _ in 0..3 {
+            assert_eq!(directory.ask(&bob), Err(Errno::EIO), "nobody ever said");
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 2, "asked once");
+        directory.state().known.get_mut(&ann).unwrap().until = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(directory.ask(&ann), called, "as before");
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 3);
+        directory.state().known.get_mut(&bob).unwrap().until = Instant::now();
+        assert_eq!(directory.ask(&bob), Err(Errno::EIO));
+        assert_eq!(count.load(Ordering::SeqCst), 4, "asked again after a while");
     }
 }

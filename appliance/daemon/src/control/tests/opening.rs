@@ -43,8 +43,13 @@ impl Slow {
 
     /// Whoever waits for it reads it; whoever comes later finds a file.
     fn answer(&self) {
+        self.answer_and_leave(&self.mark);
+    }
+
+    /// The same, but whoever comes later finds `left`.
+    fn answer_and_leave(&self, left: &[u8]) {
         let pipe = fs::OpenOptions::new().write(true).open(self.mark_at());
-        fs::write(self.mark_at().with_extension("file"), &self.mark).unwrap();
+        fs::write(self.mark_at().with_extension("file"), left).unwrap();
         fs::rename(self.mark_at().with_extension("file"), self.mark_at()).unwrap();
         pipe.unwrap().write_all(&self.mark).unwrap();
     }
@@ -170,6 +175,27 @@ async fn a_folder_that_is_removed_while_it_is_opened_and_added_again_is_opened_o
     let (failed, ()) = tokio::join!(again, answers);
     assert_eq!(failed.unwrap(), []);
     wait_for(&control, "slow", is_open).await;
+}
+
+/// Who had it added again is told what comes of the opening that follows, not of one that is over.
+#[tokio::test]
+async fn a_folder_that_is_added_again_while_it_is_opened_and_then_fails_is_said_to() {
+    let slow = Slow::new();
+    slow.hang();
+    let control = Control::start_telling(&slow.identity, slow.setups(), Events::default()).unwrap();
+    wait_for(&control, "slow", is_opening).await;
+    let tree = slow.setups().into_iter().take(1).collect();
+    assert_eq!(control.asker().configure(tree, BTreeSet::new()).await.unwrap(), []);
+    let again = control.asker().configure(slow.setups(), BTreeSet::new());
+    let answers = async {
+        while control.asker().ask(|body| body.opening[&SLOW].is_told()).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        slow.answer_and_leave(b"nothing of ours");
+    };
+    let (failed, ()) = tokio::join!(again, answers);
+    let failed = failed.unwrap();
+    assert!(matches!(&failed[..], [(name, _)] if name == "slow"), "{failed:?}");
 }
 
 /// What the watchdog is fed with comes from the loop, not from a clock beside it.

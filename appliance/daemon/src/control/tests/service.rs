@@ -2,7 +2,7 @@
 //! meanwhile, and what becomes of that (S-38).
 
 use super::*;
-use crate::control::service::{note_unkept, was_unkept};
+use crate::control::service::{UNKEPT, forget_unkept, note_unkept, said_in, was_unkept};
 use crate::events::From;
 use std::ffi::OsStr;
 
@@ -23,6 +23,86 @@ fn without_it(bench: Bench, meanwhile: impl FnOnce(&Path)) -> Bench {
     let mut bench = Bench::empty(home, &identity);
     bench.open(FOLDER, "tree", Arc::new(Unnamed));
     bench
+}
+
+/// spec: S-024, S-175
+#[test]
+fn a_folder_that_is_kept_again_hears_its_neighbours_before_it_publishes() {
+    let mut bench = Bench::new();
+    fs::write(bench.root("a"), "text").unwrap();
+    bench.scan();
+    let (home, identity) = bench.closed();
+    note_unkept(&home.path().join("state"), &BTreeSet::new()).unwrap();
+    let mut bench = Bench::empty(home, &identity);
+    bench.body.open(setup_at(bench.home.path(), FOLDER, "tree", Arc::new(Unnamed)));
+    assert!(bench.folder().listening().is_some());
+    assert!(bench.folder().publisher.is_silent(), "nobody was heard");
+    bench.folder().end_listening().unwrap();
+    assert!(bench.folder().publisher.is_silent(), "and still nobody is");
+    bench.folder().hear_all();
+    assert!(!bench.folder().publisher.is_silent());
+}
+
+/// spec: S-175
+#[test]
+fn a_folder_that_ceases_to_be_kept_while_it_is_brought_back_stays_noted() {
+    let bench = Bench::new();
+    let (home, _) = bench.closed();
+    let (states, state) = (home.path().join("state"), home.path().join("state/tree"));
+    note_unkept(&states, &BTreeSet::new()).unwrap();
+    let before = said_in(&state, UNKEPT).unwrap().expect("it is noted");
+    note_unkept(&states, &BTreeSet::new()).unwrap();
+    let refused = forget_unkept(&state, &before, &Stop::default());
+    assert!(matches!(refused, Err(FolderError::Unwanted)) && was_unkept(&state));
+    let now = said_in(&state, UNKEPT).unwrap().expect("it is noted");
+    let stopped = Stop::default();
+    stopped.set();
+    let refused = forget_unkept(&state, &now, &stopped);
+    assert!(matches!(refused, Err(FolderError::Unwanted)) && was_unkept(&state));
+}
+
+/// spec: S-175
+#[test]
+fn however_often_it_breaks_off_that_a_folder_is_brought_back_one_life_begins() {
+    let mut bench = Bench::new();
+    let (states, state) = (bench.home.path().join("state"), bench.home.path().join("state/tree"));
+    let first = bench.folder().index.author();
+    note_unkept(&states, &BTreeSet::new()).unwrap();
+    let stopped = Stop::default();
+    stopped.set();
+    let broken_off = bench.folder().return_to_service(&stopped);
+    assert!(matches!(broken_off, Err(FolderError::Unwanted)) && was_unkept(&state));
+    let second = bench.folder().index.author();
+    assert_ne!(first, second);
+    let broken_off = bench.folder().return_to_service(&stopped);
+    assert!(matches!(broken_off, Err(FolderError::Unwanted)) && was_unkept(&state));
+    bench.folder().return_to_service(&Stop::default()).unwrap();
+    assert_eq!(bench.folder().index.author(), second);
+    assert!(!was_unkept(&state));
+    // The next time it is another one.
+    note_unkept(&states, &BTreeSet::new()).unwrap();
+    bench.folder().return_to_service(&Stop::default()).unwrap();
+    assert_ne!(bench.folder().index.author(), second);
+}
+
+#[test]
+fn where_it_cannot_be_noted_of_one_folder_no_other_one_is_noted() {
+    let states = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..16).map(|number| format!("runs {number}")).collect();
+    for name in &names {
+        fs::create_dir(states.path().join(name)).unwrap();
+    }
+    let was_before = states.path().join("was before");
+    fs::create_dir(&was_before).unwrap();
+    let kept = names.iter().map(OsStr::new).collect();
+    note_unkept(states.path(), &kept).unwrap();
+    assert!(was_unkept(&was_before));
+    fs::create_dir_all(states.path().join("runs 7/unkept.new")).unwrap();
+    assert!(note_unkept(states.path(), &BTreeSet::new()).is_err());
+    for name in &names {
+        assert!(!was_unkept(&states.path().join(name)), "{name} goes on");
+    }
+    assert!(was_unkept(&was_before));
 }
 
 fn versions_of(bench: &mut Bench, at: &str) -> Vec<Version> {
