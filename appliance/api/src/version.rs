@@ -2,6 +2,7 @@
 
 use crate::{ItemKind, SiteRef, Time, TreePath, VersionInfo};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Something that was displaced at this site and is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +144,13 @@ pub struct RestoreItem {
 pub struct RestorePage {
     /// Them.
     pub items: Vec<RestoreItem>,
+    /// Users in records, and what each is called on the site's machine (`map-users`); told with
+    /// records. Who is in no pair is called the same, unless the pairs give that name to another.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub map_users: BTreeMap<String, String>,
+    /// The same of groups (`map-groups`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub map_groups: BTreeMap<String, String>,
     /// What to give as `cursor` to go on; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<TreePath>,

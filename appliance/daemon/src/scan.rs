@@ -17,7 +17,9 @@ mod walk;
 
 pub use compare::{Change, Counts, Known, KnownError, KnownItem, Scan, ScanError, Seen};
 pub use farhaul_files::people::OwnersError;
-pub use farhaul_files::{ContentSink, DigestError, Digested, Digester, SinkError, identity_of};
+pub use farhaul_files::{
+    ContentSink, DigestError, Digested, Digester, Nowhere, SinkError, identity_of,
+};
 pub use look::{KnownContent, Look, LookError, Looker, Patience, Standing};
 pub use owners::Owners;
 pub use rules::{RuleError, Rules};

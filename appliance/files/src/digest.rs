@@ -50,6 +50,24 @@ pub trait ContentSink {
     fn known_at(&mut self, _path: &RelPath) {}
 }
 
+/// Forgets all it is given: for who wants only the name of a content.
+#[derive(Clone, Copy, Debug)]
+pub struct Nowhere;
+
+impl ContentSink for Nowhere {
+    fn begin(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn chunk(&mut self, _offset: Bytes, _chunk: &Chunk) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn page(&mut self, _id: PageId, _bytes: &[u8]) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
 /// What a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digested {

@@ -17,7 +17,7 @@ mod rooted;
 pub mod sparse;
 
 pub use describe::{Before, NOBODY, ROOT, Subject, Undescribed, describe};
-pub use digest::{ContentSink, DigestError, Digested, Digester, SinkError};
+pub use digest::{ContentSink, DigestError, Digested, Digester, Nowhere, SinkError};
 pub use holes::{NextHoles, holes_of};
 pub use identity::identity_of;
 pub use owner::{NameTable, Numbers, Principals, Unnamed, Wake, digits_of};

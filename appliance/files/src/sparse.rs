@@ -45,7 +45,7 @@ pub fn data_of(
     while at < size {
         let start = match seek(file, SeekFrom::Data(at)) {
             Ok(start) => start.max(at),
-            Err(Errno::NXIO) => return Ok(()),
+            Err(Errno::NXIO) => break,
             Err(_) => at,
         };
         let end = match seek(file, SeekFrom::Hole(start)) {
@@ -59,6 +59,10 @@ pub fn data_of(
             each(at, &buffer[..len])?;
             at += len as u64;
         }
+    }
+    // Behind the end of a file there is no data either: that would be taken for a hole.
+    if file.metadata()?.len() < size {
+        return Err(Error::new(ErrorKind::UnexpectedEof, "it became shorter while it was read"));
     }
     Ok(())
 }
@@ -183,6 +187,18 @@ mod tests {
         to.read_exact_at(&mut read[..6], 0).unwrap();
         assert_eq!(&read[..6], b"begin\0");
         assert!(to.metadata().unwrap().blocks() * 512 < 200_000);
+    }
+
+    #[test]
+    fn a_file_that_became_shorter_is_not_taken_for_one_that_ends_in_a_hole() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"begins", 0).unwrap();
+        let mut nowhere = |_, _: &[u8]| Ok(());
+        data_of(&file, 6, &mut nowhere).unwrap();
+        let cut = data_of(&file, 1 << 20, &mut nowhere).unwrap_err();
+        assert_eq!(cut.kind(), ErrorKind::UnexpectedEof);
+        file.set_len(1 << 20).unwrap();
+        data_of(&file, 1 << 20, &mut nowhere).unwrap();
     }
 
     #[test]

@@ -3,9 +3,8 @@
 
 use super::Event;
 use super::look::ScanJob;
-use super::recover::Nowhere;
 use crate::index::{IndexReader, Loose};
-use crate::scan::{Digester, Owners, identity_of};
+use crate::scan::{Digester, Nowhere, Owners, identity_of};
 use crate::store::Store;
 use farhaul_engine::files::dir::{FileKind, Meta};
 use farhaul_engine::files::stop::Stop;

@@ -3,13 +3,12 @@
 use super::fetching::note_places;
 use super::folder::{Folder, FolderError, wall_millis};
 use crate::index::Durability;
-use crate::scan::{ContentSink, Digester, SinkError};
+use crate::scan::{Digester, Nowhere};
 use crate::store::{Action, Hashing, Intent, Recovered};
 use farhaul_engine::files::dir::Meta;
 use farhaul_engine::files::stop::Stop;
 use farhaul_proto::path_name::RelPath;
-use farhaul_proto::units::Bytes;
-use farhaul_sync::chunk::{Chunk, ContentKeys, PageId};
+use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::version::ManifestId;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -71,23 +70,6 @@ impl Hashing for Hasher<'_> {
         let before = Meta::of(file)?;
         let digested = Digester::new(self.0, Stop::default()).digest(file, &before, &mut Nowhere);
         Ok(digested.map_err(io::Error::other)?.manifest)
-    }
-}
-
-/// Only the name is wanted: what is known of the file is noted when it is read for another reason.
-pub(super) struct Nowhere;
-
-impl ContentSink for Nowhere {
-    fn begin(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn chunk(&mut self, _offset: Bytes, _chunk: &Chunk) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn page(&mut self, _id: PageId, _bytes: &[u8]) -> Result<(), SinkError> {
-        Ok(())
     }
 }
 

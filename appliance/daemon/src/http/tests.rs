@@ -10,7 +10,7 @@ use crate::store::Unnamed;
 use crate::watch::WatchMode;
 use axum::body::Body;
 use axum::http::{Method, Response as Answered, header};
-use farhaul_api::{FolderState, FolderStatus, Health, Problem, SiteStatus, Why};
+use farhaul_api::{FolderState, FolderStatus, Health, Problem, RestorePage, SiteStatus, Why};
 use farhaul_engine::identity::Identity;
 use farhaul_sync::seal::FolderKey;
 use http_body_util::BodyExt;
@@ -29,7 +29,8 @@ struct Site {
 
 const CONFIG: &str = "[site]\nname = \"berlin\"\nstate = \"/state\"\n\
     [[peer]]\nname = \"tokyo\"\nid = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
-    [[folder]]\nid = \"photos\"\npath = \"/photos\"\npeers = [\"tokyo\"]\n";
+    [[folder]]\nid = \"photos\"\npath = \"/photos\"\npeers = [\"tokyo\"]\n\
+    map-users = { alice = \"al\" }\nmap-groups = { 77 = \"staff\" }\n";
 
 /// The folder of a site that keeps everything beneath `dir`.
 fn setup(dir: &Path, config: &Config) -> FolderSetup {
@@ -385,4 +386,24 @@ async fn a_socket_is_for_this_user_and_its_group_and_a_public_address_is_refused
     let public = crate::config::ApiPlace::Tcp("0.0.0.0:0".parse().expect("an address"));
     let refused = Listening::at(&public, dir.path()).await.expect_err("for others to read");
     assert!(matches!(refused, ServeError::Public { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_told_records_is_told_who_the_names_in_them_are_here() {
+    let site = Site::new();
+    site.scan().await;
+    for (records, users, groups) in [("true", 1, 1), ("false", 0, 0)] {
+        let order = format!(
+            "{{\"at\": \"2026-11-22T14:30:00Z\", \"dry_run\": true, \"records\": {records}}}"
+        );
+        let address = "/api/v1/folders/photos/restore";
+        let answered = site.send(site.request(Method::POST, address, &order)).await;
+        assert_eq!(answered.status(), StatusCode::OK);
+        let page: RestorePage = read(answered).await;
+        assert_eq!((page.map_users.len(), page.map_groups.len()), (users, groups));
+        if records == "true" {
+            assert_eq!(page.map_users["alice"], "al");
+            assert_eq!(page.map_groups["77"], "staff");
+        }
+    }
 }

@@ -17,11 +17,13 @@ use axum::extract::{Path, Query, State};
 use farhaul_api::{
     GoneVersion, Problem, Restore, RestoreAction, RestoreItem, RestorePage, SiteRef, Versions,
 };
+use farhaul_files::people::NameMap;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::record::Record;
 use farhaul_sync::version::{Content, Context, ManifestId, Meta, Version};
+use std::collections::BTreeMap;
 use tokio::task::spawn_blocking;
 
 /// What is and was at a path, as far as it was displaced at this site, or gone by a user of it.
@@ -113,7 +115,15 @@ pub(super) async fn restore(
         let record = order.records.then(|| record(&step)).flatten();
         RestoreItem { record, ..item(&step, &holders, &names) }
     });
-    Ok(Json(RestorePage { items: items.collect(), next: next.as_ref().map(told::text_of) }))
+    let items = items.collect();
+    let [map_users, map_groups] = if order.records { api.maps(&name) } else { Default::default() };
+    Ok(Json(RestorePage { items, map_users, map_groups, next: next.as_ref().map(told::text_of) }))
+}
+
+/// The pairs of a map, whose names the configuration has as text.
+fn pairs(map: &NameMap) -> BTreeMap<String, String> {
+    let text = |name| String::from_utf8_lossy(name).into_owned();
+    map.pairs().map(|(said, here)| (text(said), text(here))).collect()
 }
 
 /// What the version says that comes back, without what it has seen.
@@ -124,6 +134,15 @@ fn record(step: &Step) -> Option<String> {
 }
 
 impl Shared {
+    /// Which users and groups of versions are which on this machine, in a folder.
+    fn maps(&self, name: &str) -> [BTreeMap<String, String>; 2] {
+        let config = self.sources.config();
+        let folder = config.folders.iter().find(|folder| folder.id.as_str() == name);
+        folder
+            .map(|folder| [pairs(&folder.map_users), pairs(&folder.map_groups)])
+            .unwrap_or_default()
+    }
+
     /// What is to be done at the paths of a page, and where the next one begins.
     async fn steps(
         &self,

@@ -41,6 +41,11 @@ impl NameMap {
         Ok(map)
     }
 
+    /// Its pairs: a name in versions, and the one of this machine.
+    pub fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.here.iter().map(|(said, here)| (&said[..], &here[..]))
+    }
+
     /// Who is meant by a name in a version; `None`: nobody of this machine.
     pub fn here<'a>(&'a self, said: &'a [u8]) -> Option<&'a [u8]> {
         match self.here.get(said) {

@@ -99,6 +99,9 @@ pub(super) async fn restore(client: Client, args: &RestoreArgs) -> Ended {
     let mut counts = Counts { dry_run: args.dry_run, ..Counts::default() };
     loop {
         let page: RestorePage = client.post(&address, Some(&order)).await?;
+        if let Some(aside) = &mut aside {
+            aside.map(&page)?;
+        }
         for item in &page.items {
             take(&client, args, item, (aside.as_mut(), &mut counts)).await?;
         }
@@ -108,9 +111,22 @@ pub(super) async fn restore(client: Client, args: &RestoreArgs) -> Ended {
         }
     }
     if let Some(aside) = aside {
-        aside.finish()?;
+        for (path, why) in aside.finish()? {
+            // It was told and counted when it was made.
+            counts.restored = counts.restored.saturating_sub(1);
+            counts.failed += 1;
+            late(&TreePath::from_bytes(path.as_bytes()), &why, args)?;
+        }
     }
     summary(&counts, args)
+}
+
+/// Says of a path that was told before that it is not as it stood.
+fn late(path: &TreePath, error: &str, args: &RestoreArgs) -> Ended {
+    if args.site.json {
+        return print(&serde_json::json!({ "path": path, "outcome": "failed", "error": error }));
+    }
+    text::answer(format_args!("failed  {path}  {error}"))
 }
 
 /// Counts a path, writes it aside if that is asked for, and says so.

@@ -145,7 +145,7 @@ impl Scene {
         let mut looker =
             crate::scan::Looker::new(&job.root, &job.keys, job.rules.clone(), Stop::default());
         let looks = paths.into_iter().filter_map(|path| {
-            match looker.look(&path, &mut super::super::recover::Nowhere) {
+            match looker.look(&path, &mut crate::scan::Nowhere) {
                 Ok(Look::Found(standing)) => {
                     Some((path, (standing.found.content, standing.found.meta.mode)))
                 }

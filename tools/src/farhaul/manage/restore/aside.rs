@@ -5,24 +5,23 @@
 use super::super::client::{Client, encoded, of_folder, with_path};
 use crate::farhaul::failure::{self, Failure, Kind};
 use data_encoding::HEXLOWER;
-use farhaul_api::{ItemKind, RestoreItem};
+use farhaul_api::{ItemKind, RestoreItem, RestorePage};
 use farhaul_engine::files::Root;
 use farhaul_engine::files::dir::{Dir, Meta as DiskMeta};
 use farhaul_engine::files::stop::Stop;
-use farhaul_files::people::{Directory, NameMap, People};
+use farhaul_files::people::{Directory, NameMap, People, can_travel};
 use farhaul_files::{
-    ContentSink, Digester, Principals, SinkError, Subject, Undescribed, describe, sparse,
-    sparse::Taker,
+    Digester, Nowhere, Principals, Subject, Undescribed, describe, digits_of, sparse, sparse::Taker,
 };
 use farhaul_proto::path_name::RelPath;
-use farhaul_proto::units::Bytes;
-use farhaul_sync::chunk::{Chunk, ContentKeys, PageId};
+use farhaul_sync::chunk::ContentKeys;
 use farhaul_sync::record::Record;
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::{Content, LinkGroup, Meta, Version};
 use http_body_util::BodyExt;
 use rustix::fs::fsync;
-use std::collections::BTreeMap;
+use rustix::io::Errno;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
@@ -31,27 +30,12 @@ pub(super) struct Aside {
     root: Root,
     keys: ContentKeys,
     principals: People,
-    /// Directories that get their metadata when all is in them.
+    /// Directories that were made here: what stood there before is left as it is.
+    made: BTreeSet<RelPath>,
+    /// Of those the ones that get their metadata when all is in them.
     dirs: Vec<(RelPath, Meta)>,
     /// Files that may have further names: the first name of each group, and what it says.
     links: BTreeMap<LinkGroup, (RelPath, Version)>,
-}
-
-/// Only the name of what was written is wanted.
-struct Nowhere;
-
-impl ContentSink for Nowhere {
-    fn begin(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn chunk(&mut self, _: Bytes, _: &Chunk) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn page(&mut self, _: PageId, _: &[u8]) -> Result<(), SinkError> {
-        Ok(())
-    }
 }
 
 impl Aside {
@@ -61,10 +45,22 @@ impl Aside {
         std::fs::create_dir_all(to).map_err(at)?;
         let root = Root::open(to)
             .map_err(|error| Failure::new(Kind::Disk, error, "name another directory"))?;
-        let unmapped = (NameMap::default(), NameMap::default());
-        let principals = People::new(Directory::of_this_machine(), unmapped, false);
+        let principals = people((NameMap::default(), NameMap::default()));
         let keys = ContentKeys::of(&FolderKey::of_id(folder));
-        Ok(Self { root, keys, principals, dirs: Vec::new(), links: BTreeMap::new() })
+        let (made, dirs, links) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
+        Ok(Self { root, keys, principals, made, dirs, links })
+    }
+
+    /// Whose what comes next becomes: names in versions are those of all sites, which at this one may
+    /// be somebody else's.
+    pub(super) fn map(&mut self, page: &RestorePage) -> Result<(), Failure> {
+        let maps = names("map_users", &page.map_users)
+            .and_then(|users| Ok((users, names("map_groups", &page.map_groups)?)));
+        let maps = maps.map_err(|why| {
+            Failure::new(Kind::Peer, why, "see `map-users` and `map-groups` at the site")
+        })?;
+        self.principals = people(maps);
+        Ok(())
     }
 
     /// Writes one path; in words, why it could not be. What breaks the conversation with the site is a
@@ -83,7 +79,9 @@ impl Aside {
         };
         let made = match version.as_ref().map(|version| &version.content) {
             Some(Content::Gone) => Ok(()),
-            Some(Content::Dir) => self.make_dir(&path, version.as_ref()),
+            Some(Content::Dir) => {
+                self.make_dir(&path, version.as_ref().map(|version| &version.meta))
+            }
             Some(Content::Symlink { target }) => self.link(&path, target, version.as_ref()),
             Some(Content::File { .. }) | None => {
                 return self.file(client, folder, (&path, item), version).await;
@@ -92,20 +90,41 @@ impl Aside {
         Ok(made.err())
     }
 
-    fn make_dir(&mut self, path: &RelPath, version: Option<&Version>) -> Result<(), String> {
-        self.root.make_dirs(path, 0o700).map_err(|error| error.to_string())?;
-        self.dirs.extend(version.map(|version| (path.clone(), version.meta.clone())));
+    fn make_dir(&mut self, path: &RelPath, said: Option<&Meta>) -> Result<(), String> {
+        self.dir(path, 0o700)?;
+        if self.made.contains(path) {
+            self.dirs.extend(said.map(|said| (path.clone(), said.clone())));
+        }
         Ok(())
     }
 
-    fn parent(&self, path: &RelPath) -> Result<Dir, String> {
+    /// Holds a directory; where there is none it is made, and known to have been made here.
+    fn dir(&mut self, path: &RelPath, mode: u32) -> Result<Dir, String> {
+        let parent = match path.parent() {
+            Some(parent) => self.dir(&parent, mode)?,
+            None => self.root.dir().clone(),
+        };
+        match parent.make_dir(path.file_name(), mode) {
+            Ok(()) => drop(self.made.insert(path.clone())),
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno.to_string()),
+        }
+        self.root.open_dir(path).map_err(|error| error.to_string())
+    }
+
+    fn parent(&mut self, path: &RelPath) -> Result<Dir, String> {
         match path.parent() {
-            Some(parent) => self.root.make_dirs(&parent, 0o755).map_err(|error| error.to_string()),
+            Some(parent) => self.dir(&parent, 0o755),
             None => Ok(self.root.dir().clone()),
         }
     }
 
-    fn link(&self, path: &RelPath, target: &[u8], version: Option<&Version>) -> Result<(), String> {
+    fn link(
+        &mut self,
+        path: &RelPath,
+        target: &[u8],
+        version: Option<&Version>,
+    ) -> Result<(), String> {
         let parent = self.parent(path)?;
         parent.symlink(target, path.file_name()).map_err(|errno| errno.to_string())?;
         let dated = version.map(|said| parent.set_link_mtime(path.file_name(), said.meta.mtime));
@@ -113,12 +132,13 @@ impl Aside {
     }
 
     /// A further name of a file that was written before, if that is what it is and can be.
-    fn further_name(&self, path: &RelPath, version: &Version) -> Result<bool, String> {
+    fn further_name(&mut self, path: &RelPath, version: &Version) -> Result<bool, String> {
         let first = version.meta.link.and_then(|group| self.links.get(&group));
         let Some((first, _)) = first.filter(|(_, said)| said.is_one_file_with(version)) else {
             return Ok(false);
         };
-        let (to, from) = (self.parent(path)?, self.parent(first)?);
+        let first = first.clone();
+        let (to, from) = (self.parent(path)?, self.parent(&first)?);
         // Where there can be no further name it becomes a copy.
         Ok(from.link(first.file_name(), &to, path.file_name()).is_ok())
     }
@@ -180,22 +200,45 @@ impl Aside {
             .map_err(|why| why.to_string())
     }
 
-    /// Gives directories their metadata, the deepest first, and makes all of it durable.
-    pub(super) fn finish(self) -> Result<(), Failure> {
+    /// Gives directories that were made their metadata, the deepest first, and makes all of it durable.
+    /// Gives those that could not have it, with why.
+    pub(super) fn finish(self) -> Result<Vec<(RelPath, String)>, Failure> {
+        let mut failed = Vec::new();
         for (path, said) in self.dirs.iter().rev() {
-            // One that is not there any more was taken by somebody else.
-            let Ok(dir) = self.root.open_dir(path) else { continue };
-            // Its times say when it was made here: none travel.
-            let mtime = dir.meta().map_or(said.mtime, |now| now.mtime());
-            let said = Meta { mtime, ..said.clone() };
-            self.principals.learn(&said);
-            let _ = describe(&dir, &said, &Subject::Staged(None), &self.principals);
+            if let Err(why) = self.describe_dir(path, said) {
+                failed.push((path.clone(), why));
+            }
         }
-        self.root
-            .dir()
-            .sync_file_system()
-            .map_err(|errno| failure::disk("what was restored", &std::io::Error::from(errno)))
+        let synced = self.root.dir().sync_file_system();
+        synced.map_err(|errno| failure::disk("what was restored", &std::io::Error::from(errno)))?;
+        Ok(failed)
     }
+
+    fn describe_dir(&self, path: &RelPath, said: &Meta) -> Result<(), String> {
+        let dir = self.root.open_dir(path).map_err(|error| error.to_string())?;
+        // Its times say when it was made here: none travel.
+        let mtime = dir.meta().map_err(|errno| errno.to_string())?.mtime();
+        let said = Meta { mtime, ..said.clone() };
+        self.principals.learn(&said);
+        describe(&dir, &said, &Subject::Staged(None), &self.principals)
+            .map_err(|why| why.to_string())
+    }
+}
+
+fn people(maps: (NameMap, NameMap)) -> People {
+    People::new(Directory::of_this_machine(), maps, false)
+}
+
+/// A map of names as the site gives it; in words, why it is none.
+fn names(what: &str, pairs: &BTreeMap<String, String>) -> Result<NameMap, String> {
+    for (said, here) in pairs {
+        let is_said = can_travel(said.as_bytes()) || digits_of(said.as_bytes()).is_some();
+        if !is_said || !can_travel(here.as_bytes()) {
+            return Err(format!("the site gives something else than names in `{what}`"));
+        }
+    }
+    let pairs = pairs.iter().map(|(said, here)| (said.as_bytes().into(), here.as_bytes().into()));
+    NameMap::new(pairs).map_err(|_| format!("the site makes two names one in `{what}`"))
 }
 
 /// What the site says that stood at a path; `None` where no version says it.
@@ -262,4 +305,80 @@ async fn fetch(
         return Ok(Err("the site broke off: its log says why".to_owned()));
     };
     Ok(file.set_len(size).map_err(|error| error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farhaul_proto::units::FileTime;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    fn path(path: &str) -> RelPath {
+        RelPath::parse(path.as_bytes()).expect("a path")
+    }
+
+    fn said(mode: u32, owner: Option<&[u8]>) -> Meta {
+        Meta {
+            mode,
+            mtime: FileTime { secs: 0, nanos: 0 },
+            owner: owner.map(Into::into),
+            group: None,
+            attrs: None,
+            link: None,
+        }
+    }
+
+    fn page(users: &[(&str, &str)]) -> RestorePage {
+        let pairs = users.iter().map(|(said, here)| ((*said).to_owned(), (*here).to_owned()));
+        let (items, next, map_groups) = (Vec::new(), None, BTreeMap::new());
+        RestorePage { items, next, map_users: pairs.collect(), map_groups }
+    }
+
+    #[test]
+    fn directories_that_stand_there_are_left_as_they_are() {
+        let to = tempfile::tempdir().expect("a directory");
+        fs::create_dir(to.path().join("d")).expect("made");
+        fs::set_permissions(to.path().join("d"), Permissions::from_mode(0o711)).expect("own");
+        let before = to.path().join("d").metadata().expect("there");
+        let mut aside = Aside::open(to.path(), "docs").expect("opened");
+        for (name, mode) in [("d", 0o750), ("d/e", 0o705)] {
+            aside.make_dir(&path(name), Some(&said(mode, None))).expect("made");
+        }
+        assert_eq!(aside.finish().expect("durable"), []);
+        let after = to.path().join("d").metadata().expect("there");
+        assert_eq!(
+            (after.mode(), after.uid(), after.gid()),
+            (before.mode(), before.uid(), before.gid())
+        );
+        let made = to.path().join("d/e").metadata().expect("made");
+        assert_eq!(made.mode() & 0o7777, 0o705);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_have_its_metadata_is_named() {
+        let to = tempfile::tempdir().expect("a directory");
+        let mut aside = Aside::open(to.path(), "docs").expect("opened");
+        for name in ["a", "b"] {
+            aside.make_dir(&path(name), Some(&said(0o750, None))).expect("made");
+        }
+        fs::remove_dir(to.path().join("a")).expect("there");
+        let failed = aside.finish().expect("durable");
+        assert!(failed.len() == 1 && failed[0].0 == path("a"), "{failed:?}");
+        assert_eq!(to.path().join("b").metadata().expect("made").mode() & 0o7777, 0o750);
+    }
+
+    #[test]
+    fn names_are_those_of_the_folder_and_not_those_of_this_machine() {
+        let to = tempfile::tempdir().expect("a directory");
+        let mut aside = Aside::open(to.path(), "docs").expect("opened");
+        aside.map(&page(&[("alice", "root")])).expect("a map");
+        for (name, number) in [(&b"alice"[..], Some(0)), (b"root", None)] {
+            aside.principals.learn(&said(0, Some(name)));
+            assert_eq!(aside.principals.user_id(name), number);
+        }
+        for bad in [&[("alice", "17")][..], &[("al:ice", "root")], &[("a", "b"), ("c", "b")]] {
+            assert!(aside.map(&page(bad)).is_err(), "{bad:?}");
+        }
+    }
 }
