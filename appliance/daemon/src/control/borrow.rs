@@ -306,7 +306,8 @@ mod tests {
     #[test]
     fn what_has_the_length_asked_for_and_is_something_else_is_not_taken() {
         let keys = ContentKeys::of(&FolderKey([5; 32]));
-        let chunk = |bytes: &[u8]| Chunk { id: keys.chunk_id(bytes), len: bytes.len() as u32 };
+        let len = |bytes: &[u8]| u32::try_from(bytes.len()).expect("short");
+        let chunk = |bytes: &[u8]| Chunk { id: keys.chunk_id(bytes), len: len(bytes) };
         let range = ByteRange { offset: 9, len: 7 };
         let chunks = Part { range, chunks: vec![chunk(b"one"), chunk(b"some")] };
         let none = ManifestId([0; 32]);
