@@ -1,6 +1,11 @@
 //! What tests of the index and of the store make: versions, runs and an index to put them into.
 
+use crate::control::FolderSetup;
 use crate::index::{Durability, Index, Inserted, Run, Signature};
+use crate::scan::{Rules, ScrubPlan};
+use crate::store::Unnamed;
+use crate::store::retention::Retention;
+use crate::watch::{Limits, WatchMode};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::{Bytes, FileTime};
@@ -9,10 +14,33 @@ use farhaul_sync::seal::{FolderKey, Proof, Statement, leaf, root};
 use farhaul_sync::version::{
     Author, Content, Context, Dot, Incarnation, ManifestId, Meta, Serial, Stamp, Version,
 };
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) const FOLDER: FolderKey = FolderKey([7; 32]);
 pub(crate) const SITE: SiteId = SiteId([1; 32]);
+
+/// A folder with `tree` and `state` beneath `home`, shared with one peer, that is looked through when
+/// somebody says so.
+pub(crate) fn setup(home: &Path, peer: SiteId) -> FolderSetup {
+    FolderSetup {
+        name: "projects".to_owned(),
+        key: FolderKey([5; 32]),
+        path: home.join("tree"),
+        state: home.join("state"),
+        peers: BTreeSet::from([peer]),
+        policy: Arc::default(),
+        rules: Rules::default(),
+        scan_every: Duration::from_hours(1),
+        watch: WatchMode::Off,
+        scrub: ScrubPlan::default(),
+        retention: Retention::default(),
+        watch_limits: Limits::default(),
+        principals: Arc::new(Unnamed),
+    }
+}
 
 pub(crate) fn path(text: &str) -> RelPath {
     RelPath::parse(text.as_bytes()).expect("a path")

@@ -6,9 +6,8 @@ use crate::boot::{Boot, tests::SAID};
 use crate::events::Events;
 use crate::index::Kept;
 use crate::sample::{FOLDER, dot, path, run, version};
-use crate::scan::{Rules, ScrubPlan};
+use crate::scan::Rules;
 use crate::store::{Principals, Unnamed, crash};
-use crate::watch::{Limits, WatchMode};
 use farhaul_sync::folder::{Item, Placed};
 use farhaul_sync::message::SealedRun;
 use farhaul_sync::record::Record;
@@ -203,21 +202,8 @@ fn setup_at(
     let (root, state) = (home.join(name), home.join("state").join(name));
     let _ = fs::create_dir(&root);
     fs::create_dir_all(&state).unwrap();
-    FolderSetup {
-        name: name.to_owned(),
-        key,
-        path: root,
-        state,
-        peers: BTreeSet::from([SiteId([2; 32])]),
-        policy: Arc::default(),
-        rules: Rules::default(),
-        scan_every: Duration::from_secs(3600),
-        watch: WatchMode::Off,
-        scrub: ScrubPlan::default(),
-        retention: crate::store::retention::Retention::default(),
-        watch_limits: Limits::default(),
-        principals,
-    }
+    let (name, ours) = (name.to_owned(), crate::sample::setup(home, SiteId([2; 32])));
+    FolderSetup { name, key, path: root, state, principals, ..ours }
 }
 
 /// The files of a tree but for what is this site's own, and what is in them.

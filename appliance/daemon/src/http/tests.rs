@@ -5,14 +5,12 @@ use super::guard::Guard;
 use super::token::Token;
 use super::*;
 use crate::control::{Control, FolderSetup};
-use crate::scan::{Rules, ScrubPlan};
-use crate::store::Unnamed;
+use crate::scan::Rules;
 use crate::watch::WatchMode;
 use axum::body::Body;
 use axum::http::{Method, Response as Answered, header};
 use farhaul_api::{FolderState, FolderStatus, Health, Problem, RestorePage, SiteStatus, Why};
 use farhaul_engine::identity::Identity;
-use farhaul_sync::seal::FolderKey;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -34,21 +32,8 @@ const CONFIG: &str = "[site]\nname = \"berlin\"\nstate = \"/state\"\n\
 
 /// The folder of a site that keeps everything beneath `dir`.
 fn setup(dir: &Path, config: &Config) -> FolderSetup {
-    FolderSetup {
-        name: "photos".to_owned(),
-        key: FolderKey([5; 32]),
-        path: dir.join("tree"),
-        state: dir.join("state"),
-        peers: BTreeSet::from([config.peers[0].id]),
-        policy: Arc::default(),
-        rules: Rules::parse(&["*.tmp"]).expect("a pattern"),
-        scan_every: Duration::from_secs(3600),
-        watch: WatchMode::Off,
-        scrub: ScrubPlan::default(),
-        retention: crate::store::retention::Retention::default(),
-        watch_limits: crate::watch::Limits::default(),
-        principals: Arc::new(Unnamed),
-    }
+    let (name, rules) = ("photos".to_owned(), Rules::parse(&["*.tmp"]).expect("a pattern"));
+    FolderSetup { name, rules, ..crate::sample::setup(dir, config.peers[0].id) }
 }
 
 /// What is said of a folder of which no peer is connected.

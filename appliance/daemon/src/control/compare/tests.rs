@@ -2,21 +2,15 @@
 
 use super::super::health::Health;
 use super::*;
-use crate::control::folder::FolderSetup;
 use crate::control::opening::Progress;
 use crate::events::Events;
 use crate::index::Durability;
 use crate::sample::{file, path};
-use crate::scan::{Rules, ScrubPlan};
 use crate::site::Outbox;
-use crate::store::Unnamed;
-use crate::watch::{Limits, WatchMode};
 use farhaul_engine::identity::Identity;
 use farhaul_sync::folder::{FileIdentity, Found};
 use farhaul_sync::reconcile::{Holdings, Place, Range, Sum};
 use farhaul_sync::version::Meta;
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Ids above and below any that is drawn.
@@ -29,21 +23,7 @@ fn folder(peer: SiteId, compares: bool) -> (tempfile::TempDir, Folder, mpsc::Rec
     for dir in ["tree", "state"] {
         std::fs::create_dir(home.path().join(dir)).expect("made");
     }
-    let setup = FolderSetup {
-        name: "projects".to_owned(),
-        key: FolderKey([5; 32]),
-        path: home.path().join("tree"),
-        state: home.path().join("state"),
-        peers: BTreeSet::from([peer]),
-        policy: Arc::default(),
-        rules: Rules::default(),
-        scan_every: Duration::from_secs(3600),
-        watch: WatchMode::Off,
-        scrub: ScrubPlan::default(),
-        retention: crate::store::retention::Retention::default(),
-        watch_limits: Limits::default(),
-        principals: Arc::new(Unnamed),
-    };
+    let setup = crate::sample::setup(home.path(), peer);
     let identity = Identity::ephemeral().expect("made");
     let (events, _) = mpsc::channel(9);
     let mut folder =

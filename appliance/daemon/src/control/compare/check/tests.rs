@@ -3,22 +3,16 @@
 
 use super::super::super::health::Health;
 use super::*;
-use crate::control::folder::{FolderSetup, wall_millis};
+use crate::control::folder::wall_millis;
 use crate::control::opening::Progress;
 use crate::events::Events;
 use crate::index::Durability;
 use crate::sample::{file, path};
-use crate::scan::{Rules, ScrubPlan};
 use crate::site::{Outbox, Outgoing};
-use crate::store::Unnamed;
-use crate::watch::{Limits, WatchMode};
 use farhaul_engine::identity::Identity;
 use farhaul_sync::folder::{FileIdentity, Found, Index as _};
 use farhaul_sync::message::{Message, Records};
-use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::{Dot, Meta};
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use tokio::sync::mpsc;
 
 struct Side {
@@ -37,21 +31,7 @@ impl Side {
         for dir in ["tree", "state"] {
             std::fs::create_dir(home.path().join(dir)).expect("made");
         }
-        let setup = FolderSetup {
-            name: "projects".to_owned(),
-            key: FolderKey([5; 32]),
-            path: home.path().join("tree"),
-            state: home.path().join("state"),
-            peers: BTreeSet::from([peer]),
-            policy: Arc::default(),
-            rules: Rules::default(),
-            scan_every: Duration::from_secs(3600),
-            watch: WatchMode::Off,
-            scrub: ScrubPlan::default(),
-            retention: crate::store::retention::Retention::default(),
-            watch_limits: Limits::default(),
-            principals: Arc::new(Unnamed),
-        };
+        let setup = crate::sample::setup(home.path(), peer);
         let (events, _) = mpsc::channel(9);
         let said = (Health::new("projects", Events::default()), 1);
         let opened = Folder::open(setup, identity, events, said, &Progress::default());
