@@ -27,6 +27,7 @@ use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
+use farhaul_sync::job::{ExportName, Grants};
 use farhaul_sync::folder::{BrakeLimits, Policy as FolderPolicy, Rights};
 use farhaul_sync::seal::FolderKey;
 use std::collections::BTreeMap;
@@ -48,8 +49,21 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// The trees that it keeps, by id.
     pub folders: Vec<Folder>,
+    /// What of this host jobs may take and put, by name.
+    pub exports: Vec<Export>,
     /// How its data is sent.
     pub transfer: Transfer,
+}
+
+/// A directory of this host that jobs may take from or put to: nobody remote can widen it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// What it is called in jobs.
+    pub name: ExportName,
+    /// Where it stands; absolute.
+    pub path: PathBuf,
+    /// Who may have what is in it, and put what into it.
+    pub grants: Grants,
 }
 
 /// The site itself.

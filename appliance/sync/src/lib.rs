@@ -12,6 +12,7 @@ mod cases;
 mod cbor;
 pub mod chunk;
 pub mod folder;
+pub mod job;
 pub mod limits;
 pub mod message;
 pub mod reconcile;

@@ -1,6 +1,6 @@
 //! What differs between two configurations, and whether a running site can take it up.
 
-use super::{Config, Folder, FolderId, Peer};
+use super::{Config, Export, Folder, FolderId, Peer};
 use farhaul_proto::ids::SiteId;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,6 +36,8 @@ impl Changes {
         changes.each("peer", &peers(old), &peers(new), name, Self::of_peer);
         let id = |folder: &Folder| folder.id.to_string();
         changes.each("folder", &folders(old), &folders(new), id, Self::of_folder);
+        let name = |export: &Export| export.name.as_str().to_owned();
+        changes.each("export", &exports(old), &exports(new), name, Self::of_export);
         let (policy, bounds) = (old.transfer.policy, old.transfer.bounds);
         let to = new.transfer;
         changes.if_differs("policy of transfers", Effect::Live, policy != to.policy);

@@ -220,6 +220,7 @@ pub(super) struct Document<'t> {
     pub(super) site: Section<'t>,
     pub(super) peers: Vec<Section<'t>>,
     pub(super) folders: Vec<Section<'t>>,
+    pub(super) exports: Vec<Section<'t>>,
     pub(super) transfer: Section<'t>,
 }
 
@@ -228,9 +229,9 @@ impl<'t> Document<'t> {
     pub(super) fn of(top: &'t DeTable<'t>, faults: &mut Faults) -> Self {
         for key in top.keys() {
             let name: &str = key.get_ref();
-            if !["site", "peer", "folder", "transfer"].contains(&name) {
+            if !["site", "peer", "folder", "export", "transfer"].contains(&name) {
                 let what = format!("`{}` is no section", shown(name));
-                let advice = "sections are [site], [[peer]], [[folder]] and [transfer]";
+                let advice = "sections are [site], [[peer]], [[folder]], [[export]] and [transfer]";
                 faults.add(key.span().start, what, advice);
             }
         }
@@ -238,6 +239,7 @@ impl<'t> Document<'t> {
             site: one(top, "site", "[site]", faults),
             peers: many(top, "peer", "[[peer]]", faults),
             folders: many(top, "folder", "[[folder]]", faults),
+            exports: many(top, "export", "[[export]]", faults),
             transfer: one(top, "transfer", "[transfer]", faults),
         }
     }

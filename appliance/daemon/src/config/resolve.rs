@@ -1,5 +1,6 @@
 //! From the sections of a file to a configuration: defaults, ranges, and what has to fit together.
 
+mod exports;
 mod guards;
 mod owners;
 
@@ -78,6 +79,7 @@ pub(super) fn resolve(text: &str, host: Host) -> Result<Config, Vec<Fault>> {
     let site = site(document.site, &mut places, &mut faults);
     let known = peers(document.peers, site.as_ref(), host, &mut faults);
     let folders = folders(document.folders, &known, &mut places, &mut faults);
+    let exports = exports::exports(document.exports, &known, &mut places, &mut faults);
     let transfer = transfer(document.transfer, &mut faults);
     if host.is_checked {
         host::check(site.as_ref(), &places, &mut faults);
@@ -86,7 +88,7 @@ pub(super) fn resolve(text: &str, host: Host) -> Result<Config, Vec<Fault>> {
     match site {
         Some(site) if faults.is_empty() => {
             let peers = known.into_values().flatten().collect();
-            Ok(Config { site, peers, folders, transfer })
+            Ok(Config { site, peers, folders, exports, transfer })
         }
         _ => Err(faults.placed(text)),
     }
