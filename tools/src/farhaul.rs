@@ -67,6 +67,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Peer(verb) => manage::peer(&verb),
         Verb::Why(args) => manage::why(&args),
         Verb::Conflict(verb) => manage::conflict(&verb),
+        Verb::Job(verb) => manage::job(&verb),
         Verb::Aside(verb) => manage::aside(&verb),
         Verb::Version(verb) => manage::version(&verb),
         Verb::Restore(args) => manage::restore(&args),

@@ -8,6 +8,7 @@
 mod conflict;
 mod event;
 mod item;
+mod job;
 mod path;
 mod problem;
 mod status;
@@ -20,6 +21,7 @@ pub use item::{
     Failure, Fetching, ItemKind, Known, Missing, MissingPage, SiteRef, Spread, SpreadState, Task,
     VersionInfo, Why,
 };
+pub use job::{JobEdit, JobReceipt, JobSite, JobSpec, JobStatus};
 pub use path::{BadPath, TreePath};
 pub use problem::Problem;
 pub use status::{

@@ -26,9 +26,9 @@ use farhaul_files::people::NameMap;
 use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
 use farhaul_proto::ids::SiteId;
-use farhaul_proto::units::Bytes;
-use farhaul_sync::job::{ExportName, Grants};
+use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sync::folder::{BrakeLimits, Policy as FolderPolicy, Rights};
+use farhaul_sync::job::{ExportName, Grants};
 use farhaul_sync::seal::FolderKey;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,6 +53,18 @@ pub struct Config {
     pub exports: Vec<Export>,
     /// How its data is sent.
     pub transfer: Transfer,
+}
+
+/// Reads a rate such as `200 Mbit/s`, from 10 kbit/s on.
+///
+/// # Errors
+/// What is wrong with it; the sentence goes on after the text.
+pub(crate) fn rate_of(text: &str) -> Result<BitRate, String> {
+    match quantity::rate(text) {
+        Ok(rate) if rate >= BitRate::kbps(10) => Ok(rate),
+        Ok(_) => Err("is less than 10 kbit/s".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// A directory of this host that jobs may take from or put to: nobody remote can widen it.

@@ -22,6 +22,7 @@ mod halt;
 mod health;
 mod hear;
 mod holders;
+mod jobs;
 mod lacks;
 mod large;
 mod links;
@@ -58,6 +59,7 @@ pub use fetching::ContentCounts;
 pub use folder::{FolderError, FolderSetup};
 pub use halt::{FolderCondition, Halt, HaltKind};
 pub use holders::Holders;
+pub use jobs::{JobFacts, JobRefused, JobsSetup, SiteProgress};
 pub use revise::Revision;
 pub(crate) use service::note_unkept;
 pub(crate) use why::task_of;
@@ -73,11 +75,13 @@ use farhaul_engine::identity::Identity;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::Found;
+use farhaul_sync::job::Frozen;
 use farhaul_sync::message::{Message, Shared};
 use farhaul_sync::seal::FolderKey;
 use farhaul_sync::version::Version;
 use folder::Folder;
 use halt::{Conditions, Halted};
+use jobs::Jobs;
 use opening::{FirstTime, Opening};
 use std::collections::BTreeMap;
 use std::io;
@@ -101,6 +105,10 @@ const BATCH: usize = 1024;
 pub(crate) enum Event {
     /// A session says something.
     Peer(PeerEvent),
+    /// A tree of a job was counted, as its index was at that number.
+    JobCounted { folder: FolderKey, seq: u64, counted: Result<Frozen, String> },
+    /// A tree of a job became visible.
+    JobSwitched { folder: FolderKey, switched: Result<jobs::Switched, String> },
     /// Somebody looked at a path; `None`: nothing stands there.
     Looked { folder: FolderKey, path: RelPath, found: Option<Found> },
     /// Somebody looked at a path, and the disk does not give what stands there.
@@ -168,6 +176,7 @@ impl Event {
                 | FromPeer::Compared { .. }
                 | FromPeer::Incomparable { .. }
                 | FromPeer::Freed
+                | FromPeer::Job { .. }
                 | FromPeer::Twice { .. } => Furthers::Nothing,
                 FromPeer::Records { folder, .. } => Furthers::One(*folder),
                 FromPeer::Up { .. } | FromPeer::Down { .. } | FromPeer::Shares { .. } => {
@@ -175,9 +184,12 @@ impl Event {
                 }
             },
             // Files that come make room for others of their kind, which wait for that.
-            Self::Fetched { .. } | Self::MovedOn { .. } | Self::Opened { .. } | Self::Stop => {
-                Furthers::Nothing
-            }
+            Self::Fetched { .. }
+            | Self::MovedOn { .. }
+            | Self::Opened { .. }
+            | Self::JobCounted { .. }
+            | Self::JobSwitched { .. }
+            | Self::Stop => Furthers::Nothing,
             Self::Looked { folder, .. }
             | Self::Unread { folder, .. }
             | Self::LookedAgain { folder }
@@ -352,6 +364,7 @@ pub(crate) struct Loop {
     log: Events,
     beat: Arc<Beat>,
     alarm: Arc<Alarm>,
+    jobs: Jobs,
     /// How many folders were opened so far.
     opened: u64,
     /// Folders are opened on this very thread.
@@ -380,6 +393,7 @@ impl Loop {
             log,
             beat,
             alarm: Arc::default(),
+            jobs: Jobs::default(),
             opened: 0,
             #[cfg(test)]
             opens_here: false,
@@ -402,6 +416,7 @@ impl Loop {
             }
             // What follows is done once for all of them.
             self.folders.values_mut().for_each(Folder::go_on);
+            self.jobs_go_on();
             self.put_halted_aside();
             self.show_troubles();
             if let Some(at) = self.folders.values_mut().filter_map(Folder::take_again).min() {
@@ -464,6 +479,8 @@ impl Loop {
             }
             Event::MovedOn { folder, path } => self.with(folder, |folder| folder.moved_on(&path)),
             Event::Command(command) => command.act(self),
+            Event::JobCounted { folder, seq, counted } => self.job_counted(folder, seq, counted),
+            Event::JobSwitched { folder, switched } => self.job_switched(folder, switched),
             Event::Rescan => self.folders.values_mut().for_each(Folder::scan_anew),
             Event::Tick => {
                 self.retry_halted();
@@ -500,6 +517,7 @@ impl Loop {
                 let share = Message::Share { folders: shared.collect() };
                 let _ = outbox.send(crate::site::Outgoing::Say(share));
                 self.outboxes.insert(peer, outbox);
+                self.jobs_meet(peer);
             }
             FromPeer::Down { peer, outbox } => {
                 let is_current = self.outboxes.get(&peer).is_some_and(|now| now.is_same(&outbox));
@@ -518,6 +536,7 @@ impl Loop {
                     if self.keeps(key) {
                         self.offers.insert((peer, key), shared.clone());
                     }
+                    self.answer_share(peer, key);
                     self.with(shared.folder, |folder| folder.shared(peer, &shared, outbox));
                 }
             }
@@ -533,6 +552,7 @@ impl Loop {
             FromPeer::Incomparable { peer, folder, salt } => {
                 self.with(folder, |folder| folder.incomparable(peer, salt));
             }
+            FromPeer::Job { peer, bytes } => self.job_said(peer, &bytes),
             // Whoever waits for that is told when the loop goes round.
             FromPeer::Freed => {}
             FromPeer::Twice { peer, who } => {

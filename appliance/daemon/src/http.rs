@@ -14,6 +14,7 @@ pub(crate) mod fuzz;
 mod guard;
 #[allow(unused_qualifications, reason = "what the macro of a route makes of its parameters")]
 mod items;
+mod jobs;
 mod look;
 mod metrics;
 mod names;
@@ -162,6 +163,15 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(versions::list))
         .routes(routes!(versions::restore))
         .routes(routes!(content::read))
+        .routes(routes!(jobs::list, jobs::create))
+        .routes(routes!(jobs::show))
+        .routes(routes!(jobs::edit))
+        .routes(routes!(jobs::pause))
+        .routes(routes!(jobs::resume))
+        .routes(routes!(jobs::stop))
+        .routes(routes!(jobs::run))
+        .routes(routes!(jobs::back))
+        .routes(routes!(jobs::forth))
         .routes(routes!(stream::events))
         .routes(routes!(metrics::scrape))
         .routes(routes!(probes::alive))

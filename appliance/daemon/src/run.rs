@@ -7,7 +7,7 @@ mod reload;
 pub use reload::Reloads;
 
 use crate::config::Config;
-use crate::control::{Control, FolderError, FolderSetup, note_unkept};
+use crate::control::{Control, FolderError, FolderSetup, JobsSetup, note_unkept};
 use crate::events::{Events, Said};
 use crate::http::{Answering, Listening, ServeError, Sources};
 use crate::moment::now_millis;
@@ -19,7 +19,7 @@ use farhaul_engine::engine::{Engine, EngineConfig, EngineError, TcpPort};
 use farhaul_engine::identity::{Identity, SiteId};
 use farhaul_engine::remember::PathStore;
 use farhaul_engine::tls::Allow;
-use farhaul_files::people::{Directory, People};
+use farhaul_files::people::{Directory, NameMap, People};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, TryLockError};
@@ -163,6 +163,8 @@ pub async fn run(
     let tcp = tcp.map_or("off".to_owned(), |tcp| tcp.to_string());
     tracing::info!(site = %config.site.name, id = %me, %udp, %tcp, %api, "listening");
     let (mut sites, control) = start_folders(&config, &identity, &engine)?;
+    // What sessions say of jobs before that waits for them to say it again.
+    let _ = control.asker().configure_jobs(jobs_setup(&config)).await;
     let sources = Arc::new(Sources {
         control: control.asker().clone(),
         sites: sites.view(),
@@ -256,6 +258,17 @@ fn setups(config: &Config) -> Result<Vec<FolderSetup>, RunError> {
     }
     note_others(config)?;
     Ok(folders)
+}
+
+/// What jobs need to know of this site.
+fn jobs_setup(config: &Config) -> JobsSetup {
+    let directory = Directory::of_this_machine();
+    JobsSetup {
+        state: config.site.state.join("jobs"),
+        exports: config.exports.clone(),
+        principals: Arc::new(People::new(directory, <(NameMap, NameMap)>::default(), false)),
+        peers: config.peers.iter().map(|peer| peer.id).collect(),
+    }
 }
 
 /// Where what this site knows of its folders is.

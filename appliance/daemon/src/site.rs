@@ -122,6 +122,13 @@ pub enum FromPeer {
         /// Names the comparison.
         salt: [u8; 32],
     },
+    /// What the peer says of a job, not yet read.
+    Job {
+        /// Who.
+        peer: SiteId,
+        /// What.
+        bytes: Vec<u8>,
+    },
     /// The peer took something of what it was told: there is room for more (spec: S-162).
     Freed,
     /// It, or this site, is there twice.

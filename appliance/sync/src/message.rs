@@ -24,6 +24,8 @@ pub const FEATURE_COMPARES: u64 = 1 << 17;
 /// Bit of the hello's `features`: the site cuts files and lists as [`FORM`](crate::chunk::FORM) 2 says,
 /// so that the names of contents mean the same to both (spec: S-115).
 pub const FEATURE_FORM: u64 = 1 << 18;
+/// Bit of the hello's `features`: the site knows jobs ([`Message::Job`]).
+pub const FEATURE_JOBS: u64 = 1 << 19;
 /// Folders in one message.
 pub const FOLDERS_MAX: usize = 4096;
 /// Files of which something is asked in one message.
@@ -163,6 +165,15 @@ pub enum Message {
         #[n(1)]
         #[cbor(with = "crate::cbor::name")]
         salt: [u8; 32],
+    },
+    /// Of a job: an order of its leader, or a report to it ([`JobMessage`](crate::job::JobMessage)); to
+    /// peers with [`FEATURE_JOBS`] only.
+    #[n(18)]
+    Job {
+        /// At most [`JOB_MESSAGE_MAX`](crate::job::JOB_MESSAGE_MAX).
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        bytes: Vec<u8>,
     },
 }
 
@@ -345,6 +356,7 @@ impl Message {
                 require(turn.number > 0, "turn")?;
                 require(Part::are_valid(&turn.parts), "ranges of a comparison")
             }
+            Self::Job { bytes } => require(bytes.len() <= crate::job::JOB_MESSAGE_MAX, "job"),
             Self::Stored { .. } | Self::Restart { .. } | Self::Incomparable { .. } => Ok(()),
         }
     }

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use super::doctor::{self, DoctorArgs};
 use super::manage::{
-    self, AsideVerb, ConflictVerb, EventsArgs, FolderVerb, OnePath, PeerVerb, Plain, RestoreArgs,
-    VersionVerb,
+    self, AsideVerb, ConflictVerb, EventsArgs, FolderVerb, JobVerb, OnePath, PeerVerb, Plain,
+    RestoreArgs, VersionVerb,
 };
 use super::plot::{self, PlotArgs};
 use super::probe::{self, ProbeArgs};
@@ -108,6 +108,9 @@ pub enum Verb {
     /// Conflicts of a folder: list them, end them.
     #[command(subcommand, after_help = manage::HELP)]
     Conflict(ConflictVerb),
+    /// Jobs that a site leads: trees to other sites, run by run, with receipts.
+    #[command(subcommand, after_help = manage::HELP)]
+    Job(JobVerb),
     /// Versions of peers that are not taken in: list them, take them in, delete them.
     #[command(subcommand, after_help = manage::HELP)]
     Aside(AsideVerb),

@@ -6,12 +6,15 @@ mod conflict;
 mod events;
 mod folder;
 mod forget;
+mod job;
 mod lines;
 mod moment;
 mod place;
 mod restore;
 mod waiting;
 mod why;
+
+pub use job::JobVerb;
 
 use super::failure::Failure;
 use super::{Ended, setup, text};
@@ -311,6 +314,11 @@ fn typed(path: &OsStr) -> TreePath {
         bytes = rest;
     }
     TreePath::from_bytes(bytes)
+}
+
+/// `farhaul job`.
+pub(super) fn job(verb: &JobVerb) -> Ended {
+    job::run(verb)
 }
 
 /// `farhaul status`.

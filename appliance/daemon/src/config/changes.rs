@@ -2,6 +2,7 @@
 
 use super::{Config, Export, Folder, FolderId, Peer};
 use farhaul_proto::ids::SiteId;
+use farhaul_sync::job::ExportName;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -140,6 +141,16 @@ impl Changes {
             self.if_differs(format!("{key} of {called}"), effect, differs);
         }
     }
+
+    fn of_export(&mut self, called: &str, old: &Export, new: &Export) {
+        for (key, differs) in [
+            ("path", old.path != new.path),
+            ("read", old.grants.read != new.grants.read),
+            ("write", old.grants.write != new.grants.write),
+        ] {
+            self.if_differs(format!("{key} of {called}"), Effect::Live, differs);
+        }
+    }
 }
 
 /// Who a peer is does not change: another id is another peer.
@@ -149,6 +160,10 @@ fn peers(config: &Config) -> BTreeMap<SiteId, &Peer> {
 
 fn folders(config: &Config) -> BTreeMap<&FolderId, &Folder> {
     config.folders.iter().map(|folder| (&folder.id, folder)).collect()
+}
+
+fn exports(config: &Config) -> BTreeMap<&ExportName, &Export> {
+    config.exports.iter().map(|export| (&export.name, export)).collect()
 }
 
 impl fmt::Display for Change {

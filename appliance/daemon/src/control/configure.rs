@@ -44,7 +44,8 @@ impl Loop {
         wanted: Vec<FolderSetup>,
         looked: &BTreeSet<FolderKey>,
     ) -> Vec<(String, oneshot::Receiver<Result<(), String>>)> {
-        let stay: BTreeSet<FolderKey> = wanted.iter().map(|setup| setup.key).collect();
+        let mut stay: BTreeSet<FolderKey> = wanted.iter().map(|setup| setup.key).collect();
+        stay.extend(self.job_folders());
         let all: Vec<FolderKey> = self.folders.keys().copied().collect();
         for gone in all.iter().filter(|key| !stay.contains(key)) {
             if let Some(folder) = self.folders.remove(gone) {

@@ -1,7 +1,7 @@
 //! A configuration that is read again while the site runs: what may change does, what may not is named,
 //! and a file with a fault changes nothing.
 
-use super::{Allowed, RunError, manager, note_others, setups};
+use super::{Allowed, RunError, jobs_setup, manager, note_others, setups};
 use crate::config::{Changes, Config, ConfigError};
 use crate::control::AskError;
 use crate::events::Said;
@@ -87,6 +87,7 @@ async fn take_up(
     // Nobody who may not connect any more does so between this and what follows.
     allowed.set(&new);
     let failed = sources.control.configure(folders, looked).await?;
+    sources.control.configure_jobs(jobs_setup(&new)).await?;
     // Whoever still opened a folder that was removed may have dealt with the note before it was told
     // to stop.
     let config = Arc::clone(&new);

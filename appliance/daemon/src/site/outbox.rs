@@ -67,6 +67,8 @@ pub struct Outbox {
     peer: SiteId,
     /// Whether the peer compares what it holds.
     compares: bool,
+    /// Whether it knows jobs.
+    knows_jobs: bool,
     queue: mpsc::Sender<Outgoing>,
     came: Arc<AtomicU64>,
     owed: Owed,
@@ -79,7 +81,7 @@ impl Outbox {
     pub(super) fn new(peer: SiteId, queue: mpsc::Sender<Outgoing>) -> Self {
         let (came, owed, compares) = (Arc::default(), Owed::default(), false);
         let (telling, answers) = (Telling::records(), Telling::answers());
-        Self { peer, compares, queue, came, owed, telling, answers }
+        Self { peer, compares, knows_jobs: false, queue, came, owed, telling, answers }
     }
 
     /// Says something, or gives it back: the session is over, or the peer does not listen.
@@ -95,6 +97,16 @@ impl Outbox {
     /// The same, to a peer that compares or does not.
     pub(super) fn comparing(self, compares: bool) -> Self {
         Self { compares, ..self }
+    }
+
+    /// The same, to a peer that knows jobs or does not.
+    pub(super) fn knowing_jobs(self, knows_jobs: bool) -> Self {
+        Self { knows_jobs, ..self }
+    }
+
+    /// Whether the peer understands what is said of jobs: it is told nothing of them if not.
+    pub const fn knows_jobs(&self) -> bool {
+        self.knows_jobs
     }
 
     /// The room for records.

@@ -62,6 +62,8 @@ pub struct Frozen {
     pub files: u64,
     /// Their bytes together.
     pub bytes: Bytes,
+    /// Whether it is a single file, and no directory.
+    pub is_file: bool,
 }
 
 /// How far a site is with its part.
@@ -159,13 +161,14 @@ impl Receipt {
         frozen: &Frozen,
         at_millis: u64,
     ) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(16 + 8 + 32 + 32 + 8 + 8 + 8);
+        let mut bytes = Vec::with_capacity(16 + 8 + 32 + 32 + 8 + 8 + 1 + 8);
         bytes.extend_from_slice(&job.0);
         bytes.extend_from_slice(&run.to_be_bytes());
         bytes.extend_from_slice(source.as_bytes());
         bytes.extend_from_slice(&frozen.root);
         bytes.extend_from_slice(&frozen.files.to_be_bytes());
         bytes.extend_from_slice(&frozen.bytes.get().to_be_bytes());
+        bytes.push(u8::from(frozen.is_file));
         bytes.extend_from_slice(&at_millis.to_be_bytes());
         bytes
     }
@@ -227,16 +230,19 @@ struct FrozenWire {
     files: u64,
     #[n(3)]
     bytes: u64,
+    #[n(4)]
+    is_file: bool,
 }
 
 impl FrozenWire {
     fn of(source: SiteId, frozen: &Frozen) -> Self {
-        let Frozen { root, files, bytes } = *frozen;
-        Self { source, root, files, bytes: bytes.get() }
+        let Frozen { root, files, bytes, is_file } = *frozen;
+        Self { source, root, files, bytes: bytes.get(), is_file }
     }
 
     const fn frozen(&self) -> Frozen {
-        Frozen { root: self.root, files: self.files, bytes: Bytes::new(self.bytes) }
+        let Self { root, files, bytes, is_file, .. } = *self;
+        Frozen { root, files, bytes: Bytes::new(bytes), is_file }
     }
 }
 

@@ -29,7 +29,7 @@ fn golden() -> Spec {
     }
 }
 
-const FROZEN: Frozen = Frozen { root: [9; 32], files: 4, bytes: Bytes::new(1000) };
+const FROZEN: Frozen = Frozen { root: [9; 32], files: 4, bytes: Bytes::new(1000), is_file: false };
 
 fn report(lead: &Lead, state: SiteState) -> Report {
     Report {

@@ -70,8 +70,9 @@ fn sites(
         match known.get(name.value) {
             Some(peer) => sites.extend(peer.as_ref().map(|peer| peer.id)),
             None => {
-                let what = format!("`{}` is no peer", shown(name.value));
-                faults.add(name.at, what, "add a [[peer]] section for it, or remove it here");
+                let what = format!("there is no peer `{}`", shown(name.value));
+                let advice = "add a [[peer]] of that name, or write the name of one that is there";
+                faults.add(name.at, what, advice);
             }
         }
     }

@@ -1,0 +1,132 @@
+//! Jobs: what is ordered, and how far it is.
+
+use crate::{SiteRef, Time};
+use serde::{Deserialize, Serialize};
+
+/// What a job is to do, as it is written in the `[job]` section of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct JobSpec {
+    /// What it is called at the site that leads it: 1 to 64 of a-z, 0-9, `.`, `_` and `-`.
+    pub name: String,
+    /// `distribute` (one tree to many sites), `consolidate` (trees of many sites to one, each beneath
+    /// the name of its site) or `copy` (one tree to one site).
+    pub kind: String,
+    /// From where: `SITE:EXPORT/PATH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// From where, of several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+    /// To where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// To where, of several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
+    /// `urgent`, `normal` or `background`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Its part of what its class gets, 1 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// The most that it gets at each site in each direction, such as `200 Mbit/s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<String>,
+    /// The calendar that it keeps to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<String>,
+    /// `each` (a target shows it as soon as it has all of it) or `together` (all at one instant).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activate: Option<String>,
+}
+
+/// Another specification for a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct JobEdit {
+    /// The revision that the edit was made from; if the job has another one by now, it is refused.
+    pub revision: u64,
+    /// What it is to be.
+    pub job: JobSpec,
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct JobStatus {
+    /// Names it among all jobs of all sites.
+    pub id: String,
+    /// Grows with each edit.
+    pub revision: u64,
+    /// What it is to do.
+    pub job: JobSpec,
+    /// Who leads it.
+    pub lead: SiteRef,
+    /// `waiting`, `running`, `paused`, `done` or `failed`.
+    pub state: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The run that goes on, or that it is done with; from 1.
+    pub run: u64,
+    /// When it becomes visible everywhere, where that is at one instant and known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch_at: Option<Time>,
+    /// Each target, and each source, as the leader knows it; another site knows only itself.
+    pub sites: Vec<JobSite>,
+}
+
+/// A site's part of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct JobSite {
+    /// What the job calls it.
+    pub site: String,
+    /// Who it is.
+    pub id: String,
+    /// `source` or `target`.
+    pub role: String,
+    /// What the job calls the site from which this comes.
+    pub from: String,
+    /// `waiting`, `running`, `paused`, `staged`, `done` or `failed`.
+    pub state: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Bytes that came, were found here, or are frozen.
+    pub bytes_done: u64,
+    /// Of so many, once its source has frozen them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_total: Option<u64>,
+    /// How fast it goes, in bits a second.
+    pub rate_bps: u64,
+    /// What limits it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limited_by: Option<String>,
+    /// That it was done, of the newest run in which it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<JobReceipt>,
+}
+
+/// What a target signed when it was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct JobReceipt {
+    /// Of which run.
+    pub run: u64,
+    /// The hash of all paths, contents and metadata, in hexadecimal digits.
+    pub root: String,
+    /// Files in it.
+    pub files: u64,
+    /// Their bytes together.
+    pub bytes: u64,
+    /// Since when it stands there, by the clock of the target.
+    pub at: Time,
+    /// The public key of the target, in hexadecimal digits.
+    pub key: String,
+    /// Its signature (SYNC.md S-233), in hexadecimal digits.
+    pub signature: String,
+}

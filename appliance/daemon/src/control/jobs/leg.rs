@@ -1,0 +1,461 @@
+//! One leg of a job at this site: what comes from one source. A source scans and freezes; a target
+//! waits until its folder has what was frozen, and switches to it.
+
+use super::keep::{Keep, Switched};
+use super::root::{standing, target_of};
+use super::switch::SwitchError;
+use super::{JobsSetup, RECEIPT, TELL_EVERY, count};
+use crate::control::folder::Folder;
+use crate::control::{Event, Loop};
+use crate::moment::now_millis;
+use farhaul_engine::files::stop::Stop;
+use farhaul_engine::files::{Root, space};
+use farhaul_engine::identity::Identity;
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::units::Bytes;
+use farhaul_sync::job::{Activate, Duty, Frozen, Leg, Receipt, Report, SiteState, Spec};
+use farhaul_sync::seal::FolderKey;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How long something is left alone that did not work.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// How far this site is with a leg, and what it said of that.
+pub(super) struct LegWork {
+    leg: Leg,
+    spec: Spec,
+    me: SiteId,
+    keep: Keep,
+    /// Whether the source is a single file; known of a source.
+    is_file: bool,
+    /// The run that the source began to read for, and when.
+    reading: Option<(u64, Instant)>,
+    /// What was counted, with the folder's arrival number by then.
+    counted: Option<(u64, Frozen)>,
+    /// What the source froze, and for which run.
+    frozen: Option<(u64, Frozen)>,
+    counting: Option<Stop>,
+    switched: Option<Switched>,
+    is_switching: bool,
+    /// Whether room was found for the first run.
+    has_room: bool,
+    /// What did not work, and when it is tried again.
+    failed: Option<(String, Instant)>,
+    /// Bytes that had come when this run began.
+    before: Option<(u64, u64)>,
+    now: Said,
+    told: Option<(Said, u64, u64)>,
+    told_at: Instant,
+}
+
+/// What there is to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Said {
+    state: SiteState,
+    reason: Option<String>,
+    done: Bytes,
+    frozen: Option<Frozen>,
+    receipt: Option<Receipt>,
+}
+
+impl Said {
+    fn is(state: SiteState) -> Self {
+        Self { state, ..Self::default() }
+    }
+
+    fn because(state: SiteState, reason: impl Into<String>) -> Self {
+        Self { state, reason: Some(reason.into()), ..Self::default() }
+    }
+}
+
+impl LegWork {
+    /// A leg, with what is known of it from before.
+    pub(super) fn new(
+        kept: Option<Self>,
+        leg: Leg,
+        (spec, me): (&Spec, SiteId),
+        keep: &Keep,
+    ) -> Self {
+        let (spec, switched) = (spec.clone(), keep.switched(spec.id, leg.source.site));
+        if let Some(kept) = kept {
+            let is_elsewhere = kept.leg.place_of(me) != leg.place_of(me);
+            if !is_elsewhere {
+                return Self { leg, spec, ..kept };
+            }
+        }
+        Self {
+            leg,
+            spec,
+            me,
+            keep: keep.clone(),
+            is_file: false,
+            reading: None,
+            counted: None,
+            frozen: None,
+            counting: None,
+            switched,
+            is_switching: false,
+            has_room: false,
+            failed: None,
+            before: None,
+            now: Said::default(),
+            told: None,
+            told_at: Instant::now(),
+        }
+    }
+
+    /// The leader is told again, whatever it was told before.
+    pub(super) fn tell_again(&mut self) {
+        self.told = None;
+    }
+
+    /// Removes the tree that the job keeps; what was visible before the last switch stays.
+    pub(super) fn clear(&self, setup: &JobsSetup) {
+        if self.leg.source.site == self.me {
+            return;
+        }
+        let target = target_of(setup, (&self.spec, &self.leg), self.me);
+        std::thread::spawn(move || {
+            if let Err(error) = target.and_then(|it| it.remove_next().map_err(|e| e.to_string())) {
+                tracing::warn!(%error, "the tree of a job that is over cannot be removed");
+            }
+        });
+    }
+
+    /// What the leader is to be told now, if anything.
+    pub(super) fn report_due(&mut self, duty: &Duty) -> Option<Report> {
+        let order = &duty.order;
+        let mark = (order.run, order.spec.revision);
+        if let Some((said, run, revision)) = &self.told {
+            let plain = |said: &Said| Said { done: Bytes::new(0), ..said.clone() };
+            let is_new = (*run, *revision) != mark || plain(said) != plain(&self.now);
+            let is_further = *said != self.now && self.told_at.elapsed() >= TELL_EVERY;
+            if !is_new && !is_further {
+                return None;
+            }
+        }
+        self.told = Some((self.now.clone(), mark.0, mark.1));
+        self.told_at = Instant::now();
+        let Said { state, reason, done, frozen, receipt } = self.now.clone();
+        Some(Report {
+            job: order.spec.id,
+            revision: order.spec.revision,
+            run: order.run,
+            source: self.leg.source.site,
+            state,
+            reason,
+            done,
+            frozen,
+            receipt,
+        })
+    }
+
+    /// From whom it comes, how it is, why, and how much is there.
+    pub(super) fn shown(&self) -> (SiteId, SiteState, Option<String>, Bytes) {
+        (self.leg.source.site, self.now.state, self.now.reason.clone(), self.now.done)
+    }
+
+    const fn key(&self) -> FolderKey {
+        self.leg.key
+    }
+
+    /// Whether there is room for what is frozen: asked once, before the first bytes of a first run. What
+    /// a later one adds to what is there is not known before.
+    fn has_room(&mut self, path: &Path, duty: &Duty) -> Result<bool, String> {
+        let Some(frozen) = duty.frozen(self.leg.source.site) else { return Ok(false) };
+        if self.switched.is_some() || self.has_room {
+            return Ok(true);
+        }
+        let root = Root::open(path).map_err(|error| error.to_string())?;
+        if let Ok(Err(lacking)) = space::check(root.dir(), frozen.bytes.get()) {
+            return Err(format!("{lacking}: make room there"));
+        }
+        self.has_room = true;
+        Ok(true)
+    }
+
+    fn fail(&mut self, why: impl Into<String>) -> Said {
+        let why = why.into();
+        self.failed = Some((why.clone(), Instant::now() + RETRY));
+        Said::because(SiteState::Failed, why)
+    }
+
+    /// What the source does.
+    fn freeze(&mut self, folder: &mut Folder, duty: &Duty, events: &mpsc::Sender<Event>) -> Said {
+        let run = duty.order.run;
+        if let Some((of, frozen)) = self.frozen
+            && of == run
+        {
+            let done =
+                Said { done: frozen.bytes, frozen: Some(frozen), ..Said::is(SiteState::Done) };
+            return done;
+        }
+        let Some((_, since)) = self.reading.filter(|(of, _)| *of == run) else {
+            self.counted = None;
+            folder.scan_anew();
+            self.reading = Some((run, Instant::now()));
+            return Said::because(SiteState::Running, "its tree is read");
+        };
+        if folder.is_scanning() || folder.last_scan.is_none_or(|ended| ended < since) {
+            // One that ran before this run began says nothing of it.
+            if !folder.is_scanning() {
+                folder.scan_anew();
+            }
+            return Said::because(SiteState::Running, "its tree is read");
+        }
+        if let Some(trouble) = folder.health.troubles().first() {
+            return Said::because(SiteState::Failed, format!("{}: {}", trouble.what, trouble.why));
+        }
+        if folder.health.has_unread() {
+            self.reading = None;
+            return self.fail("some of its tree cannot be read: `farhaul events` names what");
+        }
+        if folder.listening().is_some() {
+            return Said::because(SiteState::Running, "its peers are heard before it is published");
+        }
+        let waits = folder.index.read().looks(None, 1).map_or(true, |looks| !looks.is_empty());
+        if waits {
+            return Said::because(SiteState::Running, "its tree is published");
+        }
+        match &self.counted {
+            Some((_, frozen)) => {
+                self.frozen = Some((run, *frozen));
+                Said { done: frozen.bytes, frozen: Some(*frozen), ..Said::is(SiteState::Done) }
+            }
+            None => {
+                self.count(folder, events);
+                Said::because(SiteState::Running, "its tree is frozen")
+            }
+        }
+    }
+
+    /// What a target does.
+    fn fetch(
+        &mut self,
+        folder: &mut Folder,
+        duty: &Duty,
+        (setup, identity, events): (&JobsSetup, &Identity, &mpsc::Sender<Event>),
+    ) -> Said {
+        let order = &duty.order;
+        let Some(frozen) = duty.frozen(self.leg.source.site) else {
+            return Said::because(SiteState::Waiting, "its source has frozen nothing yet");
+        };
+        // Whether it is one file only its source knows.
+        self.is_file = frozen.is_file;
+        let came = folder.fetching.counts().now();
+        let came = came.received + came.reused + came.resumed;
+        let before =
+            *self.before.filter(|(run, _)| *run == order.run).get_or_insert((order.run, came));
+        self.before = Some(before);
+        if let Some(switched) =
+            self.switched.filter(|it| it.run == order.run && it.root == frozen.root)
+        {
+            if switched.is_back != order.back && !self.is_switching {
+                self.switch(setup, (order.run, frozen), Some(order.back), events);
+            }
+            return self.done(duty, (switched, frozen), identity);
+        }
+        let done = Bytes::new(frozen.bytes.get().min(came.saturating_sub(before.1)));
+        let last = folder.index.last_seq().get();
+        let is_settled = !folder.is_scanning()
+            && folder.fetching.under_way().0 == 0
+            && folder.index.read().unsettled(None, 1).is_ok_and(|todo| todo.is_empty());
+        let counted = self.counted.filter(|(seq, _)| *seq == last).map(|(_, counted)| counted);
+        if is_settled && counted.is_none() {
+            self.count(folder, events);
+        }
+        if is_settled && counted.is_some_and(|counted| counted.root == frozen.root) {
+            let now = now_millis();
+            let is_time = match order.spec.activate {
+                Activate::Each => true,
+                Activate::Together => order.switch_at.is_some_and(|at| at <= now),
+            };
+            if is_time && !self.is_switching {
+                self.switch(setup, (order.run, frozen), None, events);
+            }
+            return Said { done: frozen.bytes, ..Said::is(SiteState::Staged) };
+        }
+        if folder.upkeep.is_full() {
+            return Said {
+                done,
+                ..Said::because(SiteState::Failed, "its disk is full: make room there")
+            };
+        }
+        let trouble = folder.health.troubles();
+        let trouble = trouble.first().map(|trouble| format!("{}: {}", trouble.what, trouble.why));
+        let reason = trouble
+            .or_else(|| folder.is_alone().then(|| "no site that has it is connected".to_owned()));
+        let state = if folder.is_alone() { SiteState::Waiting } else { SiteState::Running };
+        Said { done, reason, ..Said::is(state) }
+    }
+
+    fn done(
+        &self,
+        duty: &Duty,
+        (switched, frozen): (Switched, Frozen),
+        identity: &Identity,
+    ) -> Said {
+        let (job, run, source) = (duty.order.spec.id, duty.order.run, self.leg.source.site);
+        let signed = Receipt::to_sign(job, run, source, &frozen, switched.at_millis);
+        let receipt = identity.sign(RECEIPT, &signed).map(|signature| Receipt {
+            frozen,
+            at_millis: switched.at_millis,
+            key: identity.public_key().0,
+            signature,
+        });
+        match receipt {
+            Ok(receipt) => Said {
+                done: frozen.bytes,
+                receipt: Some(receipt),
+                reason: switched.is_back.then(|| "what stood before stands again".to_owned()),
+                ..Said::is(SiteState::Done)
+            },
+            Err(error) => Said::because(SiteState::Failed, error.to_string()),
+        }
+    }
+
+    /// Begins to count, beside the loop.
+    fn count(&mut self, folder: &Folder, events: &mpsc::Sender<Event>) {
+        if self.counting.is_some() {
+            return;
+        }
+        let reader = match folder.index.reader() {
+            Ok(reader) => reader,
+            Err(error) => return tracing::error!(%error, "a tree cannot be counted"),
+        };
+        let (key, seq, stop) = (self.key(), folder.index.last_seq().get(), Stop::default());
+        let (file, events, stopped) = (self.is_file, events.clone(), stop.clone());
+        let counts = move || {
+            let counted = count::freeze(reader.read(), file, &stopped);
+            let counted = counted.map_err(|error| error.to_string());
+            let _ = events.blocking_send(Event::JobCounted { folder: key, seq, counted });
+        };
+        self.counting = Some(stop);
+        let thread = std::thread::Builder::new().name("farhaul-count".to_owned());
+        if let Err(error) = thread.spawn(counts) {
+            tracing::error!(%error, "a tree cannot be counted");
+            self.counting = None;
+        }
+    }
+
+    /// Somebody counted.
+    pub(super) fn counted(&mut self, seq: u64, counted: Result<Frozen, String>) {
+        self.counting = None;
+        match counted {
+            Ok(frozen) => self.counted = Some((seq, frozen)),
+            Err(why) => self.failed = Some((why, Instant::now() + RETRY)),
+        }
+    }
+
+    /// Begins to switch, or to switch back, beside the loop.
+    fn switch(
+        &mut self,
+        setup: &JobsSetup,
+        (run, frozen): (u64, Frozen),
+        back: Option<bool>,
+        events: &mpsc::Sender<Event>,
+    ) {
+        let (setup, spec, leg, me) = (setup.clone(), self.spec.clone(), self.leg.clone(), self.me);
+        let (key, events) = (self.key(), events.clone());
+        let switches = move || {
+            let target = target_of(&setup, (&spec, &leg), me);
+            let switched = target.and_then(|target| {
+                let switched: Result<(), SwitchError> = match back {
+                    None => target.switch(frozen.is_file),
+                    Some(_) => target.switch_back(),
+                };
+                switched.map_err(|error| error.to_string())
+            });
+            let (root, at_millis, is_back) = (frozen.root, now_millis(), back.unwrap_or(false));
+            let switched = switched.map(|()| Switched { run, root, at_millis, is_back });
+            let _ = events.blocking_send(Event::JobSwitched { folder: key, switched });
+        };
+        self.is_switching = true;
+        let thread = std::thread::Builder::new().name("farhaul-switch".to_owned());
+        if let Err(error) = thread.spawn(switches) {
+            tracing::error!(%error, "a tree cannot be switched to");
+            self.is_switching = false;
+        }
+    }
+
+    /// Somebody switched.
+    pub(super) fn has_switched(&mut self, switched: Result<Switched, String>) {
+        self.is_switching = false;
+        match switched {
+            Ok(switched) => {
+                let kept = self.keep.save_switched(self.spec.id, self.leg.source.site, &switched);
+                if let Err(error) = kept {
+                    // After a restart it is switched to again, which changes nothing that is seen.
+                    tracing::error!(%error, "it is not kept that a tree was switched to");
+                }
+                self.switched = Some(switched);
+            }
+            Err(why) => self.failed = Some((why, Instant::now() + RETRY)),
+        }
+    }
+}
+
+impl Loop {
+    /// Goes on with a leg. Whether it is to be looked at again soon.
+    pub(super) fn leg_goes_on(&mut self, leg: &mut LegWork, duty: &Duty) -> bool {
+        let said = self.leg_says(leg, duty);
+        leg.now = said;
+        let rests = [SiteState::Done, SiteState::Failed, SiteState::Paused, SiteState::Waiting];
+        !rests.contains(&leg.now.state) || leg.is_switching || leg.counting.is_some()
+    }
+
+    fn leg_says(&mut self, leg: &mut LegWork, duty: &Duty) -> Said {
+        let Some(setup) = self.jobs.setup.clone() else { return Said::default() };
+        if let Some((why, until)) = &leg.failed {
+            if Instant::now() < *until {
+                return Said::because(SiteState::Failed, why.clone());
+            }
+            leg.failed = None;
+        }
+        let key = leg.key();
+        if let Some(folder) = self.folders.get_mut(&key) {
+            let is_source = leg.leg.source.site == leg.me;
+            // Nothing comes before it is known that there is room for all of it.
+            let room = if is_source { Ok(true) } else { leg.has_room(&folder.setup.path, duty) };
+            let may_run = duty.is_running() && room == Ok(true);
+            if folder.is_paused == may_run
+                && let Err(error) = folder.pause(!may_run)
+            {
+                return leg.fail(error.to_string());
+            }
+            if !duty.is_running() {
+                return Said { done: leg.now.done, ..Said::is(SiteState::Paused) };
+            }
+            if let Err(why) = room {
+                return leg.fail(why);
+            }
+            if is_source {
+                return leg.freeze(folder, duty, &self.events);
+            }
+            return leg.fetch(folder, duty, (&setup, &self.identity, &self.events));
+        }
+        if let Some(halted) = self.halted.get(&key) {
+            return Said::because(SiteState::Failed, halted.halt.reason.clone());
+        }
+        if let Some(opening) = self.opening.get(&key) {
+            return Said::because(SiteState::Waiting, opening.stage().to_string());
+        }
+        if !duty.is_running() {
+            return Said::is(SiteState::Paused);
+        }
+        match self.open_leg(leg, &setup) {
+            Ok(()) => Said::because(SiteState::Waiting, "its folder is opened"),
+            Err(why) => leg.fail(why),
+        }
+    }
+
+    fn open_leg(&mut self, leg: &mut LegWork, setup: &JobsSetup) -> Result<(), String> {
+        let standing = standing(setup, &leg.keep, (&leg.spec, &leg.leg), leg.me)?;
+        leg.is_file = standing.is_file;
+        self.shown.entry(leg.key()).or_default();
+        self.begin_to_open(standing.setup, None, false);
+        Ok(())
+    }
+}

@@ -1,0 +1,358 @@
+//! How what came becomes visible: a tree of further names of the same files is made beside what
+//! stands, and both change places at once. What stood is kept for the way back.
+//!
+//! The files have two names then, one in the tree that the job keeps for its next run, one where users
+//! find it. Farhaul replaces files and never writes into them, so nothing that a later run does
+//! shows before its switch. What a user writes into such a file shows in both: the next scan of the
+//! kept tree finds it, and the source's is fetched again (spec: S-235).
+
+use farhaul_engine::files::dir::{Dir, FileKind, times};
+use farhaul_engine::files::{ConfineError, Root};
+use farhaul_proto::path_name::{RESERVED_NAME, RelPath};
+use rustix::fs::{AtFlags, Gid, Mode, Uid, chownat, fchmod, futimens};
+use rustix::io::Errno;
+use std::io::{Read, Write};
+use std::path::Path;
+
+/// The tree that the job keeps.
+pub(super) const NEXT: &[u8] = b"next";
+/// What is made to be switched to.
+const FRESH: &[u8] = b"fresh";
+/// What stood before the last switch.
+const PREVIOUS: &[u8] = b"previous";
+/// Before the number of a new tree that is complete.
+const SWITCHING: &str = "switching-";
+/// What is being removed.
+const OLD: &[u8] = b"old";
+/// Bytes that are copied at a time, where a file cannot have another name.
+const COPY_LEN: usize = 1 << 20;
+
+/// Why nothing was switched; what stood stands.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SwitchError {
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    #[error("{what}: {errno}")]
+    Disk { what: &'static str, errno: Errno },
+    #[error("there is no tree from before the last switch")]
+    NothingBefore,
+    #[error("the tree that came has not the one file that it should be")]
+    NotOneFile,
+}
+
+fn at(what: &'static str) -> impl Fn(Errno) -> SwitchError {
+    move |errno| SwitchError::Disk { what, errno }
+}
+
+/// The places of a target: what users see, and what the job keeps beside.
+pub(super) struct Target {
+    /// The export.
+    root: Root,
+    /// Beneath it: what users see.
+    live: RelPath,
+    /// Beneath it: what the job keeps.
+    kept: RelPath,
+}
+
+impl Target {
+    /// Of the export at `export`; the directories of the job are made.
+    pub(super) fn open(export: &Path, live: RelPath, kept: RelPath) -> Result<Self, SwitchError> {
+        let root = Root::open(export)?;
+        root.make_dirs(&kept, 0o700)?;
+        Ok(Self { root, live, kept })
+    }
+
+    /// Makes the tree that the job keeps, if it is not there.
+    pub(super) fn make_next(&self) -> Result<(), SwitchError> {
+        let kept = self.root.open_dir(&self.kept)?;
+        match kept.make_dir(NEXT, 0o755) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(at("the tree of the job")(errno)),
+        }
+    }
+
+    /// Removes the tree that the job keeps.
+    pub(super) fn remove_next(&self) -> Result<(), SwitchError> {
+        let kept = self.root.open_dir(&self.kept)?;
+        self.settle(&kept)?;
+        remove(&kept, NEXT)
+    }
+
+    /// Has what came stand where users see it, and keeps what stood there.
+    pub(super) fn switch(&self, is_file: bool) -> Result<(), SwitchError> {
+        let kept = self.root.open_dir(&self.kept)?;
+        self.settle(&kept)?;
+        let next = kept.open_dir(NEXT).map_err(at("the tree of the job"))?;
+        if is_file {
+            let names = next.names().map_err(at("the tree of the job"))?;
+            let mut names = names.into_iter().filter(|name| name != RESERVED_NAME);
+            let (Some(name), None) = (names.next(), names.next()) else {
+                return Err(SwitchError::NotOneFile);
+            };
+            name_again(&next, &name, &kept, FRESH)?;
+        } else {
+            kept.make_dir(FRESH, 0o700).map_err(at("the new tree"))?;
+            clone(&next, &kept, FRESH, true)?;
+        }
+        // Whatever stops this from here on: the name says whether what bears it is the new tree.
+        let fresh = kept.stat(FRESH).map_err(at("the new tree"))?;
+        let name = named_after(fresh.map_or(0, |meta| meta.identity.ino));
+        kept.rename_new(FRESH, &kept, &name).map_err(at("the new tree"))?;
+        kept.sync().map_err(at("the new tree"))?;
+        self.exchange(&kept, &name)?;
+        self.settle(&kept)
+    }
+
+    /// Ends what a switch that was stopped left: what was live is kept, what never was goes.
+    fn settle(&self, kept: &Dir) -> Result<(), SwitchError> {
+        let wrong = at("the trees of the job");
+        for name in kept.names().map_err(&wrong)? {
+            let Some(number) = number_in(&name) else { continue };
+            let Some(meta) = kept.stat(&name).map_err(&wrong)? else { continue };
+            if meta.identity.ino == number {
+                remove(kept, &name)?;
+                continue;
+            }
+            remove(kept, OLD)?;
+            if stat(kept, PREVIOUS)? {
+                kept.rename_new(PREVIOUS, kept, OLD).map_err(&wrong)?;
+            }
+            kept.rename_new(&name, kept, PREVIOUS).map_err(&wrong)?;
+            kept.sync().map_err(&wrong)?;
+        }
+        remove(kept, FRESH)?;
+        remove(kept, OLD)?;
+        kept.sync().map_err(&wrong)
+    }
+
+    /// Has what stood before the last switch stand again; the second time, what was switched to.
+    pub(super) fn switch_back(&self) -> Result<(), SwitchError> {
+        let kept = self.root.open_dir(&self.kept)?;
+        if !stat(&kept, PREVIOUS)? {
+            return Err(SwitchError::NothingBefore);
+        }
+        self.exchange(&kept, PREVIOUS)
+    }
+
+    /// Swaps `name` of what is kept with what users see, or moves it there.
+    fn exchange(&self, kept: &Dir, name: &[u8]) -> Result<(), SwitchError> {
+        if let Some(parent) = self.live.parent() {
+            self.root.make_dirs(&parent, 0o755)?;
+        }
+        let (parent, leaf) = (self.root.parent_dir(&self.live)?, self.live.file_name());
+        match kept.exchange(name, &parent, leaf) {
+            Err(Errno::NOENT) => kept.rename_new(name, &parent, leaf).map_err(at("the switch"))?,
+            switched => switched.map_err(at("the switch"))?,
+        }
+        parent.sync().map_err(at("the switch"))?;
+        kept.sync().map_err(at("the switch"))
+    }
+}
+
+/// What a new tree is called until it is switched to: with the number of its inode, so that what bears
+/// the name after the switch is known to be what was live.
+fn named_after(ino: u64) -> Vec<u8> {
+    format!("{SWITCHING}{ino}").into_bytes()
+}
+
+fn number_in(name: &[u8]) -> Option<u64> {
+    std::str::from_utf8(name).ok()?.strip_prefix(SWITCHING)?.parse().ok()
+}
+
+fn stat(dir: &Dir, name: &[u8]) -> Result<bool, SwitchError> {
+    Ok(dir.stat(name).map_err(at("the trees of the job"))?.is_some())
+}
+
+/// Gives all files beneath `from` further names beneath `to/name`, which is there.
+fn clone(from: &Dir, to: &Dir, name: &[u8], is_top: bool) -> Result<(), SwitchError> {
+    let wrong = at("the new tree");
+    let here = to.open_dir(name).map_err(&wrong)?;
+    for entry in from.names().map_err(&wrong)? {
+        if is_top && entry == RESERVED_NAME {
+            continue;
+        }
+        let Some(meta) = from.stat(&entry).map_err(&wrong)? else { continue };
+        match meta.kind {
+            FileKind::Dir => {
+                here.make_dir(&entry, 0o700).map_err(&wrong)?;
+                let inner = from.open_dir(&entry).map_err(&wrong)?;
+                clone(&inner, &here, &entry, false)?;
+            }
+            FileKind::File => name_again(from, &entry, &here, &entry)?,
+            FileKind::Symlink => {
+                let target = from.read_link(&entry).map_err(&wrong)?;
+                here.symlink(&target, &entry).map_err(&wrong)?;
+                here.set_link_mtime(&entry, meta.mtime()).map_err(&wrong)?;
+            }
+            FileKind::Special => {}
+        }
+    }
+    let meta = from.meta().map_err(&wrong)?;
+    let mine = here.meta().map_err(&wrong)?;
+    if (mine.owner, mine.group) != (meta.owner, meta.group) {
+        let owner = Some(Uid::from_raw(meta.owner));
+        let group = Some(Gid::from_raw(meta.group));
+        chownat(to, name, owner, group, AtFlags::SYMLINK_NOFOLLOW).map_err(&wrong)?;
+    }
+    to.hold_file(name).and_then(|held| held.set_mode(meta.mode)).map_err(&wrong)?;
+    here.sync().map_err(&wrong)
+}
+
+/// Another name for a file; a copy where the file system has none.
+fn name_again(from: &Dir, name: &[u8], to: &Dir, new: &[u8]) -> Result<(), SwitchError> {
+    match from.link(name, to, new) {
+        Err(Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => copy(from, name, to, new),
+        linked => linked.map_err(at("the new tree")),
+    }
+}
+
+fn copy(from: &Dir, name: &[u8], to: &Dir, new: &[u8]) -> Result<(), SwitchError> {
+    let wrong = at("a copy in the new tree");
+    let failed = |error: std::io::Error| wrong(errno_of(&error));
+    let (mut source, meta) = from.open_file(name).map_err(&wrong)?;
+    let mut file = to.create_file(new).map_err(&wrong)?;
+    let mut buffer = vec![0; COPY_LEN];
+    loop {
+        let len = source.read(&mut buffer).map_err(failed)?;
+        if len == 0 {
+            break;
+        }
+        file.write_all(&buffer[..len]).map_err(failed)?;
+    }
+    fchmod(&file, Mode::from_bits_truncate(meta.mode)).map_err(&wrong)?;
+    futimens(&file, &times(meta.mtime())).map_err(&wrong)?;
+    file.sync_all().map_err(failed)
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
+}
+
+/// Removes what stands there with all beneath it.
+fn remove(dir: &Dir, name: &[u8]) -> Result<(), SwitchError> {
+    let wrong = at("what is left of an earlier switch");
+    let Some(meta) = dir.stat(name).map_err(&wrong)? else { return Ok(()) };
+    if meta.kind != FileKind::Dir {
+        return dir.remove_file(name).map_err(&wrong);
+    }
+    let inner = dir.open_dir(name).map_err(&wrong)?;
+    for entry in inner.names().map_err(&wrong)? {
+        remove(&inner, &entry)?;
+    }
+    dir.remove_dir(name).map_err(&wrong)
+}
+
+/// Whether a file and no directory stands there; `None`: nothing, or something else.
+pub(super) fn is_file(root: &Root, path: &RelPath) -> Option<bool> {
+    match root.stat(path).ok()?.kind {
+        FileKind::File => Some(true),
+        FileKind::Dir => Some(false),
+        FileKind::Symlink | FileKind::Special => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::parse(text.as_bytes()).expect("a path")
+    }
+
+    /// An export with a tree that came.
+    fn target(live: &str) -> (tempfile::TempDir, Target) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let target = Target::open(dir.path(), path(live), path(".farhaul/jobs/golden"));
+        let target = target.expect("opened");
+        target.make_next().expect("made");
+        (dir, target)
+    }
+
+    fn next(dir: &tempfile::TempDir) -> std::path::PathBuf {
+        dir.path().join(".farhaul/jobs/golden/next")
+    }
+
+    #[test]
+    fn a_tree_is_switched_to_as_a_whole_and_back() {
+        let (dir, target) = target("images/golden");
+        let (next, live) = (next(&dir), dir.path().join("images/golden"));
+        fs::create_dir_all(next.join("a/b")).expect("made");
+        fs::create_dir(next.join(".farhaul")).expect("made");
+        fs::write(next.join("a/b/one"), "1").expect("written");
+        std::os::unix::fs::symlink("a/b", next.join("link")).expect("made");
+        target.switch(false).expect("switched");
+        assert_eq!(fs::read_to_string(live.join("link/one")).expect("there"), "1");
+        assert!(!live.join(".farhaul").exists());
+        // The next run replaces a file: nothing of it shows.
+        let new = next.join("new");
+        fs::write(&new, "2").expect("written");
+        fs::rename(&new, next.join("a/b/one")).expect("renamed");
+        assert_eq!(fs::read_to_string(live.join("a/b/one")).expect("there"), "1");
+        target.switch(false).expect("switched");
+        assert_eq!(fs::read_to_string(live.join("a/b/one")).expect("there"), "2");
+        for expected in ["1", "2"] {
+            target.switch_back().expect("back");
+            assert_eq!(fs::read_to_string(live.join("a/b/one")).expect("there"), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_user_had_there_is_kept_for_the_way_back() {
+        let (dir, target) = target("golden");
+        assert!(matches!(target.switch_back(), Err(SwitchError::NothingBefore)));
+        fs::create_dir(dir.path().join("golden")).expect("made");
+        fs::write(dir.path().join("golden/mine"), "m").expect("written");
+        fs::write(next(&dir).join("theirs"), "t").expect("written");
+        target.switch(false).expect("switched");
+        assert!(
+            dir.path().join("golden/theirs").exists() && !dir.path().join("golden/mine").exists()
+        );
+        target.switch_back().expect("back");
+        assert!(
+            dir.path().join("golden/mine").exists() && !dir.path().join("golden/theirs").exists()
+        );
+    }
+
+    #[test]
+    fn a_single_file_takes_the_place_of_one() {
+        let (dir, target) = target("golden.img");
+        fs::write(next(&dir).join("golden.img"), "new").expect("written");
+        fs::write(dir.path().join("golden.img"), "old").expect("written");
+        target.switch(true).expect("switched");
+        assert_eq!(fs::read_to_string(dir.path().join("golden.img")).expect("there"), "new");
+        assert_eq!(dir.path().join("golden.img").metadata().expect("there").nlink(), 2);
+        target.switch_back().expect("back");
+        assert_eq!(fs::read_to_string(dir.path().join("golden.img")).expect("there"), "old");
+        fs::write(next(&dir).join("another"), "x").expect("written");
+        assert!(matches!(target.switch(true), Err(SwitchError::NotOneFile)));
+    }
+
+    #[test]
+    fn what_a_killed_switch_left_is_in_nobodys_way() {
+        let (dir, target) = target("golden");
+        fs::write(next(&dir).join("file"), "1").expect("written");
+        let kept = dir.path().join(".farhaul/jobs/golden");
+        for left in ["fresh", "old", "switching-1"] {
+            fs::create_dir_all(kept.join(left).join("deep")).expect("made");
+            fs::write(kept.join(left).join("deep/x"), "").expect("written");
+        }
+        target.switch(false).expect("switched");
+        assert!(dir.path().join("golden/file").exists());
+        assert!(!kept.join("fresh").exists());
+        // It was live: its name is that of another tree.
+        target.switch_back().expect("back");
+        assert!(dir.path().join("golden/deep/x").exists());
+    }
+
+    #[test]
+    fn a_link_in_the_way_of_a_target_is_not_followed() {
+        let (dir, target) = target("out/golden");
+        let other = tempfile::tempdir().expect("a directory");
+        std::os::unix::fs::symlink(other.path(), dir.path().join("out")).expect("made");
+        fs::write(next(&dir).join("file"), "1").expect("written");
+        assert!(target.switch(false).is_err());
+        assert_eq!(fs::read_dir(other.path()).expect("read").count(), 0);
+    }
+}
