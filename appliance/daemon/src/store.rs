@@ -128,6 +128,27 @@ impl Store {
         })
     }
 
+    /// Ends the folder: nothing says any more that it is one. Files stay, and so does what is kept of
+    /// versions, if anything is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn unmark(self) -> Result<(), StoreError> {
+        let wrong = at("folder");
+        self.top.remove_file(marker::NAME).map_err(&wrong)?;
+        for name in [INCOMING, VERSIONS] {
+            match self.top.remove_dir(name) {
+                Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => {}
+                Err(errno) => return Err(wrong(errno)),
+            }
+        }
+        match self.root.dir().remove_dir(RESERVED_NAME) {
+            Ok(()) | Err(Errno::NOTEMPTY) => {}
+            Err(errno) => return Err(wrong(errno)),
+        }
+        self.root.dir().sync().map_err(wrong)
+    }
+
     /// That the folder is still what stands at its path: before every scan and every batch of
     /// changes (F-33).
     ///

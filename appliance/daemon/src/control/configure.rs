@@ -78,7 +78,8 @@ impl Loop {
         opened
     }
 
-    fn share_anew(&self) {
+    /// Tells every peer again what is shared with it.
+    pub(super) fn share_anew(&self) {
         for (peer, outbox) in &self.outboxes {
             let shared = self.folders.values().filter_map(|folder| folder.share_with(*peer));
             let share = Message::Share { folders: shared.collect() };

@@ -11,7 +11,7 @@ mod switch;
 
 pub use orders::{JobFacts, JobRefused, SiteProgress};
 
-use super::Loop;
+use super::{FolderSetup, Loop};
 use crate::config::Export;
 use crate::events::Said;
 use crate::moment::now_millis;
@@ -295,6 +295,29 @@ impl Loop {
             working.legs.insert(key, work);
         }
         gone.into_iter().for_each(|key| self.close_folder(key));
+        self.reshape_folders(id, &setup);
+    }
+
+    /// With whom the folders of a job are shared may be others than when they were opened.
+    fn reshape_folders(&mut self, id: JobId, setup: &JobsSetup) {
+        let Some(working) = self.jobs.duties.get(&id) else { return };
+        let setups = working.legs.iter().filter_map(|(key, leg)| {
+            let folder = self.folders.get(key)?;
+            let shaped = leg.shaped(setup).ok()?;
+            let (is, was) = (&shaped, &folder.setup);
+            let differs = is.peers != was.peers || is.policy.rights != was.policy.rights;
+            differs.then_some(shaped)
+        });
+        let setups: Vec<FolderSetup> = setups.collect();
+        let is_any = !setups.is_empty();
+        for setup in setups {
+            if let Some(folder) = self.folders.get_mut(&setup.key) {
+                folder.configure(setup, false);
+            }
+        }
+        if is_any {
+            self.share_anew();
+        }
     }
 
     /// Tells the leader that nothing is done here, and why.

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-const NAME: &[u8] = b"folder";
+pub(super) const NAME: &[u8] = b"folder";
 const TITLE: &str = "farhaul folder 1";
 /// A marker is shorter by far.
 const LEN_MAX: u64 = 256;

@@ -92,7 +92,7 @@ struct Written {
 }
 
 /// `farhaul job`.
-pub fn run(verb: &JobVerb) -> Ended {
+pub(super) fn run(verb: &JobVerb) -> Ended {
     match verb {
         JobVerb::Create(args) => {
             with(&args.site, |client| create(client, &args.file, args.site.json))

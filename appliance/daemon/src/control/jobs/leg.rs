@@ -2,11 +2,11 @@
 //! waits until its folder has what was frozen, and switches to it.
 
 use super::keep::{Keep, Switched};
-use super::root::{standing, target_of};
+use super::root::{standing, target_of, unmark};
 use super::switch::SwitchError;
 use super::{JobsSetup, RECEIPT, TELL_EVERY, count};
 use crate::control::folder::Folder;
-use crate::control::{Event, Loop};
+use crate::control::{Event, FolderSetup, Loop};
 use crate::moment::now_millis;
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{Root, space};
@@ -111,9 +111,14 @@ impl LegWork {
         self.told = None;
     }
 
-    /// Removes the tree that the job keeps; what was visible before the last switch stays.
+    /// Removes the tree that the job keeps; what was visible before the last switch stays. At a source
+    /// nothing says any more that a job reads there.
     pub(super) fn clear(&self, setup: &JobsSetup) {
         if self.leg.source.site == self.me {
+            let standing = standing(setup, &self.keep, (&self.spec, &self.leg), self.me);
+            if let Err(error) = standing.and_then(|standing| unmark(&standing.setup)) {
+                tracing::warn!(error, "the mark of a job that is over cannot be removed");
+            }
             return;
         }
         let target = target_of(setup, (&self.spec, &self.leg), self.me);
@@ -150,6 +155,11 @@ impl LegWork {
             frozen,
             receipt,
         })
+    }
+
+    /// Its folder as it is to be.
+    pub(super) fn shaped(&self, setup: &JobsSetup) -> Result<FolderSetup, String> {
+        Ok(standing(setup, &self.keep, (&self.spec, &self.leg), self.me)?.setup)
     }
 
     /// From whom it comes, how it is, why, and how much is there.

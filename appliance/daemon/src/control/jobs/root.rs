@@ -6,10 +6,11 @@ use super::switch::{NEXT, Target, is_file};
 use crate::control::FolderSetup;
 use crate::scan::{Rules, ScrubPlan};
 use crate::store::retention::Retention;
+use crate::store::{FolderMark, Store};
 use crate::watch::{Limits, WatchMode};
 use farhaul_engine::files::Root;
 use farhaul_proto::ids::SiteId;
-use farhaul_proto::path_name::RelPath;
+use farhaul_proto::path_name::{RESERVED_NAME, RelPath};
 use farhaul_sync::folder::{Policy, Rights, Role};
 use farhaul_sync::job::{Leg, Place, Spec};
 use std::ffi::OsStr;
@@ -18,8 +19,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The name under which everything of Farhaul stands.
-const RESERVED: &str = ".farhaul/jobs";
 /// How long after a scan of its own the tree of a job is looked through again: a run says when.
 const SCAN_EVERY: Duration = Duration::from_hours(30 * 24);
 /// Versions of what a job replaced are not kept: what was visible before is.
@@ -41,10 +40,14 @@ pub(super) fn target_of(
     let place = leg.place_of(me).ok_or("this site has no part in it")?;
     let export = export_path(setup, place)?;
     let live = place.path.clone().ok_or("it is an export itself")?;
+    Target::open(&export, live, &kept_at(spec, leg)).map_err(|error| error.to_string())
+}
+
+/// The names, one in the other, beneath which a job keeps what it needs.
+fn kept_at(spec: &Spec, leg: &Leg) -> [String; 3] {
     let id = spec.id.to_string();
-    let kept = format!("{RESERVED}/{}-{}/{}", spec.name, &id[..8], leg.source.label);
-    let kept = RelPath::parse(kept.as_bytes()).map_err(|error| error.to_string())?;
-    Target::open(&export, live, kept).map_err(|error| error.to_string())
+    let job = format!("{}-{}", spec.name, id.get(..8).unwrap_or_default());
+    ["jobs".to_owned(), job, leg.source.label.clone()]
 }
 
 /// Where that is, as a path.
@@ -53,9 +56,8 @@ fn next_of(
     (spec, leg): (&Spec, &Leg),
     place: &Place,
 ) -> Result<PathBuf, String> {
-    let id = spec.id.to_string();
-    let job = format!("{}-{}", spec.name, &id[..8]);
-    let kept = export_path(setup, place)?.join(RESERVED).join(job).join(&leg.source.label);
+    let kept = export_path(setup, place)?.join(OsStr::from_bytes(RESERVED_NAME));
+    let kept = kept_at(spec, leg).into_iter().fold(kept, |kept, name| kept.join(name));
     Ok(kept.join(OsStr::from_bytes(NEXT)))
 }
 
@@ -135,6 +137,15 @@ fn source_at(export: PathBuf, place: &Place) -> Result<(PathBuf, Rules, bool), S
         }
         None => Err(format!("{place}: there is no such file or directory")),
     }
+}
+
+/// Removes what marks a directory as the folder of a job, if it does.
+pub(super) fn unmark(setup: &FolderSetup) -> Result<(), String> {
+    let mark = FolderMark::load(&setup.state.join("mark")).map_err(|error| error.to_string())?;
+    let Some(mark) = mark else { return Ok(()) };
+    let store = Store::open(&setup.path, &mark, Arc::clone(&setup.principals));
+    let store = store.map_err(|error| error.to_string())?;
+    store.unmark().map_err(|error| error.to_string())
 }
 
 /// A name in which nothing is a pattern.

@@ -9,7 +9,7 @@
 use farhaul_engine::files::dir::{Dir, FileKind, times};
 use farhaul_engine::files::{ConfineError, Root};
 use farhaul_proto::path_name::{RESERVED_NAME, RelPath};
-use rustix::fs::{AtFlags, Gid, Mode, Uid, chownat, fchmod, futimens};
+use rustix::fs::{AtFlags, Gid, Mode, Uid, chmodat, chownat, fchmod, futimens};
 use rustix::io::Errno;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -50,22 +50,29 @@ pub(super) struct Target {
     root: Root,
     /// Beneath it: what users see.
     live: RelPath,
-    /// Beneath it: what the job keeps.
-    kept: RelPath,
+    /// What the job keeps, in the one directory of the export that is Farhaul's.
+    kept: Dir,
 }
 
 impl Target {
-    /// Of the export at `export`; the directories of the job are made.
-    pub(super) fn open(export: &Path, live: RelPath, kept: RelPath) -> Result<Self, SwitchError> {
+    /// Of the export at `export`, with what the job keeps beneath the names of `kept`, which are made.
+    pub(super) fn open(export: &Path, live: RelPath, kept: &[String]) -> Result<Self, SwitchError> {
         let root = Root::open(export)?;
-        root.make_dirs(&kept, 0o700)?;
-        Ok(Self { root, live, kept })
+        let wrong = at("the directory of the job");
+        let mut dir = root.dir().clone();
+        for name in [RESERVED_NAME].into_iter().chain(kept.iter().map(String::as_bytes)) {
+            match dir.make_dir(name, 0o700) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(wrong(errno)),
+            }
+            dir = dir.open_dir(name).map_err(&wrong)?;
+        }
+        Ok(Self { root, live, kept: dir })
     }
 
     /// Makes the tree that the job keeps, if it is not there.
     pub(super) fn make_next(&self) -> Result<(), SwitchError> {
-        let kept = self.root.open_dir(&self.kept)?;
-        match kept.make_dir(NEXT, 0o755) {
+        match self.kept.make_dir(NEXT, 0o755) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(at("the tree of the job")(errno)),
         }
@@ -73,15 +80,15 @@ impl Target {
 
     /// Removes the tree that the job keeps.
     pub(super) fn remove_next(&self) -> Result<(), SwitchError> {
-        let kept = self.root.open_dir(&self.kept)?;
-        self.settle(&kept)?;
-        remove(&kept, NEXT)
+        let kept = &self.kept;
+        self.settle(kept)?;
+        remove(kept, NEXT)
     }
 
     /// Has what came stand where users see it, and keeps what stood there.
     pub(super) fn switch(&self, is_file: bool) -> Result<(), SwitchError> {
-        let kept = self.root.open_dir(&self.kept)?;
-        self.settle(&kept)?;
+        let kept = &self.kept;
+        self.settle(kept)?;
         let next = kept.open_dir(NEXT).map_err(at("the tree of the job"))?;
         if is_file {
             let names = next.names().map_err(at("the tree of the job"))?;
@@ -89,18 +96,18 @@ impl Target {
             let (Some(name), None) = (names.next(), names.next()) else {
                 return Err(SwitchError::NotOneFile);
             };
-            name_again(&next, &name, &kept, FRESH)?;
+            name_again(&next, &name, kept, FRESH)?;
         } else {
             kept.make_dir(FRESH, 0o700).map_err(at("the new tree"))?;
-            clone(&next, &kept, FRESH, true)?;
+            clone(&next, kept, FRESH, true)?;
         }
         // Whatever stops this from here on: the name says whether what bears it is the new tree.
         let fresh = kept.stat(FRESH).map_err(at("the new tree"))?;
         let name = named_after(fresh.map_or(0, |meta| meta.identity.ino));
-        kept.rename_new(FRESH, &kept, &name).map_err(at("the new tree"))?;
+        kept.rename_new(FRESH, kept, &name).map_err(at("the new tree"))?;
         kept.sync().map_err(at("the new tree"))?;
-        self.exchange(&kept, &name)?;
-        self.settle(&kept)
+        self.exchange(kept, &name)?;
+        self.settle(kept)
     }
 
     /// Ends what a switch that was stopped left: what was live is kept, what never was goes.
@@ -127,11 +134,11 @@ impl Target {
 
     /// Has what stood before the last switch stand again; the second time, what was switched to.
     pub(super) fn switch_back(&self) -> Result<(), SwitchError> {
-        let kept = self.root.open_dir(&self.kept)?;
-        if !stat(&kept, PREVIOUS)? {
+        let kept = &self.kept;
+        if !stat(kept, PREVIOUS)? {
             return Err(SwitchError::NothingBefore);
         }
-        self.exchange(&kept, PREVIOUS)
+        self.exchange(kept, PREVIOUS)
     }
 
     /// Swaps `name` of what is kept with what users see, or moves it there.
@@ -194,7 +201,8 @@ fn clone(from: &Dir, to: &Dir, name: &[u8], is_top: bool) -> Result<(), SwitchEr
         let group = Some(Gid::from_raw(meta.group));
         chownat(to, name, owner, group, AtFlags::SYMLINK_NOFOLLOW).map_err(&wrong)?;
     }
-    to.hold_file(name).and_then(|held| held.set_mode(meta.mode)).map_err(&wrong)?;
+    // It was made here, where nobody else can put a link in its place before the switch.
+    chmodat(to, name, Mode::from_bits_truncate(meta.mode), AtFlags::empty()).map_err(&wrong)?;
     here.sync().map_err(&wrong)
 }
 
@@ -264,7 +272,7 @@ mod tests {
     /// An export with a tree that came.
     fn target(live: &str) -> (tempfile::TempDir, Target) {
         let dir = tempfile::tempdir().expect("a directory");
-        let target = Target::open(dir.path(), path(live), path(".farhaul/jobs/golden"));
+        let target = Target::open(dir.path(), path(live), &["jobs", "golden"].map(str::to_owned));
         let target = target.expect("opened");
         target.make_next().expect("made");
         (dir, target)

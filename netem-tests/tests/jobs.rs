@@ -1,0 +1,270 @@
+//! Jobs among three whole sites on loopback, ordered by the `farhaul` command. No lab is needed.
+
+use farhaul_netem_tests::require::{binary, binary_of};
+use serde_json::Value;
+use std::fs;
+use std::net::UdpSocket;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longer than any machine that is only busy needs.
+const PATIENCE: Duration = Duration::from_secs(180);
+const NAMES: [&str; 3] = ["berlin", "tokyo", "austin"];
+
+struct Site {
+    dir: TempDir,
+    child: Option<Child>,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Site {
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("farhauld.toml")
+    }
+
+    /// Beneath its export.
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join("images").join(path)
+    }
+
+    fn start(&mut self) {
+        let mut command = Command::new(binary_of("farhauld", "farhauld"));
+        command.arg("--config").arg(self.config()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.child = Some(command.spawn().expect("it starts"));
+        until("it answers", || self.run(&["status"]).status.success());
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(binary("farhaul"));
+        command.args(words).arg("--config").arg(self.config());
+        command.output().expect("it starts")
+    }
+
+    fn order(&self, words: &[&str]) {
+        let Output { status, stderr, .. } = self.run(words);
+        assert!(status.success(), "{words:?}: {}", String::from_utf8_lossy(&stderr));
+    }
+
+    fn show(&self, job: &str) -> Value {
+        let Output { status, stdout, stderr } = self.run(&["job", "show", job, "--json"]);
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        serde_json::from_slice(&stdout).expect("an object")
+    }
+
+    /// A file with a job.
+    fn job(&self, name: &str, rest: &str) -> String {
+        let path = self.dir.path().join(format!("{name}.toml"));
+        fs::write(&path, format!("[job]\nname = \"{name}\"\n{rest}")).expect("written");
+        path.to_str().expect("text").to_owned()
+    }
+
+    /// Waits until a job is so, in its run of that number.
+    fn until(&self, job: &str, run: u64, state: &str) -> Value {
+        let mut last = Value::Null;
+        until(&format!("{job} is {state} in run {run}"), || {
+            last = self.show(job);
+            last["state"] == state && last["run"] == run
+        });
+        last
+    }
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Berlin may be read by the others, and may write at them.
+fn three() -> [Site; 3] {
+    let dirs = NAMES.map(|_| tempfile::tempdir().expect("a directory"));
+    let sockets = NAMES.map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port"));
+    let ports = sockets.each_ref().map(|socket| socket.local_addr().expect("bound").port());
+    drop(sockets);
+    let ids = dirs.each_ref().map(|dir| {
+        fs::create_dir(dir.path().join("images")).expect("made");
+        let mut command = Command::new(binary("farhaul"));
+        let told = command.arg("id").arg("--home").arg(dir.path().join("state")).output();
+        String::from_utf8(told.expect("it starts").stdout).expect("text").trim().to_owned()
+    });
+    let mut at = 0;
+    dirs.map(|dir| {
+        let (state, images) = (dir.path().join("state"), dir.path().join("images"));
+        let api = format!("unix:{}", dir.path().join("api").display());
+        let mut text = format!(
+            "[site]\nname = \"{}\"\nstate = {state:?}\nlisten = \"127.0.0.1:{}\"\napi = \"{api}\"\n\
+             buffers = \"32 MiB\"\n",
+            NAMES[at], ports[at]
+        );
+        for other in (0..3).filter(|other| *other != at) {
+            text += &format!(
+                "[[peer]]\nname = \"{}\"\nid = \"{}\"\naddress = \"127.0.0.1:{}\"\n",
+                NAMES[other], ids[other], ports[other]
+            );
+        }
+        let grants =
+            if at == 0 { "read = [\"tokyo\", \"austin\"]" } else { "write = [\"berlin\"]" };
+        text += &format!("[[export]]\nname = \"images\"\npath = {images:?}\n{grants}\n");
+        at += 1;
+        let mut site = Site { dir, child: None };
+        fs::write(site.config(), text).expect("written");
+        site.start();
+        site
+    })
+}
+
+fn part<'a>(job: &'a Value, site: &str) -> &'a Value {
+    let sites = job["sites"].as_array().expect("a list");
+    sites.iter().find(|part| part["site"] == site).expect("it takes part")
+}
+
+const GOLDEN: &str = "kind = \"distribute\"\nsource = \"berlin:images/golden\"\n\
+     targets = [\"tokyo:images/golden\", \"austin:images/in/golden\"]\n";
+
+#[test]
+fn a_tree_becomes_visible_at_all_sites_run_by_run_and_back() {
+    let [berlin, tokyo, austin] = three();
+    fs::create_dir_all(berlin.at("golden/sub")).expect("made");
+    fs::write(berlin.at("golden/sub/a"), vec![7; 3 << 20]).expect("written");
+    fs::write(berlin.at("golden/b"), "one").expect("written");
+    fs::create_dir(tokyo.at("golden")).expect("made");
+    fs::write(tokyo.at("golden/mine"), "mine").expect("written");
+    let file = berlin.job("golden", &format!("{GOLDEN}activate = \"together\"\n"));
+    berlin.order(&["job", "create", &file]);
+    let done = berlin.until("golden", 1, "done");
+    let live = [tokyo.at("golden"), austin.at("in/golden")];
+    for tree in &live {
+        assert_eq!(fs::read(tree.join("sub/a")).expect("there"), vec![7; 3 << 20]);
+        assert!(!tree.join("mine").exists() && !tree.join(".farhaul").exists());
+    }
+    let roots = ["tokyo", "austin"].map(|site| part(&done, site)["receipt"]["root"].clone());
+    assert!(roots[0].is_string() && roots[0] == roots[1], "{done}");
+    assert_eq!(part(&done, "tokyo")["bytes_done"], (3 << 20) + 3);
+    // What a run brings is what stood when it began: nothing is seen of a change before.
+    fs::write(berlin.at("golden/b"), "two").expect("written");
+    fs::remove_file(berlin.at("golden/sub/a")).expect("removed");
+    assert_eq!(fs::read_to_string(live[0].join("b")).expect("there"), "one");
+    berlin.order(&["job", "run", "golden"]);
+    berlin.until("golden", 2, "done");
+    for tree in &live {
+        assert_eq!(fs::read_to_string(tree.join("b")).expect("there"), "two");
+        assert!(!tree.join("sub/a").exists());
+    }
+    for (order, content) in [("back", "one"), ("forth", "two")] {
+        berlin.order(&["job", order, "golden"]);
+        until("all went", || {
+            live.iter().all(|tree| fs::read_to_string(tree.join("b")).is_ok_and(|b| b == content))
+        });
+    }
+    // Over is over, and what is visible stays.
+    berlin.order(&["job", "stop", "golden"]);
+    until("tokyo heard", || tokyo.run(&["job", "show", "golden"]).status.code() == Some(2));
+    assert_eq!(fs::read_to_string(live[0].join("b")).expect("there"), "two");
+    assert_eq!(berlin.run(&["job", "resume", "golden"]).status.code(), Some(1));
+    until("its mark is gone", || !berlin.at("golden/.farhaul").exists());
+}
+
+#[test]
+fn a_job_outlives_kills_of_all_of_its_sites() {
+    let [mut berlin, mut tokyo, mut austin] = three();
+    fs::create_dir(berlin.at("golden")).expect("made");
+    let content: Vec<u8> =
+        (0..24_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(berlin.at("golden/disk"), &content).expect("written");
+    let file = berlin.job("golden", GOLDEN);
+    berlin.order(&["job", "create", &file]);
+    for site in [&mut tokyo, &mut berlin, &mut austin] {
+        site.kill();
+        std::thread::sleep(Duration::from_millis(300));
+        site.start();
+    }
+    berlin.until("golden", 1, "done");
+    for path in [tokyo.at("golden/disk"), austin.at("in/golden/disk")] {
+        assert!(fs::read(path).expect("there") == content);
+    }
+    // A site that was away is served when it returns.
+    austin.kill();
+    fs::write(berlin.at("golden/more"), "more").expect("written");
+    berlin.order(&["job", "run", "golden"]);
+    until("tokyo has it", || tokyo.at("golden/more").exists());
+    let job = berlin.show("golden");
+    assert_ne!(job["state"], "done", "{job}");
+    austin.start();
+    berlin.until("golden", 2, "done");
+    assert!(austin.at("in/golden/more").exists());
+}
+
+#[test]
+fn a_site_gives_and_takes_only_what_its_own_configuration_lets_it() {
+    let [berlin, tokyo, austin] = three();
+    fs::write(tokyo.at("secret"), "s").expect("written");
+    let file = berlin.job(
+        "steal",
+        "kind = \"copy\"\nsource = \"tokyo:images/secret\"\ntarget = \"austin:images/secret\"\n",
+    );
+    berlin.order(&["job", "create", &file]);
+    let job = berlin.until("steal", 1, "failed");
+    for (site, word) in [("tokyo", "`read`"), ("austin", "`write`")] {
+        let reason = part(&job, site)["reason"].as_str().expect("a reason").to_owned();
+        assert!(reason.contains(word), "{reason}");
+    }
+    assert!(!austin.at("secret").exists() && !tokyo.at(".farhaul").exists());
+    // What cannot be is refused before anybody hears of it.
+    for wrong in [
+        "kind = \"copy\"\nsource = \"rome:images/a\"\ntarget = \"austin:images/a\"\n",
+        "kind = \"copy\"\nsource = \"berlin:images/../a\"\ntarget = \"austin:images/a\"\n",
+        "kind = \"copy\"\nsource = \"berlin:images/a\"\ntarget = \"austin:images\"\n",
+        "kind = \"copy\"\nsource = \"berlin:images/a\"\ntarget = \"austin:images/a\"\ncap = \"5\"\n",
+        "kind = \"move\"\nsource = \"berlin:images/a\"\ntarget = \"austin:images/a\"\n",
+    ] {
+        let file = berlin.job("wrong", wrong);
+        assert_eq!(berlin.run(&["job", "create", &file]).status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn a_single_file_is_copied_paused_and_edited() {
+    let [berlin, tokyo, austin] = three();
+    fs::write(berlin.at("one.img"), vec![3; 1 << 20]).expect("written");
+    fs::write(berlin.at("other"), "not this").expect("written");
+    let to = |targets: &str| {
+        format!(
+            "kind = \"distribute\"\nsource = \"berlin:images/one.img\"\ntargets = [{targets}]\n"
+        )
+    };
+    let file = berlin.job("one", &to("\"tokyo:images/one.img\""));
+    berlin.order(&["job", "create", &file]);
+    berlin.until("one", 1, "done");
+    assert_eq!(fs::read(tokyo.at("one.img")).expect("there"), vec![3; 1 << 20]);
+    assert!(!tokyo.at("other").exists());
+    berlin.order(&["job", "pause", "one"]);
+    assert_eq!(berlin.show("one")["state"], "paused");
+    let file = berlin.job("one", &to("\"tokyo:images/one.img\", \"austin:images/two.img\""));
+    berlin.order(&["job", "edit", &file]);
+    assert_eq!(berlin.run(&["job", "edit", &file, "--revision", "1"]).status.code(), Some(1));
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(!austin.at("two.img").exists(), "it is paused");
+    berlin.order(&["job", "resume", "one"]);
+    berlin.until("one", 1, "done");
+    let before = tokyo.at("one.img").metadata().expect("there").ino();
+    assert_eq!(fs::read(austin.at("two.img")).expect("there"), vec![3; 1 << 20]);
+    assert_eq!(tokyo.at("one.img").metadata().expect("there").ino(), before, "of the same run");
+}
