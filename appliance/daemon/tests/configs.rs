@@ -41,7 +41,7 @@ fn the_commented_values_of_the_full_file_are_the_defaults() {
     let text = text("farhauld.toml");
     let bare = Config::parse(&text).expect("it is a configuration");
     let (with_defaults, count) = uncommented(&text, "#");
-    assert_eq!(count, 20);
+    assert_eq!(count, 22);
     assert_eq!(Config::parse(&with_defaults).expect("defaults are allowed"), bare);
     let (with_examples, count) = uncommented(&text, "#  ");
     assert_eq!(count, 3);
@@ -56,17 +56,40 @@ fn the_commented_values_of_the_full_file_are_the_defaults() {
 fn the_full_file_has_every_key_that_is_known() {
     let text = text("farhauld.toml");
     let mut known = Vec::new();
-    for header in ["[site]", "[transfer]", "[[peer]]", "[[folder]]"] {
+    for header in ["[site]", "[transfer]", "[[peer]]", "[[folder]]", "[[export]]"] {
         let wrong = text.replacen(&format!("\n{header}\n"), &format!("\n{header}\nx = 1\n"), 1);
         let faults = Config::parse(&wrong).expect_err("x is no key");
         let list = faults[0].advice.split("one of ").nth(1).expect("a list of keys");
         known.extend(list.split(", ").map(str::to_owned));
     }
-    assert_eq!(known.len(), 30, "{known:?}");
+    assert_eq!(known.len(), 34, "{known:?}");
     for key in known {
         let shows =
             |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key} = "));
         assert!(text.lines().any(shows), "`{key}` is not shown");
+    }
+}
+
+/// What the reader of jobs takes, it takes of this file with and without its defaults and examples.
+#[test]
+fn the_file_of_a_job_has_every_key() {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        job: farhaul_api::JobSpec,
+    }
+    let text = text("job.toml");
+    let read = |text: &str| toml::from_str::<Written>(text).expect("a job").job;
+    let bare = read(&text);
+    assert_eq!((bare.kind.as_str(), bare.targets.len()), ("distribute", 2));
+    let (with_defaults, count) = uncommented(&text, "#");
+    assert_eq!(count, 3);
+    assert_eq!(read(&with_defaults).activate.as_deref(), Some("each"));
+    let (with_examples, count) = uncommented(&text, "#  ");
+    assert_eq!(count, 2);
+    assert!(read(&with_examples).cap.is_some());
+    for key in ["source", "sources", "target", "targets", "class", "weight", "calendar"] {
+        assert!(text.contains(&format!("{key} = ")), "`{key}` is not shown");
     }
 }
 

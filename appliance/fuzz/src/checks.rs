@@ -14,6 +14,10 @@ use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::{Holes, Page};
+use farhaul_sync::job::{
+    Activate, Class, Exports, Frozen, JobId, JobMessage, JobState, Kind, Lead, Order, Place,
+    Receipt, Report, SiteState, Spec, Wish, authorise,
+};
 use farhaul_sync::limits::{HOLES_MAX, PAGE_MAX, RECORD_MAX};
 use farhaul_sync::message::{MESSAGE_MAX, Message, Records, SealedRun};
 use farhaul_sync::record::Record;
@@ -31,7 +35,7 @@ pub use list::list;
 pub type Check = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Check; 10] = [
+pub const ALL: [Check; 11] = [
     ("message", message),
     ("records", records),
     ("record", record),
@@ -41,6 +45,7 @@ pub const ALL: [Check; 10] = [
     ("page", page),
     ("list", list),
     ("holes", holes),
+    ("job", job),
     ("name", name),
 ];
 
@@ -53,6 +58,109 @@ pub fn message(frame: &[u8]) {
     let again = message.encode();
     assert!(again.len() <= frame.len().min(MESSAGE_MAX));
     assert_eq!(Message::decode(&again).expect("own message"), message);
+}
+
+/// What is said of a job and decodes survives; an order has legs with places, each at a site that takes
+/// part, and can be led and followed.
+pub fn job(frame: &[u8]) {
+    let Some(message) = JobMessage::decode(frame) else { return };
+    assert_eq!(JobMessage::decode(&message.encode()).as_ref(), Some(&message));
+    match message {
+        JobMessage::Order(order) => {
+            let (spec, run) = (order.spec.clone(), order.run);
+            for leg in spec.legs().expect("it was checked") {
+                assert!(leg.sites().is_subset(&spec.sites()));
+                assert!(leg.targets.iter().all(|target| target.path.is_some()));
+                let refused = authorise(&spec, leg.source.site, leg.source.site, &Exports::new());
+                assert!(refused.is_err(), "nothing is exported");
+            }
+            let lead = Lead::kept(*order);
+            let (state, _) = lead.state(|_| false);
+            assert!(state != JobState::Done || lead.order().run == run);
+        }
+        JobMessage::Report(report) => {
+            let mut lead = Lead::new(job_of(report.source)).expect("it is one");
+            let told = (lead.order().turn, report.job == lead.order().spec.id);
+            for from in [report.source, SiteId([9; 32])] {
+                lead.reported(from, (*report).clone(), 1);
+            }
+            assert!(told.1 || lead.order().turn == told.0, "of another job");
+        }
+    }
+}
+
+/// A job from a site to another.
+fn job_of(source: SiteId) -> Spec {
+    let place = |site, text: &str| Place::of(text.parse().expect("a place"), site);
+    let target = if source == SiteId([9; 32]) { SiteId([8; 32]) } else { SiteId([9; 32]) };
+    Spec {
+        id: JobId([7; 16]),
+        revision: 1,
+        name: "golden".to_owned(),
+        kind: Kind::Copy,
+        sources: vec![place(source, "berlin:images/golden")],
+        targets: vec![place(target, "tokyo:images/golden")],
+        class: Class::Normal,
+        weight: 1,
+        cap: None,
+        calendar: None,
+        activate: Activate::Together,
+    }
+}
+
+/// What a leader and those who take part say of it, for the corpus.
+pub fn job_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let source = SiteId([1; 32]);
+    let frozen = Frozen { root: [5; 32], files: 3, bytes: Bytes::new(1 << 40), is_file: false };
+    let spec = job_of(source);
+    let order = |spec: Spec, wish, frozen: Vec<_>| Order {
+        spec,
+        wish,
+        run: 2,
+        frozen,
+        switch_at: Some(1_795_335_303_000),
+        back: false,
+        turn: 9,
+    };
+    let many = Spec {
+        kind: Kind::Consolidate,
+        sources: (2..40)
+            .map(|n| Place::of("rome:logs".parse().expect("one"), SiteId([n; 32])))
+            .collect(),
+        targets: vec![Place::of("oslo:all".parse().expect("one"), source)],
+        calendar: Some("nights".to_owned()),
+        ..spec.clone()
+    };
+    let receipt = Receipt { frozen, at_millis: 7, key: [6; 32], signature: [8; 64] };
+    let report = Report {
+        job: spec.id,
+        revision: 1,
+        run: 1,
+        source,
+        state: SiteState::Done,
+        reason: None,
+        done: Bytes::new(1 << 40),
+        frozen: None,
+        receipt: Some(receipt),
+    };
+    let froze = Report { frozen: Some(frozen), receipt: None, ..report.clone() };
+    let failed = Report {
+        state: SiteState::Failed,
+        reason: Some("there is no room".to_owned()),
+        receipt: None,
+        ..report.clone()
+    };
+    let order =
+        |spec, wish, frozen| JobMessage::Order(Box::new(order(spec, wish, frozen))).encode();
+    let say = |report| JobMessage::Report(Box::new(report)).encode();
+    vec![
+        ("order", order(spec.clone(), Wish::Run, vec![(source, frozen)])),
+        ("stop", order(spec, Wish::Stop, Vec::new())),
+        ("many", order(many, Wish::Pause, Vec::new())),
+        ("done", say(report)),
+        ("froze", say(froze)),
+        ("failed", say(failed)),
+    ]
 }
 
 /// Runs that decode survive, and open to records of who signed them or to nothing. The root is made to

@@ -185,7 +185,7 @@ const OF_SITE: &[(&str, &str)] = &[
     ),
     (
         "[sites]\n",
-        "4:2: `sites` is no section; sections are [site], [[peer]], [[folder]] and [transfer]",
+        "4:2: `sites` is no section; sections are [site], [[peer]], [[folder]], [[export]] and [transfer]",
     ),
     ("[peer]\n", "4:1: `peer` is a section; write [[peer]] before each one"),
     ("[[transfer]]\n", "4:1: `transfer` is a list; write [transfer], once"),

@@ -2,7 +2,7 @@
 //!
 //! Takes no arguments; writes `corpus/TARGET/seed-NAME` beside the manifest of this package.
 
-use farhaul_appliance_fuzz::checks::{FOLDER, compare};
+use farhaul_appliance_fuzz::checks::{FOLDER, compare, job_seeds};
 use farhaul_proto::ids::{BlockIndex, ObjectId, SiteId};
 use farhaul_proto::path_name::RelPath;
 use farhaul_proto::units::{Bytes, FileTime};
@@ -35,6 +35,8 @@ fn main() -> io::Result<()> {
     write("page", pages)?;
     write("list", lists)?;
     write("holes", holes())?;
+    let jobs = job_seeds().into_iter();
+    write("job", jobs.map(|(name, input)| (name.to_owned(), input)))?;
     write("name", names())?;
     write("config", configs()?)?;
     for (target, name, input) in farhauld::fuzz::seeds() {
@@ -131,7 +133,12 @@ fn records() -> Vec<(String, Record)> {
         (Who::Other, 0),
     ];
     let xattrs = [((*b"user.x").into(), (*b"y").into())].into();
-    let attrs = Attrs { access: Acl::new(list.clone()), default: Acl::new(list), xattrs, ..Attrs::default() };
+    let attrs = Attrs {
+        access: Acl::new(list.clone()),
+        default: Acl::new(list),
+        xattrs,
+        ..Attrs::default()
+    };
     let (owner, group) = (Some((*b"root").into()), Some((*b"staff").into()));
     full.version.meta = Meta { owner, group, attrs: attrs.boxed(), ..full.version.meta };
     let mut edge = record(b"a", dot(2, u64::MAX), &[dot(1, u64::MAX)], file(0));
