@@ -41,6 +41,8 @@ pub enum EventKind {
     Braked,
     /// Somebody paused a folder, or let it go on; `text` says which.
     Paused,
+    /// What may go over a link has changed; `text` says what may, and until when.
+    Link,
 }
 
 impl EventKind {
@@ -62,6 +64,7 @@ impl EventKind {
             Self::Failed => "failed",
             Self::Braked => "braked",
             Self::Paused => "paused",
+            Self::Link => "link",
         }
     }
 }
