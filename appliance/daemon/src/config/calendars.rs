@@ -129,7 +129,7 @@ fn least(one: Option<BitRate>, other: Option<BitRate>) -> Option<BitRate> {
 pub type Calendars = BTreeMap<String, Arc<Calendar>>;
 
 /// A time zone by its name, from the data of this machine, or where it has none of that name from those
-/// that came with the program.
+/// that came with the program (spec: S-204).
 pub(super) fn zone(name: &str) -> Option<TimeZone> {
     let is_name = |name: &&str| {
         name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte))

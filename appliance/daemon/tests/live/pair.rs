@@ -93,6 +93,7 @@ impl Site {
     }
 
     /// Its sessions.
+    #[allow(dead_code, reason = "the example that shares this file holds nothing back")]
     pub(crate) fn sessions(&self) -> SitesView {
         self.sites.view()
     }

@@ -185,6 +185,24 @@ fn what_never_changes_is_known_to_the_end_of_time() {
     assert_eq!(changes(&calendar, "1970-01-01T00:00:00Z", "9999-12-30T00:00:00Z"), expected);
 }
 
+/// As many rules as may be, of other days each, and holidays besides: what is looked at is bounded by days.
+#[test]
+fn as_many_rules_as_may_be_are_looked_through_for_years() {
+    let days = (1..=12i8).flat_map(|month| (1..=28i8).map(move |day| (month, day)));
+    let days: Vec<MonthDay> = days.filter_map(|(month, day)| MonthDay::new(month, day)).collect();
+    let list = Arc::new(Holidays { yearly: days.iter().copied().collect(), ..Holidays::default() });
+    let rule = |day: &MonthDay| Rule {
+        dates: Some(DateSpan::Yearly(*day, *day)),
+        not_on: vec![Arc::clone(&list)],
+        ..Rule::daily(window("22:00", "06:00"), Limit::Pause)
+    };
+    let rules: Vec<Rule> = days.iter().take(256).map(rule).collect();
+    let calendar = Calendar::new(zone("Europe/Berlin"), rules, Limit::Full).unwrap();
+    let (from, until) = (instant("2026-01-01T00:00:00Z"), instant("2046-01-01T00:00:00Z"));
+    assert_eq!(calendar.next_change(from, until), None);
+    assert_eq!(calendar.next_open(from, until), Some(from));
+}
+
 #[test]
 fn time_ends_and_nothing_is_looked_for_behind_its_end() {
     let calendar = daily("Pacific/Kiritimati", "22:00", "06:00");

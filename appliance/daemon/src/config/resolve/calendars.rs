@@ -11,7 +11,7 @@ use farhaul_sync::calendar::{
 use farhaul_sync::limits::CALENDAR_RULES_MAX;
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const DATES_LISTED: Key = Key { name: "dates", example: "[\"12-25\", \"2027-03-26\"]" };
@@ -193,15 +193,23 @@ fn named(
     faults: &mut Faults,
 ) -> Vec<Arc<Holidays>> {
     let names = section.list(key, faults).map_or(Vec::new(), |names| names.value);
-    let find = |name: At<&str>| {
-        let list = lists.get(name.value).map(Arc::clone);
-        if list.is_none() {
-            let what = format!("there is no list of holidays `{}`", shown(name.value));
-            faults.add(name.at, what, "add [[holidays]] of that name, or write one that is there");
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    for name in names {
+        if !seen.insert(name.value) {
+            let what = format!("`{}` is in the list already", shown(name.value));
+            faults.add(name.at, what, "name each list of holidays once");
+            continue;
         }
-        list
-    };
-    names.into_iter().filter_map(find).collect()
+        match lists.get(name.value) {
+            Some(list) => found.push(Arc::clone(list)),
+            None => {
+                let what = format!("there is no list of holidays `{}`", shown(name.value));
+                let advice = "add [[holidays]] of that name, or write one that is there";
+                faults.add(name.at, what, advice);
+            }
+        }
+    }
+    found
 }
 
 const WEEK: [(&str, Weekday); 7] = [

@@ -107,6 +107,11 @@ fn what_is_wrong_in_a_calendar_is_told_at_its_place() {
         ("\"mon-fri\"", "\"monday\"", "17:9: \"monday\" is no day of the week; write mon, tue"),
         ("[\"mon-fri\"]", "[]", "17:8: `days` names no day; write days = "),
         ("not-on = [\"germany\"]", "not-on = [\"x\"]", "18:11: there is no list of holidays `x`"),
+        (
+            "on = [\"germany\"]",
+            "on = [\"germany\", \"germany\"]",
+            "18:22: `germany` is in the list",
+        ),
         ("07:00", "7:00", "19:8: `from` = \"7:00\" is no time of day; write from = \"22:00\""),
         ("19:00", "24:01", "20:6: `to` = \"24:01\" is no time of day; write to = "),
         ("19:00", "07:00", "20:6: a window ends when it begins; a whole day is 00:00 to 24:00"),

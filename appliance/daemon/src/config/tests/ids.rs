@@ -1,4 +1,4 @@
-//! Ids of folders.
+//! Ids of folders: which texts are some, and what a folder is called on the wire by its id.
 
 use super::*;
 
