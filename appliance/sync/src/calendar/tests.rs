@@ -107,6 +107,23 @@ fn half_an_hour_of_summer_time_and_a_day_that_a_place_left_out_are_seen() {
     assert_eq!(changes(&calendar, "2011-12-25T00:00:00Z", "2012-01-01T00:00:00Z"), expected);
 }
 
+/// spec: S-200
+#[test]
+fn clocks_that_go_back_over_midnight_show_the_evening_of_the_day_before_again() {
+    // At 00:01 of 7 November 2010 they showed 23:01 of the 6th.
+    let day = date(2010, 11, 6);
+    let dates = Some(DateSpan::once(day, day).unwrap());
+    let rule = Rule { dates, ..Rule::daily(window("22:00", "24:00"), Limit::Pause) };
+    let calendar = Calendar::new(zone("America/St_Johns"), vec![rule], Limit::Full).unwrap();
+    let expected = told(&[
+        ("2010-11-07T00:30:00Z", Limit::Pause),
+        ("2010-11-07T02:30:00Z", Limit::Full),
+        ("2010-11-07T02:31:00Z", Limit::Pause),
+        ("2010-11-07T03:30:00Z", Limit::Full),
+    ]);
+    assert_eq!(changes(&calendar, "2010-11-01T00:00:00Z", "2010-12-24T00:00:00Z"), expected);
+}
+
 /// spec: S-201
 #[test]
 fn the_last_rule_that_speaks_wins_and_the_order_counts() {
@@ -263,7 +280,7 @@ fn a_limit_on_a_link_is_never_more_than_the_link() {
 }
 
 /// Places and moments around which something is odd.
-const ODD: [(&str, &str); 9] = [
+const ODD: [(&str, &str); 10] = [
     ("Europe/Berlin", "2026-03-29T01:00:00Z"),
     ("Europe/Berlin", "2026-10-25T01:00:00Z"),
     ("America/New_York", "2026-03-08T07:00:00Z"),
@@ -271,8 +288,9 @@ const ODD: [(&str, &str); 9] = [
     ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
     ("Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
     ("Pacific/Apia", "2011-12-30T10:00:00Z"),
-    // Clocks are put back at midnight, to the day before.
     ("America/Havana", "2026-11-01T05:00:00Z"),
+    // Clocks are put back to the day before.
+    ("America/St_Johns", "2010-11-07T02:31:00Z"),
     ("UTC", "2028-02-29T12:00:00Z"),
 ];
 
