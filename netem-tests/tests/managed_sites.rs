@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 mod managed_sites {
     mod aside;
+    mod calendar;
 }
 
 /// Longer than any machine that is only busy needs.

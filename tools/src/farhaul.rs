@@ -65,6 +65,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Status(args) => manage::status(&args),
         Verb::Folder(verb) => manage::folder(&verb),
         Verb::Peer(verb) => manage::peer(&verb),
+        Verb::Calendar(verb) => manage::calendar(&verb),
         Verb::Why(args) => manage::why(&args),
         Verb::Conflict(verb) => manage::conflict(&verb),
         Verb::Job(verb) => manage::job(&verb),

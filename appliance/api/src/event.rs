@@ -43,6 +43,8 @@ pub enum EventKind {
     Paused,
     /// What a job is at has changed; `text` has its name and state.
     Job,
+    /// What may go over a link has changed; `text` says what may, and until when.
+    Link,
 }
 
 impl EventKind {
@@ -65,6 +67,7 @@ impl EventKind {
             Self::Braked => "braked",
             Self::Paused => "paused",
             Self::Job => "job",
+            Self::Link => "link",
         }
     }
 }

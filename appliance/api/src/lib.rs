@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod calendar;
 mod conflict;
 mod event;
 mod item;
@@ -15,6 +16,7 @@ mod status;
 mod version;
 mod waiting;
 
+pub use calendar::{CalendarChange, CalendarStatus, CalendarUse, CalendarView, LinkStatus};
 pub use conflict::{Conflict, ConflictPage, Keep, Resolve};
 pub use event::{Event, EventKind, Gap};
 pub use item::{

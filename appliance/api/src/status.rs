@@ -1,6 +1,6 @@
 //! How a site, its folders and its peers are.
 
-use crate::{Braked, SiteRef, Time};
+use crate::{Braked, LinkStatus, SiteRef, Time};
 use serde::{Deserialize, Serialize};
 
 /// A site.
@@ -21,6 +21,9 @@ pub struct SiteStatus {
     pub folders: Vec<FolderStatus>,
     /// Its peers, by name.
     pub peers: Vec<PeerStatus>,
+    /// Its links, in the order of its configuration.
+    #[serde(default)]
+    pub links: Vec<LinkStatus>,
 }
 
 /// What a folder is at.

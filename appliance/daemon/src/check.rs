@@ -1,7 +1,8 @@
 //! `farhauld check`: what is wrong with a configuration, or what it means; for people, or as JSON.
 
 use crate::{WRONG, tell};
-use farhauld::config::{Config, ConfigError, Folder};
+use farhaul_proto::units::BitRate;
+use farhauld::config::{Config, ConfigError, Folder, Link};
 use serde::Serialize;
 use std::io;
 use std::path::Path;
@@ -32,6 +33,8 @@ struct Told {
     site: Option<Site>,
     peers: Vec<Peer>,
     folders: Vec<Kept>,
+    calendars: Vec<Calendar>,
+    links: Vec<Line>,
 }
 
 /// Something that is wrong; of a file that cannot be read, without a place in it.
@@ -67,6 +70,26 @@ struct Kept {
     id: String,
     path: String,
     role: String,
+    peers: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Calendar {
+    name: String,
+    zone: String,
+    rules: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    up_bps: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    down_bps: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calendar: Option<String>,
+    /// Who is reached over it.
     peers: Vec<String>,
 }
 
@@ -115,7 +138,28 @@ impl Told {
             site: Some(site),
             peers: config.peers.iter().map(peer).collect(),
             folders: config.folders.iter().map(folder).collect(),
+            calendars: calendars(config).collect(),
+            links: config.links.iter().map(|link| line(config, link)).collect(),
         }
+    }
+}
+
+fn calendars(config: &Config) -> impl Iterator<Item = Calendar> {
+    config.calendars.iter().map(|(name, calendar)| Calendar {
+        name: name.clone(),
+        zone: calendar.zone().iana_name().unwrap_or("UTC").to_owned(),
+        rules: calendar.rules().len(),
+    })
+}
+
+fn line(config: &Config, link: &Link) -> Line {
+    let over = config.peers.iter().filter(|peer| config.link_of(peer.id) == Some(link));
+    Line {
+        name: link.name.clone(),
+        up_bps: link.up.map(BitRate::get),
+        down_bps: link.down.map(BitRate::get),
+        calendar: link.calendar.clone(),
+        peers: over.map(|peer| peer.name.clone()).collect(),
     }
 }
 
@@ -133,6 +177,10 @@ fn summary(config: &Config) -> String {
         lines.push(format!("peer {}, {}, at {place}", peer.name, peer.id));
     }
     lines.extend(config.folders.iter().map(|folder| folder_line(config, folder)));
+    for Calendar { name, zone, rules } in calendars(config) {
+        lines.push(format!("calendar {name}, {zone}, {rules} rules"));
+    }
+    lines.extend(config.links.iter().map(|link| link_line(config, link)));
     lines.join("\n")
 }
 
@@ -141,6 +189,14 @@ fn folder_line(config: &Config, folder: &Folder) -> String {
     let with = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
     let (path, role) = (folder.path.display(), folder.role.name());
     format!("folder {}, {path}, {role}, with {with}", folder.id)
+}
+
+fn link_line(config: &Config, link: &Link) -> String {
+    let Line { name, peers, .. } = line(config, link);
+    let up = link.up.map_or("as much as goes".to_owned(), |up| up.to_string());
+    let by = link.calendar.as_ref().map_or(String::new(), |name| format!(" by {name}"));
+    let to = if peers.is_empty() { "nobody".to_owned() } else { peers.join(", ") };
+    format!("link {name}, {up}{by}, to {to}")
 }
 
 fn names<'a>(config: &'a Config, folder: &Folder) -> Vec<&'a str> {

@@ -4,6 +4,7 @@
 //! peers of folders exist, no folder lies in another one or in the state. It says nothing of whether
 //! directories exist: a disk may be mounted later.
 
+mod calendars;
 mod changes;
 mod fault;
 mod host;
@@ -12,6 +13,7 @@ mod quantity;
 mod raw;
 mod resolve;
 
+pub use calendars::{Calendars, Class, ClassShare, InForce, Link};
 pub use changes::{Change, Changes, Effect};
 pub use farhaul_sync::folder::Role;
 pub use fault::{ConfigError, Fault};
@@ -53,6 +55,10 @@ pub struct Config {
     pub exports: Vec<Export>,
     /// How its data is sent.
     pub transfer: Transfer,
+    /// What holds when, by name.
+    pub calendars: Calendars,
+    /// Over which lines data goes, and how much of it.
+    pub links: Vec<Link>,
 }
 
 /// Reads a rate such as `200 Mbit/s`, from 10 kbit/s on.
@@ -303,6 +309,13 @@ impl Config {
             address: peer.address.clone(),
         };
         self.peers.iter().map(place).collect()
+    }
+
+    /// The link over which a peer is reached, if one is known.
+    pub fn link_of(&self, peer: SiteId) -> Option<&Link> {
+        let is_named = |link: &&Link| link.peers.as_ref().is_some_and(|all| all.contains(&peer));
+        let rest = || self.links.iter().find(|link| link.peers.is_none());
+        self.links.iter().find(is_named).or_else(rest)
     }
 
     /// What a peer is called here, if it is one.

@@ -4,6 +4,8 @@
 //! Over TCP it is for this machine and for whoever has the token; over a Unix socket for whoever may
 //! open that. Types are those of `farhaul-api`, whose `openapi.json` is made from the routes here.
 
+#[allow(unused_qualifications, reason = "what the macro of a route makes of its parameters")]
+mod calendars;
 mod conflicts;
 #[allow(unused_qualifications, reason = "what the macro of a route makes of its parameters")]
 mod content;
@@ -49,7 +51,7 @@ use look::Looks;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -79,6 +81,8 @@ pub struct Sources {
     pub since_millis: u64,
     /// What it was told, as of the last time it was read.
     pub config: RwLock<Arc<Config>>,
+    /// Says when that has changed.
+    pub reconfigured: Notify,
 }
 
 impl Sources {
@@ -143,6 +147,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(status::folders))
         .routes(routes!(status::folder))
         .routes(routes!(status::peers))
+        .routes(routes!(calendars::list))
+        .routes(routes!(calendars::show))
         .routes(routes!(orders::scan_all))
         .routes(routes!(orders::scan))
         .routes(routes!(orders::scrub))

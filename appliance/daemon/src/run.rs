@@ -3,6 +3,7 @@
 
 mod manager;
 mod reload;
+mod steer;
 
 pub use reload::Reloads;
 
@@ -28,6 +29,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use steer::Steering;
+use tokio::sync::Notify;
 
 /// How often it is asked whether the engine still works.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -173,7 +176,9 @@ pub async fn run(
         listen: udp,
         since_millis: now_millis(),
         config: RwLock::new(Arc::new(config)),
+        reconfigured: Notify::new(),
     });
+    let steering = Steering::start(Arc::clone(&sources));
     let answering = Answering::start(listening, Arc::clone(&sources));
     if let Err(source) = manager::feed_watchdog(control.asker().beat()) {
         return Err(EngineError::Thread(source).into());
@@ -196,6 +201,7 @@ pub async fn run(
     };
     tracing::info!("stopping");
     manager::stops();
+    drop(steering);
     answering.stop().await;
     sites.stop().await;
     engine.close().await;

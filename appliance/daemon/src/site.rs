@@ -11,6 +11,7 @@ mod owed;
 mod parts;
 mod question;
 mod session;
+mod share;
 mod telling;
 mod twins;
 
@@ -22,6 +23,7 @@ pub use owed::Owing;
 pub use parts::{GatherSink, Opens, Part, PartsSource};
 pub use question::{Intake, NoAnswer, Question};
 pub use session::Ended;
+pub use share::LinkCap;
 pub use telling::{InLine, Told};
 pub(crate) use twins::COUNTS_FOR;
 pub use twins::Twice;

@@ -124,6 +124,22 @@ fn a_good_configuration_is_ok_and_its_meaning_is_told() {
 }
 
 #[test]
+fn calendars_and_links_of_a_configuration_are_told_with_who_goes_by_them() {
+    let place = Place::new();
+    let more = "[[calendar]]\nname = \"nights\"\nzone = \"Asia/Tokyo\"\n\
+                [[link]]\nname = \"wan\"\nup = \"9 Mbit/s\"\ncalendar = \"nights\"\n";
+    place.write("127.0.0.1:0", ID, more);
+    let (code, told, complained) = place.check();
+    assert_eq!((code, complained.as_str()), (0, ""));
+    assert!(told.contains("\ncalendar nights, Asia/Tokyo, 0 rules\n"), "{told}");
+    assert!(told.contains("\nlink wan, 9.0 Mbit/s by nights, to tokyo\n"), "{told}");
+    let (_, told, _) = run(farhauld().arg("check").arg(place.file()).arg("--json"));
+    let told: serde_json::Value = serde_json::from_str(&told).expect("an object");
+    assert_eq!(told["links"][0]["up_bps"], 9_000_000);
+    assert_eq!(told["calendars"][0]["zone"], "Asia/Tokyo");
+}
+
+#[test]
 fn every_fault_of_a_configuration_is_told_and_the_exit_code_is_2() {
     let place = Place::new();
     place.write("7411", ID, "scan-every = \"1\"\nrole = 1\n");

@@ -41,14 +41,16 @@ fn the_commented_values_of_the_full_file_are_the_defaults() {
     let text = text("farhauld.toml");
     let bare = Config::parse(&text).expect("it is a configuration");
     let (with_defaults, count) = uncommented(&text, "#");
-    assert_eq!(count, 22);
+    assert_eq!(count, 27);
     assert_eq!(Config::parse(&with_defaults).expect("defaults are allowed"), bare);
     let (with_examples, count) = uncommented(&text, "#  ");
-    assert_eq!(count, 3);
+    assert_eq!(count, 12);
     let examples = Config::parse(&with_examples).expect("examples are allowed");
     assert!(examples.transfer.bounds.cap().is_some());
     assert!(examples.transfer.bounds.floor().is_some());
     assert!(examples.peers[0].address.is_some());
+    assert!(examples.links[0].up.is_some() && examples.links[0].calendar.is_some());
+    assert_eq!(bare.calendars.len(), 1);
 }
 
 /// What the reader knows is what it names when a key is unknown.
@@ -56,17 +58,32 @@ fn the_commented_values_of_the_full_file_are_the_defaults() {
 fn the_full_file_has_every_key_that_is_known() {
     let text = text("farhauld.toml");
     let mut known = Vec::new();
-    for header in ["[site]", "[transfer]", "[[peer]]", "[[folder]]", "[[export]]"] {
+    let headers = [
+        "[site]",
+        "[transfer]",
+        "[[peer]]",
+        "[[folder]]",
+        "[[export]]",
+        "[[holidays]]",
+        "[[calendar]]",
+        "[[calendar.rule]]",
+        "[[link]]",
+        "[link.class.normal]",
+    ];
+    for header in headers {
         let wrong = text.replacen(&format!("\n{header}\n"), &format!("\n{header}\nx = 1\n"), 1);
         let faults = Config::parse(&wrong).expect_err("x is no key");
         let list = faults[0].advice.split("one of ").nth(1).expect("a list of keys");
         known.extend(list.split(", ").map(str::to_owned));
     }
-    assert_eq!(known.len(), 34, "{known:?}");
+    assert_eq!(known.len(), 56, "{known:?}");
     for key in known {
         let shows =
             |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key} = "));
-        assert!(text.lines().any(shows), "`{key}` is not shown");
+        // What has keys of its own is shown as a section.
+        let is_section = |line: &str| line.starts_with('[') && line.contains(&format!(".{key}"));
+        let shown = text.lines().any(shows) || text.lines().any(is_section);
+        assert!(shown, "`{key}` is not shown");
     }
 }
 

@@ -5,6 +5,8 @@ mod live {
     pub(crate) mod pair;
 }
 
+use farhaul_proto::units::BitRate;
+use farhauld::site::LinkCap;
 use farhauld::watch::WatchMode;
 use live::pair::{Site, pair, through_a_hub};
 use std::collections::BTreeMap;
@@ -127,4 +129,32 @@ async fn what_is_done_comes_through_a_site_in_the_middle_without_a_scan() {
     for site in [here, hub, there] {
         site.stop().await;
     }
+}
+
+/// Four MiB take more than five minutes at 100 kbit/s.
+///
+/// spec: S-206
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_over_a_link_is_held_to_its_cap_until_that_is_lifted() {
+    let (here, there) = pair(WatchMode::Inotify);
+    until_both_hear(&here, &there).await;
+    let cap = |cap| LinkCap { name: "wan".to_owned(), cap, peers: None };
+    here.sessions().allow(vec![cap(Some(BitRate::kbps(100)))]);
+    fs::write(here.tree().join("small"), b"that goes").expect("written");
+    until_same(&here, &there).await;
+    let mut state = 1_u64;
+    let large = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    });
+    let large: Vec<u8> = large.take(4 << 20).collect();
+    fs::write(here.tree().join("large"), large).expect("written");
+    // Without a cap it is there after some tenths of a second.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert!(!there.tree().join("large").exists(), "it came faster than it may");
+    assert_eq!(here.sessions().allowed()[0].cap, Some(BitRate::kbps(100)));
+    here.sessions().allow(vec![cap(None)]);
+    until_same(&here, &there).await;
+    here.stop().await;
+    there.stop().await;
 }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod calendar;
 #[cfg(test)]
 mod cases;
 mod cbor;

@@ -1,6 +1,7 @@
 //! Every bound of the appliance's brain in one place, and how they depend on each other.
 
 use farhaul_proto::units::Bytes;
+use std::time::Duration;
 
 /// Authors that a context names at most, and runs of versions in it.
 pub const CONTEXT_RUNS_MAX: usize = 1024;
@@ -46,3 +47,7 @@ pub const PAGE_MAX: usize = 5 + PAGE_ENTRIES_MAX * 40;
 pub const PAGE_LEVEL_MAX: u8 = 6;
 /// Holes of a file that are listed; the list has at most 1 MiB.
 pub const HOLES_MAX: usize = 65_536;
+/// Rules of a calendar: each one is looked at for each day that somebody looks ahead.
+pub const CALENDAR_RULES_MAX: usize = 256;
+/// How far ahead budgets of calendars are counted: ten years. Beyond that nothing is promised.
+pub const CALENDAR_LOOK_MAX: Duration = Duration::from_hours(24 * 3653);

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use super::doctor::{self, DoctorArgs};
 use super::manage::{
-    self, AsideVerb, ConflictVerb, EventsArgs, FolderVerb, JobVerb, OnePath, PeerVerb, Plain,
+    self, AsideVerb, CalendarVerb, ConflictVerb, EventsArgs, FolderVerb, JobVerb, OnePath, PeerVerb,
+    Plain,
     RestoreArgs, VersionVerb,
 };
 use super::plot::{self, PlotArgs};
@@ -102,6 +103,9 @@ pub enum Verb {
     /// Peers of a running site.
     #[command(subcommand, after_help = manage::HELP)]
     Peer(PeerVerb),
+    /// Calendars of a running site: what holds when.
+    #[command(subcommand, after_help = manage::HELP)]
+    Calendar(CalendarVerb),
     /// Why a path of a folder is not in sync: versions, who has what, what failed, what comes next.
     #[command(after_help = manage::HELP)]
     Why(OnePath),

@@ -1,6 +1,7 @@
 //! Verbs that speak to a running site (`farhauld`) over its management API: what it does, what it
 //! lacks and why, and what it is to do.
 
+mod calendar;
 mod client;
 mod conflict;
 mod events;
@@ -209,6 +210,33 @@ pub enum PeerVerb {
     List(Plain),
 }
 
+/// `farhaul calendar`.
+#[derive(Debug, Subcommand)]
+pub enum CalendarVerb {
+    /// All calendars: what holds now, and until when.
+    List(Plain),
+    /// One calendar: what holds at a time and until when, for which links and classes, and what changes
+    /// after it.
+    Show(CalendarArgs),
+}
+
+/// A calendar, and a time.
+#[derive(Debug, Args)]
+pub struct CalendarArgs {
+    /// The name of the calendar.
+    #[arg(value_name = "NAME")]
+    pub calendar: String,
+    /// The time: `2026-11-22 14:30` by the local clock, or `2026-11-22T14:30:00Z` [default: now].
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub at: Option<Moment>,
+    /// For how many days after that changes are listed.
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(0..=400))]
+    pub days: u16,
+    /// Which site.
+    #[command(flatten)]
+    pub site: SiteArgs,
+}
+
 /// `farhaul conflict`.
 #[derive(Debug, Subcommand)]
 pub enum ConflictVerb {
@@ -385,6 +413,16 @@ fn decide(args: &OneAside, what: &'static str) -> Ended {
 pub(super) fn peer(verb: &PeerVerb) -> Ended {
     let PeerVerb::List(args) = verb;
     with(&args.site, |client| folder::peers(client, args.site.json))
+}
+
+/// `farhaul calendar`.
+pub(super) fn calendar(verb: &CalendarVerb) -> Ended {
+    match verb {
+        CalendarVerb::List(args) => {
+            with(&args.site, |client| calendar::list(client, args.site.json))
+        }
+        CalendarVerb::Show(args) => with(&args.site, |client| calendar::show(client, args)),
+    }
 }
 
 /// `farhaul why`.

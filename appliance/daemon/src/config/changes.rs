@@ -1,6 +1,6 @@
 //! What differs between two configurations, and whether a running site can take it up.
 
-use super::{Config, Export, Folder, FolderId, Peer};
+use super::{Config, Export, Folder, FolderId, Link, Peer};
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::job::ExportName;
 use std::collections::BTreeMap;
@@ -45,6 +45,9 @@ impl Changes {
         changes.if_differs("rate of transfers", Effect::Live, bounds.cap() != to.bounds.cap());
         let floors = bounds.floor() != to.bounds.floor();
         changes.if_differs("rate-min of transfers", Effect::Live, floors);
+        changes.of_calendars(old, new);
+        let name = |link: &Link| link.name.clone();
+        changes.each("link", &links(old), &links(new), name, Self::of_link);
         changes
     }
 
@@ -119,6 +122,35 @@ impl Changes {
         self.if_differs(format!("address of {called}"), Effect::Live, old.address != new.address);
     }
 
+    /// A calendar is its rules with the holidays that they name: it is another one, or it is not.
+    fn of_calendars(&mut self, old: &Config, new: &Config) {
+        for (name, calendar) in &old.calendars {
+            match new.calendars.get(name) {
+                Some(other) => {
+                    self.if_differs(format!("calendar {name}"), Effect::Live, calendar != other);
+                }
+                None => {
+                    self.if_differs(format!("calendar {name}, which is gone"), Effect::Live, true);
+                }
+            }
+        }
+        for name in new.calendars.keys().filter(|name| !old.calendars.contains_key(*name)) {
+            self.if_differs(format!("calendar {name}, which is new"), Effect::Live, true);
+        }
+    }
+
+    fn of_link(&mut self, called: &str, old: &Link, new: &Link) {
+        for (key, differs) in [
+            ("up", old.up != new.up),
+            ("down", old.down != new.down),
+            ("calendar", old.calendar != new.calendar),
+            ("peers", old.peers != new.peers),
+            ("classes", old.classes != new.classes),
+        ] {
+            self.if_differs(format!("{key} of {called}"), Effect::Live, differs);
+        }
+    }
+
     fn of_folder(&mut self, called: &str, old: &Folder, new: &Folder) {
         for (key, effect, differs) in [
             // The index speaks of the tree that stood there.
@@ -156,6 +188,10 @@ impl Changes {
 /// Who a peer is does not change: another id is another peer.
 fn peers(config: &Config) -> BTreeMap<SiteId, &Peer> {
     config.peers.iter().map(|peer| (peer.id, peer)).collect()
+}
+
+fn links(config: &Config) -> BTreeMap<&str, &Link> {
+    config.links.iter().map(|link| (link.name.as_str(), link)).collect()
 }
 
 fn folders(config: &Config) -> BTreeMap<&FolderId, &Folder> {

@@ -1,10 +1,12 @@
 //! What a configuration names and is not there on this host: for `farhauld check`. A site runs all the
 //! same: a disk may be mounted later, and a state is made at the first start.
 
+use super::calendars;
 use super::fault::{Faults, shown};
 use super::places::{self, Place, THE_STATE};
 use super::{ApiPlace, Site};
 use crate::http::{TOKEN_FILE, check_token};
+use jiff::tz::TimeZone;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,15 +17,20 @@ pub(super) struct Host {
     pub(super) real: fn(&Path) -> PathBuf,
     /// Whether what is named has to be there.
     pub(super) is_checked: bool,
+    /// Where the clocks of a place are looked up.
+    pub(super) zone: fn(&str) -> Option<TimeZone>,
 }
 
 impl Host {
     /// None of it.
-    pub(super) const UNSEEN: Self = Self { real: Path::to_path_buf, is_checked: false };
+    pub(super) const UNSEEN: Self =
+        Self { real: Path::to_path_buf, is_checked: false, zone: calendars::bundled };
     /// Links are followed.
-    pub(super) const FOLLOWED: Self = Self { real: places::followed, is_checked: false };
+    pub(super) const FOLLOWED: Self =
+        Self { real: places::followed, is_checked: false, zone: calendars::zone };
     /// What is named has to be there.
-    pub(super) const CHECKED: Self = Self { real: places::followed, is_checked: true };
+    pub(super) const CHECKED: Self =
+        Self { real: places::followed, is_checked: true, zone: calendars::zone };
 }
 
 /// Finds folders that are not there, and a token that lets nobody in.

@@ -175,6 +175,41 @@ impl<'t> Section<'t> {
         Some(entries)
     }
 
+    /// A section within this one, if it is written.
+    pub(super) fn section(
+        &mut self,
+        key: Key,
+        title: &'static str,
+        faults: &mut Faults,
+    ) -> Option<Section<'t>> {
+        let value = self.value(key.name)?;
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            wrong_type(key, value, faults);
+        }
+        table.map(|table| Section::new(title, value.span().start, Some(table)))
+    }
+
+    /// The sections of a list within this one.
+    pub(super) fn sections(
+        &mut self,
+        key: Key,
+        title: &'static str,
+        faults: &mut Faults,
+    ) -> Vec<Section<'t>> {
+        let Some(entries) = self.entries(key, title, faults) else { return Vec::new() };
+        let mut sections = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match entry {
+                Entry::Section(section) => sections.push(section),
+                Entry::Text(text) => {
+                    faults.add(text.at, format!("`{}` is not for a text", key.name), key.advice());
+                }
+            }
+        }
+        sections
+    }
+
     /// Whether a key is written.
     pub(super) fn has(&self, name: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(name))
@@ -215,6 +250,10 @@ fn called(value: &DeValue<'_>) -> &'static str {
     }
 }
 
+/// What sections are called.
+const SECTIONS: [&str; 8] =
+    ["site", "peer", "folder", "export", "transfer", "holidays", "calendar", "link"];
+
 /// The sections of a file.
 pub(super) struct Document<'t> {
     pub(super) site: Section<'t>,
@@ -222,6 +261,9 @@ pub(super) struct Document<'t> {
     pub(super) folders: Vec<Section<'t>>,
     pub(super) exports: Vec<Section<'t>>,
     pub(super) transfer: Section<'t>,
+    pub(super) holidays: Vec<Section<'t>>,
+    pub(super) calendars: Vec<Section<'t>>,
+    pub(super) links: Vec<Section<'t>>,
 }
 
 impl<'t> Document<'t> {
@@ -229,9 +271,10 @@ impl<'t> Document<'t> {
     pub(super) fn of(top: &'t DeTable<'t>, faults: &mut Faults) -> Self {
         for key in top.keys() {
             let name: &str = key.get_ref();
-            if !["site", "peer", "folder", "export", "transfer"].contains(&name) {
+            if !SECTIONS.contains(&name) {
                 let what = format!("`{}` is no section", shown(name));
-                let advice = "sections are [site], [[peer]], [[folder]], [[export]] and [transfer]";
+                let advice = "sections are [site], [[peer]], [[folder]], [[export]], [transfer], \
+                              [[holidays]], [[calendar]] and [[link]]";
                 faults.add(key.span().start, what, advice);
             }
         }
@@ -241,6 +284,9 @@ impl<'t> Document<'t> {
             folders: many(top, "folder", "[[folder]]", faults),
             exports: many(top, "export", "[[export]]", faults),
             transfer: one(top, "transfer", "[transfer]", faults),
+            holidays: many(top, "holidays", "[[holidays]]", faults),
+            calendars: many(top, "calendar", "[[calendar]]", faults),
+            links: many(top, "link", "[[link]]", faults),
         }
     }
 }

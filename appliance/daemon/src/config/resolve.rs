@@ -1,7 +1,9 @@
 //! From the sections of a file to a configuration: defaults, ranges, and what has to fit together.
 
+mod calendars;
 mod exports;
 mod guards;
+mod links;
 mod owners;
 
 use super::fault::{Fault, Faults, shown};
@@ -81,6 +83,9 @@ pub(super) fn resolve(text: &str, host: Host) -> Result<Config, Vec<Fault>> {
     let folders = folders(document.folders, &known, &mut places, &mut faults);
     let exports = exports::exports(document.exports, &known, &mut places, &mut faults);
     let transfer = transfer(document.transfer, &mut faults);
+    let lists = calendars::holidays(document.holidays, &mut faults);
+    let calendars = calendars::calendars(document.calendars, &lists, host, &mut faults);
+    let links = links::links(document.links, &known, &calendars, &mut faults);
     if host.is_checked {
         host::check(site.as_ref(), &places, &mut faults);
     }
@@ -88,7 +93,7 @@ pub(super) fn resolve(text: &str, host: Host) -> Result<Config, Vec<Fault>> {
     match site {
         Some(site) if faults.is_empty() => {
             let peers = known.into_values().flatten().collect();
-            Ok(Config { site, peers, folders, exports, transfer })
+            Ok(Config { site, peers, folders, exports, transfer, calendars, links })
         }
         _ => Err(faults.placed(text)),
     }

@@ -1,5 +1,8 @@
 //! Configurations as people write them, right and wrong.
 
+mod calendars;
+mod ids;
+
 use super::*;
 use farhaul_proto::units::BitRate;
 use proptest::prelude::*;
@@ -115,27 +118,6 @@ fn what_is_written_holds() {
     assert_eq!(config.places()[0].name, "tokyo");
 }
 
-/// spec: S-058
-#[test]
-fn the_key_of_a_folder_follows_from_its_id_alone() {
-    let key = |id| FolderId::new(id).expect("an id").key();
-    assert_eq!(key("photos"), key("photos"));
-    assert_ne!(key("photos"), key("photos2"));
-    // Frozen: sites of all versions have to derive the same.
-    let expected = "1eb4df6f334b6b2df93ecb65d04d638786b06728b13e1d3c55166fa047cce218";
-    assert_eq!(data_encoding::HEXLOWER.encode(&key("photos").0), expected);
-}
-
-#[test]
-fn ids_of_folders_can_be_parts_of_names_of_files() {
-    for good in ["a", "0", "a.b_c-d", &"x".repeat(64)] {
-        assert_eq!(FolderId::new(good).expect("an id").as_str(), good);
-    }
-    for bad in ["", ".", "..", ".a", "-a", "_a", "A", "a/b", "a b", "ä", "a\0", &"x".repeat(65)] {
-        assert_eq!(FolderId::new(bad), None, "{bad:?}");
-    }
-}
-
 /// What may stand behind a good site, and what is wrong with it.
 const OF_SITE: &[(&str, &str)] = &[
     ("listen = 7411\n", "4:10: `listen` is not for a bare number; write listen = \"0.0.0.0:7411\""),
@@ -185,7 +167,8 @@ const OF_SITE: &[(&str, &str)] = &[
     ),
     (
         "[sites]\n",
-        "4:2: `sites` is no section; sections are [site], [[peer]], [[folder]], [[export]] and [transfer]",
+        "4:2: `sites` is no section; sections are [site], [[peer]], [[folder]], [[export]], \
+         [transfer], [[holidays]], [[calendar]] and [[link]]",
     ),
     ("[peer]\n", "4:1: `peer` is a section; write [[peer]] before each one"),
     ("[[transfer]]\n", "4:1: `transfer` is a list; write [transfer], once"),

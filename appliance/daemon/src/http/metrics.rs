@@ -61,6 +61,8 @@ struct Figures {
     loop_age: Duration,
     rounds: u64,
     events: u64,
+    /// What may go over links at the moment; links without a limit have no figure.
+    caps: Vec<(String, u64)>,
     /// Carrier, direction, bytes.
     bytes: Vec<(&'static str, &'static str, u64)>,
 }
@@ -77,7 +79,9 @@ impl Figures {
             ("tcp", "received", traffic.tcp.bytes_received),
         ];
         let (loop_age, rounds) = (control.beat().age(), control.beat().rounds());
-        Self { status, loop_age, rounds, events: control.log().newest(), bytes }
+        let caps = api.sources.sites.allowed().into_iter();
+        let caps = caps.filter_map(|link| Some((link.name, link.cap?.get()))).collect();
+        Self { status, loop_age, rounds, events: control.log().newest(), caps, bytes }
     }
 
     fn of_folders(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -179,6 +183,9 @@ impl Collector for Figures {
             let labels = [("carrier", *carrier), ("direction", *direction)];
             ConstCounter::new(*count).encode(bytes.encode_family(&labels)?)?;
         }
+        let caps = self.caps.iter().map(|(link, cap)| ([("link", link.as_str())], *cap));
+        let help = "What this site sends over it at most, in bits per second";
+        gauges(encoder, ("farhaul_link_cap_bps", help), caps)?;
         self.of_folders(encoder)?;
         self.of_peers(encoder)
     }

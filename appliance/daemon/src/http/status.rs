@@ -5,7 +5,7 @@ mod reason;
 use super::fail::{Answer, Failed};
 use super::look::Counted;
 use super::names::Names;
-use super::{Api, Shared};
+use super::{Api, Shared, calendars};
 use crate::config::Config;
 use crate::control::{AskError, FolderFacts, PeerFacts};
 use crate::moment::{millis_of, text_of_millis};
@@ -81,6 +81,7 @@ pub(super) async fn whole(api: &Shared) -> Result<SiteStatus, Failed> {
         listen: api.sources.listen.to_string(),
         folders,
         peers,
+        links: calendars::links(&config, &api.sources.sites),
     })
 }
 

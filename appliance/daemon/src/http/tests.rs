@@ -1,6 +1,8 @@
 //! The API over a folder on a real disk, asked in process: who is let in, how requests fail, and that
 //! the committed document is that of the routes.
 
+mod calendars;
+
 use super::guard::Guard;
 use super::token::Token;
 use super::*;
@@ -28,7 +30,12 @@ struct Site {
 const CONFIG: &str = "[site]\nname = \"berlin\"\nstate = \"/state\"\n\
     [[peer]]\nname = \"tokyo\"\nid = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
     [[folder]]\nid = \"photos\"\npath = \"/photos\"\npeers = [\"tokyo\"]\n\
-    map-users = { alice = \"al\" }\nmap-groups = { 77 = \"staff\" }\n";
+    map-users = { alice = \"al\" }\nmap-groups = { 77 = \"staff\" }\n\
+    [[calendar]]\nname = \"days\"\nzone = \"Europe/Berlin\"\n\
+    [[calendar.rule]]\nfrom = \"08:00\"\nto = \"18:00\"\nlimit = \"25 %\"\n\
+    [[calendar]]\nname = \"never\"\nzone = \"UTC\"\notherwise = \"pause\"\n\
+    [[link]]\nname = \"wan\"\nup = \"100 Mbit/s\"\ncalendar = \"days\"\n\
+    [link.class.background]\ncalendar = \"never\"\n";
 
 /// The folder of a site that keeps everything beneath `dir`.
 fn setup(dir: &Path, config: &Config) -> FolderSetup {
@@ -57,6 +64,7 @@ impl Site {
             listen: "127.0.0.1:7411".parse().expect("an address"),
             since_millis: 0,
             config: RwLock::new(Arc::new(config)),
+            reconfigured: Notify::new(),
         };
         let token = Token::load_or_create(&state).expect("made");
         let text = std::fs::read_to_string(state.join(TOKEN_FILE)).expect("there");

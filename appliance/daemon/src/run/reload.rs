@@ -97,6 +97,7 @@ async fn take_up(
     }
     sites.configure(told.1, told.0);
     *sources.config.write().unwrap_or_else(PoisonError::into_inner) = new;
+    sources.reconfigured.notify_one();
     for change in changes.iter() {
         tracing::info!("{change}");
     }

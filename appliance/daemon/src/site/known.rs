@@ -1,6 +1,7 @@
 //! What sessions there are and which calls failed, for those who ask.
 
 use super::dial::{Shared, lock};
+use super::share::LinkCap;
 use crate::moment::now_millis;
 use farhaul_engine::control::ControlConnection;
 use farhaul_proto::ids::SiteId;
@@ -62,6 +63,18 @@ impl SitesView {
     /// The sessions that run.
     pub fn sessions(&self) -> BTreeMap<SiteId, SessionFacts> {
         self.shared.upgrade().map(|shared| shared.sessions()).unwrap_or_default()
+    }
+
+    /// Holds sessions from now on to what may go over each link, divided among those that go over it.
+    pub fn allow(&self, links: Vec<LinkCap>) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.allow(links);
+        }
+    }
+
+    /// What may go over each link.
+    pub fn allowed(&self) -> Vec<LinkCap> {
+        self.shared.upgrade().map(|shared| shared.allowed()).unwrap_or_default()
     }
 
     /// The last call to each peer, if it failed.

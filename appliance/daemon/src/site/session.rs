@@ -7,6 +7,7 @@ use super::lease::{Lease, Leased, Mail, MailLease, Room};
 use super::outbox::{OUTGOING_MAX, Outbox, Outgoing};
 use super::parts::GatherSink;
 use super::question::{NoAnswer, Question};
+use super::share::Share;
 use super::telling::{Told, ToldSource};
 use super::{FromPeer, PeerEvent};
 use farhaul_engine::control::{
@@ -114,6 +115,7 @@ pub(super) struct Session {
     room: Room,
     /// Questions of the peer that are not answered.
     open: usize,
+    share: Share,
 }
 
 /// Runs a session to its end and tells `events` of everything.
@@ -122,7 +124,7 @@ pub(super) async fn run(
     peer: Peer,
     events: mpsc::Sender<PeerEvent>,
     (room, messages): (Room, Room),
-    stop: oneshot::Receiver<()>,
+    (stop, share): (oneshot::Receiver<()>, Share),
 ) -> Ended {
     let Peer { connection, sender, receiver, session, events: lane } = peer;
     let site = connection.peer;
@@ -145,7 +147,9 @@ pub(super) async fn run(
         parked: None,
         room,
         open: 0,
+        share,
     };
+    this.share.hold(&this.handle);
     let mut why = tokio::select! {
         talked = this.talk(&connection, (heard, lane, outgoing), &outbox) => match talked {
             Ok(()) => Ended::Closed,
@@ -222,6 +226,7 @@ impl Session {
                     None => return Ok(()),
                 },
                 () = telling.freed() => self.tell(FromPeer::Freed).await?,
+                Ok(()) = self.share.changed() => self.share.hold(&self.handle),
             }
         }
     }

@@ -11,7 +11,7 @@ use farhaul_proto::units::Bytes;
 use farhaul_sync::seal::FolderKey;
 use farhauld::control::{Control, FolderSetup};
 use farhauld::scan::{Rules, ScrubPlan};
-use farhauld::site::{PeerPlace, Sites};
+use farhauld::site::{PeerPlace, Sites, SitesView};
 use farhauld::store::Unnamed;
 use farhauld::watch::{Limits, WatchMode, Watching};
 use std::collections::BTreeSet;
@@ -90,6 +90,12 @@ impl Site {
     /// Where its tree stands.
     pub(crate) fn tree(&self) -> PathBuf {
         self.home.dir.path().join("tree")
+    }
+
+    /// Its sessions.
+    #[allow(dead_code, reason = "the example that shares this file holds nothing back")]
+    pub(crate) fn sessions(&self) -> SitesView {
+        self.sites.view()
     }
 
     /// How its folder is watched.

@@ -20,7 +20,8 @@ pub(super) async fn status(client: Client, json: bool) -> Ended {
     let SiteStatus { name, id, version, since, listen, .. } = &status;
     text::answer(format_args!("site {name}, {version}, at {listen}, since {since}\n  {id}"))?;
     status.folders.iter().try_for_each(|folder| text::answer(folder_line(folder)))?;
-    status.peers.iter().try_for_each(|peer| text::answer(peer_line(peer)))
+    status.peers.iter().try_for_each(|peer| text::answer(peer_line(peer)))?;
+    status.links.iter().try_for_each(|link| text::answer(super::calendar::link_line(link)))
 }
 
 pub(super) async fn list(client: Client, json: bool) -> Ended {

@@ -2,7 +2,7 @@
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, Zoned};
+use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use std::str::FromStr;
 
 /// A moment.
@@ -13,6 +13,17 @@ impl Moment {
     /// RFC 3339 in UTC.
     pub(super) fn text(self) -> String {
         self.0.to_string()
+    }
+
+    /// This one.
+    pub(super) fn now() -> Self {
+        Self(Timestamp::now())
+    }
+
+    /// So many days of 24 hours later; the last moment of all if there is none.
+    pub(super) fn days_later(self, days: u16) -> Self {
+        let later = self.0.checked_add(SignedDuration::from_hours(24 * i64::from(days)));
+        Self(later.unwrap_or(Timestamp::MAX))
     }
 
     fn parse(text: &str, now: &Zoned) -> Option<Self> {

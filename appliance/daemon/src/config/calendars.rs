@@ -1,0 +1,143 @@
+//! Calendars, and the links that they steer, as they are configured.
+
+use farhaul_proto::ids::SiteId;
+use farhaul_proto::units::BitRate;
+use farhaul_sync::calendar::{Calendar, Limit};
+use jiff::Timestamp;
+use jiff::tz::{self, TimeZone, TimeZoneDatabase};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How urgent something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Before everything else.
+    Urgent,
+    /// What folders sync, and jobs that say nothing else.
+    Normal,
+    /// What the others leave.
+    Background,
+}
+
+impl Class {
+    /// All of them, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Background];
+
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Urgent => "urgent",
+            Self::Normal => "normal",
+            Self::Background => "background",
+        }
+    }
+}
+
+/// What a class may have of a link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClassShare {
+    /// The calendar that holds for it besides that of the link.
+    pub calendar: Option<String>,
+    /// The most that it takes; a rate or a part of the link.
+    pub cap: Option<Limit>,
+    /// What it is left by classes before it; a rate or a part of the link.
+    pub floor: Option<Limit>,
+}
+
+/// A line of this site to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// What it is called.
+    pub name: String,
+    /// What it carries away from this site, of all peers together.
+    pub up: Option<BitRate>,
+    /// What it carries to this site.
+    pub down: Option<BitRate>,
+    /// The calendar that holds for all of it.
+    pub calendar: Option<String>,
+    /// Who is reached over it; `None`: whoever is not reached over another one.
+    pub peers: Option<BTreeSet<SiteId>>,
+    /// What classes may have of it.
+    pub classes: BTreeMap<Class, ClassShare>,
+}
+
+/// What is allowed at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// As the calendar says it, the smaller of those of the link and of the class.
+    pub limit: Limit,
+    /// What that is, with what the link carries and the most that the class takes; `None`: no limit.
+    pub rate: Option<BitRate>,
+}
+
+impl Link {
+    /// What a class may send over the link at an instant (spec: S-205).
+    pub fn in_force(&self, class: Class, calendars: &Calendars, at: Timestamp) -> InForce {
+        let share = self.classes.get(&class);
+        let names = [self.calendar.as_deref(), share.and_then(|share| share.calendar.as_deref())];
+        let mut limit = Limit::Full;
+        let mut rate = self.up;
+        for calendar in names.into_iter().flatten().filter_map(|name| calendars.get(name)) {
+            let holds = calendar.at(at);
+            let allowed = holds.on(self.up);
+            if is_less(allowed, rate) || limit == Limit::Full {
+                limit = holds;
+            }
+            rate = least(rate, allowed);
+        }
+        let cap = share.and_then(|share| share.cap).and_then(|cap| cap.on(self.up));
+        InForce { limit, rate: least(rate, cap) }
+    }
+
+    /// The first instant after `from` at which something else is in force for a class; `None` if that is
+    /// not before `until`.
+    pub fn next_change(
+        &self,
+        class: Class,
+        calendars: &Calendars,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Option<Timestamp> {
+        /// Changes of calendars that are of no consequence: beyond so many nobody waits.
+        const IDLE_MAX: usize = 1000;
+        let share = self.classes.get(&class).and_then(|share| share.calendar.as_deref());
+        let names = [self.calendar.as_deref(), share].into_iter().flatten();
+        let calendars_of: Vec<_> = names.filter_map(|name| calendars.get(name)).collect();
+        let holds = self.in_force(class, calendars, from);
+        let next = |at: &Timestamp| {
+            calendars_of.iter().filter_map(|one| one.next_change(*at, until)).min()
+        };
+        let mut changes = std::iter::successors(next(&from), next).take(IDLE_MAX);
+        changes.find(|at| self.in_force(class, calendars, *at) != holds)
+    }
+
+    /// Whether a calendar holds for all of it.
+    pub fn goes_by(&self, calendar: &str) -> bool {
+        self.calendar.as_deref() == Some(calendar)
+    }
+}
+
+fn is_less(one: Option<BitRate>, other: Option<BitRate>) -> bool {
+    one.unwrap_or(BitRate::MAX) < other.unwrap_or(BitRate::MAX)
+}
+
+fn least(one: Option<BitRate>, other: Option<BitRate>) -> Option<BitRate> {
+    one.into_iter().chain(other).min()
+}
+
+/// Calendars by name.
+pub type Calendars = BTreeMap<String, Arc<Calendar>>;
+
+/// A time zone by its name, from the data of this machine, or where it has none of that name from those
+/// that came with the program (spec: S-204).
+pub(super) fn zone(name: &str) -> Option<TimeZone> {
+    let is_name = |name: &&str| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte))
+    };
+    Some(name).filter(is_name).and_then(|name| tz::db().get(name).ok()).or_else(|| bundled(name))
+}
+
+/// A time zone by its name, from the data that came with the program.
+pub(super) fn bundled(name: &str) -> Option<TimeZone> {
+    TimeZoneDatabase::bundled().get(name).ok()
+}
