@@ -12,6 +12,7 @@
 mod address;
 mod decoding;
 mod figures;
+mod flows;
 mod lateness;
 mod limiting;
 mod observe;
@@ -284,13 +285,17 @@ impl Session {
 
     /// Declares an object to send; see [`Sender::declare`].
     pub fn declare_send(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
+        self.on_declaring(len);
+        self.sender.declare(len, held)
+    }
+
+    fn on_declaring(&mut self, len: Bytes) {
         self.job.on_declared(len);
         self.begin();
         self.idle_trains_left = 0;
         if self.sender.is_idle() {
             self.silence.ask_again();
         }
-        self.sender.declare(len, held)
     }
 
     /// Declares an object to receive; see [`Receiver::declare`].

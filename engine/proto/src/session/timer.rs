@@ -23,6 +23,8 @@ pub enum Timer {
     Steering,
     /// The pacer lets the next packets go.
     Send,
+    /// The cap of a flow lets its next packet go.
+    Flow,
     /// Packets are out: has the path fallen silent?
     SilenceCheck,
     /// The path is silent: time to ask again.
@@ -43,6 +45,7 @@ impl Session {
 
     /// The timer that fires first.
     pub fn next_timer(&mut self, now: Timestamp) -> Option<(Timestamp, Timer)> {
+        self.sender.turn(now);
         let nominal = self.pacing_rate(now);
         let permission = self.silence.permission(nominal, self.patience(), now);
         let named = |timer: Timer| move |at: Timestamp| (at, timer);
@@ -81,7 +84,10 @@ impl Session {
             }
             // Silence is measured against the clock: look again.
             Permission::Rate(_) => {
-                self.awaits_answer().then(|| (now + SILENCE_CHECK, Timer::SilenceCheck))
+                let check =
+                    self.awaits_answer().then(|| (now + SILENCE_CHECK, Timer::SilenceCheck));
+                let opens = self.sender.opens_at().filter(|_| self.window_open());
+                check.into_iter().chain(opens.map(|at| (at, Timer::Flow))).min_by_key(|&(at, _)| at)
             }
             Permission::Probe => self.is_steering().then_some((now, Timer::Probe)),
             Permission::WaitUntil(at) => Some((at, Timer::Probe)),

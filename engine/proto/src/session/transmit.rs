@@ -84,6 +84,7 @@ impl Session {
     /// Plans the packets that may leave now, a hundred or so at most; call until nothing is added.
     pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let sent_before = self.counters.wire_sent;
+        self.sender.turn(now);
         self.plan_addresses(now, plans);
         if core::mem::take(&mut self.report_now) {
             self.reports.hurry(now);
@@ -287,7 +288,8 @@ impl Session {
     /// The rate matters: there is something to send, or soon will be.
     pub(super) fn is_steering(&self) -> bool {
         let soon = self.idle_trains_left > 0 && self.controller.view().starting;
-        self.warm && (!self.sender.is_idle() || soon)
+        let sends = !self.sender.is_idle() && !self.sender.is_resting();
+        self.warm && (sends || soon)
     }
 
     fn plan_paced(&mut self, rate: BitRate, now: Timestamp, plans: &mut Vec<PacketPlan>) {
