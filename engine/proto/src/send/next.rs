@@ -15,6 +15,10 @@ impl Sender {
     /// The next symbol to send, of the flow whose turn it is.
     pub fn next_symbol(&mut self, context: &RepairContext) -> Option<Ticket> {
         let ready = self.ready();
+        if ready == 0 {
+            // What is asked for and could not leave now has no precedence when it can.
+            self.flows.iter_mut().for_each(|flow| flow.asked_for.clear());
+        }
         let mut left = ready;
         while let Some(place) = self.turns.next(left) {
             if let Some(ticket) = self.next_of(place, context) {
