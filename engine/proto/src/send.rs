@@ -541,4 +541,6 @@ impl Sender {
 }
 
 #[cfg(test)]
+mod flow_tests;
+#[cfg(test)]
 mod tests;

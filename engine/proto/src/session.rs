@@ -10,6 +10,7 @@
 //! happened to whoever wants to know; nobody has to ask.
 
 mod address;
+mod allowance;
 mod decoding;
 mod figures;
 mod flows;
@@ -48,6 +49,7 @@ use crate::trace::{Counters, DelayHistogram, LimitClock, SizeHistogram, TraceEve
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::DataId;
 use address::Place;
+use allowance::Allowance;
 use core::net::SocketAddr;
 use core::time::Duration;
 use decoding::Decoding;
@@ -184,6 +186,7 @@ pub struct Session {
     /// Only while somebody measures the path.
     prober: Option<Box<Prober>>,
     lateness: Lateness,
+    allowance: Allowance,
     observer: Observer,
 }
 
@@ -255,6 +258,7 @@ impl Session {
             send_share: config.send_blocks,
             prober: None,
             lateness: Lateness::default(),
+            allowance: Allowance::default(),
             observer,
             config,
         }

@@ -1,6 +1,6 @@
 //! What each flow of the sending side has to send, and whose turn it is. spec: W-143, W-144
 
-use super::block::Stage;
+use super::block::{SendBlock, Stage};
 use super::{SendEffect, Sender};
 use crate::ids::{BlockIndex, FlowId, ObjectId};
 use crate::ranges::RangeSet;
@@ -228,6 +228,11 @@ impl Sender {
         !self.is_idle() && places(self.taken).all(paused)
     }
 
+    /// Blocks in memory, or being read, of flows that are paused.
+    pub fn blocks_paused(&self) -> u32 {
+        self.blocks_open() - self.running().map(|flow| flow.open).sum::<u32>()
+    }
+
     pub(super) fn place_of(&self, id: FlowId) -> Option<usize> {
         places(self.taken).find(|&place| self.flows[place].id == id)
     }
@@ -268,13 +273,12 @@ impl Sender {
     /// is with the peer has to be finished, for only then it lets the memory go. spec: W-146
     fn is_held_up(&self) -> bool {
         let limit = self.blocks_limit();
-        let running: u32 = self.running().map(|flow| flow.open).sum();
-        let resting = self.blocks_open() - running;
+        let resting = self.blocks_paused();
         let wanted = || {
             let waits = |flow: &Flow| flow.has_unstarted() || !flow.first_pass.is_empty();
             self.running().any(waits)
         };
-        resting > limit / 2 && running + resting >= limit && wanted()
+        resting > limit / 2 && self.blocks_open() >= limit && wanted()
     }
 
     /// Paused flows that have begun blocks which they could go on with.
@@ -282,7 +286,8 @@ impl Sender {
         let mut ready = 0;
         for place in places(self.taken) {
             let flow = &self.flows[place];
-            let begun = |index: &BlockIndex| self.blocks.get(index).is_some_and(|b| b.is_begun());
+            let begun =
+                |index: &BlockIndex| self.blocks.get(index).is_some_and(SendBlock::is_begun);
             let may = !flow.repairs.is_empty() || flow.first_pass.iter().any(begun);
             if flow.plan.paused && flow.is_open_at(self.now) && may {
                 ready |= 1 << place;

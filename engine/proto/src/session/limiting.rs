@@ -94,6 +94,9 @@ impl Session {
         if !self.sender.has_symbol() {
             return Some(self.classify_starved());
         }
+        if self.allowance.is_spent() {
+            return Some(Limit::Cap);
+        }
         if self.config.carrier.is_reliable() {
             // Its rate is measured, not chosen: a little below the cap is the cap.
             let capped = bounds.cap().is_some_and(|cap| view.rate >= cap.mul_f64(AT_CAP_MEASURED));

@@ -80,7 +80,8 @@ impl Session {
             Permission::Rate(rate) if self.sender.has_symbol() && self.window_open() => {
                 // Half a quantum: a timer that fires late by the other half loses nothing.
                 let burst = Bytes::new(Pacer::quantum(rate).get() / 2);
-                Some((self.pacer.next_release(now, rate, burst), Timer::Send))
+                let at = self.pacer.next_release(now, rate, burst);
+                Some((self.allowance.not_before(at), Timer::Send))
             }
             // Silence is measured against the clock: look again.
             Permission::Rate(_) => {

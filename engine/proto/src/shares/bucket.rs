@@ -56,20 +56,26 @@ impl Bucket {
         (self.rate > BitRate::ZERO).then_some(self.paid)
     }
 
-    /// What may leave now without owing anything, if `packet` is the size of what leaves.
-    pub fn credit(&self, packet: Bytes, now: Timestamp) -> Bytes {
+    /// What may leave now: packets, as long as it is not used up; the last one overdraws it.
+    pub fn allowance(&self, packet: Bytes, now: Timestamp) -> Bytes {
         if !self.is_open(now) {
             return Bytes::ZERO;
         }
-        self.rate.bytes_in(now.since(self.paid).min(self.depth(packet)))
+        let saved = now.since(self.paid).min(self.depth(packet));
+        self.rate.bytes_in(saved) + Bytes::new(1)
     }
 
-    /// `bytes` left.
+    /// A packet of `bytes` left.
     pub fn take(&mut self, bytes: Bytes, now: Timestamp) {
+        self.take_many(bytes, bytes, now);
+    }
+
+    /// Packets of `packet` left, `bytes` together.
+    pub fn take_many(&mut self, bytes: Bytes, packet: Bytes, now: Timestamp) {
         if self.rate == BitRate::ZERO {
             return;
         }
-        let earliest = now - self.depth(bytes);
+        let earliest = now - self.depth(packet);
         // That time is rounded up, so that the sum of many is never above the cap.
         self.paid = self.paid.max(earliest) + bytes.time_at(self.rate);
     }
@@ -152,7 +158,8 @@ mod tests {
         assert!(!bucket.is_open(at(1_000)) && bucket.opens_at().is_none());
         bucket.set_rate(BitRate::mbps(8), at(1_000));
         assert!(bucket.is_open(at(1_000)));
-        assert_eq!(bucket.credit(Bytes::new(1_000), at(1_000)), Bytes::ZERO, "nothing is saved up");
+        let allowed = bucket.allowance(Bytes::new(1_000), at(1_000));
+        assert_eq!(allowed, Bytes::new(1), "a packet, and nothing is saved up");
     }
 
     #[test]

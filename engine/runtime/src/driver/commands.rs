@@ -15,9 +15,9 @@ impl Driver {
             Command::WarmUp { session, expected } => {
                 self.with(session, |session| session.core.warm_up(expected));
             }
-            Command::DeclareSend { session, len, held, source, reply } => {
+            Command::DeclareSend { session, flow, len, held, source, reply } => {
                 self.with(session, |session| {
-                    let declared = session.core.declare_send(len, &held);
+                    let declared = session.core.declare_send_in(flow, len, &held);
                     if let Ok(object) = declared {
                         session.sources.insert(object, Outgoing::new(source));
                     }
@@ -67,6 +67,14 @@ impl Driver {
                 session.core.set_policy(policy, bounds, now);
                 session.core.set_fec(fec);
             }),
+            Command::SetFlow(key, flow, plan, reply) => self.with(key, |session| {
+                let _ = reply.send(session.core.set_flow(flow, plan, now));
+            }),
+            Command::EndFlow(key, flow, reply) => self.with(key, |session| {
+                let _ = reply.send(session.core.end_flow(flow));
+            }),
+            Command::ShapeLink(cap) => self.shape_link(cap, now),
+            Command::Weigh(key, weight) => self.with(key, |session| session.part.weigh(weight)),
             Command::Stop => self.stopping = true,
             question => self.answer(question, now),
         }
@@ -84,6 +92,9 @@ impl Driver {
             Command::Probe(key, plan, reply) => self.with(key, |session| {
                 session.core.probe(plan, now);
                 session.probing = Some(reply);
+            }),
+            Command::Flows(key, reply) => self.with(key, |session| {
+                let _ = reply.send(session.core.flows().collect());
             }),
             Command::Stats(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.stats());
