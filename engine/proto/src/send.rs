@@ -170,6 +170,8 @@ pub struct Sender {
     turns: Turns,
     /// What caps are held against.
     now: Timestamp,
+    /// When it was looked last what limits flows.
+    noted: Timestamp,
     /// Data bytes placed and not yet sent once.
     unsent: Bytes,
     /// Blocks that the peer has, or that nobody wants any more.
@@ -199,6 +201,7 @@ impl Sender {
             taken: 1,
             turns,
             now: Timestamp::ZERO,
+            noted: Timestamp::ZERO,
             unsent: Bytes::ZERO,
             done: RangeSet::new(),
             // Known before the first block starts: the packet size has to be asked for first.

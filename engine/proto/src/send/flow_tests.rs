@@ -159,12 +159,14 @@ fn a_capped_flow_says_when_it_goes_on_and_what_limits_it() {
     let opens = sender.opens_at().unwrap();
     assert!(opens > begin && !sender.has_symbol());
     sender.note_flows(begin);
-    sender.turn(opens);
+    let later = begin + core::time::Duration::from_millis(10);
+    assert!(opens <= later);
+    sender.turn(later);
     assert!(sender.has_symbol());
-    sender.note_flows(opens);
+    sender.note_flows(later);
     let figures = sender.flows().find(|figures| figures.flow == ONE).unwrap();
     assert_eq!(figures.limit, Some(FlowLimit::Session));
-    assert_eq!(figures.spent[FlowLimit::Cap as usize], opens.since(begin));
+    assert_eq!(figures.spent[FlowLimit::Cap as usize], later.since(begin));
     sender.set_flow(ONE, FlowPlan { cap: Some(BitRate::ZERO), ..figures.plan }).unwrap();
     assert!(!sender.has_symbol() && sender.opens_at().is_none());
 }

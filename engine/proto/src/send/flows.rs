@@ -8,7 +8,11 @@ use crate::shares::{
     Bucket, FLOWS_MAX, FlowClock, FlowError, FlowFigures, FlowLimit, FlowPlan, Mask, places,
 };
 use crate::units::{Bytes, Timestamp};
+use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
+
+/// What limits a flow is looked at so often.
+const NOTE_EVERY: Duration = Duration::from_millis(5);
 
 /// A flow, and what of it is where.
 #[derive(Debug)]
@@ -252,6 +256,12 @@ impl Sender {
         self.running().any(Flow::has_unstarted)
     }
 
+    /// The only flow there is, if it may send now.
+    pub(super) fn alone(&self) -> Option<Mask> {
+        let flow = self.flows.first().filter(|_| self.taken == 1)?;
+        (!flow.plan.paused && flow.is_open_at(self.now)).then_some(self.taken)
+    }
+
     /// The flows of which a symbol could leave now.
     pub(super) fn ready(&self) -> Mask {
         let mut ready = 0;
@@ -328,9 +338,13 @@ impl Sender {
         true
     }
 
-    /// Looks at what limits each flow from now on.
+    /// Looks at what limits each flow from now on; every 5 ms at most.
     pub fn note_flows(&mut self, now: Timestamp) {
-        let several = self.ready().count_ones() > 1;
+        if now < self.noted + NOTE_EVERY {
+            return;
+        }
+        self.noted = now;
+        let several = self.taken > 1 && self.ready().count_ones() > 1;
         for place in places(self.taken) {
             let flow = &self.flows[place];
             let limit = if flow.objects == 0 {

@@ -14,21 +14,22 @@ impl Sender {
 
     /// The next symbol to send, of the flow whose turn it is.
     pub fn next_symbol(&mut self, context: &RepairContext) -> Option<Ticket> {
-        let ready = self.ready();
-        if ready == 0 {
-            // What is asked for and could not leave now has no precedence when it can.
-            self.flows.iter_mut().for_each(|flow| flow.asked_for.clear());
-        }
+        // Where there is one flow only, to ask whether it could is to look for the symbol twice.
+        let ready = self.alone().unwrap_or_else(|| self.ready());
         let mut left = ready;
         while let Some(place) = self.turns.next(left) {
             if let Some(ticket) = self.next_of(place, context) {
                 let bytes = packet_bytes(ticket.shape.symbol_size());
-                self.turns.charge(place, bytes, ready);
+                if !ready.is_power_of_two() {
+                    self.turns.charge(place, bytes, ready);
+                }
                 self.flows[place].charge(bytes, self.now);
                 return Some(ticket);
             }
             left &= !(1 << place);
         }
+        // What is asked for and could not leave now has no precedence when it can.
+        self.flows.iter_mut().for_each(|flow| flow.asked_for.clear());
         None
     }
 

