@@ -205,8 +205,7 @@ impl Session {
                 (Box::new(law), PathMtu::known(), Ledger::ordered(secret))
             }
         };
-        let fec = fec_over(carrier, config.fec);
-        let mut pacer = Pacer::new();
+        let (fec, mut pacer) = (fec_over(carrier, config.fec), Pacer::new());
         pacer.set_cap(bounds.cap());
         let mut observer = Observer::new(&controller.view(), now);
         observer.note(started(&config), now);

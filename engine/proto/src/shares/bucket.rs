@@ -1,4 +1,4 @@
-//! A cap on wire bytes that holds in every short span: a token bucket kept as a time.
+//! A cap on wire bytes that holds in every short span: a token bucket kept as a time. spec: W-145
 //!
 //! ```text
 //! in any span T: bytes <= cap * (T + depth) + one packet;  depth + one packet = 4 ms of the cap

@@ -67,6 +67,14 @@ impl Driver {
                 session.core.set_policy(policy, bounds, now);
                 session.core.set_fec(fec);
             }),
+            Command::Stop => self.stopping = true,
+            question => self.answer(question, now),
+        }
+    }
+
+    /// Applies a command that changes nothing of what is carried, only when it is, or who is told.
+    fn answer(&mut self, command: Command, now: Timestamp) {
+        match command {
             Command::SetFlow(key, flow, plan, reply) => self.with(key, |session| {
                 let _ = reply.send(session.core.set_flow(flow, plan, now));
             }),
@@ -75,14 +83,6 @@ impl Driver {
             }),
             Command::ShapeLink(cap) => self.shape_link(cap, now),
             Command::Weigh(key, weight) => self.with(key, |session| session.part.weigh(weight)),
-            Command::Stop => self.stopping = true,
-            question => self.answer(question, now),
-        }
-    }
-
-    /// Applies a command that changes nothing of what is carried.
-    fn answer(&mut self, command: Command, now: Timestamp) {
-        match command {
             Command::AskPeer(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.ask_peer(now));
             }),
