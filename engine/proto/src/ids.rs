@@ -62,6 +62,11 @@ id! {
     ObjectId(u32)
 }
 id! {
+    /// What objects of a session have in common that share its path with others: see
+    /// [`crate::shares`]. Local to one side; 0 is where objects are that nobody put elsewhere.
+    FlowId(u32)
+}
+id! {
     /// How many times claimed blocks of an object were reopened: tells what is said about the
     /// object before a reopening from what is said after it.
     Generation(u32)

@@ -19,6 +19,7 @@ pub mod ranges;
 pub mod recv;
 pub mod send;
 pub mod session;
+pub mod shares;
 mod site_id;
 pub mod trace;
 pub mod units;

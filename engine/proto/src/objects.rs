@@ -7,6 +7,7 @@
 use crate::ids::{BlockIndex, Generation, ObjectId};
 use crate::limits::{BLOCK_DATA, OBJECT_MAX};
 use crate::ranges::RangeSet;
+use crate::shares::FlowError;
 use crate::units::Bytes;
 use std::collections::BTreeMap;
 
@@ -56,6 +57,9 @@ pub enum ObjectError {
     /// The object was given up on this side: no more of it is sent.
     #[error("object {0} was given up")]
     GivenUp(ObjectId),
+    /// It was to be in a flow that there is not.
+    #[error(transparent)]
+    Flow(#[from] FlowError),
 }
 
 #[derive(Clone, Copy, Debug)]

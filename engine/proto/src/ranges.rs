@@ -116,6 +116,19 @@ impl RangeSet {
         }
     }
 
+    /// The ranges that begin at `n` or beyond, ascending.
+    pub fn ranges_from(&self, n: u64) -> impl ExactSizeIterator<Item = (u64, u64)> + '_ {
+        let from = self.ranges.partition_point(|&(first, _)| first < n);
+        self.ranges.range(from..).copied()
+    }
+
+    /// The range that `n` lies in.
+    pub fn range_of(&self, n: u64) -> Option<(u64, u64)> {
+        let after = self.ranges.partition_point(|&(first, _)| first <= n);
+        let range = *self.ranges.get(after.checked_sub(1)?)?;
+        (range.1 >= n).then_some(range)
+    }
+
     /// The smallest number from `n` on that is not a member.
     pub fn absent_from(&self, n: u64) -> u64 {
         let after = self.ranges.partition_point(|&(first, _)| first <= n);

@@ -7,6 +7,7 @@ pub mod acks;
 pub mod block;
 mod grants;
 mod solve;
+mod told;
 
 use crate::fec::BlockShape;
 use crate::ids::{BlockIndex, Generation, ObjectId, SymbolId};
@@ -15,18 +16,17 @@ use crate::objects::{BlockRun, ObjectError, ObjectTable, Placed, Reopened};
 use crate::ranges::RangeSet;
 use crate::trace::{Ring, TraceEvent, Way};
 use crate::units::{Bytes, Timestamp};
-use crate::wire::feedback::{BlockDeficit, BlockRange, Feedback};
+use crate::wire::feedback::{BlockDeficit, Feedback};
 use crate::wire::header::DataId;
 use block::{RecvBlock, Stage, Take};
 use core::time::Duration;
 use grants::Grants;
 use solve::Solvers;
 use std::collections::{BTreeMap, VecDeque};
+use told::Told;
 
 /// Trace events kept until the session takes them.
 const TRACE_MAX: usize = 256;
-/// Ranges of complete blocks in one report.
-const COMPLETE_RANGES_MAX: usize = 128;
 /// Deficits in one report.
 const DEFICITS_MAX: usize = 64;
 
@@ -164,6 +164,7 @@ pub struct Receiver {
     done: RangeSet,
     /// Blocks that were given up here.
     dropped: RangeSet,
+    told: Told,
     repair_held: u32,
     repair_max: u32,
     solvers: Solvers,
@@ -186,6 +187,7 @@ impl Receiver {
             open: BTreeMap::new(),
             done: RangeSet::new(),
             dropped: RangeSet::new(),
+            told: Told::default(),
             repair_held: 0,
             repair_max: SESSION_REPAIR_MAX,
             solvers: Solvers::new(),
@@ -294,6 +296,7 @@ impl Receiver {
     /// A report left that spoke of the credit; `rtt` is a pessimistic round trip.
     pub fn on_reported(&mut self, rtt: Duration, now: Timestamp) {
         self.grants.on_report(self.credit, rtt, now);
+        self.told.on_reported(&self.done);
     }
 
     /// True when a symbol of `block` would open it, so that it takes a buffer.
@@ -437,6 +440,7 @@ impl Receiver {
         let placed = state.placed;
         self.counters.written += placed.len;
         self.done.insert(u64::from(block.get()));
+        self.told.on_complete(block);
         self.trace.push(TraceEvent::BlockCompleted { way: Way::In, block });
         self.let_go(block);
         if let Some(remaining) = self.remaining.get_mut(&placed.object) {
@@ -469,14 +473,7 @@ impl Receiver {
     pub fn report(&self, feedback: &mut Feedback) {
         let below = u32::try_from(self.done.first_absent()).unwrap_or(u32::MAX);
         feedback.complete_below = BlockIndex::new(below);
-        let above = self.done.iter().filter(|&(first, _)| first > u64::from(below));
-        feedback.complete = above
-            .take(COMPLETE_RANGES_MAX)
-            .map(|(first, last)| BlockRange {
-                first: BlockIndex::clamped(first),
-                last: BlockIndex::clamped(last),
-            })
-            .collect();
+        feedback.complete = self.told.choose(&self.done, feedback.complete_below);
         feedback.deficits = self
             .open
             .iter()

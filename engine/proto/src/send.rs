@@ -1,25 +1,30 @@
 //! The sending side: which symbol leaves next, which block is read next, what a loss means.
 //!
-//! Order of sending: blocks that the peer asks for, then repairs of the oldest block, then the first
-//! pass in index order. It does not pace, number or seal packets (`session`), and it never
-//! sees payload.
+//! Order of sending: the flow whose turn it is, and of it blocks that the peer asks for, then repairs of
+//! the oldest block, then the first pass in index order. It does not pace, number or seal packets
+//! (`session`), and it never sees payload.
 
+mod ahead;
 pub mod block;
 mod claims;
+mod flows;
+mod next;
 mod repair;
 mod reshape;
 
 use crate::fec::{BlockShape, FecPolicy};
-use crate::ids::{BlockIndex, Generation, ObjectId, SymbolId};
+use crate::ids::{BlockIndex, FlowId, Generation, ObjectId, SymbolId};
 use crate::objects::{BlockRun, ObjectError, ObjectTable, Placed, Reopened};
 use crate::path::ledger::Carried;
 use crate::ranges::RangeSet;
+use crate::shares::{FlowError, FlowPlan, Mask, Turns, places};
 use crate::trace::{Ring, TraceEvent, Way};
-use crate::units::Bytes;
+use crate::units::{Bytes, Timestamp};
 use crate::wire::feedback::Feedback;
 use block::{SendBlock, Stage};
+use flows::Flow;
 pub use repair::RepairContext;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Trace events kept until the session takes them.
 const TRACE_MAX: usize = 256;
@@ -145,6 +150,8 @@ struct SendObject {
     remaining: u32,
     /// Blocks that were not read yet.
     unread: u32,
+    /// The place of its flow.
+    flow: usize,
 }
 
 /// The sending side of a session.
@@ -153,15 +160,18 @@ pub struct Sender {
     config: SendConfig,
     table: ObjectTable,
     objects: BTreeMap<ObjectId, SendObject>,
+    /// Where objects belong of which claims may be reopened, unless it is the default flow.
+    homes: BTreeMap<ObjectId, FlowId>,
     blocks: BTreeMap<BlockIndex, SendBlock>,
-    /// Blocks with a repair ready to leave.
-    repairs: BTreeSet<BlockIndex>,
-    /// What the newest report asks for, as far as it was not looked at since.
-    asked_for: BTreeSet<BlockIndex>,
-    /// Active blocks whose first pass is not done.
-    first_pass: BTreeSet<BlockIndex>,
-    /// Next index to start.
-    next_start: BlockIndex,
+    /// By place; never fewer than the default one.
+    flows: Vec<Flow>,
+    /// The places that are in use.
+    taken: Mask,
+    turns: Turns,
+    /// What caps are held against.
+    now: Timestamp,
+    /// When it was looked last what limits flows.
+    noted: Timestamp,
     /// Data bytes placed and not yet sent once.
     unsent: Bytes,
     /// Blocks that the peer has, or that nobody wants any more.
@@ -179,15 +189,19 @@ pub struct Sender {
 impl Sender {
     /// A sender without objects.
     pub fn new(config: SendConfig) -> Self {
+        let (plan, mut turns) = (FlowPlan::default(), Turns::new());
+        turns.set(0, plan.class, plan.weight);
         Self {
             config,
             table: ObjectTable::new(),
             objects: BTreeMap::new(),
+            homes: BTreeMap::new(),
             blocks: BTreeMap::new(),
-            repairs: BTreeSet::new(),
-            asked_for: BTreeSet::new(),
-            first_pass: BTreeSet::new(),
-            next_start: BlockIndex::new(0),
+            flows: vec![Flow::new(FlowId::default(), plan, Timestamp::ZERO)],
+            taken: 1,
+            turns,
+            now: Timestamp::ZERO,
+            noted: Timestamp::ZERO,
             unsent: Bytes::ZERO,
             done: RangeSet::new(),
             // Known before the first block starts: the packet size has to be asked for first.
@@ -201,15 +215,44 @@ impl Sender {
         }
     }
 
-    /// Declares an object of `len` bytes of which the peer claims to hold `held` blocks.
+    /// Declares an object of `len` bytes of which the peer claims to hold `held` blocks, in the default
+    /// flow.
     ///
     /// # Errors
     /// [`ObjectError`]; nothing is changed then.
     pub fn declare(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
+        self.declare_at(0, len, held)
+    }
+
+    /// Declares an object of a flow that was opened.
+    ///
+    /// # Errors
+    /// [`FlowError::Unknown`], or what [`Self::declare`] says; nothing is changed then.
+    pub fn declare_in(
+        &mut self,
+        flow: FlowId,
+        len: Bytes,
+        held: &[BlockRun],
+    ) -> Result<ObjectId, ObjectError> {
+        let place = self.place_of(flow).ok_or(FlowError::Unknown(flow))?;
+        self.declare_at(place, len, held)
+    }
+
+    fn declare_at(
+        &mut self,
+        flow: usize,
+        len: Bytes,
+        held: &[BlockRun],
+    ) -> Result<ObjectId, ObjectError> {
         let before = self.table.next_block();
         let (object, remaining) = self.table.declare(len, held)?;
         self.unsent += self.table.bytes_from(before);
-        self.objects.insert(object, SendObject { remaining, unread: remaining });
+        self.objects.insert(object, SendObject { remaining, unread: remaining, flow });
+        self.flows[flow].objects += 1;
+        self.flows[flow].place(before, self.table.next_block());
+        if flow > 0 && !held.is_empty() {
+            self.homes.insert(object, self.flows[flow].id);
+        }
         self.trace.push(TraceEvent::ObjectDeclared { way: Way::Out, object, len });
         if remaining == 0 {
             self.on_read(object);
@@ -230,27 +273,37 @@ impl Sender {
         }
         let (reopened, count) = self.table.reopen(object, runs)?;
         self.unsent += self.table.bytes_from(reopened.first_block);
-        let state = self.objects.entry(object).or_insert(SendObject { remaining: 0, unread: 0 });
+        let home = self.homes.get(&object).and_then(|&flow| self.place_of(flow)).unwrap_or(0);
+        let state = self.objects.entry(object).or_insert_with(|| {
+            self.flows[home].objects += 1;
+            SendObject { remaining: 0, unread: 0, flow: home }
+        });
         state.remaining += count;
         state.unread += count;
+        self.flows[state.flow].place(reopened.first_block, self.table.next_block());
         Ok(reopened)
     }
 
     /// Stops sending an object (its source failed): its blocks count as done.
     pub fn abandon(&mut self, object: ObjectId) {
         // Forgotten first: an object that is given up is not complete.
-        if !self.table.give_up(object) || self.objects.remove(&object).is_none() {
+        if !self.table.give_up(object) {
             return;
         }
+        let Some(SendObject { flow, .. }) = self.objects.remove(&object) else { return };
+        self.flows[flow].objects -= 1;
         self.trace.push(TraceEvent::ObjectAbandoned { way: Way::Out, object });
         for (first, end) in self.table.runs_of(object) {
             let open: Vec<_> = self.blocks.range(first..end).map(|(&index, _)| index).collect();
             for block in open {
                 self.retire(block, false);
             }
-            let unstarted = first.max(self.next_start);
+            let (unstarted, returned) = self.flows[flow].forget(first, end);
             if unstarted < end {
                 self.unsent -= self.table.bytes_between(unstarted, end);
+            }
+            for placed in returned.into_iter().filter_map(|block| self.table.find(block)) {
+                self.unsent -= placed.len;
             }
             self.done.insert_range(u64::from(first.get()), u64::from(end.get()) - 1);
         }
@@ -288,7 +341,7 @@ impl Sender {
 
     /// True when blocks wait only for the symbol size.
     pub fn wants_symbol_size(&self) -> bool {
-        self.symbol_size.is_none() && self.next_start < self.table.next_block()
+        self.symbol_size.is_none() && self.has_unstarted()
     }
 
     /// True when every declared object is complete.
@@ -313,18 +366,20 @@ impl Sender {
 
     /// True when the next block cannot start because the peer grants no more open blocks.
     pub fn blocked_by_peer(&self) -> bool {
-        let more = self.next_start < self.table.next_block() || !self.first_pass.is_empty();
-        more && self.blocks_open() >= self.peer_blocks_max && self.next_first_pass().is_none()
+        let more = self.running().any(|flow| flow.has_unstarted() || !flow.first_pass.is_empty());
+        let mut begins = places(self.taken);
+        more && self.blocks_open() >= self.peer_blocks_max
+            && begins.all(|place| self.next_first_pass(place).is_none())
     }
 
     /// True when the next block cannot start because our own buffers are in use.
     pub fn blocked_by_buffers(&self) -> bool {
-        self.next_start < self.table.next_block() && self.blocks_open() >= self.config.blocks_max
+        self.has_unstarted() && self.blocks_open() >= self.config.blocks_max
     }
 
     /// True while a block is being read and nothing else could be sent.
     pub fn waits_for_source(&self) -> bool {
-        self.first_pass.is_empty()
+        self.flows.iter().all(|flow| flow.first_pass.is_empty())
             && self.blocks.values().next_back().is_some_and(|block| block.stage == Stage::Reading)
     }
 
@@ -332,44 +387,14 @@ impl Sender {
     /// is open waits for its decoder or disk.
     pub fn awaits_peer(&self) -> bool {
         let waits = |block: &SendBlock| block.first_pass_done() || !self.may_send(block);
-        !self.blocks.is_empty() && self.blocks.values().all(waits)
+        let rests = |block: &&SendBlock| self.flows[block.flow].plan.paused;
+        let mut running = self.blocks.values().filter(|block| !rests(block)).peekable();
+        running.peek().is_some() && running.all(waits)
     }
 
-    /// Starts reads so that at least `ahead` data bytes are loaded or loading.
-    pub fn read_ahead(&mut self, ahead: Bytes) {
-        let Some(symbol_size) = self.symbol_size else { return };
-        let limit = self.config.blocks_max.min(self.peer_blocks_max);
-        let mut loaded = self.first_pass_bytes();
-        while loaded < ahead
-            && self.blocks_open() < limit
-            && self.next_start < self.table.next_block()
-        {
-            let index =
-                BlockIndex::clamped(self.done.absent_from(u64::from(self.next_start.get())));
-            if index >= self.table.next_block() {
-                self.next_start = self.table.next_block();
-                break;
-            }
-            self.next_start = index.next();
-            let Some(placed) = self.table.find(index) else { continue };
-            let Ok(shape) = BlockShape::new(placed.len, symbol_size) else { continue };
-            self.blocks.insert(index, SendBlock::new(placed, shape));
-            let (way, symbols) = (Way::Out, shape.symbols());
-            self.trace.push(TraceEvent::BlockOpened { way, block: index, symbols });
-            self.effects.push_back(SendEffect::Read { block: index, placed, shape });
-            loaded += placed.len;
-        }
-    }
-
-    fn first_pass_bytes(&self) -> Bytes {
-        let reading = self.blocks.values().rev().take_while(|b| b.stage == Stage::Reading);
-        let active = self.first_pass.iter().filter_map(|index| self.blocks.get(index));
-        reading
-            .map(|block| block.placed.len)
-            .chain(active.map(|block| {
-                Bytes::new(u64::from(block.unsent()) * u64::from(block.shape.symbol_size()))
-            }))
-            .sum()
+    /// Blocks that may be in memory at once.
+    fn blocks_limit(&self) -> u32 {
+        self.config.blocks_max.min(self.peer_blocks_max)
     }
 
     /// The body loaded a block; `shape` is the one it was asked for, or that of the block packed
@@ -383,10 +408,13 @@ impl Sender {
                 self.counters.packed += state.placed.len;
                 self.counters.packed_to += state.to_send();
             }
-            let object = state.placed.object;
-            self.first_pass.insert(block);
+            let (object, flow) = (state.placed.object, state.flow);
+            self.flows[flow].first_pass.insert(block);
             self.count_read(object);
             self.reshape(block);
+            if self.flows[flow].plan.paused {
+                self.give_back_one(flow);
+            }
         } else {
             self.effects.push_back(SendEffect::Release { block });
         }
@@ -404,87 +432,6 @@ impl Sender {
     fn on_read(&mut self, object: ObjectId) {
         let generation = self.table.generation(object);
         self.events.push_back(SendEvent::ObjectRead { object, generation });
-    }
-
-    /// True when a symbol could leave now.
-    pub fn has_symbol(&self) -> bool {
-        !self.repairs.is_empty() || self.next_first_pass().is_some()
-    }
-
-    /// True when the peer's credit allows symbols of the block: it shrinks when others want the
-    /// peer's buffers, and blocks that were read for more of it wait. spec: W-076
-    fn may_send(&self, block: &SendBlock) -> bool {
-        block.is_begun() || self.begun < self.peer_blocks_max
-    }
-
-    fn next_first_pass(&self) -> Option<BlockIndex> {
-        let may = |index: &&BlockIndex| self.blocks.get(*index).is_some_and(|b| self.may_send(b));
-        self.first_pass.iter().find(may).copied()
-    }
-
-    /// The next symbol to send: of a block that the peer asks for, else a repair of the oldest
-    /// block, else the first pass goes on. A peer that lacks buffers drops the symbols of all other
-    /// blocks until one of those it asks for is complete, so that one must not wait behind them.
-    pub fn next_symbol(&mut self, context: &RepairContext) -> Option<Ticket> {
-        while let Some(&asked) = self.asked_for.first() {
-            if let Some(ticket) = self.repair_of(asked).or_else(|| self.source_of(asked, context)) {
-                return Some(ticket);
-            }
-            // The next report names it again if it is still wanted.
-            self.asked_for.pop_first();
-        }
-        while let Some(&block) = self.repairs.first() {
-            if let Some(ticket) = self.repair_of(block) {
-                return Some(ticket);
-            }
-        }
-        let block = self.next_first_pass()?;
-        self.source_of(block, context)
-    }
-
-    /// The next repair of a block that has one ready; afterwards it is known whether it has more.
-    fn repair_of(&mut self, block: BlockIndex) -> Option<Ticket> {
-        if !self.repairs.contains(&block) {
-            return None;
-        }
-        let state = self.blocks.get_mut(&block);
-        let taken = state.and_then(|state| {
-            let symbol = state.take_repair()?;
-            Some((symbol, state.shape, state.has_repair_ready()))
-        });
-        if !taken.is_some_and(|(.., more)| more) {
-            self.repairs.remove(&block);
-        }
-        let (symbol, shape, _) = taken?;
-        let resend = symbol.get() < shape.symbols();
-        *(if resend { &mut self.counters.resent } else { &mut self.counters.repair }) += 1;
-        let reason = if resend { Reason::Resend } else { Reason::Repair };
-        Some(Ticket { block, symbol, shape, reason })
-    }
-
-    /// The next symbol of a block's first pass.
-    fn source_of(&mut self, block: BlockIndex, context: &RepairContext) -> Option<Ticket> {
-        if !self.blocks.get(&block).is_some_and(|state| self.may_send(state)) {
-            return None;
-        }
-        let state = self.blocks.get_mut(&block)?;
-        let begun = state.is_begun();
-        let symbol = state.take_source()?;
-        self.begun += u32::from(!begun);
-        let shape = state.shape;
-        let done = state.first_pass_done();
-        let size = u64::from(shape.symbol_size());
-        let sent_before = Bytes::new(u64::from(symbol.get()) * size);
-        self.unsent -= state.to_send().saturating_sub(sent_before).min(Bytes::new(size));
-        self.counters.source += 1;
-        if !begun && !done {
-            self.prepare_proactive(block, context);
-        }
-        if done {
-            self.first_pass.remove(&block);
-            self.plan_proactive(block, context);
-        }
-        Some(Ticket { block, symbol, shape, reason: Reason::Source })
     }
 
     /// The fate of a packet's content is known.
@@ -521,7 +468,12 @@ impl Sender {
         }
         if newest {
             self.peer_blocks_max = feedback.open_blocks_limit;
-            self.asked_for = feedback.deficits.iter().map(|deficit| deficit.block).collect();
+            self.flows.iter_mut().for_each(|flow| flow.asked_for.clear());
+            for deficit in &feedback.deficits {
+                if let Some(state) = self.blocks.get(&deficit.block) {
+                    self.flows[state.flow].asked_for.insert(deficit.block);
+                }
+            }
             for deficit in &feedback.deficits {
                 self.on_deficit(deficit.block, deficit.missing, context);
             }
@@ -537,10 +489,9 @@ impl Sender {
             return;
         }
         let Some(placed) = self.table.find(block) else { return };
-        self.repairs.remove(&block);
-        self.first_pass.remove(&block);
         match self.blocks.remove(&block) {
             Some(state) => {
+                self.flows[state.flow].leave(block);
                 self.begun -= u32::from(state.is_begun());
                 self.unsent -= state.to_send() - state.bytes_sent_once();
                 // A block still being read is released when its read completes.
@@ -561,8 +512,10 @@ impl Sender {
     }
 
     fn finish_if_complete(&mut self, object: ObjectId) {
-        if self.objects.get(&object).is_some_and(|state| state.remaining == 0) {
+        let complete = self.objects.get(&object).filter(|state| state.remaining == 0);
+        if let Some(flow) = complete.map(|state| state.flow) {
             self.objects.remove(&object);
+            self.flows[flow].objects -= 1;
             let generation = self.table.generation(object);
             self.events.push_back(SendEvent::ObjectComplete { object, generation });
             self.trace.push(TraceEvent::ObjectCompleted { way: Way::Out, object });
@@ -590,5 +543,7 @@ impl Sender {
     }
 }
 
+#[cfg(test)]
+mod flow_tests;
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,10 @@
 //! happened to whoever wants to know; nobody has to ask.
 
 mod address;
+mod allowance;
 mod decoding;
 mod figures;
+mod flows;
 mod lateness;
 mod limiting;
 mod observe;
@@ -47,6 +49,7 @@ use crate::trace::{Counters, DelayHistogram, LimitClock, SizeHistogram, TraceEve
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::DataId;
 use address::Place;
+use allowance::Allowance;
 use core::net::SocketAddr;
 use core::time::Duration;
 use decoding::Decoding;
@@ -183,6 +186,7 @@ pub struct Session {
     /// Only while somebody measures the path.
     prober: Option<Box<Prober>>,
     lateness: Lateness,
+    allowance: Allowance,
     observer: Observer,
 }
 
@@ -201,8 +205,7 @@ impl Session {
                 (Box::new(law), PathMtu::known(), Ledger::ordered(secret))
             }
         };
-        let fec = fec_over(carrier, config.fec);
-        let mut pacer = Pacer::new();
+        let (fec, mut pacer) = (fec_over(carrier, config.fec), Pacer::new());
         pacer.set_cap(bounds.cap());
         let mut observer = Observer::new(&controller.view(), now);
         observer.note(started(&config), now);
@@ -254,6 +257,7 @@ impl Session {
             send_share: config.send_blocks,
             prober: None,
             lateness: Lateness::default(),
+            allowance: Allowance::default(),
             observer,
             config,
         }
@@ -284,13 +288,17 @@ impl Session {
 
     /// Declares an object to send; see [`Sender::declare`].
     pub fn declare_send(&mut self, len: Bytes, held: &[BlockRun]) -> Result<ObjectId, ObjectError> {
+        self.on_declaring(len);
+        self.sender.declare(len, held)
+    }
+
+    fn on_declaring(&mut self, len: Bytes) {
         self.job.on_declared(len);
         self.begin();
         self.idle_trains_left = 0;
         if self.sender.is_idle() {
             self.silence.ask_again();
         }
-        self.sender.declare(len, held)
     }
 
     /// Declares an object to receive; see [`Receiver::declare`].

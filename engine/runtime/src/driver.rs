@@ -10,6 +10,7 @@ mod commands;
 mod completions;
 mod early;
 mod effects;
+mod link;
 pub mod receive;
 mod recording;
 mod session;
@@ -95,6 +96,8 @@ pub(crate) struct Driver {
     /// Calls into sources and sinks, which may block on a file system.
     files: WorkPool<Done>,
     shares: Shares,
+    /// What all sessions may send together.
+    link: Option<link::LinkCap>,
     /// Verified blocks whose sinks have no room at the moment.
     waiting_stores: VecDeque<effects::WaitingStore>,
     /// Not before this are those sinks asked again.
@@ -146,6 +149,7 @@ impl Driver {
             work,
             files,
             shares: Shares::default(),
+            link: None,
             waiting_stores: VecDeque::new(),
             stores_at: Timestamp::ZERO,
             batch: Some(RecvBatch::new()),
@@ -292,7 +296,7 @@ impl Driver {
     /// Drains effects and sends.
     fn serve_sessions(&mut self, now: Timestamp) -> Turn {
         let drops = self.port.udp().receiver_drops();
-        let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
+        let keys = self.turns();
         let mut turn = Turn { more: false, blocked: false };
         self.share_buffers(now);
         for key in keys {
@@ -305,7 +309,9 @@ impl Driver {
                 session.vouch(&self.control);
             }
             self.drain(key);
+            let before = self.allow(key, now);
             let sent = self.transmit(key, now);
+            self.charge(key, before, now);
             turn.more |= sent.more;
             turn.blocked |= sent.blocked;
             self.drain(key);

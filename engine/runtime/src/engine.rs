@@ -4,12 +4,14 @@
 
 mod carriers;
 mod counts;
+mod flows;
 mod options;
 mod seats;
 mod session;
 
 pub use carriers::TcpPort;
 pub use counts::EngineCounts;
+pub use flows::{FlowControl, FlowFault};
 pub use options::SessionOptions;
 pub use session::{NoAnswer, Peer, SessionFault, SessionHandle, SessionProbe};
 
@@ -32,7 +34,7 @@ use farhaul_proto::congestion::Policy;
 use farhaul_proto::fec::BlockShape;
 use farhaul_proto::limits::BLOCK_DATA;
 use farhaul_proto::session::SessionConfig;
-use farhaul_proto::units::Bytes;
+use farhaul_proto::units::{BitRate, Bytes};
 use ring::rand::{SecureRandom, SystemRandom};
 use seats::{NoSeat, Seat, Seats};
 use session::Mailbox;
@@ -246,6 +248,14 @@ impl Engine {
     /// What each carrier moved so far.
     pub fn traffic(&self) -> Traffics {
         self.port.traffic()
+    }
+
+    /// From now on no more than `up` leaves of all sessions together, counted at IP level (`None`: no
+    /// bound): shared by weight ([`FlowControl::weigh`]), and what one does not use is the others'. In any
+    /// 200 ms it is exceeded by no more than 2 %, reports aside, which count but do not wait. The control
+    /// channel is no part of it.
+    pub fn shape_link(&self, up: Option<BitRate>) {
+        let _ = self.mailbox.post(Command::ShapeLink(up));
     }
 
     /// Opens a session with the site `id` at `addr`.

@@ -18,7 +18,8 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::fec::FecPolicy;
-use farhaul_proto::ids::ObjectId;
+use farhaul_proto::ids::{FlowId, ObjectId};
+use farhaul_proto::shares::FlowPlan;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
 use std::collections::BTreeMap;
 
@@ -137,6 +138,8 @@ pub struct HostProfile {
     pub claims_drops: bool,
     /// A fault of its core.
     pub mutation: Mutation,
+    /// Objects that it sends in another flow than the default one.
+    pub flows: BTreeMap<ObjectId, FlowId>,
 }
 
 impl Default for HostProfile {
@@ -161,6 +164,7 @@ impl Default for HostProfile {
             acknowledges_everything: false,
             claims_drops: false,
             mutation: Mutation::None,
+            flows: BTreeMap::new(),
         }
     }
 }
@@ -231,6 +235,15 @@ pub enum Step {
         send: u32,
         /// Blocks that it lets the peer hold open from now on.
         recv: u32,
+    },
+    /// A flow of a side is opened, or changed.
+    Flow {
+        /// Whose.
+        side: Side,
+        /// Which.
+        flow: FlowId,
+        /// What is wanted of it from now on.
+        plan: FlowPlan,
     },
     /// A side is at another address from now on: what is on its way to the one before is lost.
     Readdress {

@@ -12,6 +12,7 @@ mod messages;
 pub(crate) mod record;
 mod summary;
 mod trace;
+mod watch;
 
 use crate::check::{Truth, Violation, bound};
 use crate::host::{Around, Host};
@@ -25,6 +26,7 @@ use control::Control;
 use core::time::Duration;
 use farhaul_proto::ids::ObjectId;
 use farhaul_proto::limits::{SYMBOL_SIZE, SYMBOL_SIZE_JUMBO, TRAIN_PACKETS_MAX};
+use farhaul_proto::objects::ObjectError;
 use farhaul_proto::path::mtu::packet_bytes;
 use farhaul_proto::session::{PacketPlan, Route};
 use farhaul_proto::trace::flight::Flight;
@@ -32,6 +34,7 @@ use farhaul_proto::units::Timestamp;
 use interruption::Standing;
 use thiserror::Error;
 use trace::Trace;
+pub use watch::{Sent, run_watched};
 
 /// Calls in a row at one moment that do nothing: beyond this the session spins.
 const IDLE_CALLS_MAX: u32 = 1_000;
@@ -82,6 +85,7 @@ pub struct World {
     plans: Vec<PacketPlan>,
     trace: Trace,
     record: Option<record::Record>,
+    watch: Option<Vec<Sent>>,
     over_since: Option<Timestamp>,
     farewell_said: bool,
     packets_at_end: [u64; 2],
@@ -146,6 +150,7 @@ impl World {
             plans: Vec::new(),
             trace: Trace::new(speech == Speech::Lines),
             record: None,
+            watch: None,
             over_since: None,
             farewell_said: false,
             packets_at_end: [0; 2],
@@ -354,6 +359,7 @@ impl World {
             let mut around =
                 Around { now: self.now, agenda: &mut self.agenda, truths: &mut self.truths };
             let sealed = self.hosts[side.index()].seal(plan, &mut around)?;
+            self.watch(side, &sealed);
             for to in core::iter::once(to).chain(also) {
                 train.push(Packet { from, to, ..sealed.clone() });
             }
@@ -422,6 +428,11 @@ impl World {
             Step::Refuse { source, object } => self.refuse(source, object),
             Step::Share { side, send, recv } => {
                 self.hosts[side.index()].share(send, recv, self.now);
+                self.serve(side)
+            }
+            Step::Flow { side, flow, plan } => {
+                let session = &mut self.hosts[side.index()].session;
+                session.set_flow(flow, plan, self.now).map_err(ObjectError::from)?;
                 self.serve(side)
             }
             Step::Readdress { side, to } => {

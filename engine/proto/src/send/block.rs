@@ -26,6 +26,8 @@ pub enum Stage {
 pub struct SendBlock {
     /// Where it lies.
     pub placed: Placed,
+    /// The place of its flow.
+    pub flow: usize,
     /// Symbols and their size.
     pub shape: BlockShape,
     /// Where it is in its life.
@@ -64,10 +66,11 @@ pub struct SendBlock {
 
 impl SendBlock {
     /// A block that is about to be read.
-    pub fn new(placed: Placed, shape: BlockShape) -> Self {
+    pub fn new(placed: Placed, flow: usize, shape: BlockShape) -> Self {
         let k = shape.symbols();
         Self {
             placed,
+            flow,
             shape,
             stage: Stage::Reading,
             begun: false,
@@ -111,7 +114,7 @@ impl SendBlock {
 
     /// The body has the block in memory, perhaps packed into fewer symbols.
     pub fn load(&mut self, shape: BlockShape) {
-        *self = Self { stage: Stage::Active, ..Self::new(self.placed, shape) };
+        *self = Self { stage: Stage::Active, ..Self::new(self.placed, self.flow, shape) };
     }
 
     /// True when every source symbol was sent once.
@@ -334,7 +337,7 @@ impl SendBlock {
     /// Starts over with other symbols. What is out or being encoded is of another shape.
     pub fn reshape(&mut self, shape: BlockShape) {
         let (begun, stage) = (self.begun, self.stage);
-        *self = Self { begun, stage, ..Self::new(self.placed, shape) };
+        *self = Self { begun, stage, ..Self::new(self.placed, self.flow, shape) };
     }
 
     /// Starts over: the peer threw everything away.

@@ -13,22 +13,31 @@ impl Sender {
         below.chain(above).map(|(&index, _)| index).collect()
     }
 
-    /// A peer cannot have what was never started, unless it was abandoned.
+    /// A peer cannot have what was never started, unless it was abandoned. Flows start in any order, so
+    /// every block named is either done or in memory; what is not is found at the first gap.
     pub(super) fn check_claims(&self, feedback: &Feedback) -> Result<(), SendError> {
-        let started = u64::from(self.next_start.get());
-        let below = u64::from(feedback.complete_below.get());
-        if below > started && !self.done.contains_all(started, below - 1) {
-            return Err(SendError::NeverSent(feedback.complete_below));
+        let below = feedback.complete_below;
+        if below > BlockIndex::new(0) && !self.are_started(0, u64::from(below.get()) - 1) {
+            return Err(SendError::NeverSent(below));
         }
-        for range in feedback.complete.iter().rev() {
+        for range in &feedback.complete {
             let (first, last) = (u64::from(range.first.get()), u64::from(range.last.get()));
-            if last < started {
-                break;
-            }
-            if !self.done.contains_all(first.max(started), last) {
+            if !self.are_started(first, last) {
                 return Err(SendError::NeverSent(range.last));
             }
         }
         Ok(())
+    }
+
+    /// Whether each of the blocks `first ..= last` was started, or given up.
+    fn are_started(&self, first: u64, last: u64) -> bool {
+        let mut next = self.done.absent_from(first);
+        while next <= last {
+            if !self.blocks.contains_key(&BlockIndex::clamped(next)) {
+                return false;
+            }
+            next = self.done.absent_from(next + 1);
+        }
+        true
     }
 }

@@ -79,7 +79,7 @@ impl Sender {
         }
         if symbols <= COPIES_INSTEAD_OF_CODING_MAX {
             (0..symbols).for_each(|symbol| state.plan_copy(SymbolId::new(symbol)));
-            self.repairs.insert(block);
+            self.flows[state.flow].repairs.insert(block);
         } else {
             self.plan_coded(block, count);
         }
@@ -130,7 +130,7 @@ impl Sender {
             let (urgent, plain): (Vec<&Loss>, Vec<&Loss>) =
                 source.partition(|loss| coding && (loss.again || tail));
             plain.iter().for_each(|loss| state.plan_resend(loss.symbol, 1));
-            self.repairs.insert(block);
+            self.flows[state.flow].repairs.insert(block);
             self.plan_urgent(block, &urgent, context);
         }
         // A receiver that never opened the block reports no deficit: the last loss must plan.
@@ -183,7 +183,7 @@ impl Sender {
             self.effects.push_back(SendEffect::Encode { block, shape, first, count });
         }
         if state.has_repair_ready() {
-            self.repairs.insert(block);
+            self.flows[state.flow].repairs.insert(block);
         }
     }
 
@@ -226,7 +226,7 @@ impl Sender {
             }
             for symbol in state.unacked_source() {
                 state.plan_resend(symbol, 1);
-                self.repairs.insert(block);
+                self.flows[state.flow].repairs.insert(block);
             }
         }
     }
@@ -244,7 +244,7 @@ impl Sender {
         for symbol in symbols {
             state.plan_resend(symbol, 1);
         }
-        self.repairs.insert(block);
+        self.flows[state.flow].repairs.insert(block);
     }
 }
 

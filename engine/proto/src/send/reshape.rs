@@ -16,8 +16,8 @@ impl Sender {
             self.unsent += state.bytes_sent_once();
             state.restart();
             self.trace.push(TraceEvent::BlockRestarted { way: Way::Out, block });
-            self.repairs.remove(&block);
-            self.first_pass.insert(block);
+            self.flows[state.flow].repairs.remove(&block);
+            self.flows[state.flow].first_pass.insert(block);
         }
     }
 
@@ -41,8 +41,8 @@ impl Sender {
         self.unsent -= state.to_send() - state.bytes_sent_once();
         state.reshape(shape);
         self.unsent += state.to_send();
-        self.repairs.remove(&block);
-        self.first_pass.insert(block);
+        self.flows[state.flow].repairs.remove(&block);
+        self.flows[state.flow].first_pass.insert(block);
         self.effects.push_back(SendEffect::Reshape { block, shape });
         self.trace.push(TraceEvent::BlockRestarted { way: Way::Out, block });
     }

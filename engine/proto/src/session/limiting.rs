@@ -77,13 +77,14 @@ const fn is_wait(limit: Limit) -> bool {
 impl Session {
     /// Looks at what limits from now on.
     pub(super) fn note_limit(&mut self, rate: BitRate, now: Timestamp) {
+        self.sender.note_flows(now);
         let seen = self.classify(now);
         let limit = self.waits.judge(seen, BLOCK_DATA.time_at(rate), now);
         self.limits.set(limit, now);
     }
 
     fn classify(&self, now: Timestamp) -> Option<Limit> {
-        if self.sender.is_idle() {
+        if self.sender.is_idle() || self.sender.is_resting() {
             return None;
         }
         let (view, bounds) = (self.controller.view(), self.config.bounds);
@@ -92,6 +93,9 @@ impl Session {
         }
         if !self.sender.has_symbol() {
             return Some(self.classify_starved());
+        }
+        if self.allowance.is_spent() {
+            return Some(Limit::Cap);
         }
         if self.config.carrier.is_reliable() {
             // Its rate is measured, not chosen: a little below the cap is the cap.
@@ -124,6 +128,8 @@ impl Session {
         let disk_lags = self.peer_backlog > BACKLOG_USUAL;
         if self.sender.wants_symbol_size() {
             Limit::StartUp
+        } else if self.sender.opens_at().is_some() {
+            Limit::Cap
         } else if self.sender.waits_for_source() {
             Limit::SourceDisk
         } else if self.sender.blocked_by_peer() {

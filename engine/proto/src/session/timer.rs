@@ -23,6 +23,8 @@ pub enum Timer {
     Steering,
     /// The pacer lets the next packets go.
     Send,
+    /// The cap of a flow lets its next packet go.
+    Flow,
     /// Packets are out: has the path fallen silent?
     SilenceCheck,
     /// The path is silent: time to ask again.
@@ -43,6 +45,7 @@ impl Session {
 
     /// The timer that fires first.
     pub fn next_timer(&mut self, now: Timestamp) -> Option<(Timestamp, Timer)> {
+        self.sender.turn(now);
         let nominal = self.pacing_rate(now);
         let permission = self.silence.permission(nominal, self.patience(), now);
         let named = |timer: Timer| move |at: Timestamp| (at, timer);
@@ -77,11 +80,15 @@ impl Session {
             Permission::Rate(rate) if self.sender.has_symbol() && self.window_open() => {
                 // Half a quantum: a timer that fires late by the other half loses nothing.
                 let burst = Bytes::new(Pacer::quantum(rate).get() / 2);
-                Some((self.pacer.next_release(now, rate, burst), Timer::Send))
+                let at = self.pacer.next_release(now, rate, burst);
+                Some((self.allowance.not_before(at), Timer::Send))
             }
             // Silence is measured against the clock: look again.
             Permission::Rate(_) => {
-                self.awaits_answer().then(|| (now + SILENCE_CHECK, Timer::SilenceCheck))
+                let check =
+                    self.awaits_answer().then(|| (now + SILENCE_CHECK, Timer::SilenceCheck));
+                let opens = self.sender.opens_at().filter(|_| self.window_open());
+                check.into_iter().chain(opens.map(|at| (at, Timer::Flow))).min_by_key(|&(at, _)| at)
             }
             Permission::Probe => self.is_steering().then_some((now, Timer::Probe)),
             Permission::WaitUntil(at) => Some((at, Timer::Probe)),

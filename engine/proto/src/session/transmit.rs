@@ -84,6 +84,7 @@ impl Session {
     /// Plans the packets that may leave now, a hundred or so at most; call until nothing is added.
     pub fn poll_transmit(&mut self, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let sent_before = self.counters.wire_sent;
+        self.sender.turn(now);
         self.plan_addresses(now, plans);
         if core::mem::take(&mut self.report_now) {
             self.reports.hurry(now);
@@ -191,6 +192,7 @@ impl Session {
     /// Gives the next number to a packet of `bytes` that leaves now.
     pub(super) fn emit(&mut self, carried: Carried, bytes: Bytes, now: Timestamp) {
         self.counters.wire_sent += bytes;
+        self.allowance.take(bytes);
         self.counters.packets_sent += 1;
         self.packet_sizes.record(bytes);
         self.last_sent = now;
@@ -220,6 +222,9 @@ impl Session {
     }
 
     fn plan_symbol(&mut self, train: bool, now: Timestamp, plans: &mut Vec<PacketPlan>) -> bool {
+        if self.allowance.is_spent() {
+            return false;
+        }
         let Some(ticket) = self.sender.next_symbol(&self.repair) else { return false };
         if !train {
             self.skip_sometimes(now);
@@ -276,7 +281,7 @@ impl Session {
             if self.plan_symbol(true, now, plans) {
                 continue;
             }
-            if !pads {
+            if !pads || self.allowance.is_spent() {
                 break;
             }
             self.plan_padding(Kind::PadTrain, padding, now, plans);
@@ -287,7 +292,8 @@ impl Session {
     /// The rate matters: there is something to send, or soon will be.
     pub(super) fn is_steering(&self) -> bool {
         let soon = self.idle_trains_left > 0 && self.controller.view().starting;
-        self.warm && (!self.sender.is_idle() || soon)
+        let sends = !self.sender.is_idle() && !self.sender.is_resting();
+        self.warm && (sends || soon)
     }
 
     fn plan_paced(&mut self, rate: BitRate, now: Timestamp, plans: &mut Vec<PacketPlan>) {
@@ -310,13 +316,13 @@ impl Session {
         if !open {
             self.pacer.hold();
         }
-        self.lateness.on_stop(self.sender.has_symbol() && open);
+        self.lateness.on_stop(self.sender.has_symbol() && open && !self.allowance.is_spent());
     }
 
     /// Trains overdraw the pacer, but not the window, and they do not ask a path that has fallen
     /// silent: on a short one they would be thousands before the silence is a second old.
     pub(super) fn may_train(&self, rate: BitRate, nominal: BitRate) -> bool {
-        rate >= nominal && self.window_open()
+        rate >= nominal && self.window_open() && self.allowance.lets_train()
     }
 
     pub(super) fn window_open(&self) -> bool {

@@ -7,13 +7,14 @@ use crate::record::FlightPen;
 use crate::seal::{LaneSecrets, OpenKey, SealKey};
 use farhaul_proto::congestion::{Bounds, Policy, View};
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
-use farhaul_proto::ids::{BlockIndex, Generation, LaneTag, ObjectId};
+use farhaul_proto::ids::{BlockIndex, FlowId, Generation, LaneTag, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::recv::RecvCounters;
 use farhaul_proto::send::SendCounters;
 use farhaul_proto::session::{ProbePlan, SessionConfig, SessionError, Unreached};
+use farhaul_proto::shares::{FlowError, FlowFigures, FlowPlan, Weight};
 use farhaul_proto::trace::{Counters, Limit, Spent};
-use farhaul_proto::units::Bytes;
+use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_proto::wire::control::PathFigures;
 use farhaul_proto::wire::feedback::FeedbackError;
 use std::fmt;
@@ -104,6 +105,8 @@ pub enum Command {
     DeclareSend {
         /// The session.
         session: SessionKey,
+        /// Its flow.
+        flow: FlowId,
         /// Its length.
         len: Bytes,
         /// Blocks that the peer holds.
@@ -168,6 +171,16 @@ pub enum Command {
     RestartSend(SessionKey, BlockIndex),
     /// Change what shapes the data that we send.
     Shape(SessionKey, Policy, Bounds, FecPolicy, PackPolicy),
+    /// Open a flow of a session, or change it.
+    SetFlow(SessionKey, FlowId, FlowPlan, oneshot::Sender<Result<(), FlowError>>),
+    /// Forget a flow that has nothing under way.
+    EndFlow(SessionKey, FlowId, oneshot::Sender<Result<(), FlowError>>),
+    /// Say what the flows of a session came to.
+    Flows(SessionKey, oneshot::Sender<Vec<FlowFigures>>),
+    /// What all sessions may send together, at IP level.
+    ShapeLink(Option<BitRate>),
+    /// A session's part of that.
+    Weigh(SessionKey, Weight),
     /// Ask the peer for a sign of life, and say when the last one came.
     AskPeer(SessionKey, oneshot::Sender<SignOfLife>),
     /// Record the session.
@@ -198,6 +211,11 @@ impl fmt::Debug for Command {
             Self::ForgetRecv(..) => "ForgetRecv",
             Self::RestartSend(..) => "RestartSend",
             Self::Shape(..) => "Shape",
+            Self::SetFlow(..) => "SetFlow",
+            Self::EndFlow(..) => "EndFlow",
+            Self::Flows(..) => "Flows",
+            Self::ShapeLink(_) => "ShapeLink",
+            Self::Weigh(..) => "Weigh",
             Self::AskPeer(..) => "AskPeer",
             Self::Record(..) => "Record",
             Self::Probe(..) => "Probe",

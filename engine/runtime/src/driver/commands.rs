@@ -15,9 +15,9 @@ impl Driver {
             Command::WarmUp { session, expected } => {
                 self.with(session, |session| session.core.warm_up(expected));
             }
-            Command::DeclareSend { session, len, held, source, reply } => {
+            Command::DeclareSend { session, flow, len, held, source, reply } => {
                 self.with(session, |session| {
-                    let declared = session.core.declare_send(len, &held);
+                    let declared = session.core.declare_send_in(flow, len, &held);
                     if let Ok(object) = declared {
                         session.sources.insert(object, Outgoing::new(source));
                     }
@@ -72,9 +72,17 @@ impl Driver {
         }
     }
 
-    /// Applies a command that changes nothing of what is carried.
+    /// Applies a command that changes nothing of what is carried, only when it is, or who is told.
     fn answer(&mut self, command: Command, now: Timestamp) {
         match command {
+            Command::SetFlow(key, flow, plan, reply) => self.with(key, |session| {
+                let _ = reply.send(session.core.set_flow(flow, plan, now));
+            }),
+            Command::EndFlow(key, flow, reply) => self.with(key, |session| {
+                let _ = reply.send(session.core.end_flow(flow));
+            }),
+            Command::ShapeLink(cap) => self.shape_link(cap, now),
+            Command::Weigh(key, weight) => self.with(key, |session| session.part.weigh(weight)),
             Command::AskPeer(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.ask_peer(now));
             }),
@@ -84,6 +92,9 @@ impl Driver {
             Command::Probe(key, plan, reply) => self.with(key, |session| {
                 session.core.probe(plan, now);
                 session.probing = Some(reply);
+            }),
+            Command::Flows(key, reply) => self.with(key, |session| {
+                let _ = reply.send(session.core.flows().collect());
             }),
             Command::Stats(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.stats());

@@ -3,6 +3,7 @@
 use super::blocks::{Packing, RecvBlock, SendBlock};
 use super::command::{LaneKeys, NewSession, SessionEvent, SessionStats, SignOfLife};
 use super::effects::WaitingRead;
+use super::link::Part;
 use super::recording::Recording;
 use super::shares::Progress;
 use super::trace::Flight;
@@ -79,6 +80,8 @@ pub(super) struct SessionBody {
     pub(super) sent: Progress,
     /// What got done with the buffers of incoming blocks.
     pub(super) received: Progress,
+    /// Of what all sessions may send together.
+    pub(super) part: Part,
     pub(super) salts: Salts,
     /// For which address QUIC has somebody's word, and ours if it is not that of the handshake.
     vouched: (SocketAddr, Option<Arc<Vouched>>),
@@ -126,6 +129,7 @@ impl SessionBody {
             recording: None,
             sent: Progress::new(now),
             received: Progress::new(now),
+            part: Part::default(),
             salts: Salts::new(),
             vouched,
             sealing_since: now,

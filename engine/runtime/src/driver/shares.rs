@@ -109,7 +109,8 @@ impl SessionBody {
     pub(super) fn sending(&self) -> Stake {
         let sender = self.core.sender();
         let waiting = u32::try_from(self.waiting_reads.len()).unwrap_or(u32::MAX);
-        Stake { held: sender.blocks_open().saturating_sub(waiting), busy: !sender.is_idle() }
+        let busy = !sender.is_idle() && !sender.is_resting();
+        Stake { held: sender.blocks_open().saturating_sub(waiting), busy }
     }
 
     fn receiving(&self) -> Stake {
@@ -121,7 +122,10 @@ impl SessionBody {
     /// Blocks in the hands of this host do not count: they are not the peer's fault.
     fn end_hoarding(&mut self, shares: &Shares, now: Timestamp) {
         let waits = |block: &&RecvBlock| block.lease.is_some();
-        let (out, incoming) = (self.send_blocks.len(), self.recv_blocks.values().filter(waits));
+        // Nor is it the peer's fault that what is paused lies.
+        let paused = self.core.sender().blocks_paused() as usize;
+        let out = self.send_blocks.len().saturating_sub(paused);
+        let incoming = self.recv_blocks.values().filter(waits);
         let (sent, written) =
             (self.core.sender().counters().complete, self.core.receiver().counters().written);
         let over = self.sent.is_over(shares.out, out, sent, now)

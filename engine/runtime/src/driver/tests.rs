@@ -1,5 +1,6 @@
 //! The driver against peers, disks, sources and sinks that misbehave.
 
+mod flows;
 mod moves;
 mod rig;
 mod shares;

@@ -1,7 +1,7 @@
 //! A session from the outside: what its owner may ask of the driver.
 
 use super::seats::Seat;
-use super::{EngineError, SessionOptions};
+use super::{EngineError, FlowControl, SessionOptions};
 use crate::control::{ControlConnection, ControlReceiver, ControlSender};
 use crate::driver::command::{
     Command, GivenUp, HeldRuns, SessionEvent, SessionKey, SessionStats, SignOfLife,
@@ -12,7 +12,7 @@ use crate::remember::Remembered;
 use crate::wake::Waker;
 use crossbeam_channel::Sender;
 use farhaul_proto::congestion::Bounds;
-use farhaul_proto::ids::{BlockIndex, ObjectId};
+use farhaul_proto::ids::{BlockIndex, FlowId, ObjectId};
 use farhaul_proto::objects::{BlockRun, ObjectError, Reopened};
 use farhaul_proto::session::ProbePlan;
 use farhaul_proto::units::{BitRate, Bytes};
@@ -148,7 +148,7 @@ impl SessionHandle {
         let _ = self.mailbox.post(Command::WarmUp { session: self.key, expected });
     }
 
-    /// Declares an object to send.
+    /// Declares an object to send, in the default flow.
     ///
     /// # Errors
     /// [`SessionFault`].
@@ -158,8 +158,27 @@ impl SessionHandle {
         held: HeldRuns,
         source: Arc<dyn BlockSource>,
     ) -> Result<ObjectId, SessionFault> {
+        self.declare_send_in(FlowId::default(), len, held, source).await
+    }
+
+    /// Declares an object to send in a flow that was opened: see [`FlowControl::set`].
+    ///
+    /// # Errors
+    /// [`SessionFault`].
+    pub async fn declare_send_in(
+        &self,
+        flow: FlowId,
+        len: Bytes,
+        held: HeldRuns,
+        source: Arc<dyn BlockSource>,
+    ) -> Result<ObjectId, SessionFault> {
         let session = self.key;
-        self.ask(|reply| Command::DeclareSend { session, len, held, source, reply }).await
+        self.ask(|reply| Command::DeclareSend { session, flow, len, held, source, reply }).await
+    }
+
+    /// A way to change what its flows get while somebody else owns the session.
+    pub fn flows(&self) -> FlowControl {
+        FlowControl::new(self.key, self.mailbox.clone())
     }
 
     /// Declares an object to receive.

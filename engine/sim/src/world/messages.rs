@@ -19,7 +19,10 @@ impl World {
     ) -> Result<(), Violation> {
         let session = &mut self.hosts[side.index()].session;
         let got = if side == source {
-            session.declare_send(load.len, &load.held)?
+            match self.scenario.hosts[side.index()].flows.get(&object) {
+                Some(&flow) => session.declare_send_in(flow, load.len, &load.held)?,
+                None => session.declare_send(load.len, &load.held)?,
+            }
         } else {
             session.declare_recv(load.len, &load.held)?
         };

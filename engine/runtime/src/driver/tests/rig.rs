@@ -18,7 +18,7 @@ use crossbeam_channel::Sender;
 use farhaul_proto::congestion::{Bounds, Policy};
 use farhaul_proto::content::Digest;
 use farhaul_proto::fec::{FecPolicy, PackPolicy};
-use farhaul_proto::ids::{BlockIndex, LaneTag, ObjectId, PacketNumber, SymbolId};
+use farhaul_proto::ids::{BlockIndex, FlowId, LaneTag, ObjectId, PacketNumber, SymbolId};
 use farhaul_proto::limits::{BLOCK_DATA, DATA_HEADER_LEN, TAG_LEN};
 use farhaul_proto::objects::{ObjectError, Placed};
 use farhaul_proto::path::carrier::Carrier;
@@ -160,7 +160,8 @@ impl Rig {
         held: HeldRuns,
         source: Arc<dyn BlockSource>,
     ) -> Option<Result<ObjectId, ObjectError>> {
-        self.ask(|reply| Command::DeclareSend { session, len, held, source, reply })
+        let flow = FlowId::default();
+        self.ask(|reply| Command::DeclareSend { session, flow, len, held, source, reply })
     }
 
     pub(super) fn declare_recv(
@@ -242,6 +243,22 @@ impl Pair {
         let right = self.right.declare_recv(self.receiver.key, len, held.clone(), sink);
         let left = self.left.declare_send(self.sender.key, len, held, source);
         let (left, right) = (left.expect("alive"), right.expect("alive"));
+        assert_eq!(left, right);
+        left.expect("a good declaration")
+    }
+
+    /// Declares the same object at both ends, in a flow of the sender.
+    pub(super) fn declare_in(
+        &mut self,
+        flow: FlowId,
+        len: Bytes,
+        source: Arc<dyn BlockSource>,
+        sink: Arc<dyn BlockSink>,
+    ) -> ObjectId {
+        let (session, held) = (self.sender.key, vec![]);
+        let right = self.right.declare_recv(self.receiver.key, len, vec![], sink);
+        let command = |reply| Command::DeclareSend { session, flow, len, held, source, reply };
+        let (left, right) = (self.left.ask(command).expect("alive"), right.expect("alive"));
         assert_eq!(left, right);
         left.expect("a good declaration")
     }
