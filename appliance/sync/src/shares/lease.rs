@@ -55,6 +55,9 @@ pub struct Announcement {
     pub demand: Demand,
     /// What that counts beside others.
     pub weight: Weight,
+    /// What who tells may use of itself. Whoever has another number for that neither borrows of it
+    /// nor lends to it: they do not have the same configuration, or not yet.
+    pub part: BitRate,
     /// What was heard of the other.
     pub heard: Option<Heard>,
     /// What is lent to the other, instead of what was lent before.
@@ -80,6 +83,7 @@ pub struct Lease<K> {
     own: K,
     life: Life,
     lease: Duration,
+    members: BTreeMap<K, Weight>,
     /// What each member may use of itself.
     parts: BTreeMap<K, u64>,
     demand: Demand,
@@ -101,10 +105,7 @@ impl<K: Ord + Clone> Lease<K> {
             let (millis, most) = (config.lease.as_millis(), LEASE_MAX.as_millis());
             return Err(ShareError::LeaseSpan { millis, most });
         }
-        let want = |&weight: &Weight| Want { weight, least: 0, most: u64::MAX };
-        let wants: Vec<Want> = config.members.values().map(want).collect();
-        let parts = fill(config.link.get(), &wants);
-        let parts: BTreeMap<K, u64> = config.members.keys().cloned().zip(parts).collect();
+        let parts = parts(config.link, &config.members);
         let part = *parts.get(&own).ok_or(ShareError::NotMember)?;
         let others = parts.keys().filter(|&member| *member != own);
         let peers = others.map(|member| (member.clone(), Peer::new(part, now + held(LEASE_MAX))));
@@ -113,6 +114,7 @@ impl<K: Ord + Clone> Lease<K> {
             own,
             life,
             lease: config.lease,
+            members: config.members.clone(),
             parts,
             demand: Demand::Rate(BitRate::ZERO),
             weight: Weight::ONE,
@@ -126,12 +128,27 @@ impl<K: Ord + Clone> Lease<K> {
         (self.demand, self.weight) = (demand, weight);
     }
 
+    /// Another room of the link, at the same moment at all members, as a calendar has it. Where parts
+    /// become smaller, so does what was lent of them, at both ends (spec: S-193).
+    pub fn set_link(&mut self, link: BitRate) {
+        let old = core::mem::replace(&mut self.parts, parts(link, &self.members));
+        let change = |of: &K| {
+            let part = |parts: &BTreeMap<K, u64>| parts.get(of).copied().unwrap_or(0);
+            (part(&old), part(&self.parts))
+        };
+        let own = change(&self.own);
+        for (member, peer) in &mut self.peers {
+            peer.rescale(own, change(member));
+        }
+    }
+
     /// The next announcement to a member; `None` if it is none. What it lends is gone from this
     /// moment on, whether or not it arrives. To be sent several times within a lease, and at once
     /// when something was heard that lends otherwise.
     pub fn announce(&mut self, to: &K, now: Timestamp) -> Option<Announcement> {
         let targets = self.targets(now);
         let lend = self.room_for(to, &targets, now).min(self.wish(to, &targets));
+        let part = self.part();
         let peer = self.peers.get_mut(to)?;
         self.number = self.number.saturating_add(1);
         peer.lend(self.number, lend, now + held(self.lease), now);
@@ -140,6 +157,7 @@ impl<K: Ord + Clone> Lease<K> {
             number: self.number,
             demand: self.demand,
             weight: self.weight,
+            part: BitRate::bps(part),
             heard: peer.heard(),
             lend: BitRate::bps(lend),
             valid: self.lease,
@@ -149,7 +167,8 @@ impl<K: Ord + Clone> Lease<K> {
     /// Takes in what a member tells. False if it is none, or told something later already.
     pub fn hear(&mut self, from: &K, said: &Announcement, now: Timestamp) -> bool {
         let echo = said.heard.filter(|heard| heard.life == self.life).map(|heard| heard.number);
-        self.peers.get_mut(from).is_some_and(|peer| peer.hear(said, echo, now))
+        let agreed = self.parts.get(from).is_some_and(|&part| part == said.part.get());
+        self.peers.get_mut(from).is_some_and(|peer| peer.hear(said, echo, agreed, now))
     }
 
     /// What this member may use at this moment: its part, without what it lent, with what it
@@ -225,6 +244,13 @@ impl<K: Ord + Clone> Lease<K> {
         let borrows = interval(to, |part, target| target.saturating_sub(part));
         clamp(lends.1.min(borrows.1).saturating_sub(lends.0.max(borrows.0)))
     }
+}
+
+/// What each member may use of itself: a division of the link by weight.
+fn parts<K: Ord + Clone>(link: BitRate, members: &BTreeMap<K, Weight>) -> BTreeMap<K, u64> {
+    let want = |&weight: &Weight| Want { weight, least: 0, most: u64::MAX };
+    let wants: Vec<Want> = members.values().map(want).collect();
+    members.keys().cloned().zip(fill(link.get(), &wants)).collect()
 }
 
 /// For how long a lender counts as gone what it lends for `lease`: clocks that differ by less than

@@ -47,7 +47,7 @@ impl Part {
     }
 
     /// Never with less than this as long as it can use it, whatever its class, and as far as caps
-    /// and what is above it have that.
+    /// and what is above it have that (spec: S-187).
     #[must_use]
     pub const fn floor(self, floor: BitRate) -> Self {
         Self { floor, ..self }

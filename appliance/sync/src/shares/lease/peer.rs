@@ -65,8 +65,15 @@ impl Peer {
     }
 
     /// Takes in what it tells; `echo` is the number of ours that it answers. What it says holds from
-    /// when that was sent: it was said later. False if it told something later already.
-    pub(super) fn hear(&mut self, said: &Announcement, echo: Option<u64>, now: Timestamp) -> bool {
+    /// when that was sent: it was said later. Not at all if there is no agreement on its part. False
+    /// if it told something later already.
+    pub(super) fn hear(
+        &mut self,
+        said: &Announcement,
+        echo: Option<u64>,
+        agreed: bool,
+        now: Timestamp,
+    ) -> bool {
         let is_old = |told: Told| (said.life, said.number) <= (told.life, told.number);
         if self.told.is_some_and(is_old) {
             return false;
@@ -81,13 +88,32 @@ impl Peer {
             demand: said.demand,
             weight: said.weight,
             lend: said.lend.get(),
-            until: sent.map(|(_, at)| at + said.valid.min(LEASE_MAX)),
+            until: sent.filter(|_| agreed).map(|(_, at)| at + said.valid.min(LEASE_MAX)),
         });
         if let Some((number, _)) = sent {
             // It goes by that one now, whatever was lent before.
             self.lent.retain(|lent| lent.number >= number && now < lent.until);
         }
         true
+    }
+
+    /// Own part and its were that, and are this now: what was lent of a part that became smaller is
+    /// less by as much, at the lender rounded up and at the borrower down.
+    pub(super) fn rescale(&mut self, own: (u64, u64), its: (u64, u64)) {
+        let scaled = |rate: u64, (old, new): (u64, u64)| match old {
+            old if new >= old => (u128::from(rate), 0),
+            old => {
+                let product = u128::from(rate) * u128::from(new);
+                (product / u128::from(old), product % u128::from(old))
+            }
+        };
+        for lent in &mut self.lent {
+            let (rate, rest) = scaled(lent.rate, own);
+            lent.rate = super::clamp(rate + u128::from(rest > 0));
+        }
+        if let Some(told) = &mut self.told {
+            told.lend = super::clamp(scaled(told.lend, its).0);
+        }
     }
 
     /// What was heard last, for an announcement to it.

@@ -62,6 +62,11 @@ impl Site {
         self.members[of].set_demand(self.demands[of].0, self.demands[of].1);
     }
 
+    fn set_link(&mut self, link: BitRate) {
+        self.config.link = link;
+        self.members.iter_mut().for_each(|member| member.set_link(link));
+    }
+
     fn announce(&mut self, from: usize, to: usize) -> Announcement {
         let now = self.clock(from);
         self.members[from].announce(&to, now).expect("a member")
@@ -81,7 +86,7 @@ impl Site {
                 if cut_off != Some(from) && cut_off != Some(to) {
                     self.hear(from, to, &said);
                 }
-                assert!(self.sum() <= u128::from(LINK.get()));
+                assert!(self.sum() <= u128::from(self.config.link.get()));
             }
         }
     }
@@ -202,6 +207,75 @@ fn what_answers_nothing_lends_nothing() {
 }
 
 #[test]
+fn what_is_lent_counts_from_when_it_was_asked_for_however_late_it_comes() {
+    let mut site = Site::new(&[1, 1]);
+    site.set_demand(0, mbps(0), 1);
+    (0..3).for_each(|_| site.round(None));
+    let asked = site.announce(1, 0);
+    assert!(site.hear(1, 0, &asked));
+    let answer = site.announce(0, 1);
+    site.nanos += 1_500_000_000;
+    assert!(site.hear(0, 1, &answer));
+    assert_eq!(site.limits(), [0, 90]);
+    site.nanos += 500_000_000;
+    assert_eq!(site.limits(), [0, 45]);
+}
+
+#[test]
+fn a_lender_with_a_fast_clock_waits_for_a_borrower_with_a_slow_one() {
+    let mut site = Site::new(&[1, 1, 1]);
+    site.set_demand(1, mbps(0), 1);
+    site.set_demand(0, mbps(0), 1);
+    (0..3).for_each(|_| site.round(None));
+    assert_eq!(site.limits(), [0, 0, 90]);
+    for _ in 0..300 {
+        site.nanos += 10_000_000;
+        assert!(site.sum() <= u128::from(LINK.get()), "{:?}", site.limits());
+    }
+    assert_eq!(site.limits(), [30, 30, 30]);
+}
+
+#[test]
+fn what_is_still_lent_to_one_is_not_lent_to_another() {
+    let mut site = Site::new(&[1, 1, 1]);
+    site.set_demand(0, mbps(0), 1);
+    site.set_demand(1, mbps(0), 1);
+    (0..3).for_each(|_| site.round(None));
+    assert_eq!(site.limits(), [0, 0, 90]);
+    // Member 1 wants everything now, member 2 nothing; member 2 hears nothing of it.
+    site.set_demand(1, Demand::All, 1);
+    site.set_demand(2, mbps(0), 1);
+    for (from, to) in [(2, 0), (1, 0), (0, 1), (2, 1), (1, 0), (0, 1)] {
+        let said = site.announce(from, to);
+        site.hear(from, to, &said);
+        assert!(site.sum() <= u128::from(LINK.get()), "{:?}", site.limits());
+    }
+    assert_eq!(site.limit(1), BitRate::ZERO);
+}
+
+#[test]
+fn members_that_do_not_agree_on_their_parts_keep_to_them() {
+    let mut site = Site::new(&[1, 1]);
+    site.set_demand(1, mbps(0), 1);
+    site.members[0].set_link(BitRate::mbps(80));
+    (0..3).for_each(|_| site.round(None));
+    assert_eq!(site.limits(), [40, 45]);
+    site.members[1].set_link(BitRate::mbps(80));
+    (0..3).for_each(|_| site.round(None));
+    assert_eq!(site.limits(), [80, 0]);
+}
+
+#[test]
+fn a_link_with_less_room_holds_what_is_lent_at_once() {
+    let mut site = Site::new(&[1, 2]);
+    site.set_demand(1, mbps(10), 1);
+    (0..3).for_each(|_| site.round(None));
+    assert_eq!(site.limits(), [80, 10]);
+    site.set_link(BitRate::mbps(9));
+    assert_eq!(site.limits(), [8, 1]);
+}
+
+#[test]
 fn a_lease_that_makes_no_sense_is_refused() {
     let now = Timestamp::ZERO;
     let good = config(&[1, 1]);
@@ -238,6 +312,7 @@ enum Step {
         weight: u32,
     },
     Restart(usize),
+    Link(u64),
     CutOff(Option<usize>),
     Everybody,
 }
@@ -252,6 +327,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => index().prop_map(Step::Lose),
         3 => (0..4_usize, 0..120_u64, 1..6_u32).prop_map(|(of, mbps, weight)| Step::Demand { of, mbps, weight }),
         1 => (0..4_usize).prop_map(Step::Restart),
+        1 => (0..200_000_000_u64).prop_map(Step::Link),
         1 => prop::option::of(0..4_usize).prop_map(Step::CutOff),
         3 => Just(Step::Everybody),
     ]
@@ -266,16 +342,16 @@ fn play(
     site: &mut Site,
     under_way: &mut Vec<(usize, usize, Announcement)>,
     cut_off: &mut Option<usize>,
-    step: Step,
+    step: &Step,
 ) {
     let count = site.members.len();
-    match step {
+    match *step {
         Step::Wait(nanos) => site.nanos += nanos,
         Step::Tell { from, to } if from % count != to % count => {
             let said = site.announce(from % count, to % count);
             under_way.push((from % count, to % count, said));
         }
-        Step::Arrive { which, again } if !under_way.is_empty() => {
+        Step::Arrive { ref which, again } if !under_way.is_empty() => {
             let at = which.index(under_way.len());
             let (from, to, said) = under_way[at];
             if *cut_off != Some(from) && *cut_off != Some(to) {
@@ -285,10 +361,11 @@ fn play(
                 }
             }
         }
-        Step::Lose(which) if !under_way.is_empty() => {
+        Step::Lose(ref which) if !under_way.is_empty() => {
             under_way.swap_remove(which.index(under_way.len()));
         }
         Step::Demand { of, mbps: rate, weight } => site.set_demand(of % count, mbps(rate), weight),
+        Step::Link(room) => site.set_link(BitRate::bps(room)),
         Step::Restart(of) => site.members[of % count] = site.start(of % count),
         Step::CutOff(who) => *cut_off = who.map(|who| who % count),
         Step::Everybody => site.round(*cut_off),
@@ -308,11 +385,9 @@ proptest! {
     ) {
         let mut site = Site::new(&weights);
         let (mut under_way, mut cut_off) = (Vec::new(), None);
-        let mut highest = 0;
         for step in steps {
-            play(&mut site, &mut under_way, &mut cut_off, step);
-            prop_assert!(site.sum() <= u128::from(LINK.get()), "{:?}", site.limits());
-            highest = highest.max(site.sum());
+            play(&mut site, &mut under_way, &mut cut_off, &step);
+            prop_assert!(site.sum() <= u128::from(site.config.link.get()), "{:?}", site.limits());
         }
         // And nothing stays lost: once all hear of all again, each has what all compute.
         (0..60).for_each(|_| site.round(None));

@@ -65,6 +65,15 @@ fn an_urgent_flow_goes_first_on_each_link_and_floors_stay() {
 }
 
 #[test]
+fn what_is_kept_of_a_link_and_not_used_there_goes_to_the_first_class() {
+    let urgent = |link| flow(&[link], Class::Urgent, 1, u64::MAX);
+    let flows = [urgent(0), urgent(2), plain(&[0, 2]), plain(&[0, 1])];
+    // Of the floors alone flow 2 would have 18, for flow 3 would be held by its own link.
+    let got = network(&[1000, 100, 5000], &flows, 20).allocate();
+    assert_eq!(rates(&got), [980, 4990, 10, 10]);
+}
+
+#[test]
 fn a_bound_of_a_flow_is_no_link() {
     let got = network(&[100], &[flow(&[0], Class::Normal, 1, 30), plain(&[0, 0])], 20).allocate();
     assert_eq!(rates(&got), [30, 70]);
