@@ -106,6 +106,25 @@ fn a_packet_that_is_more_than_200_ms_of_the_cap_goes_all_the_same() {
 }
 
 #[test]
+fn a_slow_cap_holds_within_200_ms_though_16_packets_would_be_just_above_it() {
+    for divided_anew in [false, true] {
+        let mut bucket = Bucket::new(BitRate::kbps(940), at(0));
+        let (mut now, mut sent) = (at(0), Vec::new());
+        while now < Timestamp::from_millis(2000) {
+            match bucket.take(Bytes::new(1500), now) {
+                None => sent.push((now.as_nanos(), 1500)),
+                Some(wait) => now += wait,
+            }
+            if divided_anew {
+                bucket.set_rate(BitRate::kbps(941), now);
+                bucket.set_rate(BitRate::kbps(940), now);
+            }
+        }
+        assert_eq!(most(&sent, 0), 15 * 1500 * 8);
+    }
+}
+
+#[test]
 fn nothing_overflows() {
     for rate in [1, u64::MAX] {
         let mut bucket = Bucket::new(BitRate::bps(rate), at(0));
