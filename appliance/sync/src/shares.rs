@@ -9,6 +9,7 @@
 mod bucket;
 mod deadline;
 mod fill;
+mod filling;
 mod grant;
 mod lease;
 mod limit;
