@@ -19,4 +19,5 @@ pub mod message;
 pub mod reconcile;
 pub mod record;
 pub mod seal;
+pub mod shares;
 pub mod version;
