@@ -109,6 +109,7 @@ fn job_of(source: SiteId) -> Spec {
 }
 
 /// What a leader and those who take part say of it, for the corpus.
+#[allow(dead_code, reason = "the corpus is written by another program")]
 pub fn job_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let source = SiteId([1; 32]);
     let frozen = Frozen { root: [5; 32], files: 3, bytes: Bytes::new(1 << 40), is_file: false };

@@ -11,11 +11,12 @@ mod message;
 mod place;
 mod spec;
 
+pub use crate::shares::Class;
 pub use duty::{Duty, DutyChange, Exports, Grants, Refusal, authorise, check_apart};
 pub use lead::{EditError, JobState, Lead, LeadChange, SWITCH_NOTICE_MILLIS, SiteFacts};
 pub use message::{Frozen, JOB_MESSAGE_MAX, JobMessage, Order, Receipt, Report, SiteState, Wish};
 pub use place::{ExportName, Place, PlaceError, PlaceText};
-pub use spec::{Activate, Class, JobId, Kind, Leg, Spec, SpecError};
+pub use spec::{Activate, JobId, Kind, Leg, Spec, SpecError};
 
 #[cfg(test)]
 mod tests;

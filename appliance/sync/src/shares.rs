@@ -121,6 +121,15 @@ pub enum Class {
 impl Class {
     /// All of them, the one that comes first at the front.
     pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Background];
+
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Urgent => "urgent",
+            Self::Normal => "normal",
+            Self::Background => "background",
+        }
+    }
 }
 
 /// What a class that has something to send gets at least of what classes share, in thousandths

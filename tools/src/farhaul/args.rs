@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use super::doctor::{self, DoctorArgs};
 use super::manage::{
-    self, AsideVerb, CalendarVerb, ConflictVerb, EventsArgs, FolderVerb, JobVerb, OnePath, PeerVerb,
-    Plain,
-    RestoreArgs, VersionVerb,
+    self, AsideVerb, CalendarVerb, ConflictVerb, EventsArgs, FolderVerb, JobVerb, OnePath,
+    PeerVerb, Plain, RestoreArgs, VersionVerb,
 };
 use super::plot::{self, PlotArgs};
 use super::probe::{self, ProbeArgs};

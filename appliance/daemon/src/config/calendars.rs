@@ -3,35 +3,11 @@
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::BitRate;
 use farhaul_sync::calendar::{Calendar, Limit};
+pub use farhaul_sync::shares::Class;
 use jiff::Timestamp;
 use jiff::tz::{self, TimeZone, TimeZoneDatabase};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// How urgent something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
-    /// Before everything else.
-    Urgent,
-    /// What folders sync, and jobs that say nothing else.
-    Normal,
-    /// What the others leave.
-    Background,
-}
-
-impl Class {
-    /// All of them, the most urgent first.
-    pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Background];
-
-    /// As it is written.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Urgent => "urgent",
-            Self::Normal => "normal",
-            Self::Background => "background",
-        }
-    }
-}
 
 /// What a class may have of a link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

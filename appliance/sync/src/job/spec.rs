@@ -2,6 +2,7 @@
 
 use super::place::{Place, PlaceWire, is_plain_name};
 use crate::seal::FolderKey;
+use crate::shares::Class;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::PathError;
 use farhaul_proto::units::BitRate;
@@ -45,32 +46,6 @@ impl Kind {
             Self::Distribute => "distribute",
             Self::Consolidate => "consolidate",
             Self::Copy => "copy",
-        }
-    }
-}
-
-/// How urgent: a class gets what those above it leave.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
-    /// First.
-    Urgent,
-    /// Where nothing is said.
-    #[default]
-    Normal,
-    /// Last.
-    Background,
-}
-
-impl Class {
-    /// All of them, the most urgent first.
-    pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Background];
-
-    /// As it is written.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Urgent => "urgent",
-            Self::Normal => "normal",
-            Self::Background => "background",
         }
     }
 }
