@@ -17,4 +17,5 @@ pub mod message;
 pub mod reconcile;
 pub mod record;
 pub mod seal;
+pub mod swarm;
 pub mod version;
