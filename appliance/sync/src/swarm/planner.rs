@@ -96,6 +96,7 @@ pub struct Planner {
     sites: BTreeMap<Peer, Site>,
     aside: BTreeSet<Peer>,
     leads: BTreeSet<Peer>,
+    origins: Vec<Peer>,
     graph: Graph,
     dice: Dice,
     said_at: Timestamp,
@@ -114,6 +115,7 @@ impl Planner {
             sites: BTreeMap::new(),
             aside: BTreeSet::new(),
             leads: BTreeSet::new(),
+            origins: terms.sites().filter(|(_, about)| about.is_origin).map(|(p, _)| p).collect(),
             graph: Graph::default(),
             dice,
             said_at: Timestamp::ZERO,
@@ -213,11 +215,8 @@ impl Planner {
     /// A taker has a chunk: no origin needs to give it.
     fn note_held(&mut self, chunk: u32) {
         self.placed.insert(chunk);
-        for (peer, about) in self.terms.sites() {
-            if !about.is_origin {
-                continue;
-            }
-            if let Some(origin) = self.sites.get_mut(&peer)
+        for peer in &self.origins {
+            if let Some(origin) = self.sites.get_mut(peer)
                 && origin.open.remove(&chunk).is_some()
             {
                 origin.taken_since += 1;

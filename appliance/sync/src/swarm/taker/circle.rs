@@ -1,9 +1,7 @@
 //! Whom a site has sessions with: as the planner says, or else a few that everybody can name.
 
 use super::{Effect, Part, Taker};
-use crate::swarm::{
-    NEIGHBOURS_MAX, NEIGHBOURS_WANTED, Peer, Plan, RUNS_MAX, Run, elect, peers::Score,
-};
+use crate::swarm::{NEIGHBOURS_MAX, NEIGHBOURS_WANTED, Peer, Plan, RUNS_MAX, Run, elect};
 use core::time::Duration;
 use farhaul_proto::units::Timestamp;
 use std::sync::Arc;
@@ -21,7 +19,7 @@ impl Taker {
             return;
         }
         self.gone.remove(&peer);
-        self.neighbours.entry(peer).or_insert_with(Score::default);
+        self.neighbours.entry(peer).or_default();
         if self.lead.is_some() || self.mine.count() == 0 {
             return;
         }
@@ -114,7 +112,8 @@ impl Taker {
         let wanted = elect::neighbours(&self.terms, self.me, NEIGHBOURS_WANTED, is_out);
         for peer in wanted {
             let is_origin = self.terms.about(peer).is_some_and(|about| about.is_origin);
-            if !self.neighbours.contains_key(&peer) && !(is_origin && self.lead.is_some()) {
+            let is_pointless = is_origin && self.lead.is_some();
+            if !is_pointless && !self.neighbours.contains_key(&peer) {
                 self.effects.push_back(Effect::Link(peer));
             }
         }
