@@ -6,7 +6,7 @@ use crate::swarm::net::Flow;
 use crate::swarm::sites::peer;
 use farhaul_sync::swarm::planner::Input as PlannerInput;
 use farhaul_sync::swarm::taker::{Effect, Input, Why};
-use farhaul_sync::swarm::{Answer, ChunkSet, Fault, Giver, Part, Run};
+use farhaul_sync::swarm::{Answer, ChunkSet, Fault, Giver, Part, Run, Taker};
 use std::sync::Arc;
 
 impl World {
@@ -16,7 +16,7 @@ impl World {
         let site = &mut self.sites[at];
         let Some(taker) = site.taker.as_mut().filter(|_| site.is_up) else { return };
         taker.handle(input, now);
-        while let Some(effect) = self.sites[at].taker.as_mut().and_then(|t| t.poll_effect()) {
+        while let Some(effect) = self.sites[at].taker.as_mut().and_then(Taker::poll_effect) {
             self.act(at, effect);
         }
     }
@@ -24,7 +24,7 @@ impl World {
     fn act(&mut self, at: usize, effect: Effect) {
         match effect {
             Effect::Ask(to, part) => {
-                self.send(at, Self::at(to), 1, Event::Ask(at, Self::at(to), part))
+                self.send(at, Self::at(to), 1, Event::Ask(at, Self::at(to), part));
             }
             Effect::Trim(to, part, end) => {
                 self.send(at, Self::at(to), 1, Event::Trim(at, Self::at(to), part, end));
@@ -37,7 +37,7 @@ impl World {
             Effect::Tell(to, runs) => self.tell(at, Self::at(to), runs),
             Effect::Blame(whom, fault) => {
                 let by = peer(at);
-                self.to_planner(at, 1, PlannerInput::Blame { by, peer: whom, fault });
+                self.report_to_planner(at, 1, PlannerInput::Blame { by, peer: whom, fault });
             }
             Effect::Link(to) => self.send(at, Self::at(to), 0, Event::Meet(at, Self::at(to))),
             Effect::Unlink(to) => self.part(at, Self::at(to)),
@@ -45,7 +45,7 @@ impl World {
                 let (load, cap) = self.net.load(self.ends[at].up);
                 let free = bytes_per_second(cap - load);
                 let report = PlannerInput::Report { site: peer(at), have, given, free };
-                self.to_planner(at, 8, report);
+                self.report_to_planner(at, 8, report);
             }
             Effect::Done => {
                 let now = self.now;
@@ -134,7 +134,7 @@ impl World {
         if self.sites[liar].lie == Some(Lie::Slander) {
             let (by, accused) = (peer(liar), peer(to));
             let fault = Fault::BadBytes;
-            self.to_planner(liar, 1, PlannerInput::Blame { by, peer: accused, fault });
+            self.report_to_planner(liar, 1, PlannerInput::Blame { by, peer: accused, fault });
         }
     }
 
@@ -316,12 +316,12 @@ impl World {
         }
         let first = 1 + self.rng.below(20);
         self.wheel.put(first, Event::Tick(at));
-        self.to_planner(at, 0, PlannerInput::Joined(peer(at)));
+        self.report_to_planner(at, 0, PlannerInput::Joined(peer(at)));
         let runs: Vec<Run> = self.sites[at].held.runs().take(512).collect();
         if at >= self.cell.origins && !runs.is_empty() {
             let report =
                 PlannerInput::Report { site: peer(at), have: runs, given: Vec::new(), free: 0 };
-            self.to_planner(at, 8, report);
+            self.report_to_planner(at, 8, report);
         }
     }
 
@@ -338,7 +338,7 @@ impl World {
             let free = u64::MAX;
             let site = peer(at);
             let report = PlannerInput::Report { site, have: Vec::new(), given: Vec::new(), free };
-            self.to_planner(at, 1, report);
+            self.report_to_planner(at, 1, report);
         }
         self.serve(at);
         self.wheel.put(500, Event::Tick(at));

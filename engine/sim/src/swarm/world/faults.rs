@@ -11,6 +11,7 @@ const AWAY: u64 = 30_000;
 /// A flapping link carries nothing for the first of these out of the second, in milliseconds.
 const FLAP: (u64, u64) = (3_000, 11_000);
 
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     /// Once a second some sites leave.
     Churn,
@@ -101,7 +102,7 @@ impl World {
         for other in sessions {
             self.part(at, other);
         }
-        self.to_planner(0, 0, PlannerInput::Left(peer(at)));
+        self.report_to_planner(0, 0, PlannerInput::Left(peer(at)));
     }
 
     fn flap(&mut self, at: usize, is_off: bool) {

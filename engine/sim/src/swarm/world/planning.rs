@@ -1,11 +1,12 @@
 //! The planner, at the first origin: what it hears, what it says, and how it is gone.
 
 use super::{Event, World};
+use farhaul_sync::swarm::Planner;
 use farhaul_sync::swarm::planner::{Effect, Input as PlannerInput};
 use farhaul_sync::swarm::taker::Input;
 
 impl World {
-    pub(super) fn to_planner(&mut self, at: usize, runs: usize, input: PlannerInput) {
+    pub(super) fn report_to_planner(&mut self, at: usize, runs: usize, input: PlannerInput) {
         if self.planner.is_some() {
             self.send(at, 0, runs, Event::Plan(input));
         }
@@ -23,7 +24,7 @@ impl World {
         let Some(planner) = &mut self.planner else { return };
         planner.handle(PlannerInput::Tick, now);
         self.tally.planner_memory = self.tally.planner_memory.max(planner.memory());
-        while let Some(effect) = self.planner.as_mut().and_then(|planner| planner.poll_effect()) {
+        while let Some(effect) = self.planner.as_mut().and_then(Planner::poll_effect) {
             match effect {
                 Effect::Direct(to, plan) => {
                     let runs = plan.neighbours.len() + plan.part.len() + plan.leads.len();
