@@ -312,7 +312,7 @@ impl World {
             );
             let held: ChunkSet = site.held.clone();
             let terms = Arc::clone(&self.terms);
-            site.taker = Some(farhaul_sync::swarm::Taker::new(peer(at), terms, held, dice));
+            site.taker = Some(Taker::new(peer(at), terms, held, dice));
         }
         let first = 1 + self.rng.below(20);
         self.wheel.put(first, Event::Tick(at));
