@@ -20,4 +20,5 @@ pub mod reconcile;
 pub mod record;
 pub mod seal;
 pub mod shares;
+pub mod swarm;
 pub mod version;

@@ -16,4 +16,5 @@ pub mod report;
 pub mod rivals;
 pub mod rng;
 pub mod scenario;
+pub mod swarm;
 pub mod world;
