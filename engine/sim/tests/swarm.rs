@@ -29,7 +29,7 @@ fn play(cell: &Cell, seed: u64) -> Outcome {
 /// bar is that of ten times as many chunks, of which ends and starts are less. spec: S-210
 #[test]
 fn eight_and_thirty_two_alike_are_near_the_bound() {
-    for (sites, chunks) in [(8, 256), (32, 192)] {
+    for (sites, chunks) in [(8, 256), (32, 384)] {
         let outcome = play(&cell(sites, chunks, ""), 1);
         assert!(outcome.ratio() < 1.25, "{sites}: {}", outcome.ratio());
         assert!(outcome.egress < 1.05 && outcome.wan < 1.04, "{sites}: {outcome:?}");

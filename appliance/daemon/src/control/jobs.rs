@@ -402,7 +402,7 @@ impl Loop {
     fn show_job(&mut self, id: JobId) {
         let away = self.away();
         let Some(leading) = self.jobs.leads.get_mut(&id) else { return };
-        let (state, reason) = leading.lead.state(|site| away(site));
+        let (state, reason) = leading.lead.state(away);
         if leading.said != Some(state) {
             leading.said = Some(state);
             let name = &leading.lead.order().spec.name;

@@ -282,11 +282,11 @@ proptest! {
     #[test]
     fn what_travels_is_read_as_it_was_written(
         (run, turn, switch_at, back) in (1_u64.., any::<u64>(), any::<Option<u64>>(), any::<bool>()),
-        (weight, cap, together, wish) in (1_u32..1000, prop::option::of(1_u64..), any::<bool>(), 0..3),
+        (weight, cap, together, wish) in (1_u32..1000, prop::option::of(1_u64..), any::<bool>(), 0_usize..3),
         reason in prop::option::of("\\PC{0,40}"),
         state in 0_usize..6,
     ) {
-        let wish = [Wish::Run, Wish::Pause, Wish::Stop][wish as usize];
+        let wish = [Wish::Run, Wish::Pause, Wish::Stop][wish];
         let activate = if together { Activate::Together } else { Activate::Each };
         let spec = Spec { weight, cap: cap.map(BitRate::bps), activate, ..golden() };
         let frozen = vec![(BERLIN, FROZEN)];

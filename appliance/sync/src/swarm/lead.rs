@@ -34,6 +34,8 @@ struct Shown {
 struct Out {
     peer: Peer,
     chunk: u32,
+    /// How many others said that they have it when it was last looked at.
+    others: u16,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -112,7 +114,7 @@ impl Lead {
     pub fn given(&mut self, peer: Peer, chunk: u32, now: Timestamp) {
         if self.shown.get(&chunk).is_some_and(|shown| shown.peer == peer) {
             self.shown.remove(&chunk);
-            self.watched.push_back((now + SPREAD_WITHIN, Out { peer, chunk }));
+            self.watched.push_back((now + SPREAD_WITHIN, Out { peer, chunk, others: 0 }));
         }
     }
 
@@ -142,7 +144,7 @@ impl Lead {
         self.look_back(heard, now);
         let mut shows = Vec::new();
         while self.shown.len() < open.min(OPEN_MAX) {
-            let Some(chunk) = self.next_chunk(heard, origins, is_planned) else { break };
+            let Some(chunk) = self.next_chunk((terms, heard), origins, is_planned) else { break };
             let Some(peer) = self.next_lead((terms, heard), chunk, dice) else {
                 self.again.push_front(chunk);
                 break;
@@ -168,10 +170,14 @@ impl Lead {
             && now >= due
         {
             self.watched.pop_front();
+            // Liars claim it from the start, and no more of them with time: what spreads grows.
             let others = heard.count(out.chunk) - u16::from(heard.has(out.peer, out.chunk));
-            if others == 0 {
+            let is_common = usize::from(others) * 2 > self.leads.len();
+            if others <= out.others && !is_common {
                 self.again.push_back(out.chunk);
                 self.blame(out.peer);
+            } else if !is_common {
+                self.watched.push_back((now + SPREAD_WITHIN, Out { others, ..out }));
             }
         }
     }
@@ -182,7 +188,14 @@ impl Lead {
         }
     }
 
-    fn next_chunk(&mut self, heard: &Holders, origins: &[Peer], is_planned: bool) -> Option<u32> {
+    /// What goes out next. Nobody can have what no origin gave, whatever they claim: of chunks that were
+    /// another origin's, which is gone, those count that somebody says to have.
+    fn next_chunk(
+        &mut self,
+        (terms, heard): (&Terms, &Holders),
+        origins: &[Peer],
+        is_planned: bool,
+    ) -> Option<u32> {
         if let Some(chunk) = self.again.pop_front() {
             return Some(chunk);
         }
@@ -192,15 +205,18 @@ impl Lead {
             if run.len == 0 {
                 self.part.pop_front();
             }
-            if !self.out.contains(chunk) && heard.count(chunk) == 0 {
+            if !self.out.contains(chunk) {
                 return Some(chunk);
             }
         }
+        let all = || terms.sites().filter(|(_, about)| about.is_origin).map(|(peer, _)| peer);
         while !is_planned && self.cursor < self.out.chunks() {
             let chunk = self.cursor;
             let is_mine = elect::winner(chunk, origins.iter().copied()) == Some(self.me);
             self.cursor += 1;
-            if is_mine && !self.out.contains(chunk) && heard.count(chunk) == 0 {
+            let was_mine = || elect::winner(chunk, all()) == Some(self.me);
+            let is_lacking = || heard.count(chunk) == 0 || was_mine();
+            if is_mine && !self.out.contains(chunk) && is_lacking() {
                 return Some(chunk);
             }
         }

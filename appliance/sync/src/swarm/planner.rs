@@ -212,9 +212,9 @@ impl Planner {
         }
     }
 
-    /// A taker has a chunk: no origin needs to give it.
+    /// A taker says that it has a chunk: an origin that was to give it has done so. What none was to give
+    /// nobody can have; a planner that was started anew has it given by origins that know better.
     fn note_held(&mut self, chunk: u32) {
-        self.placed.insert(chunk);
         for peer in &self.origins {
             if let Some(origin) = self.sites.get_mut(peer)
                 && origin.open.remove(&chunk).is_some()
@@ -343,7 +343,7 @@ impl Planner {
 
     fn next_chunk(&mut self) -> Option<u32> {
         while let Some(chunk) = self.again.pop_front() {
-            if self.holders.count(chunk) == 0 && !self.placed.contains(chunk) {
+            if !self.placed.contains(chunk) {
                 return Some(chunk);
             }
         }
