@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, VecDeque};
 const ASKED_WITHIN: Duration = Duration::from_secs(3);
 /// A chunk that nobody offers but whom it was given to goes out again after this time.
 pub const SPREAD_WITHIN: Duration = Duration::from_secs(15);
+/// A chunk that only few offer is looked at again, after twice as long each time, up to this.
+const SPREAD_LOOKED_AT: Duration = Duration::from_secs(240);
 /// Chunks that are revealed and not yet given at most.
 const OPEN_MAX: usize = 64;
 /// Chunks that one peer was shown and has not been given at most.
@@ -28,14 +30,18 @@ struct Shown {
     peer: Peer,
     at: Timestamp,
     is_asked: bool,
+    /// How many claimed it then, before anybody could have it from here.
+    claimed: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Out {
     peer: Peer,
     chunk: u32,
-    /// How many others said that they have it when it was last looked at.
-    others: u16,
+    /// When it was shown, or looked at last.
+    claimed: u16,
+    /// How long nobody looked, or looks next.
+    pause: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -112,9 +118,13 @@ impl Lead {
 
     /// A chunk went out whole to whom it was shown.
     pub fn given(&mut self, peer: Peer, chunk: u32, now: Timestamp) {
-        if self.shown.get(&chunk).is_some_and(|shown| shown.peer == peer) {
+        if let Some(shown) = self.shown.get(&chunk).filter(|shown| shown.peer == peer) {
+            let claimed = shown.claimed;
             self.shown.remove(&chunk);
-            self.watched.push_back((now + SPREAD_WITHIN, Out { peer, chunk, others: 0 }));
+            self.watched.push_back((
+                now + SPREAD_WITHIN,
+                Out { peer, chunk, claimed, pause: SPREAD_WITHIN },
+            ));
         }
     }
 
@@ -145,12 +155,18 @@ impl Lead {
         let mut shows = Vec::new();
         while self.shown.len() < open.min(OPEN_MAX) {
             let Some(chunk) = self.next_chunk((terms, heard), origins, is_planned) else { break };
+            // What went out again and is everywhere by now must not hold up the rest.
+            if !self.leads.is_empty() && self.leads.keys().all(|peer| heard.has(*peer, chunk)) {
+                self.out.insert(chunk);
+                continue;
+            }
             let Some(peer) = self.next_lead((terms, heard), chunk, dice) else {
                 self.again.push_front(chunk);
                 break;
             };
             self.out.insert(chunk);
-            self.shown.insert(chunk, Shown { peer, at: now, is_asked: false });
+            let claimed = heard.count(chunk);
+            self.shown.insert(chunk, Shown { peer, at: now, is_asked: false, claimed });
             shows.push((peer, chunk));
         }
         shows
@@ -166,18 +182,26 @@ impl Lead {
             self.again.push_back(chunk);
             self.blame(peer);
         }
-        while let Some((due, out)) = self.watched.front().copied()
-            && now >= due
-        {
-            self.watched.pop_front();
-            // Liars claim it from the start, and no more of them with time: what spreads grows.
+        // Those that are looked at again stand behind others that are due earlier.
+        for _ in 0..self.watched.len() {
+            let Some((due, out)) = self.watched.pop_front() else { break };
+            if now < due {
+                self.watched.push_back((due, out));
+                continue;
+            }
+            // Liars claim it from the start: whoever has it from others comes to that.
             let others = heard.count(out.chunk) - u16::from(heard.has(out.peer, out.chunk));
-            let is_common = usize::from(others) * 2 > self.leads.len();
-            if others <= out.others && !is_common {
+            let is_first = out.pause == SPREAD_WITHIN;
+            let is_rare = usize::from(others) * 3 <= self.leads.len();
+            if others <= out.claimed && (is_first || is_rare) {
                 self.again.push_back(out.chunk);
-                self.blame(out.peer);
-            } else if !is_common {
-                self.watched.push_back((now + SPREAD_WITHIN, Out { others, ..out }));
+                // Later it may as well be the slowness of others.
+                if is_first {
+                    self.blame(out.peer);
+                }
+            } else if is_rare && out.pause < SPREAD_LOOKED_AT {
+                let (claimed, pause) = (others, out.pause * 2);
+                self.watched.push_back((now + pause, Out { claimed, pause, ..out }));
             }
         }
     }

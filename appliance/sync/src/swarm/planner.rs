@@ -343,17 +343,24 @@ impl Planner {
 
     fn next_chunk(&mut self) -> Option<u32> {
         while let Some(chunk) = self.again.pop_front() {
-            if !self.placed.contains(chunk) {
+            if !self.placed.contains(chunk) && !self.is_common(chunk) {
                 return Some(chunk);
             }
         }
         while self.cursor < self.terms.chunks() {
             self.cursor += 1;
-            if !self.placed.contains(self.cursor - 1) {
+            let chunk = self.cursor - 1;
+            if !self.placed.contains(chunk) && !self.is_common(chunk) {
                 return Some(self.cursor - 1);
             }
         }
         None
+    }
+
+    /// Whether more than half of all takers say that they have it: it went out before this planner was.
+    fn is_common(&self, chunk: u32) -> bool {
+        let takers = self.sites.len().saturating_sub(self.origins.len());
+        usize::from(self.holders.count(chunk)) * 2 > takers
     }
 
     /// Who hears of whom: enough neighbours for each, and those with spare uplink for those behind.

@@ -172,7 +172,7 @@ impl LegWork {
     }
 
     /// Whether there is room for what is frozen: asked once, before the first bytes of a first run. What
-    /// a later one adds to what is there is not known before.
+    /// a later one adds to what is there is not known before. spec: S-237
     fn has_room(&mut self, path: &Path, duty: &Duty) -> Result<bool, String> {
         let Some(frozen) = duty.frozen(self.leg.source.site) else { return Ok(false) };
         if self.switched.is_some() || self.has_room {
