@@ -210,6 +210,25 @@ fn a_job_outlives_kills_of_all_of_its_sites() {
     austin.start();
     berlin.until("golden", 2, "done");
     assert!(austin.at("in/golden/more").exists());
+    // What changed at the source since is of no run before somebody asks for one.
+    fs::write(berlin.at("golden/later"), "later").expect("written");
+    berlin.kill();
+    berlin.start();
+    let job = berlin.until("golden", 2, "done");
+    assert_eq!(part(&job, "tokyo")["state"], "done");
+    assert!(!tokyo.at("golden/later").exists());
+    berlin.order(&["job", "run", "golden"]);
+    berlin.until("golden", 3, "done");
+    assert!(tokyo.at("golden/later").exists());
+    // What was stopped stays so over a restart, and takes no place.
+    berlin.order(&["job", "stop", "golden"]);
+    until("tokyo heard", || tokyo.run(&["job", "show", "golden"]).status.code() == Some(2));
+    berlin.kill();
+    berlin.start();
+    assert_eq!(berlin.show("golden")["state"], "failed");
+    let file = berlin.job("golden", GOLDEN);
+    berlin.order(&["job", "create", &file]);
+    berlin.until("golden", 1, "done");
 }
 
 #[test]
@@ -227,6 +246,17 @@ fn a_site_gives_and_takes_only_what_its_own_configuration_lets_it() {
         assert!(reason.contains(word), "{reason}");
     }
     assert!(!austin.at("secret").exists() && !tokyo.at(".farhaul").exists());
+    // What is refused takes no place from anybody.
+    fs::write(berlin.at("given"), "given").expect("written");
+    let file = berlin.job(
+        "give",
+        "kind = \"copy\"\nsource = \"berlin:images/given\"\ntarget = \"tokyo:images/secret\"\n",
+    );
+    berlin.order(&["job", "create", &file]);
+    berlin.until("give", 1, "done");
+    assert_eq!(fs::read_to_string(tokyo.at("secret")).expect("there"), "given");
+    berlin.order(&["job", "back", "give"]);
+    until("it is as it was", || fs::read_to_string(tokyo.at("secret")).is_ok_and(|is| is == "s"));
     // What cannot be is refused before anybody hears of it.
     for wrong in [
         "kind = \"copy\"\nsource = \"rome:images/a\"\ntarget = \"austin:images/a\"\n",

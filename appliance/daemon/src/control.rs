@@ -108,7 +108,7 @@ pub(crate) enum Event {
     /// A tree of a job was counted, as its index was at that number.
     JobCounted { folder: FolderKey, seq: u64, counted: Result<Frozen, String> },
     /// A tree of a job became visible.
-    JobSwitched { folder: FolderKey, switched: Result<jobs::Switched, String> },
+    JobSwitched { folder: FolderKey, at: String, switched: Result<jobs::Switched, String> },
     /// Somebody looked at a path; `None`: nothing stands there.
     Looked { folder: FolderKey, path: RelPath, found: Option<Found> },
     /// Somebody looked at a path, and the disk does not give what stands there.
@@ -480,7 +480,9 @@ impl Loop {
             Event::MovedOn { folder, path } => self.with(folder, |folder| folder.moved_on(&path)),
             Event::Command(command) => command.act(self),
             Event::JobCounted { folder, seq, counted } => self.job_counted(folder, seq, counted),
-            Event::JobSwitched { folder, switched } => self.job_switched(folder, switched),
+            Event::JobSwitched { folder, at, switched } => {
+                self.job_switched(folder, (&at, switched));
+            }
             Event::Rescan => self.folders.values_mut().for_each(Folder::scan_anew),
             Event::Tick => {
                 self.retry_halted();

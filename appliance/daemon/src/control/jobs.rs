@@ -23,7 +23,7 @@ use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sync::job::{
     Duty, DutyChange, Exports, Frozen, JobId, JobMessage, JobState, Lead, LeadChange, Order,
-    Receipt, Refusal, Report, SiteState, Wish, authorise, check_apart,
+    Receipt, Refusal, Report, SiteState, Spec, Wish, authorise, check_apart,
 };
 use farhaul_sync::message::Message;
 use farhaul_sync::seal::FolderKey;
@@ -39,6 +39,10 @@ use std::time::{Duration, Instant};
 const RECEIPT: Purpose = Purpose::new(Receipt::PURPOSE);
 /// Jobs that a site leads or takes part in, in all.
 const JOBS_MAX: usize = 1024;
+/// And that another site has this one do.
+const JOBS_OF_ONE_MAX: usize = 256;
+/// Jobs of a site that are refused and still known.
+const REFUSED_MAX: usize = 16;
 /// How often it is looked how far jobs are.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often a leader hears of bytes.
@@ -101,9 +105,13 @@ impl Loop {
     }
 
     /// Somebody switched to one.
-    pub(super) fn job_switched(&mut self, folder: FolderKey, switched: Result<Switched, String>) {
+    pub(super) fn job_switched(
+        &mut self,
+        folder: FolderKey,
+        (at, switched): (&str, Result<Switched, String>),
+    ) {
         if let Some(leg) = self.leg(folder) {
-            leg.has_switched(switched);
+            leg.has_switched(at, switched);
         }
         self.jobs.looked = None;
     }
@@ -141,6 +149,21 @@ struct Working {
     duty: Duty,
     refused: Option<Refusal>,
     legs: BTreeMap<FolderKey, LegWork>,
+}
+
+impl Working {
+    /// That a source stays where it was when it was first read: what was published is of that place.
+    fn check_source(&self, setup: &JobsSetup, (spec, me): (&Spec, SiteId)) -> Result<(), Refusal> {
+        for leg in spec.legs().unwrap_or_default() {
+            let Some(known) = self.legs.get(&leg.key).filter(|_| leg.source.site == me) else {
+                continue;
+            };
+            if known.at() != root::at_of(setup, &leg, me) {
+                return Err(Refusal::Moved { place: leg.source.to_string() });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Leading {
@@ -183,7 +206,11 @@ impl Loop {
         if let Some(order) = kept.lead {
             self.jobs.leads.insert(kept.id, Leading::new(Lead::kept(order)));
         }
-        if let Some((lead, order)) = kept.duty {
+        let is_over = |lead: SiteId| {
+            let led = self.jobs.leads.get(&kept.id).filter(|_| lead == self.identity.id());
+            led.is_some_and(|leading| leading.lead.order().wish == Wish::Stop)
+        };
+        if let Some((lead, order)) = kept.duty.filter(|(lead, _)| !is_over(*lead)) {
             let duty = Duty { lead, order };
             let working = Working { duty, refused: None, legs: BTreeMap::new() };
             self.jobs.duties.insert(kept.id, working);
@@ -243,15 +270,19 @@ impl Loop {
             match working.duty.take(lead, order) {
                 Ok(DutyChange::Changed) => {}
                 // Whoever says it again has not heard what was answered.
-                Ok(DutyChange::Nothing) => {
+                Ok(DutyChange::Nothing) if working.refused.is_none() => {
                     return working.legs.values_mut().for_each(LegWork::tell_again);
                 }
+                // What was in the way may be gone.
+                Ok(DutyChange::Nothing) => {}
                 Err(refusal) => {
                     return tracing::warn!(job = %id, peer = %lead, %refusal, "an order is refused");
                 }
             }
-        } else if wish == Wish::Stop || self.jobs.duties.len() >= JOBS_MAX {
+        } else if wish == Wish::Stop {
             return;
+        } else if !self.may_order(lead) {
+            return tracing::warn!(peer = %lead, "orders more jobs than it may");
         } else {
             let duty = Duty { lead, order };
             self.jobs.duties.insert(id, Working { duty, refused: None, legs: BTreeMap::new() });
@@ -263,16 +294,28 @@ impl Loop {
         self.jobs.looked = None;
     }
 
+    /// Whether a leader may order one more job: few that are refused, and not all there can be.
+    fn may_order(&self, lead: SiteId) -> bool {
+        let theirs = || self.jobs.duties.values().filter(|working| working.duty.lead == lead);
+        let refused = theirs().filter(|working| working.refused.is_some()).count();
+        let is_me = lead == self.identity.id();
+        let room = if is_me { JOBS_MAX } else { JOBS_OF_ONE_MAX };
+        self.jobs.duties.len() < JOBS_MAX && theirs().count() < room && refused < REFUSED_MAX
+    }
+
     /// Asks again whether a job may be done here, and begins what is new in it.
     fn authorise_again(&mut self, id: JobId) {
         let (Some(setup), Some(keep)) = (self.jobs.setup.clone(), self.keep()) else { return };
         let me = self.identity.id();
-        let others = self.jobs.duties.iter().filter(|(other, _)| **other != id);
+        // What is not done here takes no place.
+        let others = self.jobs.duties.iter();
+        let others = others.filter(|(other, working)| **other != id && working.refused.is_none());
         let others: Vec<_> = others.map(|(_, other)| other.duty.order.spec.clone()).collect();
         let Some(working) = self.jobs.duties.get_mut(&id) else { return };
         let (lead, spec) = (working.duty.lead, working.duty.order.spec.clone());
         let allowed = authorise(&spec, lead, me, &setup.grants());
         let allowed = allowed.and_then(|()| check_apart(&spec, me, &others));
+        let allowed = allowed.and_then(|()| working.check_source(&setup, (&spec, me)));
         working.refused = allowed.err();
         if working.refused.is_some() {
             let gone: Vec<FolderKey> = std::mem::take(&mut working.legs).into_keys().collect();
@@ -288,10 +331,16 @@ impl Loop {
         let mine: BTreeMap<FolderKey, _> = mine.map(|leg| (leg.key, leg)).collect();
         let gone: Vec<FolderKey> =
             working.legs.keys().filter(|key| !mine.contains_key(key)).copied().collect();
+        let mut gone = gone;
         gone.iter().for_each(|key| _ = working.legs.remove(key));
         for (key, leg) in mine {
             let kept = working.legs.remove(&key);
-            let work = LegWork::new(kept, leg, (&spec, me), &keep);
+            let before = kept.as_ref().map(|kept| kept.at().to_owned());
+            let work = LegWork::new(kept, leg, (&spec, me), (&setup, &keep));
+            // Another place is another folder.
+            if before.is_some_and(|before| before != work.at()) {
+                gone.push(key);
+            }
             working.legs.insert(key, work);
         }
         gone.into_iter().for_each(|key| self.close_folder(key));
@@ -353,8 +402,9 @@ impl Loop {
             }
         }
         let is_led = self.jobs.leads.contains_key(&id);
-        if let Some(keep) = self.keep().filter(|_| !is_led)
-            && let Err(error) = keep.forget(id)
+        let forget = |keep: Keep| if is_led { keep.forget_duty(id) } else { keep.forget(id) };
+        if let Some(keep) = self.keep()
+            && let Err(error) = forget(keep)
         {
             tracing::warn!(job = %id, %error, "what was kept of it cannot be removed");
         }
@@ -391,8 +441,12 @@ impl Loop {
                 report.receipt = None;
             }
         }
-        leading.note_speed((report.source, from), report.done);
-        if leading.lead.reported(from, report, now_millis()) == LeadChange::Order {
+        let (part, done) = ((report.source, from), report.done);
+        let change = leading.lead.reported(from, report, now_millis());
+        if change != LeadChange::Nothing {
+            leading.note_speed(part, done);
+        }
+        if change == LeadChange::Order {
             self.order_all(id);
         }
         self.show_job(id);

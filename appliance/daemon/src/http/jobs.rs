@@ -33,7 +33,9 @@ pub(super) async fn list(State(api): State<Api>) -> Answer<Vec<JobStatus>> {
 ))]
 pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Answer<JobStatus> {
     let facts = api.sources.control.jobs().await?;
-    let found = facts.iter().find(|facts| facts.order.spec.name == name);
+    // Of two of one name the one that is led here is meant.
+    let named = facts.iter().filter(|facts| facts.order.spec.name == name);
+    let found = named.max_by_key(|facts| facts.lead == api.sources.me);
     let facts = found.ok_or_else(|| none(&name))?;
     Ok(Json(status(facts, &api.names())))
 }

@@ -50,6 +50,14 @@ pub enum Refusal {
         /// By whom.
         site: String,
     },
+    /// A source is elsewhere than it was.
+    #[error(
+        "{place}: it is another directory than when the job began; stop the job, and create another one"
+    )]
+    Moved {
+        /// Where it is now.
+        place: String,
+    },
     /// Another job has the place.
     #[error(
         "{place}: the job `{job}` puts something there already; stop it, or name another place"

@@ -2,6 +2,7 @@
 //! the whole follows from the states of its parts.
 
 use super::message::{Frozen, Order, Receipt, Report, SiteState, Wish};
+use super::place::Place;
 use super::spec::{Activate, Spec, SpecError};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
@@ -82,6 +83,9 @@ pub enum EditError {
     /// It was stopped.
     #[error("the job was stopped: create another one")]
     Stopped,
+    /// A site would give something else.
+    #[error("{0} stays the source that it is: stop the job, and create another one")]
+    Source(String),
     /// What came of it cannot be.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -133,8 +137,9 @@ impl Lead {
     /// A site says how far it is; its receipt, if it has one, bears its signature. What it may not
     /// say, and what it says of another run, counts for nothing.
     pub fn reported(&mut self, from: SiteId, report: Report, now_millis: u64) -> LeadChange {
-        let Report { job, run, source, state, reason, done, frozen, receipt, .. } = report;
-        if job != self.order.spec.id || run != self.order.run {
+        let Report { job, revision, run, source, state, reason, done, frozen, receipt } = report;
+        let order = &self.order;
+        if (job, revision, run) != (order.spec.id, order.spec.revision, order.run) {
             return LeadChange::Nothing;
         }
         let known = self.frozen(source);
@@ -238,9 +243,17 @@ impl Lead {
         let before = &self.order.spec;
         let spec = Spec { id: before.id, name: before.name.clone(), revision: now + 1, ..spec };
         spec.check()?;
+        let is_moved = |now: &&Place| {
+            before.sources.iter().any(|was| was.site == now.site && !was.is_same(now))
+        };
+        if let Some(moved) = spec.sources.iter().find(is_moved) {
+            return Err(EditError::Source(moved.label.clone()));
+        }
         let is_other_source = before.sources != spec.sources || before.kind != spec.kind;
         self.order.spec = spec;
         self.know_sites();
+        // What they said was of what it was before.
+        self.sites.values_mut().for_each(|facts| facts.run = 0);
         if is_other_source {
             return Ok(self.rerun());
         }

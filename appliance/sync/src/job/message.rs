@@ -332,6 +332,7 @@ impl JobMessage {
             Wire::Report { job, revision, run, source, state, reason, done, frozen, receipt } => {
                 let state = SiteState::ALL.get(usize::from(state)).copied()?;
                 let fits = reason.as_ref().is_none_or(|reason| reason.len() <= REASON_MAX);
+                let reason = reason.map(|reason| reason.replace(misleads, "?"));
                 let (job, done) = (JobId(job), Bytes::new(done));
                 let frozen = frozen.as_ref().map(FrozenWire::frozen);
                 let receipt = receipt.map(|wire| Receipt {
@@ -346,6 +347,12 @@ impl JobMessage {
             }
         }
     }
+}
+
+/// Whether a character controls a terminal, or the direction in which people read.
+fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 
 /// As much of a reason as travels.

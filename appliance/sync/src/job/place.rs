@@ -112,6 +112,11 @@ impl Place {
         Ok(Self { path: Some(path), ..self.clone() })
     }
 
+    /// Whether it is the same, whatever the site is called.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.site, &self.export, &self.path) == (other.site, &other.export, &other.path)
+    }
+
     /// Whether two places of one site are one, or one lies in the other.
     pub fn overlaps(&self, other: &Self) -> bool {
         let (Some(mine), Some(theirs)) = (&self.path, &other.path) else {

@@ -34,7 +34,7 @@ const FROZEN: Frozen = Frozen { root: [9; 32], files: 4, bytes: Bytes::new(1000)
 fn report(lead: &Lead, state: SiteState) -> Report {
     Report {
         job: JobId([7; 16]),
-        revision: 1,
+        revision: lead.order().spec.revision,
         run: lead.order().run,
         source: BERLIN,
         state,
@@ -199,7 +199,16 @@ fn an_edit_is_of_the_revision_that_its_author_saw() {
     lead.reported(TOKYO, said, 0);
     let fewer = Spec { targets: vec![place(TOKYO, "tokyo:images/golden")], ..heavier };
     assert_eq!(lead.edit(2, fewer), Ok(LeadChange::Order));
+    assert_eq!(state(&lead), JobState::Waiting, "what it said was of the revision before");
+    let said = done(&lead, FROZEN);
+    lead.reported(TOKYO, said, 0);
     assert_eq!(state(&lead), JobState::Done);
+    let moved = Spec {
+        sources: vec![place(BERLIN, "berlin:images/other")],
+        targets: vec![place(TOKYO, "tokyo:images/golden")],
+        ..golden()
+    };
+    assert_eq!(lead.edit(3, moved), Err(EditError::Source("berlin".to_owned())));
     let from = Spec { sources: vec![place(AUSTIN, "austin:images/golden")], ..golden() };
     let from = Spec { targets: vec![place(TOKYO, "tokyo:images/golden")], ..from };
     assert_eq!(lead.edit(3, from), Ok(LeadChange::Order));

@@ -38,9 +38,10 @@ impl Keep {
         self.0.join(id.to_string())
     }
 
-    /// Where a folder of it keeps what it knows; made.
-    pub(super) fn leg(&self, id: JobId, source: SiteId) -> io::Result<PathBuf> {
-        let place = self.of(id).join(format!("from-{source}"));
+    /// Where a folder of it keeps what it knows; made. `at` says where that folder stands: of another
+    /// place nothing is known.
+    pub(super) fn leg(&self, id: JobId, (source, at): (SiteId, &str)) -> io::Result<PathBuf> {
+        let place = self.of(id).join(format!("from-{source}-{at}"));
         DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
         Ok(place)
     }
@@ -79,18 +80,26 @@ impl Keep {
     }
 
     /// The run that was switched to and when, and whether what stood before stands again.
-    pub(super) fn switched(&self, id: JobId, source: SiteId) -> Option<Switched> {
-        let dir = self.leg(id, source).ok()?;
+    pub(super) fn switched(&self, id: JobId, leg: (SiteId, &str)) -> Option<Switched> {
+        let dir = self.leg(id, leg).ok()?;
         Switched::decode(&tell(load(&dir.join(SWITCHED)), &dir)?)
     }
 
     pub(super) fn save_switched(
         &self,
         id: JobId,
-        source: SiteId,
+        leg: (SiteId, &str),
         switched: &Switched,
     ) -> io::Result<()> {
-        save(&self.leg(id, source)?, SWITCHED, &switched.encode())
+        save(&self.leg(id, leg)?, SWITCHED, &switched.encode())
+    }
+
+    /// This site takes part in it no more.
+    pub(super) fn forget_duty(&self, id: JobId) -> io::Result<()> {
+        match fs::remove_file(self.of(id).join(DUTY)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     /// Nobody takes part in it any more.
@@ -196,13 +205,14 @@ mod tests {
         assert!(keep.all().expect("none yet").is_empty());
         let (id, source) = (JobId([5; 16]), SiteId([6; 32]));
         let switched = Switched { run: 3, root: [4; 32], at_millis: 77, is_back: true };
-        keep.save_switched(id, source, &switched).expect("saved");
-        assert_eq!(keep.switched(id, source), Some(switched));
-        let path = keep.leg(id, source).expect("made").join(SWITCHED);
+        keep.save_switched(id, (source, "a"), &switched).expect("saved");
+        assert_eq!(keep.switched(id, (source, "a")), Some(switched));
+        assert_eq!(keep.switched(id, (source, "b")), None, "of another place");
+        let path = keep.leg(id, (source, "a")).expect("made").join(SWITCHED);
         let mut bytes = fs::read(&path).expect("there");
         bytes[40] ^= 1;
         fs::write(&path, bytes).expect("written");
-        assert_eq!(keep.switched(id, source), None);
+        assert_eq!(keep.switched(id, (source, "a")), None);
         keep.forget(id).expect("removed");
         keep.forget(id).expect("gone already");
     }

@@ -2,7 +2,7 @@
 //! waits until its folder has what was frozen, and switches to it.
 
 use super::keep::{Keep, Switched};
-use super::root::{standing, target_of, unmark};
+use super::root::{at_of, standing, target_of, unmark};
 use super::switch::SwitchError;
 use super::{JobsSetup, RECEIPT, TELL_EVERY, count};
 use crate::control::folder::Folder;
@@ -15,7 +15,6 @@ use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::job::{Activate, Duty, Frozen, Leg, Receipt, Report, SiteState, Spec};
 use farhaul_sync::seal::FolderKey;
-use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -28,6 +27,8 @@ pub(super) struct LegWork {
     spec: Spec,
     me: SiteId,
     keep: Keep,
+    /// Where it stands: of another place nothing that is known here holds.
+    at: String,
     /// Whether the source is a single file; known of a source.
     is_file: bool,
     /// The run that the source began to read for, and when.
@@ -39,6 +40,8 @@ pub(super) struct LegWork {
     counting: Option<Stop>,
     switched: Option<Switched>,
     is_switching: bool,
+    /// Nothing is put into its tree: that is about to be switched to, or is just now.
+    holds_still: Option<u64>,
     /// Whether room was found for the first run.
     has_room: bool,
     /// What did not work, and when it is tried again.
@@ -76,16 +79,16 @@ impl LegWork {
         kept: Option<Self>,
         leg: Leg,
         (spec, me): (&Spec, SiteId),
-        keep: &Keep,
+        (setup, keep): (&JobsSetup, &Keep),
     ) -> Self {
-        let (spec, switched) = (spec.clone(), keep.switched(spec.id, leg.source.site));
-        if let Some(kept) = kept {
-            let is_elsewhere = kept.leg.place_of(me) != leg.place_of(me);
-            if !is_elsewhere {
-                return Self { leg, spec, ..kept };
-            }
+        let at = at_of(setup, &leg, me);
+        let spec = spec.clone();
+        if let Some(kept) = kept.filter(|kept| kept.at == at) {
+            return Self { leg, spec, ..kept };
         }
+        let switched = keep.switched(spec.id, (leg.source.site, &at));
         Self {
+            at,
             leg,
             spec,
             me,
@@ -97,6 +100,7 @@ impl LegWork {
             counting: None,
             switched,
             is_switching: false,
+            holds_still: None,
             has_room: false,
             failed: None,
             before: None,
@@ -157,6 +161,11 @@ impl LegWork {
         })
     }
 
+    /// Where it stands.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+
     /// Its folder as it is to be.
     pub(super) fn shaped(&self, setup: &JobsSetup) -> Result<FolderSetup, String> {
         Ok(standing(setup, &self.keep, (&self.spec, &self.leg), self.me)?.setup)
@@ -173,17 +182,32 @@ impl LegWork {
 
     /// Whether there is room for what is frozen: asked once, before the first bytes of a first run. What
     /// a later one adds to what is there is not known before. spec: S-237
-    fn has_room(&mut self, path: &Path, duty: &Duty) -> Result<bool, String> {
+    fn has_room(&mut self, folder: &Folder, duty: &Duty) -> Result<bool, String> {
         let Some(frozen) = duty.frozen(self.leg.source.site) else { return Ok(false) };
-        if self.switched.is_some() || self.has_room {
+        // Of what began to come before a restart it was known then.
+        let has_some =
+            || folder.index.read().standing(None, None, 1).map_or(true, |it| !it.is_empty());
+        if self.switched.is_some() || self.has_room || has_some() {
             return Ok(true);
         }
-        let root = Root::open(path).map_err(|error| error.to_string())?;
+        let root = Root::open(&folder.setup.path).map_err(|error| error.to_string())?;
         if let Ok(Err(lacking)) = space::check(root.dir(), frozen.bytes.get()) {
             return Err(format!("{lacking}: make room there"));
         }
         self.has_room = true;
         Ok(true)
+    }
+
+    /// Whether a source looks at its tree: only until it has frozen what a run is of. At any other time
+    /// nothing is published that no run asked for.
+    fn reads(&mut self, duty: &Duty) -> Result<bool, String> {
+        let run = duty.order.run;
+        if self.frozen.is_none_or(|(of, _)| of != run)
+            && let Some(frozen) = duty.frozen(self.me)
+        {
+            self.frozen = Some((run, frozen));
+        }
+        Ok(self.frozen.is_none_or(|(of, _)| of != run))
     }
 
     fn fail(&mut self, why: impl Into<String>) -> Said {
@@ -203,6 +227,10 @@ impl LegWork {
             return done;
         }
         let Some((_, since)) = self.reading.filter(|(of, _)| *of == run) else {
+            // One that began before says nothing of what was edited since.
+            if folder.is_scanning() {
+                return Said::because(SiteState::Running, "its tree is read");
+            }
             self.counted = None;
             folder.scan_anew();
             self.reading = Some((run, Instant::now()));
@@ -229,10 +257,11 @@ impl LegWork {
         if waits {
             return Said::because(SiteState::Running, "its tree is published");
         }
-        match &self.counted {
+        let last = folder.index.last_seq().get();
+        match self.counted.filter(|(seq, _)| *seq == last) {
             Some((_, frozen)) => {
-                self.frozen = Some((run, *frozen));
-                Said { done: frozen.bytes, frozen: Some(*frozen), ..Said::is(SiteState::Done) }
+                self.frozen = Some((run, frozen));
+                Said { done: frozen.bytes, frozen: Some(frozen), ..Said::is(SiteState::Done) }
             }
             None => {
                 self.count(folder, events);
@@ -282,7 +311,9 @@ impl LegWork {
                 Activate::Each => true,
                 Activate::Together => order.switch_at.is_some_and(|at| at <= now),
             };
-            if is_time && !self.is_switching {
+            if is_time && self.holds_still != Some(order.run) {
+                self.holds_still = Some(order.run);
+            } else if is_time && folder.is_paused && !self.is_switching {
                 self.switch(setup, (order.run, frozen), None, events);
             }
             return Said { done: frozen.bytes, ..Said::is(SiteState::Staged) };
@@ -368,19 +399,19 @@ impl LegWork {
         events: &mpsc::Sender<Event>,
     ) {
         let (setup, spec, leg, me) = (setup.clone(), self.spec.clone(), self.leg.clone(), self.me);
-        let (key, events) = (self.key(), events.clone());
+        let (key, at, events) = (self.key(), self.at.clone(), events.clone());
         let switches = move || {
             let target = target_of(&setup, (&spec, &leg), me);
             let switched = target.and_then(|target| {
                 let switched: Result<(), SwitchError> = match back {
-                    None => target.switch(frozen.is_file),
-                    Some(_) => target.switch_back(),
+                    None => target.switch(run, frozen.is_file),
+                    Some(back) => target.stand(back),
                 };
                 switched.map_err(|error| error.to_string())
             });
             let (root, at_millis, is_back) = (frozen.root, now_millis(), back.unwrap_or(false));
             let switched = switched.map(|()| Switched { run, root, at_millis, is_back });
-            let _ = events.blocking_send(Event::JobSwitched { folder: key, switched });
+            let _ = events.blocking_send(Event::JobSwitched { folder: key, at, switched });
         };
         self.is_switching = true;
         let thread = std::thread::Builder::new().name("farhaul-switch".to_owned());
@@ -391,11 +422,16 @@ impl LegWork {
     }
 
     /// Somebody switched.
-    pub(super) fn has_switched(&mut self, switched: Result<Switched, String>) {
-        self.is_switching = false;
+    pub(super) fn has_switched(&mut self, at: &str, switched: Result<Switched, String>) {
+        // It stood elsewhere when that began.
+        if at != self.at {
+            return;
+        }
+        (self.is_switching, self.holds_still) = (false, None);
         match switched {
             Ok(switched) => {
-                let kept = self.keep.save_switched(self.spec.id, self.leg.source.site, &switched);
+                let leg = (self.leg.source.site, &*self.at);
+                let kept = self.keep.save_switched(self.spec.id, leg, &switched);
                 if let Err(error) = kept {
                     // After a restart it is switched to again, which changes nothing that is seen.
                     tracing::error!(%error, "it is not kept that a tree was switched to");
@@ -428,8 +464,9 @@ impl Loop {
         if let Some(folder) = self.folders.get_mut(&key) {
             let is_source = leg.leg.source.site == leg.me;
             // Nothing comes before it is known that there is room for all of it.
-            let room = if is_source { Ok(true) } else { leg.has_room(&folder.setup.path, duty) };
-            let may_run = duty.is_running() && room == Ok(true);
+            let room = if is_source { leg.reads(duty) } else { leg.has_room(folder, duty) };
+            let is_still = leg.is_switching || leg.holds_still == Some(duty.order.run);
+            let may_run = duty.is_running() && room == Ok(true) && !is_still;
             if folder.is_paused == may_run
                 && let Err(error) = folder.pause(!may_run)
             {

@@ -245,7 +245,7 @@ fn facts_of_lead(leading: &Leading, (me, away): (SiteId, &impl Fn(SiteId) -> boo
     let lead = &leading.lead;
     let (state, reason) = lead.state(away);
     let sites = lead.sites().map(|(source, site, facts)| {
-        let is_moving = matches!(facts.state, SiteState::Running);
+        let is_moving = matches!(facts.state, SiteState::Running) && !away(site);
         let speed = leading.speeds.get(&(source, site)).filter(|_| is_moving);
         SiteProgress {
             site,

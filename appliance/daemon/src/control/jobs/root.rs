@@ -70,6 +70,19 @@ fn export_path(setup: &JobsSetup, place: &Place) -> Result<PathBuf, String> {
     Ok(export.path.clone())
 }
 
+/// A name for where a leg stands here: the same for the same directory only.
+pub(super) fn at_of(setup: &JobsSetup, leg: &Leg, me: SiteId) -> String {
+    let place = leg.place_of(me);
+    let export =
+        place.and_then(|place| setup.exports.iter().find(|export| export.name == place.export));
+    let mut hasher = blake3::Hasher::new_derive_key("farhaul place of a job v1");
+    hasher.update(export.map_or(&b""[..], |export| export.path.as_os_str().as_bytes()));
+    hasher.update(&[0]);
+    let path = place.and_then(|place| place.path.as_ref());
+    hasher.update(path.map_or(&b""[..], |path| path.as_bytes()));
+    hasher.finalize().to_hex().as_str().get(..16).unwrap_or_default().to_owned()
+}
+
 /// The folder of a leg.
 ///
 /// # Errors
@@ -89,7 +102,8 @@ pub(super) fn standing(
         target.make_next().map_err(|error| error.to_string())?;
         (next_of(setup, (spec, leg), place)?, Rules::default(), false)
     };
-    let state = keep.leg(spec.id, leg.source.site).map_err(|error| error.to_string())?;
+    let at = at_of(setup, leg, me);
+    let state = keep.leg(spec.id, (leg.source.site, &at)).map_err(|error| error.to_string())?;
     let role_of =
         |site: SiteId| if site == leg.source.site { Role::SourceOnly } else { Role::ReadOnly };
     let others: Vec<SiteId> = leg.sites().into_iter().filter(|site| *site != me).collect();

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, Gid, Mode, Uid, chmodat, chownat, fchmod, futimens};
 use rustix::io::Errno;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The tree that the job keeps.
 pub(super) const NEXT: &[u8] = b"next";
@@ -22,6 +23,8 @@ const FRESH: &[u8] = b"fresh";
 const PREVIOUS: &[u8] = b"previous";
 /// Before the number of a new tree that is complete.
 const SWITCHING: &str = "switching-";
+/// Before the run and the number of the tree that is live, or about to be.
+const LIVE: &str = "live-";
 /// What is being removed.
 const OLD: &[u8] = b"old";
 /// Bytes that are copied at a time, where a file cannot have another name.
@@ -80,15 +83,22 @@ impl Target {
 
     /// Removes the tree that the job keeps.
     pub(super) fn remove_next(&self) -> Result<(), SwitchError> {
-        let kept = &self.kept;
-        self.settle(kept)?;
-        remove(kept, NEXT)
+        let _turn = turn();
+        self.settle()?;
+        remove(&self.kept, NEXT)
     }
 
-    /// Has what came stand where users see it, and keeps what stood there.
-    pub(super) fn switch(&self, is_file: bool) -> Result<(), SwitchError> {
+    /// Has what came for a run stand where users see it, and keeps what stood there. Whoever is stopped
+    /// in the middle calls this again: what has been switched to is not switched to once more.
+    pub(super) fn switch(&self, run: u64, is_file: bool) -> Result<(), SwitchError> {
+        let _turn = turn();
+        self.settle()?;
         let kept = &self.kept;
-        self.settle(kept)?;
+        if let Some(live) = self.live_is()?
+            && self.noted()?.contains(&(run, live))
+        {
+            return Ok(());
+        }
         let next = kept.open_dir(NEXT).map_err(at("the tree of the job"))?;
         if is_file {
             let names = next.names().map_err(at("the tree of the job"))?;
@@ -101,18 +111,74 @@ impl Target {
             kept.make_dir(FRESH, 0o700).map_err(at("the new tree"))?;
             clone(&next, kept, FRESH, true)?;
         }
-        // Whatever stops this from here on: the name says whether what bears it is the new tree.
+        // Whatever stops this from here on: the name says whether what bears it is the new tree, and the
+        // note whether what is live is.
         let fresh = kept.stat(FRESH).map_err(at("the new tree"))?;
-        let name = named_after(fresh.map_or(0, |meta| meta.identity.ino));
+        let ino = fresh.map_or(0, |meta| meta.identity.ino);
+        let name = named_after(ino);
         kept.rename_new(FRESH, kept, &name).map_err(at("the new tree"))?;
-        kept.sync().map_err(at("the new tree"))?;
-        self.exchange(kept, &name)?;
-        self.settle(kept)
+        self.note(run, ino)?;
+        self.exchange(&name)?;
+        self.settle()
+    }
+
+    /// Has what stood before the last switch stand again, or what was switched to.
+    pub(super) fn stand(&self, back: bool) -> Result<(), SwitchError> {
+        let _turn = turn();
+        self.settle()?;
+        let noted = self.noted()?;
+        let last = noted.iter().map(|(run, _)| *run).max().ok_or(SwitchError::NothingBefore)?;
+        let live = self.live_is()?;
+        if live.is_some_and(|live| noted.contains(&(last, live))) != back {
+            return Ok(());
+        }
+        if stat(&self.kept, PREVIOUS)? {
+            return self.exchange(PREVIOUS);
+        }
+        // Nothing stood there before.
+        let wrong = at("the switch");
+        let (parent, leaf) = (self.root.parent_dir(&self.live)?, self.live.file_name());
+        parent.rename_new(leaf, &self.kept, PREVIOUS).map_err(&wrong)?;
+        parent.sync().map_err(&wrong)?;
+        self.kept.sync().map_err(&wrong)
+    }
+
+    /// Which file or directory users see.
+    fn live_is(&self) -> Result<Option<u64>, SwitchError> {
+        match self.root.stat(&self.live) {
+            Ok(meta) => Ok(Some(meta.identity.ino)),
+            Err(ConfineError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The run that was switched to last, or is about to be, and its tree; more than one if somebody was
+    /// stopped while he noted that.
+    fn noted(&self) -> Result<Vec<(u64, u64)>, SwitchError> {
+        let names = self.kept.names().map_err(at("the trees of the job"))?;
+        Ok(names.iter().filter_map(|name| noted_in(name)).collect())
+    }
+
+    /// Notes that, durably; what was noted before is of no use any more.
+    fn note(&self, run: u64, ino: u64) -> Result<(), SwitchError> {
+        let wrong = at("the note of the switch");
+        let new = format!("{LIVE}{run}-{ino}").into_bytes();
+        match self.kept.make_dir(&new, 0o700) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(wrong(errno)),
+        }
+        self.kept.sync().map_err(&wrong)?;
+        for name in self.kept.names().map_err(&wrong)? {
+            if name != new && noted_in(&name).is_some() {
+                self.kept.remove_dir(&name).map_err(&wrong)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends what a switch that was stopped left: what was live is kept, what never was goes.
-    fn settle(&self, kept: &Dir) -> Result<(), SwitchError> {
-        let wrong = at("the trees of the job");
+    fn settle(&self) -> Result<(), SwitchError> {
+        let (kept, wrong) = (&self.kept, at("the trees of the job"));
         for name in kept.names().map_err(&wrong)? {
             let Some(number) = number_in(&name) else { continue };
             let Some(meta) = kept.stat(&name).map_err(&wrong)? else { continue };
@@ -132,17 +198,9 @@ impl Target {
         kept.sync().map_err(&wrong)
     }
 
-    /// Has what stood before the last switch stand again; the second time, what was switched to.
-    pub(super) fn switch_back(&self) -> Result<(), SwitchError> {
-        let kept = &self.kept;
-        if !stat(kept, PREVIOUS)? {
-            return Err(SwitchError::NothingBefore);
-        }
-        self.exchange(kept, PREVIOUS)
-    }
-
     /// Swaps `name` of what is kept with what users see, or moves it there.
-    fn exchange(&self, kept: &Dir, name: &[u8]) -> Result<(), SwitchError> {
+    fn exchange(&self, name: &[u8]) -> Result<(), SwitchError> {
+        let kept = &self.kept;
         if let Some(parent) = self.live.parent() {
             self.root.make_dirs(&parent, 0o755)?;
         }
@@ -160,6 +218,18 @@ impl Target {
 /// the name after the switch is known to be what was live.
 fn named_after(ino: u64) -> Vec<u8> {
     format!("{SWITCHING}{ino}").into_bytes()
+}
+
+/// The run and the tree of a note.
+fn noted_in(name: &[u8]) -> Option<(u64, u64)> {
+    let (run, ino) = std::str::from_utf8(name).ok()?.strip_prefix(LIVE)?.split_once('-')?;
+    Some((run.parse().ok()?, ino.parse().ok()?))
+}
+
+/// One switch at a time in this process: whoever stops a job waits for it.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn number_in(name: &[u8]) -> Option<u64> {
@@ -290,7 +360,7 @@ mod tests {
         fs::create_dir(next.join(".farhaul")).expect("made");
         fs::write(next.join("a/b/one"), "1").expect("written");
         std::os::unix::fs::symlink("a/b", next.join("link")).expect("made");
-        target.switch(false).expect("switched");
+        target.switch(1, false).expect("switched");
         assert_eq!(fs::read_to_string(live.join("link/one")).expect("there"), "1");
         assert!(!live.join(".farhaul").exists());
         // The next run replaces a file: nothing of it shows.
@@ -298,10 +368,13 @@ mod tests {
         fs::write(&new, "2").expect("written");
         fs::rename(&new, next.join("a/b/one")).expect("renamed");
         assert_eq!(fs::read_to_string(live.join("a/b/one")).expect("there"), "1");
-        target.switch(false).expect("switched");
+        // Of the same run again nothing is switched to: its end was not noted.
+        target.switch(1, false).expect("it is so already");
+        assert_eq!(fs::read_to_string(live.join("a/b/one")).expect("there"), "1");
+        target.switch(2, false).expect("switched");
         assert_eq!(fs::read_to_string(live.join("a/b/one")).expect("there"), "2");
-        for expected in ["1", "2"] {
-            target.switch_back().expect("back");
+        for (back, expected) in [(true, "1"), (true, "1"), (false, "2"), (false, "2")] {
+            target.stand(back).expect("done");
             assert_eq!(fs::read_to_string(live.join("a/b/one")).expect("there"), expected);
         }
     }
@@ -309,18 +382,43 @@ mod tests {
     #[test]
     fn what_a_user_had_there_is_kept_for_the_way_back() {
         let (dir, target) = target("golden");
-        assert!(matches!(target.switch_back(), Err(SwitchError::NothingBefore)));
+        assert!(matches!(target.stand(true), Err(SwitchError::NothingBefore)));
         fs::create_dir(dir.path().join("golden")).expect("made");
         fs::write(dir.path().join("golden/mine"), "m").expect("written");
         fs::write(next(&dir).join("theirs"), "t").expect("written");
-        target.switch(false).expect("switched");
+        target.switch(1, false).expect("switched");
         assert!(
             dir.path().join("golden/theirs").exists() && !dir.path().join("golden/mine").exists()
         );
-        target.switch_back().expect("back");
+        target.stand(true).expect("back");
         assert!(
             dir.path().join("golden/mine").exists() && !dir.path().join("golden/theirs").exists()
         );
+    }
+
+    #[test]
+    fn where_nothing_stood_before_nothing_stands_after_the_way_back() {
+        let (dir, target) = target("golden");
+        fs::write(next(&dir).join("theirs"), "t").expect("written");
+        target.switch(1, false).expect("switched");
+        for (back, is_there) in [(true, false), (true, false), (false, true), (true, false)] {
+            target.stand(back).expect("done");
+            assert_eq!(dir.path().join("golden/theirs").exists(), is_there);
+        }
+    }
+
+    /// The end of a switch was not noted by whoever began it.
+    #[test]
+    fn what_stood_before_outlives_a_switch_that_is_told_again() {
+        let (dir, target) = target("golden");
+        fs::create_dir(dir.path().join("golden")).expect("made");
+        fs::write(dir.path().join("golden/mine"), "m").expect("written");
+        fs::write(next(&dir).join("theirs"), "t").expect("written");
+        for _ in 0..3 {
+            target.switch(1, false).expect("switched");
+        }
+        target.stand(true).expect("back");
+        assert!(dir.path().join("golden/mine").exists());
     }
 
     #[test]
@@ -328,13 +426,13 @@ mod tests {
         let (dir, target) = target("golden.img");
         fs::write(next(&dir).join("golden.img"), "new").expect("written");
         fs::write(dir.path().join("golden.img"), "old").expect("written");
-        target.switch(true).expect("switched");
+        target.switch(1, true).expect("switched");
         assert_eq!(fs::read_to_string(dir.path().join("golden.img")).expect("there"), "new");
         assert_eq!(dir.path().join("golden.img").metadata().expect("there").nlink(), 2);
-        target.switch_back().expect("back");
+        target.stand(true).expect("back");
         assert_eq!(fs::read_to_string(dir.path().join("golden.img")).expect("there"), "old");
         fs::write(next(&dir).join("another"), "x").expect("written");
-        assert!(matches!(target.switch(true), Err(SwitchError::NotOneFile)));
+        assert!(matches!(target.switch(2, true), Err(SwitchError::NotOneFile)));
     }
 
     #[test]
@@ -346,11 +444,11 @@ mod tests {
             fs::create_dir_all(kept.join(left).join("deep")).expect("made");
             fs::write(kept.join(left).join("deep/x"), "").expect("written");
         }
-        target.switch(false).expect("switched");
+        target.switch(1, false).expect("switched");
         assert!(dir.path().join("golden/file").exists());
         assert!(!kept.join("fresh").exists());
         // It was live: its name is that of another tree.
-        target.switch_back().expect("back");
+        target.stand(true).expect("back");
         assert!(dir.path().join("golden/deep/x").exists());
     }
 
@@ -360,7 +458,7 @@ mod tests {
         let other = tempfile::tempdir().expect("a directory");
         std::os::unix::fs::symlink(other.path(), dir.path().join("out")).expect("made");
         fs::write(next(&dir).join("file"), "1").expect("written");
-        assert!(target.switch(false).is_err());
+        assert!(target.switch(1, false).is_err());
         assert_eq!(fs::read_dir(other.path()).expect("read").count(), 0);
     }
 }
