@@ -329,9 +329,8 @@ impl Loop {
         let legs = spec.legs().unwrap_or_default();
         let mine = legs.into_iter().filter(|leg| leg.place_of(me).is_some());
         let mine: BTreeMap<FolderKey, _> = mine.map(|leg| (leg.key, leg)).collect();
-        let gone: Vec<FolderKey> =
-            working.legs.keys().filter(|key| !mine.contains_key(key)).copied().collect();
-        let mut gone = gone;
+        let is_left = |key: &&FolderKey| !mine.contains_key(key);
+        let mut gone: Vec<FolderKey> = working.legs.keys().filter(is_left).copied().collect();
         gone.iter().for_each(|key| _ = working.legs.remove(key));
         for (key, leg) in mine {
             let kept = working.legs.remove(&key);
