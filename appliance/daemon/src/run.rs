@@ -165,9 +165,7 @@ pub async fn run(
     let api = listening.place();
     let tcp = tcp.map_or("off".to_owned(), |tcp| tcp.to_string());
     tracing::info!(site = %config.site.name, id = %me, %udp, %tcp, %api, "listening");
-    let (mut sites, control) = start_folders(&config, &identity, &engine)?;
-    // What sessions say of jobs before that waits for them to say it again.
-    let _ = control.asker().configure_jobs(jobs_setup(&config)).await;
+    let (mut sites, control) = start_folders(&config, &identity, &engine).await?;
     let sources = Arc::new(Sources {
         control: control.asker().clone(),
         sites: sites.view(),
@@ -212,7 +210,7 @@ pub async fn run(
 }
 
 /// Opens the folders, and begins to call and to answer their peers.
-fn start_folders(
+async fn start_folders(
     config: &Config,
     identity: &Identity,
     engine: &Arc<Engine>,
@@ -227,6 +225,9 @@ fn start_folders(
         let (path, role) = (folder.path.display(), folder.role.name());
         tracing::info!(folder = %folder.id, %path, role, peers = folder.peers.len(), "kept");
     }
+    // Before any session says something of jobs: what is known of them is older. A loop that is over
+    // already ends the site.
+    let _ = control.asker().configure_jobs(jobs_setup(config)).await;
     let (places, options) = (config.places(), config.transfer.options());
     let heard = control.hears_sessions();
     let sites = Sites::start(Arc::clone(engine), identity.id(), options, places, heard);
