@@ -5,8 +5,10 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use serde::Deserialize;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 const LIST: &str = "appliance/sync/mutants.toml";
@@ -116,7 +118,7 @@ fn copy_tracked(to: &Path) -> Result<()> {
 
 fn cargo(copy: &Path) -> Result<Command> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(copy).args(["test", "--locked", "--quiet", "--package", PACKAGE, "--lib"]);
+    cargo.current_dir(copy).args(["test", "--locked", "--package", PACKAGE, "--lib"]);
     cargo.env("CARGO_TARGET_DIR", std::env::current_dir()?.join("target/mutants"));
     // Faults leave things unused.
     cargo.env("RUSTFLAGS", "-Awarnings").env("RUST_BACKTRACE", "0");
@@ -131,11 +133,25 @@ fn compiles(copy: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the tests say of the copy as it is.
+/// What the tests say of the copy as it is: the first that fails is enough.
 fn survives(copy: &Path, limit: Duration) -> Result<Fate> {
     let began = Instant::now();
-    let mut tests = cargo(copy)?.spawn().context("cargo test")?;
+    let mut tests = cargo(copy)?.stdout(Stdio::piped()).spawn().context("cargo test")?;
+    let said = tests.stdout.take().context("what the tests say")?;
+    let (failed, failure) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(said).lines().map_while(Result::ok) {
+            if line.starts_with("test ") && line.ends_with("... FAILED") {
+                // Nobody listens any more once the tests have ended.
+                let _ = failed.send(());
+            }
+        }
+    });
     loop {
+        if failure.try_recv().is_ok() {
+            end(&mut tests);
+            return Ok(Fate::Caught);
+        }
         if let Some(status) = tests.try_wait()? {
             return match status.code() {
                 Some(0) => Ok(Fate::Survived),
