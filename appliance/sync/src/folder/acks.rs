@@ -56,3 +56,21 @@ pub fn acked_by_all(
     });
     acked.min().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// spec: S-065
+    #[test]
+    fn what_a_neighbour_has_counts_once_nothing_it_said_before_is_on_its_way() {
+        let ack = Ack { epoch: 3, up_to: 40, their_epoch: 7, their_head: 100 };
+        let ours = Incarnation::new(3);
+        let followed = |epoch, up_to| Some(Followed { epoch, up_to });
+        assert_eq!(ack.counts(ours, followed(7, 100)), 40);
+        assert_eq!(ack.counts(ours, followed(7, 99)), 0, "something is on its way");
+        assert_eq!(ack.counts(ours, followed(8, 100)), 0, "that is another life of it");
+        assert_eq!(ack.counts(ours, None), 0);
+        assert_eq!(ack.counts(Incarnation::new(4), followed(7, 100)), 0, "it had an earlier life");
+    }
+}

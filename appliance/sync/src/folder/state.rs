@@ -412,12 +412,7 @@ impl<I: Index> FolderState<I> {
         placed: Option<&Placed>,
     ) -> Result<(), StateError<I::Error>> {
         self.index.set_placed(path, placed).map_err(StateError::Index)?;
-        self.settle(path)?;
-        match path.parent() {
-            // A directory that is to go goes when it is empty.
-            Some(parent) if placed.is_none() => self.settle(&parent),
-            _ => Ok(()),
-        }
+        self.settle(path)
     }
 
     /// Keeps whether something is to be done.

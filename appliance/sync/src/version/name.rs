@@ -169,6 +169,16 @@ mod tests {
     }
 
     #[test]
+    fn versions_of_one_author_and_one_moment_have_names_of_their_own() {
+        let name = |serial| {
+            let mut loser = version(dot(1, serial), &[], b"x");
+            loser.stamp.millis = 1_795_335_303_000;
+            conflict_name(&RelPath::parse(b"report.pdf").expect("valid"), &loser).next()
+        };
+        assert!(name(7).is_some() && name(7) != name(8));
+    }
+
+    #[test]
     fn names_without_an_ending_get_none() {
         for name in ["Makefile", ".profile", "x.but this is no ending"] {
             let copy = first(name.as_bytes());

@@ -107,6 +107,28 @@ fn deleting_a_conflict_copy_leaves_the_winner_alone() {
     assert_eq!((seen.shown, seen.copies), (Shown::Version(&new), vec![]));
 }
 
+/// Its file stood on disk while the index learned what covers it.
+///
+/// spec: S-004
+#[test]
+fn what_was_shown_is_covered_where_the_index_has_dropped_it() {
+    let old = version(dot(1, 1), &[dot(4, 2)], b"old");
+    let other = version(dot(2, 9), &[], b"other");
+    let context = successor_context(&set(&[&other]), &[&old], author(3));
+    assert!(context.contains(dot(1, 1)) && context.contains(dot(4, 2)));
+    assert!(!context.contains(dot(2, 9)), "nobody saw it");
+}
+
+/// spec: S-013
+#[test]
+fn a_copy_that_the_index_has_dropped_is_dismissed_all_the_same() {
+    let old = version(dot(1, 1), &[dot(4, 2)], b"old");
+    let other = version(dot(2, 9), &[], b"other");
+    let context = dismissal_context(&set(&[&other]), &old, author(3));
+    assert!(context.contains(dot(1, 1)) && context.contains(dot(4, 2)));
+    assert!(!context.contains(dot(2, 9)), "it is no part of that");
+}
+
 #[test]
 fn what_an_author_did_not_see_of_its_own_is_not_covered_when_gaps_close() {
     let (own, other) =

@@ -10,6 +10,7 @@ mod invariants;
 mod many;
 mod moves;
 mod permutations;
+mod rare;
 mod roles;
 mod scenarios;
 mod sessions;
