@@ -5,7 +5,7 @@
 
 use farhaul_netem_tests::require::binary;
 use farhaul_netem_tests::run::TIME_LIMIT;
-use farhaul_netem_tests::{Running, Star, require};
+use farhaul_netem_tests::{Finished, Running, Star, require};
 use farhaul_tools::wanem::probe::udp::{ReceiveReport, RttReport, SendReport};
 use farhaul_tools::wanem::star::profile::StarProfile;
 use serde::de::DeserializeOwned;
@@ -62,7 +62,7 @@ fn listening(star: &Star, site: &str, name: &str, more: &[&str]) -> (Running, St
 }
 
 fn told<T: DeserializeOwned>(running: Running) -> T {
-    let done = running.finish(TIME_LIMIT).and_then(|done| done.succeeded()).expect("it ends");
+    let done = running.finish(TIME_LIMIT).and_then(Finished::succeeded).expect("it ends");
     serde_json::from_str(done.stdout.lines().last().unwrap_or_default()).expect("its report")
 }
 
