@@ -1,4 +1,4 @@
-//! `wanem star`.
+//! `wanem star`: what its commands understand; the star itself is in [`crate::wanem::star`].
 
 use super::lab_commands::{self, Detached};
 use super::{NameArgs, find};
