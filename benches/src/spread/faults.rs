@@ -17,7 +17,8 @@ enum Fault {
     Restart,
 }
 
-/// How long a link is down at a time.
+/// How long a link is down at a time, at most; a tenth of the bound where that is shorter, so that it
+/// is up again before it goes down the next time.
 const DOWN: f64 = 3.0;
 /// How long the source is gone.
 const GONE: f64 = 2.0;
@@ -35,10 +36,10 @@ impl Faults {
         let mut all = Vec::new();
         for flap in [0.2, 0.4, 0.7] {
             all.push((bound * flap, Fault::Cut));
-            all.push((bound * flap + DOWN, Fault::Mend));
+            all.push((bound * flap + DOWN.min(bound / 10.0), Fault::Mend));
         }
-        all.push((bound * 0.5, Fault::Kill));
-        all.push((bound * 0.5 + GONE, Fault::Restart));
+        all.push((bound * 0.55, Fault::Kill));
+        all.push((bound * 0.55 + GONE, Fault::Restart));
         all.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         Self(all)
     }
