@@ -5,7 +5,7 @@
 //! what counts then is the time until more of it does. What both sites take of memory is the most that
 //! each process ever had, beside the same without the file.
 
-mod islands;
+pub mod islands;
 
 use crate::failure::Failure;
 use crate::memory::resident_max;

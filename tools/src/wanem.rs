@@ -10,6 +10,7 @@
 //! site A  wan0 <--TUN--> direction A->B (Link) <--TUN--> wan0  site B
 //!                        direction B->A (Link)
 //! ```
+//! [`star`] is the same for many sites: each has an access link to one core.
 
 mod arena;
 mod arrivals;
@@ -30,6 +31,7 @@ pub mod segment;
 pub mod segmentation;
 pub mod selftest;
 pub mod site;
+pub mod star;
 pub mod status;
 mod too_big;
 pub mod tun;

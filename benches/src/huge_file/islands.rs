@@ -56,7 +56,7 @@ impl Islands {
 ///
 /// # Errors
 /// `InvalidData` where they differ; those of reading.
-pub(super) fn same(left: &Path, right: &Path) -> io::Result<()> {
+pub(crate) fn same(left: &Path, right: &Path) -> io::Result<()> {
     let (left, right) = (File::open(left)?, File::open(right)?);
     let differ = |at: u64| {
         let text = format!("what arrived is something else from byte {at} on");

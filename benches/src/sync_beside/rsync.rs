@@ -57,7 +57,7 @@ impl<'a> RsyncPair<'a> {
 }
 
 /// As root the daemon would become nobody.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 

@@ -70,7 +70,7 @@ fn syncthing(plan: &Plan, scene: &Scene<'_>, run: &mut Run) -> io::Result<()> {
     let start = |name: &str| {
         fs::create_dir_all(&scene.trees[0])?;
         let home = scene.aside(name);
-        let device = Device { id: generate(&home)?, site: Site::A };
+        let device = Device::new(generate(&home)?, Site::A);
         Syncthing::start(scene, Site::A, &home, &[device], 1)
     };
     let empty = start("empty")?;

@@ -11,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often what changes slowly is looked at.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a program may take to start, or to end.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program that keeps trees equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

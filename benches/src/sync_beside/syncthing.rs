@@ -6,6 +6,7 @@ use super::syncer::{LOOK_EVERY, PATIENCE, Pair, Scene, end, until};
 use farhaul_netem_tests::{Running, Site};
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,8 +25,8 @@ impl SyncthingPair {
     pub fn start(scene: &Scene<'_>, delay: u32) -> io::Result<Self> {
         let homes = Site::BOTH.map(|site| scene.aside(&format!("syncthing-{}", site.letter())));
         let devices = [
-            Device { id: generate(&homes[0])?, site: Site::A },
-            Device { id: generate(&homes[1])?, site: Site::B },
+            Device::new(generate(&homes[0])?, Site::A),
+            Device::new(generate(&homes[1])?, Site::B),
         ];
         let start =
             |(site, home): (Site, &PathBuf)| Syncthing::start(scene, site, home, &devices, delay);
@@ -59,8 +60,17 @@ impl Pair for SyncthingPair {
 pub struct Device {
     /// Its name by its key.
     pub id: String,
+    /// Its name for people.
+    pub name: String,
     /// Where it is.
-    pub site: Site,
+    pub at: Ipv4Addr,
+}
+
+impl Device {
+    /// One at a site of a lab of two.
+    pub fn new(id: String, site: Site) -> Self {
+        Self { id, name: site.letter().to_string(), at: site.ipv4() }
+    }
 }
 
 /// One site.
@@ -83,19 +93,21 @@ impl Syncthing {
         delay: u32,
     ) -> io::Result<Self> {
         let tree = &scene.trees[usize::from(site == Site::B)];
-        fs::create_dir_all(tree.join(".stfolder"))?;
-        let socket = home.join("api");
-        let made = fs::read_to_string(home.join("config.xml"))?;
-        let version = made.split("version=\"").nth(1).and_then(|rest| rest.split('"').next());
-        let version = version.ok_or_else(|| io::Error::other("a configuration without version"))?;
-        let text = config(version, tree, &socket, site, devices, delay);
-        fs::write(home.join("config.xml"), text)?;
-        let mut command = Command::new("syncthing");
-        command.args(["serve", "--no-browser", "--no-restart", "--no-upgrade"]);
-        command.args(["--no-default-folder", "--home"]).arg(home);
-        command.env("STNODEFAULTFOLDER", "1").env("HOME", home);
-        let running = scene.lab.spawn_group(site, &command)?;
-        let api = Api::new(&socket, &format!("X-API-Key: {KEY}\r\n"));
+        let command = configured(home, tree, site.ipv4(), devices, delay)?;
+        Self::run(home, |command| scene.lab.spawn_group(site, command), &command)
+    }
+
+    /// Starts it by a command that [`configured`] gave.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn run(
+        home: &Path,
+        spawn: impl FnOnce(&Command) -> io::Result<Running>,
+        command: &Command,
+    ) -> io::Result<Self> {
+        let running = spawn(command)?;
+        let api = Api::new(&home.join("api"), &format!("X-API-Key: {KEY}\r\n"));
         until("Syncthing answers", PATIENCE, LOOK_EVERY, || {
             Ok(api.get("/rest/system/status").is_ok())
         })?;
@@ -118,7 +130,11 @@ impl Syncthing {
         Ok(pid)
     }
 
-    fn is_connected(&self, other: &str) -> io::Result<bool> {
+    /// Whether it has met another one.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn is_connected(&self, other: &str) -> io::Result<bool> {
         Ok(self.api.get("/rest/system/connections")?["connections"][other]["connected"] == true)
     }
 
@@ -174,11 +190,36 @@ pub fn generate(home: &Path) -> io::Result<String> {
     Ok(run(&["--device-id"])?.stdout.trim().to_owned())
 }
 
+/// Writes the configuration of a device at `at`, which has a key at `home`, and gives the command that
+/// runs it there.
+///
+/// # Errors
+/// If its files cannot be read or written.
+pub fn configured(
+    home: &Path,
+    tree: &Path,
+    at: Ipv4Addr,
+    devices: &[Device],
+    delay: u32,
+) -> io::Result<Command> {
+    fs::create_dir_all(tree.join(".stfolder"))?;
+    let made = fs::read_to_string(home.join("config.xml"))?;
+    let version = made.split("version=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let version = version.ok_or_else(|| io::Error::other("a configuration without version"))?;
+    let text = config(version, tree, &home.join("api"), at, devices, delay);
+    fs::write(home.join("config.xml"), text)?;
+    let mut command = Command::new("syncthing");
+    command.args(["serve", "--no-browser", "--no-restart", "--no-upgrade"]);
+    command.args(["--no-default-folder", "--home"]).arg(home);
+    command.env("STNODEFAULTFOLDER", "1").env("HOME", home);
+    Ok(command)
+}
+
 fn config(
     version: &str,
     tree: &Path,
     socket: &Path,
-    site: Site,
+    at: Ipv4Addr,
     devices: &[Device],
     delay: u32,
 ) -> String {
@@ -186,12 +227,10 @@ fn config(
         devices.iter().map(|device| format!("<device id=\"{}\"/>", device.id)).collect();
     let known: String = devices
         .iter()
-        .map(|Device { id, site }| {
+        .map(|Device { id, name, at }| {
             format!(
-                "<device id=\"{id}\" name=\"{}\" compression=\"metadata\">\
-                 <address>tcp://{}:{PORT}</address><paused>false</paused></device>",
-                site.letter(),
-                site.ipv4()
+                "<device id=\"{id}\" name=\"{name}\" compression=\"metadata\">\
+                 <address>tcp://{at}:{PORT}</address><paused>false</paused></device>"
             )
         })
         .collect();
@@ -211,6 +250,5 @@ fn config(
          <setLowPriority>false</setLowPriority></options></configuration>",
         tree = tree.display(),
         socket = socket.display(),
-        at = site.ipv4(),
     )
 }

@@ -15,7 +15,7 @@ use crate::parent::die_with;
 use crate::wanem::lab::{self, Lab, LabConfig, LabError, Naming, Wire};
 use crate::wanem::probe;
 use crate::wanem::profile::LabProfile;
-use crate::wanem::site::{Site, SiteError};
+use crate::wanem::site::SiteError;
 use farhaul_proto::units::Bytes;
 use farhaul_sim::profile::{LinkProfile, QueueLimit, parse_span};
 use rustix::process::Pid;
@@ -221,8 +221,8 @@ fn measure(asked: &Asked) -> Result<Delivery, NotMeasured> {
     die_with(asked.parent)
         .map_err(|error| NotMeasured::system("tie the process to its parent", &error))?;
     let lab = start_lab(&asked.link)?;
-    let source = Netns::open(lab.description().site(Site::A))?;
-    let target = Netns::open(lab.description().site(Site::B))?;
+    let source = Netns::open(lab.description().site("a")?)?;
+    let target = Netns::open(lab.description().site("b")?)?;
     let needed = buffer_needed(&asked.link);
     for (site, setting) in [(&source, "tcp_wmem"), (&target, "tcp_rmem")] {
         check_buffer(site, setting, needed)?;

@@ -3,6 +3,7 @@
 mod lab_commands;
 mod probe_commands;
 mod selftest_command;
+mod star_commands;
 
 use super::lab::{self, LabDescription};
 use super::options::LinkOptions;
@@ -38,6 +39,9 @@ enum Command {
     /// Two sites joined by a plain veth pair, no emulator.
     #[command(subcommand)]
     Veth(VethCommand),
+    /// A lab of many sites, each behind its own access link to one core.
+    #[command(subcommand)]
+    Star(star_commands::StarCommand),
     /// Changes a running lab over time.
     Run(RunArgs),
     /// Runs a command inside a site.
@@ -200,9 +204,8 @@ struct RunArgs {
 struct ExecArgs {
     #[command(flatten)]
     name: NameArgs,
-    /// Which site.
-    #[arg(value_enum, ignore_case = true)]
-    site: Site,
+    /// Which site, by its name.
+    site: String,
     /// The command and its arguments.
     #[arg(trailing_var_arg = true, required = true)]
     command: Vec<OsString>,
@@ -234,6 +237,7 @@ impl Wanem {
             Command::Lab(LabCommand::Hold(args)) => lab_commands::hold(&args)?,
             Command::Veth(VethCommand::Up(args)) => lab_commands::veth_up(&args)?,
             Command::Veth(VethCommand::Down(args)) => lab_commands::down(&args)?,
+            Command::Star(command) => command.execute()?,
             Command::Run(args) => run_script(&args)?,
             Command::Exec(args) => exec(&args)?,
             Command::Probe(args) => args.execute()?,
@@ -247,10 +251,13 @@ fn find(name: &NameArgs) -> Result<LabDescription> {
     let directory = lab::run_directory()?;
     match LabDescription::find(&directory, &name.name) {
         Err(lab::LabError::NotUp(_)) if veth_paths(&name.name).is_some() => {
-            let [site_a, site_b] = veth_paths(&name.name).context("just seen")?;
+            let paths = veth_paths(&name.name).context("just seen")?;
             let control = directory.join(format!("{}.sock", name.name));
-            let name = name.name.clone();
-            Ok(LabDescription { name, pid: 0, user_namespace: None, site_a, site_b, control })
+            let sites = Site::BOTH.iter().zip(paths).map(|(site, namespace)| {
+                lab::SiteDescription { name: site.letter().to_string(), namespace }
+            });
+            let (name, sites) = (name.name.clone(), sites.collect());
+            Ok(LabDescription { name, pid: 0, user_namespace: None, sites, control })
         }
         found => Ok(found?),
     }
@@ -274,7 +281,7 @@ fn run_script(args: &RunArgs) -> Result<()> {
 /// Becomes the command; returns only if that fails.
 fn exec(args: &ExecArgs) -> Result<()> {
     let lab = find(&args.name)?;
-    lab::enter(&lab, args.site)?;
+    lab::enter(&lab, &args.site)?;
     let (program, rest) = args.command.split_first().context("no command")?;
     let error = Process::new(program).args(rest).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))

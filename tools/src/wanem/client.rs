@@ -9,6 +9,8 @@ use super::lab::{LabDescription, Unsupported, Wire, run_directory};
 use super::nat::NatOrder;
 use super::profile::{Change, LabProfile};
 use super::site::Site;
+use super::star::profile::StarProfile;
+use super::star::status::StarStatus;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
@@ -74,23 +76,47 @@ impl LabProcess {
     /// # Errors
     /// [`ClientError`].
     pub fn start(program: &Path, wire: &Wire, settings: Settings) -> Result<Self, ClientError> {
+        let mut arguments = vec!["lab", "hold"];
+        let profile = match wire {
+            Wire::Veth => {
+                arguments.push("--veth");
+                None
+            }
+            Wire::Emulated(profile) => Some(profile.to_toml()?),
+        };
+        Self::launch(program, &arguments, profile.as_deref(), settings)
+    }
+
+    /// Brings a star up with the `wanem` at `program`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn start_star(
+        program: &Path,
+        profile: &StarProfile,
+        settings: Settings,
+    ) -> Result<Self, ClientError> {
+        Self::launch(program, &["star", "hold"], Some(&profile.to_toml()?), settings)
+    }
+
+    fn launch(
+        program: &Path,
+        arguments: &[&str],
+        profile: Option<&str>,
+        settings: Settings,
+    ) -> Result<Self, ClientError> {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let name = format!("t{}-{number}", std::process::id());
         let failed =
             |source: io::Error| ClientError::Program { program: program.to_owned(), source };
         let mut command = Command::new(program);
-        command.args(["lab", "hold", "--until-eof", "--name", &name]);
+        command.args(arguments).args(["--until-eof", "--name", &name]);
         command.args(["--mtu", &settings.mtu.to_string(), "--seed", &settings.seed.to_string()]);
         let directory = run_directory().map_err(|error| ClientError::Refused(error.to_string()))?;
         let profile_path = directory.join(format!("{name}.toml"));
-        match wire {
-            Wire::Veth => {
-                command.arg("--veth");
-            }
-            Wire::Emulated(profile) => {
-                fs::write(&profile_path, profile.to_toml()?).map_err(failed)?;
-                command.arg("--profile").arg(&profile_path);
-            }
+        if let Some(text) = profile {
+            fs::write(&profile_path, text).map_err(failed)?;
+            command.arg("--profile").arg(&profile_path);
         }
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = child.spawn().and_then(await_ready);
@@ -105,8 +131,13 @@ impl LabProcess {
 
     /// The command that runs `program` inside a site; arguments can be added.
     pub fn command(&self, site: Site, program: impl AsRef<OsStr>) -> Command {
+        self.command_at(site.letter().encode_utf8(&mut [0; 4]), program)
+    }
+
+    /// The same by the name of the site: those of a star have no others.
+    pub fn command_at(&self, site: &str, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["exec", "--name", &self.description.name, &site.letter().to_string(), "--"]);
+        command.args(["exec", "--name", &self.description.name, site, "--"]);
         command.arg(program);
         command
     }
@@ -114,7 +145,12 @@ impl LabProcess {
     /// The command that runs one of wanem's traffic tools inside a site. The tool ends at the latest
     /// with the thread that started it: it may wait for what never comes.
     pub fn probe(&self, site: Site, tool: &str) -> Command {
-        let mut command = self.command(site, &self.program);
+        self.probe_at(site.letter().encode_utf8(&mut [0; 4]), tool)
+    }
+
+    /// The same by the name of the site.
+    pub fn probe_at(&self, site: &str, tool: &str) -> Command {
+        let mut command = self.command_at(site, &self.program);
         command.args(["probe", "--owner", &std::process::id().to_string(), tool]);
         command
     }
@@ -171,9 +207,18 @@ impl LabProcess {
     pub fn status(&self) -> Result<LabStatus, ClientError> {
         match control::ask(&self.description.control, &Request::Status)? {
             Answer::Status(status) => Ok(*status),
-            Answer::Done | Answer::Refused(_) => {
-                Err(ControlError::Refused("no status".to_owned()).into())
-            }
+            _ => Err(ControlError::Refused("no status of a link".to_owned()).into()),
+        }
+    }
+
+    /// What a star did so far.
+    ///
+    /// # Errors
+    /// [`ClientError::Control`]; a lab of two sites has no such status.
+    pub fn star_status(&self) -> Result<StarStatus, ClientError> {
+        match control::ask(&self.description.control, &Request::Status)? {
+            Answer::Star(status) => Ok(*status),
+            _ => Err(ControlError::Refused("no status of a star".to_owned()).into()),
         }
     }
 

@@ -6,6 +6,8 @@
 use super::nat::NatOrder;
 use super::profile::Change;
 use super::site::Site;
+use super::star::profile::StarChange;
+use super::star::status::StarStatus;
 use super::status::DirectionStatus;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -29,6 +31,8 @@ pub enum Request {
     Nat(Site, NatOrder),
     /// Move a site to another address.
     Readdress(Site, IpAddr),
+    /// Change a star.
+    Star(StarChange),
     /// Tell what happened so far.
     Status,
     /// Take the lab down.
@@ -43,6 +47,8 @@ pub enum Answer {
     Done,
     /// The state.
     Status(Box<LabStatus>),
+    /// The state of a star.
+    Star(Box<StarStatus>),
     /// Not done, and why, for a person.
     Refused(String),
 }

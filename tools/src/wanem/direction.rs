@@ -476,7 +476,7 @@ impl Batch {
 
 /// CPU time of the calling thread; what the kernel does for the receiver while a packet is written
 /// is part of it.
-fn thread_cpu() -> Duration {
+pub(crate) fn thread_cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }

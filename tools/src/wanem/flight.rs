@@ -37,16 +37,28 @@ struct Held {
     references: u32,
 }
 
+/// What waits in a [`Flight`]: part of one of its frames.
+pub(crate) trait OfFrame {
+    /// Its frame.
+    fn frame(&self) -> FrameId;
+}
+
+impl OfFrame for Waiting {
+    fn frame(&self) -> FrameId {
+        self.frame
+    }
+}
+
 /// See the head of this file.
 #[derive(Debug)]
-pub(crate) struct Flight {
+pub(crate) struct Flight<W = Waiting> {
     arena: Arena,
     frames: Vec<Option<Held>>,
     vacant: Vec<usize>,
-    schedule: Schedule<Waiting>,
+    schedule: Schedule<W>,
 }
 
-impl Flight {
+impl<W: OfFrame> Flight<W> {
     /// Nothing under way; at most `bytes_max` ever will be.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
@@ -79,13 +91,13 @@ impl Flight {
     }
 
     /// Lets one packet wait until `at`.
-    pub(crate) fn hold(&mut self, at: Timestamp, waiting: Waiting) {
-        self.held_mut(waiting.frame).references += 1;
+    pub(crate) fn hold(&mut self, at: Timestamp, waiting: W) {
+        self.held_mut(waiting.frame()).references += 1;
         self.schedule.push(at, waiting);
     }
 
     /// The next packet that is due; its reference passes to the caller.
-    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<Due<Waiting>> {
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<Due<W>> {
         self.schedule.pop_due(now)
     }
 

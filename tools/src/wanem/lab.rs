@@ -68,6 +68,15 @@ pub struct LabConfig {
     pub naming: Naming,
 }
 
+/// A site of a lab, as others find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteDescription {
+    /// Its name: `a` and `b` where there are two, what the profile says in a star.
+    pub name: String,
+    /// Its network namespace.
+    pub namespace: PathBuf,
+}
+
 /// What others need to use a lab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabDescription {
@@ -77,21 +86,23 @@ pub struct LabDescription {
     pub pid: u32,
     /// The user namespace to join first, if it has one of its own.
     pub user_namespace: Option<PathBuf>,
-    /// Network namespace of site A.
-    pub site_a: PathBuf,
-    /// Network namespace of site B.
-    pub site_b: PathBuf,
+    /// Its sites, in the order of their addresses.
+    pub sites: Vec<SiteDescription>,
     /// Control socket.
     pub control: PathBuf,
 }
 
 impl LabDescription {
-    /// The network namespace of a site.
-    pub fn site(&self, site: Site) -> &Path {
-        match site {
-            Site::A => &self.site_a,
-            Site::B => &self.site_b,
-        }
+    /// The network namespace of a site, whichever case its name is written in.
+    ///
+    /// # Errors
+    /// [`LabError::NoSite`].
+    pub fn site(&self, name: &str) -> Result<&Path, LabError> {
+        let found = self.sites.iter().find(|site| site.name.eq_ignore_ascii_case(name));
+        found.map(|site| site.namespace.as_path()).ok_or_else(|| {
+            let names: Vec<&str> = self.sites.iter().map(|site| site.name.as_str()).collect();
+            LabError::NoSite(name.to_owned(), names.join(", "))
+        })
     }
 
     /// Finds the lab called `name` in `directory`.
@@ -122,12 +133,21 @@ pub enum LabError {
     /// A change was refused.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// A star or a change of one was refused.
+    #[error(transparent)]
+    Star(#[from] super::star::profile::StarError),
     /// The emulator ended early.
     #[error(transparent)]
     Stopped(#[from] Stopped),
     /// There is no link to change or report on: the sites are joined by a veth pair.
     #[error("the lab has no emulator")]
     NoEmulator,
+    /// No site of that name is in the lab, but these.
+    #[error("no site called {0:?}: there are {1}")]
+    NoSite(String, String),
+    /// What was asked for is for the other kind of lab.
+    #[error("{0}")]
+    OtherKind(&'static str),
     /// No lab of that name is up.
     #[error("no lab called {0:?} is up")]
     NotUp(String),
@@ -181,7 +201,7 @@ fn is_one_of(error: &io::Error, errnos: &[i32]) -> bool {
     error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }
 
-fn failed(action: &'static str) -> impl Fn(io::Error) -> LabError {
+pub(crate) fn failed(action: &'static str) -> impl Fn(io::Error) -> LabError {
     move |source| LabError::System { action, source }
 }
 
@@ -214,7 +234,7 @@ pub fn run_directory() -> Result<PathBuf, LabError> {
     Ok(directory)
 }
 
-fn description_path(directory: &Path, name: &str) -> PathBuf {
+pub(crate) fn description_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.json"))
 }
 
@@ -223,9 +243,14 @@ pub fn log_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.log"))
 }
 
-/// Names of the published namespaces.
+/// Name of the published namespace of a site.
+pub fn namespace_name(lab: &str, site: &str) -> String {
+    format!("{lab}-{site}")
+}
+
+/// Names of the published namespaces of a lab of two sites.
 pub fn namespace_names(name: &str) -> [String; 2] {
-    Site::BOTH.map(|site| format!("{name}-{}", site.letter()))
+    Site::BOTH.map(|site| namespace_name(name, site.letter().encode_utf8(&mut [0; 4])))
 }
 
 /// Removes what a lab left behind: names, socket, description. True if there was anything.
@@ -235,7 +260,13 @@ pub fn namespace_names(name: &str) -> [String; 2] {
 pub fn clear(directory: &Path, name: &str) -> Result<bool, LabError> {
     netns::check_name(name)?;
     let mut found = false;
-    for namespace in namespace_names(name) {
+    let mut namespaces = namespace_names(name).to_vec();
+    // One that was killed left its description: without it nobody knows its further sites.
+    if let Ok(left) = LabDescription::find(directory, name) {
+        let named = left.sites.iter().filter(|site| netns::check_name(&site.name).is_ok());
+        namespaces.extend(named.map(|site| namespace_name(name, &site.name)));
+    }
+    for namespace in namespaces {
         found |= netns::withdraw(&namespace)?;
     }
     for suffix in ["json", "sock", "toml"] {
@@ -288,7 +319,10 @@ impl Lab {
                 (sites, Some(emulator))
             }
         };
-        let description = describe(&config, &sites, &directory, user_namespace)?;
+        let named: Vec<(String, &SiteHandle)> =
+            Site::BOTH.iter().map(|site| site.letter().to_string()).zip(&sites).collect();
+        let naming = (config.name.as_str(), config.naming);
+        let description = describe(naming, &named, &directory, user_namespace)?;
         Ok(Self { config, sites, emulator, origin, directory, description })
     }
 
@@ -302,11 +336,7 @@ impl Lab {
     /// # Errors
     /// [`LabError::System`] if the socket or the description file fails.
     pub fn serve(&mut self, ready: impl FnOnce(&LabDescription)) -> Result<(), LabError> {
-        let listener =
-            UnixListener::bind(&self.description.control).map_err(failed("listen for control"))?;
-        let text = serde_json::to_vec(&self.description).map_err(LabError::Description)?;
-        fs::write(description_path(&self.directory, &self.config.name), text)
-            .map_err(failed("write the description"))?;
+        let listener = open_control(&self.directory, &self.description)?;
         ready(&self.description);
         control::serve(&listener, |request| self.respond(request))
             .map_err(failed("serve the control socket"))
@@ -320,6 +350,9 @@ impl Lab {
             Request::Nat(site, order) => self.translate(site, &order).map(|()| Answer::Done),
             Request::Readdress(site, to) => self.readdress(site, to).map(|()| Answer::Done),
             Request::Status => self.status().map(|status| Answer::Status(Box::new(status))),
+            Request::Star(_) => {
+                Err(LabError::OtherKind("this lab is no star: `wanem lab set` changes its link"))
+            }
         };
         (result.unwrap_or_else(|error| Answer::Refused(full_text(&error))), Next::GoOn)
     }
@@ -438,26 +471,39 @@ fn start_emulator(
     Ok(([site_a, site_b], Emulator { profile: profile.clone(), nats, forward, reverse }))
 }
 
-fn describe(
-    config: &LabConfig,
-    sites: &[SiteHandle; 2],
+/// Publishes the namespaces of a lab's sites, if they are to have names, and tells where they are.
+pub(crate) fn describe(
+    (name, naming): (&str, Naming),
+    sites: &[(String, &SiteHandle)],
     directory: &Path,
     user_namespace: Option<PathBuf>,
 ) -> Result<LabDescription, LabError> {
     let pid = std::process::id();
-    let mut paths = Vec::with_capacity(2);
-    for (site, name) in sites.iter().zip(namespace_names(&config.name)) {
-        paths.push(match config.naming {
-            Naming::Named => site.netns.publish(&name)?,
+    let mut described = Vec::with_capacity(sites.len());
+    for (site, handle) in sites {
+        let namespace = match naming {
+            Naming::Named => handle.netns.publish(&namespace_name(name, site))?,
             Naming::Anonymous => {
-                PathBuf::from(format!("/proc/{pid}/fd/{}", site.netns.as_fd().as_raw_fd()))
+                PathBuf::from(format!("/proc/{pid}/fd/{}", handle.netns.as_fd().as_raw_fd()))
             }
-        });
+        };
+        described.push(SiteDescription { name: site.clone(), namespace });
     }
-    let site_b = paths.pop().ok_or(LabError::NoEmulator)?;
-    let site_a = paths.pop().ok_or(LabError::NoEmulator)?;
-    let control = directory.join(format!("{}.sock", config.name));
-    Ok(LabDescription { name: config.name.clone(), pid, user_namespace, site_a, site_b, control })
+    let control = directory.join(format!("{name}.sock"));
+    Ok(LabDescription { name: name.to_owned(), pid, user_namespace, sites: described, control })
+}
+
+/// Listens for control, and writes the description for those who look for the lab.
+pub(crate) fn open_control(
+    directory: &Path,
+    description: &LabDescription,
+) -> Result<UnixListener, LabError> {
+    let listener =
+        UnixListener::bind(&description.control).map_err(failed("listen for control"))?;
+    let text = serde_json::to_vec(description).map_err(LabError::Description)?;
+    fs::write(description_path(directory, &description.name), text)
+        .map_err(failed("write the description"))?;
+    Ok(listener)
 }
 
 /// Publishes the two sites of a plain veth lab and lets go of them: no process stays.
@@ -481,10 +527,10 @@ pub fn leave_veth(name: &str, mtu: u16) -> Result<[PathBuf; 2], LabError> {
 /// Moves the calling, single-threaded process into a site.
 ///
 /// # Errors
-/// [`LabError::Netns`].
-pub fn enter(description: &LabDescription, site: Site) -> Result<(), LabError> {
+/// [`LabError::Netns`], [`LabError::NoSite`].
+pub fn enter(description: &LabDescription, site: &str) -> Result<(), LabError> {
     // Opened first: the path may go through the process file system of another user namespace.
-    let netns = netns::Netns::open(description.site(site))?;
+    let netns = netns::Netns::open(description.site(site)?)?;
     if let Some(user) = &description.user_namespace {
         netns::join_user_namespace(user)?;
     }

@@ -127,7 +127,7 @@ impl Change {
     }
 }
 
-fn table_of(link: &LinkProfile) -> Result<Table, ProfileError> {
+pub(crate) fn table_of(link: &LinkProfile) -> Result<Table, ProfileError> {
     Ok(link.to_toml()?.parse()?)
 }
 
@@ -146,7 +146,8 @@ fn resolve_rtt(mut table: Table) -> Result<Table, ProfileError> {
     Ok(table)
 }
 
-fn merge<const N: usize>(
+/// The link with some of its keys changed, later tables before earlier ones; `none` takes a key away.
+pub(crate) fn merge<const N: usize>(
     link: &LinkProfile,
     changes: [Table; N],
 ) -> Result<LinkProfile, ProfileError> {

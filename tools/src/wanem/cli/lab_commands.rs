@@ -18,48 +18,75 @@ use clap::error::ErrorKind;
 use farhaul_proto::units::BitRate;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 /// Starts a [`hold`] in the background and waits until it is ready.
 pub(super) fn up(args: &LabArgs) -> Result<()> {
-    let name = &args.name.name;
-    netns::check_name(name)?;
-    let directory = lab::run_directory()?;
-    if let Ok(lab) = LabDescription::find(&directory, name)
-        && !matches!(control::ask(&lab.control, &Request::Status), Err(ControlError::NotUp(_)))
-    {
-        bail!("a lab called {name:?} is up already (wanem lab down --name {name})");
-    }
-    lab::clear(&directory, name)?;
-    let profile_path = directory.join(format!("{name}.toml"));
-    fs::write(&profile_path, args.link.profile()?.to_toml()?)?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["lab", "hold", "--name", name, "--profile"]).arg(&profile_path);
-    command.args(["--mtu", &args.mtu.to_string(), "--seed", &args.seed.to_string()]);
-    command.args(["--quantum", &format!("{}ns", args.quantum.as_nanos())]);
-    if netns::is_privileged() {
-        command.arg("--named");
-    }
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let log = lab::create_log(&directory, name)?;
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
-    let output = child.stdout.take().context("standard output was piped")?;
-    let mut line = String::new();
-    BufReader::new(output).take(1 << 16).read_line(&mut line)?;
-    if line.is_empty() {
-        let complaint = fs::read_to_string(lab::log_path(&directory, name))?;
-        let complaint = complaint.trim();
-        if child.wait()?.code() == Some(Unsupported::EXIT_CODE.into()) {
-            let known = format!("wanem: {Unsupported}: ");
-            let reason = complaint.strip_prefix(&known).unwrap_or(complaint).to_owned();
-            return Err(anyhow!(reason).context(Unsupported));
-        }
-        bail!("the lab did not come up: {complaint}");
-    }
-    introduce(&serde_json::from_str(&line)?);
+    let detached = Detached {
+        name: &args.name.name,
+        kind: "lab",
+        profile: args.link.profile()?.to_toml()?,
+        mtu: args.mtu,
+        seed: args.seed,
+        quantum: args.quantum,
+    };
+    introduce(&detached.start()?);
     Ok(())
+}
+
+/// A lab that is to be held by a process of its own, in the background.
+pub(super) struct Detached<'a> {
+    pub(super) name: &'a str,
+    /// Which command holds it, `lab` or `star`.
+    pub(super) kind: &'a str,
+    pub(super) profile: String,
+    pub(super) mtu: u16,
+    pub(super) seed: u64,
+    pub(super) quantum: Duration,
+}
+
+impl Detached<'_> {
+    /// Starts it and waits until it is ready. What one of this name left that was killed is removed.
+    pub(super) fn start(&self) -> Result<LabDescription> {
+        let (name, kind) = (self.name, self.kind);
+        netns::check_name(name)?;
+        let directory = lab::run_directory()?;
+        if let Ok(lab) = LabDescription::find(&directory, name)
+            && !matches!(control::ask(&lab.control, &Request::Status), Err(ControlError::NotUp(_)))
+        {
+            bail!("a lab called {name:?} is up already (wanem {kind} down --name {name})");
+        }
+        lab::clear(&directory, name)?;
+        let profile_path = directory.join(format!("{name}.toml"));
+        fs::write(&profile_path, &self.profile)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([kind, "hold", "--name", name, "--profile"]).arg(&profile_path);
+        command.args(["--mtu", &self.mtu.to_string(), "--seed", &self.seed.to_string()]);
+        command.args(["--quantum", &format!("{}ns", self.quantum.as_nanos())]);
+        if netns::is_privileged() {
+            command.arg("--named");
+        }
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let log = lab::create_log(&directory, name)?;
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
+        let output = child.stdout.take().context("standard output was piped")?;
+        let mut line = String::new();
+        BufReader::new(output).take(1 << 16).read_line(&mut line)?;
+        if line.is_empty() {
+            let complaint = fs::read_to_string(lab::log_path(&directory, name))?;
+            let complaint = complaint.trim();
+            if child.wait()?.code() == Some(Unsupported::EXIT_CODE.into()) {
+                let known = format!("wanem: {Unsupported}: ");
+                let reason = complaint.strip_prefix(&known).unwrap_or(complaint).to_owned();
+                return Err(anyhow!(reason).context(Unsupported));
+            }
+            bail!("the lab did not come up: {complaint}");
+        }
+        Ok(serde_json::from_str(&line)?)
+    }
 }
 
 fn introduce(lab: &LabDescription) {
@@ -77,12 +104,7 @@ fn introduce(lab: &LabDescription) {
 /// Is the lab. Everything before [`Lab::start`] runs on one thread, as user namespaces ask for.
 pub(super) fn hold(args: &HoldArgs) -> Result<()> {
     let directory = lab::run_directory()?;
-    let user_namespace = if netns::is_privileged() {
-        None
-    } else {
-        netns::enter_user_namespace().map_err(|error| cannot_start(error.into()))?;
-        Some(format!("/proc/{}/ns/user", std::process::id()).into())
-    };
+    let user_namespace = enter_user_namespace()?;
     let wire = match args.veth {
         true => Wire::Veth,
         false => Wire::Emulated(Box::new(args.lab.link.profile()?)),
@@ -106,20 +128,29 @@ pub(super) fn hold(args: &HoldArgs) -> Result<()> {
     Ok(())
 }
 
-fn cannot_start(error: LabError) -> anyhow::Error {
+/// Where namespaces can be made only there, enters a user namespace, and tells its path.
+pub(super) fn enter_user_namespace() -> Result<Option<PathBuf>> {
+    if netns::is_privileged() {
+        return Ok(None);
+    }
+    netns::enter_user_namespace().map_err(|error| cannot_start(error.into()))?;
+    Ok(Some(format!("/proc/{}/ns/user", std::process::id()).into()))
+}
+
+pub(super) fn cannot_start(error: LabError) -> anyhow::Error {
     let unsupported = error.is_unsupported();
     let error = anyhow::Error::new(error);
     if unsupported { error.context(Unsupported) } else { error }
 }
 
-fn print_line(description: &LabDescription) -> Result<()> {
+pub(super) fn print_line(description: &LabDescription) -> Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, description)?;
     out.write_all(b"\n")?;
     Ok(out.flush()?)
 }
 
-fn stop_at_eof(control: &Path) {
+pub(super) fn stop_at_eof(control: &Path) {
     let control = control.to_owned();
     thread::spawn(move || {
         // An error ends standard input as well.
