@@ -2,7 +2,7 @@
 
 use farhaul_netem_tests::require::{binary, binary_of};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 /// Longer than any machine that is only busy needs.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Lines of the log of a site that are printed when a test fails.
+const TOLD_LINES: usize = 200;
 const NAMES: [&str; 3] = ["berlin", "tokyo", "austin"];
 
 struct Site {
@@ -21,6 +23,9 @@ struct Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
         self.kill();
     }
 }
@@ -37,7 +42,9 @@ impl Site {
 
     fn start(&mut self) {
         let mut command = Command::new(binary_of("farhauld", "farhauld"));
-        command.arg("--config").arg(self.config()).stdout(Stdio::null()).stderr(Stdio::null());
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log"));
+        command.arg("--config").arg(self.config()).stdout(Stdio::null());
+        command.stderr(log.expect("a file"));
         self.child = Some(command.spawn().expect("it starts"));
         until("it answers", || self.run(&["status"]).status.success());
     }
@@ -48,6 +55,16 @@ impl Site {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Prints what it shows and said last: a test fails, and somebody wants to know why.
+    fn tell(&self) {
+        let shown = self.run(&["job", "list", "--json"]);
+        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(TOLD_LINES)..].join("\n");
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        eprintln!("=== {}:\n{shown}\n{last}", self.config().display());
     }
 
     fn run(&self, words: &[&str]) -> Output {
