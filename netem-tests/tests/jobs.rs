@@ -318,3 +318,67 @@ fn a_single_file_is_copied_paused_and_edited() {
     assert_eq!(fs::read(austin.at("two.img")).expect("there"), vec![3; 1 << 20]);
     assert_eq!(tokyo.at("one.img").metadata().expect("there").ino(), before, "of the same run");
 }
+
+#[test]
+fn what_is_planned_is_done_and_nothing_else() {
+    let [berlin, tokyo, austin] = three();
+    fs::create_dir(berlin.at("golden")).expect("made");
+    fs::write(berlin.at("golden/a"), vec![7; 1 << 20]).expect("written");
+    let file = berlin.job("golden", &format!("{GOLDEN}cap = \"8 Mbit/s\"\n"));
+    let plan = || -> Value {
+        let Output { status, stdout, stderr } = berlin.run(&["job", "plan", &file, "--json"]);
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        serde_json::from_slice(&stdout).expect("an object")
+    };
+    let id = |plan: &Value| plan["id"].as_str().expect("text").to_owned();
+    until("all are connected", || plan()["is_possible"] == true);
+    let first = plan();
+    let all = |plan: &Value, key: &str, expected: u64| {
+        for site in ["tokyo", "austin"] {
+            assert_eq!(part(plan, site)[key], expected, "{key} of {plan}");
+        }
+    };
+    all(&first, "files_new", 1);
+    all(&first, "bytes_to_come", 1 << 20);
+    all(&first, "rate_bps", 8_000_000);
+    assert!(part(&first, "tokyo")["expected"].is_string() && first["is_rerun"] == false);
+    // Nothing was made anywhere.
+    for path in [berlin.at("golden/.farhaul"), tokyo.at(".farhaul"), austin.at(".farhaul")] {
+        assert!(!path.exists());
+    }
+    assert_eq!(berlin.run(&["job", "show", "golden"]).status.code(), Some(2));
+    // The source is another one by now.
+    fs::write(berlin.at("golden/b"), "more").expect("written");
+    let late = berlin.run(&["job", "apply", &id(&first)]);
+    let why = String::from_utf8_lossy(&late.stderr).into_owned();
+    assert!(!late.status.success() && why.contains("berlin: what stands there"), "{why}");
+    assert_eq!(berlin.run(&["job", "show", "golden"]).status.code(), Some(2));
+    berlin.order(&["job", "apply", &id(&plan())]);
+    berlin.until("golden", 1, "done");
+    assert_eq!(fs::read_to_string(tokyo.at("golden/b")).expect("there"), "more");
+    // Of the next run what is there is known.
+    fs::write(berlin.at("golden/b"), "other").expect("written");
+    fs::write(berlin.at("golden/c"), "new").expect("written");
+    let next = plan();
+    assert_eq!(next["is_rerun"], true);
+    for (key, expected) in [("files_new", 1), ("bytes_new", 3), ("files_changed", 1)] {
+        all(&next, key, expected);
+    }
+    all(&next, "bytes_to_come", 8);
+    all(&next, "bytes_reused", 1 << 20);
+    berlin.order(&["job", "apply", &id(&next)]);
+    berlin.until("golden", 2, "done");
+    assert_eq!(fs::read_to_string(austin.at("in/golden/c")).expect("there"), "new");
+    assert!(!berlin.run(&["job", "apply", &id(&next)]).status.success(), "it was done");
+    // Who may not says so, and nothing is applied.
+    let file = berlin.job(
+        "steal",
+        "kind = \"copy\"\nsource = \"tokyo:images/golden\"\ntarget = \"austin:images/x\"\n",
+    );
+    let Output { stdout, .. } = berlin.run(&["job", "plan", &file, "--json"]);
+    let stolen: Value = serde_json::from_slice(&stdout).expect("an object");
+    assert_eq!(stolen["is_possible"], false);
+    let refused = part(&stolen, "tokyo")["refused"].as_str().expect("a reason");
+    assert!(refused.contains("`read`"), "{refused}");
+    assert!(!berlin.run(&["job", "apply", &id(&stolen)]).status.success());
+}

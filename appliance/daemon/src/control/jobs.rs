@@ -6,12 +6,15 @@ mod count;
 mod keep;
 mod leg;
 mod orders;
+mod plan;
 mod root;
 mod switch;
 
 pub use orders::{JobFacts, JobRefused, SiteProgress};
 
 use super::{FolderSetup, Loop};
+pub(crate) use plan::PLAN_KEPT;
+pub use plan::Planned;
 use crate::config::Export;
 use crate::events::Said;
 use crate::moment::now_millis;
@@ -76,6 +79,7 @@ pub(super) struct Jobs {
     setup: Option<JobsSetup>,
     leads: BTreeMap<JobId, Leading>,
     duties: BTreeMap<JobId, Working>,
+    plans: plan::Plans,
     looked: Option<Instant>,
 }
 
@@ -267,6 +271,8 @@ impl Loop {
     fn ordered(&mut self, lead: SiteId, order: Order) {
         let (id, wish) = (order.spec.id, order.wish);
         if let Some(working) = self.jobs.duties.get_mut(&id) {
+            Some(JobMessage::Question(question)) => self.job_asked(peer, *question),
+            Some(JobMessage::Finding(finding)) => self.job_found(peer, *finding),
             match working.duty.take(lead, order) {
                 Ok(DutyChange::Changed) => {}
                 // Whoever says it again has not heard what was answered.

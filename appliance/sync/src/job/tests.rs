@@ -318,3 +318,26 @@ proptest! {
         }
     }
 }
+    #[test]
+    fn what_is_planned_is_read_as_it_was_written(
+        (ticket, files, bytes) in (any::<u64>(), any::<u64>(), any::<u64>()),
+        (refused, room) in (prop::option::of("[a-z ]{0,40}"), prop::option::of(any::<u64>())),
+        (is_source, is_again) in any::<(bool, bool)>(),
+    ) {
+        let sum = (files, Bytes::new(bytes));
+        let tree = TreeFound { root: [1; 32], files, bytes: sum.1 };
+        let changed = ChangedSince { root: [2; 32], new: sum, changed: sum, removed: files };
+        let leg = LegFound {
+            source: BERLIN,
+            refused,
+            tree: is_source.then_some(tree),
+            changed: is_again.then_some(changed),
+            room: room.map(Bytes::new),
+        };
+        let finding = Finding { ticket, job: JobId([7; 16]), legs: vec![leg.clone(), leg] };
+        let question = Question { ticket, spec: golden() };
+        for said in [JobMessage::Finding(Box::new(finding)), JobMessage::Question(Box::new(question))] {
+            prop_assert_eq!(JobMessage::decode(&said.encode()), Some(said));
+        }
+    }
+

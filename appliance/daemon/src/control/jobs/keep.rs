@@ -155,7 +155,7 @@ fn job_id(name: &str) -> Option<JobId> {
 fn order(bytes: &[u8]) -> Option<Order> {
     match JobMessage::decode(bytes)? {
         JobMessage::Order(order) => Some(*order),
-        JobMessage::Report(_) => None,
+        _ => None,
     }
 }
 

@@ -32,6 +32,9 @@ pub enum JobRefused {
     #[error("the job `{0}` was stopped")]
     Stopped(String),
     /// Jobs are not taken up yet.
+    /// Much is planned at this moment.
+    #[error("too much is planned at this moment: try again")]
+    TooManyPlans,
     #[error("the site starts, and has not taken up its jobs yet")]
     Starting,
 }
@@ -182,12 +185,12 @@ impl Loop {
         all
     }
 
-    fn job_named(&self, name: &str) -> Option<JobId> {
+    pub(super) fn job_named(&self, name: &str) -> Option<JobId> {
         let mut leads = self.jobs.leads.iter();
         leads.find(|(_, leading)| leading.lead.order().spec.name == name).map(|(id, _)| *id)
     }
 
-    fn create_job(&mut self, spec: Spec) -> Result<(), JobRefused> {
+    pub(super) fn create_job(&mut self, spec: Spec) -> Result<(), JobRefused> {
         let Some(keep) = self.keep() else { return Err(JobRefused::Starting) };
         let lead = Lead::new(spec)?;
         if let Some(id) = self.job_named(&lead.order().spec.name) {
@@ -210,7 +213,7 @@ impl Loop {
         Ok(())
     }
 
-    fn change_job(
+    pub(super) fn change_job(
         &mut self,
         name: String,
         act: impl FnOnce(&mut Lead) -> Result<(), JobRefused>,
