@@ -342,7 +342,7 @@ impl JobMessage {
             }
             Wire::Report { job, revision, run, source, state, reason, done, frozen, receipt } => {
                 let state = SiteState::ALL.get(usize::from(state)).copied()?;
-                let reason = reason.map(checked).transpose().ok()?;
+                let reason = reason.as_deref().map(checked).transpose().ok()?;
                 let (job, done) = (JobId(job), Bytes::new(done));
                 let frozen = frozen.as_ref().map(FrozenWire::frozen);
                 let receipt = receipt.map(|wire| Receipt {
@@ -368,7 +368,7 @@ fn misleads(c: char) -> bool {
 }
 
 /// A reason that came, without what misleads people.
-pub(super) fn checked(reason: String) -> Result<String, TooLong> {
+pub(super) fn checked(reason: &str) -> Result<String, TooLong> {
     if reason.len() > REASON_MAX { Err(TooLong) } else { Ok(reason.replace(misleads, "?")) }
 }
 

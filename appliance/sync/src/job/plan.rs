@@ -240,7 +240,7 @@ impl FindingWire {
             return None;
         }
         let legs = self.legs.into_iter().map(|leg| {
-            let refused = leg.refused.map(super::message::checked).transpose().ok()?;
+            let refused = leg.refused.as_deref().map(super::message::checked).transpose().ok()?;
             Some(LegFound {
                 source: leg.source,
                 refused,
