@@ -2,7 +2,7 @@
 
 use farhaul_netem_tests::require::{binary, binary_of};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 /// Longer than any machine that is only busy needs.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Lines of the log of a site that are printed when a test fails.
+const TOLD_LINES: usize = 200;
 const NAMES: [&str; 3] = ["berlin", "tokyo", "austin"];
 
 struct Site {
@@ -21,6 +23,9 @@ struct Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
         self.kill();
     }
 }
@@ -37,7 +42,9 @@ impl Site {
 
     fn start(&mut self) {
         let mut command = Command::new(binary_of("farhauld", "farhauld"));
-        command.arg("--config").arg(self.config()).stdout(Stdio::null()).stderr(Stdio::null());
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log"));
+        command.arg("--config").arg(self.config()).stdout(Stdio::null());
+        command.stderr(log.expect("a file"));
         self.child = Some(command.spawn().expect("it starts"));
         until("it answers", || self.run(&["status"]).status.success());
     }
@@ -48,6 +55,16 @@ impl Site {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Prints what it shows and said last: a test fails, and somebody wants to know why.
+    fn tell(&self) {
+        let shown = self.run(&["job", "list", "--json"]);
+        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(TOLD_LINES)..].join("\n");
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        eprintln!("=== {}:\n{shown}\n{last}", self.config().display());
     }
 
     fn run(&self, words: &[&str]) -> Output {
@@ -98,6 +115,12 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Berlin may be read by the others, and may write at them.
 fn three() -> [Site; 3] {
+    let write = "write = [\"berlin\"]";
+    three_with(["read = [\"tokyo\", \"austin\"]", write, write])
+}
+
+/// With these lines in the exports of each.
+fn three_with(grants: [&str; 3]) -> [Site; 3] {
     let dirs = NAMES.map(|_| tempfile::tempdir().expect("a directory"));
     let sockets = NAMES.map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port"));
     let ports = sockets.each_ref().map(|socket| socket.local_addr().expect("bound").port());
@@ -123,8 +146,7 @@ fn three() -> [Site; 3] {
                 NAMES[other], ids[other], ports[other]
             );
         }
-        let grants =
-            if at == 0 { "read = [\"tokyo\", \"austin\"]" } else { "write = [\"berlin\"]" };
+        let grants = grants[at];
         text += &format!("[[export]]\nname = \"images\"\npath = {images:?}\n{grants}\n");
         at += 1;
         let mut site = Site { dir, child: None };
@@ -300,4 +322,159 @@ fn a_single_file_is_copied_paused_and_edited() {
     let before = tokyo.at("one.img").metadata().expect("there").ino();
     assert_eq!(fs::read(austin.at("two.img")).expect("there"), vec![3; 1 << 20]);
     assert_eq!(tokyo.at("one.img").metadata().expect("there").ino(), before, "of the same run");
+}
+
+#[test]
+fn what_is_planned_is_done_and_nothing_else() {
+    let [berlin, tokyo, austin] = three();
+    fs::create_dir(berlin.at("golden")).expect("made");
+    fs::write(berlin.at("golden/a"), vec![7; 1 << 20]).expect("written");
+    let file = berlin.job("golden", &format!("{GOLDEN}cap = \"8 Mbit/s\"\n"));
+    let plan = || -> Value {
+        let Output { status, stdout, stderr } = berlin.run(&["job", "plan", &file, "--json"]);
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        serde_json::from_slice(&stdout).expect("an object")
+    };
+    let id = |plan: &Value| plan["id"].as_str().expect("text").to_owned();
+    until("all are connected", || plan()["is_possible"] == true);
+    let first = plan();
+    let all = |plan: &Value, key: &str, expected: u64| {
+        for site in ["tokyo", "austin"] {
+            assert_eq!(part(plan, site)[key], expected, "{key} of {plan}");
+        }
+    };
+    all(&first, "files_new", 1);
+    all(&first, "bytes_to_come", 1 << 20);
+    all(&first, "rate_bps", 8_000_000);
+    assert!(part(&first, "tokyo")["expected"].is_string() && first["is_rerun"] == false);
+    // Nothing was made anywhere.
+    for path in [berlin.at("golden/.farhaul"), tokyo.at(".farhaul"), austin.at(".farhaul")] {
+        assert!(!path.exists());
+    }
+    assert_eq!(berlin.run(&["job", "show", "golden"]).status.code(), Some(2));
+    // The source is another one by now.
+    fs::write(berlin.at("golden/b"), "more").expect("written");
+    let late = berlin.run(&["job", "apply", &id(&first)]);
+    let why = String::from_utf8_lossy(&late.stderr).into_owned();
+    assert!(!late.status.success() && why.contains("berlin: what stands there"), "{why}");
+    assert_eq!(berlin.run(&["job", "show", "golden"]).status.code(), Some(2));
+    berlin.order(&["job", "apply", &id(&plan())]);
+    berlin.until("golden", 1, "done");
+    assert_eq!(fs::read_to_string(tokyo.at("golden/b")).expect("there"), "more");
+    // Of the next run what is there is known.
+    fs::write(berlin.at("golden/b"), "other").expect("written");
+    fs::write(berlin.at("golden/c"), "new").expect("written");
+    let next = plan();
+    assert_eq!(next["is_rerun"], true);
+    for (key, expected) in [("files_new", 1), ("bytes_new", 3), ("files_changed", 1)] {
+        all(&next, key, expected);
+    }
+    all(&next, "bytes_to_come", 8);
+    all(&next, "bytes_reused", 1 << 20);
+    berlin.order(&["job", "apply", &id(&next)]);
+    berlin.until("golden", 2, "done");
+    assert_eq!(fs::read_to_string(austin.at("in/golden/c")).expect("there"), "new");
+    assert!(!berlin.run(&["job", "apply", &id(&next)]).status.success(), "it was done");
+    // Who may not says so, and nothing is applied.
+    let file = berlin.job(
+        "steal",
+        "kind = \"copy\"\nsource = \"tokyo:images/golden\"\ntarget = \"austin:images/x\"\n",
+    );
+    let Output { stdout, .. } = berlin.run(&["job", "plan", &file, "--json"]);
+    let stolen: Value = serde_json::from_slice(&stdout).expect("an object");
+    assert_eq!(stolen["is_possible"], false);
+    let refused = part(&stolen, "tokyo")["refused"].as_str().expect("a reason");
+    assert!(refused.contains("`read`"), "{refused}");
+    assert!(!berlin.run(&["job", "apply", &id(&stolen)]).status.success());
+}
+
+#[test]
+fn receipts_outlive_their_leader_and_who_was_away_hears_what_is_over() {
+    let [mut berlin, mut tokyo, mut austin] = three();
+    fs::create_dir(berlin.at("golden")).expect("made");
+    fs::write(berlin.at("golden/a"), "a").expect("written");
+    let file = berlin.job("golden", GOLDEN);
+    berlin.order(&["job", "create", &file]);
+    let before = berlin.until("golden", 1, "done");
+    for site in [&mut tokyo, &mut austin, &mut berlin] {
+        site.kill();
+    }
+    berlin.start();
+    let job = berlin.show("golden");
+    assert_eq!(job["state"], "done", "{job}");
+    for site in ["tokyo", "austin"] {
+        let receipt = &part(&job, site)["receipt"];
+        assert!(receipt.is_object() && *receipt == part(&before, site)["receipt"], "{job}");
+    }
+    // One has no part in it any more, then there is another job of the name, and nobody has heard.
+    let one = "kind = \"distribute\"\nsource = \"berlin:images/golden\"\n\
+               targets = [\"austin:images/in/golden\"]\n";
+    let file = berlin.job("golden", one);
+    berlin.order(&["job", "edit", &file]);
+    berlin.order(&["job", "stop", "golden"]);
+    berlin.kill();
+    berlin.start();
+    berlin.order(&["job", "create", &file]);
+    berlin.kill();
+    berlin.start();
+    tokyo.start();
+    until("tokyo heard", || tokyo.run(&["job", "show", "golden"]).status.code() == Some(2));
+    assert_eq!(fs::read_to_string(tokyo.at("golden/a")).expect("there"), "a");
+    austin.start();
+    berlin.until("golden", 1, "done");
+    let Output { stdout, .. } = austin.run(&["job", "list", "--json"]);
+    let jobs: Value = serde_json::from_slice(&stdout).expect("a list");
+    assert_eq!(jobs.as_array().map(Vec::len), Some(1), "{jobs}");
+}
+
+#[test]
+fn trees_of_many_sites_come_to_one_each_beneath_its_name() {
+    let read = "read = [\"berlin\"]";
+    let [berlin, tokyo, austin] = three_with(["write = [\"tokyo\", \"austin\"]", read, read]);
+    for (site, content) in [(&tokyo, "t"), (&austin, "a")] {
+        fs::create_dir(site.at("logs")).expect("made");
+        fs::write(site.at("logs/app"), content).expect("written");
+    }
+    let file = berlin.job(
+        "logs",
+        "kind = \"consolidate\"\nsources = [\"tokyo:images/logs\", \"austin:images/logs\"]\n\
+         target = \"berlin:images/all\"\n",
+    );
+    berlin.order(&["job", "create", &file]);
+    let job = berlin.until("logs", 1, "done");
+    let read = |path: &str| fs::read_to_string(berlin.at(path)).expect("there");
+    assert_eq!((read("all/tokyo/app"), read("all/austin/app")), ("t".to_owned(), "a".to_owned()));
+    let sites = job["sites"].as_array().expect("a list");
+    let signed =
+        |from: &str| sites.iter().any(|part| part["from"] == from && part["receipt"]["run"] == 1);
+    assert!(signed("tokyo") && signed("austin"), "a receipt for each source: {job}");
+    // What one of them changes says nothing of the other.
+    fs::write(tokyo.at("logs/app"), "t2").expect("written");
+    fs::remove_file(austin.at("logs/app")).expect("removed");
+    fs::write(austin.at("logs/other"), "o").expect("written");
+    berlin.order(&["job", "run", "logs"]);
+    berlin.until("logs", 2, "done");
+    assert_eq!(
+        (read("all/tokyo/app"), read("all/austin/other")),
+        ("t2".to_owned(), "o".to_owned())
+    );
+    assert!(!berlin.at("all/austin/app").exists());
+}
+
+#[test]
+fn a_third_site_has_two_others_copy_if_both_let_it() {
+    let [berlin, tokyo, austin] =
+        three_with(["", "read = [\"austin\", \"berlin\"]", "write = [\"tokyo\", \"berlin\"]"]);
+    fs::create_dir(tokyo.at("golden")).expect("made");
+    fs::write(tokyo.at("golden/a"), vec![5; 2 << 20]).expect("written");
+    let file = berlin.job(
+        "between",
+        "kind = \"copy\"\nsource = \"tokyo:images/golden\"\ntarget = \"austin:images/golden\"\n",
+    );
+    berlin.order(&["job", "create", &file]);
+    let job = berlin.until("between", 1, "done");
+    assert_eq!(fs::read(austin.at("golden/a")).expect("there"), vec![5; 2 << 20]);
+    assert_eq!(part(&job, "austin")["receipt"]["bytes"], 2 << 20);
+    assert_eq!(part(&job, "austin")["from"], "tokyo");
+    assert!(!berlin.at(".farhaul").exists(), "nothing of it comes by the leader");
 }

@@ -130,3 +130,67 @@ pub struct JobReceipt {
     /// Its signature (SYNC.md S-233), in hexadecimal digits.
     pub signature: String,
 }
+
+/// What a job would do: nothing of it was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct JobPlan {
+    /// Names it for `farhaul job apply`.
+    pub id: String,
+    /// Until when it is kept; a restart of the site forgets it earlier.
+    pub expires: Time,
+    /// What the job would do.
+    pub job: JobSpec,
+    /// Whether there is a job of this name, of which it would be another run.
+    pub is_rerun: bool,
+    /// Whether it can be applied: all sites answered, and none refuses.
+    pub is_possible: bool,
+    /// Each source and each target.
+    pub sites: Vec<JobPlanSite>,
+}
+
+/// What a site would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct JobPlanSite {
+    /// What the job calls it.
+    pub site: String,
+    /// Who it is.
+    pub id: String,
+    /// `source` or `target`.
+    pub role: String,
+    /// What the job calls the site from which this comes.
+    pub from: String,
+    /// Why nothing would be done here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// Whether what follows is so; else it is the most that may come, for what the site has is of another
+    /// run than what its source remembers.
+    pub is_known: bool,
+    /// Files that it has not; at a source, files that it gives.
+    pub files_new: u64,
+    /// Their bytes.
+    pub bytes_new: u64,
+    /// Files that it has otherwise.
+    pub files_changed: u64,
+    /// The bytes that they would have; of a large file only what is new in it comes.
+    pub bytes_changed: u64,
+    /// Files that it would remove.
+    pub files_removed: u64,
+    /// Bytes that it has already.
+    pub bytes_reused: u64,
+    /// Bytes that come over the network, at most; at a source, that it gives if it alone gives.
+    pub bytes_to_come: u64,
+    /// Bytes of room that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<u64>,
+    /// How fast that would go, where anything is known of it, in bits a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_bps: Option<u64>,
+    /// From what that is known: `measured`, `cap` or `link NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_from: Option<String>,
+    /// When all of it would be there, if it began now and calendars of the site that leads are kept to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Time>,
+}

@@ -23,7 +23,7 @@ pub use item::{
     Failure, Fetching, ItemKind, Known, Missing, MissingPage, SiteRef, Spread, SpreadState, Task,
     VersionInfo, Why,
 };
-pub use job::{JobEdit, JobReceipt, JobSite, JobSpec, JobStatus};
+pub use job::{JobEdit, JobPlan, JobPlanSite, JobReceipt, JobSite, JobSpec, JobStatus};
 pub use path::{BadPath, TreePath};
 pub use problem::Problem;
 pub use status::{

@@ -22,6 +22,7 @@ mod metrics;
 mod names;
 mod orders;
 mod pace;
+mod plans;
 mod probes;
 mod serve;
 mod status;
@@ -171,6 +172,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(content::read))
         .routes(routes!(jobs::list, jobs::create))
         .routes(routes!(jobs::show))
+        .routes(routes!(plans::plan))
+        .routes(routes!(plans::apply))
         .routes(routes!(jobs::edit))
         .routes(routes!(jobs::pause))
         .routes(routes!(jobs::resume))

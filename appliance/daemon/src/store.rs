@@ -84,12 +84,51 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::MarkedAlready`] where it is a folder.
     pub fn create(path: &Path, principals: Arc<dyn Principals>) -> Result<Self, StoreError> {
+        Self::create_with(path, principals, |_| Ok(()))
+    }
+
+    /// The same; `before` hears of the mark before the tree bears it.
+    fn create_with(
+        path: &Path,
+        principals: Arc<dyn Principals>,
+        before: impl FnOnce(&FolderMark) -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
         let root = Root::open(path)?;
         let top = private_dir(root.dir(), RESERVED_NAME)?;
         let mark = FolderMark { id: random()?, file_system: marker::file_system_of(&top)? };
+        before(&mark)?;
+        step();
         marker::write(&top, mark.id)?;
         root.dir().sync().map_err(at("."))?;
         Self::open(path, &mark, principals)
+    }
+
+    /// Opens the folder at `path` whose mark is kept in the file `kept`; where none is kept, the directory
+    /// is made a folder, and its mark is kept there. Whoever is stopped in the middle calls this again.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`], or those of [`Store::create`].
+    pub fn open_or_create(
+        path: &Path,
+        kept: &Path,
+        principals: Arc<dyn Principals>,
+    ) -> Result<Self, StoreError> {
+        if let Some(mark) = FolderMark::load(kept)? {
+            return Self::open(path, &mark, principals);
+        }
+        // What is to be made is kept before the tree says so: of a marker that nobody kept nobody could
+        // say whose it is.
+        let store = match FolderMark::intended(kept)?
+            .map(|it| Self::open(path, &it, Arc::clone(&principals)))
+        {
+            Some(Ok(store)) => store,
+            None | Some(Err(StoreError::NoMarker { .. } | StoreError::NotTheFolder { .. })) => {
+                Self::create_with(path, principals, |mark| mark.intend(kept))?
+            }
+            Some(Err(error)) => return Err(error),
+        };
+        store.mark().settle(kept)?;
+        Ok(store)
     }
 
     /// Opens the folder at `path`, if that is the one of `mark`: its marker and the file system that

@@ -16,7 +16,7 @@ use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::{Holes, Page};
 use farhaul_sync::job::{
     Activate, Class, Exports, Frozen, JobId, JobMessage, JobState, Kind, Lead, Order, Place,
-    Receipt, Report, SiteState, Spec, Wish, authorise,
+    Receipt, Report, SiteState, Spec, Wish, authorise, deeds,
 };
 use farhaul_sync::limits::{HOLES_MAX, PAGE_MAX, RECORD_MAX};
 use farhaul_sync::message::{MESSAGE_MAX, Message, Records, SealedRun};
@@ -77,6 +77,15 @@ pub fn job(frame: &[u8]) {
             let lead = Lead::kept(*order);
             let (state, _) = lead.state(|_| false);
             assert!(state != JobState::Done || lead.order().run == run);
+        }
+        JobMessage::Question(_) => {}
+        // Whatever is found, nothing comes of it that is more than there is.
+        JobMessage::Finding(finding) => {
+            for (source, target) in finding.legs.iter().zip(finding.legs.iter().skip(1)) {
+                if let Some(deeds) = deeds(source, target) {
+                    assert!(deeds.reused <= source.tree.expect("there is one").bytes);
+                }
+            }
         }
         JobMessage::Report(report) => {
             let mut lead = Lead::new(job_of(report.source)).expect("it is one");

@@ -9,6 +9,7 @@ mod duty;
 mod lead;
 mod message;
 mod place;
+mod plan;
 mod spec;
 
 pub use crate::shares::Class;
@@ -16,6 +17,9 @@ pub use duty::{Duty, DutyChange, Exports, Grants, Refusal, authorise, check_apar
 pub use lead::{EditError, JobState, Lead, LeadChange, SWITCH_NOTICE_MILLIS, SiteFacts};
 pub use message::{Frozen, JOB_MESSAGE_MAX, JobMessage, Order, Receipt, Report, SiteState, Wish};
 pub use place::{ExportName, Place, PlaceError, PlaceText};
+pub use plan::{
+    ChangedSince, Deeds, Finding, Findings, LegFound, Question, TreeFound, deeds, differs,
+};
 pub use spec::{Activate, JobId, Kind, Leg, Spec, SpecError};
 
 #[cfg(test)]

@@ -28,6 +28,11 @@ const ALONE_AFTER: Duration = if cfg!(test) { Duration::ZERO } else { Duration::
 pub(crate) struct Command(Box<dyn FnOnce(&mut Loop) + Send>);
 
 impl Command {
+    /// A deed that nobody waits for.
+    pub(super) fn of(act: impl FnOnce(&mut Loop) + Send + 'static) -> Self {
+        Self(Box::new(act))
+    }
+
     pub(super) fn act(self, body: &mut Loop) {
         (self.0)(body);
     }

@@ -6,10 +6,14 @@ mod count;
 mod keep;
 mod leg;
 mod orders;
+mod over;
+mod plan;
 mod root;
 mod switch;
 
 pub use orders::{JobFacts, JobRefused, SiteProgress};
+pub(crate) use plan::PLAN_KEPT;
+pub use plan::Planned;
 
 use super::{FolderSetup, Loop};
 use crate::config::Export;
@@ -76,6 +80,8 @@ pub(super) struct Jobs {
     setup: Option<JobsSetup>,
     leads: BTreeMap<JobId, Leading>,
     duties: BTreeMap<JobId, Working>,
+    plans: plan::Plans,
+    over: BTreeMap<JobId, keep::KeptOver>,
     looked: Option<Instant>,
 }
 
@@ -203,8 +209,11 @@ impl Loop {
     }
 
     fn take_up(&mut self, kept: keep::KeptJob) {
+        self.jobs.over.extend(kept.over.map(|over| (kept.id, over)));
         if let Some(order) = kept.lead {
-            self.jobs.leads.insert(kept.id, Leading::new(Lead::kept(order)));
+            let mut lead = Lead::kept(order);
+            kept.receipts.into_iter().for_each(|(site, report)| lead.remember(site, report));
+            self.jobs.leads.insert(kept.id, Leading::new(lead));
         }
         let is_over = |lead: SiteId| {
             let led = self.jobs.leads.get(&kept.id).filter(|_| lead == self.identity.id());
@@ -228,6 +237,7 @@ impl Loop {
 
     /// A session with a peer begins: each says to the other what it said last.
     pub(super) fn jobs_meet(&mut self, peer: SiteId) {
+        self.say_over(peer);
         let orders: Vec<Order> = self
             .jobs
             .leads
@@ -259,6 +269,8 @@ impl Loop {
         match JobMessage::decode(bytes) {
             Some(JobMessage::Order(order)) => self.ordered(peer, *order),
             Some(JobMessage::Report(report)) => self.reported(peer, *report),
+            Some(JobMessage::Question(question)) => self.job_asked(peer, *question),
+            Some(JobMessage::Finding(finding)) => self.job_found(peer, *finding),
             None => tracing::warn!(%peer, "says something of a job that cannot be"),
         }
     }
@@ -441,7 +453,15 @@ impl Loop {
             }
         }
         let (part, done) = ((report.source, from), report.done);
+        let signed = report.receipt.is_some().then(|| report.clone());
         let change = leading.lead.reported(from, report, now_millis());
+        if let Some(signed) = signed.filter(|_| change != LeadChange::Nothing)
+            && leading.lead.has_receipt(from, &signed)
+            && let Some(setup) = &self.jobs.setup
+            && let Err(error) = Keep::new(setup.state.clone()).save_receipt(from, &signed)
+        {
+            tracing::error!(job = %id, %error, "a receipt is not kept over a restart");
+        }
         if change != LeadChange::Nothing {
             leading.note_speed(part, done);
         }
@@ -490,14 +510,6 @@ impl Loop {
             self.ordered(me, order);
         }
         self.show_job(id);
-    }
-
-    /// A site takes part no more.
-    pub(super) fn dismiss(&mut self, site: SiteId, over: &Order) {
-        if site == self.identity.id() {
-            return self.ordered(site, over.clone());
-        }
-        self.say_job(site, &JobMessage::Order(Box::new(over.clone())));
     }
 
     /// Goes on with all jobs, a few times a second.

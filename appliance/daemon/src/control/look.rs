@@ -220,7 +220,7 @@ impl KnownContent for IndexReader {
 }
 
 /// What the index knows, page by page.
-struct Pages<'a> {
+pub(super) struct Pages<'a> {
     reader: &'a IndexReader,
     page: Vec<Standing>,
     at: usize,
@@ -229,7 +229,12 @@ struct Pages<'a> {
     within: Option<RelPath>,
 }
 
-impl Pages<'_> {
+impl<'a> Pages<'a> {
+    /// All of it.
+    pub(super) const fn all(reader: &'a IndexReader) -> Self {
+        Self { reader, page: Vec::new(), at: 0, after: None, within: None }
+    }
+
     fn fill(&mut self) -> Result<(), IndexError> {
         self.page = self.reader.read().standing(self.within.as_ref(), self.after.as_ref(), PAGE)?;
         self.at = 0;

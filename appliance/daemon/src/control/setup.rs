@@ -5,7 +5,7 @@ use super::opening::{Progress, Stage};
 use crate::index::{Index, IndexError};
 use crate::scan::{Rules, ScrubPlan};
 use crate::store::retention::Retention;
-use crate::store::{FolderMark, Principals, Store, StoreError};
+use crate::store::{Principals, Store, StoreError};
 use crate::watch::{Limits, WatchMode};
 use farhaul_engine::identity::IdentityError;
 use farhaul_proto::ids::SiteId;
@@ -77,15 +77,7 @@ impl FolderSetup {
     /// Its disk; a directory that is none yet is made one.
     fn open_store(&self) -> Result<Store, FolderError> {
         let principals = Arc::clone(&self.principals);
-        let marked = self.state.join("mark");
-        match FolderMark::load(&marked)? {
-            Some(mark) => Ok(Store::open(&self.path, &mark, principals)?),
-            None => {
-                let store = Store::create(&self.path, principals)?;
-                store.mark().save(&marked)?;
-                Ok(store)
-            }
-        }
+        Ok(Store::open_or_create(&self.path, &self.state.join("mark"), principals)?)
     }
 
     /// Its index; where there is none, or a damaged one, a new one.

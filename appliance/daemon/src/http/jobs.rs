@@ -15,7 +15,7 @@ use farhaul_proto::ids::SiteId;
 use farhaul_sync::job::{Activate, Class, JobId, Kind, Place, PlaceText, Receipt, Spec, Wish};
 use ring::rand::{SecureRandom, SystemRandom};
 
-const EXAMPLE: &str = "see `configs/job.toml` for every key of a job";
+pub(super) const EXAMPLE: &str = "see `configs/job.toml` for every key of a job";
 
 /// All jobs that this site leads or takes part in.
 #[utoipa::path(get, path = "/api/v1/jobs", operation_id = "jobs", responses(
@@ -133,7 +133,7 @@ fn none(name: &str) -> Failed {
     Failed::missing("no such job", detail, "`farhaul job list` names the jobs of this site")
 }
 
-fn refused(done: Result<(), JobRefused>) -> Result<(), Failed> {
+pub(super) fn refused(done: Result<(), JobRefused>) -> Result<(), Failed> {
     let conflict = |title, error: &JobRefused, next| {
         Failed::new(StatusCode::CONFLICT, title, error.to_string(), next)
     };
@@ -158,7 +158,7 @@ fn refused(done: Result<(), JobRefused>) -> Result<(), Failed> {
     }
 }
 
-fn new_id() -> Result<JobId, Failed> {
+pub(super) fn new_id() -> Result<JobId, Failed> {
     let mut id = [0; 16];
     match SystemRandom::new().fill(&mut id) {
         Ok(()) => Ok(JobId(id)),
@@ -171,7 +171,7 @@ fn wrong(what: impl Into<String>) -> Failed {
 }
 
 /// What is written, with the sites that this one knows.
-fn spec_of(job: &JobSpec, sources: &Sources, id: JobId) -> Result<Spec, Failed> {
+pub(super) fn spec_of(job: &JobSpec, sources: &Sources, id: JobId) -> Result<Spec, Failed> {
     let config = sources.config();
     let places = |one: &Option<String>, more: &[String], key: &str| match (one, more) {
         (Some(_), [_, ..]) => {
@@ -245,7 +245,7 @@ fn status(facts: &JobFacts, names: &Names) -> JobStatus {
 }
 
 /// As it would be written.
-fn written(spec: &Spec) -> JobSpec {
+pub(super) fn written(spec: &Spec) -> JobSpec {
     let texts = |places: &[Place]| places.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (sources, targets) = (texts(&spec.sources), texts(&spec.targets));
     let one = |texts: Vec<String>| match <[String; 1]>::try_from(texts) {

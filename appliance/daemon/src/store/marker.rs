@@ -1,8 +1,8 @@
 //! What tells the disk of a folder from an empty mount point, another folder and a copy: a marker
 //! with a random id in the tree, and the id of the file system that it lies on.
 
-use super::StoreError;
 use super::error::at;
+use super::{StoreError, step};
 use farhaul_engine::files::dir::Dir;
 use farhaul_engine::files::{ConfineError, Root};
 use farhaul_proto::path_name::RESERVED_NAME;
@@ -15,6 +15,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub(super) const NAME: &[u8] = b"folder";
+/// Until all of it is written.
+const NEW: &[u8] = b"folder.new";
 const TITLE: &str = "farhaul folder 1";
 /// A marker is shorter by far.
 const LEN_MAX: u64 = 256;
@@ -61,20 +63,41 @@ impl FolderMark {
         format!("{KEPT_TITLE}\n{id}\n{}\n", self.file_system)
     }
 
-    /// Keeps the mark where this site keeps what it knows of the folder, durably. What is there
-    /// already stays.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn save(&self, path: &Path) -> Result<(), StoreError> {
-        let text = self.text();
-        let saved = File::create_new(path).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
+    /// Keeps the mark of a folder that is about to be made, durably, beside the file `kept` that is to
+    /// have it. What an earlier attempt left there is replaced.
+    pub(super) fn intend(&self, kept: &Path) -> Result<(), StoreError> {
+        let intended = intended_at(kept);
+        let saved = File::create(&intended).and_then(|mut file| {
+            step();
+            file.write_all(self.text().as_bytes())?;
             file.sync_all()?;
-            path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+            step();
+            sync_parent(kept)
         });
-        saved.map_err(|error| mark_at(path, &error))
+        saved.map_err(|error| mark_at(&intended, &error))
     }
+
+    /// What was about to be made; `None` where nothing was, or nothing of it reached the tree.
+    pub(super) fn intended(kept: &Path) -> Result<Option<Self>, StoreError> {
+        match Self::load(&intended_at(kept)) {
+            Err(StoreError::Mark { .. }) => Ok(None),
+            intended => intended,
+        }
+    }
+
+    /// It was made: what was intended is kept.
+    pub(super) fn settle(&self, kept: &Path) -> Result<(), StoreError> {
+        let settled = std::fs::rename(intended_at(kept), kept);
+        settled.and_then(|()| sync_parent(kept)).map_err(|error| mark_at(kept, &error))
+    }
+}
+
+fn intended_at(kept: &Path) -> PathBuf {
+    kept.with_added_extension("new")
+}
+
+fn sync_parent(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 fn mark_at(path: &Path, error: &std::io::Error) -> StoreError {
@@ -85,15 +108,27 @@ pub(super) fn file_system_of(dir: &Dir) -> Result<u64, StoreError> {
     Ok(rustix::fs::fstatvfs(dir).map_err(at("folder"))?.f_fsid)
 }
 
-/// Writes the marker into the reserved directory `top`, durably.
+/// Writes the marker into the reserved directory `top`, durably: it is there as a whole or not at all.
 pub(super) fn write(top: &Dir, id: [u8; 16]) -> Result<(), StoreError> {
     let at = at("folder");
-    let mut file = match top.create_file(NAME) {
-        Err(Errno::EXIST) => return Err(StoreError::MarkedAlready),
-        file => file.map_err(&at)?,
-    };
+    match top.remove_file(NEW) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(at(errno)),
+    }
+    let mut file = top.create_file(NEW).map_err(&at)?;
+    step();
     let written = file.write_all(text_of(id).as_bytes()).and_then(|()| file.sync_all());
     written.map_err(|error| at(errno_of(&error)))?;
+    step();
+    match top.rename_new(NEW, top, NAME) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => {
+            top.remove_file(NEW).map_err(&at)?;
+            return Err(StoreError::MarkedAlready);
+        }
+        Err(errno) => return Err(at(errno)),
+    }
+    step();
     top.sync().map_err(&at)
 }
 

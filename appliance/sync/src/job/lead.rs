@@ -180,6 +180,32 @@ impl Lead {
         change
     }
 
+    /// What a site said with a receipt before this leader was started again: it need not say it anew.
+    pub fn remember(&mut self, from: SiteId, report: Report) {
+        let Report { job, revision, run, source, reason, done, receipt, .. } = report;
+        let is_now = (revision, run) == (self.order.spec.revision, self.order.run);
+        let frozen = self.frozen(source);
+        let (Some(facts), Some(receipt)) = (self.sites.get_mut(&(source, from)), receipt) else {
+            return;
+        };
+        if job != self.order.spec.id || from == source {
+            return;
+        }
+        if is_now && frozen == Some(receipt.frozen) {
+            (facts.state, facts.reason, facts.done, facts.run) =
+                (SiteState::Done, reason, done, run);
+        }
+        facts.receipt = Some((run, receipt));
+    }
+
+    /// Whether the receipt of that report is the newest one of that site.
+    pub fn has_receipt(&self, from: SiteId, report: &Report) -> bool {
+        let facts = self.sites.get(&(report.source, from));
+        let newest = facts.and_then(|facts| facts.receipt.as_ref());
+        newest.map(|(run, receipt)| (*run, Some(receipt)))
+            == Some((report.run, report.receipt.as_ref()))
+    }
+
     /// Whether all targets have everything and wait for the instant.
     fn is_time_to_agree(&self) -> bool {
         self.order.spec.activate == Activate::Together

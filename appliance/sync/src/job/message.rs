@@ -1,6 +1,7 @@
 //! What the leader of a job and those who take part say to each other. Both are absolute: the last
 //! one counts, and whoever reconnects says it again (spec: S-230).
 
+use super::plan::{Finding, FindingWire, Question, QuestionWire};
 use super::spec::{JobId, Spec, SpecWire};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
@@ -20,6 +21,10 @@ pub enum JobMessage {
     Order(Box<Order>),
     /// To its leader.
     Report(Box<Report>),
+    /// What would be done for a job that there is not yet, or for its next run?
+    Question(Box<Question>),
+    /// The answer to that.
+    Finding(Box<Finding>),
 }
 
 /// What is to happen with a job.
@@ -216,6 +221,10 @@ enum Wire {
         #[n(8)]
         receipt: Option<ReceiptWire>,
     },
+    #[n(2)]
+    Question(#[n(0)] QuestionWire),
+    #[n(3)]
+    Finding(#[n(0)] FindingWire),
 }
 
 #[derive(Encode, Decode)]
@@ -297,6 +306,8 @@ impl JobMessage {
                     signature: receipt.signature,
                 }),
             },
+            Self::Question(question) => Wire::Question(QuestionWire::from(&**question)),
+            Self::Finding(finding) => Wire::Finding(FindingWire::from(&**finding)),
         };
         match minicbor::to_vec(&wire) {
             Ok(bytes) => bytes,
@@ -331,8 +342,7 @@ impl JobMessage {
             }
             Wire::Report { job, revision, run, source, state, reason, done, frozen, receipt } => {
                 let state = SiteState::ALL.get(usize::from(state)).copied()?;
-                let fits = reason.as_ref().is_none_or(|reason| reason.len() <= REASON_MAX);
-                let reason = reason.map(|reason| reason.replace(misleads, "?"));
+                let reason = reason.as_deref().map(checked).transpose().ok()?;
                 let (job, done) = (JobId(job), Bytes::new(done));
                 let frozen = frozen.as_ref().map(FrozenWire::frozen);
                 let receipt = receipt.map(|wire| Receipt {
@@ -343,8 +353,10 @@ impl JobMessage {
                 });
                 let report =
                     Report { job, revision, run, source, state, reason, done, frozen, receipt };
-                fits.then(|| Self::Report(Box::new(report)))
+                Some(Self::Report(Box::new(report)))
             }
+            Wire::Question(wire) => Some(Self::Question(Box::new(wire.check()?))),
+            Wire::Finding(wire) => Some(Self::Finding(Box::new(wire.check()?))),
         }
     }
 }
@@ -355,8 +367,16 @@ fn misleads(c: char) -> bool {
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 
+/// A reason that came, without what misleads people.
+pub(super) fn checked(reason: &str) -> Result<String, TooLong> {
+    if reason.len() > REASON_MAX { Err(TooLong) } else { Ok(reason.replace(misleads, "?")) }
+}
+
+/// A reason is longer than any may be.
+pub(super) struct TooLong;
+
 /// As much of a reason as travels.
-fn shortened(mut reason: String) -> String {
+pub(super) fn shortened(mut reason: String) -> String {
     let mut end = reason.len().min(REASON_MAX);
     while !reason.is_char_boundary(end) {
         end -= 1;

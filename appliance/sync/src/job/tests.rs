@@ -137,6 +137,31 @@ fn a_job_is_done_when_each_target_has_what_its_source_froze() {
 }
 
 #[test]
+fn a_receipt_of_before_a_restart_counts_for_its_run_only() {
+    let mut lead = Lead::new(golden()).expect("it is one");
+    freeze(&mut lead, FROZEN);
+    let said = done(&lead, FROZEN);
+    lead.reported(TOKYO, said.clone(), 0);
+    assert!(lead.has_receipt(TOKYO, &said) && !lead.has_receipt(AUSTIN, &said));
+    let mut again = Lead::kept(lead.order().clone());
+    for site in [TOKYO, AUSTIN] {
+        again.remember(site, said.clone());
+    }
+    assert_eq!(state(&again), JobState::Done);
+    lead.rerun();
+    let mut later = Lead::kept(lead.order().clone());
+    later.remember(TOKYO, said.clone());
+    later.remember(BERLIN, said.clone());
+    later.remember(SiteId([9; 32]), said);
+    assert_ne!(state(&later), JobState::Done, "of the run before");
+    let receipts = |site| {
+        later.sites().find(|(_, of, _)| *of == site).expect("it takes part").2.receipt.clone()
+    };
+    assert_eq!(receipts(TOKYO).map(|(run, _)| run), Some(1));
+    assert_eq!(receipts(BERLIN), None, "a source signs none");
+}
+
+#[test]
 fn who_says_to_be_done_with_something_else_has_failed() {
     let mut lead = Lead::new(golden()).expect("it is one");
     freeze(&mut lead, FROZEN);
@@ -309,6 +334,29 @@ proptest! {
         let bytes = said.encode();
         prop_assert_eq!(JobMessage::decode(&bytes), Some(said));
         prop_assert_eq!(JobMessage::decode(&bytes[..bytes.len() - 1]), None);
+    }
+
+    #[test]
+    fn what_is_planned_is_read_as_it_was_written(
+        (ticket, files, bytes) in (any::<u64>(), any::<u64>(), any::<u64>()),
+        (refused, room) in (prop::option::of("[a-z ]{0,40}"), prop::option::of(any::<u64>())),
+        (is_source, is_again) in any::<(bool, bool)>(),
+    ) {
+        let sum = (files, Bytes::new(bytes));
+        let tree = TreeFound { root: [1; 32], files, bytes: sum.1 };
+        let changed = ChangedSince { root: [2; 32], new: sum, changed: sum, removed: files };
+        let leg = LegFound {
+            source: BERLIN,
+            refused,
+            tree: is_source.then_some(tree),
+            changed: is_again.then_some(changed),
+            room: room.map(Bytes::new),
+        };
+        let finding = Finding { ticket, job: JobId([7; 16]), legs: vec![leg.clone(), leg] };
+        let question = Question { ticket, spec: golden() };
+        for said in [JobMessage::Finding(Box::new(finding)), JobMessage::Question(Box::new(question))] {
+            prop_assert_eq!(JobMessage::decode(&said.encode()), Some(said));
+        }
     }
 
     #[test]

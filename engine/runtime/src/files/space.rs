@@ -27,13 +27,21 @@ pub(crate) fn occupied(data_len: u64) -> u64 {
     data_len.checked_next_multiple_of(GRAIN).unwrap_or(u64::MAX).max(GRAIN)
 }
 
+/// Bytes that this user may still write.
+///
+/// # Errors
+/// The kernel's own.
+pub fn available(dir: &Dir) -> Result<Bytes> {
+    let stat = fstatvfs(dir)?;
+    Ok(Bytes::new(stat.f_bavail.saturating_mul(stat.f_frsize)))
+}
+
 /// Checks that `needed` bytes and 1 % more fit beside what is there.
 ///
 /// # Errors
 /// The kernel's own.
 pub fn check(dir: &Dir, needed: u64) -> Result<core::result::Result<(), NoSpace>> {
-    let stat = fstatvfs(dir)?;
-    let available = Bytes::new(stat.f_bavail.saturating_mul(stat.f_frsize));
+    let available = available(dir)?;
     let needed = Bytes::new(needed.saturating_add(needed / 100));
     let fits = needed <= available;
     Ok(if fits { Ok(()) } else { Err(NoSpace { needed, available }) })

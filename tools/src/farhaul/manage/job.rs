@@ -1,5 +1,7 @@
 //! `farhaul job`: orders that a site leads and others carry out.
 
+mod plan;
+
 use super::client::{Client, encoded};
 use super::{SiteArgs, lines, print, say, with};
 use crate::farhaul::failure::{Failure, Kind, disk};
@@ -23,6 +25,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub enum JobVerb {
     /// Begin the job that a file describes; the site that is asked leads it.
     Create(JobFile),
+    /// Say what the job that a file describes would do, at which site, and how long it would take; nothing
+    /// is done.
+    Plan(JobFile),
+    /// Do exactly what was planned, if nothing changed since.
+    Apply(OnePlan),
     /// All jobs that a site leads or takes part in.
     List(super::Plain),
     /// One job, with each of its sites.
@@ -53,6 +60,17 @@ pub struct OneJob {
     /// What it is called.
     #[arg(value_name = "JOB")]
     pub job: String,
+    /// Which site.
+    #[command(flatten)]
+    pub site: SiteArgs,
+}
+
+/// `farhaul job apply`.
+#[derive(Debug, Args)]
+pub struct OnePlan {
+    /// The id that `farhaul job plan` printed.
+    #[arg(value_name = "PLAN")]
+    pub plan: String,
     /// Which site.
     #[command(flatten)]
     pub site: SiteArgs,
@@ -96,6 +114,12 @@ pub(super) fn run(verb: &JobVerb) -> Ended {
     match verb {
         JobVerb::Create(args) => {
             with(&args.site, |client| create(client, &args.file, args.site.json))
+        }
+        JobVerb::Plan(args) => {
+            with(&args.site, |client| plan::plan(client, read(&args.file), args.site.json))
+        }
+        JobVerb::Apply(args) => {
+            with(&args.site, |client| plan::apply(client, &args.plan, args.site.json))
         }
         JobVerb::List(args) => with(&args.site, |client| list(client, args.site.json)),
         JobVerb::Show(args) => with(&args.site, |client| show(client, &args.job, args.site.json)),

@@ -2,7 +2,8 @@
 //! hash of what it says.
 
 use farhaul_proto::ids::SiteId;
-use farhaul_sync::job::{JobId, JobMessage, Order};
+use farhaul_sync::job::{JobId, JobMessage, Order, Report};
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -14,6 +15,10 @@ const LEAD: &str = "lead";
 const DUTY: &str = "duty";
 /// What was switched to.
 const SWITCHED: &str = "switched";
+/// What is over for whom, of a job that this site leads or led.
+const OVER: &str = "over";
+/// Before the names of a source and a target: what the target said last with a receipt.
+const RECEIPT: &str = "receipt";
 /// Bytes of a file.
 const LEN_MAX: u64 = 2 << 20;
 
@@ -26,6 +31,40 @@ pub(super) struct KeptJob {
     pub(super) id: JobId,
     pub(super) lead: Option<Order>,
     pub(super) duty: Option<(SiteId, Order)>,
+    pub(super) over: Option<KeptOver>,
+    /// What targets said last with a receipt, and who.
+    pub(super) receipts: Vec<(SiteId, Report)>,
+}
+
+/// An order that ends a job for some sites.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeptOver {
+    pub(super) order: Order,
+    pub(super) sites: BTreeSet<SiteId>,
+    /// Since when, in milliseconds since 1970.
+    pub(super) at_millis: u64,
+}
+
+impl KeptOver {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.at_millis.to_be_bytes().to_vec();
+        bytes.extend((self.sites.len() as u64).to_be_bytes());
+        self.sites.iter().for_each(|site| bytes.extend(site.as_bytes()));
+        bytes.extend(JobMessage::Order(Box::new(self.order.clone())).encode());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (at, rest) = bytes.split_first_chunk::<8>()?;
+        let (count, mut rest) = rest.split_first_chunk::<8>()?;
+        let mut sites = BTreeSet::new();
+        for _ in 0..u64::from_be_bytes(*count) {
+            let (site, after) = rest.split_first_chunk::<32>()?;
+            sites.insert(SiteId(*site));
+            rest = after;
+        }
+        Some(Self { order: order(rest)?, sites, at_millis: u64::from_be_bytes(*at) })
+    }
 }
 
 impl Keep {
@@ -62,7 +101,9 @@ impl Keep {
                 let (site, rest) = bytes.split_first_chunk::<32>()?;
                 Some((SiteId(*site), order(rest)?))
             });
-            jobs.push(KeptJob { id, lead, duty });
+            let over = tell(load(&dir.join(OVER)), &dir).and_then(|it| KeptOver::decode(&it));
+            let receipts = if lead.is_some() { receipts(&dir)? } else { Vec::new() };
+            jobs.push(KeptJob { id, lead, duty, over, receipts });
         }
         jobs.sort_by_key(|job| job.id);
         Ok(jobs)
@@ -77,6 +118,31 @@ impl Keep {
         let mut bytes = lead.as_bytes().to_vec();
         bytes.extend(JobMessage::Order(Box::new(order.clone())).encode());
         save(&self.of(order.spec.id), DUTY, &bytes)
+    }
+
+    /// What a target said with a receipt.
+    pub(super) fn save_receipt(&self, from: SiteId, report: &Report) -> io::Result<()> {
+        let name = format!("{RECEIPT}-{}-{from}", report.source);
+        let mut bytes = from.as_bytes().to_vec();
+        bytes.extend(JobMessage::Report(Box::new(report.clone())).encode());
+        save(&self.of(report.job), &name, &bytes)
+    }
+
+    pub(super) fn save_over(&self, id: JobId, over: &KeptOver) -> io::Result<()> {
+        save(&self.of(id), OVER, &over.encode())
+    }
+
+    /// Nobody has to hear any more that it is over.
+    pub(super) fn forget_over(&self, id: JobId) -> io::Result<()> {
+        match fs::remove_file(self.of(id).join(OVER)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        match fs::remove_dir(self.of(id)) {
+            // There is more in it.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => removed,
+        }
     }
 
     /// The run that was switched to and when, and whether what stood before stands again.
@@ -155,8 +221,30 @@ fn job_id(name: &str) -> Option<JobId> {
 fn order(bytes: &[u8]) -> Option<Order> {
     match JobMessage::decode(bytes)? {
         JobMessage::Order(order) => Some(*order),
-        JobMessage::Report(_) => None,
+        _ => None,
     }
+}
+
+/// What targets said, as far as it can be read.
+fn receipts(dir: &Path) -> io::Result<Vec<(SiteId, Report)>> {
+    let mut receipts = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let is_one =
+            name.to_str().is_some_and(|name| name.starts_with(RECEIPT) && !name.ends_with(".new"));
+        if !is_one {
+            continue;
+        }
+        let read = tell(load(&dir.join(&name)), dir).and_then(|bytes| {
+            let (site, rest) = bytes.split_first_chunk::<32>()?;
+            match JobMessage::decode(rest)? {
+                JobMessage::Report(report) => Some((SiteId(*site), *report)),
+                _ => None,
+            }
+        });
+        receipts.extend(read);
+    }
+    Ok(receipts)
 }
 
 /// A file without what guards it; `None` where there is none.

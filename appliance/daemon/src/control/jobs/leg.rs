@@ -161,6 +161,16 @@ impl LegWork {
         })
     }
 
+    /// Whether it is a single file, as far as that is known.
+    pub(super) const fn is_file(&self) -> bool {
+        self.is_file
+    }
+
+    /// What it froze last, of a source.
+    pub(super) fn last_frozen(&self) -> Option<Frozen> {
+        self.frozen.map(|(_, frozen)| frozen)
+    }
+
     /// Where it stands.
     pub(super) fn at(&self) -> &str {
         &self.at

@@ -8,6 +8,7 @@ use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sync::job::{
     EditError, Frozen, JobId, JobState, Lead, Order, Receipt, SiteState, Spec, SpecError, Wish,
 };
+use std::collections::BTreeSet;
 
 /// Why an order about a job is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +32,9 @@ pub enum JobRefused {
     /// It was stopped.
     #[error("the job `{0}` was stopped")]
     Stopped(String),
+    /// Much is planned at this moment.
+    #[error("too much is planned at this moment: try again")]
+    TooManyPlans,
     /// Jobs are not taken up yet.
     #[error("the site starts, and has not taken up its jobs yet")]
     Starting,
@@ -182,12 +186,12 @@ impl Loop {
         all
     }
 
-    fn job_named(&self, name: &str) -> Option<JobId> {
+    pub(super) fn job_named(&self, name: &str) -> Option<JobId> {
         let mut leads = self.jobs.leads.iter();
         leads.find(|(_, leading)| leading.lead.order().spec.name == name).map(|(id, _)| *id)
     }
 
-    fn create_job(&mut self, spec: Spec) -> Result<(), JobRefused> {
+    pub(super) fn create_job(&mut self, spec: Spec) -> Result<(), JobRefused> {
         let Some(keep) = self.keep() else { return Err(JobRefused::Starting) };
         let lead = Lead::new(spec)?;
         if let Some(id) = self.job_named(&lead.order().spec.name) {
@@ -196,9 +200,13 @@ impl Loop {
             if !is_over {
                 return Err(JobRefused::Exists(lead.order().spec.name.clone()));
             }
-            self.jobs.leads.remove(&id);
+            let before = self.jobs.leads.remove(&id);
             if let Err(error) = keep.forget(id) {
                 tracing::warn!(job = %id, %error, "what was kept of it cannot be removed");
+            }
+            if let Some(before) = before {
+                let sites = before.lead.order().spec.sites();
+                self.end_for(before.lead.order().clone(), sites);
             }
         }
         if self.jobs.leads.len() >= super::JOBS_MAX {
@@ -210,7 +218,7 @@ impl Loop {
         Ok(())
     }
 
-    fn change_job(
+    pub(super) fn change_job(
         &mut self,
         name: String,
         act: impl FnOnce(&mut Lead) -> Result<(), JobRefused>,
@@ -229,13 +237,13 @@ impl Loop {
         if *after == before {
             return Ok(());
         }
-        let gone: Vec<SiteId> =
+        let gone: BTreeSet<SiteId> =
             before.spec.sites().difference(&after.spec.sites()).copied().collect();
-        let turn = after.turn;
+        let after = after.clone();
         self.order_all(id);
-        let over = Order { wish: Wish::Stop, turn, ..before };
-        for site in gone {
-            self.dismiss(site, &over);
+        self.takes_part_again(&after);
+        if !gone.is_empty() {
+            self.end_for(Order { turn: after.turn, ..before }, gone);
         }
         Ok(())
     }

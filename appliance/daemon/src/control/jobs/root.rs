@@ -61,7 +61,7 @@ fn next_of(
     Ok(kept.join(OsStr::from_bytes(NEXT)))
 }
 
-fn export_path(setup: &JobsSetup, place: &Place) -> Result<PathBuf, String> {
+pub(super) fn export_path(setup: &JobsSetup, place: &Place) -> Result<PathBuf, String> {
     let export = setup.exports.iter().find(|export| export.name == place.export);
     let export = export.ok_or_else(|| format!("{place}: there is no export of that name"))?;
     if !export.path.is_dir() {
@@ -132,7 +132,7 @@ pub(super) fn standing(
 }
 
 /// The directory that is read, and what of it is left out where it is one file.
-fn source_at(export: PathBuf, place: &Place) -> Result<(PathBuf, Rules, bool), String> {
+pub(super) fn source_at(export: PathBuf, place: &Place) -> Result<(PathBuf, Rules, bool), String> {
     let Some(path) = &place.path else { return Ok((export, Rules::default(), false)) };
     let root = Root::open(&export).map_err(|error| error.to_string())?;
     let at = |path: &RelPath| export.join(OsStr::from_bytes(path.as_bytes()));

@@ -148,3 +148,20 @@ fn fill(small: &Path) {
     assert!(matches!(site.index.take_reserve(), Err(crate::index::IndexError::Full)));
     assert!(!small.join("index-reserve").exists());
 }
+
+/// Whoever makes a folder is killed at one of the steps of that: the next start goes on there.
+#[test]
+fn a_directory_whose_first_start_was_killed_becomes_a_folder_with_the_next() {
+    for killed_at in 1..=6 {
+        let home = tempfile::tempdir().unwrap();
+        let (tree, kept) = (home.path().join("tree"), home.path().join("mark"));
+        fs::create_dir(&tree).unwrap();
+        let make = || Store::open_or_create(&tree, &kept, Arc::new(Unnamed));
+        crash::at_step(killed_at, || std::panic::resume_unwind(Box::new("killed")));
+        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
+        assert!(killed.is_err(), "there is no step {killed_at}");
+        let made = make().unwrap_or_else(|error| panic!("killed at {killed_at}: {error}")).mark();
+        assert_eq!(make().unwrap().mark(), made);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "killed at {killed_at}");
+    }
+}
