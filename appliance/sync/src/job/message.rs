@@ -1,6 +1,7 @@
 //! What the leader of a job and those who take part say to each other. Both are absolute: the last
 //! one counts, and whoever reconnects says it again (spec: S-230).
 
+use super::giving::{GIVES_MAX, Giving, GivingWire};
 use super::spec::{JobId, Spec, SpecWire};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
@@ -134,6 +135,8 @@ pub struct Report {
     pub frozen: Option<Frozen>,
     /// That it is done, said by a target.
     pub receipt: Option<Receipt>,
+    /// What it gives to whom at the moment; of a thousand sites at most.
+    pub gives: Vec<Giving>,
 }
 
 /// What a target signs when it is done (spec: S-233).
@@ -215,6 +218,8 @@ enum Wire {
         frozen: Option<FrozenWire>,
         #[n(8)]
         receipt: Option<ReceiptWire>,
+        #[n(9)]
+        gives: Option<Vec<GivingWire>>,
     },
 }
 
@@ -296,6 +301,8 @@ impl JobMessage {
                     key: receipt.key,
                     signature: receipt.signature,
                 }),
+                gives: (!report.gives.is_empty())
+                    .then(|| report.gives.iter().take(GIVES_MAX).map(GivingWire::of).collect()),
             },
         };
         match minicbor::to_vec(&wire) {
@@ -329,9 +336,23 @@ impl JobMessage {
                 let order = Order { spec, wish, run, frozen, switch_at, back, turn };
                 fits.then(|| Self::Order(Box::new(order)))
             }
-            Wire::Report { job, revision, run, source, state, reason, done, frozen, receipt } => {
+            Wire::Report {
+                job,
+                revision,
+                run,
+                source,
+                state,
+                reason,
+                done,
+                frozen,
+                receipt,
+                gives,
+            } => {
                 let state = SiteState::ALL.get(usize::from(state)).copied()?;
-                let fits = reason.as_ref().is_none_or(|reason| reason.len() <= REASON_MAX);
+                let gives = gives.unwrap_or_default();
+                let fits = reason.as_ref().is_none_or(|reason| reason.len() <= REASON_MAX)
+                    && gives.len() <= GIVES_MAX;
+                let gives = gives.iter().filter_map(GivingWire::giving).collect();
                 let reason = reason.map(|reason| reason.replace(misleads, "?"));
                 let (job, done) = (JobId(job), Bytes::new(done));
                 let frozen = frozen.as_ref().map(FrozenWire::frozen);
@@ -341,8 +362,18 @@ impl JobMessage {
                     key: wire.key,
                     signature: wire.signature,
                 });
-                let report =
-                    Report { job, revision, run, source, state, reason, done, frozen, receipt };
+                let report = Report {
+                    job,
+                    revision,
+                    run,
+                    source,
+                    state,
+                    reason,
+                    done,
+                    frozen,
+                    receipt,
+                    gives,
+                };
                 fits.then(|| Self::Report(Box::new(report)))
             }
         }
