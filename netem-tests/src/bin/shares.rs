@@ -187,7 +187,7 @@ fn run(arguments: &Arguments) -> Result<(), Failed> {
     for (n, (job, _, _, _, mib, _)) in JOBS.iter().enumerate() {
         write_noise(&berlin.path("tree").join(job), *mib, n as u64 + 1)?;
     }
-    while sites.iter().any(|site| site.ask("GET", "/api/v1/site", "").is_err()) {
+    while sites.iter().any(|site| site.ask("GET", "/api/v1/links", "").is_err()) {
         sleep(STEP);
     }
     sleep(Duration::from_secs(3));
