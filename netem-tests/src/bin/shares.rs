@@ -185,7 +185,10 @@ fn run(arguments: &Arguments) -> Result<(), Failed> {
     let sites = start(arguments.mbps)?;
     let berlin = &sites[0];
     for (n, (job, _, _, _, mib, _)) in JOBS.iter().enumerate() {
-        write_noise(&berlin.path("tree").join(job), *mib, n as u64 + 1)?;
+        // A directory is read by one job at a time.
+        let dir = berlin.path("tree").join(job);
+        fs::create_dir(&dir)?;
+        write_noise(&dir.join("noise"), *mib, n as u64 + 1)?;
     }
     while sites.iter().any(|site| site.ask("GET", "/api/v1/links", "").is_err()) {
         sleep(STEP);
