@@ -156,6 +156,17 @@ fn three_with(grants: [&str; 3]) -> [Site; 3] {
     })
 }
 
+/// What of a job goes to a peer, as a site says of its links.
+fn flow(site: &Site, job: &str, peer: &str) -> Option<Value> {
+    let Output { status, stdout, stderr } = site.run(&["links", "--json"]);
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    let view: Value = serde_json::from_slice(&stdout).expect("an object");
+    let sessions = view["links"][0]["over"].as_array().expect("a list").clone();
+    let session = sessions.into_iter().find(|session| session["peer"]["name"] == peer)?;
+    let flows = session["flows"].as_array().expect("a list").clone();
+    flows.into_iter().find(|flow| flow["job"] == job)
+}
+
 fn part<'a>(job: &'a Value, site: &str) -> &'a Value {
     let sites = job["sites"].as_array().expect("a list");
     sites.iter().find(|part| part["site"] == site).expect("it takes part")
@@ -477,4 +488,65 @@ fn a_third_site_has_two_others_copy_if_both_let_it() {
     assert_eq!(part(&job, "austin")["receipt"]["bytes"], 2 << 20);
     assert_eq!(part(&job, "austin")["from"], "tokyo");
     assert!(!berlin.at(".farhaul").exists(), "nothing of it comes by the leader");
+}
+
+/// What comes at 100 kbit/s takes minutes, so that there is time to look.
+///
+/// spec: S-208, S-209
+#[test]
+fn class_weight_cap_calendar_and_pause_of_a_job_hold_while_it_sends() {
+    let [mut berlin, tokyo, austin] = three();
+    let mut text = fs::read_to_string(berlin.config()).expect("there");
+    text += "[[calendar]]\nname = \"never\"\nzone = \"UTC\"\notherwise = \"pause\"\n\
+             [[link]]\nname = \"wan\"\nup = \"80 Mbit/s\"\n";
+    fs::write(berlin.config(), text).expect("written");
+    berlin.kill();
+    berlin.start();
+    let mut state = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    });
+    let noise: Vec<u8> = noise.take(4 << 20).collect();
+    fs::write(berlin.at("one.img"), &noise).expect("written");
+    let to = "kind = \"distribute\"\nsource = \"berlin:images/one.img\"\n\
+              targets = [\"tokyo:images/one.img\"]\n";
+    let job = |rest: &str| berlin.job("one", &format!("{to}{rest}"));
+    // Of a calendar that is not there nobody could say when it holds.
+    let unknown = berlin.run(&["job", "create", &job("calendar = \"gone\"\n")]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let why = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(why.contains("no calendar of that name"), "{why}");
+    let file = job("class = \"urgent\"\nweight = 7\ncap = \"100 kbit/s\"\n");
+    berlin.order(&["job", "create", &file]);
+    let is = |what: &str, wanted: &Value| {
+        let flow = flow(&berlin, "one", "tokyo");
+        flow.is_some_and(|flow| flow[what] == *wanted)
+    };
+    until("it goes in a flow of its own", || is("class", &"urgent".into()));
+    assert!(is("weight", &7.into()) && is("cap_bps", &100_000.into()));
+    until("its cap is what limits it", || is("limited_by", &"cap".into()));
+    let told = |wanted: &str| part(&berlin.show("one"), "tokyo")["limited_by"] == wanted;
+    until("the leader hears of it", || told("cap"));
+    berlin.order(&["job", "edit", &job("class = \"background\"\ncap = \"90 kbit/s\"\n")]);
+    until("it is edited", || is("class", &"background".into()) && is("cap_bps", &90_000.into()));
+    berlin.order(&["job", "pause", "one"]);
+    until("it is paused", || is("limited_by", &"paused".into()));
+    berlin.order(&["job", "resume", "one"]);
+    until("it goes on", || is("limited_by", &"cap".into()));
+    assert!(!tokyo.at("one.img").exists());
+    // Tokyo, which may give as well, knows no such calendar.
+    berlin.order(&["job", "edit", &job("calendar = \"never\"\n")]);
+    until("its calendar is what limits it", || is("limited_by", &"calendar".into()));
+    until("who lacks it says so", || {
+        let reason = part(&berlin.show("one"), "tokyo")["reason"].clone();
+        reason.as_str().is_some_and(|reason| reason.contains("no calendar `never`"))
+    });
+    berlin.order(&["job", "edit", &job("")]);
+    berlin.until("one", 1, "done");
+    assert_eq!(fs::read(tokyo.at("one.img")).expect("there"), noise);
+    until("its flow has nothing to send", || {
+        flow(&berlin, "one", "tokyo").is_none_or(|flow| flow["limited_by"].is_null())
+    });
+    drop(austin);
 }

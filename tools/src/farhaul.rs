@@ -66,6 +66,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Folder(verb) => manage::folder(&verb),
         Verb::Peer(verb) => manage::peer(&verb),
         Verb::Calendar(verb) => manage::calendar(&verb),
+        Verb::Links(args) => manage::links(&args),
+        Verb::Top(args) => manage::top(&args),
         Verb::Why(args) => manage::why(&args),
         Verb::Conflict(verb) => manage::conflict(&verb),
         Verb::Job(verb) => manage::job(&verb),

@@ -31,10 +31,10 @@ pub struct JobSpec {
     /// Its part of what its class gets, 1 to 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// The most that it gets at each site in each direction, such as `200 Mbit/s`.
+    /// The most that each site sends of it to all others together, such as `200 Mbit/s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap: Option<String>,
-    /// The calendar that it keeps to.
+    /// The calendar that it keeps to; each of its sites has one of that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendar: Option<String>,
     /// `each` (a target shows it as soon as it has all of it) or `together` (all at one instant).
@@ -101,9 +101,11 @@ pub struct JobSite {
     /// Of so many, once its source has frozen them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_total: Option<u64>,
-    /// How fast it goes, in bits a second.
+    /// How fast it comes, in bits a second: as wire bytes from all who say that they give it, else as bytes
+    /// of files that came.
     pub rate_bps: u64,
-    /// What limits it, where that is known.
+    /// What limits it, said by the site that gives it most: `link`, `share`, `cap`, `calendar`, `class`,
+    /// `paused`, `source disk`, `target` or `path`; absent where nobody has said so just now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limited_by: Option<String>,
     /// That it was done, of the newest run in which it was.

@@ -10,6 +10,7 @@ mod conflict;
 mod event;
 mod item;
 mod job;
+mod link;
 mod path;
 mod problem;
 mod status;
@@ -24,6 +25,7 @@ pub use item::{
     VersionInfo, Why,
 };
 pub use job::{JobEdit, JobPlan, JobPlanSite, JobReceipt, JobSite, JobSpec, JobStatus};
+pub use link::{LinkFlow, LinkSession, LinkView, LinksView};
 pub use path::{BadPath, TreePath};
 pub use problem::Problem;
 pub use status::{

@@ -13,7 +13,7 @@ mod quantity;
 mod raw;
 mod resolve;
 
-pub use calendars::{Calendars, Class, ClassShare, InForce, Link};
+pub use calendars::{Calendars, Class, ClassAllowed, ClassShare, InForce, Link};
 pub use changes::{Change, Changes, Effect};
 pub use farhaul_sync::folder::Role;
 pub use fault::{ConfigError, Fault};

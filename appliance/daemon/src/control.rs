@@ -66,7 +66,7 @@ pub(crate) use service::note_unkept;
 pub(crate) use why::task_of;
 
 use crate::events::{Events, Said};
-use crate::site::{FromPeer, PeerEvent};
+use crate::site::{FromPeer, JobShares, PeerEvent};
 use crate::store::Ready;
 use crate::watch::{Shown, Watching};
 use alarm::Alarm;
@@ -219,6 +219,7 @@ pub struct Control {
     shown: BTreeMap<FolderKey, Arc<Shown>>,
     counts: Counted,
     first_time: Arc<FirstTime>,
+    job_shares: JobShares,
 }
 
 impl Control {
@@ -247,7 +248,7 @@ impl Control {
         let asker = Asker::new(&events, log.clone());
         let mut body = Loop::new(identity, events.clone(), (log, Arc::clone(asker.beat())));
         body.open_first(folders);
-        let shown = body.shown.clone();
+        let (shown, job_shares) = (body.shown.clone(), body.job_shares());
         let conditions = Arc::clone(&body.conditions);
         let (counts, first_time) = (Arc::clone(&body.counts), Arc::clone(&body.first_time));
         let (ticks, alarm) = (events.clone(), Arc::clone(&body.alarm));
@@ -255,7 +256,8 @@ impl Control {
         ticker.spawn(move || tick(&ticks, &alarm)).map_err(FolderError::Thread)?;
         let thread = std::thread::Builder::new().name("farhaul-control".to_owned());
         let thread = thread.spawn(move || body.run(queue)).map_err(FolderError::Thread)?;
-        Ok(Self { events, asker, thread: Some(thread), conditions, shown, counts, first_time })
+        let thread = Some(thread);
+        Ok(Self { events, asker, thread, conditions, shown, counts, first_time, job_shares })
     }
 
     /// Waits until each folder was opened or halts, at most so long. Whether that is so; those of which
@@ -284,6 +286,11 @@ impl Control {
             }
         });
         said
+    }
+
+    /// Where those who divide links hear what jobs are to get.
+    pub fn job_shares(&self) -> JobShares {
+        self.job_shares.clone()
     }
 
     /// How a folder is watched at this moment; `None` for one that is not kept here.

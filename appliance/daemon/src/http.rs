@@ -17,6 +17,7 @@ mod guard;
 #[allow(unused_qualifications, reason = "what the macro of a route makes of its parameters")]
 mod items;
 mod jobs;
+mod links;
 mod look;
 mod metrics;
 mod names;
@@ -150,6 +151,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(status::peers))
         .routes(routes!(calendars::list))
         .routes(routes!(calendars::show))
+        .routes(routes!(links::list))
         .routes(routes!(orders::scan_all))
         .routes(routes!(orders::scan))
         .routes(routes!(orders::scrub))

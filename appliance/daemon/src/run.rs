@@ -231,6 +231,7 @@ async fn start_folders(
     let (places, options) = (config.places(), config.transfer.options());
     let heard = control.hears_sessions();
     let sites = Sites::start(Arc::clone(engine), identity.id(), options, places, heard);
+    sites.view().heed(control.job_shares());
     Ok((sites, control))
 }
 
@@ -275,6 +276,7 @@ fn jobs_setup(config: &Config) -> JobsSetup {
         exports: config.exports.clone(),
         principals: Arc::new(People::new(directory, <(NameMap, NameMap)>::default(), false)),
         peers: config.peers.iter().map(|peer| peer.id).collect(),
+        calendars: config.calendars.keys().cloned().collect(),
     }
 }
 

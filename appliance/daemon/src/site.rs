@@ -23,7 +23,10 @@ pub use owed::Owing;
 pub use parts::{GatherSink, Opens, Part, PartsSource};
 pub use question::{Intake, NoAnswer, Question};
 pub use session::Ended;
-pub use share::LinkCap;
+pub use share::{
+    ClassCap, FlowShown, GivenNow, Giving, Hold, JobShares, JobTable, JobTerms, LinkCap, LinkShown,
+    Lot, Rules, SessionShown, Shown,
+};
 pub use telling::{InLine, Told};
 pub(crate) use twins::COUNTS_FOR;
 pub use twins::Twice;

@@ -138,7 +138,7 @@ async fn what_is_done_comes_through_a_site_in_the_middle_without_a_scan() {
 async fn what_goes_over_a_link_is_held_to_its_cap_until_that_is_lifted() {
     let (here, there) = pair(WatchMode::Inotify);
     until_both_hear(&here, &there).await;
-    let cap = |cap| LinkCap { name: "wan".to_owned(), cap, peers: None };
+    let cap = |cap| LinkCap { name: "wan".to_owned(), cap, ..LinkCap::default() };
     here.sessions().allow(vec![cap(Some(BitRate::kbps(100)))]);
     fs::write(here.tree().join("small"), b"that goes").expect("written");
     until_same(&here, &there).await;

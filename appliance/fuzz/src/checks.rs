@@ -12,11 +12,11 @@ mod list;
 
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
-use farhaul_proto::units::Bytes;
+use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sync::chunk::{Holes, Page};
 use farhaul_sync::job::{
-    Activate, Class, Exports, Frozen, JobId, JobMessage, JobState, Kind, Lead, Order, Place,
-    Receipt, Report, SiteState, Spec, Wish, authorise, deeds,
+    Activate, Class, Exports, Frozen, Giving, JobId, JobLimit, JobMessage, JobState, Kind, Lead,
+    Order, Place, Receipt, Report, SiteState, Spec, Wish, authorise, deeds,
 };
 use farhaul_sync::limits::{HOLES_MAX, PAGE_MAX, RECORD_MAX};
 use farhaul_sync::message::{MESSAGE_MAX, Message, Records, SealedRun};
@@ -152,6 +152,7 @@ pub fn job_seeds() -> Vec<(&'static str, Vec<u8>)> {
         done: Bytes::new(1 << 40),
         frozen: None,
         receipt: Some(receipt),
+        gives: vec![Giving { to: SiteId([9; 32]), rate: BitRate::mbps(3), limit: JobLimit::Share }],
     };
     let froze = Report { frozen: Some(frozen), receipt: None, ..report.clone() };
     let failed = Report {

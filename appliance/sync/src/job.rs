@@ -6,6 +6,7 @@
 //! source ([`Spec::legs`]); this room knows no bytes and no paths on disks.
 
 mod duty;
+mod giving;
 mod lead;
 mod message;
 mod place;
@@ -14,6 +15,7 @@ mod spec;
 
 pub use crate::shares::Class;
 pub use duty::{Duty, DutyChange, Exports, Grants, Refusal, authorise, check_apart};
+pub use giving::{Giving, JobLimit};
 pub use lead::{EditError, JobState, Lead, LeadChange, SWITCH_NOTICE_MILLIS, SiteFacts};
 pub use message::{Frozen, JOB_MESSAGE_MAX, JobMessage, Order, Receipt, Report, SiteState, Wish};
 pub use place::{ExportName, Place, PlaceError, PlaceText};

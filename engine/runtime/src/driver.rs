@@ -97,7 +97,7 @@ pub(crate) struct Driver {
     files: WorkPool<Done>,
     shares: Shares,
     /// What all sessions may send together.
-    link: Option<link::LinkCap>,
+    links: link::Links,
     /// Verified blocks whose sinks have no room at the moment.
     waiting_stores: VecDeque<effects::WaitingStore>,
     /// Not before this are those sinks asked again.
@@ -149,7 +149,7 @@ impl Driver {
             work,
             files,
             shares: Shares::default(),
-            link: None,
+            links: link::Links::new(),
             waiting_stores: VecDeque::new(),
             stores_at: Timestamp::ZERO,
             batch: Some(RecvBatch::new()),

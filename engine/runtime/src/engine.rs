@@ -22,6 +22,7 @@ use crate::control::{
     ControlReceiver, ControlSender, HANDSHAKE_DEADLINE, Opening,
 };
 use crate::disk::{DiskConfig, DiskError, DiskKind};
+pub use crate::driver::command::LinkNumber;
 use crate::driver::command::{Command, LaneKeys, NewSession, SessionKey};
 use crate::driver::{Driver, Parts};
 use crate::identity::{Identity, SiteId};
@@ -250,12 +251,13 @@ impl Engine {
         self.port.traffic()
     }
 
-    /// From now on no more than `up` leaves of all sessions together, counted at IP level (`None`: no
-    /// bound): shared by weight ([`FlowControl::weigh`]), and what one does not use is the others'. In any
-    /// 200 ms it is exceeded by no more than 2 %, reports aside, which count but do not wait. The control
-    /// channel is no part of it.
-    pub fn shape_link(&self, up: Option<BitRate>) {
-        let _ = self.mailbox.post(Command::ShapeLink(up));
+    /// From now on no more than `up` leaves of all sessions over a link together, counted at IP level
+    /// (`None`: no bound): shared by weight ([`FlowControl::weigh`]), and what one does not use is the
+    /// others'. In any 200 ms it is exceeded by no more than 2 %, reports aside, which count but do not
+    /// wait. The control channel is no part of it. Which sessions are over it [`FlowControl::put_over`]
+    /// says; all are over link 0 until then.
+    pub fn shape_link(&self, link: LinkNumber, up: Option<BitRate>) {
+        let _ = self.mailbox.post(Command::ShapeLink(link, up));
     }
 
     /// Opens a session with the site `id` at `addr`.

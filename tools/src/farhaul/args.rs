@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::doctor::{self, DoctorArgs};
 use super::manage::{
     self, AsideVerb, CalendarVerb, ConflictVerb, EventsArgs, FolderVerb, JobVerb, OnePath,
-    PeerVerb, Plain, RestoreArgs, VersionVerb,
+    PeerVerb, Plain, RestoreArgs, TopArgs, VersionVerb,
 };
 use super::plot::{self, PlotArgs};
 use super::probe::{self, ProbeArgs};
@@ -105,6 +105,10 @@ pub enum Verb {
     /// Calendars of a running site: what holds when.
     #[command(subcommand, after_help = manage::HELP)]
     Calendar(CalendarVerb),
+    /// The links of a running site: what may go over each, what does, of which jobs, and what limits those.
+    Links(Plain),
+    /// Links and jobs of a running site as they are, again each second; q ends it.
+    Top(TopArgs),
     /// Why a path of a folder is not in sync: versions, who has what, what failed, what comes next.
     #[command(after_help = manage::HELP)]
     Why(OnePath),

@@ -9,9 +9,11 @@ mod folder;
 mod forget;
 mod job;
 mod lines;
+mod links;
 mod moment;
 mod place;
 mod restore;
+mod top;
 mod waiting;
 mod why;
 
@@ -308,6 +310,17 @@ pub struct EventsArgs {
     pub site: SiteArgs,
 }
 
+/// `farhaul top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Look once, and end.
+    #[arg(long)]
+    pub once: bool,
+    /// Which site.
+    #[command(flatten)]
+    pub site: SiteArgs,
+}
+
 /// Runs a verb with a client, and prints how it failed as JSON to who asked for that.
 fn with<F: Future<Output = Ended>>(site: &SiteArgs, act: impl FnOnce(Client) -> F) -> Ended {
     let ended = Client::of(site).and_then(|client| setup::block_on(act(client)));
@@ -423,6 +436,16 @@ pub(super) fn calendar(verb: &CalendarVerb) -> Ended {
         }
         CalendarVerb::Show(args) => with(&args.site, |client| calendar::show(client, args)),
     }
+}
+
+/// `farhaul links`.
+pub(super) fn links(args: &Plain) -> Ended {
+    with(&args.site, |client| links::list(client, args.site.json))
+}
+
+/// `farhaul top`.
+pub(super) fn top(args: &TopArgs) -> Ended {
+    with(&args.site, |client| top::run(client, args))
 }
 
 /// `farhaul why`.

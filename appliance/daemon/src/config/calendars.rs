@@ -46,6 +46,9 @@ pub struct InForce {
     pub rate: Option<BitRate>,
 }
 
+/// The most that a class takes, whether a calendar has it so, and what higher classes leave it.
+pub type ClassAllowed = (Option<BitRate>, bool, Option<BitRate>);
+
 impl Link {
     /// What a class may send over the link at an instant (spec: S-205).
     pub fn in_force(&self, class: Class, calendars: &Calendars, at: Timestamp) -> InForce {
@@ -63,6 +66,25 @@ impl Link {
         }
         let cap = share.and_then(|share| share.cap).and_then(|cap| cap.on(self.up));
         InForce { limit, rate: least(rate, cap) }
+    }
+
+    /// What all of it may carry at an instant, and whether a calendar has it so.
+    pub fn allowed(&self, calendars: &Calendars, at: Timestamp) -> (Option<BitRate>, bool) {
+        let calendar = self.calendar.as_deref().and_then(|name| calendars.get(name));
+        let allowed = calendar.and_then(|calendar| calendar.at(at).on(self.up));
+        (least(self.up, allowed), is_less(allowed, self.up))
+    }
+
+    /// What a class may have of it at an instant beside that: the most, whether a calendar has it so, and
+    /// what higher classes leave it.
+    pub fn allowed_to(&self, class: Class, calendars: &Calendars, at: Timestamp) -> ClassAllowed {
+        let share = self.classes.get(&class);
+        let calendar = share.and_then(|share| share.calendar.as_deref());
+        let limit = calendar.and_then(|name| calendars.get(name)).map(|calendar| calendar.at(at));
+        let allowed = limit.filter(|limit| *limit != Limit::Full).and_then(|it| it.on(self.up));
+        let own = share.and_then(|share| share.cap).and_then(|cap| cap.on(self.up));
+        let floor = share.and_then(|share| share.floor).and_then(|floor| floor.on(self.up));
+        (least(own, allowed), is_less(allowed, own), floor)
     }
 
     /// The first instant after `from` at which something else is in force for a class; `None` if that is

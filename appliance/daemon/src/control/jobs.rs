@@ -10,6 +10,7 @@ mod over;
 mod plan;
 mod root;
 mod switch;
+mod terms;
 
 pub use orders::{JobFacts, JobRefused, SiteProgress};
 pub(crate) use plan::PLAN_KEPT;
@@ -19,7 +20,7 @@ use super::{FolderSetup, Loop};
 use crate::config::Export;
 use crate::events::Said;
 use crate::moment::now_millis;
-use crate::site::Outgoing;
+use crate::site::{JobShares, Outgoing};
 use crate::store::Principals;
 use farhaul_api::EventKind;
 use farhaul_engine::identity::{PublicKey, Purpose};
@@ -65,6 +66,8 @@ pub struct JobsSetup {
     pub principals: Arc<dyn Principals>,
     /// The sites that may connect.
     pub peers: BTreeSet<SiteId>,
+    /// The calendars that this site knows, by name.
+    pub calendars: terms::CalendarNames,
 }
 
 impl JobsSetup {
@@ -83,6 +86,7 @@ pub(super) struct Jobs {
     plans: plan::Plans,
     over: BTreeMap<JobId, keep::KeptOver>,
     looked: Option<Instant>,
+    shares: JobShares,
 }
 
 /// A job that this site leads.
@@ -328,11 +332,13 @@ impl Loop {
         let allowed = authorise(&spec, lead, me, &setup.grants());
         let allowed = allowed.and_then(|()| check_apart(&spec, me, &others));
         let allowed = allowed.and_then(|()| working.check_source(&setup, (&spec, me)));
+        let allowed = allowed.and_then(|()| Working::check_calendar(&setup, &spec));
         working.refused = allowed.err();
         if working.refused.is_some() {
             let gone: Vec<FolderKey> = std::mem::take(&mut working.legs).into_keys().collect();
             let order = working.duty.order.clone();
             gone.into_iter().for_each(|key| self.close_folder(key));
+            self.say_terms();
             return self.refuse_all(lead, &order);
         }
         if let Err(error) = keep.save_duty(lead, &working.duty.order) {
@@ -355,6 +361,7 @@ impl Loop {
             working.legs.insert(key, work);
         }
         gone.into_iter().for_each(|key| self.close_folder(key));
+        self.say_terms();
         self.reshape_folders(id, &setup);
     }
 
@@ -398,6 +405,7 @@ impl Loop {
                 done: Bytes::new(0),
                 frozen: None,
                 receipt: None,
+                gives: Vec::new(),
             };
             self.report(lead, report);
         }
@@ -406,6 +414,7 @@ impl Loop {
     /// Nobody takes part in the job any more: what is visible stays.
     fn leave_job(&mut self, id: JobId) {
         let Some(working) = self.jobs.duties.remove(&id) else { return };
+        self.say_terms();
         for (key, leg) in working.legs {
             self.close_folder(key);
             if let Some(setup) = &self.jobs.setup {
@@ -527,8 +536,11 @@ impl Loop {
         for id in ids {
             let Some(mut working) = self.jobs.duties.remove(&id) else { continue };
             let mut reports = Vec::new();
+            let gives = self.gives(id);
+            is_going |= !gives.is_empty();
             for leg in working.legs.values_mut() {
                 is_going |= self.leg_goes_on(leg, &working.duty);
+                leg.gives(&gives);
                 reports.extend(leg.report_due(&working.duty));
             }
             let lead = working.duty.lead;

@@ -207,6 +207,13 @@ pub(super) fn spec_of(job: &JobSpec, sources: &Sources, id: JobId) -> Result<Spe
         activate: activate.map_or_else(Activate::default, |at| Activate::ALL[at]),
     };
     spec.check().map_err(|error| wrong(error.to_string()))?;
+    if let Some(name) = spec.calendar.as_ref().filter(|name| !config.calendars.contains_key(*name))
+    {
+        let detail = format!("`calendar` = \"{name}\": this site has no calendar of that name");
+        let next = "`farhaul calendar list` names those that there are; each site of the job needs one \
+                    of that name";
+        return Err(Failed::wrong("it is no job", detail, next));
+    }
     Ok(spec)
 }
 
@@ -281,7 +288,7 @@ fn site_status(spec: &Spec, facts: &SiteProgress) -> JobSite {
         bytes_done: facts.done.get(),
         bytes_total: facts.frozen.map(|frozen| frozen.bytes.get()),
         rate_bps: facts.rate.get(),
-        limited_by: None,
+        limited_by: facts.limit.map(|limit| limit.name().to_owned()),
         receipt: facts.receipt.as_ref().map(|(run, receipt)| receipt_of(*run, receipt)),
     }
 }

@@ -3,6 +3,7 @@
 
 use super::fail::Failed;
 use super::{Api, Shared, status};
+use crate::site::Shown;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -32,6 +34,9 @@ pub(super) async fn scrape(State(api): State<Api>) -> Result<Response, Failed> {
     encode(&mut text, &registry).map_err(|error| Failed::broken(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, KIND)], text).into_response())
 }
+
+/// Names and bits per second.
+type Rates = Vec<(String, u64)>;
 
 type OfFolder = fn(&farhaul_api::FolderStatus) -> u64;
 
@@ -63,6 +68,9 @@ struct Figures {
     events: u64,
     /// What may go over links at the moment; links without a limit have no figure.
     caps: Vec<(String, u64)>,
+    /// What goes over each, of which job, and where nothing of links is said as well.
+    used: Rates,
+    jobs: Rates,
     /// Carrier, direction, bytes.
     bytes: Vec<(&'static str, &'static str, u64)>,
 }
@@ -81,7 +89,9 @@ impl Figures {
         let (loop_age, rounds) = (control.beat().age(), control.beat().rounds());
         let caps = api.sources.sites.allowed().into_iter();
         let caps = caps.filter_map(|link| Some((link.name, link.cap?.get()))).collect();
-        Self { status, loop_age, rounds, events: control.log().newest(), caps, bytes }
+        let (used, jobs) = used(&api.sources.sites.shown());
+        let events = control.log().newest();
+        Self { status, loop_age, rounds, events, caps, used, jobs, bytes }
     }
 
     fn of_folders(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -186,9 +196,29 @@ impl Collector for Figures {
         let caps = self.caps.iter().map(|(link, cap)| ([("link", link.as_str())], *cap));
         let help = "What this site sends over it at most, in bits per second";
         gauges(encoder, ("farhaul_link_cap_bps", help), caps)?;
+        let used = self.used.iter().map(|(link, bps)| ([("link", link.as_str())], *bps));
+        let help = "What this site sends over it, in bits per second of wire bytes";
+        gauges(encoder, ("farhaul_link_used_bps", help), used)?;
+        let jobs = self.jobs.iter().map(|(job, bps)| ([("job", job.as_str())], *bps));
+        let help = "What this site sends of a job, in bits per second of wire bytes";
+        gauges(encoder, ("farhaul_job_sent_bps", help), jobs)?;
         self.of_folders(encoder)?;
         self.of_peers(encoder)
     }
+}
+
+/// What goes over each link, and of each job over all of them. The names of jobs are those that sites
+/// whom this one lets order jobs here gave them.
+fn used(shown: &Shown) -> (Rates, Rates) {
+    let links = shown.links.iter().filter_map(|it| Some((it.name.clone()?, it.rate.get())));
+    let sessions = shown.links.iter().flat_map(|link| &link.sessions);
+    let mut jobs = BTreeMap::<String, u64>::new();
+    for flow in sessions.flat_map(|session| &session.flows) {
+        if let Some(job) = &flow.job {
+            *jobs.entry(job.clone()).or_default() += flow.rate.get();
+        }
+    }
+    (links.collect(), jobs.into_iter().collect())
 }
 
 fn counter(

@@ -6,7 +6,7 @@
 use crate::config::{Class, Config, InForce};
 use crate::events::Said;
 use crate::http::Sources;
-use crate::site::LinkCap;
+use crate::site::{ClassCap, LinkCap, Rules};
 use farhaul_api::EventKind;
 use farhaul_proto::units::BitRate;
 use farhaul_sync::calendar::Limit;
@@ -42,7 +42,7 @@ async fn steer(sources: Arc<Sources>) {
     let mut told = BTreeMap::new();
     loop {
         let (config, now) = (sources.config(), Timestamp::now());
-        sources.sites.allow(caps(&config, now));
+        sources.sites.hold(rules(&config, now));
         for said in news(&config, now, &mut told) {
             tracing::info!("{said}");
             sources.control.log().say(Said::that(EventKind::Link).text(said));
@@ -58,14 +58,29 @@ async fn steer(sources: Arc<Sources>) {
     }
 }
 
-/// What may go over each link at a moment: of the class that all is of that is sent so far.
-fn caps(config: &Config, now: Timestamp) -> Vec<LinkCap> {
-    let cap = |link: &crate::config::Link| LinkCap {
-        name: link.name.clone(),
-        cap: link.in_force(Class::Normal, &config.calendars, now).rate,
-        peers: link.peers.clone(),
+/// What is in force at a moment.
+fn rules(config: &Config, now: Timestamp) -> Rules {
+    let class = |link: &crate::config::Link, class: Class| {
+        let (cap, by_calendar, floor) = link.allowed_to(class, &config.calendars, now);
+        let allowed = ClassCap { cap, by_calendar, floor };
+        (allowed != ClassCap::default()).then_some((class, allowed))
     };
-    config.links.iter().map(cap).collect()
+    let link = |link: &crate::config::Link| {
+        let (cap, by_calendar) = link.allowed(&config.calendars, now);
+        LinkCap {
+            name: link.name.clone(),
+            up: link.up,
+            cap,
+            by_calendar,
+            classes: Class::ALL.into_iter().filter_map(|it| class(link, it)).collect(),
+            peers: link.peers.clone(),
+        }
+    };
+    let calendars = config.calendars.iter();
+    Rules {
+        links: config.links.iter().map(link).collect(),
+        calendars: calendars.map(|(name, calendar)| (name.clone(), calendar.at(now))).collect(),
+    }
 }
 
 /// What is in force over each link that was told.
@@ -115,7 +130,7 @@ mod tests {
     fn what_is_in_force_is_told_when_it_changes_and_once() {
         let config = Config::parse(CONFIG).expect("a configuration");
         let (night, day) = (at("2026-11-23T05:00:00Z"), at("2026-11-23T07:00:00Z"));
-        let rate = |now| caps(&config, now).iter().map(|link| link.cap).collect::<Vec<_>>();
+        let rate = |now| rules(&config, now).links.iter().map(|link| link.cap).collect::<Vec<_>>();
         assert_eq!(rate(night), [Some(BitRate::mbps(100)), None]);
         assert_eq!(rate(day), [Some(BitRate::mbps(25)), None]);
         let mut told = Told::new();

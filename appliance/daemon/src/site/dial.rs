@@ -3,7 +3,7 @@
 use super::known::{CallFailed, SessionFacts, SitesView};
 use super::lease::Room;
 use super::session::{self, Ended};
-use super::share::{self, Caps, LinkCap, Share};
+use super::share::{Share, Shares};
 use super::twins::{Twice, Twins};
 use super::{FromPeer, PeerEvent};
 use farhaul_engine::control::ControlError;
@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
@@ -39,6 +39,7 @@ pub struct PeerPlace {
 /// The sessions with all peers. Dropping it ends them; [`Sites::stop`] also waits for that.
 pub struct Sites {
     answering: JoinHandle<()>,
+    dividing: JoinHandle<()>,
     /// Who is called, where, and by whom.
     calls: BTreeMap<SiteId, (PeerPlace, JoinHandle<()>)>,
     /// Nothing once it has stopped.
@@ -58,10 +59,8 @@ pub(super) struct Shared {
     live: Mutex<BTreeMap<SiteId, Live>>,
     /// The last call to each peer, if it failed.
     pub(super) failed: Mutex<BTreeMap<SiteId, CallFailed>>,
-    /// What may go over which link.
-    links: Mutex<Vec<LinkCap>>,
-    /// What that is for each session.
-    caps: watch::Sender<Caps>,
+    /// What sessions get of the links.
+    pub(super) shares: Arc<Shares>,
     /// Signs that somebody is there twice.
     twins: Mutex<Twins>,
     /// Never sent: it goes with the last who holds this.
@@ -89,6 +88,7 @@ impl Sites {
     ) -> Self {
         let (live, failed, options) = (Mutex::default(), Mutex::default(), Mutex::new(options));
         let (rooms, (alive, over)) = ((Room::records(), Room::messages()), mpsc::channel(1));
+        let shares = Shares::new(&engine);
         let shared = Arc::new(Shared {
             engine,
             me,
@@ -97,14 +97,14 @@ impl Sites {
             rooms,
             live,
             failed,
-            links: Mutex::default(),
-            caps: watch::channel(Caps::new()).0,
+            shares: Arc::clone(&shares),
             twins: Mutex::default(),
             _alive: alive,
         });
         let answering = tokio::spawn(answer(Arc::clone(&shared)));
         let calls = BTreeMap::new();
-        let mut sites = Self { answering, calls, shared: Some(shared), over };
+        let dividing = shares.go_on();
+        let mut sites = Self { answering, dividing, calls, shared: Some(shared), over };
         sites.call_all(peers);
         sites
     }
@@ -151,6 +151,7 @@ impl Sites {
 
     fn end(&mut self) {
         self.answering.abort();
+        self.dividing.abort();
         self.calls.values().for_each(|(_, calling)| calling.abort());
         if let Some(shared) = self.shared.take() {
             lock(&shared.live).clear();
@@ -175,30 +176,6 @@ impl Shared {
     /// The sessions that run.
     pub(super) fn sessions(&self) -> BTreeMap<SiteId, SessionFacts> {
         lock(&self.live).iter().map(|(id, live)| (*id, live.facts.clone())).collect()
-    }
-
-    /// Holds sessions from now on to what may go over the links.
-    pub(super) fn allow(&self, links: Vec<LinkCap>) {
-        *lock(&self.links) = links;
-        self.divide();
-    }
-
-    /// What may go over the links.
-    pub(super) fn allowed(&self) -> Vec<LinkCap> {
-        lock(&self.links).clone()
-    }
-
-    /// Divides what may go over the links among the sessions that there are.
-    fn divide(&self) {
-        // Held to the end: whoever divides later knows of no fewer sessions and no older caps.
-        let links = lock(&self.links);
-        let sessions = lock(&self.live).keys().copied().collect();
-        let caps = share::caps(&links, &sessions);
-        self.caps.send_if_modified(|before| {
-            let differs = *before != caps;
-            *before = caps;
-            differs
-        });
     }
 
     fn options(&self) -> SessionOptions {
@@ -261,13 +238,11 @@ impl Shared {
             return Ended::Closed;
         };
         self.note_twice(site, twice).await;
-        self.divide();
         let SessionFacts { addr, carrier, .. } = SessionFacts::of(&peer.connection);
         tracing::info!(from = %addr, %carrier, "connected");
-        let (events, share) = (self.events.clone(), Share::new(site, self.caps.subscribe()));
+        let (events, share) = (self.events.clone(), Share::new(site, Arc::clone(&self.shares)));
         let why = session::run(peer, events, self.rooms.clone(), (stop, share)).await;
         let is_current = self.leave(site, number);
-        self.divide();
         tracing::info!(%why, "disconnected");
         if is_current && matches!(why, Ended::Elsewhere) {
             let twice = lock(&self.twins).replaced(site, Instant::now());

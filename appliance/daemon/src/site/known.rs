@@ -1,13 +1,13 @@
 //! What sessions there are and which calls failed, for those who ask.
 
 use super::dial::{Shared, lock};
-use super::share::LinkCap;
+use super::share::{JobShares, LinkCap, Rules, Shown};
 use crate::moment::now_millis;
 use farhaul_engine::control::ControlConnection;
 use farhaul_proto::ids::SiteId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// A session.
@@ -65,16 +65,34 @@ impl SitesView {
         self.shared.upgrade().map(|shared| shared.sessions()).unwrap_or_default()
     }
 
-    /// Holds sessions from now on to what may go over each link, divided among those that go over it.
+    /// Holds sessions from now on to what may go over each link, divided among what goes over it.
     pub fn allow(&self, links: Vec<LinkCap>) {
+        self.hold(Rules { links, ..Rules::default() });
+    }
+
+    /// Holds sessions and jobs from now on to what is in force.
+    pub fn hold(&self, rules: Rules) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.allow(links);
+            shared.shares.allow(rules);
+        }
+    }
+
+    /// Gives each job what it is to get from now on; within a tokio runtime.
+    pub fn heed(&self, jobs: JobShares) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.shares.heed(jobs);
         }
     }
 
     /// What may go over each link.
     pub fn allowed(&self) -> Vec<LinkCap> {
-        self.shared.upgrade().map(|shared| shared.allowed()).unwrap_or_default()
+        let links = |shared: Arc<Shared>| shared.shares.rules().links.clone();
+        self.shared.upgrade().map(links).unwrap_or_default()
+    }
+
+    /// How links are used.
+    pub fn shown(&self) -> Arc<Shown> {
+        self.shared.upgrade().map(|shared| shared.shares.shown()).unwrap_or_default()
     }
 
     /// The last call to each peer, if it failed.

@@ -7,7 +7,7 @@ use super::lease::{Lease, Leased, Mail, MailLease, Room};
 use super::outbox::{OUTGOING_MAX, Outbox, Outgoing};
 use super::parts::GatherSink;
 use super::question::{NoAnswer, Question};
-use super::share::Share;
+use super::share::{Declared, Share};
 use super::telling::{Told, ToldSource};
 use super::{FromPeer, PeerEvent};
 use farhaul_engine::control::{
@@ -113,8 +113,8 @@ pub(super) struct Session {
     /// Records that there was no room for yet: nothing behind them is read before they have it.
     parked: Option<Announced>,
     room: Room,
-    /// Questions of the peer that are not answered.
-    open: usize,
+    /// Questions of the peer that are not answered, and of which folder each is.
+    open: Vec<(u64, FolderKey)>,
     share: Share,
 }
 
@@ -126,6 +126,7 @@ pub(super) async fn run(
     (room, messages): (Room, Room),
     (stop, share): (oneshot::Receiver<()>, Share),
 ) -> Ended {
+    let probe = peer.probe();
     let Peer { connection, sender, receiver, session, events: lane } = peer;
     let site = connection.peer;
     let (queue, outgoing) = mpsc::channel(OUTGOING_MAX);
@@ -146,10 +147,10 @@ pub(super) async fn run(
         waiting: VecDeque::new(),
         parked: None,
         room,
-        open: 0,
+        open: Vec::new(),
         share,
     };
-    this.share.hold(&this.handle);
+    this.share.begin(&this.handle, probe).await;
     let mut why = tokio::select! {
         talked = this.talk(&connection, (heard, lane, outgoing), &outbox) => match talked {
             Ok(()) => Ended::Closed,
@@ -226,7 +227,6 @@ impl Session {
                     None => return Ok(()),
                 },
                 () = telling.freed() => self.tell(FromPeer::Freed).await?,
-                Ok(()) = self.share.changed() => self.share.hold(&self.handle),
             }
         }
     }
@@ -259,17 +259,23 @@ impl Session {
                 } else {
                     let len = bytes.len() as u64;
                     let source = Arc::new(ToldSource::new(bytes, told));
-                    self.handle.declare_send(Bytes::new(len), Vec::new(), source).await?;
+                    self.share.say(&self.handle, (Bytes::new(len), source)).await?;
                     (Carrier::Object { len }, None)
                 };
                 let message = Message::Records { folder, epoch, after, to, carrier };
                 self.post_told(message.encode(), told)
             }
             Outgoing::Give { id, lens, source } => {
-                self.open = self.open.saturating_sub(1);
+                let asked = self.open.iter().position(|(open, _)| *open == id);
+                let folder = asked.map(|at| self.open.remove(at).1);
+                let mut lens = lens;
                 if !source.is_empty() {
                     let len = Bytes::new(source.len());
-                    self.handle.declare_send(len, Vec::new(), Arc::new(source)).await?;
+                    let given = self.share.give(&self.handle, folder, (len, Arc::new(source)));
+                    // Without a flow it is as if it were not there just now (spec: S-208).
+                    if given.await? == Declared::Crowded {
+                        lens.clear();
+                    }
                 }
                 self.post(Message::Give { id, lens }.encode())
             }
@@ -335,8 +341,8 @@ impl Session {
                 self.tell_read(FromPeer::Stored { peer, folder, epoch, up_to }, room).await
             }
             Message::Ask { id, folder, wanted } => {
-                self.open += 1;
-                if self.open > ASKED_MAX {
+                self.open.push((id, folder));
+                if self.open.len() > ASKED_MAX {
                     return Err(Ended::Violation("it asks without waiting for answers".to_owned()));
                 }
                 self.tell_read(FromPeer::Asked { peer, id, folder, wanted }, room).await

@@ -58,6 +58,14 @@ pub enum Refusal {
         /// Where it is now.
         place: String,
     },
+    /// There is no such calendar, so that nobody could say when it may go.
+    #[error(
+        "there is no calendar `{name}` at this site; add [[calendar]] of that name there, or edit the job"
+    )]
+    NoCalendar {
+        /// Its name.
+        name: String,
+    },
     /// Another job has the place.
     #[error(
         "{place}: the job `{job}` puts something there already; stop it, or name another place"

@@ -1,11 +1,12 @@
 //! What the leader of a job knows and wants: orders go out of it, reports come in, and the state of
 //! the whole follows from the states of its parts.
 
+use super::giving::{Giving, JobLimit};
 use super::message::{Frozen, Order, Receipt, Report, SiteState, Wish};
 use super::place::Place;
 use super::spec::{Activate, Spec, SpecError};
 use farhaul_proto::ids::SiteId;
-use farhaul_proto::units::Bytes;
+use farhaul_proto::units::{BitRate, Bytes};
 use std::collections::BTreeMap;
 
 /// How long before it a common instant is told: the order has to be at every site by then, whose
@@ -53,6 +54,8 @@ pub struct SiteFacts {
     pub run: u64,
     /// The newest receipt, of this run or one before.
     pub receipt: Option<(u64, Receipt)>,
+    /// What it gives to whom, as it said last.
+    pub gives: Vec<Giving>,
 }
 
 /// What follows from what the leader was told.
@@ -128,6 +131,25 @@ impl Lead {
         self.sites.iter().map(|(&(source, site), facts)| (source, site, facts))
     }
 
+    /// What comes to a site of what a source froze, from all who give it together, and what limits the
+    /// one who gives most; of those who are not away.
+    pub fn giving(
+        &self,
+        (source, site): (SiteId, SiteId),
+        away: impl Fn(SiteId) -> bool,
+    ) -> Option<(BitRate, JobLimit)> {
+        let givers = self.sites.range((source, SiteId([0; 32]))..);
+        let givers = givers.take_while(|((of, _), _)| *of == source);
+        let givers = givers.filter(|((_, from), _)| !away(*from));
+        let gives = givers.flat_map(|(_, facts)| facts.gives.iter().filter(|it| it.to == site));
+        let (mut rate, mut most) = (BitRate::ZERO, None::<&Giving>);
+        for giving in gives {
+            rate = rate + giving.rate;
+            most = most.filter(|most| most.rate >= giving.rate).or(Some(giving));
+        }
+        most.map(|giving| (rate, giving.limit))
+    }
+
     /// What of the present run a source froze.
     pub fn frozen(&self, source: SiteId) -> Option<Frozen> {
         let mut frozen = self.order.frozen.iter();
@@ -137,7 +159,8 @@ impl Lead {
     /// A site says how far it is; its receipt, if it has one, bears its signature. What it may not
     /// say, and what it says of another run, counts for nothing.
     pub fn reported(&mut self, from: SiteId, report: Report, now_millis: u64) -> LeadChange {
-        let Report { job, revision, run, source, state, reason, done, frozen, receipt } = report;
+        let Report { job, revision, run, source, state, reason, done, frozen, receipt, gives } =
+            report;
         let order = &self.order;
         if (job, revision, run) != (order.spec.id, order.spec.revision, order.run) {
             return LeadChange::Nothing;
@@ -145,6 +168,7 @@ impl Lead {
         let known = self.frozen(source);
         let is_source = from == source;
         let Some(facts) = self.sites.get_mut(&(source, from)) else { return LeadChange::Nothing };
+        facts.gives = gives;
         let mut change = LeadChange::Nothing;
         let (mut state, mut reason) = (state, reason);
         if !is_source && matches!(state, SiteState::Done | SiteState::Staged) {

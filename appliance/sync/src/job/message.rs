@@ -1,6 +1,7 @@
 //! What the leader of a job and those who take part say to each other. Both are absolute: the last
 //! one counts, and whoever reconnects says it again (spec: S-230).
 
+use super::giving::{GIVES_MAX, Giving, GivingWire};
 use super::plan::{Finding, FindingWire, Question, QuestionWire};
 use super::spec::{JobId, Spec, SpecWire};
 use farhaul_proto::ids::SiteId;
@@ -139,6 +140,8 @@ pub struct Report {
     pub frozen: Option<Frozen>,
     /// That it is done, said by a target.
     pub receipt: Option<Receipt>,
+    /// What it gives to whom at the moment; of a thousand sites at most.
+    pub gives: Vec<Giving>,
 }
 
 /// What a target signs when it is done (spec: S-233).
@@ -220,6 +223,8 @@ enum Wire {
         frozen: Option<FrozenWire>,
         #[n(8)]
         receipt: Option<ReceiptWire>,
+        #[n(9)]
+        gives: Option<Vec<GivingWire>>,
     },
     #[n(2)]
     Question(#[n(0)] QuestionWire),
@@ -305,6 +310,8 @@ impl JobMessage {
                     key: receipt.key,
                     signature: receipt.signature,
                 }),
+                gives: (!report.gives.is_empty())
+                    .then(|| report.gives.iter().take(GIVES_MAX).map(GivingWire::of).collect()),
             },
             Self::Question(question) => Wire::Question(QuestionWire::from(&**question)),
             Self::Finding(finding) => Wire::Finding(FindingWire::from(&**finding)),
@@ -340,8 +347,22 @@ impl JobMessage {
                 let order = Order { spec, wish, run, frozen, switch_at, back, turn };
                 fits.then(|| Self::Order(Box::new(order)))
             }
-            Wire::Report { job, revision, run, source, state, reason, done, frozen, receipt } => {
+            Wire::Report {
+                job,
+                revision,
+                run,
+                source,
+                state,
+                reason,
+                done,
+                frozen,
+                receipt,
+                gives,
+            } => {
                 let state = SiteState::ALL.get(usize::from(state)).copied()?;
+                let gives = gives.unwrap_or_default();
+                let fits = gives.len() <= GIVES_MAX;
+                let gives = gives.iter().filter_map(GivingWire::giving).collect();
                 let reason = reason.as_deref().map(checked).transpose().ok()?;
                 let (job, done) = (JobId(job), Bytes::new(done));
                 let frozen = frozen.as_ref().map(FrozenWire::frozen);
@@ -351,9 +372,19 @@ impl JobMessage {
                     key: wire.key,
                     signature: wire.signature,
                 });
-                let report =
-                    Report { job, revision, run, source, state, reason, done, frozen, receipt };
-                Some(Self::Report(Box::new(report)))
+                let report = Report {
+                    job,
+                    revision,
+                    run,
+                    source,
+                    state,
+                    reason,
+                    done,
+                    frozen,
+                    receipt,
+                    gives,
+                };
+                fits.then(|| Self::Report(Box::new(report)))
             }
             Wire::Question(wire) => Some(Self::Question(Box::new(wire.check()?))),
             Wire::Finding(wire) => Some(Self::Finding(Box::new(wire.check()?))),

@@ -42,6 +42,7 @@ fn report(lead: &Lead, state: SiteState) -> Report {
         done: Bytes::new(0),
         frozen: None,
         receipt: None,
+        gives: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the driver is told, and what it tells.
 
+pub use super::link::LinkNumber;
 use super::receive::LaneDrops;
 use crate::control::Opening;
 use crate::objects::{BlockSink, BlockSource, Failure};
@@ -177,8 +178,10 @@ pub enum Command {
     EndFlow(SessionKey, FlowId, oneshot::Sender<Result<(), FlowError>>),
     /// Say what the flows of a session came to.
     Flows(SessionKey, oneshot::Sender<Vec<FlowFigures>>),
-    /// What all sessions may send together, at IP level.
-    ShapeLink(Option<BitRate>),
+    /// What all sessions over a link may send together, at IP level.
+    ShapeLink(LinkNumber, Option<BitRate>),
+    /// Over which link a session goes.
+    PutOver(SessionKey, LinkNumber),
     /// A session's part of that.
     Weigh(SessionKey, Weight),
     /// Ask the peer for a sign of life, and say when the last one came.
@@ -214,7 +217,8 @@ impl fmt::Debug for Command {
             Self::SetFlow(..) => "SetFlow",
             Self::EndFlow(..) => "EndFlow",
             Self::Flows(..) => "Flows",
-            Self::ShapeLink(_) => "ShapeLink",
+            Self::ShapeLink(..) => "ShapeLink",
+            Self::PutOver(..) => "PutOver",
             Self::Weigh(..) => "Weigh",
             Self::AskPeer(..) => "AskPeer",
             Self::Record(..) => "Record",

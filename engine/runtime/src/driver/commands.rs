@@ -81,7 +81,8 @@ impl Driver {
             Command::EndFlow(key, flow, reply) => self.with(key, |session| {
                 let _ = reply.send(session.core.end_flow(flow));
             }),
-            Command::ShapeLink(cap) => self.shape_link(cap, now),
+            Command::ShapeLink(link, cap) => self.shape_link(link, cap, now),
+            Command::PutOver(key, link) => self.put_over(key, link),
             Command::Weigh(key, weight) => self.with(key, |session| session.part.weigh(weight)),
             Command::AskPeer(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.ask_peer(now));

@@ -1,7 +1,7 @@
 //! The flows of a session from the outside: what each of them gets, and what it came to.
 
 use super::session::Mailbox;
-use crate::driver::command::{Command, SessionKey};
+use crate::driver::command::{Command, LinkNumber, SessionKey};
 use farhaul_proto::ids::FlowId;
 use farhaul_proto::shares::{FlowError, FlowFigures, FlowPlan, Weight};
 
@@ -52,7 +52,12 @@ impl FlowControl {
         self.mailbox.ask(|reply| Command::Flows(self.key, reply)).await.ok()
     }
 
-    /// The session's part of what all of them may send together: see
+    /// The link over which the session goes from now on: see [`super::Engine::shape_link`].
+    pub fn put_over(&self, link: LinkNumber) {
+        let _ = self.mailbox.post(Command::PutOver(self.key, link));
+    }
+
+    /// The session's part of what all of them over its link may send together: see
     /// [`super::Engine::shape_link`].
     pub fn weigh(&self, weight: Weight) {
         let _ = self.mailbox.post(Command::Weigh(self.key, weight));

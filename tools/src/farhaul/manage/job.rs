@@ -194,7 +194,11 @@ async fn show(client: Client, job: &str, json: bool) -> Ended {
 }
 
 fn whole(job: &JobStatus) -> Ended {
-    text::answer(line(job))?;
+    lines(job).iter().try_for_each(text::answer)
+}
+
+/// As lines.
+pub(super) fn lines(job: &JobStatus) -> Vec<String> {
     let JobSpec { class, weight, cap, calendar, activate, .. } = &job.job;
     let mut how = vec![format!("run {}", job.run), format!("revision {}", job.revision)];
     how.extend(class.iter().map(|class| format!("class {class}")));
@@ -202,8 +206,8 @@ fn whole(job: &JobStatus) -> Ended {
     how.extend(cap.iter().map(|cap| format!("cap {cap}")));
     how.extend(calendar.iter().map(|calendar| format!("calendar {calendar}")));
     how.extend(activate.iter().map(|activate| format!("shown {activate}")));
-    text::answer(format_args!("  {}, led by {}", how.join(", "), lines::site(&job.lead)))?;
-    job.sites.iter().try_for_each(|site| text::answer(site_line(site)))
+    let how = format!("  {}, led by {}", how.join(", "), lines::site(&job.lead));
+    [line(job), how].into_iter().chain(job.sites.iter().map(site_line)).collect()
 }
 
 fn line(job: &JobStatus) -> String {
@@ -222,6 +226,9 @@ fn site_line(site: &JobSite) -> String {
         if *rate_bps > 0 {
             let left = u128::from(total.saturating_sub(*bytes_done)) * 8 / u128::from(*rate_bps);
             line.push_str(&format!(", {}, {left} s left", BitRate::bps(*rate_bps)));
+        }
+        if let Some(limit) = &site.limited_by {
+            line.push_str(&format!(", limited by {limit}"));
         }
     }
     if let Some(reason) = reason {

@@ -13,7 +13,7 @@ use farhaul_engine::files::{Root, space};
 use farhaul_engine::identity::Identity;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
-use farhaul_sync::job::{Activate, Duty, Frozen, Leg, Receipt, Report, SiteState, Spec};
+use farhaul_sync::job::{Activate, Duty, Frozen, Giving, Leg, Receipt, Report, SiteState, Spec};
 use farhaul_sync::seal::FolderKey;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -61,6 +61,7 @@ struct Said {
     done: Bytes,
     frozen: Option<Frozen>,
     receipt: Option<Receipt>,
+    gives: Vec<Giving>,
 }
 
 impl Said {
@@ -138,7 +139,8 @@ impl LegWork {
         let order = &duty.order;
         let mark = (order.run, order.spec.revision);
         if let Some((said, run, revision)) = &self.told {
-            let plain = |said: &Said| Said { done: Bytes::new(0), ..said.clone() };
+            let plain =
+                |said: &Said| Said { done: Bytes::new(0), gives: Vec::new(), ..said.clone() };
             let is_new = (*run, *revision) != mark || plain(said) != plain(&self.now);
             let is_further = *said != self.now && self.told_at.elapsed() >= TELL_EVERY;
             if !is_new && !is_further {
@@ -147,7 +149,7 @@ impl LegWork {
         }
         self.told = Some((self.now.clone(), mark.0, mark.1));
         self.told_at = Instant::now();
-        let Said { state, reason, done, frozen, receipt } = self.now.clone();
+        let Said { state, reason, done, frozen, receipt, gives } = self.now.clone();
         Some(Report {
             job: order.spec.id,
             revision: order.spec.revision,
@@ -158,6 +160,7 @@ impl LegWork {
             done,
             frozen,
             receipt,
+            gives,
         })
     }
 
@@ -169,6 +172,12 @@ impl LegWork {
     /// What it froze last, of a source.
     pub(super) fn last_frozen(&self) -> Option<Frozen> {
         self.frozen.map(|(_, frozen)| frozen)
+    }
+
+    /// What this site gives of the job just now.
+    pub(super) fn gives(&mut self, gives: &[Giving]) {
+        let of_leg = |giving: &&Giving| self.leg.place_of(giving.to).is_some();
+        self.now.gives = gives.iter().filter(of_leg).copied().collect();
     }
 
     /// Where it stands.

@@ -6,7 +6,8 @@ use crate::control::ask::{AskError, Asker};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sync::job::{
-    EditError, Frozen, JobId, JobState, Lead, Order, Receipt, SiteState, Spec, SpecError, Wish,
+    EditError, Frozen, JobId, JobLimit, JobState, Lead, Order, Receipt, SiteState, Spec, SpecError,
+    Wish,
 };
 use std::collections::BTreeSet;
 
@@ -72,6 +73,8 @@ pub struct SiteProgress {
     pub frozen: Option<Frozen>,
     /// How fast it goes.
     pub rate: BitRate,
+    /// What limits that, said by whoever gives it most.
+    pub limit: Option<JobLimit>,
     /// The newest receipt, and of which run it is.
     pub receipt: Option<(u64, Receipt)>,
 }
@@ -255,6 +258,8 @@ fn facts_of_lead(leading: &Leading, (me, away): (SiteId, &impl Fn(SiteId) -> boo
     let sites = lead.sites().map(|(source, site, facts)| {
         let is_moving = matches!(facts.state, SiteState::Running) && !away(site);
         let speed = leading.speeds.get(&(source, site)).filter(|_| is_moving);
+        let speed = speed.map_or(BitRate::bps(0), |speed| speed.rate);
+        let giving = lead.giving((source, site), away);
         SiteProgress {
             site,
             source,
@@ -265,7 +270,8 @@ fn facts_of_lead(leading: &Leading, (me, away): (SiteId, &impl Fn(SiteId) -> boo
             },
             done: facts.done,
             frozen: lead.frozen(source),
-            rate: speed.map_or(BitRate::bps(0), |speed| speed.rate),
+            rate: giving.map_or(speed, |(rate, _)| rate),
+            limit: giving.map(|(_, limit)| limit),
             receipt: facts.receipt.clone(),
         }
     });
@@ -289,6 +295,7 @@ fn facts_of_duty(working: &Working, me: SiteId) -> JobFacts {
                 done,
                 frozen,
                 rate: BitRate::bps(0),
+                limit: None,
                 receipt: None,
             }
         })

@@ -1,7 +1,7 @@
 //! Flows of a session, and one cap over all sessions.
 
 use super::*;
-use crate::driver::command::SessionKey;
+use crate::driver::command::{LinkNumber, SessionKey};
 use farhaul_proto::ids::FlowId;
 use farhaul_proto::objects::ObjectError;
 use farhaul_proto::shares::{Class, FlowError, FlowFigures, FlowLimit, FlowPlan, Weight};
@@ -68,7 +68,7 @@ fn the_cap_over_all_sessions_holds_in_any_200_ms_and_is_shared_by_weight() {
     let (left, right) = (pair.left.addr(), pair.right.addr());
     let keys = [pair.sender.key, pair.left.add(&ours, right).key];
     let theirs = [pair.receiver.key, pair.right.add(&theirs, left).key];
-    pair.left.tell(Command::ShapeLink(Some(CAP)));
+    pair.left.tell(Command::ShapeLink(LinkNumber(0), Some(CAP)));
     pair.left.tell(Command::Weigh(keys[0], Weight::new(300)));
     let len = blocks(20);
     let source = Arc::new(Memory(content(len)));
@@ -102,7 +102,33 @@ fn the_cap_over_all_sessions_holds_in_any_200_ms_and_is_shared_by_weight() {
     let [first, second] = keys.map(|key| sent(&pair, key).get());
     assert!(first > second * 2 && first < second * 4, "{first} and {second}, three to one");
     // Without a cap both go on at the rate of their own.
-    pair.left.tell(Command::ShapeLink(None));
+    pair.left.tell(Command::ShapeLink(LinkNumber(0), None));
     let done = |pair: &Pair, key| pair.left.driver.sessions[&key].core.sender().is_idle();
     pair.until("both arrive", |pair| keys.iter().all(|&key| done(pair, key)));
+}
+
+/// spec: W-149
+#[test]
+fn each_link_has_a_cap_of_its_own_and_a_session_that_goes_over_another_has_that() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    let (ours, theirs) = secrets(9);
+    let (left, right) = (pair.left.addr(), pair.right.addr());
+    let keys = [pair.sender.key, pair.left.add(&ours, right).key];
+    let theirs = [pair.receiver.key, pair.right.add(&theirs, left).key];
+    // Nothing leaves over the second one.
+    pair.left.tell(Command::ShapeLink(LinkNumber(0), Some(BitRate::mbps(400))));
+    pair.left.tell(Command::ShapeLink(LinkNumber(1), Some(BitRate::ZERO)));
+    pair.left.tell(Command::PutOver(keys[1], LinkNumber(1)));
+    let len = blocks(2);
+    let source = Arc::new(Memory(content(len)));
+    for (ours, theirs) in keys.into_iter().zip(theirs) {
+        let sink = Kept::new(len);
+        pair.right.declare_recv(theirs, len, vec![], sink).expect("alive").expect("good");
+        pair.left.declare_send(ours, len, vec![], source.clone()).expect("alive").expect("good");
+    }
+    let done = |pair: &Pair, key| pair.left.driver.sessions[&key].core.sender().is_idle();
+    pair.until("what goes over the first arrives", |pair| done(pair, keys[0]));
+    assert_eq!(figures(&mut pair.left, keys[1], 0).wire, Bytes::ZERO);
+    pair.left.tell(Command::PutOver(keys[1], LinkNumber(0)));
+    pair.until("the other arrives over the first too", |pair| done(pair, keys[1]));
 }
