@@ -42,6 +42,7 @@ mod scrub;
 mod service;
 mod setup;
 mod sift;
+mod swarm;
 mod tell;
 mod thin;
 mod turns;
@@ -145,6 +146,8 @@ pub(crate) enum Event {
         version: Box<Version>,
         ready: Result<Ready, String>,
     },
+    /// A site gave bytes that are something else, or says what cannot be.
+    Accused { folder: FolderKey, peer: SiteId, why: &'static str },
     /// What was to be copied to a path is elsewhere by now.
     MovedOn { folder: FolderKey, path: RelPath },
     /// There is more to do than was done at once.
@@ -177,6 +180,7 @@ impl Event {
                 | FromPeer::Incomparable { .. }
                 | FromPeer::Freed
                 | FromPeer::Job { .. }
+                | FromPeer::Swarm { .. }
                 | FromPeer::Twice { .. } => Furthers::Nothing,
                 FromPeer::Records { folder, .. } => Furthers::One(*folder),
                 FromPeer::Up { .. } | FromPeer::Down { .. } | FromPeer::Shares { .. } => {
@@ -186,6 +190,7 @@ impl Event {
             // Files that come make room for others of their kind, which wait for that.
             Self::Fetched { .. }
             | Self::MovedOn { .. }
+            | Self::Accused { .. }
             | Self::Opened { .. }
             | Self::JobCounted { .. }
             | Self::JobSwitched { .. }
@@ -298,6 +303,8 @@ impl Control {
             received: sum.received + more.received,
             reused: sum.reused + more.reused,
             resumed: sum.resumed + more.resumed,
+            given: sum.given + more.given,
+            accused: sum.accused + more.accused,
         })
     }
 
@@ -477,6 +484,9 @@ impl Loop {
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
+            Event::Accused { folder, peer, why } => {
+                self.with(folder, |folder| folder.accused(peer, why));
+            }
             Event::MovedOn { folder, path } => self.with(folder, |folder| folder.moved_on(&path)),
             Event::Command(command) => command.act(self),
             Event::JobCounted { folder, seq, counted } => self.job_counted(folder, seq, counted),
@@ -555,6 +565,9 @@ impl Loop {
                 self.with(folder, |folder| folder.incomparable(peer, salt));
             }
             FromPeer::Job { peer, bytes } => self.job_said(peer, &bytes),
+            FromPeer::Swarm { peer, folder, manifest, word } => {
+                self.with(folder, |folder| folder.swarm_said(peer, manifest, word));
+            }
             // Whoever waits for that is told when the loop goes round.
             FromPeer::Freed => {}
             FromPeer::Twice { peer, who } => {

@@ -20,8 +20,8 @@ use farhaul_proto::ids::{ObjectId, SiteId};
 use farhaul_proto::units::Bytes;
 use farhaul_proto::wire::control::{Message as Greeting, reason};
 use farhaul_sync::message::{
-    Carrier, FEATURE_COMPARES, FEATURE_FORM, FEATURE_JOBS, FEATURE_SITES, INLINE_MAX, Message,
-    MessageError, Wanted,
+    Carrier, FEATURE_COMPARES, FEATURE_FORM, FEATURE_JOBS, FEATURE_SITES, FEATURE_SWARMS,
+    INLINE_MAX, Message, MessageError, Wanted,
 };
 use farhaul_sync::seal::FolderKey;
 use std::collections::{BTreeMap, VecDeque};
@@ -186,6 +186,7 @@ impl Session {
     ) -> Result<(), Ended> {
         let agent = concat!("farhauld/", env!("CARGO_PKG_VERSION")).to_owned();
         let features = FEATURE_SITES | FEATURE_COMPARES | FEATURE_FORM | FEATURE_JOBS;
+        let features = features | FEATURE_SWARMS;
         self.post(Greeting::Hello { features, agent }.encode_body())?;
         let hello = heard.recv().await.unwrap_or(Err(Ended::Finished));
         let theirs = match hello.map(|read| Greeting::decode(&read.frame))? {
@@ -201,6 +202,7 @@ impl Session {
         };
         let outbox = outbox.clone().comparing(theirs & FEATURE_COMPARES != 0);
         let outbox = outbox.knowing_jobs(theirs & FEATURE_JOBS != 0);
+        let outbox = outbox.knowing_swarms(theirs & FEATURE_SWARMS != 0);
         let telling = outbox.telling().clone();
         self.tell(FromPeer::Up { peer: self.peer, outbox }).await?;
         loop {
@@ -350,6 +352,9 @@ impl Session {
                     .await
             }
             Message::Job { bytes } => self.tell_read(FromPeer::Job { peer, bytes }, room).await,
+            Message::Swarm { folder, manifest, word } => {
+                self.tell_read(FromPeer::Swarm { peer, folder, manifest, word }, room).await
+            }
             Message::Incomparable { folder, salt } => {
                 self.tell_read(FromPeer::Incomparable { peer, folder, salt }, room).await
             }
