@@ -459,9 +459,10 @@ impl<'a> Body<'a> {
                 disk.came(part.chunk, &ranges, &bytes);
                 return self.inputs.push_back(Input::Arrived(peer, part));
             }
-            Ok(None) | Err(Miss::HasNot | Miss::Bad) => Why::Lacking,
+            Ok(None) => Why::Lacking,
             Err(Miss::Halted) => Why::Busy,
-            Err(Miss::Busy | Miss::Stalled | Miss::Unsaid) => Why::Broken,
+            // An answer breaks off as well where its file is being put in place: it is there still.
+            Err(_) => Why::Broken,
         };
         self.inputs.push_back(Input::Failed(peer, part, why));
     }

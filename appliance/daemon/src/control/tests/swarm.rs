@@ -79,7 +79,7 @@ fn targets_that_have_everything_together_finish_without_their_source() {
     mesh.is_held = true;
     mesh.connect(&[0, 1, 2]);
     let size = content.len() as u64;
-    mesh.until("the source gave all", |mesh| mesh.gave[0] >= size);
+    mesh.until("the source gave all", |mesh| mesh.first.values().sum::<u64>() == size);
     mesh.cut(0);
     assert!((1..=2).all(|site| !mesh.has(site, "disk", &content)));
     mesh.is_held = false;

@@ -15,7 +15,7 @@ struct Way {
     outbox: Outbox,
     said: mpsc::Receiver<Outgoing>,
     /// What the one asked the other.
-    asked: BTreeMap<u64, (Question, bool)>,
+    asked: BTreeMap<u64, (Question, Option<u32>)>,
     next: u64,
     /// Answers wait here for their turn.
     given: std::collections::VecDeque<(u64, Vec<Option<u64>>, PartsSource)>,
@@ -26,6 +26,8 @@ pub(super) struct Mesh {
     ways: BTreeMap<(usize, usize), Way>,
     /// Bytes of files that each gave.
     pub(super) gave: Vec<u64>,
+    /// Those of pieces that the source gave for the first time.
+    pub(super) first: BTreeMap<u32, u64>,
     /// Who gives something else instead of pieces.
     pub(super) liar: Option<usize>,
     /// Whether answers between targets are under way for ever.
@@ -61,7 +63,8 @@ impl Mesh {
         }
         let gave = vec![0; targets + 1];
         let (ways, liar) = (BTreeMap::new(), None);
-        Self { benches, ways, gave, liar, is_held: false, knows: true }
+        let first = BTreeMap::new();
+        Self { benches, ways, gave, first, liar, is_held: false, knows: true }
     }
 
     pub(super) fn id(&self, at: usize) -> SiteId {
@@ -157,8 +160,11 @@ impl Mesh {
             Outgoing::Ask { folder, wanted, question } => {
                 let id = way.next;
                 way.next += 1;
-                let is_piece = matches!(wanted[..], [Wanted::Piece { .. }]);
-                way.asked.insert(id, (question, is_piece));
+                let piece = wanted.iter().find_map(|wanted| match wanted {
+                    Wanted::Piece { piece, .. } => Some(*piece),
+                    _ => None,
+                });
+                way.asked.insert(id, (question, piece));
                 FromPeer::Asked { peer, id, folder, wanted }
             }
             Outgoing::Give { id, lens, source, .. } => {
@@ -195,7 +201,7 @@ impl Mesh {
             return;
         };
         let asked = self.ways.get_mut(&(to, from)).and_then(|way| way.asked.remove(&id));
-        let Some((mut question, is_piece)) = asked else { return };
+        let Some((mut question, piece)) = asked else { return };
         if lens.is_empty() {
             return question.end(Err(NoAnswer::Halted));
         }
@@ -206,10 +212,13 @@ impl Mesh {
         let Some(mut bytes) = load(&source) else {
             return question.end(Err(NoAnswer::Failed("gone".to_owned())));
         };
-        if is_piece && self.liar == Some(from) {
+        if piece.is_some() && self.liar == Some(from) {
             bytes[0] ^= 1;
         }
         self.gave[from] += bytes.len() as u64;
+        if let Some(piece) = piece.filter(|_| from == 0) {
+            self.first.entry(piece).or_insert(bytes.len() as u64);
+        }
         sink.store(all_of(&bytes), &bytes).expect("taken");
         drop(source);
         question.end(Ok(sink));
