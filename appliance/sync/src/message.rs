@@ -192,7 +192,7 @@ pub enum Message {
         manifest: ManifestId,
         /// What.
         #[n(2)]
-        word: Word,
+        word: Box<Word>,
     },
 }
 

@@ -172,14 +172,14 @@ impl Swarms {
     }
 
     /// Hands a letter to the body of a content, or gives it back.
-    fn send(&self, manifest: ManifestId, letter: Letter) -> Result<(), Letter> {
+    fn send(&self, manifest: ManifestId, letter: Letter) -> Option<Letter> {
         let mut known = self.lock();
         match known.bodies.get_mut(&manifest) {
             Some(entry) => {
                 entry.heard = Instant::now();
-                entry.letters.send(letter).map_err(|back| back.0)
+                entry.letters.send(letter).err().map(|back| back.0)
             }
-            None => Err(letter),
+            None => Some(letter),
         }
     }
 
@@ -255,7 +255,7 @@ impl Folder {
         }
         let swarms = self.fetching.shared().swarms.clone();
         let is_last = word == Word::Left;
-        if let Err(letter) = swarms.send(manifest, Letter::Word(peer, word))
+        if let Some(letter) = swarms.send(manifest, Letter::Word(peer, word))
             && !is_last
             && self.begin_to_seed(manifest)
         {
@@ -272,7 +272,7 @@ impl Folder {
     ) {
         let swarms = self.fetching.shared().swarms.clone();
         let letter = Letter::Asked { from, piece, ranges, asked };
-        let Err(letter) = swarms.send(manifest, letter) else { return };
+        let Some(letter) = swarms.send(manifest, letter) else { return };
         if self.begin_to_seed(manifest) {
             // If it ended at once, the question is declined.
             let _ = swarms.send(manifest, letter);
@@ -305,7 +305,7 @@ impl Folder {
 }
 
 fn say(outbox: &Outbox, shared: &Shared, manifest: ManifestId, word: Word) {
-    let said = Message::Swarm { folder: shared.folder, manifest, word };
+    let said = Message::Swarm { folder: shared.folder, manifest, word: Box::new(word) };
     // A session that takes nothing ends, and the next one begins anew.
     let _ = outbox.send(Outgoing::Say(said));
 }

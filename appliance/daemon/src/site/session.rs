@@ -353,6 +353,7 @@ impl Session {
             }
             Message::Job { bytes } => self.tell_read(FromPeer::Job { peer, bytes }, room).await,
             Message::Swarm { folder, manifest, word } => {
+                let word = *word;
                 self.tell_read(FromPeer::Swarm { peer, folder, manifest, word }, room).await
             }
             Message::Incomparable { folder, salt } => {

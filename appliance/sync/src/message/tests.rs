@@ -140,7 +140,7 @@ fn message() -> impl Strategy<Value = Message> {
         (folder(), name(), word()).prop_map(|(folder, manifest, word)| Message::Swarm {
             folder,
             manifest: ManifestId(manifest),
-            word
+            word: word.into()
         }),
     ]
 }
@@ -196,7 +196,8 @@ fn ranges_that_overlap_or_end_beyond_all_numbers_are_refused() {
 #[test]
 fn a_word_of_a_swarm_that_says_more_than_one_may_hold_is_refused() {
     let is_read = |word: Word| {
-        let said = Message::Swarm { folder: FOLDER, manifest: ManifestId([1; 32]), word };
+        let said =
+            Message::Swarm { folder: FOLDER, manifest: ManifestId([1; 32]), word: word.into() };
         Message::decode(&minicbor::to_vec(said).expect("in memory")).is_ok()
     };
     let runs = |count| vec![Run::one(7); count];

@@ -183,7 +183,7 @@ impl Mesh {
                     }
                     Message::Swarm { folder, manifest, word } => {
                         assert!(self.knows, "said to one who does not know it");
-                        FromPeer::Swarm { peer, folder, manifest, word }
+                        FromPeer::Swarm { peer, folder, manifest, word: *word }
                     }
                     Message::Records { carrier: Carrier::Inline(_), .. } => unreachable!("above"),
                     _ => return,
