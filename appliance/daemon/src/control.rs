@@ -42,6 +42,7 @@ mod scrub;
 mod service;
 mod setup;
 mod sift;
+mod swarm;
 mod tell;
 mod thin;
 mod turns;
@@ -146,6 +147,8 @@ pub(crate) enum Event {
         version: Box<Version>,
         ready: Result<Ready, String>,
     },
+    /// A site gave bytes that are something else, or says what cannot be.
+    Accused { folder: FolderKey, peer: SiteId, why: &'static str },
     /// What was to be copied to a path is elsewhere by now.
     MovedOn { folder: FolderKey, path: RelPath },
     /// There is more to do than was done at once.
@@ -178,6 +181,7 @@ impl Event {
                 | FromPeer::Incomparable { .. }
                 | FromPeer::Freed
                 | FromPeer::Job { .. }
+                | FromPeer::Swarm { .. }
                 | FromPeer::Twice { .. } => Furthers::Nothing,
                 FromPeer::Records { folder, .. } => Furthers::One(*folder),
                 FromPeer::Up { .. } | FromPeer::Down { .. } | FromPeer::Shares { .. } => {
@@ -187,6 +191,7 @@ impl Event {
             // Files that come make room for others of their kind, which wait for that.
             Self::Fetched { .. }
             | Self::MovedOn { .. }
+            | Self::Accused { .. }
             | Self::Opened { .. }
             | Self::JobCounted { .. }
             | Self::JobSwitched { .. }
@@ -301,12 +306,7 @@ impl Control {
     /// What was brought since the start, of all folders together.
     pub fn content_counts(&self) -> ContentCounts {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = counts.iter().map(|counts| counts.now());
-        counts.fold(ContentCounts::default(), |sum, more| ContentCounts {
-            received: sum.received + more.received,
-            reused: sum.reused + more.reused,
-            resumed: sum.resumed + more.resumed,
-        })
+        counts.iter().map(|counts| counts.now()).sum()
     }
 
     /// Where questions are asked and orders given; it outlives the loop, and is told then that it
@@ -485,6 +485,9 @@ impl Loop {
             Event::Fetched { folder, path, version, ready } => {
                 self.with(folder, |folder| folder.fetched(path, *version, ready));
             }
+            Event::Accused { folder, peer, why } => {
+                self.with(folder, |folder| folder.accused(peer, why));
+            }
             Event::MovedOn { folder, path } => self.with(folder, |folder| folder.moved_on(&path)),
             Event::Command(command) => command.act(self),
             Event::JobCounted { folder, seq, counted } => self.job_counted(folder, seq, counted),
@@ -563,6 +566,9 @@ impl Loop {
                 self.with(folder, |folder| folder.incomparable(peer, salt));
             }
             FromPeer::Job { peer, bytes } => self.job_said(peer, &bytes),
+            FromPeer::Swarm { peer, folder, manifest, word } => {
+                self.with(folder, |folder| folder.swarm_said(peer, manifest, word));
+            }
             // Whoever waits for that is told when the loop goes round.
             FromPeer::Freed => {}
             FromPeer::Twice { peer, who } => {

@@ -35,6 +35,8 @@ use farhaul_proto::ids::SiteId;
 use farhaul_sync::message::{Shared, Wanted};
 use farhaul_sync::reconcile::Turn;
 use farhaul_sync::seal::FolderKey;
+use farhaul_sync::swarm::words::Word;
+use farhaul_sync::version::ManifestId;
 
 /// What happened at a session, with the room that it takes of the peer until somebody took it in.
 #[derive(Debug)]
@@ -133,6 +135,17 @@ pub enum FromPeer {
         peer: SiteId,
         /// What.
         bytes: Vec<u8>,
+    },
+    /// A word about a content that spreads.
+    Swarm {
+        /// Who.
+        peer: SiteId,
+        /// Of which folder.
+        folder: FolderKey,
+        /// Of which content.
+        manifest: ManifestId,
+        /// What is said.
+        word: Word,
     },
     /// The peer took something of what it was told: there is room for more (spec: S-162).
     Freed,

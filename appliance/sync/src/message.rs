@@ -12,6 +12,7 @@ pub use records::{Records, RecordsError, SealedRun};
 use crate::chunk::PageId;
 use crate::reconcile::{Part, Turn};
 use crate::seal::FolderKey;
+use crate::swarm::words::Word;
 use crate::version::{Incarnation, ManifestId};
 use farhaul_proto::ids::{BlockIndex, ObjectId};
 use minicbor::{Decode, Encode};
@@ -26,6 +27,8 @@ pub const FEATURE_COMPARES: u64 = 1 << 17;
 pub const FEATURE_FORM: u64 = 1 << 18;
 /// Bit of the hello's `features`: the site knows jobs ([`Message::Job`]).
 pub const FEATURE_JOBS: u64 = 1 << 19;
+/// Bit of the hello's `features`: the site knows swarms ([`Message::Swarm`], [`Wanted::Piece`]).
+pub const FEATURE_SWARMS: u64 = 1 << 20;
 /// Folders in one message.
 pub const FOLDERS_MAX: usize = 4096;
 /// Files of which something is asked in one message.
@@ -175,6 +178,22 @@ pub enum Message {
         #[cbor(with = "minicbor::bytes")]
         bytes: Vec<u8>,
     },
+    /// What is said of a content that spreads among the sites of a folder; to peers with
+    /// [`FEATURE_SWARMS`] only.
+    #[n(19)]
+    Swarm {
+        /// Of which folder.
+        #[n(0)]
+        #[cbor(with = "crate::cbor::name")]
+        folder: FolderKey,
+        /// Of which content.
+        #[n(1)]
+        #[cbor(with = "crate::cbor::name")]
+        manifest: ManifestId,
+        /// What.
+        #[n(2)]
+        word: Box<Word>,
+    },
 }
 
 /// A folder that both may share (spec: S-052).
@@ -260,6 +279,21 @@ pub enum Wanted {
         manifest: ManifestId,
         /// Which: ascending and disjoint.
         #[n(1)]
+        ranges: Vec<ByteRange>,
+    },
+    /// Some of the bytes of a piece ([`Pieces`](crate::swarm::Pieces)), for one who said to have it; the
+    /// only thing asked for in its message, and to peers with [`FEATURE_SWARMS`] only.
+    #[n(3)]
+    Piece {
+        /// Of which content.
+        #[n(0)]
+        #[cbor(with = "crate::cbor::name")]
+        manifest: ManifestId,
+        /// Which piece of it.
+        #[n(1)]
+        piece: u32,
+        /// Which bytes, counted from the start of the piece: ascending and disjoint.
+        #[n(2)]
         ranges: Vec<ByteRange>,
     },
 }
@@ -357,6 +391,7 @@ impl Message {
                 require(Part::are_valid(&turn.parts), "ranges of a comparison")
             }
             Self::Job { bytes } => require(bytes.len() <= crate::job::JOB_MESSAGE_MAX, "job"),
+            Self::Swarm { word, .. } => require(word.is_bounded(), "word of a swarm"),
             Self::Stored { .. } | Self::Restart { .. } | Self::Incomparable { .. } => Ok(()),
         }
     }
@@ -368,9 +403,11 @@ fn check_wanted(wanted: &[Wanted]) -> Result<(), MessageError> {
     require(pages <= PAGES_MAX, "number of pages")?;
     let ranged = wanted.iter().filter(|one| matches!(one, Wanted::Ranges { .. })).count();
     require(ranged <= RANGED_MAX, "number of files with ranges")?;
+    let is_piece = wanted.iter().any(|one| matches!(one, Wanted::Piece { .. }));
+    require(!is_piece || wanted.len() == 1, "number of pieces")?;
     let mut count = 0_usize;
     for one in wanted {
-        let Wanted::Ranges { ranges, .. } = one else { continue };
+        let (Wanted::Ranges { ranges, .. } | Wanted::Piece { ranges, .. }) = one else { continue };
         count += ranges.len();
         require(!ranges.is_empty() && count <= RANGES_MAX, "number of ranges")?;
         let mut end = 0_u64;

@@ -16,17 +16,21 @@ pub mod holders;
 pub mod lead;
 pub mod peers;
 pub mod picker;
+pub mod pieces;
 pub mod planner;
 pub mod set;
 pub mod taker;
+pub mod words;
 
 #[cfg(test)]
 mod tests;
 
 use core::fmt;
+use minicbor::{Decode, Encode};
 
 pub use dice::Dice;
 pub use giver::{Answer, Giver};
+pub use pieces::Pieces;
 pub use planner::Planner;
 pub use set::ChunkSet;
 pub use taker::Taker;
@@ -60,11 +64,13 @@ impl fmt::Display for Peer {
 }
 
 /// Chunks that follow each other in the manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Run {
     /// The first one.
+    #[n(0)]
     pub first: u32,
     /// How many.
+    #[n(1)]
     pub len: u32,
 }
 
@@ -212,12 +218,16 @@ pub struct Plan {
 }
 
 /// Why a peer is named to the planner, and to people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Fault {
     /// What it gave has another hash.
+    #[n(0)]
     BadBytes,
     /// It spoke of what does not exist.
+    #[n(1)]
     Nonsense,
     /// It does not give what it said to have.
+    #[n(2)]
     Silent,
 }

@@ -68,6 +68,8 @@ impl Contents {
                 }
                 Some(parts)
             }
+            // Its files are none of those that spread.
+            Wanted::Piece { .. } => None,
         }
     }
 

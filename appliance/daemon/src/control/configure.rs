@@ -100,6 +100,7 @@ impl Folder {
         let path = self.setup.path.clone();
         let is_watched_anew = self.setup.watch != setup.watch;
         self.setup = FolderSetup { path, ..setup };
+        self.take_part_in_swarms();
         let taken_up = self.take_up_guards();
         self.note("roles and patterns cannot be taken up", taken_up);
         if self.is_paused {

@@ -8,6 +8,7 @@ use super::give::Source;
 use super::givers::{Givers, HERE, Picked};
 use super::patience::Miss;
 use super::question::{Len, MemoryIntake, Parts};
+use super::swarm::Swarms;
 use crate::index::chunks::Home;
 use crate::scan::Digester;
 use crate::site::{Opens, Outgoing, Question};
@@ -50,6 +51,7 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) contents: Contents,
     pub(super) givers: Givers,
+    pub(super) swarms: Swarms,
     pub(super) counts: Arc<Counts>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) stop: Stop,
@@ -69,6 +71,8 @@ pub(super) struct Counts {
     pub(super) received: AtomicU64,
     pub(super) reused: AtomicU64,
     pub(super) resumed: AtomicU64,
+    pub(super) given: AtomicU64,
+    pub(super) accused: AtomicU64,
 }
 
 impl Shared {

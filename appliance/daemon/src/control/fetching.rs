@@ -12,6 +12,7 @@ use super::givers::{Givers, HERE, Picked};
 use super::large::LargeJob;
 use super::links::file_of;
 use super::patience::Miss;
+use super::swarm::Swarms;
 use super::turns::{Kind, Turns};
 use crate::index::Reading;
 use crate::index::chunks::Home;
@@ -89,6 +90,22 @@ pub struct ContentCounts {
     pub reused: u64,
     /// Those that an earlier attempt had left.
     pub resumed: u64,
+    /// Those that others were given.
+    pub given: u64,
+    /// How often a site was accused of giving something else, or of saying what cannot be.
+    pub accused: u64,
+}
+
+impl core::iter::Sum for ContentCounts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, more| Self {
+            received: sum.received + more.received,
+            reused: sum.reused + more.reused,
+            resumed: sum.resumed + more.resumed,
+            given: sum.given + more.given,
+            accused: sum.accused + more.accused,
+        })
+    }
 }
 
 impl Fetching {
@@ -107,6 +124,7 @@ impl Fetching {
             store: store.clone(),
             contents: contents.clone(),
             givers: Givers::default(),
+            swarms: Swarms::default(),
             counts: Arc::default(),
             events: events.clone(),
             stop,
@@ -120,6 +138,10 @@ impl Fetching {
 
     pub(super) const fn givers(&self) -> &Givers {
         &self.shared.givers
+    }
+
+    pub(super) const fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(super) fn counts(&self) -> Arc<Counts> {
@@ -381,6 +403,8 @@ impl Counts {
             received: self.received.load(Ordering::Relaxed),
             reused: self.reused.load(Ordering::Relaxed),
             resumed: self.resumed.load(Ordering::Relaxed),
+            given: self.given.load(Ordering::Relaxed),
+            accused: self.accused.load(Ordering::Relaxed),
         }
     }
 }

@@ -181,6 +181,7 @@ impl Folder {
             braked: BTreeSet::new(),
             scans_again: false,
         };
+        folder.take_part_in_swarms();
         folder.upkeep.begin(folder.index.was_cut());
         folder.recover()?;
         folder.return_to_service(progress.stop())?;
@@ -413,7 +414,8 @@ impl Folder {
             is_held,
         };
         self.neighbours.insert(peer, neighbour);
-        self.fetching.givers().join(outbox_too);
+        self.fetching.givers().join(outbox_too.clone());
+        self.fetching.shared().swarms.meet(outbox_too);
         let came = self.came(peer, theirs);
         self.note_once("what a neighbour has cannot be kept", came);
         if stale_until > 0 {
@@ -431,6 +433,7 @@ impl Folder {
         self.together = Instant::now();
         self.left(peer);
         self.fetching.givers().leave(peer);
+        self.fetching.shared().swarms.lose(peer);
     }
 
     pub(super) fn stored(&mut self, peer: SiteId, epoch: u64, up_to: u64) {

@@ -3,6 +3,7 @@
 
 use super::contents::WHOLE_MAX;
 use super::folder::Folder;
+use super::swarm::Asked;
 use crate::scan::identity_of;
 use crate::site::{Opens, Outbox, Outgoing, Owing, Part, PartsSource};
 use crate::store::Store;
@@ -17,6 +18,7 @@ use farhaul_sync::version::ManifestId;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Bytes of memory that a piece of an answer costs.
 const PART_COST: u64 = 128;
@@ -68,7 +70,7 @@ impl Opens for Source {
 }
 
 /// One thing of an answer: its length and its pieces. `None`: it is not here.
-type Given = Option<(u64, Vec<Part>)>;
+pub(super) type Given = Option<(u64, Vec<Part>)>;
 
 fn whole(source: Source) -> Given {
     let len = source.size;
@@ -97,7 +99,7 @@ fn ranges(source: Source, ranges: &[ByteRange]) -> Given {
     Some((total, parts))
 }
 
-fn give(id: u64, given: Vec<Given>, owing: Owing, outbox: &Outbox) {
+pub(super) fn give(id: u64, given: Vec<Given>, owing: Owing, outbox: &Outbox) {
     let lens = given.iter().map(|given| given.as_ref().map(|(len, _)| *len)).collect();
     let parts = given.into_iter().flatten().flat_map(|(_, parts)| parts);
     let source = PartsSource::new(parts.collect()).costing(owing);
@@ -120,7 +122,9 @@ fn cost(wanted: &Wanted) -> u64 {
     match wanted {
         Wanted::Page { .. } => PART_COST + PAGE_MAX as u64,
         Wanted::Whole { .. } => PART_COST + FILE_COST,
-        Wanted::Ranges { ranges, .. } => FILE_COST + PART_COST * ranges.len() as u64,
+        Wanted::Ranges { ranges, .. } | Wanted::Piece { ranges, .. } => {
+            FILE_COST + PART_COST * ranges.len() as u64
+        }
     }
 }
 
@@ -135,6 +139,10 @@ impl Folder {
             tracing::debug!(folder = %self.setup.name, %peer, "asks for more than it takes");
             return decline(id, outbox);
         }
+        if let [Wanted::Piece { manifest, piece, ranges }] = wanted {
+            let asked = (*manifest, *piece, ranges.clone());
+            return self.asked_piece(peer, asked, Asked::new(id, owing, outbox));
+        }
         let given = wanted.iter().map(|wanted| match wanted {
             Wanted::Page { page } => {
                 let bytes = self.contents.page(*page)?;
@@ -142,8 +150,13 @@ impl Folder {
             }
             Wanted::Whole { manifest } => whole(self.find(*manifest)?),
             Wanted::Ranges { manifest, ranges: wanted } => ranges(self.find(*manifest)?, wanted),
+            // It is asked for alone (spec: S-223).
+            Wanted::Piece { .. } => None,
         });
-        give(id, given.collect(), owing, outbox);
+        let given: Vec<Given> = given.collect();
+        let bytes = given.iter().flatten().map(|(len, _)| *len).sum();
+        self.fetching.counts().given.fetch_add(bytes, Ordering::Relaxed);
+        give(id, given, owing, outbox);
     }
 
     /// A file of that content that is still as the index knows it, or is kept.

@@ -121,6 +121,11 @@ impl Givers {
         dues.min()?.max(patience.not_before(content, HERE))
     }
 
+    /// Whether a neighbour shares the folder at the moment.
+    pub(super) fn is_live(&self, site: SiteId) -> bool {
+        self.lock().live.contains_key(&site)
+    }
+
     /// Whether no neighbour shares the folder at the moment.
     pub(super) fn is_nobody(&self) -> bool {
         self.lock().live.is_empty()

@@ -8,6 +8,7 @@
 mod asking;
 mod behind;
 mod local;
+mod spread;
 
 use super::fetch::{Shared, Wish};
 use super::givers::HERE;
@@ -22,6 +23,7 @@ use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::{Chunk, ChunkId, Entry, Leaf, ManifestReader, PageError, PageId};
 use local::Local;
 use rustix::fs::{FallocateFlags, fallocate};
+use spread::Listed;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -140,10 +142,20 @@ impl LargeJob {
             filler: shared.contents.filler(),
             idle_since: None,
             is_unsaid: false,
+            listed: self.is_spread().then(|| Listed::new(*size)),
         };
         filling.run()?;
+        if let Some(listed) = filling.listed.take() {
+            filling.spread(listed)?;
+        }
         filling.filler.done(&Home::Staged(*manifest), (*manifest, *size));
         Ok(())
+    }
+
+    /// Whether its pieces are asked for of whoever has them; else its chunks of whoever has all of it.
+    fn is_spread(&self) -> bool {
+        let Shared { swarms, givers, .. } = &self.shared;
+        swarms.is_used(|site| givers.is_live(site)) && spread::can_be(self.wish.size)
     }
 
     fn is_stopped(&self) -> bool {
@@ -171,6 +183,9 @@ struct Filling<'a> {
     idle_since: Option<Instant>,
     /// Whether somebody did not say whether it has it, since something came last.
     is_unsaid: bool,
+    /// Where pieces are to come from whoever has them: the list, as far as it was gone through.
+    /// Chunks are not asked for then before all of it was.
+    listed: Option<Listed>,
 }
 
 impl Filling<'_> {
@@ -191,7 +206,7 @@ impl Filling<'_> {
 
     /// Reads the list as far as its pages are here and there is not enough to ask for.
     fn read_on(&mut self) -> Result<(), NotCome> {
-        while self.missing_bytes < AHEAD && !self.job.is_stopped() {
+        while self.reads_on() && !self.job.is_stopped() {
             let Some(next) = self.reader.wanted().next() else { return Ok(()) };
             let contents = &self.job.shared.contents;
             let came = self.pages.remove(&next);
@@ -213,6 +228,11 @@ impl Filling<'_> {
         Ok(())
     }
 
+    /// Whether more of the list is wanted now.
+    const fn reads_on(&self) -> bool {
+        self.missing_bytes < AHEAD || self.listed.is_some()
+    }
+
     /// Goes through a part of the list: what is here is put in place, the rest is missing (spec: S-037).
     fn take(&mut self, leaf: &Leaf) -> Result<(), NotCome> {
         let mut offset = leaf.offset;
@@ -222,7 +242,13 @@ impl Filling<'_> {
             }
             match entry {
                 Entry::Zeros { len } => self.clear(offset.get(), len.get())?,
-                Entry::Chunk(chunk) => self.place(offset, chunk)?,
+                Entry::Chunk(chunk) => {
+                    let is_here = self.place(offset, chunk)?;
+                    if let Some(listed) = &mut self.listed {
+                        listed.pieces.push(offset.get(), *chunk);
+                        listed.is_here.push(is_here);
+                    }
+                }
             }
             offset += entry.len();
             self.ask_behind(offset.get());
@@ -233,24 +259,28 @@ impl Filling<'_> {
     /// What is missing is on its way while the rest of the list is gone through, for what is here may be
     /// much: but only once so much lies behind it that what was edited with it is probably known.
     fn ask_behind(&mut self, offset: u64) {
+        if self.listed.is_some() {
+            return;
+        }
         let is_behind = |first: &Missing| offset.saturating_sub(first.offset) >= asking::QUESTION;
         let is_behind = self.missing.front().is_some_and(is_behind);
         let worth = if is_behind { Worth::First } else { Worth::Whole };
         self.asking.ask_chunks(&mut self.missing, &mut self.missing_bytes, worth);
     }
 
-    fn place(&mut self, offset: Bytes, chunk: &Chunk) -> Result<(), NotCome> {
+    /// Whether a chunk is in its place.
+    fn place(&mut self, offset: Bytes, chunk: &Chunk) -> Result<bool, NotCome> {
         let counts = &self.job.shared.counts;
         self.filler.note(offset, chunk);
         let len = u64::from(chunk.len);
         if self.local.is_staged(offset.get(), chunk) {
             counts.resumed.fetch_add(len, Ordering::Relaxed);
-            return Ok(());
+            return Ok(true);
         }
         match self.repeats.get_mut(&chunk.id) {
             Some(repeats) if repeats.len() < REPEATS_MAX => {
                 repeats.push(offset.get());
-                return Ok(());
+                return Ok(false);
             }
             _ => {}
         }
@@ -258,12 +288,15 @@ impl Filling<'_> {
             counts.reused.fetch_add(len, Ordering::Relaxed);
             self.staged.write_at(bytes, offset.get())?;
             self.wrote(offset.get(), len);
-            return Ok(());
+            return Ok(true);
         }
         self.repeats.entry(chunk.id).or_default();
+        if self.listed.is_some() {
+            return Ok(false);
+        }
         self.missing.push_back(Missing { chunk: *chunk, offset: offset.get() });
         self.missing_bytes += len;
-        Ok(())
+        Ok(false)
     }
 
     /// Makes a hole where zeros are, if something may have been written there.
@@ -279,7 +312,7 @@ impl Filling<'_> {
     }
 
     fn ask(&mut self) {
-        let pages: Vec<PageId> = if self.missing_bytes < AHEAD {
+        let pages: Vec<PageId> = if self.reads_on() {
             let contents = &self.job.shared.contents;
             let lacks = |id: &PageId| !self.pages.contains_key(id) && !contents.has_page(*id);
             self.reader.wanted().take(asking::PAGES_AT_ONCE).filter(lacks).collect()
@@ -302,7 +335,7 @@ impl Filling<'_> {
             }
             Some(Answer::Chunks { chunks, bytes }) => {
                 (self.idle_since, self.is_unsaid) = (None, false);
-                self.write(chunks, &bytes)?;
+                self.write(chunks, &bytes).map(drop)?;
             }
             Some(Answer::Missed { chunks, is_mute }) => {
                 self.is_unsaid |= is_mute;
@@ -325,13 +358,14 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Writes verified chunks to all the places where they go.
-    fn write(&mut self, chunks: Vec<Missing>, bytes: &[u8]) -> Result<(), NotCome> {
-        let mut rest = bytes;
+    /// Writes verified chunks to all the places where they go. Returns those that were not named.
+    fn write(&mut self, chunks: Vec<Missing>, bytes: &[u8]) -> Result<Vec<u64>, NotCome> {
+        let (mut rest, mut also) = (bytes, Vec::new());
         for Missing { chunk, offset } in chunks {
             let len = Bytes::new(u64::from(chunk.len));
-            let Some((data, after)) = rest.split_at_checked(len.as_len()) else { return Ok(()) };
+            let Some((data, after)) = rest.split_at_checked(len.as_len()) else { break };
             let again = self.repeats.remove(&chunk.id).unwrap_or_default();
+            also.extend_from_slice(&again);
             for offset in again.into_iter().chain([offset]) {
                 self.staged.write_at(data, offset)?;
                 self.wrote(offset, len.get());
@@ -339,7 +373,7 @@ impl Filling<'_> {
             self.local.placed(&chunk, offset);
             rest = after;
         }
-        Ok(())
+        Ok(also)
     }
 
     fn wrote(&mut self, offset: u64, len: u64) {

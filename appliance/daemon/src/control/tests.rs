@@ -39,6 +39,7 @@ mod rules;
 mod service;
 mod shortfalls;
 mod stops;
+mod swarm;
 mod telling;
 mod thin;
 

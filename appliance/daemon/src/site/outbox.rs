@@ -69,6 +69,8 @@ pub struct Outbox {
     compares: bool,
     /// Whether it knows jobs.
     knows_jobs: bool,
+    /// Whether it knows swarms.
+    knows_swarms: bool,
     queue: mpsc::Sender<Outgoing>,
     came: Arc<AtomicU64>,
     owed: Owed,
@@ -81,7 +83,8 @@ impl Outbox {
     pub(super) fn new(peer: SiteId, queue: mpsc::Sender<Outgoing>) -> Self {
         let (came, owed, compares) = (Arc::default(), Owed::default(), false);
         let (telling, answers) = (Telling::records(), Telling::answers());
-        Self { peer, compares, knows_jobs: false, queue, came, owed, telling, answers }
+        let (knows_jobs, knows_swarms) = (false, false);
+        Self { peer, compares, knows_jobs, knows_swarms, queue, came, owed, telling, answers }
     }
 
     /// Says something, or gives it back: the session is over, or the peer does not listen.
@@ -102,6 +105,17 @@ impl Outbox {
     /// The same, to a peer that knows jobs or does not.
     pub(super) fn knowing_jobs(self, knows_jobs: bool) -> Self {
         Self { knows_jobs, ..self }
+    }
+
+    /// The same, to a peer that knows swarms or does not.
+    #[must_use]
+    pub(crate) fn knowing_swarms(self, knows_swarms: bool) -> Self {
+        Self { knows_swarms, ..self }
+    }
+
+    /// Whether pieces may be offered to the peer and asked of it.
+    pub const fn knows_swarms(&self) -> bool {
+        self.knows_swarms
     }
 
     /// Whether the peer understands what is said of jobs: it is told nothing of them if not.

@@ -5,6 +5,8 @@ use crate::reconcile::Range;
 use crate::record::Record;
 use crate::seal::Statement;
 use crate::seal::{Hash, leaf, prove, root};
+use crate::swarm::words::{Given, NAMED_MAX, Named};
+use crate::swarm::{Fault, RUNS_MAX, Run};
 use crate::version::{Author, Content, Context, Dot, Meta, Serial, Stamp, Version};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::path_name::RelPath;
@@ -34,6 +36,32 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         name().prop_map(|page| Wanted::Page { page: PageId(page) }),
         manifest().prop_map(|manifest| Wanted::Whole { manifest }),
         (manifest(), ranges()).prop_map(|(manifest, ranges)| Wanted::Ranges { manifest, ranges }),
+    ]
+}
+
+fn piece() -> impl Strategy<Value = Wanted> {
+    (name(), any::<u32>(), ranges()).prop_map(|(manifest, piece, ranges)| Wanted::Piece {
+        manifest: ManifestId(manifest),
+        piece,
+        ranges,
+    })
+}
+
+fn word() -> impl Strategy<Value = Word> {
+    let run = any::<(u32, u32)>().prop_map(|(first, len)| Run { first, len });
+    let runs = proptest::collection::vec(run, 0..9);
+    let site = || name().prop_map(SiteId);
+    let given = (site(), any::<u64>()).prop_map(|(site, bytes)| Given { site, bytes });
+    let named = || proptest::collection::vec(site().prop_map(Named), 0..4);
+    let fault = prop_oneof![Just(Fault::BadBytes), Just(Fault::Nonsense), Just(Fault::Silent)];
+    prop_oneof![
+        runs.clone().prop_map(|runs| Word::Hello { runs }),
+        runs.clone().prop_map(|runs| Word::Have { runs }),
+        (runs, proptest::collection::vec(given, 0..4))
+            .prop_map(|(runs, given)| Word::Report { runs, given }),
+        (named(), named()).prop_map(|(neighbours, aside)| Word::Plan { neighbours, aside }),
+        (site(), fault).prop_map(|(site, fault)| Word::Blame { site, fault }),
+        Just(Word::Left),
     ]
 }
 
@@ -104,6 +132,16 @@ fn message() -> impl Strategy<Value = Message> {
             Message::Compare { folder, salt, is_answer, turn }
         }),
         (folder(), name()).prop_map(|(folder, salt)| Message::Incomparable { folder, salt }),
+        (any::<u64>(), folder(), piece()).prop_map(|(id, folder, piece)| Message::Ask {
+            id,
+            folder,
+            wanted: vec![piece]
+        }),
+        (folder(), name(), word()).prop_map(|(folder, manifest, word)| Message::Swarm {
+            folder,
+            manifest: ManifestId(manifest),
+            word: word.into()
+        }),
     ]
 }
 
@@ -152,6 +190,48 @@ fn ranges_that_overlap_or_end_beyond_all_numbers_are_refused() {
     assert!(refused(&[(0, 2), (1, 1)]));
     assert!(refused(&[(u64::MAX, 1)]));
     assert!(!refused(&[(0, 2), (2, 1)]));
+}
+
+/// spec: S-223
+#[test]
+fn a_word_of_a_swarm_that_says_more_than_one_may_hold_is_refused() {
+    let is_read = |word: Word| {
+        let said =
+            Message::Swarm { folder: FOLDER, manifest: ManifestId([1; 32]), word: word.into() };
+        Message::decode(&minicbor::to_vec(said).expect("in memory")).is_ok()
+    };
+    let runs = |count| vec![Run::one(7); count];
+    let named = |count| vec![Named(SiteId([7; 32])); count];
+    for (count, is_fine) in [(0, true), (RUNS_MAX, true), (RUNS_MAX + 1, false)] {
+        assert_eq!(is_read(Word::Hello { runs: runs(count) }), is_fine);
+        assert_eq!(is_read(Word::Have { runs: runs(count) }), is_fine);
+        assert_eq!(is_read(Word::Report { runs: runs(count), given: Vec::new() }), is_fine);
+    }
+    for (count, is_fine) in [(NAMED_MAX, true), (NAMED_MAX + 1, false)] {
+        let given = vec![Given { site: SiteId([7; 32]), bytes: 1 }; count];
+        assert_eq!(is_read(Word::Report { runs: Vec::new(), given }), is_fine);
+        assert_eq!(is_read(Word::Plan { neighbours: named(count), aside: Vec::new() }), is_fine);
+        assert_eq!(is_read(Word::Plan { neighbours: Vec::new(), aside: named(count) }), is_fine);
+    }
+}
+
+/// spec: S-223
+#[test]
+fn a_piece_is_asked_for_alone_and_by_ranges_that_are_in_order() {
+    let is_read = |wanted: Vec<Wanted>| {
+        let said = Message::Ask { id: 1, folder: FOLDER, wanted };
+        Message::decode(&minicbor::to_vec(said).expect("in memory")).is_ok()
+    };
+    let piece = |ranges: &[(u64, u64)]| Wanted::Piece {
+        manifest: ManifestId([1; 32]),
+        piece: 3,
+        ranges: ranges.iter().map(|&(offset, len)| ByteRange { offset, len }).collect(),
+    };
+    assert!(is_read(vec![piece(&[(0, 5), (9, 1)])]));
+    assert!(!is_read(vec![piece(&[(0, 5), (4, 1)])]));
+    assert!(!is_read(vec![piece(&[])]));
+    assert!(!is_read(vec![piece(&[(0, 5)]), piece(&[(5, 1)])]));
+    assert!(!is_read(vec![piece(&[(0, 5)]), Wanted::Whole { manifest: ManifestId([1; 32]) }]));
 }
 
 #[test]

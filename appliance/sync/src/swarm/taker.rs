@@ -151,6 +151,8 @@ pub struct Taker {
     left_since: usize,
     open: usize,
     upkeep_at: Timestamp,
+    /// Bytes that may be owed before no more is asked for.
+    room: u64,
     dice: Dice,
     effects: VecDeque<Effect>,
     /// What happened so far.
@@ -180,11 +182,18 @@ impl Taker {
             left_since: 0,
             open: circle::OPEN_FIRST,
             upkeep_at: Timestamp::ZERO,
+            room: u64::MAX,
             dice,
             effects: VecDeque::new(),
             counters: Counters::default(),
             terms,
         }
+    }
+
+    /// The same, and it asks for nothing more while so many bytes are owed to it.
+    #[must_use]
+    pub fn with_room(self, bytes: u64) -> Self {
+        Self { room: bytes, ..self }
     }
 
     /// Takes in what happened; `effects` then has what follows.

@@ -1,6 +1,7 @@
 //! Sets against plain ones, choices against all choices, and what brains make of hostile words.
 
 mod brains;
+mod pieces;
 mod sets;
 
 use super::{About, Terms};

@@ -33,7 +33,7 @@ impl Taker {
             [(Kind::Origin, SHOWN_DEPTH), (Kind::Mate, LOCAL_DEPTH), (Kind::Far, DEPTH)]
         {
             let mut owed = self.owed(kind);
-            while owed < depth {
+            while owed < depth && self.owed_bytes() < self.room {
                 let Some((chunk, peer)) = self.look(kind, now) else { break };
                 self.asked.insert(chunk);
                 let whole = self.terms.whole(chunk);
@@ -59,6 +59,10 @@ impl Taker {
     fn owed(&self, kind: Kind) -> usize {
         let of_kind = self.neighbours.iter().filter(|(peer, _)| self.kind(**peer) == kind);
         of_kind.map(|(_, score)| usize::from(score.owed)).sum()
+    }
+
+    fn owed_bytes(&self) -> u64 {
+        self.neighbours.values().map(|score| score.owed_bytes).sum()
     }
 
     fn offers(&self, kind: Kind, now: Timestamp) -> Vec<Offer<'_>> {
