@@ -21,6 +21,7 @@ use crate::shares::{FlowError, FlowPlan, Mask, Turns, places};
 use crate::trace::{Ring, TraceEvent, Way};
 use crate::units::{Bytes, Timestamp};
 use crate::wire::feedback::Feedback;
+pub(crate) use ahead::READ_AHEAD;
 use block::{SendBlock, Stage};
 use flows::Flow;
 pub use repair::RepairContext;

@@ -9,6 +9,10 @@ use crate::limits::BLOCK_DATA;
 use crate::shares::{Class, FLOWS_MAX, Mask, places};
 use crate::trace::{TraceEvent, Way};
 use crate::units::Bytes;
+use core::time::Duration;
+
+/// Data kept loaded ahead of the first pass, as time at the current rate.
+pub(crate) const READ_AHEAD: Duration = Duration::from_millis(100);
 
 /// Data bytes that are loaded or loading and were not sent, by the place of their flow.
 type Loaded = [Bytes; FLOWS_MAX];
@@ -74,6 +78,8 @@ impl Sender {
             } else {
                 0
             };
+            // What its cap lets leave by then is enough: more would keep buffers from others.
+            let part = flow.plan.cap.map_or(part, |cap| part.min(cap.bytes_in(READ_AHEAD).get()));
             let least = BLOCK_DATA.min(ahead);
             if flow.has_unstarted() && loaded[place] < Bytes::new(part).max(least) {
                 hungry |= 1 << place;

@@ -119,6 +119,40 @@ fn an_object_that_was_read_to_its_end_is_not_read_again() {
     assert_eq!(sender.poll_event(), None);
 }
 
+/// Small objects are read to their end at once, so a pause gives nothing of them back.
+///
+/// spec: W-146
+#[test]
+fn small_objects_of_a_paused_flow_leave_before_they_keep_all_others_out() {
+    let cap = Some(BitRate::mbps(8));
+    let mut sender = sender(4, plan(Class::Normal), plan(Class::Normal));
+    let small: Vec<_> = (0..4).map(|_| sender.declare_in(ONE, blocks(1), &[]).unwrap()).collect();
+    assert_eq!(load(&mut sender, false), (small.clone(), 0));
+    sender.set_flow(ONE, FlowPlan { cap, ..paused(Class::Normal) }).unwrap();
+    assert_eq!(sender.next_symbol(&context()), None, "nobody else wants anything");
+    sender.declare_in(TWO, blocks(1), &[]).unwrap();
+    assert_eq!(load(&mut sender, false), (vec![], 0));
+    sender.turn(Timestamp::from_millis(1_000));
+    let left = sender.next_symbol(&context()).expect("what keeps it out leaves");
+    assert_eq!(sender.object_of(left.block), Some(small[0]));
+    while sender.next_symbol(&context()).is_some() {}
+    // As fast as its cap lets it, and it says when it goes on.
+    let opens_at = sender.opens_at().expect("its cap");
+    assert!(opens_at > Timestamp::from_millis(1_000));
+    sender.turn(opens_at);
+    assert!(sender.has_symbol());
+}
+
+#[test]
+fn a_capped_flow_keeps_no_more_blocks_than_its_cap_empties() {
+    let cap = Some(BitRate::kbps(100));
+    let mut sender = sender(4, FlowPlan { cap, ..plan(Class::Normal) }, plan(Class::Normal));
+    let slow = sender.declare_in(ONE, blocks(10), &[]).unwrap();
+    assert_eq!(load(&mut sender, false).0, vec![slow]);
+    let other = sender.declare_in(TWO, blocks(10), &[]).unwrap();
+    assert_eq!(load(&mut sender, false).0, vec![other; 2], "its half of what is read ahead");
+}
+
 #[test]
 fn what_is_read_while_a_pause_begins_is_given_back_when_it_is_there() {
     let mut sender = sender(8, plan(Class::Normal), plan(Class::Normal));

@@ -218,9 +218,11 @@ impl Sender {
 
     /// When a flow may send that could but for its cap, if one is held back.
     pub fn opens_at(&self) -> Option<Timestamp> {
+        let held_up = self.is_held_up();
         let held = |place: &usize| {
             let flow = &self.flows[*place];
-            !flow.plan.paused && !flow.is_open_at(self.now) && self.has_symbol_of(*place)
+            let rests = flow.plan.paused && !held_up;
+            !rests && !flow.is_open_at(self.now) && self.has_symbol_of(*place)
         };
         let held = places(self.taken).filter(held);
         held.filter_map(|place| self.flows[place].bucket?.opens_at()).min()
@@ -281,7 +283,7 @@ impl Sender {
 
     /// Paused flows have most of the blocks that may be open, so that others cannot begin: what of them
     /// is with the peer has to be finished, for only then it lets the memory go. spec: W-146
-    fn is_held_up(&self) -> bool {
+    pub(super) fn is_held_up(&self) -> bool {
         let limit = self.blocks_limit();
         let resting = self.blocks_paused();
         let wanted = || {
@@ -296,14 +298,20 @@ impl Sender {
         let mut ready = 0;
         for place in places(self.taken) {
             let flow = &self.flows[place];
-            let begun =
-                |index: &BlockIndex| self.blocks.get(index).is_some_and(SendBlock::is_begun);
-            let may = !flow.repairs.is_empty() || flow.first_pass.iter().any(begun);
+            let stays = |index: &BlockIndex| self.blocks.get(index).is_some_and(|b| self.stays(b));
+            let may = !flow.repairs.is_empty() || flow.first_pass.iter().any(stays);
             if flow.plan.paused && flow.is_open_at(self.now) && may {
                 ready |= 1 << place;
             }
         }
         ready
+    }
+
+    /// A block that is not given back, whatever else wants its place: one that was begun, or one of an
+    /// object that was read to its end. spec: W-146
+    pub(super) fn stays(&self, block: &SendBlock) -> bool {
+        let is_read = || self.objects.get(&block.placed.object).is_none_or(|it| it.unread == 0);
+        block.is_begun() || is_read()
     }
 
     /// Gives back what of a flow was read and not begun. An object that was read to its end keeps what it
@@ -314,11 +322,8 @@ impl Sender {
 
     /// Gives back the block of a flow that would be sent last; false when it has none to give.
     pub(super) fn give_back_one(&mut self, place: usize) -> bool {
-        let spare = |index: &&BlockIndex| {
-            let Some(block) = self.blocks.get(*index) else { return false };
-            let object = self.objects.get(&block.placed.object);
-            !block.is_begun() && object.is_some_and(|object| object.unread > 0)
-        };
+        let spare =
+            |index: &&BlockIndex| self.blocks.get(*index).is_some_and(|block| !self.stays(block));
         let Some(&index) = self.flows[place].first_pass.iter().rev().find(spare) else {
             return false;
         };

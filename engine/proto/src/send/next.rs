@@ -1,6 +1,7 @@
 //! The next symbol to send: whose turn it is, and what of it.
 
 use super::block::SendBlock;
+use super::flows::Flow;
 use super::{Reason, RepairContext, Sender, Ticket};
 use crate::ids::BlockIndex;
 use crate::path::mtu::packet_bytes;
@@ -28,8 +29,10 @@ impl Sender {
             }
             left &= !(1 << place);
         }
-        // What is asked for and could not leave now has no precedence when it can.
-        self.flows.iter_mut().for_each(|flow| flow.asked_for.clear());
+        // What is asked for and could not leave now has no precedence when it can, unless it was held up.
+        let now = self.now;
+        let may = |flow: &&mut Flow| !flow.plan.paused && flow.is_open_at(now);
+        self.flows.iter_mut().filter(may).for_each(|flow| flow.asked_for.clear());
         None
     }
 
@@ -59,7 +62,9 @@ impl Sender {
     /// peer's buffers, and blocks that were read for more of it wait. What is paused begins nothing.
     /// spec: W-076, W-146
     pub(super) fn may_send(&self, block: &SendBlock) -> bool {
-        let may_begin = || self.begun < self.peer_blocks_max && !self.flows[block.flow].plan.paused;
+        let rests =
+            || self.flows[block.flow].plan.paused && !(self.is_held_up() && self.stays(block));
+        let may_begin = || self.begun < self.peer_blocks_max && !rests();
         block.is_begun() || may_begin()
     }
 

@@ -187,7 +187,7 @@ impl Session {
     }
 
     pub(super) fn next_probe(&self) -> Option<Timestamp> {
-        self.prober.as_ref().map(|prober| prober.due())
+        self.prober.as_ref().map(|prober| self.allowance.not_before(prober.due()))
     }
 
     /// Plans the packets of a measurement that may leave now, at `share` of their rate.
@@ -197,6 +197,10 @@ impl Session {
         now: Timestamp,
         plans: &mut Vec<super::PacketPlan>,
     ) {
+        // What all sessions together may send bounds it like data. spec: W-148
+        if self.allowance.is_spent() {
+            return;
+        }
         let Some(mut prober) = self.prober.take() else { return };
         prober.advance(now);
         let before = self.counters.wire_sent;

@@ -9,6 +9,7 @@ use crate::limits::{DATA_HEADER_LEN, FEEDBACK_LEN_MAX, PLAIN_HEADER_LEN, SYMBOL_
 use crate::limits::{SYMBOL_SIZE_SMALL, TAG_LEN, UDP_IP_OVERHEAD};
 use crate::path::ledger::Carried;
 use crate::path::mtu::packet_bytes;
+use crate::send::READ_AHEAD;
 use crate::trace::TraceEvent;
 use crate::units::{BitRate, Bytes, Timestamp};
 use crate::wire::header::{DataId, Kind};
@@ -30,8 +31,6 @@ const QUESTION_LEN: u16 = 16;
 const TRAIN_MIN: u32 = 8;
 /// A receiver greets a silent sender at most so often.
 const GREETING_EVERY: Duration = Duration::from_secs(1);
-/// Data kept loaded ahead of the first pass, as time at the current rate.
-const READ_AHEAD: Duration = Duration::from_millis(100);
 /// Data kept loaded ahead at least.
 const READ_AHEAD_MIN: Bytes = Bytes::new(4 * crate::limits::BLOCK_DATA.get());
 /// Data kept loaded ahead at most: what lies longer has left the processor's caches when it is

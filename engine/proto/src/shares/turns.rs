@@ -65,8 +65,12 @@ impl Turns {
             self.members[class.index()] |= bit;
             self.places[place].tag = self.lanes[class.index()].now;
         }
-        self.places[place].class = class;
-        self.places[place].weight = weight;
+        let (now, known) = (self.lanes[class.index()].now, &mut self.places[place]);
+        // What it sent before is paid for at the new weight, or one that is raised would wait for long.
+        let owed = known.tag.saturating_sub(now).saturating_mul(known.weight.get().into());
+        known.tag = known.tag.min(now.saturating_add(owed / u128::from(weight.get())));
+        known.class = class;
+        known.weight = weight;
     }
 
     /// Nobody has this place any more.
@@ -184,6 +188,15 @@ mod tests {
         play(&mut turns, 0b01, 1_000);
         let sent = play(&mut turns, 0b11, 100);
         assert!(u32::abs_diff(sent[0], sent[1]) <= 2, "{sent:?}");
+    }
+
+    #[test]
+    fn what_one_sent_at_a_lower_weight_does_not_keep_it_waiting_at_a_higher_one() {
+        let mut turns = turns(&[(Normal, 1), (Normal, 1_000)]);
+        play(&mut turns, 0b11, 1_001);
+        turns.set(0, Normal, Weight::new(1_000));
+        let sent = play(&mut turns, 0b11, 100);
+        assert!(u32::abs_diff(sent[0], sent[1]) <= 4, "{sent:?}");
     }
 
     #[test]
