@@ -58,13 +58,14 @@ impl Giver {
         if part.from >= part.to || part.to > terms.bytes(part.chunk) {
             return Answer::Nonsense;
         }
-        if !has(part.chunk) {
-            return Answer::Lacking;
-        }
         let of_peer = self.queue.iter().filter(|ask| ask.peer == peer);
         let is_double = of_peer.clone().any(|ask| ask.part == part);
         if is_double || of_peer.count() >= PEER_QUEUE_MAX || self.queue.len() >= self.most {
             return Answer::Busy;
+        }
+        // Asked last: what an origin says to have counts as asked for from then on.
+        if !has(part.chunk) {
+            return Answer::Lacking;
         }
         self.queue.push(Ask { peer, part });
         Answer::Queued

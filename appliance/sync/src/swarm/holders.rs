@@ -22,6 +22,9 @@ pub enum HearError {
     /// Too many runs.
     #[error("{0} runs in one message, of {RUNS_MAX} at most: whoever sends them is set aside")]
     Runs(usize),
+    /// Some of it is said twice, or out of order.
+    #[error("{0:?} does not come after what was said before it: whoever says so is set aside")]
+    Order(Run),
 }
 
 impl Holders {
@@ -38,8 +41,14 @@ impl Holders {
         if runs.len() > RUNS_MAX {
             return Err(HearError::Runs(runs.len()));
         }
+        // One chunk named a thousand times would be a thousand times the work.
+        let mut after = 0;
         for run in runs {
-            run.end(self.chunks)?;
+            let end = run.end(self.chunks)?;
+            if run.first < after {
+                return Err(HearError::Order(*run));
+            }
+            after = end;
         }
         let at = match self.sets.binary_search_by_key(&peer, |(peer, _)| *peer) {
             Ok(at) => at,

@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// A chunk that was revealed and not asked for is revealed to somebody else after this time.
 const ASKED_WITHIN: Duration = Duration::from_secs(3);
+/// A chunk that was asked for and did not leave goes to somebody else after this time: whoever asks, and
+/// takes nothing, must not keep it from others.
+const GIVEN_WITHIN: Duration = Duration::from_secs(120);
 /// A chunk that nobody offers but whom it was given to goes out again after this time.
 pub const SPREAD_WITHIN: Duration = Duration::from_secs(15);
 /// A chunk that only few offer is looked at again, after twice as long each time, up to this.
@@ -174,8 +177,8 @@ impl Lead {
 
     /// What was shown in vain, or given to somebody who keeps it, goes out again.
     fn look_back(&mut self, heard: &Holders, now: Timestamp) {
-        let stale =
-            self.shown.iter().filter(|(_, s)| !s.is_asked && now.since(s.at) > ASKED_WITHIN);
+        let within = |shown: &Shown| if shown.is_asked { GIVEN_WITHIN } else { ASKED_WITHIN };
+        let stale = self.shown.iter().filter(|(_, shown)| now.since(shown.at) > within(shown));
         let stale: Vec<(u32, Peer)> = stale.map(|(chunk, shown)| (*chunk, shown.peer)).collect();
         for (chunk, peer) in stale {
             self.shown.remove(&chunk);
@@ -193,10 +196,12 @@ impl Lead {
             let others = heard.count(out.chunk) - u16::from(heard.has(out.peer, out.chunk));
             let is_first = out.pause == SPREAD_WITHIN;
             let is_rare = usize::from(others) * 3 <= self.leads.len();
+            // Of two or fewer the other one may be slow, or have gone: that says nothing of this one.
+            let is_few = self.leads.len() <= 2;
             if others <= out.claimed && (is_first || is_rare) {
                 self.again.push_back(out.chunk);
                 // Later it may as well be the slowness of others.
-                if is_first {
+                if is_first && !is_few {
                     self.blame(out.peer);
                 }
             } else if is_rare && out.pause < SPREAD_LOOKED_AT {

@@ -285,7 +285,7 @@ impl Taker {
         }
         match self.holders.hear(peer, runs) {
             Ok(_) => runs.iter().any(|run| run.len > 1 || self.is_wanted(run.first)),
-            Err(HearError::Range(_) | HearError::Runs(_)) => {
+            Err(HearError::Range(_) | HearError::Runs(_) | HearError::Order(_)) => {
                 self.effects.push_back(Effect::Blame(peer, Fault::Nonsense));
                 self.set_aside(peer, now);
                 true
@@ -322,8 +322,10 @@ impl Taker {
     }
 
     fn checked(&mut self, chunk: u32, is_right: bool, now: Timestamp) {
-        let is_due = self.chases.get(&chunk).is_some_and(|chase| chase.is_checked);
-        let Some(chase) = self.chases.remove(&chunk).filter(|_| is_due) else { return };
+        if !self.chases.get(&chunk).is_some_and(|chase| chase.is_checked) {
+            return;
+        }
+        let Some(chase) = self.chases.remove(&chunk) else { return };
         self.asked.remove(chunk);
         if is_right {
             for slice in &chase.slices {

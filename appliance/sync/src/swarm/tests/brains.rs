@@ -197,6 +197,7 @@ fn a_giver_serves_the_rarest_and_the_oldest_in_turn_within_bounds() {
     assert_eq!(giver.ask(Peer(9), bad, &terms, |_| true), Answer::Nonsense);
     let bad = Part { chunk: 1, from: 9, to: 9 };
     assert_eq!(giver.ask(Peer(9), bad, &terms, |_| true), Answer::Nonsense);
+    let mut giver = Giver::new(false);
     assert_eq!(giver.ask(Peer(9), terms.whole(1), &terms, |_| false), Answer::Lacking);
 }
 
@@ -238,6 +239,47 @@ fn an_origin_shows_each_chunk_to_one_site_and_gives_it_to_nobody_else() {
 }
 
 /// spec: S-217
+/// spec: S-217
+#[test]
+fn who_asks_and_takes_nothing_keeps_a_chunk_from_nobody_for_long() {
+    let terms = terms(8, 3);
+    let mut origin = origin(&terms, 3);
+    let first = shown(&mut origin);
+    let (thief, chunk) = first[0];
+    assert!(origin.may_give(thief, chunk));
+    origin.handle(Input::Tick, at(100_000));
+    assert!(!shown(&mut origin).iter().any(|(_, again)| *again == chunk), "it may be slow");
+    let mut again = Vec::new();
+    for second in 121..140 {
+        origin.handle(Input::Tick, at(second * 1_000));
+        again.extend(shown(&mut origin));
+    }
+    assert!(again.iter().any(|(_, other)| *other == chunk), "{again:?}");
+}
+
+/// An ask that is not taken has to leave no trace: it would never be served, and never asked again.
+#[test]
+fn what_is_refused_for_want_of_room_counts_as_asked_by_nobody() {
+    let terms = terms(8, 1);
+    let mut giver = Giver::new(false);
+    for chunk in 0..8 {
+        let answer = giver.ask(Peer(1), terms.whole(chunk), &terms, |_| true);
+        assert_eq!(answer, Answer::Queued);
+    }
+    let asked = |_: u32| -> bool { panic!("nothing is asked of the brain") };
+    assert_eq!(giver.ask(Peer(2), terms.whole(0), &terms, asked), Answer::Busy);
+}
+
+#[test]
+fn who_says_a_thing_twice_in_one_breath_is_set_aside() {
+    let terms = terms(8, 2);
+    let mut taker = taker(&terms);
+    taker.handle(Input::Joined(Peer(2)), at(0));
+    let runs = [Run { first: 0, len: 8 }, Run { first: 0, len: 8 }];
+    taker.handle(Input::Have(Peer(2), Arc::from(runs)), at(1));
+    assert!(effects(&mut taker).contains(&Effect::Blame(Peer(2), Fault::Nonsense)));
+}
+
 #[test]
 fn what_does_not_spread_goes_out_again_to_another_site_and_what_does_never() {
     let terms = terms(2, 3);
