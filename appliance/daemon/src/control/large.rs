@@ -155,7 +155,15 @@ impl LargeJob {
     /// Whether its pieces are asked for of whoever has them; else its chunks of whoever has all of it.
     fn is_spread(&self) -> bool {
         let Shared { swarms, givers, .. } = &self.shared;
-        swarms.is_used(|site| givers.is_live(site)) && spread::can_be(self.wish.size)
+        let Wish { manifest, size, path, .. } = &self.wish;
+        if !swarms.is_used(|site| givers.is_live(site)) || !spread::can_be(*size) {
+            return false;
+        }
+        let is_stuck = swarms.is_stuck(*manifest);
+        if is_stuck {
+            tracing::warn!(%path, "did not come in pieces, and is asked for as a whole now");
+        }
+        !is_stuck
     }
 
     fn is_stopped(&self) -> bool {

@@ -38,6 +38,10 @@ pub(super) use serving::StagedFile;
 const SEEDS_MAX: usize = 64;
 /// A file that came is in place after this time, or is not to be.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// After so many fetches in a row that stood still a file is asked for as a whole (spec: S-227),
+const STILL_MAX: u32 = 2;
+/// for this time.
+const STILL_FOR: Duration = Duration::from_secs(3600);
 /// What a leg's folder is called begins so; no folder of a configuration may be called that.
 const JOB: &str = "job:";
 
@@ -109,6 +113,8 @@ struct Known {
     bodies: BTreeMap<ManifestId, Entry>,
     /// What came, and may not be in place yet.
     came: BTreeMap<ManifestId, Instant>,
+    /// How often in a row a fetch stood still, and when last.
+    still: BTreeMap<ManifestId, (u32, Instant)>,
     next: u64,
 }
 
@@ -188,6 +194,22 @@ impl Swarms {
         let (mut known, now) = (self.lock(), Instant::now());
         known.came.retain(|_, at| now.duration_since(*at) < SETTLED_WITHIN);
         known.came.insert(manifest, now);
+        known.still.remove(&manifest);
+    }
+
+    /// A fetch of a content stood still, though somebody was there.
+    pub(super) fn stood_still(&self, manifest: ManifestId) {
+        let (mut known, now) = (self.lock(), Instant::now());
+        known.still.retain(|_, (_, at)| now.duration_since(*at) < STILL_FOR);
+        let (times, at) = known.still.entry(manifest).or_insert((0, now));
+        (*times, *at) = (*times + 1, now);
+    }
+
+    /// Whether a content is asked for as a whole, because it did not come in pieces (spec: S-227).
+    pub(super) fn is_stuck(&self, manifest: ManifestId) -> bool {
+        let known = self.lock();
+        let still = known.still.get(&manifest);
+        still.is_some_and(|(times, at)| *times >= STILL_MAX && at.elapsed() < STILL_FOR)
     }
 
     fn is_settling(&self, manifest: ManifestId) -> bool {

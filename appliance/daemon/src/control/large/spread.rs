@@ -129,6 +129,9 @@ impl Filling<'_> {
             let is_nobody = shared.givers.is_nobody();
             let most = if is_nobody { NOBODY_MAX } else { STANDSTILL_MAX };
             if body.standstill() > most {
+                if !is_nobody {
+                    shared.swarms.stood_still(manifest);
+                }
                 break Err(if is_nobody { NotCome::Nobody } else { NotCome::Unsaid });
             }
         };
