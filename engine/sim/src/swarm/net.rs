@@ -22,6 +22,11 @@ struct End {
     cap: f64,
     level: f64,
     flows: Vec<Flow>,
+    /// The last change that touched it, and the one in whose queue it waits.
+    touched: u64,
+    queued: u64,
+    /// What of the wanted rates fits, by that change.
+    scale: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +51,8 @@ pub struct Net {
     done: BinaryHeap<Reverse<(u64, Flow, u32)>>,
     /// Ends that carry less than they could since the last look.
     slack: BTreeSet<Node>,
+    /// Changes so far.
+    changes: u64,
 }
 
 /// Bytes per nanosecond of a rate in bits per second.
@@ -57,7 +64,8 @@ pub fn per_nano(bits: u64) -> f64 {
 impl Net {
     /// A new end that carries so many bytes per nanosecond.
     pub fn end(&mut self, cap: f64) -> Node {
-        self.ends.push(End { cap, level: f64::INFINITY, flows: Vec::new() });
+        let (level, flows) = (f64::INFINITY, Vec::new());
+        self.ends.push(End { cap, level, flows, touched: 0, queued: 0, scale: 1.0 });
         self.ends.len() - 1
     }
 
@@ -197,28 +205,35 @@ impl Net {
     }
 
     fn settle(&mut self, nodes: &[Node], now: u64) {
+        self.changes += 1;
+        let change = self.changes;
         let mut queue: Vec<Node> = nodes.to_vec();
         let mut touched: Vec<Node> = nodes.to_vec();
+        for node in nodes {
+            (self.ends[*node].touched, self.ends[*node].queued) = (change, change);
+        }
         let mut at = 0;
         while at < queue.len() && at < TOUCH_MAX {
             let node = queue[at];
             at += 1;
             let (old, new) = (self.ends[node].level, self.level(node));
-            self.ends[node].level = new;
+            (self.ends[node].level, self.ends[node].queued) = (new, 0);
             let is_same = old == new || (old - new).abs() <= TOLERANCE * old.min(new);
             if is_same {
                 continue;
             }
-            for flow in &self.ends[node].flows {
-                let fluid = &self.flows[*flow];
-                let other = if fluid.ends.0 == node { fluid.ends.1 } else { fluid.ends.0 };
-                let is_bound =
-                    self.ends[other].level.min(old) > new || self.ends[other].level >= old;
-                if is_bound && !queue[at..].contains(&other) {
-                    queue.push(other);
+            for held in 0..self.ends[node].flows.len() {
+                let fluid = &self.flows[self.ends[node].flows[held]];
+                let at = if fluid.ends.0 == node { fluid.ends.1 } else { fluid.ends.0 };
+                let other = &mut self.ends[at];
+                let is_bound = other.level.min(old) > new || other.level >= old;
+                if is_bound && other.queued != change {
+                    other.queued = change;
+                    queue.push(at);
                 }
-                if !touched.contains(&other) {
-                    touched.push(other);
+                if other.touched != change {
+                    other.touched = change;
+                    touched.push(at);
                 }
             }
         }
@@ -227,14 +242,15 @@ impl Net {
 
     /// Rates follow from shares, scaled where an end would carry too much.
     fn apply(&mut self, touched: &[Node], now: u64) {
-        let mut scales = Vec::with_capacity(touched.len());
         for node in touched {
             let end = &self.ends[*node];
             let wanted: f64 = end.flows.iter().map(|flow| self.wanted(*flow)).sum();
-            scales.push(if wanted > end.cap { end.cap / wanted } else { 1.0 });
+            let scale = if wanted > end.cap { end.cap / wanted } else { 1.0 };
+            self.ends[*node].scale = scale;
         }
         let scale = |node: Node| {
-            touched.iter().position(|touched| *touched == node).map_or(1.0, |at| scales[at])
+            let end = &self.ends[node];
+            if end.touched == self.changes { end.scale } else { 1.0 }
         };
         let mut changes: Vec<(Flow, f64)> = Vec::new();
         for node in touched {
