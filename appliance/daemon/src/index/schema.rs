@@ -55,7 +55,7 @@ const TABLES: &str = "
     CREATE TABLE acked(site BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 ";
 
-/// Tables that came later: made where they lack, so that the format stays readable both ways.
+/// Tables and orders that came later: made where they lack, so that the format stays readable both ways.
 const ADDED: &str = "
     CREATE TABLE IF NOT EXISTS loose(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS shortfalls(key BLOB PRIMARY KEY, value BLOB NOT NULL)
@@ -65,6 +65,7 @@ const ADDED: &str = "
     CREATE TABLE IF NOT EXISTS elsewhere(key BLOB NOT NULL, dot BLOB NOT NULL, at INTEGER NOT NULL,
         value BLOB NOT NULL, PRIMARY KEY(key, dot)) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS elsewhere_at ON elsewhere(at);
+    CREATE INDEX IF NOT EXISTS kept_contents_of ON kept_contents(key, name);
 ";
 
 /// Adds what an index of an earlier program lacks.

@@ -9,6 +9,7 @@ use farhaul_sync::version::{Content, Version};
 use proptest::prelude::*;
 
 mod damage;
+mod plans;
 
 fn placed(version: &Version, inode: u64) -> Placed {
     let identity =
