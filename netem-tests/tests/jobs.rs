@@ -4,7 +4,7 @@ use farhaul_netem_tests::require::{binary, binary_of};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::net::UdpSocket;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -333,6 +333,39 @@ fn a_single_file_is_copied_paused_and_edited() {
     let before = tokyo.at("one.img").metadata().expect("there").ino();
     assert_eq!(fs::read(austin.at("two.img")).expect("there"), vec![3; 1 << 20]);
     assert_eq!(tokyo.at("one.img").metadata().expect("there").ino(), before, "of the same run");
+}
+
+#[test]
+fn an_image_longer_than_the_disk_comes_where_there_is_room_for_what_is_in_it() {
+    const LENGTH: u64 = 1 << 40;
+    let [berlin, tokyo, austin] = three();
+    let islands = [0, 1 << 39, LENGTH - 65_536];
+    let image = File::create(berlin.at("sparse.img")).expect("made");
+    image.set_len(LENGTH).expect("its file system takes such files");
+    for at in islands {
+        image.write_all_at(&[7; 65_536], at).expect("written");
+    }
+    let file = berlin.job(
+        "sparse",
+        "kind = \"distribute\"\nsource = \"berlin:images/sparse.img\"\n\
+         targets = [\"tokyo:images/sparse.img\", \"austin:images/sparse.img\"]\n",
+    );
+    until("all are connected", || {
+        let planned = berlin.run(&["job", "plan", &file, "--json"]).stdout;
+        serde_json::from_slice(&planned).is_ok_and(|plan: Value| plan["is_possible"] == true)
+    });
+    berlin.order(&["job", "create", &file]);
+    berlin.until("sparse", 1, "done");
+    for site in [&tokyo, &austin] {
+        let came = File::open(site.at("sparse.img")).expect("there");
+        let meta = came.metadata().expect("asked");
+        assert!(meta.len() == LENGTH && meta.blocks() * 512 < 16 << 20, "{meta:?}");
+        for at in islands {
+            let mut island = [0; 65_536];
+            came.read_exact_at(&mut island, at).expect("read");
+            assert!(island == [7; 65_536], "what is at {at}");
+        }
+    }
 }
 
 #[test]

@@ -160,7 +160,9 @@ fn target(planned: &Planned, (leg, site): (&Leg, SiteId)) -> JobPlanSite {
     (part.files_removed, part.bytes_reused) = (deeds.removed, deeds.reused.get());
     part.bytes_to_come = deeds.to_come().get();
     // As is asked before the first byte (S-237): with one part in a hundred to spare.
-    let needed = part.bytes_to_come.saturating_add(part.bytes_to_come / 100);
+    let stored = source.and_then(|found| found.tree).map_or(u64::MAX, |tree| tree.stored.get());
+    let needed = part.bytes_to_come.min(stored);
+    let needed = needed.saturating_add(needed / 100);
     if deeds.is_known && part.room.is_some_and(|room| room < needed) {
         let room = part.room.unwrap_or(0);
         part.refused =

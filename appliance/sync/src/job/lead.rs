@@ -173,7 +173,7 @@ impl Lead {
         let (mut state, mut reason) = (state, reason);
         if !is_source && matches!(state, SiteState::Done | SiteState::Staged) {
             let is_it = receipt.as_ref().map_or(state == SiteState::Staged, |receipt| {
-                known.is_some_and(|known| known == receipt.frozen)
+                known.is_some_and(|known| known.is_same_tree(&receipt.frozen))
             });
             if !is_it {
                 state = SiteState::Failed;
@@ -189,7 +189,8 @@ impl Lead {
             (facts.state, facts.reason, facts.done, facts.run) = (state, reason, done, run);
             change = LeadChange::Progress;
         }
-        if let Some(frozen) = frozen.filter(|frozen| is_source && known != Some(*frozen)) {
+        let is_news = |frozen: &Frozen| !known.is_some_and(|known| known.is_same_tree(frozen));
+        if let Some(frozen) = frozen.filter(|frozen| is_source && is_news(frozen)) {
             // Of a run that somebody has already a second freezing is another run.
             match known {
                 None => self.order.frozen.push((source, frozen)),
@@ -215,7 +216,7 @@ impl Lead {
         if job != self.order.spec.id || from == source {
             return;
         }
-        if is_now && frozen == Some(receipt.frozen) {
+        if is_now && frozen.is_some_and(|frozen| frozen.is_same_tree(&receipt.frozen)) {
             (facts.state, facts.reason, facts.done, facts.run) =
                 (SiteState::Done, reason, done, run);
         }

@@ -68,8 +68,17 @@ pub struct Frozen {
     pub files: u64,
     /// Their bytes together.
     pub bytes: Bytes,
+    /// What of them takes room on the source's disk: holes do not. At most `bytes`.
+    pub stored: Bytes,
     /// Whether it is a single file, and no directory.
     pub is_file: bool,
+}
+
+impl Frozen {
+    /// Whether it is the same tree: how a disk stores it is no part of that.
+    pub fn is_same_tree(&self, other: &Self) -> bool {
+        Self { stored: other.stored, ..*self } == *other
+    }
 }
 
 /// How far a site is with its part.
@@ -246,17 +255,21 @@ struct FrozenWire {
     bytes: u64,
     #[n(4)]
     is_file: bool,
+    /// Who kept an order without it takes the length for it.
+    #[n(5)]
+    stored: Option<u64>,
 }
 
 impl FrozenWire {
     fn of(source: SiteId, frozen: &Frozen) -> Self {
-        let Frozen { root, files, bytes, is_file } = *frozen;
-        Self { source, root, files, bytes: bytes.get(), is_file }
+        let Frozen { root, files, bytes, stored, is_file } = *frozen;
+        Self { source, root, files, bytes: bytes.get(), is_file, stored: Some(stored.get()) }
     }
 
-    const fn frozen(&self) -> Frozen {
-        let Self { root, files, bytes, is_file, .. } = *self;
-        Frozen { root, files, bytes: Bytes::new(bytes), is_file }
+    fn frozen(&self) -> Frozen {
+        let Self { root, files, bytes, is_file, stored, .. } = *self;
+        let stored = Bytes::new(stored.map_or(bytes, |stored| stored.min(bytes)));
+        Frozen { root, files, bytes: Bytes::new(bytes), stored, is_file }
     }
 }
 

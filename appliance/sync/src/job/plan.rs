@@ -38,6 +38,8 @@ pub struct TreeFound {
     pub files: u64,
     /// Their bytes together.
     pub bytes: Bytes,
+    /// What of them takes room on the disk: holes do not. At most `bytes`.
+    pub stored: Bytes,
 }
 
 /// What became of a source's tree since it froze something.
@@ -74,9 +76,14 @@ impl LegFound {
         Self { source, refused: Some(why), tree: None, changed: None, room: None }
     }
 
-    /// Whether the same would be done: there may be more room, or less, by now.
+    /// Whether the same would be done: there may be more room, or less, by now, and a disk may have
+    /// stored the same bytes otherwise.
     fn is_same(&self, other: &Self) -> bool {
-        Self { room: None, ..self.clone() } == Self { room: None, ..other.clone() }
+        let said = |found: &Self| {
+            let tree = found.tree.map(|tree| TreeFound { stored: tree.bytes, ..tree });
+            Self { tree, room: None, ..found.clone() }
+        };
+        said(self) == said(other)
     }
 }
 
@@ -191,6 +198,8 @@ struct TreeWire {
     files: u64,
     #[n(2)]
     bytes: u64,
+    #[n(3)]
+    stored: Option<u64>,
 }
 
 #[derive(Encode, Decode)]
@@ -215,10 +224,11 @@ impl From<&Finding> for FindingWire {
         let legs = finding.legs.iter().map(|leg| LegWire {
             source: leg.source,
             refused: leg.refused.clone().map(super::message::shortened),
-            tree: leg.tree.map(|TreeFound { root, files, bytes }| TreeWire {
+            tree: leg.tree.map(|TreeFound { root, files, bytes, stored }| TreeWire {
                 root,
                 files,
                 bytes: bytes.get(),
+                stored: Some(stored.get()),
             }),
             changed: leg.changed.map(|changed| ChangedWire {
                 root: changed.root,
@@ -248,6 +258,7 @@ impl FindingWire {
                     root: tree.root,
                     files: tree.files,
                     bytes: Bytes::new(tree.bytes),
+                    stored: Bytes::new(tree.stored.unwrap_or(tree.bytes).min(tree.bytes)),
                 }),
                 changed: leg.changed.map(|it| ChangedSince {
                     root: it.root,
@@ -273,12 +284,20 @@ mod tests {
     const BERLIN: SiteId = SiteId([1; 32]);
 
     fn source(bytes: u64, changed: Option<ChangedSince>) -> LegFound {
-        let tree = TreeFound { root: [7; 32], files: 9, bytes: Bytes::new(bytes) };
+        let tree = {
+            let bytes = Bytes::new(bytes);
+            TreeFound { root: [7; 32], files: 9, bytes, stored: bytes }
+        };
         LegFound { source: BERLIN, refused: None, tree: Some(tree), changed, room: None }
     }
 
     fn target(root: Option<u8>) -> LegFound {
-        let tree = root.map(|n| TreeFound { root: [n; 32], files: 8, bytes: Bytes::new(80) });
+        let tree = root.map(|n| TreeFound {
+            root: [n; 32],
+            files: 8,
+            bytes: Bytes::new(80),
+            stored: Bytes::new(80),
+        });
         LegFound { source: BERLIN, refused: None, tree, changed: None, room: Some(Bytes::new(5)) }
     }
 

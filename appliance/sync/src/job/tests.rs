@@ -29,7 +29,13 @@ fn golden() -> Spec {
     }
 }
 
-const FROZEN: Frozen = Frozen { root: [9; 32], files: 4, bytes: Bytes::new(1000), is_file: false };
+const FROZEN: Frozen = Frozen {
+    root: [9; 32],
+    files: 4,
+    bytes: Bytes::new(1000),
+    stored: Bytes::new(600),
+    is_file: false,
+};
 
 fn report(lead: &Lead, state: SiteState) -> Report {
     Report {
@@ -58,6 +64,18 @@ fn done(lead: &Lead, frozen: Frozen) -> Report {
 
 fn state(lead: &Lead) -> JobState {
     lead.state(|_| false).0
+}
+
+#[test]
+fn a_tree_that_a_disk_stores_otherwise_is_still_the_one_that_was_frozen() {
+    let mut lead = Lead::new(golden()).expect("it is one");
+    assert_eq!(freeze(&mut lead, FROZEN), LeadChange::Order);
+    let denser = Frozen { stored: Bytes::new(1000), ..FROZEN };
+    assert_ne!(freeze(&mut lead, denser), LeadChange::Order, "no second run");
+    lead.reported(TOKYO, done(&lead, denser), 0);
+    assert_eq!(lead.frozen(BERLIN), Some(FROZEN));
+    let facts = lead.sites().find(|(_, _, facts)| facts.receipt.is_some());
+    assert!(facts.is_some(), "a receipt for the same tree counts");
 }
 
 #[test]
@@ -344,7 +362,7 @@ proptest! {
         (is_source, is_again) in any::<(bool, bool)>(),
     ) {
         let sum = (files, Bytes::new(bytes));
-        let tree = TreeFound { root: [1; 32], files, bytes: sum.1 };
+        let tree = TreeFound { root: [1; 32], files, bytes: sum.1, stored: sum.1 };
         let changed = ChangedSince { root: [2; 32], new: sum, changed: sum, removed: files };
         let leg = LegFound {
             source: BERLIN,

@@ -210,7 +210,7 @@ impl LegWork {
             return Ok(true);
         }
         let root = Root::open(&folder.setup.path).map_err(|error| error.to_string())?;
-        if let Ok(Err(lacking)) = space::check(root.dir(), frozen.bytes.get()) {
+        if let Ok(Err(lacking)) = space::check(root.dir(), frozen.stored.get()) {
             return Err(format!("{lacking}: make room there"));
         }
         self.has_room = true;
@@ -387,8 +387,10 @@ impl LegWork {
         };
         let (key, seq, stop) = (self.key(), folder.index.last_seq().get(), Stop::default());
         let (file, events, stopped) = (self.is_file, events.clone(), stop.clone());
+        let root = (self.leg.source.site == self.me).then(|| folder.setup.path.clone());
         let counts = move || {
-            let counted = count::freeze(reader.read(), file, &stopped);
+            let root = root.and_then(|path| Root::open(&path).ok());
+            let counted = count::freeze(reader.read(), file, root.as_ref(), &stopped);
             let counted = counted.map_err(|error| error.to_string());
             let _ = events.blocking_send(Event::JobCounted { folder: key, seq, counted });
         };

@@ -327,10 +327,10 @@ impl Look {
         let tree = match &self.known {
             Ok(None) => None,
             Ok(Some(reader)) => {
-                let counted = count::freeze(reader.read(), self.is_file, &Stop::default());
+                let counted = count::freeze(reader.read(), self.is_file, None, &Stop::default());
                 let counted = counted.map_err(|error| error.to_string())?;
-                let Frozen { root, files, bytes, .. } = counted;
-                Some(TreeFound { root, files, bytes }).filter(|tree| tree.files > 0)
+                let Frozen { root, files, bytes, stored, .. } = counted;
+                Some(TreeFound { root, files, bytes, stored }).filter(|tree| tree.files > 0)
             }
             Err(why) => return Err(why.clone()),
         };
@@ -376,7 +376,7 @@ fn walk<K: Known>(
 /// What stands there, by names, sizes and times.
 fn look_through(root: &Root, rules: &Rules) -> Result<TreeFound, String> {
     let mut hasher = blake3::Hasher::new_derive_key("farhaul tree before a job v1");
-    let (mut files, mut bytes) = (0_u64, 0_u64);
+    let (mut files, mut bytes, mut stored) = (0_u64, 0_u64, 0_u64);
     walk(root, rules, Nothing, |seen| {
         let Seen::Changed(change) = seen else { return };
         let (path, meta) = (change.path.as_bytes(), change.meta);
@@ -393,9 +393,12 @@ fn look_through(root: &Root, rules: &Rules) -> Result<TreeFound, String> {
         if meta.kind == FileKind::File {
             files += 1;
             bytes = bytes.saturating_add(state.size);
+            stored = stored.saturating_add(meta.allocated.min(state.size));
         }
     })?;
-    Ok(TreeFound { root: *hasher.finalize().as_bytes(), files, bytes: Bytes::new(bytes) })
+    let (root, bytes, stored) =
+        (*hasher.finalize().as_bytes(), Bytes::new(bytes), Bytes::new(stored));
+    Ok(TreeFound { root, files, bytes, stored })
 }
 
 /// What became of it since it was frozen.
