@@ -21,7 +21,7 @@ use farhaul_tools::wanem::star::profile::StarProfile;
 use farhaul_tools::wanem::star::status::StarStatus;
 use faults::Faults;
 use peers::{Peer, Spreader};
-use report::{Group, PeerRuns, Report, Run};
+use report::{Group, PeerRuns, Report, Run, Second};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -154,9 +154,13 @@ fn until_all_have_it(
     began: Instant,
     run: &mut Run,
 ) -> io::Result<()> {
+    let before = scene.star.status().map_err(io::Error::other)?;
     loop {
         peer.tick()?;
         faults.tick(scene, peer, began)?;
+        if began.elapsed().as_secs_f64() >= run.trace.last().map_or(0.0, |last| last.at + 1.0) {
+            run.trace.push(since(&before, scene, began)?);
+        }
         for (site, seconds) in run.site_seconds.iter_mut().enumerate() {
             let path = scene.images(site + 1).join(IMAGE);
             let is_there = || fs::metadata(&path).is_ok_and(|meta| meta.len() == plan.image.size);
@@ -173,6 +177,15 @@ fn until_all_have_it(
         }
         thread::sleep(LOOK_EVERY);
     }
+}
+
+/// What the links carried up to now.
+fn since(before: &StarStatus, scene: &Scene<'_>, began: Instant) -> io::Result<Second> {
+    let now = scene.star.status().map_err(io::Error::other)?;
+    let pairs = || before.sites.iter().zip(&now.sites);
+    let up = pairs().map(|(was, is)| is.up.wire_bytes - was.up.wire_bytes).collect();
+    let down = pairs().map(|(was, is)| is.down.wire_bytes - was.down.wire_bytes).collect();
+    Ok(Second { at: began.elapsed().as_secs_f64(), up, down })
 }
 
 /// What the links carried, and what the emulator took for it.

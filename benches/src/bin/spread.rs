@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use farhaul_benches::huge_file::islands::Islands;
 use farhaul_benches::spread::peers::Spreader;
+use farhaul_benches::spread::report::Run;
 use farhaul_benches::spread::{Plan, measure};
 use farhaul_netem_tests::star::star8;
 use farhaul_proto::units::Bytes;
@@ -55,7 +56,7 @@ struct Arguments {
     /// Where the files go; a memory file system keeps the disk out of it.
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     work: PathBuf,
-    /// Writes the report there.
+    /// Writes the report there, with what each link carried each second.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -95,7 +96,8 @@ fn main() -> Result<()> {
         faults: arguments.faults,
     };
     let report = measure(&plan, &arguments.work, |targets, peer, run| {
-        eprintln!("{targets} sites, {peer}: {}", serde_json::to_string(run).unwrap_or_default());
+        let brief = Run { trace: Vec::new(), ..run.clone() };
+        eprintln!("{targets} sites, {peer}: {}", serde_json::to_string(&brief).unwrap_or_default());
     })?;
     if let Some(path) = &arguments.json {
         let text = serde_json::to_vec_pretty(&report)?;

@@ -20,6 +20,8 @@ pub struct Run {
     pub other_up_copies: Option<f64>,
     /// What came over each target's downlink.
     pub down_copies: Vec<f64>,
+    /// What the links carried, each second.
+    pub trace: Vec<Second>,
     /// Processors that the emulator took.
     pub emulator_cpu: Option<f64>,
     /// How late its packets left, 99th percentile, in microseconds.
@@ -30,6 +32,17 @@ pub struct Run {
     pub load: Option<f64>,
     /// Why it came to no more.
     pub failure: Option<String>,
+}
+
+/// What crossed the links since the turn began, up to one moment of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// Which moment, in seconds from the beginning.
+    pub at: f64,
+    /// Bytes over each uplink, the source's first.
+    pub up: Vec<u64>,
+    /// Bytes over each downlink.
+    pub down: Vec<u64>,
 }
 
 /// All turns of one program.

@@ -73,10 +73,20 @@ impl Giver {
 
     /// The ask to serve next: in turn for the chunk that fewest have, and the oldest.
     pub fn next(&mut self, count: impl Fn(u32) -> u16) -> Option<(Peer, Part)> {
-        self.is_rares_turn = !self.is_rares_turn;
-        let rarity = |ask: &Ask| if self.is_rares_turn { count(ask.part.chunk) } else { 0 };
-        let by_rarity = self.queue.iter().enumerate();
+        self.next_of(count, |_| true)
+    }
+
+    /// The same among the asks of those of whom `may` says so.
+    pub fn next_of(
+        &mut self,
+        count: impl Fn(u32) -> u16,
+        may: impl Fn(Peer) -> bool,
+    ) -> Option<(Peer, Part)> {
+        let is_rares_turn = !self.is_rares_turn;
+        let rarity = |ask: &Ask| if is_rares_turn { count(ask.part.chunk) } else { 0 };
+        let by_rarity = self.queue.iter().enumerate().filter(|(_, ask)| may(ask.peer));
         let (at, _) = by_rarity.min_by_key(|(at, ask)| (rarity(ask), *at))?;
+        self.is_rares_turn = is_rares_turn;
         let ask = self.queue.remove(at);
         Some((ask.peer, ask.part))
     }

@@ -4,6 +4,7 @@ use super::{Asked, Letter};
 use crate::site::{Opens, Part as Bytes};
 use farhaul_sync::message::ByteRange;
 use farhaul_sync::swarm::{Answer, Giver, Part, Peer, Pieces, Terms};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 const WINDOW_FIRST: u64 = 8 << 20;
 const WINDOW_MIN: u64 = 2 << 20;
 const WINDOW_MAX: u64 = 64 << 20;
+/// So many peers have a piece under way each, however little that makes for each: a session that
+/// waits for its turn loses the rate that it had found.
+const FED: usize = 8;
 /// What is gone within this time says that more may be handed over.
 const SOON: Duration = Duration::from_millis(300);
 /// After this, that so much only waits.
@@ -99,12 +103,22 @@ pub(super) struct Serving {
     letters: Sender<Letter>,
     window: u64,
     under_way: u64,
+    /// Answers under way, by who gets them.
+    fed: BTreeMap<Peer, u32>,
 }
 
 impl Serving {
     pub(super) fn new(is_origin: bool, file: Arc<dyn Opens>, letters: Sender<Letter>) -> Self {
         let (giver, waiting) = (Giver::new(is_origin), Vec::new());
-        Self { giver, waiting, file, letters, window: WINDOW_FIRST, under_way: 0 }
+        Self {
+            giver,
+            waiting,
+            file,
+            letters,
+            window: WINDOW_FIRST,
+            under_way: 0,
+            fed: BTreeMap::new(),
+        }
     }
 
     /// A peer asks; `may` says whether it may have that piece from here.
@@ -138,10 +152,13 @@ impl Serving {
         pieces: &Pieces,
         count: impl Fn(u32) -> u16,
     ) -> Option<(Peer, u32, Option<u64>)> {
-        if self.under_way >= self.window {
+        let (peer, part) = if self.under_way < self.window {
+            self.giver.next(count)?
+        } else if self.fed.len() < FED {
+            self.giver.next_of(count, |peer| !self.fed.contains_key(&peer))?
+        } else {
             return None;
-        }
-        let (peer, part) = self.giver.next(count)?;
+        };
         let at = self.waiting.iter().position(|it| it.peer == peer && it.part == part)?;
         let Waiting { ranges, asked, .. } = self.waiting.swap_remove(at);
         let len: u64 = ranges.iter().map(|range| range.len).sum();
@@ -166,6 +183,7 @@ impl Serving {
         };
         let parts = places.iter().map(run).collect();
         self.under_way += len;
+        *self.fed.entry(peer).or_default() += 1;
         asked.give(len, parts);
         Some((peer, part.chunk, Some(len)))
     }
@@ -173,6 +191,12 @@ impl Serving {
     /// What was given is gone.
     pub(super) fn gone(&mut self, gone: &Gone) {
         self.under_way = self.under_way.saturating_sub(gone.bytes);
+        if let Some(answers) = self.fed.get_mut(&gone.peer) {
+            *answers -= 1;
+            if *answers == 0 {
+                self.fed.remove(&gone.peer);
+            }
+        }
         if gone.took < SOON {
             self.window = (self.window + gone.bytes).min(WINDOW_MAX);
         } else if gone.took > LATE {
