@@ -252,8 +252,9 @@ impl Lead {
         None
     }
 
-    /// Who gets the next chunk: whoever is most behind what its weight is worth. Behind one link it is
-    /// the appliance whose turn that chunk is.
+    /// Who gets the next chunk: of those with the fewest that nobody else has from them yet, for that is
+    /// what an uplink shows that has room, whoever is most behind what its weight is worth. Behind one
+    /// link it is the appliance whose turn that chunk is.
     fn next_lead(
         &mut self,
         (terms, heard): (&Terms, &Holders),
@@ -264,8 +265,12 @@ impl Lead {
         let fits = |peer: &Peer, credit: &Credit| {
             credit.lost < LOST_MAX && open(*peer) < OPEN_PER_PEER && !heard.has(*peer, chunk)
         };
-        let fitting: Vec<Peer> =
+        let mut fitting: Vec<Peer> =
             self.leads.iter().filter(|(peer, c)| fits(peer, c)).map(|(peer, _)| *peer).collect();
+        let kept = self.kept(heard);
+        let of = |peer: &Peer| kept.get(peer).copied().unwrap_or(0) + open(*peer);
+        let least = fitting.iter().map(of).min()?;
+        fitting.retain(|peer| of(peer) == least);
         let total: i128 = fitting.iter().map(|peer| i128::from(self.leads[peer].weight)).sum();
         for peer in &fitting {
             let credit = self.leads.get_mut(peer)?;
@@ -276,6 +281,18 @@ impl Lead {
         let label = terms.about(*best)?.label;
         let behind = self.leads.keys().copied();
         elect::winner(chunk, behind.filter(|p| terms.about(*p).is_some_and(|a| a.label == label)))
+    }
+
+    /// How many chunks that went out to a peer nobody else has yet, as far as is heard.
+    fn kept(&self, heard: &Holders) -> BTreeMap<Peer, usize> {
+        let mut kept = BTreeMap::new();
+        for (_, out) in &self.watched {
+            let others = heard.count(out.chunk) - u16::from(heard.has(out.peer, out.chunk));
+            if others <= out.claimed {
+                *kept.entry(out.peer).or_insert(0) += 1;
+            }
+        }
+        kept
     }
 
     /// The next chunk is looked for from the start again: another origin is gone, or the planner.
