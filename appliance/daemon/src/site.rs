@@ -21,7 +21,7 @@ pub use lease::Leased;
 pub use outbox::{Outbox, Outgoing};
 pub use owed::Owing;
 pub use parts::{GatherSink, Opens, Part, PartsSource};
-pub use question::{Intake, NoAnswer, Question};
+pub use question::{Intake, NoAnswer, Question, Wish};
 pub use session::Ended;
 pub use share::{
     ClassCap, FlowShown, GivenNow, Giving, Hold, JobShares, JobTable, JobTerms, LinkCap, LinkShown,

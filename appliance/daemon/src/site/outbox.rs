@@ -2,7 +2,7 @@
 
 use super::owed::{Owed, Owing};
 use super::parts::PartsSource;
-use super::question::Question;
+use super::question::{Question, Wish};
 use super::telling::{InLine, Telling, Told};
 use farhaul_proto::ids::SiteId;
 use farhaul_sync::message::{Message, Wanted};
@@ -59,6 +59,8 @@ pub enum Outgoing {
         /// Where the answer goes.
         question: Question,
     },
+    /// The answer to a question is not wanted any more: what is on its way of it may stop.
+    Enough(Wish),
 }
 
 /// The way to a peer.

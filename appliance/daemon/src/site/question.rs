@@ -2,6 +2,7 @@
 
 use super::parts::GatherSink;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where the answer to a question goes.
 pub trait Intake: Send + Sync {
@@ -32,13 +33,39 @@ pub enum NoAnswer {
     Failed(String),
 }
 
+/// Whether the answer to a question is still wanted, and which question that is.
+#[derive(Clone, Debug, Default)]
+pub struct Wish(Arc<AtomicBool>);
+
+impl Wish {
+    /// It is not wanted any more; who has the question hears of it by [`super::Outgoing::Enough`].
+    pub fn is_over(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// An open question. Dropping it ends it.
-pub struct Question(Option<Box<dyn Intake>>);
+pub struct Question(Option<Box<dyn Intake>>, Wish);
 
 impl Question {
     /// One whose answer goes to `intake`.
     pub fn new(intake: Box<dyn Intake>) -> Self {
-        Self(Some(intake))
+        Self(Some(intake), Wish::default())
+    }
+
+    /// Whoever has this may say that the answer is not wanted any more.
+    pub const fn wish(&self) -> &Wish {
+        &self.1
+    }
+
+    /// Whether that is the wish of this one.
+    pub(crate) fn is_of(&self, wish: &Wish) -> bool {
+        Arc::ptr_eq(&self.1.0, &wish.0)
+    }
+
+    /// Whether the answer is still wanted.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.1.0.load(Ordering::Relaxed)
     }
 
     /// Somebody gives so many bytes of each thing: where they go.
@@ -83,6 +110,16 @@ mod tests {
         fn end(self: Box<Self>, outcome: Result<Arc<GatherSink>, NoAnswer>) {
             self.0.lock().expect("whole").push(outcome.is_ok());
         }
+    }
+
+    #[test]
+    fn a_wish_is_of_one_question_and_ends_it_for_whoever_has_it() {
+        let ask = || Question::new(Box::new(Ends(Arc::default())));
+        let (one, other) = (ask(), ask());
+        let wish = one.wish().clone();
+        assert!(one.is_of(&wish) && !other.is_of(&wish));
+        wish.is_over();
+        assert!(!one.is_wanted() && other.is_wanted());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::lease::{Lease, Leased, Mail, MailLease, Room};
 use super::outbox::{OUTGOING_MAX, Outbox, Outgoing};
 use super::parts::GatherSink;
-use super::question::{NoAnswer, Question};
+use super::question::{NoAnswer, Question, Wish};
 use super::share::{Declared, Share};
 use super::telling::{Told, ToldSource};
 use super::{FromPeer, PeerEvent};
@@ -75,6 +75,9 @@ pub enum Ended {
     #[error("the peer does not listen any more")]
     Deaf,
 }
+
+/// Why an object that the peer gives is not taken, in the words that it hears (spec: S-228).
+const NOT_WANTED: &str = "it is not wanted any more";
 
 /// What an incoming object is.
 enum Incoming {
@@ -288,7 +291,26 @@ impl Session {
                 }
                 self.ask_waiting()
             }
+            Outgoing::Enough(wish) => self.enough(&wish),
         }
+    }
+
+    /// An answer is not wanted any more. One that did not begin yet stops where it begins.
+    fn enough(&mut self, wish: &Wish) -> Result<(), Ended> {
+        self.waiting.retain(|(.., question)| !question.is_of(wish));
+        let is_it = |(_, incoming): &(&ObjectId, &Incoming)| match incoming {
+            Incoming::Given { question, .. } => question.is_of(wish),
+            Incoming::Records { .. } => false,
+        };
+        let begun = self.incoming.iter().find(is_it).map(|(object, _)| *object);
+        begun.map_or(Ok(()), |object| self.decline(object))
+    }
+
+    fn decline(&mut self, object: ObjectId) -> Result<(), Ended> {
+        self.handle.decline_recv(object);
+        let reason = NOT_WANTED.to_owned();
+        self.post(Message::Failed { object, is_yours: true, reason: reason.clone() }.encode())?;
+        self.dropped(object, reason)
     }
 
     /// Asks as much as may be open. The peer takes a question for answered later than it says so,
@@ -366,9 +388,12 @@ impl Session {
                 self.tell_read(FromPeer::Incomparable { peer, folder, salt }, room).await
             }
             Message::Failed { object, is_yours: true, reason } => {
-                tracing::warn!(%peer, %object, reason, "the peer cannot take what it asked for");
+                if reason != NOT_WANTED {
+                    tracing::warn!(%peer, %object, reason, "the peer cannot take what it asked for");
+                }
                 self.handle.abandon_send(object).await;
-                Ok(())
+                // From here on its reports need not speak around it.
+                self.post(Message::Failed { object, is_yours: false, reason }.encode())
             }
             Message::Failed { object, is_yours: false, reason } => {
                 self.handle.abandon_recv(object);
@@ -406,8 +431,9 @@ impl Session {
             return Ok(());
         }
         let object = self.expect(sink.len(), Arc::clone(&sink) as _).await?;
+        let is_wanted = question.is_wanted();
         self.incoming.insert(object, Incoming::Given { question, sink });
-        Ok(())
+        if is_wanted { Ok(()) } else { self.decline(object) }
     }
 
     async fn note(&mut self, event: SessionEvent) -> Result<(), Ended> {

@@ -11,7 +11,7 @@ use core::ops::Range;
 use farhaul_proto::units::Bytes;
 
 /// The shortest and the longest that pieces are meant to be.
-const SIZE_MIN: u64 = 1 << 20;
+const SIZE_MIN: u64 = 256 << 10;
 const SIZE_MAX: u64 = 16 << 20;
 /// About so many pieces in a file.
 const COUNT: u64 = 1024;

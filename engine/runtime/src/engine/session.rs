@@ -250,6 +250,12 @@ impl SessionHandle {
         let _ = self.mailbox.ask(|reply| Command::AbandonSend { session, object, reply }).await;
     }
 
+    /// Stops receiving an object that is not wanted any more, and lets its sink go. The peer is to hear
+    /// of it: until it has given the object up too, it sends, and reports speak around it.
+    pub fn decline_recv(&self, object: ObjectId) {
+        let _ = self.mailbox.post(Command::AbandonRecv(self.key, object, GivenUp::Here));
+    }
+
     /// Stops receiving an object that the peer gave up, and lets its sink go.
     pub fn abandon_recv(&self, object: ObjectId) {
         let _ = self.mailbox.post(Command::AbandonRecv(self.key, object, GivenUp::ByPeer));

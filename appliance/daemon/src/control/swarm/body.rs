@@ -8,7 +8,7 @@ use crate::control::Event;
 use crate::control::fetch::Shared;
 use crate::control::patience::Miss;
 use crate::control::question::{Len, MemoryIntake, Parts};
-use crate::site::{Opens, Outbox, Outgoing, Question};
+use crate::site::{Opens, Outbox, Outgoing, Question, Wish};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Timestamp;
 use farhaul_sync::message::{ByteRange, Wanted};
@@ -52,6 +52,7 @@ struct Open {
     peer: Peer,
     part: Part,
     ranges: Vec<ByteRange>,
+    wish: Wish,
 }
 
 /// See the module.
@@ -370,7 +371,7 @@ impl<'a> Body<'a> {
             // Nobody is told: what comes twice is the same, or somebody lies (spec: S-224).
             Effect::Trim(..) | Effect::Link(_) | Effect::Done => {}
             Effect::Cancel(peer, part) => {
-                self.open.retain(|_, open| open.peer != peer || open.part != part);
+                self.give_up(|open| open.peer == peer && open.part == part);
             }
             Effect::Verify(piece) => {
                 let is_right = disk.verify(piece)?;
@@ -439,11 +440,26 @@ impl<'a> Body<'a> {
         let len = ranges.iter().map(|range| range.len).sum();
         let intake = MemoryIntake::new(vec![Len::Is(len)], Arc::clone(outbox.came()), then);
         let (folder, question) = (self.shared.folder, Question::new(Box::new(intake)));
+        let wish = question.wish().clone();
         let (manifest, piece) = (self.manifest, part.chunk);
         let wanted = vec![Wanted::Piece { manifest, piece, ranges: ranges.clone() }];
-        self.open.insert(number, Open { peer, part, ranges });
+        self.open.insert(number, Open { peer, part, ranges, wish });
         // If it is refused it is dropped, and its end comes like any other answer.
         let _ = outbox.send(Outgoing::Ask { folder, wanted, question });
+    }
+
+    /// What is asked for and not wanted any more: whoever gives it is to stop (spec: S-228).
+    fn give_up(&mut self, is_it: impl Fn(&Open) -> bool) -> Vec<Open> {
+        let given_up: Vec<Open> =
+            self.open.extract_if(.., |_, open| is_it(open)).map(|(_, open)| open).collect();
+        for open in &given_up {
+            open.wish.is_over();
+            if let Some(outbox) = self.outbox(open.peer) {
+                // A session that is over gives nothing either.
+                let _ = outbox.send(Outgoing::Enough(open.wish.clone()));
+            }
+        }
+        given_up
     }
 
     fn answered<D: Disk>(&mut self, number: u64, answer: Result<Parts, Miss>, disk: &mut D) {
@@ -453,11 +469,18 @@ impl<'a> Body<'a> {
             received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         // What was given up is too late.
-        let Some(Open { peer, part, ranges }) = self.open.remove(&number) else { return };
+        let Some(Open { peer, part, ranges, .. }) = self.open.remove(&number) else { return };
         let why = match bytes {
             Ok(Some(bytes)) => {
                 disk.came(part.chunk, &ranges, &bytes);
-                return self.inputs.push_back(Input::Arrived(peer, part));
+                self.inputs.push_back(Input::Arrived(peer, part));
+                // What somebody else was asked for meanwhile may have come with it.
+                let here = self.give_up(|open| {
+                    open.part.chunk == part.chunk && disk.lacks(open.part).is_empty()
+                });
+                let here = here.into_iter().map(|open| Input::Arrived(open.peer, open.part));
+                self.inputs.extend(here);
+                return;
             }
             Ok(None) => Why::Lacking,
             Err(Miss::Halted) => Why::Busy,

@@ -173,6 +173,11 @@ impl Mesh {
             Outgoing::Records { folder, epoch, after, to: up_to, bytes, .. } => {
                 FromPeer::Records { peer, folder, epoch, after, to: up_to, bytes: bytes.into() }
             }
+            // As a session does it: whoever asked hears its end, and what was given goes nowhere.
+            Outgoing::Enough(wish) => {
+                way.asked.retain(|_, (question, _)| !question.is_of(&wish));
+                return;
+            }
             Outgoing::Answer { .. } => return,
             Outgoing::Say(message) => {
                 // As it goes over the wire.
