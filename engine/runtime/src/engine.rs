@@ -252,7 +252,7 @@ impl Engine {
     }
 
     /// From now on no more than `up` leaves of all sessions over a link together, counted at IP level
-    /// (`None`: no bound): shared by weight ([`FlowControl::weigh`]), and what one does not use is the
+    /// (`None`: no bound): shared by the classes of their flows and by weight ([`FlowControl::weigh`]), and what one does not use is the
     /// others'. In any 200 ms it is exceeded by no more than 2 %, reports aside, which count but do not
     /// wait. The control channel is no part of it. Which sessions are over it [`FlowControl::put_over`]
     /// says; all are over link 0 until then.

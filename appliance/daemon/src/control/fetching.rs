@@ -356,8 +356,9 @@ impl Fetching {
         self.took(path);
     }
 
-    /// Frees what waits for somebody who gives nothing, and ends what is not wanted any more.
-    pub(super) fn look_after(&mut self, index: Reading<'_>) {
+    /// Frees what waits for somebody who gives nothing, and ends what is not wanted any more. Whether
+    /// somebody may be asked at once who could not before.
+    pub(super) fn look_after(&mut self, index: Reading<'_>) -> bool {
         self.turns.look_after(Instant::now());
         self.asked.retain(|asked| !asked.claim.is_taken());
         let givers = self.shared.givers.clone();
@@ -384,6 +385,7 @@ impl Fetching {
                 stop.set();
             }
         }
+        givers.give_again()
     }
 
     /// Ends everything, and waits until no thread works on the disk any more.

@@ -464,7 +464,9 @@ impl Folder {
         self.keep_thinning();
         let reweighed = self.reweigh();
         self.note("what is held cannot be weighed again", reweighed);
-        self.fetching.look_after(self.index.read());
+        if self.fetching.look_after(self.index.read()) {
+            self.going.is_due();
+        }
     }
 
     /// Everything that can be done now: neighbours are told, paths are dealt with.

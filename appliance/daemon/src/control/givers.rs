@@ -33,6 +33,8 @@ struct Giver {
     outbox: Outbox,
     /// What had come when it was last looked at, and since when it is that.
     seen: (u64, Instant),
+    /// What had come when it was last given up.
+    stalled: Option<u64>,
     open: usize,
 }
 
@@ -61,7 +63,7 @@ impl Givers {
     /// A neighbour shares the folder.
     pub(super) fn join(&self, outbox: Outbox) {
         let seen = (0, Instant::now());
-        let giver = Giver { seen, open: 0, outbox };
+        let giver = Giver { seen, stalled: None, open: 0, outbox };
         let mut known = self.lock();
         known.live.insert(giver.outbox.peer(), giver);
         known.patience.somebody_came();
@@ -146,7 +148,27 @@ impl Givers {
     /// A content did not come from somebody.
     pub(super) fn missed(&self, content: ManifestId, site: SiteId, why: &Miss) {
         let chance = RandomState::new().hash_one(site);
-        self.lock().patience.missed((content, site), why, Instant::now(), chance);
+        let mut known = self.lock();
+        if let Some(giver) = known.live.get_mut(&site).filter(|_| *why == Miss::Stalled) {
+            giver.stalled = Some(giver.outbox.came().load(Ordering::Relaxed));
+        }
+        known.patience.missed((content, site), why, Instant::now(), chance);
+    }
+
+    /// Whether somebody gives again who gave nothing of any: what a calendar held there goes on with what
+    /// was asked for last (spec: S-255).
+    pub(super) fn give_again(&self) -> bool {
+        let (mut known, now) = (self.lock(), Instant::now());
+        let Known { live, patience } = &mut *known;
+        let mut is_any = false;
+        for (site, giver) in live {
+            let came = giver.outbox.came().load(Ordering::Relaxed);
+            if giver.stalled.take_if(|before| *before != came).is_some() {
+                patience.gives_again(*site, now);
+                is_any = true;
+            }
+        }
+        is_any
     }
 
     /// Whether somebody who was asked at `asked` has given nothing at all for too long.
@@ -173,6 +195,30 @@ mod tests {
         let picked = givers.pick(CONTENT, author).expect("somebody may be asked").site();
         givers.asked(picked);
         picked
+    }
+
+    /// Somebody whom a calendar held for a night was asked again minutes after it.
+    /// spec: S-255
+    #[test]
+    fn who_gives_again_is_asked_at_once_for_what_it_owed() {
+        let givers = Givers::default();
+        let (held, lacking) = (SiteId([2; 32]), SiteId([3; 32]));
+        let outbox = Outbox::scripted(held).0;
+        givers.join(outbox.clone());
+        givers.join(Outbox::scripted(lacking).0);
+        for _ in 0..8 {
+            givers.missed(CONTENT, held, &Miss::Stalled);
+            givers.missed(CONTENT, lacking, &Miss::HasNot);
+        }
+        assert!(!givers.give_again() && !givers.may_ask(CONTENT), "nothing came of any");
+        outbox.came().fetch_add(1, Ordering::Relaxed);
+        assert!(givers.give_again());
+        assert_eq!(next(&givers, lacking), held, "the other one lacks it");
+        assert!(!givers.give_again(), "once");
+        // It gives something and then nothing: it is left alone again, and what it lacks it still lacks.
+        givers.missed(CONTENT, held, &Miss::HasNot);
+        outbox.came().fetch_add(1, Ordering::Relaxed);
+        assert!(!givers.give_again() && !givers.may_ask(CONTENT));
     }
 
     #[test]

@@ -68,6 +68,7 @@ struct Tried {
     times: u32,
     not_before: Instant,
     is_unsaid: bool,
+    is_stalled: bool,
 }
 
 /// What was tried in vain.
@@ -93,7 +94,9 @@ impl Patience {
         let spread = u32::try_from(875 + chance % 251).unwrap_or(1000);
         let not_before = now + wait * spread / 1000;
         let is_unsaid = *why == Miss::Unsaid;
-        self.tried.insert((content, site), Tried { times, not_before, is_unsaid });
+        let is_stalled = *why == Miss::Stalled;
+        let tried = Tried { times, not_before, is_unsaid, is_stalled };
+        self.tried.insert((content, site), tried);
         if self.tried.len() > REMEMBERED_MAX {
             self.forget_due(now);
         }
@@ -102,6 +105,16 @@ impl Patience {
     /// Somebody may be asked who could not be before: what nobody spoke of may be tried at once.
     pub(super) fn somebody_came(&mut self) {
         self.tried.retain(|_, tried| !tried.is_unsaid);
+    }
+
+    /// Something comes from somebody again who gave nothing of any: what was owed may be asked for at
+    /// once, of others first.
+    pub(super) fn gives_again(&mut self, site: SiteId, now: Instant) {
+        let of_it =
+            self.tried.iter_mut().filter(|((_, of), tried)| *of == site && tried.is_stalled);
+        for (_, tried) in of_it {
+            (tried.times, tried.not_before) = (1, tried.not_before.min(now));
+        }
     }
 
     /// It came.

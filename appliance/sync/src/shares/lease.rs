@@ -132,13 +132,10 @@ impl<K: Ord + Clone> Lease<K> {
     /// become smaller, so does what was lent of them, at both ends (spec: S-193).
     pub fn set_link(&mut self, link: BitRate) {
         let old = core::mem::replace(&mut self.parts, parts(link, &self.members));
-        let change = |of: &K| {
-            let part = |parts: &BTreeMap<K, u64>| parts.get(of).copied().unwrap_or(0);
-            (part(&old), part(&self.parts))
-        };
-        let own = change(&self.own);
+        let part = |parts: &BTreeMap<K, u64>, of: &K| parts.get(of).copied().unwrap_or(0);
+        let own = part(&self.parts, &self.own);
         for (member, peer) in &mut self.peers {
-            peer.rescale(own, change(member));
+            peer.rescale(own, (part(&old, member), part(&self.parts, member)));
         }
     }
 

@@ -118,6 +118,12 @@ impl Pacer {
         rate.bytes_in(credit + self.missed) + PACKET
     }
 
+    /// Whether at the last [`Self::budget`], which was `now`, all was there that is kept: nothing left
+    /// for that long, and not because of the pacer.
+    pub fn is_full(&self, now: Timestamp) -> bool {
+        now.since(self.paid) >= span(self.rate)
+    }
+
     /// `bytes` left, at the time and rate of the last [`Self::budget`] or
     /// [`Self::next_release`]. May exceed the budget (a train): the rest is a debt.
     pub fn on_sent(&mut self, bytes: Bytes) {

@@ -5,12 +5,19 @@ use super::flows::Flow;
 use super::{Reason, RepairContext, Sender, Ticket};
 use crate::ids::BlockIndex;
 use crate::path::mtu::packet_bytes;
+use crate::shares::{Class, places};
 use crate::units::Bytes;
 
 impl Sender {
     /// True when a symbol could leave now.
     pub fn has_symbol(&self) -> bool {
         self.ready() != 0
+    }
+
+    /// The highest class of which a symbol could leave now.
+    pub fn top_class(&self) -> Option<Class> {
+        let ready = self.ready();
+        places(ready).map(|place| self.flows[place].plan.class).min()
     }
 
     /// The next symbol to send, of the flow whose turn it is.

@@ -52,4 +52,10 @@ impl Session {
             None => Allowance::default(),
         };
     }
+
+    /// True when something could leave, and a cap of this side keeps it from that: of a flow, or over
+    /// several sessions.
+    pub fn is_held_by_cap(&self) -> bool {
+        self.sender.opens_at().is_some() || self.allowance.is_spent() && self.sender.has_symbol()
+    }
 }

@@ -2,6 +2,7 @@
 
 mod carrier;
 mod floor;
+mod shared;
 mod traces;
 
 use super::*;

@@ -297,6 +297,8 @@ impl Session {
 
     fn plan_paced(&mut self, rate: BitRate, now: Timestamp, plans: &mut Vec<PacketPlan>) {
         let mut budget = self.pacer.budget(now, rate);
+        // Who is below its part of a cap has its turn before that, and is held by its own rate.
+        let held_long = self.pacer.is_full(now);
         self.lateness.on_turn(self.pacer.take_forfeited(), now);
         self.lateness.on_stop(false);
         // A larger one overdraws: the pacer has its debt paid before the next.
@@ -306,7 +308,8 @@ impl Session {
         while budget >= packet && plans.len() < PLANS_MAX && self.fits(limit) {
             let before = self.counters.wire_sent;
             if !self.plan_symbol(false, now, plans) {
-                self.app_limited = true;
+                // spec: W-150
+                self.app_limited |= held_long || !self.allowance.is_spent();
                 return self.pacer.pause();
             }
             budget -= packet.max(self.counters.wire_sent - before).min(budget);

@@ -83,7 +83,7 @@ impl Driver {
             }),
             Command::ShapeLink(link, cap) => self.shape_link(link, cap, now),
             Command::PutOver(key, link) => self.put_over(key, link),
-            Command::Weigh(key, weight) => self.with(key, |session| session.part.weigh(weight)),
+            Command::Weigh(key, weight) => self.weigh(key, weight),
             Command::AskPeer(key, reply) => self.with(key, |session| {
                 let _ = reply.send(session.ask_peer(now));
             }),

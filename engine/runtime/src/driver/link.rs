@@ -1,19 +1,20 @@
 //! What the sessions over a link send together: one cap over them, shared by weight.
 //!
 //! The driver is one thread and serves sessions one after the other, so a plain token bucket does: the
-//! session that had least for its weight is asked first and may take all that is there. What it leaves is
-//! there for the next one in the same round. spec: W-148, W-149
+//! session whose turn it is ([`lanes`]) is asked first and may take all that is there. What it leaves is
+//! there for the next one in the same round. spec: W-148, W-149, W-151
+
+mod lanes;
 
 use super::Driver;
 use super::command::SessionKey;
 use farhaul_proto::limits::SYMBOL_SIZE;
 use farhaul_proto::path::mtu::packet_bytes;
-use farhaul_proto::shares::{Bucket, Weight};
+use farhaul_proto::shares::{Bucket, Class, Weight};
+use farhaul_proto::trace::Counters;
 use farhaul_proto::units::{BitRate, Bytes, Timestamp};
+use lanes::{Lanes, Left, Tags, Turn};
 use std::collections::BTreeMap;
-
-/// A byte at weight one, in the unit of tags.
-const SCALE: u64 = 1 << 16;
 
 /// One of the links of a site, by a number of its own choice. Sessions are over the first one until
 /// somebody says otherwise.
@@ -27,8 +28,7 @@ pub(super) type Links = BTreeMap<LinkNumber, LinkCap>;
 #[derive(Debug)]
 pub(super) struct LinkCap {
     bucket: Bucket,
-    /// Where the session began that sent last: who had nothing to send begins there.
-    now: u128,
+    lanes: Lanes,
 }
 
 /// A session's part.
@@ -36,13 +36,9 @@ pub(super) struct LinkCap {
 pub(super) struct Part {
     over: LinkNumber,
     weight: Weight,
-    tag: u128,
-}
-
-impl Part {
-    pub(super) const fn weigh(&mut self, weight: Weight) {
-        self.weight = weight;
-    }
+    tags: Tags,
+    /// What it is in this round; `None`: it has nothing to send but reports.
+    turn: Option<Turn>,
 }
 
 impl Driver {
@@ -51,14 +47,17 @@ impl Driver {
         match (self.links.get_mut(&link), cap) {
             (Some(link), Some(cap)) => link.bucket.set_rate(cap, now),
             (None, Some(cap)) => {
-                self.links.insert(link, LinkCap { bucket: Bucket::new(cap, now), now: 0 });
+                self.links.insert(
+                    link,
+                    LinkCap { bucket: Bucket::new(cap, now), lanes: Lanes::default() },
+                );
             }
             (_, None) => _ = self.links.remove(&link),
         }
         if cap.is_none() {
             for session in self.sessions.values_mut().filter(|it| it.part.over == link) {
                 session.core.allow(None);
-                session.part.tag = 0;
+                session.part.tags = Tags::default();
             }
         }
     }
@@ -68,46 +67,80 @@ impl Driver {
         let Some(session) = self.sessions.get_mut(&key).filter(|it| it.part.over != link) else {
             return;
         };
-        (session.part.over, session.part.tag) = (link, 0);
+        (session.part.over, session.part.tags) = (link, Tags::default());
         session.core.allow(None);
     }
 
-    /// The sessions in the order in which they are served.
-    pub(super) fn turns(&self) -> Vec<SessionKey> {
-        let mut keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
-        if !self.links.is_empty() {
-            // Of two that are over different links it is all the same which is first.
-            keys.sort_by_key(|key| {
-                let part = self.sessions.get(key)?.part;
-                Some(part.tag.max(self.links.get(&part.over)?.now))
-            });
+    /// From now on a session has another weight.
+    pub(super) fn weigh(&mut self, key: SessionKey, weight: Weight) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Part { over, weight: before, .. } = session.part;
+        if let Some(link) = self.links.get(&over) {
+            link.lanes.weigh(&mut session.part.tags, (before, weight));
         }
+        session.part.weight = weight;
+    }
+
+    /// The sessions in the order in which they are served.
+    pub(super) fn turns(&mut self) -> Vec<SessionKey> {
+        let mut keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
+        if self.links.is_empty() {
+            return keys;
+        }
+        self.links.values_mut().for_each(|link| link.lanes.begin());
+        let mut classes: BTreeMap<SessionKey, Class> = BTreeMap::new();
+        for (key, session) in &self.sessions {
+            let class = session.core.sender().top_class();
+            if let (Some(link), Some(class)) = (self.links.get_mut(&session.part.over), class) {
+                link.lanes.note(class);
+                classes.insert(*key, class);
+            }
+        }
+        for (key, session) in &mut self.sessions {
+            let link = self.links.get(&session.part.over);
+            let class = classes.get(key);
+            session.part.turn = link.zip(class).map(|(link, class)| link.lanes.turn(*class));
+        }
+        // Of two that are over different links it is all the same which is first.
+        keys.sort_by_cached_key(|key| {
+            let part = self.sessions.get(key)?.part;
+            let rank = self.links.get(&part.over)?.lanes.rank(part.turn?, &part.tags);
+            Some(rank)
+        });
         keys
     }
 
     /// Says what a session may send now; answers what it sent before.
-    pub(super) fn allow(&mut self, key: SessionKey, now: Timestamp) -> Bytes {
-        let Some(session) = self.sessions.get_mut(&key) else { return Bytes::ZERO };
+    pub(super) fn allow(&mut self, key: SessionKey, now: Timestamp) -> Counters {
+        let Some(session) = self.sessions.get_mut(&key) else { return Counters::default() };
         if let Some(link) = self.links.get(&session.part.over) {
-            let left = link.bucket.allowance(packet_bytes(SYMBOL_SIZE), now);
+            let mut left = link.bucket.allowance(packet_bytes(SYMBOL_SIZE), now);
+            if session.part.turn.is_some_and(|turn| turn.is_floor) {
+                left = left.min(Bytes::new(1));
+            }
             let more_at = link.bucket.opens_at().unwrap_or(now + super::SLEEP_MAX);
             session.core.allow(Some((left, more_at)));
         }
-        session.core.counters().wire_sent
+        session.core.counters()
     }
 
     /// Counts what a session sent since [`Self::allow`].
-    pub(super) fn charge(&mut self, key: SessionKey, before: Bytes, now: Timestamp) {
+    pub(super) fn charge(&mut self, key: SessionKey, before: Counters, now: Timestamp) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let Some(link) = self.links.get_mut(&session.part.over) else { return };
-        let bytes = session.core.counters().wire_sent.saturating_sub(before);
+        let after = session.core.counters();
+        let bytes = after.wire_sent.saturating_sub(before.wire_sent);
         if bytes == Bytes::ZERO {
             return;
         }
-        let start = session.part.tag.max(link.now);
-        link.now = start;
-        let price = bytes.get().saturating_mul(SCALE) / u64::from(session.part.weight.get());
-        session.part.tag = start + u128::from(price);
+        let reports = after.reports_sent - before.reports_sent;
+        let has_data = after.packets_sent - before.packets_sent > reports;
+        // Who only reports competes with nobody. What was read within its turn goes by the usual class.
+        let turn = session.part.turn.or_else(|| has_data.then(|| link.lanes.turn(Class::Normal)));
+        if let Some(turn) = turn {
+            let part = &mut session.part;
+            link.lanes.charge(turn, &mut part.tags, part.weight, Left { bytes, has_data });
+        }
         link.bucket.take_many(bytes, packet_bytes(SYMBOL_SIZE), now);
     }
 }

@@ -86,20 +86,36 @@ impl Division {
 pub(super) struct Progress {
     done: Bytes,
     since: Timestamp,
+    /// When this was last looked at.
+    seen: Timestamp,
+}
+
+/// What a session has lying in one direction.
+#[derive(Clone, Copy, Debug)]
+struct Lying {
+    blocks: usize,
+    /// What got done of it so far.
+    done: Bytes,
+    /// A cap of this site's own holds it up, and not the peer.
+    is_held: bool,
 }
 
 impl Progress {
     pub(super) const fn new(now: Timestamp) -> Self {
-        Self { done: Bytes::ZERO, since: now }
+        Self { done: Bytes::ZERO, since: now, seen: now }
     }
 
     /// True when buffers beyond the session's part have been lying for too long while others
     /// wait.
-    fn is_over(&mut self, division: Division, lying: usize, done: Bytes, now: Timestamp) -> bool {
-        let lying = u32::try_from(lying).unwrap_or(u32::MAX);
-        if done != self.done || !division.crowded || lying <= division.part {
-            *self = Self { done, since: now };
+    fn is_over(&mut self, division: Division, lying: Lying, now: Timestamp) -> bool {
+        let blocks = u32::try_from(lying.blocks).unwrap_or(u32::MAX);
+        if lying.done != self.done || !division.crowded || blocks <= division.part {
+            (self.done, self.since) = (lying.done, now);
+        } else if lying.is_held {
+            // That time is nobody's fault; the rest of it counts.
+            self.since += now.since(self.seen);
         }
+        self.seen = now;
         now.since(self.since) >= HOARDING_MAX
     }
 }
@@ -124,12 +140,19 @@ impl SessionBody {
         let waits = |block: &&RecvBlock| block.lease.is_some();
         // Nor is it the peer's fault that what is paused lies.
         let paused = self.core.sender().blocks_paused() as usize;
-        let out = self.send_blocks.len().saturating_sub(paused);
-        let incoming = self.recv_blocks.values().filter(waits);
-        let (sent, written) =
-            (self.core.sender().counters().complete, self.core.receiver().counters().written);
-        let over = self.sent.is_over(shares.out, out, sent, now)
-            | self.received.is_over(shares.incoming, incoming.count(), written, now);
+        let core = &self.core;
+        let out = Lying {
+            blocks: self.send_blocks.len().saturating_sub(paused),
+            done: core.sender().counters().complete,
+            is_held: core.is_held_by_cap(),
+        };
+        let incoming = Lying {
+            blocks: self.recv_blocks.values().filter(waits).count(),
+            done: core.receiver().counters().written,
+            is_held: false,
+        };
+        let over = self.sent.is_over(shares.out, out, now)
+            | self.received.is_over(shares.incoming, incoming, now);
         if over {
             self.die(SessionEvent::Violation(Violation::Hoarding), now);
         }
@@ -199,6 +222,28 @@ mod tests {
             }
             assert!(held.iter().map(|stake| stake.held).sum::<u32>() <= 59, "{held:?}");
         }
+    }
+
+    /// A cap that let less than a block leave in a minute ended the session, as if the peer let it lie.
+    #[test]
+    fn what_a_cap_of_this_site_holds_up_is_nobody_hoarding() {
+        let at = Timestamp::from_millis;
+        let division = Division { part: 2, spare: 0, crowded: true, busy: 2 };
+        let lying = |is_held| Lying { blocks: 9, done: Bytes::ZERO, is_held };
+        let mut progress = Progress::new(at(0));
+        for second in 1..=600 {
+            assert!(!progress.is_over(division, lying(true), at(1_000 * second)));
+        }
+        for second in 601..660 {
+            assert!(!progress.is_over(division, lying(false), at(1_000 * second)), "{second}");
+        }
+        assert!(progress.is_over(division, lying(false), at(660_000)));
+        // Who is held up now and then only is not spared for ever.
+        let mut progress = Progress::new(at(0));
+        let mut over = |second: u64| {
+            progress.is_over(division, lying(second.is_multiple_of(4)), at(1_000 * second))
+        };
+        assert_eq!((1..=200).find(|&second| over(second)), Some(79));
     }
 
     /// Each session had memory for thousands of repair symbols of its own.

@@ -15,6 +15,9 @@ const SENT_MAX: usize = 64;
 struct Lent {
     number: u64,
     rate: u64,
+    /// The part that it was lent of. While that is smaller, so is what is lent; once it is not, all of
+    /// it may be in use: the announcement may arrive only then.
+    of: u64,
     /// From when on the other one certainly does not use it any more.
     until: Timestamp,
 }
@@ -31,8 +34,20 @@ struct Told {
     until: Option<Timestamp>,
 }
 
+impl Lent {
+    /// What the other one may be using of it where the part is that now: rounded up.
+    fn of_part(&self, part: u64) -> u64 {
+        if part >= self.of {
+            return self.rate;
+        }
+        super::clamp((u128::from(self.rate) * u128::from(part)).div_ceil(u128::from(self.of)))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
+    /// What the member itself may use of the link.
+    part: u64,
     /// Ascending by number.
     lent: VecDeque<Lent>,
     told: Option<Told>,
@@ -43,8 +58,9 @@ pub(super) struct Peer {
 impl Peer {
     /// One of which nothing is known: an earlier run may have lent it everything, until then.
     pub(super) fn new(part: u64, until: Timestamp) -> Self {
-        let lent = VecDeque::from([Lent { number: 0, rate: part, until }]);
-        Self { lent, told: None, sent: VecDeque::new() }
+        // All of it, whatever it becomes.
+        let lent = VecDeque::from([Lent { number: 0, rate: u64::MAX, of: u64::MAX, until }]);
+        Self { part, lent, told: None, sent: VecDeque::new() }
     }
 
     /// Notes what an announcement lends.
@@ -54,12 +70,13 @@ impl Peer {
         }
         self.sent.push_back((number, now));
         self.lent.retain(|lent| now < lent.until);
-        self.lent.push_back(Lent { number, rate, until });
+        self.lent.push_back(Lent { number, rate, of: self.part, until });
         if self.lent.len() > LENT_MAX
             && let Some(first) = self.lent.pop_front()
             && let Some(next) = self.lent.front_mut()
         {
             next.rate = next.rate.max(first.rate);
+            next.of = next.of.min(first.of);
             next.until = next.until.max(first.until);
         }
     }
@@ -97,22 +114,14 @@ impl Peer {
         true
     }
 
-    /// Own part and its were that, and are this now: what was lent of a part that became smaller is
-    /// less by as much, at the lender rounded up and at the borrower down.
-    pub(super) fn rescale(&mut self, own: (u64, u64), its: (u64, u64)) {
-        let scaled = |rate: u64, (old, new): (u64, u64)| match old {
-            old if new >= old => (u128::from(rate), 0),
-            old => {
-                let product = u128::from(rate) * u128::from(new);
-                (product / u128::from(old), product % u128::from(old))
-            }
-        };
-        for lent in &mut self.lent {
-            let (rate, rest) = scaled(lent.rate, own);
-            lent.rate = super::clamp(rate + u128::from(rest > 0));
-        }
-        if let Some(told) = &mut self.told {
-            told.lend = super::clamp(scaled(told.lend, its).0);
+    /// The own part is `own` now, and its was that and is this: what was lent of a part that became smaller
+    /// is less by as much, at the lender rounded up and at the borrower down. It grows with the part again at
+    /// the lender only.
+    pub(super) fn rescale(&mut self, own: u64, (old, new): (u64, u64)) {
+        self.part = own;
+        if let Some(told) = self.told.as_mut().filter(|_| new < old) {
+            let product = u128::from(told.lend) * u128::from(new);
+            told.lend = super::clamp(product / u128::from(old));
         }
     }
 
@@ -124,7 +133,7 @@ impl Peer {
     /// The most that it may be using of what was lent to it.
     pub(super) fn lent(&self, now: Timestamp) -> u64 {
         let held = self.lent.iter().filter(|lent| now < lent.until);
-        held.map(|lent| lent.rate).max().unwrap_or(0)
+        held.map(|lent| lent.of_part(self.part)).max().unwrap_or(0)
     }
 
     /// What it lends.

@@ -275,6 +275,37 @@ fn a_link_with_less_room_holds_what_is_lent_at_once() {
     assert_eq!(site.limits(), [8, 1]);
 }
 
+/// What the lender counted as lent went down with the link, and did not come back with it; but the
+/// announcement from before holds again, whole, where it arrives after the second change.
+///
+/// spec: S-193
+#[test]
+fn a_link_that_has_less_room_and_more_again_lends_nothing_twice() {
+    for (low, high) in [(9, 90), (0, 90), (9, 180)] {
+        let mut site = Site::new(&[1, 2]);
+        site.set_demand(1, mbps(10), 1);
+        (0..3).for_each(|_| site.round(None));
+        let old = site.announce(1, 0);
+        site.set_link(BitRate::mbps(low));
+        site.set_link(BitRate::mbps(high));
+        site.hear(1, 0, &old);
+        let link = u128::from(site.config.link.get());
+        assert!(site.sum() <= link, "{low} and {high}: {:?}", site.limits());
+        (0..3).for_each(|_| site.round(None));
+        assert!(site.limits()[0] >= high - 10, "{:?}", site.limits());
+    }
+    // Nor does it of a run before, of which the lender knows nothing.
+    let mut site = Site::new(&[1, 2]);
+    site.set_demand(1, mbps(10), 1);
+    (0..3).for_each(|_| site.round(None));
+    let old = site.announce(1, 0);
+    site.set_link(BitRate::mbps(9));
+    site.members[1] = site.start(1);
+    site.set_link(BitRate::mbps(90));
+    site.hear(1, 0, &old);
+    assert!(site.sum() <= u128::from(LINK.get()), "{:?}", site.limits());
+}
+
 #[test]
 fn a_lease_that_makes_no_sense_is_refused() {
     let now = Timestamp::ZERO;
@@ -328,6 +359,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4_usize, 0..120_u64, 1..6_u32).prop_map(|(of, mbps, weight)| Step::Demand { of, mbps, weight }),
         1 => (0..4_usize).prop_map(Step::Restart),
         1 => (0..200_000_000_u64).prop_map(Step::Link),
+        // As calendars have it: the same ones again and again.
+        2 => (1..4_u64).prop_map(|part| Step::Link(LINK.get() / part.pow(4))),
         1 => prop::option::of(0..4_usize).prop_map(Step::CutOff),
         3 => Just(Step::Everybody),
     ]

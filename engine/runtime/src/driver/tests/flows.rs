@@ -107,6 +107,35 @@ fn the_cap_over_all_sessions_holds_in_any_200_ms_and_is_shared_by_weight() {
     pair.until("both arrive", |pair| keys.iter().all(|&key| done(pair, key)));
 }
 
+/// The sessions' weights say a hundred to one, the classes of what they carry the opposite.
+/// spec: W-151
+#[test]
+fn a_higher_class_in_one_session_goes_before_a_lower_one_in_another() {
+    let mut pair = Pair::new(Rig::new(), Rig::new());
+    let (ours, theirs) = secrets(9);
+    let (left, right) = (pair.left.addr(), pair.right.addr());
+    let keys = [pair.sender.key, pair.left.add(&ours, right).key];
+    let theirs = [pair.receiver.key, pair.right.add(&theirs, left).key];
+    pair.left.tell(Command::ShapeLink(LinkNumber(0), Some(BitRate::mbps(40))));
+    pair.left.tell(Command::Weigh(keys[0], Weight::new(60_000)));
+    pair.left.tell(Command::Weigh(keys[1], Weight::new(600)));
+    let plan = FlowPlan { class: Class::Urgent, ..FlowPlan::default() };
+    set(&mut pair.left, keys[1], 0, plan).expect("its own flow");
+    let lens = [blocks(60), blocks(10)];
+    for ((ours, theirs), len) in keys.into_iter().zip(theirs).zip(lens) {
+        let source = Arc::new(Memory(content(len)));
+        let sink = Kept::new(len);
+        pair.right.declare_recv(theirs, len, vec![], sink).expect("alive").expect("good");
+        pair.left.declare_send(ours, len, vec![], source).expect("alive").expect("good");
+    }
+    let done = |pair: &Pair, key| pair.left.driver.sessions[&key].core.sender().is_idle();
+    pair.until("the urgent one arrives", |pair| done(pair, keys[1]));
+    let sent = |key| pair.left.driver.sessions[&key].core.counters().wire_sent;
+    let [lower, urgent] = keys.map(sent);
+    println!("{lower} of the lower class beside {urgent}");
+    assert!(lower.saturating_mul(2) < urgent, "{lower} of the lower class beside {urgent}");
+}
+
 /// spec: W-149
 #[test]
 fn each_link_has_a_cap_of_its_own_and_a_session_that_goes_over_another_has_that() {
