@@ -121,7 +121,8 @@ fn job_of(source: SiteId) -> Spec {
 #[allow(dead_code, reason = "the corpus is written by another program")]
 pub fn job_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let source = SiteId([1; 32]);
-    let frozen = Frozen { root: [5; 32], files: 3, bytes: Bytes::new(1 << 40), is_file: false };
+    let (bytes, stored) = (Bytes::new(1 << 40), Bytes::new(1 << 30));
+    let frozen = Frozen { root: [5; 32], files: 3, bytes, stored, is_file: false };
     let spec = job_of(source);
     let order = |spec: Spec, wish, frozen: Vec<_>| Order {
         spec,

@@ -339,7 +339,10 @@ impl Inner {
                 }
                 Outgoing::Records { epoch, to, bytes, .. } => self.heard(epoch, to, &bytes, hears),
                 Outgoing::Ask { wanted, question, .. } => self.answer(&wanted, question),
-                Outgoing::Say(_) | Outgoing::Answer { .. } | Outgoing::Give { .. } => {}
+                Outgoing::Say(_)
+                | Outgoing::Answer { .. }
+                | Outgoing::Give { .. }
+                | Outgoing::Enough(_) => {}
             }
         }
     }

@@ -231,7 +231,7 @@ enum Wire {
         #[n(7)]
         frozen: Option<FrozenWire>,
         #[n(8)]
-        receipt: Option<ReceiptWire>,
+        receipt: Option<Box<ReceiptWire>>,
         #[n(9)]
         gives: Option<Vec<GivingWire>>,
     },
@@ -317,11 +317,13 @@ impl JobMessage {
                 reason: report.reason.clone().map(shortened),
                 done: report.done.get(),
                 frozen: report.frozen.map(|frozen| FrozenWire::of(report.source, &frozen)),
-                receipt: report.receipt.as_ref().map(|receipt| ReceiptWire {
-                    frozen: FrozenWire::of(report.source, &receipt.frozen),
-                    at_millis: receipt.at_millis,
-                    key: receipt.key,
-                    signature: receipt.signature,
+                receipt: report.receipt.as_ref().map(|receipt| {
+                    Box::new(ReceiptWire {
+                        frozen: FrozenWire::of(report.source, &receipt.frozen),
+                        at_millis: receipt.at_millis,
+                        key: receipt.key,
+                        signature: receipt.signature,
+                    })
                 }),
                 gives: (!report.gives.is_empty())
                     .then(|| report.gives.iter().take(GIVES_MAX).map(GivingWire::of).collect()),
