@@ -6,6 +6,7 @@
 
 mod aside;
 mod attrs;
+mod check;
 pub mod chunks;
 mod codec;
 mod conflicts;

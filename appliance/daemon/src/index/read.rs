@@ -9,9 +9,9 @@ use super::{IndexError, Kind, Run, RunId, Seq, Signature};
 use farhaul_proto::path_name::RelPath;
 use farhaul_sync::folder::{FileIdentity, Item, Placed};
 use farhaul_sync::record::Record;
-use farhaul_sync::seal::{FolderKey, Statement, leaf};
+use farhaul_sync::seal::{FolderKey, Statement};
 use farhaul_sync::version::{Author, Content, Version, VersionSet};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 /// Rows that are read at once where many are.
 const PAGE: usize = 1024;
@@ -419,69 +419,6 @@ impl<'a> Reading<'a> {
             return Err(IndexError::damaged(format!("what stands at {path} is something else")));
         }
         Ok(Placed { version: record.version, meta: row.meta, identity: row.identity })
-    }
-
-    /// Reads everything and compares what is said twice.
-    pub(super) fn check(&self) -> Result<(), IndexError> {
-        self.check_versions()?;
-        self.check_items()?;
-        self.check_links()?;
-        self.heads()?;
-        self.intents()?;
-        self.kept_from(None, usize::MAX)?;
-        self.elsewhere_from(None, usize::MAX)?;
-        self.loose("", usize::MAX)?;
-        self.looks(None, usize::MAX)?;
-        self.asides(None, usize::MAX)?;
-        self.floor()?;
-        self.dropped()?;
-        self.brake()?;
-        self.check_marks()
-    }
-
-    fn check_versions(&self) -> Result<(), IndexError> {
-        let mut by_run = std::collections::BTreeMap::new();
-        let mut statement = self.db.prepare("SELECT seq, value FROM versions")?;
-        let mut listed =
-            self.db.prepare("SELECT 1 FROM paths WHERE live = ? AND key = ? AND seq = ?")?;
-        let mut rows = statement.query([])?;
-        let mut count = 0_u64;
-        while let Some(row) = rows.next()? {
-            let stored = StoredVersion::decode(seq_of(row.get(0)?)?, blob(row, 1)?)?;
-            let record = stored.record()?;
-            let (live, key) = (record.version.is_live(), Key::of(&record.path));
-            if !listed.exists(params![live, key.as_bytes(), column_of(stored.seq)])? {
-                let what = format!("version {} is not listed at its path", stored.seq.0);
-                return Err(IndexError::damaged(what));
-            }
-            let of_run: &mut Vec<_> = by_run.entry(stored.run).or_default();
-            of_run.push((stored.position, leaf(&stored.bytes)));
-            count += 1;
-        }
-        let counts = self.counts()?;
-        if counts.live + counts.tombstones != count || counts.runs != by_run.len() as u64 {
-            return Err(IndexError::damaged("paths or runs without versions"));
-        }
-        for (id, leaves) in by_run {
-            let run = self.run(id)?;
-            let sql = "SELECT count FROM uses WHERE run = ?";
-            let uses: Option<i64> = self.db.query_row(sql, [id.0], |row| row.get(0)).optional()?;
-            let is_counted = uses.and_then(|uses| usize::try_from(uses).ok()) == Some(leaves.len());
-            if !is_counted || leaves.iter().any(|&(at, leaf)| run.leaf(at) != Some(leaf)) {
-                return Err(IndexError::damaged("a run does not fit its versions"));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_items(&self) -> Result<(), IndexError> {
-        let mut statement = self.db.prepare("SELECT key, value FROM items")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (key, value) = (blob(row, 0)?, blob(row, 1)?);
-            self.placed_of(&path_of(key)?, ItemRow::decode(key, value)?)?;
-        }
-        Ok(())
     }
 }
 

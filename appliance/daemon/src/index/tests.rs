@@ -293,6 +293,17 @@ fn filled(home: &Path) -> Index {
         )
         .unwrap();
     }
+    for n in 1..=60_u64 {
+        let kept = Kept {
+            path: path(&format!("{}/{n}", n % 3)),
+            name: format!("{n:032x}"),
+            version: Some(version(dot(2, n), &[], file(&n.to_be_bytes()))),
+            kind: Kind::File,
+            size: 8,
+            at_secs: n,
+        };
+        storing.write_kept(&kept).unwrap();
+    }
     storing.commit().unwrap();
     index
 }
