@@ -21,6 +21,7 @@ use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::writeback;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::{Chunk, ChunkId, Entry, Leaf, ManifestReader, PageError, PageId};
+use farhaul_sync::swarm::pieces::Placed;
 use local::Local;
 use rustix::fs::{FallocateFlags, fallocate};
 use spread::Listed;
@@ -142,7 +143,7 @@ impl LargeJob {
             filler: shared.contents.filler(),
             idle_since: None,
             is_unsaid: false,
-            listed: self.is_spread().then(|| Listed::new(*size)),
+            listed: self.is_spread().then(Listed::default),
         };
         filling.run()?;
         if let Some(listed) = filling.listed.take() {
@@ -253,7 +254,7 @@ impl Filling<'_> {
                 Entry::Chunk(chunk) => {
                     let is_here = self.place(offset, chunk)?;
                     if let Some(listed) = &mut self.listed {
-                        listed.pieces.push(offset.get(), *chunk);
+                        listed.chunks.push(Placed { offset: offset.get(), chunk: *chunk });
                         listed.is_here.push(is_here);
                     }
                 }

@@ -28,16 +28,17 @@ pub struct Placed {
 /// The pieces of a file, in the order of the file.
 #[derive(Clone, Debug)]
 pub struct Pieces {
-    size: u64,
     chunks: Vec<Placed>,
     /// The first chunk of each piece.
     firsts: Vec<u32>,
     lengths: Vec<u32>,
 }
 
-/// At which length a piece of a file of `size` bytes ends: with the chunk that reaches it.
-pub const fn piece_size(size: Bytes) -> u64 {
-    let about = (size.get() / COUNT).next_power_of_two();
+/// At which length a piece ends, with the chunk that reaches it, of a file that has so much `data` without
+/// the zeros between its chunks. By the length of the file an image of 64 GiB with 256 MiB in it had
+/// 16 pieces, and each site waited for a whole one of 16 MiB before it could pass anything on.
+pub const fn piece_size(data: Bytes) -> u64 {
+    let about = (data.get() / COUNT).next_power_of_two();
     if about < SIZE_MIN {
         SIZE_MIN
     } else if about > SIZE_MAX {
@@ -48,23 +49,21 @@ pub const fn piece_size(size: Bytes) -> u64 {
 }
 
 impl Pieces {
-    /// Those of a file of `size` bytes, whose chunks are pushed in order.
-    pub const fn new(size: Bytes) -> Self {
-        let size = piece_size(size);
-        Self { size, chunks: Vec::new(), firsts: Vec::new(), lengths: Vec::new() }
-    }
-
-    /// The next chunk of the list.
-    pub fn push(&mut self, offset: u64, chunk: Chunk) {
-        let at = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
-        self.chunks.push(Placed { offset, chunk });
-        match self.lengths.last_mut().filter(|len| u64::from(**len) < self.size) {
-            Some(len) => *len += chunk.len,
-            None => {
-                self.firsts.push(at);
-                self.lengths.push(chunk.len);
+    /// Those of a file with these chunks, in its order.
+    pub fn of_list(chunks: Vec<Placed>) -> Self {
+        let data = chunks.iter().map(|placed| u64::from(placed.chunk.len)).sum();
+        let size = piece_size(Bytes::new(data));
+        let (mut firsts, mut lengths) = (Vec::new(), Vec::<u32>::new());
+        for (at, placed) in (0_u32..).zip(&chunks) {
+            match lengths.last_mut().filter(|len| u64::from(**len) < size) {
+                Some(len) => *len += placed.chunk.len,
+                None => {
+                    firsts.push(at);
+                    lengths.push(placed.chunk.len);
+                }
             }
         }
+        Self { chunks, firsts, lengths }
     }
 
     /// How many bytes each piece has.

@@ -5,7 +5,7 @@ use super::{Filling, LOOK_EVERY, Missing, NOBODY_MAX, NotCome};
 use crate::control::swarm::{Body, Disk, StagedFile};
 use farhaul_proto::units::Bytes;
 use farhaul_sync::message::ByteRange;
-use farhaul_sync::swarm::pieces::piece_size;
+use farhaul_sync::swarm::pieces::{Placed, piece_size};
 use farhaul_sync::swarm::{CHUNKS_MAX, ChunkSet, Part, Pieces};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,18 +16,13 @@ use std::time::Duration;
 const STANDSTILL_MAX: Duration = Duration::from_secs(60);
 
 /// The list of a file, and which of its chunks are in place.
+#[derive(Default)]
 pub(super) struct Listed {
-    pub(super) pieces: Pieces,
+    pub(super) chunks: Vec<Placed>,
     pub(super) is_here: Vec<bool>,
 }
 
-impl Listed {
-    pub(super) const fn new(size: Bytes) -> Self {
-        Self { pieces: Pieces::new(size), is_here: Vec::new() }
-    }
-}
-
-/// Whether a file of that size has no more pieces than can be told of.
+/// Whether a file of that size has no more pieces than can be told of, even if it has no zeros.
 pub(super) const fn can_be(size: Bytes) -> bool {
     size.get() / piece_size(size) < CHUNKS_MAX as u64
 }
@@ -97,11 +92,11 @@ impl Disk for Landing<'_, '_> {
 impl Filling<'_> {
     /// Has the rest come in pieces, once the list was gone through.
     pub(super) fn spread(&mut self, listed: Listed) -> Result<(), NotCome> {
-        let Listed { pieces, is_here } = listed;
+        let Listed { chunks, is_here } = listed;
         if is_here.iter().all(|is_here| *is_here) {
             return Ok(());
         }
-        let (job, pieces) = (self.job, Arc::new(pieces));
+        let (job, pieces) = (self.job, Arc::new(Pieces::of_list(chunks)));
         let (shared, manifest) = (&job.shared, job.wish.manifest);
         // Another path gets the same content: it is copied from there.
         let place = shared.swarms.enter(manifest, false).ok_or(NotCome::Unsaid)?;

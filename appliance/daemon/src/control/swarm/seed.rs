@@ -7,6 +7,7 @@ use crate::control::give::Source;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::chunk::{Entry, ManifestReader};
 use farhaul_sync::message::ByteRange;
+use farhaul_sync::swarm::pieces::Placed;
 use farhaul_sync::swarm::{ChunkSet, Part, Pieces};
 use farhaul_sync::version::ManifestId;
 use std::convert::Infallible;
@@ -63,7 +64,7 @@ pub(super) fn run(shared: &Shared, place: Place, source: Source) {
 /// The pieces of a file whose list is here.
 fn pieces_of(shared: &Shared, (manifest, size): (ManifestId, Bytes)) -> Option<Pieces> {
     let mut reader = ManifestReader::new(&shared.keys, manifest, size);
-    let mut pieces = Pieces::new(size);
+    let mut chunks = Vec::new();
     loop {
         let Some(next) = reader.wanted().next() else { break };
         let leaf = reader.take(&shared.contents.page(next)?).ok()?;
@@ -71,10 +72,10 @@ fn pieces_of(shared: &Shared, (manifest, size): (ManifestId, Bytes)) -> Option<P
         let mut offset = leaf.offset;
         for entry in &leaf.entries {
             if let Entry::Chunk(chunk) = entry {
-                pieces.push(offset.get(), *chunk);
+                chunks.push(Placed { offset: offset.get(), chunk: *chunk });
             }
             offset += entry.len();
         }
     }
-    pieces.is_spreadable().then_some(pieces)
+    Some(Pieces::of_list(chunks)).filter(Pieces::is_spreadable)
 }

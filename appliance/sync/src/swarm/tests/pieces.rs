@@ -2,26 +2,26 @@
 
 use crate::chunk::{Chunk, ChunkId};
 use crate::message::ByteRange;
-use crate::swarm::pieces::{Pieces, piece_size};
+use crate::swarm::pieces::{Pieces, Placed, piece_size};
 use crate::swarm::{Part, Terms};
 use farhaul_proto::units::Bytes;
 use proptest::prelude::*;
 
 /// Chunks of these lengths, each behind so many zeros.
-fn pieces_of(size: u64, list: &[(u32, u32)]) -> Pieces {
-    let (mut pieces, mut offset) = (Pieces::new(Bytes::new(size)), 0);
+fn pieces_of(list: &[(u32, u32)]) -> Pieces {
+    let (mut chunks, mut offset) = (Vec::new(), 0);
     for (at, (zeros, len)) in list.iter().enumerate() {
         offset += u64::from(*zeros);
         let mut id = [0; 32];
         id[..8].copy_from_slice(&(at as u64).to_be_bytes());
-        pieces.push(offset, Chunk { id: ChunkId(id), len: *len });
+        chunks.push(Placed { offset, chunk: Chunk { id: ChunkId(id), len: *len } });
         offset += u64::from(*len);
     }
-    pieces
+    Pieces::of_list(chunks)
 }
 
 #[test]
-fn the_length_of_pieces_depends_on_that_of_the_file_alone() {
+fn the_length_of_pieces_depends_on_what_is_in_the_file_alone() {
     let sizes = [
         (0, 18),
         (1 << 28, 18),
@@ -30,9 +30,18 @@ fn the_length_of_pieces_depends_on_that_of_the_file_alone() {
         (1 << 33, 23),
         (1 << 40, 24),
     ];
-    for (size, bits) in sizes {
-        assert_eq!(piece_size(Bytes::new(size)), 1 << bits, "{size}");
+    for (data, bits) in sizes {
+        assert_eq!(piece_size(Bytes::new(data)), 1 << bits, "{data}");
     }
+}
+
+#[test]
+fn zeros_between_chunks_make_pieces_no_longer() {
+    let chunk = 128 << 10;
+    let dense = pieces_of(&[(0, chunk); 64]);
+    let sparse = pieces_of(&[(1 << 30, chunk); 64]);
+    assert_eq!(dense.count(), 32);
+    assert_eq!(sparse.lengths(), dense.lengths());
 }
 
 proptest! {
@@ -41,7 +50,7 @@ proptest! {
         list in proptest::collection::vec((0_u32..3 << 14, 1_u32..1 << 20), 1..40),
         asked in (0_u32..1 << 21, 1_u32..1 << 21),
     ) {
-        let pieces = pieces_of(1 << 20, &list);
+        let pieces = pieces_of(&list);
         prop_assert!(pieces.is_spreadable());
         let all: u64 = list.iter().map(|(_, len)| u64::from(*len)).sum();
         prop_assert_eq!(pieces.lengths().iter().map(|len| u64::from(*len)).sum::<u64>(), all);
@@ -51,7 +60,7 @@ proptest! {
             prop_assert_eq!(pieces.within(piece).start, next);
             next = pieces.within(piece).end;
             let is_last = piece + 1 == pieces.count();
-            prop_assert!(is_last || u64::from(terms.bytes(piece)) >= piece_size(Bytes::new(1 << 20)));
+            prop_assert!(is_last || u64::from(terms.bytes(piece)) >= piece_size(Bytes::new(all)));
             // All of it stands where its chunks do, in order.
             let whole = pieces.wanted(terms.whole(piece), |_| true);
             prop_assert_eq!(&whole, &[ByteRange { offset: 0, len: u64::from(terms.bytes(piece)) }]);
