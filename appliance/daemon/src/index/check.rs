@@ -74,7 +74,7 @@ impl Reading<'_> {
     }
 
     /// That what is kept is what is listed by its content, and nothing else is listed.
-    pub(super) fn check_kept(&self) -> Result<(), IndexError> {
+    fn check_kept(&self) -> Result<(), IndexError> {
         let mut listed = self
             .db()
             .prepare("SELECT 1 FROM kept_contents WHERE manifest = ? AND key = ? AND name = ?")?;

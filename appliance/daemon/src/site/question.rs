@@ -38,8 +38,8 @@ pub enum NoAnswer {
 pub struct Wish(Arc<AtomicBool>);
 
 impl Wish {
-    /// It is not wanted any more; who has the question hears of it by [`super::Outgoing::Enough`].
-    pub fn is_over(&self) {
+    /// Says that it is not wanted any more; who has the question hears of it by [`super::Outgoing::Enough`].
+    pub fn end(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
@@ -118,7 +118,7 @@ mod tests {
         let (one, other) = (ask(), ask());
         let wish = one.wish().clone();
         assert!(one.is_of(&wish) && !other.is_of(&wish));
-        wish.is_over();
+        wish.end();
         assert!(!one.is_wanted() && other.is_wanted());
     }
 

@@ -453,7 +453,7 @@ impl<'a> Body<'a> {
         let given_up: Vec<Open> =
             self.open.extract_if(.., |_, open| is_it(open)).map(|(_, open)| open).collect();
         for open in &given_up {
-            open.wish.is_over();
+            open.wish.end();
             if let Some(outbox) = self.outbox(open.peer) {
                 // A session that is over gives nothing either.
                 let _ = outbox.send(Outgoing::Enough(open.wish.clone()));
