@@ -10,6 +10,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+mod jobs {
+    mod times;
+}
+
 /// Longer than any machine that is only busy needs.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Lines of the log of a site that are printed when a test fails.

@@ -12,7 +12,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use farhaul_api::{Done, JobEdit, JobReceipt, JobSite, JobSpec, JobStatus, Problem};
 use farhaul_proto::ids::SiteId;
-use farhaul_sync::job::{Activate, Class, JobId, Kind, Place, PlaceText, Receipt, Spec, Times, Wish};
+use farhaul_sync::job::{
+    Activate, Class, JobId, Kind, Place, PlaceText, Receipt, Spec, Times, Wish,
+};
 use ring::rand::{SecureRandom, SystemRandom};
 
 pub(super) const EXAMPLE: &str = "see `configs/job.toml` for every key of a job";

@@ -143,7 +143,9 @@ pub enum SpecError {
     #[error("`{0}` is no name of a calendar")]
     Calendar(String),
     /// The deadline.
-    #[error("its deadline is not behind its start: write a later `deadline`, or an earlier `start`")]
+    #[error(
+        "its deadline is not behind its start: write a later `deadline`, or an earlier `start`"
+    )]
     Deadline,
     /// A path.
     #[error("a place gets too long: {0}")]

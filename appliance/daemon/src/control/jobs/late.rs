@@ -47,12 +47,9 @@ impl Leading {
         away: &impl Fn(SiteId) -> bool,
     ) -> BitRate {
         let said = self.lead.giving((source, site), away).map(|(rate, _)| rate);
-        let mut parts = self.lead.sites();
-        let is_moving = || {
-            let part = parts.find(|(of, at, _)| (*of, *at) == (source, site));
-            part.is_some_and(|(.., facts)| facts.state == SiteState::Running) && !away(site)
-        };
-        let measured = self.speeds.get(&(source, site)).filter(|_| said.is_none() && is_moving());
+        let part = self.lead.sites().find(|(of, at, _)| (*of, *at) == (source, site));
+        let is_moving = part.is_some_and(|(.., facts)| facts.state == SiteState::Running);
+        let measured = self.speeds.get(&(source, site)).filter(|_| is_moving && !away(site));
         said.or(measured.map(|speed| speed.rate)).unwrap_or(BitRate::bps(0))
     }
 
@@ -68,7 +65,8 @@ impl Leading {
             let frozen = self.lead.frozen(source);
             let done = if facts.run == order.run { facts.done } else { Bytes::new(0) };
             let left = frozen.map_or(1, |it| it.bytes.get().saturating_sub(done.get()));
-            let rate = if frozen.is_some() { self.rate_of((source, site), away) } else { BitRate::bps(0) };
+            let rate =
+                if frozen.is_some() { self.rate_of((source, site), away) } else { BitRate::bps(0) };
             let at = match order.spec.times.outlook(now, Bytes::new(left), rate) {
                 Outlook::Unknown | Outlook::InTime => continue,
                 Outlook::Late(at) => at,

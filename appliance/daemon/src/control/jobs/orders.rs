@@ -258,21 +258,19 @@ impl Loop {
 fn facts_of_lead(leading: &Leading, (me, away): (SiteId, &impl Fn(SiteId) -> bool)) -> JobFacts {
     let lead = &leading.lead;
     let (state, reason) = lead.state(away);
-    let sites = lead.sites().map(|(source, site, facts)| {
-        SiteProgress {
-            site,
-            source,
-            state: facts.state,
-            reason: match facts.reason.clone() {
-                None if away(site) => Some("not connected".to_owned()),
-                reason => reason,
-            },
-            done: facts.done,
-            frozen: lead.frozen(source),
-            rate: leading.rate_of((source, site), away),
-            limit: lead.giving((source, site), away).map(|(_, limit)| limit),
-            receipt: facts.receipt.clone(),
-        }
+    let sites = lead.sites().map(|(source, site, facts)| SiteProgress {
+        site,
+        source,
+        state: facts.state,
+        reason: match facts.reason.clone() {
+            None if away(site) => Some("not connected".to_owned()),
+            reason => reason,
+        },
+        done: facts.done,
+        frozen: lead.frozen(source),
+        rate: leading.rate_of((source, site), away),
+        limit: lead.giving((source, site), away).map(|(_, limit)| limit),
+        receipt: facts.receipt.clone(),
     });
     let (order, sites) = (lead.order().clone(), sites.collect());
     let late = leading.late(now_millis(), away);

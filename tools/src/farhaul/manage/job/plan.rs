@@ -85,7 +85,10 @@ mod tests {
         };
         let said = line(&site);
         assert!(said.starts_with("  target tokyo: 1 file new ("), "{said}");
-        assert!(said.ends_with("(cap), there by 2026-01-01T00:00:01Z if it begins as planned"), "{said}");
+        assert!(
+            said.ends_with("(cap), there by 2026-01-01T00:00:01Z if it begins as planned"),
+            "{said}"
+        );
         let late = JobPlanSite { late: Some("5 s after".to_owned()), ..site.clone() };
         assert!(line(&late).ends_with("as planned, too late: 5 s after"), "{}", line(&late));
         let refused = JobPlanSite { refused: Some("no".to_owned()), ..site };
