@@ -117,6 +117,16 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Bytes that nothing makes shorter.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    });
+    noise.take(len).collect()
+}
+
 /// Berlin may be read by the others, and may write at them.
 fn three() -> [Site; 3] {
     let write = "write = [\"berlin\"]";
@@ -539,12 +549,7 @@ fn class_weight_cap_calendar_and_pause_of_a_job_hold_while_it_sends() {
     fs::write(berlin.config(), text).expect("written");
     berlin.kill();
     berlin.start();
-    let mut state = 1_u64;
-    let noise = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        state.to_be_bytes()[0]
-    });
-    let noise: Vec<u8> = noise.take(4 << 20).collect();
+    let noise = noise(4 << 20);
     fs::write(berlin.at("one.img"), &noise).expect("written");
     let to = "kind = \"distribute\"\nsource = \"berlin:images/one.img\"\n\
               targets = [\"tokyo:images/one.img\"]\n";
