@@ -10,6 +10,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+mod jobs {
+    mod times;
+}
+
 /// Longer than any machine that is only busy needs.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Lines of the log of a site that are printed when a test fails.
@@ -111,6 +115,16 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(began.elapsed() < PATIENCE, "{what}");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Bytes that nothing makes shorter.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    });
+    noise.take(len).collect()
 }
 
 /// Berlin may be read by the others, and may write at them.
@@ -535,12 +549,7 @@ fn class_weight_cap_calendar_and_pause_of_a_job_hold_while_it_sends() {
     fs::write(berlin.config(), text).expect("written");
     berlin.kill();
     berlin.start();
-    let mut state = 1_u64;
-    let noise = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        state.to_be_bytes()[0]
-    });
-    let noise: Vec<u8> = noise.take(4 << 20).collect();
+    let noise = noise(4 << 20);
     fs::write(berlin.at("one.img"), &noise).expect("written");
     let to = "kind = \"distribute\"\nsource = \"berlin:images/one.img\"\n\
               targets = [\"tokyo:images/one.img\"]\n";

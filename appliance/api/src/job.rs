@@ -40,6 +40,13 @@ pub struct JobSpec {
     /// `each` (a target shows it as soon as it has all of it) or `together` (all at one instant).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activate: Option<String>,
+    /// Nothing is done for it before: a moment such as `2026-11-25T22:00+01:00` or
+    /// `2026-11-25T22:00[Europe/Berlin]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// When all targets are to have it: it goes on then, but it is said early if it will not be so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
 }
 
 /// Another specification for a job.
@@ -70,6 +77,9 @@ pub struct JobStatus {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// That it will not be done by its deadline, if it goes on as it does, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<String>,
     /// The run that goes on, or that it is done with; from 1.
     pub run: u64,
     /// When it becomes visible everywhere, where that is at one instant and known.
@@ -192,7 +202,10 @@ pub struct JobPlanSite {
     /// From what that is known: `measured`, `cap` or `link NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_from: Option<String>,
-    /// When all of it would be there, if it began now and calendars of the site that leads are kept to.
+    /// When all of it would be there, if it began now, or at its start, and calendars of the site that leads are kept to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Time>,
+    /// That this is after the deadline of the job, and by how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<String>,
 }

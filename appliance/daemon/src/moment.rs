@@ -39,6 +39,14 @@ pub(crate) fn secs_of(text: &str) -> Option<u64> {
     u64::try_from(moment.as_second()).ok()
 }
 
+/// Milliseconds since 1970 of a moment that a person writes: with an offset (RFC 3339, seconds may be left
+/// out) or with a zone (`2026-11-25T22:00[Europe/Berlin]`); none before 1970.
+pub(crate) fn millis_of_text(text: &str) -> Option<u64> {
+    let zoned = || text.parse::<jiff::Zoned>().map(|zoned| zoned.timestamp());
+    let moment = text.parse::<Timestamp>().or_else(|_| zoned()).ok()?;
+    u64::try_from(moment.as_millisecond()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +57,22 @@ mod tests {
         assert_eq!(secs_of("2027-01-15T09:00:00+01:00"), Some(1_800_000_000));
         assert_eq!(secs_of("yesterday"), None);
         assert_eq!(secs_of("1969-12-31T23:59:59Z"), None);
+    }
+
+    #[test]
+    fn moments_of_people_have_an_offset_or_a_zone() {
+        let at = Some(1_800_000_000_000);
+        for text in [
+            "2027-01-15T08:00Z",
+            "2027-01-15T09:00:00+01:00",
+            "2027-01-15 09:00+01:00",
+            "2027-01-15T09:00[Europe/Berlin]",
+        ] {
+            assert_eq!(millis_of_text(text), at, "{text}");
+        }
+        for text in ["2027-01-15T09:00", "09:00", "tomorrow", "", "1969-12-31T23:59Z"] {
+            assert_eq!(millis_of_text(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -103,8 +103,9 @@ fn the_file_of_a_job_has_every_key() {
     assert_eq!(count, 3);
     assert_eq!(read(&with_defaults).activate.as_deref(), Some("each"));
     let (with_examples, count) = uncommented(&text, "#  ");
-    assert_eq!(count, 2);
-    assert!(read(&with_examples).cap.is_some());
+    assert_eq!(count, 4);
+    let examples = read(&with_examples);
+    assert!(examples.cap.is_some() && examples.start.is_some() && examples.deadline.is_some());
     for key in ["source", "sources", "target", "targets", "class", "weight", "calendar"] {
         assert!(text.contains(&format!("{key} = ")), "`{key}` is not shown");
     }

@@ -16,7 +16,7 @@ use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sync::chunk::{Holes, Page};
 use farhaul_sync::job::{
     Activate, Class, Exports, Frozen, Giving, JobId, JobLimit, JobMessage, JobState, Kind, Lead,
-    Order, Place, Receipt, Report, SiteState, Spec, Wish, authorise, deeds,
+    Order, Place, Receipt, Report, SiteState, Spec, Times, Wish, authorise, deeds,
 };
 use farhaul_sync::limits::{HOLES_MAX, PAGE_MAX, RECORD_MAX};
 use farhaul_sync::message::{MESSAGE_MAX, Message, Records, SealedRun};
@@ -114,6 +114,7 @@ fn job_of(source: SiteId) -> Spec {
         cap: None,
         calendar: None,
         activate: Activate::Together,
+        times: Times::default(),
     }
 }
 

@@ -12,6 +12,7 @@ mod message;
 mod place;
 mod plan;
 mod spec;
+mod times;
 
 pub use crate::shares::Class;
 pub use duty::{Duty, DutyChange, Exports, Grants, Refusal, authorise, check_apart};
@@ -23,6 +24,7 @@ pub use plan::{
     ChangedSince, Deeds, Finding, Findings, LegFound, Question, TreeFound, deeds, differs,
 };
 pub use spec::{Activate, JobId, Kind, Leg, Spec, SpecError};
+pub use times::{Outlook, Times};
 
 #[cfg(test)]
 mod tests;

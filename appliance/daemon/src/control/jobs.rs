@@ -4,6 +4,7 @@
 
 mod count;
 mod keep;
+mod late;
 mod leg;
 mod orders;
 mod over;
@@ -52,6 +53,8 @@ const REFUSED_MAX: usize = 16;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often a leader hears of bytes.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked at the clock for a job that begins later.
+const BEGIN_LOOK: Duration = Duration::from_secs(30);
 /// After so long a site that refused is asked again: somebody may have widened its exports.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -98,6 +101,7 @@ struct Leading {
     said: Option<JobState>,
     /// When all were told last.
     told: Instant,
+    lateness: late::Lateness,
 }
 
 impl Loop {
@@ -178,7 +182,8 @@ impl Working {
 
 impl Leading {
     fn new(lead: Lead) -> Self {
-        Self { lead, speeds: BTreeMap::new(), said: None, told: Instant::now() }
+        let lateness = late::Lateness::default();
+        Self { lead, speeds: BTreeMap::new(), said: None, told: Instant::now(), lateness }
     }
 
     fn note_speed(&mut self, key: (SiteId, SiteId), done: Bytes) {
@@ -531,13 +536,14 @@ impl Loop {
             return;
         }
         self.jobs.looked = Some(now);
-        let mut is_going = false;
+        let (mut is_going, mut begins) = (false, None);
         let ids: Vec<JobId> = self.jobs.duties.keys().copied().collect();
         for id in ids {
             let Some(mut working) = self.jobs.duties.remove(&id) else { continue };
             let mut reports = Vec::new();
             let gives = self.gives(id);
             is_going |= !gives.is_empty();
+            begins = begins.into_iter().chain(working.duty.waits_until(now_millis())).min();
             for leg in working.legs.values_mut() {
                 is_going |= self.leg_goes_on(leg, &working.duty);
                 leg.gives(&gives);
@@ -548,6 +554,12 @@ impl Loop {
             reports.into_iter().for_each(|report| self.report(lead, report));
         }
         self.ask_again();
+        self.watch_deadlines();
+        if let Some(begins) = begins {
+            // A clock that is set meanwhile is noticed.
+            let waits = Duration::from_millis(begins.saturating_sub(now_millis()));
+            self.alarm.ring_at(now + waits.min(BEGIN_LOOK));
+        }
         if is_going {
             self.alarm.ring_at(now + LOOK_EVERY);
         }

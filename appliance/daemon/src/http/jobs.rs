@@ -5,14 +5,16 @@ use super::names::Names;
 use super::{Api, Sources};
 use crate::config::{Config, rate_of};
 use crate::control::{JobFacts, JobRefused, SiteProgress};
-use crate::moment::text_of_millis;
+use crate::moment::{millis_of_text, now_millis, text_of_millis};
 use crate::told;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use farhaul_api::{Done, JobEdit, JobReceipt, JobSite, JobSpec, JobStatus, Problem};
 use farhaul_proto::ids::SiteId;
-use farhaul_sync::job::{Activate, Class, JobId, Kind, Place, PlaceText, Receipt, Spec, Wish};
+use farhaul_sync::job::{
+    Activate, Class, JobId, Kind, Place, PlaceText, Receipt, Spec, Times, Wish,
+};
 use ring::rand::{SecureRandom, SystemRandom};
 
 pub(super) const EXAMPLE: &str = "see `configs/job.toml` for every key of a job";
@@ -205,6 +207,7 @@ pub(super) fn spec_of(job: &JobSpec, sources: &Sources, id: JobId) -> Result<Spe
         cap: cap.transpose()?,
         calendar: job.calendar.clone(),
         activate: activate.map_or_else(Activate::default, |at| Activate::ALL[at]),
+        times: times(job)?,
     };
     spec.check().map_err(|error| wrong(error.to_string()))?;
     if let Some(name) = spec.calendar.as_ref().filter(|name| !config.calendars.contains_key(*name))
@@ -215,6 +218,27 @@ pub(super) fn spec_of(job: &JobSpec, sources: &Sources, id: JobId) -> Result<Spe
         return Err(Failed::wrong("it is no job", detail, next));
     }
     Ok(spec)
+}
+
+/// When it may begin and is to be done. A deadline that is over already is a mistake.
+fn times(job: &JobSpec) -> Result<Times, Failed> {
+    let moment = |key: &str, text: &Option<String>| match text {
+        None => Ok(None),
+        Some(text) => match millis_of_text(text) {
+            Some(millis) => Ok(Some(millis)),
+            None => Err(wrong(format!(
+                "`{key}` = \"{text}\" is no moment: write one with an offset or a zone, such as \
+                 \"2026-11-25T22:00+01:00\" or \"2026-11-25T22:00[Europe/Berlin]\""
+            ))),
+        },
+    };
+    let start_millis = moment("start", &job.start)?;
+    let deadline_millis = moment("deadline", &job.deadline)?;
+    if deadline_millis.is_some_and(|deadline| deadline <= now_millis()) {
+        let text = job.deadline.as_deref().unwrap_or_default();
+        return Err(wrong(format!("`deadline` = \"{text}\" is over: write a later one")));
+    }
+    Ok(Times { start_millis, deadline_millis })
 }
 
 fn place(text: &str, config: &Config, me: SiteId) -> Result<Place, Failed> {
@@ -245,6 +269,7 @@ fn status(facts: &JobFacts, names: &Names) -> JobStatus {
         lead,
         state: facts.state.name().to_owned(),
         reason: facts.reason.clone(),
+        late: facts.late.clone(),
         run: order.run,
         switch_at: order.switch_at.map(text_of_millis),
         sites: facts.sites.iter().map(|site| site_status(&order.spec, site)).collect(),
@@ -272,6 +297,8 @@ pub(super) fn written(spec: &Spec) -> JobSpec {
         cap: spec.cap.map(|cap| format!("{} bit/s", cap.get())),
         calendar: spec.calendar.clone(),
         activate: Some(spec.activate.name().to_owned()),
+        start: spec.times.start_millis.map(text_of_millis),
+        deadline: spec.times.deadline_millis.map(text_of_millis),
     }
 }
 

@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use farhaul_api::{Done, JobPlan, JobPlanSite, JobSpec, Problem};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{BitRate, Bytes};
+use farhaul_sync::job::Times;
 use farhaul_sync::job::{Leg, LegFound, Spec, deeds, differs};
 use jiff::{SignedDuration, Timestamp};
 use std::time::SystemTime;
@@ -202,20 +203,43 @@ fn predict(
     let known = rates.into_iter().filter_map(|(rate, from)| Some((rate?, from)));
     let Some((rate, from)) = known.min_by_key(|(rate, _)| *rate) else { return };
     (part.rate_bps, part.rate_from) = (Some(rate.get()), Some(from));
+    let begins = begins(planned.spec.times, now);
     let calendars = [link.and_then(|link| link.calendar.as_ref()), planned.spec.calendar.as_ref()];
     let horizon = now.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
     let bytes = Bytes::new(part.bytes_to_come);
     let nanos = u128::from(bytes.get()) * 8_000_000_000 / u128::from(rate.get().max(1));
     let nanos = i64::try_from(nanos).unwrap_or(i64::MAX);
-    let mut done = now.checked_add(SignedDuration::from_nanos(nanos)).ok();
+    let mut done = begins.checked_add(SignedDuration::from_nanos(nanos)).ok();
     for name in calendars.into_iter().flatten() {
         let Some(calendar) = config.calendars.get(name) else { continue };
         // The later one: where both hold at once it may be later still.
-        let kept = calendar.when_done(bytes, rate, now, horizon);
+        let kept = calendar.when_done(bytes, rate, begins, horizon);
         done = done.zip(kept).map(|(done, kept)| done.max(kept));
     }
     match done.filter(|done| *done <= horizon) {
-        Some(done) => part.expected = Some(done.to_string()),
+        Some(done) => {
+            part.late = late(planned.spec.times, done);
+            part.expected = Some(done.to_string());
+        }
         None => part.refused = Some("its calendars do not let it end within 400 days".to_owned()),
     }
+}
+
+/// When the job would begin.
+fn begins(times: Times, now: Timestamp) -> Timestamp {
+    let start = times.start_millis.and_then(|start| i64::try_from(start).ok());
+    let start = start.and_then(|start| Timestamp::from_millisecond(start).ok());
+    start.map_or(now, |start| start.max(now))
+}
+
+/// By how much that is after the deadline.
+fn late(times: Times, done: Timestamp) -> Option<String> {
+    let deadline = i64::try_from(times.deadline_millis?).ok()?;
+    let behind = done.as_millisecond().checked_sub(deadline).filter(|behind| *behind > 0)?;
+    let seconds = (behind + 999) / 1000;
+    let deadline = text_of_millis(times.deadline_millis?);
+    Some(format!(
+        "{seconds} s after its deadline, {deadline}: begin it earlier, give it more of the link, or write \
+         a later deadline"
+    ))
 }

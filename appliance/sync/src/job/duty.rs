@@ -118,7 +118,12 @@ impl Duty {
         frozen.find(|(from, _)| *from == source).map(|(_, frozen)| *frozen)
     }
 
-    /// Whether anything is to be done for it.
+    /// Until when nothing is done for it yet, if that is so at `now`.
+    pub fn waits_until(&self, now_millis: u64) -> Option<u64> {
+        self.order.spec.times.waits_until(now_millis)
+    }
+
+    /// Whether anything is to be done for it, once it begins.
     pub fn is_running(&self) -> bool {
         self.order.wish == Wish::Run
     }

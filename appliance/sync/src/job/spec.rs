@@ -1,6 +1,7 @@
 //! What a job is to do: from where, to where, how urgent, how much of the link.
 
 use super::place::{Place, PlaceWire, is_plain_name};
+use super::times::Times;
 use crate::seal::FolderKey;
 use crate::shares::Class;
 use farhaul_proto::ids::SiteId;
@@ -98,6 +99,8 @@ pub struct Spec {
     pub calendar: Option<String>,
     /// When what came becomes visible.
     pub activate: Activate,
+    /// When it may begin, and when it is to be done by.
+    pub times: Times,
 }
 
 /// Why a job cannot be so.
@@ -139,6 +142,11 @@ pub enum SpecError {
     /// The calendar.
     #[error("`{0}` is no name of a calendar")]
     Calendar(String),
+    /// The deadline.
+    #[error(
+        "its deadline is not behind its start: write a later `deadline`, or an earlier `start`"
+    )]
+    Deadline,
     /// A path.
     #[error("a place gets too long: {0}")]
     Path(#[from] PathError),
@@ -207,6 +215,7 @@ impl Spec {
         if let Some(calendar) = self.calendar.as_ref().filter(|name| !is_plain_name(name)) {
             return Err(SpecError::Calendar(calendar.clone()));
         }
+        self.times.check()?;
         self.legs().map(|_| ())
     }
 
@@ -268,6 +277,11 @@ pub(super) struct SpecWire {
     calendar: Option<String>,
     #[n(10)]
     together: bool,
+    /// Who kept an order without these has none.
+    #[n(11)]
+    start: Option<u64>,
+    #[n(12)]
+    deadline: Option<u64>,
 }
 
 impl From<&Spec> for SpecWire {
@@ -293,6 +307,8 @@ impl From<&Spec> for SpecWire {
             cap: spec.cap.map(BitRate::get),
             calendar: spec.calendar.clone(),
             together: spec.activate == Activate::Together,
+            start: spec.times.start_millis,
+            deadline: spec.times.deadline_millis,
         }
     }
 }
@@ -323,6 +339,7 @@ impl SpecWire {
             cap: self.cap.map(BitRate::bps),
             calendar: self.calendar,
             activate: if self.together { Activate::Together } else { Activate::Each },
+            times: Times { start_millis: self.start, deadline_millis: self.deadline },
         };
         spec.check().is_ok().then_some(spec)
     }

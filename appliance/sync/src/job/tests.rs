@@ -26,6 +26,7 @@ fn golden() -> Spec {
         cap: Some(BitRate::mbps(200)),
         calendar: Some("nights".to_owned()),
         activate: Activate::Each,
+        times: Times::default(),
     }
 }
 
@@ -337,11 +338,12 @@ proptest! {
         (run, turn, switch_at, back) in (1_u64.., any::<u64>(), any::<Option<u64>>(), any::<bool>()),
         (weight, cap, together, wish) in (1_u32..1000, prop::option::of(1_u64..), any::<bool>(), 0_usize..3),
         reason in prop::option::of("\\PC{0,40}"),
-        state in 0_usize..6,
+        (state, start, span) in (0_usize..6, prop::option::of(0..u64::MAX / 2), 1..u64::MAX / 2),
     ) {
         let wish = [Wish::Run, Wish::Pause, Wish::Stop][wish];
         let activate = if together { Activate::Together } else { Activate::Each };
-        let spec = Spec { weight, cap: cap.map(BitRate::bps), activate, ..golden() };
+        let times = Times { start_millis: start, deadline_millis: start.map(|start| start + span) };
+        let spec = Spec { weight, cap: cap.map(BitRate::bps), activate, times, ..golden() };
         let frozen = vec![(BERLIN, FROZEN)];
         let order = Order { spec, wish, run, frozen, switch_at, back, turn };
         let lead = Lead::kept(order.clone());

@@ -199,15 +199,18 @@ fn whole(job: &JobStatus) -> Ended {
 
 /// As lines.
 pub(super) fn lines(job: &JobStatus) -> Vec<String> {
-    let JobSpec { class, weight, cap, calendar, activate, .. } = &job.job;
+    let JobSpec { class, weight, cap, calendar, activate, start, deadline, .. } = &job.job;
     let mut how = vec![format!("run {}", job.run), format!("revision {}", job.revision)];
     how.extend(class.iter().map(|class| format!("class {class}")));
     how.extend(weight.iter().map(|weight| format!("weight {weight}")));
     how.extend(cap.iter().map(|cap| format!("cap {cap}")));
     how.extend(calendar.iter().map(|calendar| format!("calendar {calendar}")));
     how.extend(activate.iter().map(|activate| format!("shown {activate}")));
+    how.extend(start.iter().map(|start| format!("not before {start}")));
+    how.extend(deadline.iter().map(|deadline| format!("to be done by {deadline}")));
     let how = format!("  {}, led by {}", how.join(", "), lines::site(&job.lead));
-    [line(job), how].into_iter().chain(job.sites.iter().map(site_line)).collect()
+    let late = job.late.iter().map(|late| format!("  will miss its deadline: {late}"));
+    [line(job), how].into_iter().chain(late).chain(job.sites.iter().map(site_line)).collect()
 }
 
 fn line(job: &JobStatus) -> String {

@@ -7,7 +7,7 @@ use super::switch::SwitchError;
 use super::{JobsSetup, RECEIPT, TELL_EVERY, count};
 use crate::control::folder::Folder;
 use crate::control::{Event, FolderSetup, Loop};
-use crate::moment::now_millis;
+use crate::moment::{now_millis, text_of_millis};
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{Root, space};
 use farhaul_engine::identity::Identity;
@@ -482,12 +482,16 @@ impl Loop {
             leg.failed = None;
         }
         let key = leg.key();
+        // spec: S-240
+        let waits = duty.waits_until(now_millis()).map(|start| {
+            Said::because(SiteState::Waiting, format!("it begins at {}", text_of_millis(start)))
+        });
         if let Some(folder) = self.folders.get_mut(&key) {
             let is_source = leg.leg.source.site == leg.me;
             // Nothing comes before it is known that there is room for all of it.
             let room = if is_source { leg.reads(duty) } else { leg.has_room(folder, duty) };
             let is_still = leg.is_switching || leg.holds_still == Some(duty.order.run);
-            let may_run = duty.is_running() && room == Ok(true) && !is_still;
+            let may_run = duty.is_running() && waits.is_none() && room == Ok(true) && !is_still;
             if folder.is_paused == may_run
                 && let Err(error) = folder.pause(!may_run)
             {
@@ -495,6 +499,9 @@ impl Loop {
             }
             if !duty.is_running() {
                 return Said { done: leg.now.done, ..Said::is(SiteState::Paused) };
+            }
+            if let Some(waits) = waits {
+                return Said { done: leg.now.done, ..waits };
             }
             if let Err(why) = room {
                 return leg.fail(why);
@@ -512,6 +519,9 @@ impl Loop {
         }
         if !duty.is_running() {
             return Said::is(SiteState::Paused);
+        }
+        if let Some(waits) = waits {
+            return waits;
         }
         match self.open_leg(leg, &setup) {
             Ok(()) => Said::because(SiteState::Waiting, "its folder is opened"),

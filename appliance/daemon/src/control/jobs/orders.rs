@@ -3,6 +3,7 @@
 use super::{Leading, Working};
 use crate::control::Loop;
 use crate::control::ask::{AskError, Asker};
+use crate::moment::now_millis;
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sync::job::{
@@ -52,6 +53,8 @@ pub struct JobFacts {
     pub state: JobState,
     /// Why.
     pub reason: Option<String>,
+    /// That it will not be done by its deadline, and why.
+    pub late: Option<String>,
     /// Each part of it that is known here.
     pub sites: Vec<SiteProgress>,
 }
@@ -255,27 +258,23 @@ impl Loop {
 fn facts_of_lead(leading: &Leading, (me, away): (SiteId, &impl Fn(SiteId) -> bool)) -> JobFacts {
     let lead = &leading.lead;
     let (state, reason) = lead.state(away);
-    let sites = lead.sites().map(|(source, site, facts)| {
-        let is_moving = matches!(facts.state, SiteState::Running) && !away(site);
-        let speed = leading.speeds.get(&(source, site)).filter(|_| is_moving);
-        let speed = speed.map_or(BitRate::bps(0), |speed| speed.rate);
-        let giving = lead.giving((source, site), away);
-        SiteProgress {
-            site,
-            source,
-            state: facts.state,
-            reason: match facts.reason.clone() {
-                None if away(site) => Some("not connected".to_owned()),
-                reason => reason,
-            },
-            done: facts.done,
-            frozen: lead.frozen(source),
-            rate: giving.map_or(speed, |(rate, _)| rate),
-            limit: giving.map(|(_, limit)| limit),
-            receipt: facts.receipt.clone(),
-        }
+    let sites = lead.sites().map(|(source, site, facts)| SiteProgress {
+        site,
+        source,
+        state: facts.state,
+        reason: match facts.reason.clone() {
+            None if away(site) => Some("not connected".to_owned()),
+            reason => reason,
+        },
+        done: facts.done,
+        frozen: lead.frozen(source),
+        rate: leading.rate_of((source, site), away),
+        limit: lead.giving((source, site), away).map(|(_, limit)| limit),
+        receipt: facts.receipt.clone(),
     });
-    JobFacts { order: lead.order().clone(), lead: me, state, reason, sites: sites.collect() }
+    let (order, sites) = (lead.order().clone(), sites.collect());
+    let late = leading.late(now_millis(), away);
+    JobFacts { order, lead: me, state, reason, late, sites }
 }
 
 /// Of a job that another site leads only this site's part is known.
@@ -311,5 +310,5 @@ fn facts_of_duty(working: &Working, me: SiteId) -> JobFacts {
         _ => (JobState::Done, None),
     };
     let reason = reason.or_else(|| sites.iter().find_map(|site| site.reason.clone()));
-    JobFacts { order, lead: working.duty.lead, state, reason, sites }
+    JobFacts { order, lead: working.duty.lead, state, reason, late: None, sites }
 }

@@ -463,6 +463,7 @@ mod tests {
             cap: None,
             calendar: None,
             activate: Activate::Each,
+            times: farhaul_sync::job::Times::default(),
         };
         let (found, rates, away) = (Findings::new(), BTreeMap::new(), BTreeSet::new());
         Planned { spec, revision: None, found, rates, away }

@@ -55,7 +55,8 @@ fn line(site: &JobPlanSite) -> String {
     if let (Some(rate), Some(from)) = (site.rate_bps, &site.rate_from) {
         parts.push(format!("{} ({from})", BitRate::bps(rate)));
     }
-    parts.extend(site.expected.iter().map(|at| format!("there by {at} if it begins now")));
+    parts.extend(site.expected.iter().map(|at| format!("there by {at} if it begins as planned")));
+    parts.extend(site.late.iter().map(|late| format!("too late: {late}")));
     format!("  target {name}: {}", parts.join(", "))
 }
 
@@ -84,7 +85,12 @@ mod tests {
         };
         let said = line(&site);
         assert!(said.starts_with("  target tokyo: 1 file new ("), "{said}");
-        assert!(said.ends_with("(cap), there by 2026-01-01T00:00:01Z if it begins now"), "{said}");
+        assert!(
+            said.ends_with("(cap), there by 2026-01-01T00:00:01Z if it begins as planned"),
+            "{said}"
+        );
+        let late = JobPlanSite { late: Some("5 s after".to_owned()), ..site.clone() };
+        assert!(line(&late).ends_with("as planned, too late: 5 s after"), "{}", line(&late));
         let refused = JobPlanSite { refused: Some("no".to_owned()), ..site };
         assert_eq!(line(&refused), "  target tokyo: refused: no");
     }
