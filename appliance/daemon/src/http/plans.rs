@@ -12,8 +12,7 @@ use axum::http::StatusCode;
 use farhaul_api::{Done, JobPlan, JobPlanSite, JobSpec, Problem};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{BitRate, Bytes};
-use farhaul_sync::job::Times;
-use farhaul_sync::job::{Leg, LegFound, Spec, deeds, differs};
+use farhaul_sync::job::{Leg, LegFound, Spec, Times, deeds, differs};
 use jiff::{SignedDuration, Timestamp};
 use std::time::SystemTime;
 
