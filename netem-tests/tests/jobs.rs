@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 mod jobs {
+    mod hooks;
     mod times;
 }
 

@@ -82,6 +82,27 @@ pub struct Export {
     pub path: PathBuf,
     /// Who may have what is in it, and put what into it.
     pub grants: Grants,
+    /// What runs around what jobs do in it.
+    pub hooks: Hooks,
+}
+
+/// Programs of this host that run around what jobs do in an export: each a path and its arguments, or
+/// nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// Before a tree is read, and before one becomes visible; it may forbid that.
+    pub before: Vec<String>,
+    /// After a tree became visible.
+    pub after: Vec<String>,
+    /// How long one may take.
+    pub limit: Duration,
+}
+
+impl Hooks {
+    /// Whether there is one.
+    pub fn are_any(&self) -> bool {
+        !self.before.is_empty() || !self.after.is_empty()
+    }
 }
 
 /// The site itself.

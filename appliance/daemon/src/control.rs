@@ -110,7 +110,9 @@ pub(crate) enum Event {
     /// A tree of a job was counted, as its index was at that number.
     JobCounted { folder: FolderKey, seq: u64, counted: Result<Frozen, String> },
     /// A tree of a job became visible.
-    JobSwitched { folder: FolderKey, at: String, switched: Result<jobs::Switched, String> },
+    JobSwitched { folder: FolderKey, at: String, switched: Result<jobs::Activated, jobs::Undone> },
+    /// The hook before a job reads a tree has ended.
+    JobHooked { folder: FolderKey, at: String, run: u64, ended: Result<(), jobs::Undone> },
     /// Somebody looked at a path; `None`: nothing stands there.
     Looked { folder: FolderKey, path: RelPath, found: Option<Found> },
     /// Somebody looked at a path, and the disk does not give what stands there.
@@ -195,6 +197,7 @@ impl Event {
             | Self::Opened { .. }
             | Self::JobCounted { .. }
             | Self::JobSwitched { .. }
+            | Self::JobHooked { .. }
             | Self::Stop => Furthers::Nothing,
             Self::Looked { folder, .. }
             | Self::Unread { folder, .. }
@@ -493,6 +496,9 @@ impl Loop {
             Event::JobCounted { folder, seq, counted } => self.job_counted(folder, seq, counted),
             Event::JobSwitched { folder, at, switched } => {
                 self.job_switched(folder, (&at, switched));
+            }
+            Event::JobHooked { folder, at, run, ended } => {
+                self.job_hooked(folder, (&at, run, ended));
             }
             Event::Rescan => self.folders.values_mut().for_each(Folder::scan_anew),
             Event::Tick => {

@@ -274,6 +274,7 @@ fn jobs_setup(config: &Config) -> JobsSetup {
     JobsSetup {
         state: config.site.state.join("jobs"),
         exports: config.exports.clone(),
+        folders: config.folders.iter().map(|folder| folder.path.clone()).collect(),
         principals: Arc::new(People::new(directory, <(NameMap, NameMap)>::default(), false)),
         peers: config.peers.iter().map(|peer| peer.id).collect(),
         calendars: config.calendars.keys().cloned().collect(),

@@ -41,7 +41,7 @@ fn the_commented_values_of_the_full_file_are_the_defaults() {
     let text = text("farhauld.toml");
     let bare = Config::parse(&text).expect("it is a configuration");
     let (with_defaults, count) = uncommented(&text, "#");
-    assert_eq!(count, 27);
+    assert_eq!(count, 30);
     assert_eq!(Config::parse(&with_defaults).expect("defaults are allowed"), bare);
     let (with_examples, count) = uncommented(&text, "#  ");
     assert_eq!(count, 12);
@@ -76,7 +76,7 @@ fn the_full_file_has_every_key_that_is_known() {
         let list = faults[0].advice.split("one of ").nth(1).expect("a list of keys");
         known.extend(list.split(", ").map(str::to_owned));
     }
-    assert_eq!(known.len(), 56, "{known:?}");
+    assert_eq!(known.len(), 59, "{known:?}");
     for key in known {
         let shows =
             |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key} = "));

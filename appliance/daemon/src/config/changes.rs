@@ -179,6 +179,9 @@ impl Changes {
             ("path", old.path != new.path),
             ("read", old.grants.read != new.grants.read),
             ("write", old.grants.write != new.grants.write),
+            ("before", old.hooks.before != new.hooks.before),
+            ("after", old.hooks.after != new.hooks.after),
+            ("hook-limit", old.hooks.limit != new.hooks.limit),
         ] {
             self.if_differs(format!("{key} of {called}"), Effect::Live, differs);
         }

@@ -1,6 +1,7 @@
 //! Configurations as people write them, right and wrong.
 
 mod calendars;
+mod hooks;
 mod ids;
 
 use super::*;

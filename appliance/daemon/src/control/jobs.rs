@@ -28,14 +28,14 @@ use farhaul_engine::identity::{PublicKey, Purpose};
 use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::{BitRate, Bytes};
 use farhaul_sync::job::{
-    Duty, DutyChange, Exports, Frozen, JobId, JobMessage, JobState, Lead, LeadChange, Order,
-    Receipt, Refusal, Report, SiteState, Spec, Wish, authorise, check_apart,
+    Duty, DutyChange, Exports, JobId, JobMessage, JobState, Lead, LeadChange, Order, Receipt,
+    Refusal, Report, SiteState, Spec, Wish, authorise, check_apart,
 };
 use farhaul_sync::message::Message;
 use farhaul_sync::seal::FolderKey;
 use keep::Keep;
-pub(crate) use keep::Switched;
 use leg::LegWork;
+pub(crate) use leg::{Activated, Undone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub struct JobsSetup {
     pub state: PathBuf,
     /// What jobs may take and put here.
     pub exports: Vec<Export>,
+    /// Where its folders are: what peers put there is not run.
+    pub folders: Vec<PathBuf>,
     /// Who is called how on this machine.
     pub principals: Arc<dyn Principals>,
     /// The sites that may connect.
@@ -105,31 +107,6 @@ struct Leading {
 }
 
 impl Loop {
-    /// Somebody counted a tree of a job.
-    pub(super) fn job_counted(
-        &mut self,
-        folder: FolderKey,
-        seq: u64,
-        counted: Result<Frozen, String>,
-    ) {
-        if let Some(leg) = self.leg(folder) {
-            leg.counted(seq, counted);
-        }
-        self.jobs.looked = None;
-    }
-
-    /// Somebody switched to one.
-    pub(super) fn job_switched(
-        &mut self,
-        folder: FolderKey,
-        (at, switched): (&str, Result<Switched, String>),
-    ) {
-        if let Some(leg) = self.leg(folder) {
-            leg.has_switched(at, switched);
-        }
-        self.jobs.looked = None;
-    }
-
     /// A peer shares the folder of a job. Who took part first said so when the other knew of no such
     /// folder, and says it again.
     pub(super) fn answer_share(&mut self, peer: SiteId, key: FolderKey) {

@@ -1,13 +1,21 @@
 //! One leg of a job at this site: what comes from one source. A source scans and freezes; a target
 //! waits until its folder has what was frozen, and switches to it.
 
+mod activate;
+mod hook;
+mod retry;
+mod stall;
+
+pub(crate) use activate::Activated;
+pub(crate) use retry::Undone;
+
 use super::keep::{Keep, Switched};
 use super::root::{at_of, standing, target_of, unmark};
-use super::switch::SwitchError;
 use super::{JobsSetup, RECEIPT, TELL_EVERY, count};
 use crate::control::folder::Folder;
 use crate::control::{Event, FolderSetup, Loop};
 use crate::moment::{now_millis, text_of_millis};
+use activate::Halt;
 use farhaul_engine::files::stop::Stop;
 use farhaul_engine::files::{Root, space};
 use farhaul_engine::identity::Identity;
@@ -15,11 +23,10 @@ use farhaul_proto::ids::SiteId;
 use farhaul_proto::units::Bytes;
 use farhaul_sync::job::{Activate, Duty, Frozen, Giving, Leg, Receipt, Report, SiteState, Spec};
 use farhaul_sync::seal::FolderKey;
+use retry::{Cause, Retries};
+use stall::Watchdog;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-
-/// How long something is left alone that did not work.
-const RETRY: Duration = Duration::from_secs(10);
 
 /// How far this site is with a leg, and what it said of that.
 pub(super) struct LegWork {
@@ -44,8 +51,17 @@ pub(super) struct LegWork {
     holds_still: Option<u64>,
     /// Whether room was found for the first run.
     has_room: bool,
+    /// The number of the order that is followed.
+    turn: u64,
     /// What did not work, and when it is tried again.
-    failed: Option<(String, Instant)>,
+    retries: Retries,
+    watchdog: Watchdog,
+    /// The run for which the hook before a source reads has ended well.
+    hooked: Option<u64>,
+    /// While something runs beside the loop that has hooks.
+    halt: Option<Halt>,
+    /// Why the hook behind the last switch did not do what it is for.
+    after: Option<String>,
     /// Bytes that had come when this run began.
     before: Option<(u64, u64)>,
     now: Said,
@@ -103,7 +119,12 @@ impl LegWork {
             is_switching: false,
             holds_still: None,
             has_room: false,
-            failed: None,
+            turn: 0,
+            retries: Retries::default(),
+            watchdog: Watchdog::default(),
+            hooked: None,
+            halt: None,
+            after: None,
             before: None,
             now: Said::default(),
             told: None,
@@ -229,9 +250,8 @@ impl LegWork {
         Ok(self.frozen.is_none_or(|(of, _)| of != run))
     }
 
-    fn fail(&mut self, why: impl Into<String>) -> Said {
-        let why = why.into();
-        self.failed = Some((why.clone(), Instant::now() + RETRY));
+    fn fail(&mut self, undone: Undone) -> Said {
+        let why = self.retries.note(undone, self.turn, Instant::now());
         Said::because(SiteState::Failed, why)
     }
 
@@ -267,7 +287,8 @@ impl LegWork {
         }
         if folder.health.has_unread() {
             self.reading = None;
-            return self.fail("some of its tree cannot be read: `farhaul events` names what");
+            let why = "some of its tree cannot be read: `farhaul events` names what";
+            return self.fail(Undone::host(why));
         }
         if folder.listening().is_some() {
             return Said::because(SiteState::Running, "its peers are heard before it is published");
@@ -280,6 +301,7 @@ impl LegWork {
         match self.counted.filter(|(seq, _)| *seq == last) {
             Some((_, frozen)) => {
                 self.frozen = Some((run, frozen));
+                self.retries.worked();
                 Said { done: frozen.bytes, frozen: Some(frozen), ..Said::is(SiteState::Done) }
             }
             None => {
@@ -335,7 +357,8 @@ impl LegWork {
             } else if is_time && folder.is_paused && !self.is_switching {
                 self.switch(setup, (order.run, frozen), None, events);
             }
-            return Said { done: frozen.bytes, ..Said::is(SiteState::Staged) };
+            let reason = self.is_switching.then(|| "it is switched to".to_owned());
+            return Said { done: frozen.bytes, reason, ..Said::is(SiteState::Staged) };
         }
         if folder.upkeep.is_full() {
             return Said {
@@ -348,6 +371,9 @@ impl LegWork {
         let reason = trouble
             .or_else(|| folder.is_alone().then(|| "no site that has it is connected".to_owned()));
         let state = if folder.is_alone() { SiteState::Waiting } else { SiteState::Running };
+        let still = self.watchdog.look((order.run, came), Instant::now());
+        let still = still.filter(|_| state == SiteState::Running);
+        let reason = reason.or_else(|| still.map(has_stalled));
         Said { done, reason, ..Said::is(state) }
     }
 
@@ -365,11 +391,12 @@ impl LegWork {
             key: identity.public_key().0,
             signature,
         });
+        let back = switched.is_back.then(|| "what stood before stands again".to_owned());
         match receipt {
             Ok(receipt) => Said {
                 done: frozen.bytes,
                 receipt: Some(receipt),
-                reason: switched.is_back.then(|| "what stood before stands again".to_owned()),
+                reason: self.after.clone().or(back),
                 ..Said::is(SiteState::Done)
             },
             Err(error) => Said::because(SiteState::Failed, error.to_string()),
@@ -407,61 +434,18 @@ impl LegWork {
         self.counting = None;
         match counted {
             Ok(frozen) => self.counted = Some((seq, frozen)),
-            Err(why) => self.failed = Some((why, Instant::now() + RETRY)),
+            Err(why) => _ = self.retries.note(Undone::host(why), self.turn, Instant::now()),
         }
     }
+}
 
-    /// Begins to switch, or to switch back, beside the loop.
-    fn switch(
-        &mut self,
-        setup: &JobsSetup,
-        (run, frozen): (u64, Frozen),
-        back: Option<bool>,
-        events: &mpsc::Sender<Event>,
-    ) {
-        let (setup, spec, leg, me) = (setup.clone(), self.spec.clone(), self.leg.clone(), self.me);
-        let (key, at, events) = (self.key(), self.at.clone(), events.clone());
-        let switches = move || {
-            let target = target_of(&setup, (&spec, &leg), me);
-            let switched = target.and_then(|target| {
-                let switched: Result<(), SwitchError> = match back {
-                    None => target.switch(run, frozen.is_file),
-                    Some(back) => target.stand(back),
-                };
-                switched.map_err(|error| error.to_string())
-            });
-            let (root, at_millis, is_back) = (frozen.root, now_millis(), back.unwrap_or(false));
-            let switched = switched.map(|()| Switched { run, root, at_millis, is_back });
-            let _ = events.blocking_send(Event::JobSwitched { folder: key, at, switched });
-        };
-        self.is_switching = true;
-        let thread = std::thread::Builder::new().name("farhaul-switch".to_owned());
-        if let Err(error) = thread.spawn(switches) {
-            tracing::error!(%error, "a tree cannot be switched to");
-            self.is_switching = false;
-        }
-    }
-
-    /// Somebody switched.
-    pub(super) fn has_switched(&mut self, at: &str, switched: Result<Switched, String>) {
-        // It stood elsewhere when that began.
-        if at != self.at {
-            return;
-        }
-        (self.is_switching, self.holds_still) = (false, None);
-        match switched {
-            Ok(switched) => {
-                let leg = (self.leg.source.site, &*self.at);
-                let kept = self.keep.save_switched(self.spec.id, leg, &switched);
-                if let Err(error) = kept {
-                    // After a restart it is switched to again, which changes nothing that is seen.
-                    tracing::error!(%error, "it is not kept that a tree was switched to");
-                }
-                self.switched = Some(switched);
-            }
-            Err(why) => self.failed = Some((why, Instant::now() + RETRY)),
-        }
-    }
+/// What to say of a target to which nothing comes.
+fn has_stalled(still: Duration) -> String {
+    let minutes = still.as_secs() / 60;
+    format!(
+        "nothing was verified for {minutes} min: `farhaul links` at the sites that give says what \
+         limits them"
+    )
 }
 
 impl Loop {
@@ -470,32 +454,33 @@ impl Loop {
         let said = self.leg_says(leg, duty);
         leg.now = said;
         let rests = [SiteState::Done, SiteState::Failed, SiteState::Paused, SiteState::Waiting];
-        !rests.contains(&leg.now.state) || leg.is_switching || leg.counting.is_some()
+        !rests.contains(&leg.now.state) || leg.halt.is_some() || leg.counting.is_some()
     }
 
     fn leg_says(&mut self, leg: &mut LegWork, duty: &Duty) -> Said {
         let Some(setup) = self.jobs.setup.clone() else { return Said::default() };
-        if let Some((why, until)) = &leg.failed {
-            if Instant::now() < *until {
-                return Said::because(SiteState::Failed, why.clone());
-            }
-            leg.failed = None;
+        leg.turn = duty.order.turn;
+        if let Some(why) = leg.retries.waits(leg.turn, Instant::now()) {
+            return Said::because(SiteState::Failed, why);
         }
         let key = leg.key();
         // spec: S-240
         let waits = duty.waits_until(now_millis()).map(|start| {
             Said::because(SiteState::Waiting, format!("it begins at {}", text_of_millis(start)))
         });
+        let is_source = leg.leg.source.site == leg.me;
         if let Some(folder) = self.folders.get_mut(&key) {
-            let is_source = leg.leg.source.site == leg.me;
             // Nothing comes before it is known that there is room for all of it.
             let room = if is_source { leg.reads(duty) } else { leg.has_room(folder, duty) };
             let is_still = leg.is_switching || leg.holds_still == Some(duty.order.run);
-            let may_run = duty.is_running() && waits.is_none() && room == Ok(true) && !is_still;
+            let goes = duty.is_running() && waits.is_none() && room == Ok(true);
+            let hook = (goes && is_source).then(|| leg.before_reading(&setup, duty, &self.events));
+            let hook = hook.flatten();
+            let may_run = goes && !is_still && hook.is_none();
             if folder.is_paused == may_run
                 && let Err(error) = folder.pause(!may_run)
             {
-                return leg.fail(error.to_string());
+                return leg.fail(Undone::host(error.to_string()));
             }
             if !duty.is_running() {
                 return Said { done: leg.now.done, ..Said::is(SiteState::Paused) };
@@ -504,7 +489,10 @@ impl Loop {
                 return Said { done: leg.now.done, ..waits };
             }
             if let Err(why) = room {
-                return leg.fail(why);
+                return leg.fail(Undone { cause: Cause::Room, why });
+            }
+            if let Some(hook) = hook {
+                return hook;
             }
             if is_source {
                 return leg.freeze(folder, duty, &self.events);
@@ -523,9 +511,15 @@ impl Loop {
         if let Some(waits) = waits {
             return waits;
         }
+        if is_source
+            && leg.reads(duty).unwrap_or(true)
+            && let Some(hook) = leg.before_reading(&setup, duty, &self.events)
+        {
+            return hook;
+        }
         match self.open_leg(leg, &setup) {
             Ok(()) => Said::because(SiteState::Waiting, "its folder is opened"),
-            Err(why) => leg.fail(why),
+            Err(why) => leg.fail(Undone::host(why)),
         }
     }
 
